@@ -1,0 +1,1 @@
+"""The API: OTLP receivers, the questions of an investigation, the commands that ask them."""

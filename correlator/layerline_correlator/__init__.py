@@ -1,0 +1,1 @@
+"""The correlator: store, requests, segments, evidence, ledger, verdicts."""

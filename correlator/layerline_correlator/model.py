@@ -1,0 +1,105 @@
+"""What comes into the store: plain rows, as the receivers decode them and the store writes them.
+
+A ``Batch`` is one or more OTLP requests. Its rows are tuples, because hundreds of thousands of them pass per second.
+Ids are lower-case hex. Times are integer nanoseconds since 1970, UTC.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+#: OTLP's SpanKind and StatusCode, by number.
+UNSPECIFIED, INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER = range(6)
+STATUS_UNSET, STATUS_OK, STATUS_ERROR = range(3)
+
+
+class ResourceRow(NamedTuple):
+    """Who sent it: the OTLP resource. ``resource`` is ``resource_key(attributes)``."""
+
+    resource: str
+    attributes: dict[str, str]
+
+
+class SpanRow(NamedTuple):
+    """One span. ``figures`` follows ``layerline.attributes.SPAN_FIGURES``; None where the span does not carry one."""
+
+    trace_id: str
+    span_id: str
+    parent_span_id: str | None
+    resource: str
+    name: str
+    kind: int
+    start_ns: int
+    end_ns: int
+    status: int
+    thread_id: int | None
+    account: str | None
+    account_reason: str | None
+    slices: list[int] | None
+    figures: tuple[int | None, ...]
+    attributes: dict[str, str]  # all others
+
+
+class SeriesRow(NamedTuple):
+    """One series of points. ``series`` is ``series_key(resource, signal, attributes)``."""
+
+    series: str
+    resource: str
+    signal: str  # the catalogue's name where it knows the metric, else the metric's own
+    unit: str
+    kind: str  # "cumulative" | "delta" | "gauge"
+    attributes: dict[str, str]
+
+
+class PointRow(NamedTuple):
+    """One value of a series, in the catalogue's unit. ``start_ns`` is OTLP's start time, 0 where unknown."""
+
+    series: str
+    start_ns: int
+    time_ns: int
+    value: float
+
+
+class EventRow(NamedTuple):
+    """Something that happened: an OTLP log record with an event name."""
+
+    resource: str
+    time_ns: int
+    name: str
+    body: str
+    attributes: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows that become durable together."""
+
+    resources: list[ResourceRow] = field(default_factory=list)
+    spans: list[SpanRow] = field(default_factory=list)
+    series: list[SeriesRow] = field(default_factory=list)
+    points: list[PointRow] = field(default_factory=list)
+    events: list[EventRow] = field(default_factory=list)
+
+
+def attribute_text(value: object) -> str:
+    """An attribute's value as the store keeps it: strings as they are, everything else as compact JSON."""
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), sort_keys=True)
+
+
+def _key(*parts: object) -> str:
+    text = json.dumps(parts, separators=(",", ":"), sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+
+
+def resource_key(attributes: Mapping[str, str]) -> str:
+    """The same attributes in any order are the same resource: 24 hex digits."""
+    return _key(dict(attributes))
+
+
+def series_key(resource: str, signal: str, attributes: Mapping[str, str]) -> str:
+    """The same signal of the same resource with the same attributes is the same series: 24 hex digits."""
+    return _key(resource, signal, dict(attributes))

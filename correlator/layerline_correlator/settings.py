@@ -1,0 +1,71 @@
+"""What can be set about the store and the verdicts, each with its variable, default, unit and one sentence."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_DURATION_NS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86400 * 10**9}
+_SIZE_BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+
+
+def duration_ns(text: str) -> int:
+    """``400ms``, ``15m``, ``1.5h`` in nanoseconds. ValueError says what was expected and found."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h|d)", text.strip())
+    if match is None:
+        raise ValueError(f"expected a duration such as 400ms, 15m or 1h, found {text!r}")
+    return round(float(match[1]) * _DURATION_NS[match[2]])
+
+
+def size_bytes(text: str) -> int:
+    """``10GB`` or ``512MiB`` in bytes. ValueError says what was expected and found."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(B|[KMG]i?B|TB)", text.strip())
+    if match is None:
+        raise ValueError(f"expected a size such as 10GB or 512MiB, found {text!r}")
+    return round(float(match[1]) * _SIZE_BYTES[match[2]])
+
+
+def default_store(environment: Mapping[str, str] = os.environ) -> Path:
+    """``$XDG_DATA_HOME/layerline``, else ``~/.local/share/layerline``."""
+    data_home = environment.get("XDG_DATA_HOME")
+    return (Path(data_home) if data_home else Path.home() / ".local" / "share") / "layerline"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The correlator's settings."""
+
+    store: Path = field(default_factory=default_store)
+    """LAYERLINE_STORE: the folder of the store (``hot.duckdb``); created with mode 0700."""
+    slow_ns: int = 500_000_000
+    """LAYERLINE_SLOW (``500ms``): a request without a usual is slow from this duration on."""
+    retain_ns: int = 72 * 3600 * 10**9
+    """LAYERLINE_RETAIN (``72h``): hours older than this are deleted."""
+    group_ns: int = 200_000_000
+    """How long arriving data is gathered before it is written and acknowledged."""
+    settle_ns: int = 10_000_000_000
+    """How long after a request's end its readings may still arrive."""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
+        """The settings that the environment names, defaults for the others. ValueError names the variable."""
+
+        def parsed(variable: str, parse: Callable[[str], int], default: int) -> int:
+            text = environment.get(variable)
+            if not text:
+                return default
+            try:
+                return parse(text)
+            except ValueError as problem:
+                raise ValueError(f"{variable}: {problem}") from None
+
+        default = cls()
+        store = environment.get("LAYERLINE_STORE")
+        return cls(
+            store=Path(store) if store else default_store(environment),
+            slow_ns=parsed("LAYERLINE_SLOW", duration_ns, default.slow_ns),
+            retain_ns=parsed("LAYERLINE_RETAIN", duration_ns, default.retain_ns),
+        )

@@ -1,0 +1,285 @@
+"""The signal catalogue: what Layerline's readings are called, what they count and in which unit.
+
+A signal is one quantity of one kind of entity. Names are OpenTelemetry's where its semantic conventions have one;
+``aliases`` are the names under which others report the same quantity. Inside, time is integer nanoseconds and sizes
+are bytes; a value is converted once, where it enters, by ``canonical``.
+
+No third-party import: the wrapper, the agent and the correlator share this file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """How a signal's values are to be read."""
+
+    COUNTER = "counter"  # only grows; its increase over an interval is the reading
+    GAUGE = "gauge"  # holds until the next value
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """One quantity of one kind of entity."""
+
+    name: str
+    entity: str  # "container" or "host"
+    kind: Kind
+    unit: str  # as stored: "ns", "By", "By/s", "1", "{cpu}", "{period}", "{operation}"
+    meaning: str
+    source: str  # the kernel file or endpoint, and since when
+    dimensions: tuple[str, ...] = ()  # attributes of a point that make it a series of its own
+    aliases: tuple[str, ...] = ()
+    additive: str = ""  # "cpus": sums over CPUs; "tasks": sums over tasks; "union": wall time in which any was stalled
+
+
+# UCUM time units as OTLP writes them, in nanoseconds.
+TIME_UNITS_NS = {
+    "s": 1_000_000_000,
+    "ms": 1_000_000,
+    "us": 1_000,
+    "µs": 1_000,
+    "ns": 1,
+    "m": 60 * 10**9,
+    "min": 60 * 10**9,
+}
+
+SIGNALS: tuple[Signal, ...] = (
+    # ---- container: CPU
+    Signal(
+        "container.cpu.time",
+        "container",
+        Kind.COUNTER,
+        "ns",
+        "CPU time used by all its tasks",
+        "v1 cpuacct.usage; v2 cpu.stat usage_usec",
+        additive="cpus",
+        aliases=("container.cpu.usage.total",),
+    ),
+    Signal(
+        "container.cpu.throttled",
+        "container",
+        Kind.COUNTER,
+        "ns",
+        "time its runnable tasks were held back because the CPU quota of the period was used up, summed over CPUs",
+        "v1 cpu.stat throttled_time; v2 cpu.stat throttled_usec",
+        additive="cpus",
+        aliases=("container.cpu.throttling_data.throttled_time",),
+    ),
+    Signal(
+        "container.cpu.periods",
+        "container",
+        Kind.COUNTER,
+        "{period}",
+        "enforcement periods that have passed",
+        "cpu.stat nr_periods",
+        aliases=("container.cpu.throttling_data.periods",),
+    ),
+    Signal(
+        "container.cpu.throttled_periods",
+        "container",
+        Kind.COUNTER,
+        "{period}",
+        "enforcement periods in which it was throttled",
+        "cpu.stat nr_throttled",
+        aliases=("container.cpu.throttling_data.throttled_periods",),
+    ),
+    Signal(
+        "container.cpu.limit",
+        "container",
+        Kind.GAUGE,
+        "{cpu}",
+        "CPUs it may use by quota; absent when there is no quota",
+        "v1 cpu.cfs_quota_us / cpu.cfs_period_us; v2 cpu.max",
+        aliases=("container.cpu.limit",),
+    ),
+    Signal(
+        "container.cpu.pressure",
+        "container",
+        Kind.COUNTER,
+        "ns",
+        "wall time in which some (all: full) of its tasks waited for a CPU",
+        "cgroup v2 cpu.pressure total, Linux 4.20",
+        dimensions=("pressure.kind",),
+        additive="union",
+    ),
+    # ---- container: memory
+    Signal(
+        "container.memory.usage",
+        "container",
+        Kind.GAUGE,
+        "By",
+        "memory charged to it, page cache included",
+        "v1 memory.usage_in_bytes; v2 memory.current",
+        aliases=("container.memory.usage.total",),
+    ),
+    Signal(
+        "container.memory.working_set",
+        "container",
+        Kind.GAUGE,
+        "By",
+        "memory charged to it less inactive file pages",
+        "usage less memory.stat (total_)inactive_file",
+    ),
+    Signal(
+        "container.memory.limit",
+        "container",
+        Kind.GAUGE,
+        "By",
+        "its memory limit; absent when there is none",
+        "v1 memory.limit_in_bytes; v2 memory.max",
+        aliases=("container.memory.usage.limit",),
+    ),
+    Signal(
+        "container.memory.pressure",
+        "container",
+        Kind.COUNTER,
+        "ns",
+        "wall time in which some (all: full) of its tasks waited for memory",
+        "cgroup v2 memory.pressure total, Linux 4.20",
+        dimensions=("pressure.kind",),
+        additive="union",
+    ),
+    # ---- container: block I/O
+    Signal(
+        "container.disk.io",
+        "container",
+        Kind.COUNTER,
+        "By",
+        "bytes it read from and wrote to block devices",
+        "v1 blkio.throttle.io_service_bytes_recursive; v2 io.stat rbytes, wbytes",
+        dimensions=("disk.io.direction", "system.device"),
+        aliases=("container.blockio.io_service_bytes_recursive",),
+    ),
+    Signal(
+        "container.disk.operations",
+        "container",
+        Kind.COUNTER,
+        "{operation}",
+        "block I/O operations it made",
+        "v1 blkio.throttle.io_serviced_recursive; v2 io.stat rios, wios",
+        dimensions=("disk.io.direction", "system.device"),
+    ),
+    Signal(
+        "container.disk.limit",
+        "container",
+        Kind.GAUGE,
+        "By/s",
+        "bytes per second it may read from or write to a device; absent when there is no limit",
+        "v1 blkio.throttle.{read,write}_bps_device; v2 io.max",
+        dimensions=("disk.io.direction", "system.device"),
+    ),
+    Signal(
+        "container.disk.operations.limit",
+        "container",
+        Kind.GAUGE,
+        "{operation}/s",
+        "operations per second it may make on a device; absent when there is no limit",
+        "v1 blkio.throttle.{read,write}_iops_device; v2 io.max",
+        dimensions=("disk.io.direction", "system.device"),
+    ),
+    Signal(
+        "container.io.pressure",
+        "container",
+        Kind.COUNTER,
+        "ns",
+        "wall time in which some (all: full) of its tasks waited for block I/O",
+        "cgroup v2 io.pressure total, Linux 4.20",
+        dimensions=("pressure.kind",),
+        additive="union",
+    ),
+    # ---- host
+    Signal(
+        "system.cpu.time",
+        "host",
+        Kind.COUNTER,
+        "ns",
+        "CPU time of all CPUs by mode",
+        "/proc/stat cpu",
+        dimensions=("cpu.mode",),
+        additive="cpus",
+    ),
+    Signal("system.cpu.logical.count", "host", Kind.GAUGE, "{cpu}", "CPUs online", "/proc/stat cpuN"),
+    Signal(
+        "system.cpu.pressure",
+        "host",
+        Kind.COUNTER,
+        "ns",
+        "wall time in which some task waited for a CPU",
+        "/proc/pressure/cpu total, Linux 4.20",
+        dimensions=("pressure.kind",),
+        additive="union",
+    ),
+    Signal(
+        "system.memory.pressure",
+        "host",
+        Kind.COUNTER,
+        "ns",
+        "wall time in which some (all: full) task waited for memory",
+        "/proc/pressure/memory total, Linux 4.20",
+        dimensions=("pressure.kind",),
+        additive="union",
+    ),
+    Signal(
+        "system.io.pressure",
+        "host",
+        Kind.COUNTER,
+        "ns",
+        "wall time in which some (all: full) task waited for block I/O",
+        "/proc/pressure/io total, Linux 4.20",
+        dimensions=("pressure.kind",),
+        additive="union",
+    ),
+    Signal(
+        "system.disk.io",
+        "host",
+        Kind.COUNTER,
+        "By",
+        "bytes read from and written to a device",
+        "/proc/diskstats",
+        dimensions=("disk.io.direction", "system.device"),
+    ),
+    Signal(
+        "system.disk.operations",
+        "host",
+        Kind.COUNTER,
+        "{operation}",
+        "operations completed by a device",
+        "/proc/diskstats",
+        dimensions=("disk.io.direction", "system.device"),
+    ),
+    Signal(
+        "system.disk.io_time",
+        "host",
+        Kind.COUNTER,
+        "ns",
+        "wall time in which a device was busy",
+        "/proc/diskstats field 13 (milliseconds)",
+        dimensions=("system.device",),
+        additive="union",
+    ),
+)
+
+_BY_NAME = {signal.name: signal for signal in SIGNALS}
+_BY_ALIAS = {alias: signal for signal in SIGNALS for alias in signal.aliases}
+
+
+def find(name: str) -> Signal | None:
+    """The signal of that name or alias; None where the catalogue does not know it (it is then kept under its own name)."""
+    return _BY_NAME.get(name) or _BY_ALIAS.get(name)
+
+
+def canonical(name: str, unit: str) -> tuple[str, float]:
+    """``(name, factor)``: the signal's own name, and what to multiply a value of ``unit`` by to get the stored unit.
+
+    An unknown name comes back unchanged with factor 1. A time whose unit is not one of ``TIME_UNITS_NS`` is taken to be
+    in the stored unit already.
+    """
+    signal = find(name)
+    if signal is None:
+        return name, 1.0
+    if signal.unit == "ns":
+        return signal.name, float(TIME_UNITS_NS.get(unit, 1))
+    return signal.name, 1.0

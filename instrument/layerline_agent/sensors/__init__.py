@@ -1,0 +1,1 @@
+"""One file per sensor: one cgroup controller or one ``/proc`` file."""
