@@ -1,0 +1,84 @@
+"""The Flask app: OTLP in, answers and page out, every failure in one shape."""
+
+from __future__ import annotations
+
+import logging
+
+from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException
+
+from layerline_api.answers import answers, as_json
+from layerline_api.guard import guard
+from layerline_api.page import page
+from layerline_api.problems import Problem, otlp_status, problem_json
+from layerline_api.receive import is_otlp, receiver, speaks_json
+from layerline_api.settings import ServerSettings
+from layerline_correlator.query import Questions
+
+log = logging.getLogger(__name__)
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+
+
+def create_app(questions: Questions, settings: ServerSettings | None = None) -> Flask:
+    """The app that answers from ``questions``. It holds no state of its own."""
+    settings = settings or ServerSettings()
+    app = Flask(__name__)
+    app.before_request(guard(settings))
+    app.register_blueprint(receiver(questions, settings))
+    app.register_blueprint(answers(questions))
+    app.register_blueprint(page(questions))
+
+    @app.get("/healthz")
+    def healthz() -> Response:
+        return as_json({"status": "ok"})
+
+    @app.get("/readyz")
+    def readyz() -> Response:
+        if not questions.ready():
+            raise Problem(503, "the store is not ready")
+        return as_json({"status": "ready"})
+
+    @app.errorhandler(Exception)
+    def failed(problem: Exception) -> Response:
+        headers: list[tuple[str, str]] = []
+        if isinstance(problem, HTTPException):
+            allowed = getattr(problem, "valid_methods", None)
+            if allowed:
+                headers.append(("Allow", ", ".join(sorted(allowed))))
+            problem = Problem(problem.code or 500, _detail(problem))
+        elif not isinstance(problem, Problem):
+            log.exception("%s %s failed", request.method, request.path, exc_info=problem)
+            problem = Problem(500, "the server failed to answer; its log says why")
+        if is_otlp(request.path):
+            response = otlp_status(problem, is_json=speaks_json(request))
+        else:
+            response = problem_json(problem)
+        if problem.status == 401:
+            response.headers["WWW-Authenticate"] = "Bearer"
+        if problem.status == 503:
+            response.headers["Retry-After"] = "1"
+        response.headers.extend(headers)
+        return response
+
+    @app.after_request
+    def with_headers(response: Response) -> Response:
+        for name, value in HEADERS.items():
+            response.headers.setdefault(name, value)
+        return response
+
+    return app
+
+
+def _detail(problem: HTTPException) -> str:
+    if problem.code == 404:
+        return f"there is nothing at {request.path[:200]}"
+    if problem.code == 405:
+        return f"{request.method} is not possible at {request.path[:200]}"
+    return problem.description or problem.name

@@ -1,0 +1,39 @@
+"""Who may ask: the token, and no other name for this machine when there is no token."""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Callable
+
+from flask import request
+
+from layerline_api.problems import Problem
+from layerline_api.settings import ServerSettings
+
+OPEN_PATH = "/healthz"
+_OWN_NAME = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE | re.ASCII)
+
+
+def guard(settings: ServerSettings) -> Callable[[], None]:
+    """What to run before each request; ``Problem`` 401 or 403."""
+
+    def with_token(token: bytes) -> None:
+        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode("latin-1", "replace"), token):
+            raise Problem(401, "the token is missing or wrong; expected Authorization: Bearer TOKEN (LAYERLINE_TOKEN)")
+
+    def with_own_name() -> None:
+        # A page of somebody else's whose name was made to point here (DNS rebinding) still sends that name.
+        host = request.environ.get("HTTP_HOST")
+        if host is not None and not _OWN_NAME.fullmatch(host):
+            raise Problem(403, f"Host is {host[:80]!r}; without a token only localhost, 127.0.0.1 and [::1] are served")
+
+    def before() -> None:
+        if settings.token is not None:
+            if request.path != OPEN_PATH:
+                with_token(settings.token.encode())
+        elif settings.loopback_only:
+            with_own_name()
+
+    return before

@@ -1,0 +1,26 @@
+"""What can be set about the server: how large a request may be, who may send one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """The server's settings."""
+
+    token: str | None = None
+    """LAYERLINE_TOKEN (none): requests must carry ``Authorization: Bearer TOKEN``; needed beyond loopback."""
+    loopback_only: bool = True
+    """Whether every address it listens on is this machine's own (follows from ``--listen``)."""
+    body_limit_bytes: int = 16 * 2**20
+    """How long a request's body may be as sent."""
+    inflated_limit_bytes: int = 64 * 2**20
+    """How long a request's body may be once decompressed."""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> ServerSettings:
+        """The settings that the environment names, defaults for the others."""
+        return cls(token=environment.get("LAYERLINE_TOKEN") or None)

@@ -1,0 +1,274 @@
+"""A correlator made of lists, and the things that tests of the API send and receive."""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from layerline_correlator.model import Batch
+from layerline_correlator.query import (
+    BadCursor,
+    Blind,
+    Culprit,
+    Entity,
+    Join,
+    Neighbour,
+    Overloaded,
+    Page,
+    Part,
+    RequestItem,
+    RequestQuery,
+    Verdict,
+)
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+TOKEN = "s3cret"  # noqa: S105 - a token of tests
+SPAN = "00f067aa0ba902b7"
+START = "2026-11-23T10:00:00.123456789Z"
+START_NS = 1_795_428_000_123_456_789
+MS = 1_000_000
+
+STOCK = Entity("container", "4f2a" + "0" * 60, "stock-1")
+WEB = Entity("container", "77aa" + "0" * 60, "web-1")
+
+CAUSES: list[dict[str, Any]] = [
+    {
+        "cause": "container.cpu_throttled",
+        "layer": "container",
+        "title": "held back by its CPU limit",
+        "means": "The container had used up its CPU quota for the period.",
+        "needs": ["layerline.account", "layerline.container.throttled_ns"],
+        "mistaken_for": "A busy neighbour (host.cpu_contended): there the throttled counter does not grow.",
+        "try": "Raise the CPU limit (`docker update --cpus N NAME`), or use fewer threads.",
+        "source": "cpu.stat throttled_time",
+    },
+    {
+        "cause": "app.cpu_busy",
+        "layer": "app",
+        "title": "its own code computed",
+        "means": "The thread was on a CPU.",
+        "needs": ["layerline.account"],
+        "mistaken_for": "A CPU limit.",
+        "try": "Profile this operation.",
+        "source": "clock_gettime(2)",
+    },
+    {
+        "cause": "host.cpu_contended",
+        "layer": "host",
+        "title": "waited for a CPU behind a neighbour",
+        "means": "The thread stood ready without a CPU while others on the machine ran.",
+        "needs": ["layerline.account", "system.cpu.time"],
+        "mistaken_for": "A CPU limit (container.cpu_throttled): there the throttled counter grew.",
+        "try": "Move the neighbour away.",
+        "source": "schedstat field 2",
+    },
+    {
+        "cause": "host.io_saturated",
+        "layer": "host",
+        "title": "waited for a busy disk",
+        "means": "The disk was busy.",
+        "needs": [],
+        "mistaken_for": "A device limit.",
+        "try": "Look for who writes.",
+        "source": "/proc/diskstats",
+    },
+]
+
+
+def part(
+    cause: str = "container.cpu_throttled",
+    lost: float = 400.0,
+    usual: float | None = 0.0,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    service: str = "stock",
+    entity: Entity = STOCK,
+    evidence: str = "measured",
+    by: list[Neighbour] | None = None,
+    where: dict[str, Any] | None = None,
+) -> Part:
+    """A part, in milliseconds."""
+    lost_ns = round(lost * MS)
+    usual_ns = None if usual is None else round(usual * MS)
+    return Part(
+        cause=cause,
+        layer=cause.partition(".")[0],
+        service=service,
+        entity=entity,
+        lost_ns=lost_ns,
+        low_ns=lost_ns if low is None else round(low * MS),
+        high_ns=lost_ns if high is None else round(high * MS),
+        usual_ns=usual_ns,
+        excess_ns=None if usual_ns is None else lost_ns - usual_ns,
+        evidence=evidence,
+        by=by or [],
+        where=where,
+        because=f"{cause} happened",
+        try_="Raise the CPU limit of stock-1.",
+    )
+
+
+def verdict() -> Verdict:
+    """The design's example: 700 ms, usually 150, of which 400 were the CPU limit of stock-1."""
+    return Verdict(
+        trace_id=TRACE,
+        span_id=SPAN,
+        service="web",
+        operation="GET /cart",
+        start=START,
+        duration_ns=700 * MS,
+        usual_ns=150 * MS,
+        excess_ns=550 * MS,
+        ranked_by="excess",
+        parts=[
+            part(low=390.0),
+            part("app.cpu_busy", 160.0, 140.0, service="web", entity=WEB),
+            part(
+                "host.cpu_contended",
+                125.0,
+                4.0,
+                low=60.0,
+                high=180.0,
+                service="web",
+                entity=WEB,
+                evidence="inferred",
+                by=[Neighbour(Entity("container", "9" * 64, "batch-7"), 0.8)],
+            ),
+            part("app.cpu_busy", 3.0, 3.0),
+        ],
+        unexplained_ns=12 * MS,
+        unexplained_usual_ns=3 * MS,
+        blind=[Blind("host.io_saturated", "no readings of the host's disks", "run `layerline agent` on the machine")],
+        culprits=[
+            Culprit("container.cpu_throttled", STOCK, 400 / 550, 300 * MS),
+            Culprit("host.cpu_contended", WEB, 121 / 550, 579 * MS),
+        ],
+        conclusive=True,
+        settled=True,
+        join=Join("container.id", 1.0, 0),
+    )
+
+
+def window_verdict() -> Verdict:
+    """The same over twelve requests of which three were slow."""
+    one = verdict()
+    return replace(one, trace_id=None, span_id=None, requests=12, slow=3, examples=[TRACE, "a" * 32, "b" * 32])
+
+
+def item() -> RequestItem:
+    """The design's example in a list."""
+    one = verdict()
+    return RequestItem(
+        TRACE,
+        SPAN,
+        one.service,
+        one.operation,
+        one.start,
+        one.duration_ns,
+        one.usual_ns,
+        one.excess_ns,
+        True,
+        "ok",
+        "container.cpu_throttled",
+    )
+
+
+@dataclass
+class FakeCorrelator:
+    """Answers from lists, remembers what it was asked and given."""
+
+    items: list[RequestItem] = field(default_factory=list)
+    known: dict[tuple[str, str | None], Verdict] = field(default_factory=dict)
+    over_window: list[Verdict] = field(default_factory=list)
+    traces: dict[str, dict[str, Any]] = field(default_factory=dict)
+    batches: list[Batch] = field(default_factory=list)
+    asked: list[RequestQuery] = field(default_factory=list)
+    overloaded: bool = False
+    broken: bool = False
+    is_ready: bool = True
+
+    def append(self, batch: Batch) -> None:
+        if self.overloaded:
+            raise Overloaded("64 MiB are waiting")
+        if self.broken:
+            raise OSError("no space left on device")
+        self.batches.append(batch)
+
+    def requests(self, query: RequestQuery) -> Page[RequestItem]:
+        self.asked.append(query)
+        if query.cursor not in (None, "2"):
+            raise BadCursor(query.cursor)
+        return Page(self.items[: query.limit], reason=None if self.items else "no request was slow in the window")
+
+    def verdict(self, trace_id: str, span_id: str | None = None) -> Verdict | None:
+        return self.known.get((trace_id, span_id))
+
+    def verdicts(self, query: RequestQuery) -> Page[Verdict]:
+        self.asked.append(query)
+        if query.cursor not in (None, "2"):
+            raise BadCursor(query.cursor)
+        return Page(self.over_window, reason=None if self.over_window else "no request was slow in the window")
+
+    def trace(self, trace_id: str) -> dict[str, Any] | None:
+        return self.traces.get(trace_id)
+
+    def causes(self) -> list[dict[str, Any]]:
+        return CAUSES
+
+    def services(self) -> list[str]:
+        return sorted({one.service for one in self.items})
+
+    def ready(self) -> bool:
+        return self.is_ready
+
+    def close(self) -> None:
+        self.is_ready = False
+
+
+def full() -> FakeCorrelator:
+    """One slow request, its verdict and its trace."""
+    return FakeCorrelator(
+        items=[item()],
+        known={(TRACE, None): verdict(), (TRACE, SPAN): verdict()},
+        over_window=[window_verdict()],
+        traces={TRACE: {"trace_id": TRACE, "spans": [], "segments": []}},
+    )
+
+
+def one_span(**fields: Any) -> ExportTraceServiceRequest:
+    """A request with one good span, or what ``fields`` makes of it."""
+    request = ExportTraceServiceRequest()
+    group = request.resource_spans.add()
+    group.resource.attributes.add(key="service.name").value.string_value = "web"
+    values: dict[str, Any] = {
+        "trace_id": bytes.fromhex(TRACE),
+        "span_id": bytes.fromhex(SPAN),
+        "name": "GET /cart",
+        "kind": 2,
+        "start_time_unix_nano": START_NS,
+        "end_time_unix_nano": START_NS + 700 * MS,
+    }
+    group.scope_spans.add().spans.add(**{**values, **fields})
+    return request
+
+
+def otlp_json(message: Message) -> Any:
+    """The message as OTLP/JSON has it: protobuf's mapping, but ids in hex."""
+
+    def with_hex(value: Any) -> Any:
+        if isinstance(value, list):
+            return [with_hex(one) for one in value]
+        if not isinstance(value, dict):
+            return value
+        return {
+            key: b64decode(one).hex() if key in ("traceId", "spanId", "parentSpanId") else with_hex(one)
+            for key, one in value.items()
+        }
+
+    return with_hex(MessageToDict(message))
