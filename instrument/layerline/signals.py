@@ -32,6 +32,7 @@ class Signal:
     source: str  # the kernel file or endpoint, and since when
     dimensions: tuple[str, ...] = ()  # attributes of a point that make it a series of its own
     aliases: tuple[str, ...] = ()
+    stall: bool = False  # the agent reads it several times a second: a finer grid gives a narrower range
     additive: str = ""  # "cpus": sums over CPUs; "tasks": sums over tasks; "union": wall time in which any was stalled
 
 
@@ -55,6 +56,7 @@ SIGNALS: tuple[Signal, ...] = (
         "ns",
         "CPU time used by all its tasks",
         "v1 cpuacct.usage; v2 cpu.stat usage_usec",
+        stall=True,
         additive="cpus",
         aliases=("container.cpu.usage.total",),
     ),
@@ -65,6 +67,7 @@ SIGNALS: tuple[Signal, ...] = (
         "ns",
         "time its runnable tasks were held back because the CPU quota of the period was used up, summed over CPUs",
         "v1 cpu.stat throttled_time; v2 cpu.stat throttled_usec",
+        stall=True,
         additive="cpus",
         aliases=("container.cpu.throttling_data.throttled_time",),
     ),
@@ -103,6 +106,7 @@ SIGNALS: tuple[Signal, ...] = (
         "wall time in which some (all: full) of its tasks waited for a CPU",
         "cgroup v2 cpu.pressure total, Linux 4.20",
         dimensions=("pressure.kind",),
+        stall=True,
         additive="union",
     ),
     # ---- container: memory
@@ -140,6 +144,7 @@ SIGNALS: tuple[Signal, ...] = (
         "wall time in which some (all: full) of its tasks waited for memory",
         "cgroup v2 memory.pressure total, Linux 4.20",
         dimensions=("pressure.kind",),
+        stall=True,
         additive="union",
     ),
     # ---- container: block I/O
@@ -188,6 +193,7 @@ SIGNALS: tuple[Signal, ...] = (
         "wall time in which some (all: full) of its tasks waited for block I/O",
         "cgroup v2 io.pressure total, Linux 4.20",
         dimensions=("pressure.kind",),
+        stall=True,
         additive="union",
     ),
     # ---- host
@@ -199,6 +205,7 @@ SIGNALS: tuple[Signal, ...] = (
         "CPU time of all CPUs by mode",
         "/proc/stat cpu",
         dimensions=("cpu.mode",),
+        stall=True,
         additive="cpus",
     ),
     Signal("system.cpu.logical.count", "host", Kind.GAUGE, "{cpu}", "CPUs online", "/proc/stat cpuN"),
@@ -258,7 +265,35 @@ SIGNALS: tuple[Signal, ...] = (
         "wall time in which a device was busy",
         "/proc/diskstats field 13 (milliseconds)",
         dimensions=("system.device",),
+        stall=True,
         additive="union",
+    ),
+    # ---- the agent itself
+    Signal(
+        "layerline.sensor.success",
+        "host",
+        Kind.GAUGE,
+        "1",
+        "1 where the sensor could read all it found in the last interval, 0 where it could not",
+        "the agent",
+        dimensions=("layerline.sensor",),
+    ),
+    Signal(
+        "layerline.sensor.duration",
+        "host",
+        Kind.GAUGE,
+        "ns",
+        "time the sensor took in the last interval, over all entities",
+        "the agent",
+        dimensions=("layerline.sensor",),
+    ),
+    Signal(
+        "layerline.agent.dropped_points",
+        "host",
+        Kind.COUNTER,
+        "{point}",
+        "points and events lost since the agent started, because its buffer was full or the server refused them",
+        "the agent",
     ),
 )
 
@@ -267,7 +302,7 @@ _BY_ALIAS = {alias: signal for signal in SIGNALS for alias in signal.aliases}
 
 
 def find(name: str) -> Signal | None:
-    """The signal of that name or alias; None where the catalogue does not know it (it is then kept under its own name)."""
+    """The signal of that name or alias; None where the catalogue does not know it: it then keeps its own name."""
     return _BY_NAME.get(name) or _BY_ALIAS.get(name)
 
 

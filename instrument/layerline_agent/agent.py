@@ -1,0 +1,237 @@
+"""The agent's loop: look at what was discovered, read on two grids, send once each interval."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from queue import Empty
+
+from layerline_agent import encode
+from layerline_agent.cgroups import Tree
+from layerline_agent.containers import Container
+from layerline_agent.discovery import Discovery, Event, Gone, Seen, Sighting, say
+from layerline_agent.files import File
+from layerline_agent.machine import Machine
+from layerline_agent.outbox import LOGS, METRICS, Outbox
+from layerline_agent.readings import Entity, Series
+from layerline_agent.sensor import Sensor, all_sensors
+from layerline_agent.settings import Settings
+
+#: How long a stopping agent tries to send what it still has.
+FLUSH_S = 2.0
+
+
+class SensorHealth:
+    """How the sensors fare: whether each could read, and how long it took, over one interval."""
+
+    def __init__(self, sensors: Mapping[str, Sensor]) -> None:
+        self.spent_ns = dict.fromkeys(sensors, 0)
+        self.problems: dict[str, Exception] = {}
+        self._said: set[str] = set()
+
+    def failed(self, sensor: str, problem: Exception) -> None:
+        """It could not read something. Said once; counted in every interval."""
+        self.problems[sensor] = problem
+        if sensor not in self._said:
+            self._said.add(sensor)
+            say(f"sensor {sensor} cannot read: {problem}")
+
+    def report(self, own: Own, time_ns: int) -> None:
+        """Put both figures of each sensor among the agent's own readings, and begin anew."""
+        for sensor, spent_ns in self.spent_ns.items():
+            own.set("layerline.sensor.success", 0 if sensor in self.problems else 1, time_ns, sensor)
+            own.set("layerline.sensor.duration", spent_ns, time_ns, sensor)
+            self.spent_ns[sensor] = 0
+        self.problems.clear()
+
+
+class Own(Entity):
+    """What the agent says about itself, under the host's resource."""
+
+    def __init__(self, attributes: Mapping[str, str | list[str] | int], start_ns: int) -> None:
+        super().__init__(attributes, start_ns)
+        self._own: dict[tuple[str, str], Series] = {}
+
+    def set(self, signal: str, value: int, time_ns: int, sensor: str = "") -> None:
+        """Its value as of this time."""
+        dimensions = (("layerline.sensor", sensor),) if sensor else ()
+        series = self._own.setdefault((signal, sensor), Series(signal, dimensions))
+        series.value = value
+        series.send(time_ns)
+
+    @property
+    def series(self) -> list[Series]:
+        """All of them."""
+        return list(self._own.values())
+
+
+class Agent:
+    """Reads this machine until it is told to stop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        machine: Machine,
+        discovery: Discovery,
+        outbox: Outbox,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._settings = settings
+        self._machine = machine
+        self._discovery = discovery
+        self._outbox = outbox
+        self._clock = clock
+        self._sensors = all_sensors()
+        self._health = SensorHealth(self._sensors)
+        self._stopping = False
+        self._watched: dict[str, tuple[Container, Entity]] = {}
+        self._ended: list[Entity] = []  # gone, with points still to be sent
+        self._events: list[Event] = []
+        tags = settings.tags
+        self._machine_attributes: dict[str, str | list[str] | int] = {
+            "host.id": machine.id,
+            "host.name": machine.name,
+            "layerline.boot_id": machine.boot_id,
+            **tags,
+        }
+        attributes = {**self._machine_attributes, "os.type": "linux"}
+        self._host = Entity.of(
+            "host", attributes, machine.booted_ns, {"proc": machine.path("proc")}, self._sensors, machine, clock
+        )
+        self._own = Own(attributes, clock())
+
+    @property
+    def containers(self) -> int:
+        """How many are watched now."""
+        return len(self._watched)
+
+    def stop(self) -> None:
+        """End the loop after a last reading. May be called from a signal handler."""
+        self._stopping = True
+        self._discovery.sightings.put(None)
+
+    def run(self) -> None:
+        """Read and send until ``stop``."""
+        steps = self._settings.steps
+        step_s = self._settings.interval_ns / steps / 1e9
+        due = time.monotonic()
+        tick = 0
+        while not self._stopping:
+            self._look(until=due)
+            if self._stopping:
+                break
+            self.read(full=tick % steps == 0)
+            if tick % steps == 0:
+                self.send()
+            tick += 1
+            # After a pause (a suspended machine, a busy one) go on from now: no burst of readings to catch up.
+            due = max(due + step_s, time.monotonic())
+        self.read(full=True)
+        self.send()
+        left = self._outbox.close(FLUSH_S)
+        if left:
+            say(f"stopped; {left} points could not be sent")
+
+    def look(self) -> None:
+        """Take in what was discovered so far."""
+        self._look(until=time.monotonic())
+
+    def _look(self, until: float) -> None:
+        """Take in what is discovered until this time; at least once."""
+        while True:
+            try:
+                sighting = self._discovery.sightings.get(timeout=max(0.0, until - time.monotonic()))
+            except Empty:
+                return
+            if sighting is None:
+                return
+            self._take(sighting)
+
+    def _take(self, sighting: Sighting) -> None:
+        if isinstance(sighting, Event):
+            self._events.append(sighting)
+        elif isinstance(sighting, Gone):
+            self._end(sighting.container_id)
+        else:
+            self._see(sighting)
+
+    def _see(self, seen: Seen) -> None:
+        container = seen.container
+        known = self._watched.get(container.id)
+        same_run = known is not None and (known[0].started_ns, known[0].inode) == (
+            container.started_ns,
+            container.inode,
+        )
+        if known is not None and same_run:
+            known[1].attributes = {**container.attributes, **self._machine_attributes}
+            self._watched[container.id] = (container, known[1])
+            return
+        self._end(container.id)
+        entity = Entity.of(
+            "container",
+            {**container.attributes, **self._machine_attributes},
+            container.started_ns,
+            container.directories,
+            self._sensors,
+            self._machine,
+            self._clock,
+        )
+        self._watched[container.id] = (container, entity)
+        for sensor in self._sensors:  # at once: it may not live until the next tick
+            self._read_sensor(sensor, (entity,), full=True)
+
+    def _end(self, container_id: str) -> None:
+        """A last reading, which mostly comes too late: its cgroup is gone before Docker says so."""
+        _, entity = self._watched.pop(container_id, (None, None))
+        if entity is not None:
+            for sensor in self._sensors:
+                self._read_sensor(sensor, (entity,), full=True)
+            entity.close()
+            self._ended.append(entity)
+
+    def read(self, full: bool) -> None:
+        """One tick: everything when ``full``, else the stall counters."""
+        entities = [entity for _, entity in self._watched.values()]
+        for name, sensor in self._sensors.items():
+            self._read_sensor(name, (self._host,) if sensor.entity == "host" else entities, full)
+
+    def _read_sensor(self, name: str, entities: list[Entity] | tuple[Entity, ...], full: bool) -> None:
+        began_ns = time.perf_counter_ns()
+        for entity in entities:
+            try:
+                entity.read(name, full)
+            except Exception as problem:  # a sensor that fails costs its own readings and nothing more
+                self._health.failed(name, problem)
+        self._health.spent_ns[name] += time.perf_counter_ns() - began_ns
+
+    def send(self) -> None:
+        """Hand everything that waits to the outbox: one request of metrics, and one of events if there were any."""
+        now_ns = self._clock()
+        self._health.report(self._own, now_ns)
+        self._own.set("layerline.agent.dropped_points", self._outbox.dropped, now_ns)
+        entities = [self._host, self._own, *(entity for _, entity in self._watched.values()), *self._ended]
+        message, points = encode.metrics(entities)
+        self._outbox.put(METRICS, message, points)
+        self._ended.clear()
+        if self._events:
+            self._outbox.put(LOGS, encode.logs(self._events, self._machine_attributes), len(self._events))
+            self._events.clear()
+
+
+def build(settings: Settings) -> tuple[Agent, str]:
+    """An agent that has looked around once, and the line that says what it watches and where it sends."""
+    File.keep_many()
+    machine = Machine(settings.root)
+    tree = Tree.of(machine)
+    discovery = Discovery(machine, tree)
+    outbox = Outbox(settings.endpoint, settings.headers, settings.buffer_bytes)
+    agent = Agent(settings, machine, discovery, outbox)
+    discovery.start()
+    agent.look()
+    with_docker = f"Docker {discovery.docker_version}" if discovery.docker_version else "no Docker"
+    line = (
+        f"watching host {machine.name} and {agent.containers} containers ({with_docker}, cgroup {tree.version}) "
+        f"every {settings.interval_ns / 1e9:g} s, stalls every {settings.interval_ns / settings.steps / 1e6:g} ms; "
+        f"sending to {settings.endpoint}"
+    )
+    return agent, line

@@ -1,0 +1,68 @@
+"""Facts about this machine that do not change while the agent runs, and the names of its block devices."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+
+def _line(path: str) -> str:
+    """The first line of a file; empty where it cannot be read."""
+    try:
+        return Path(path).read_text(encoding="utf-8").partition("\n")[0].strip()
+    except OSError:
+        return ""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A host as seen below ``root``: ``/``, or where the host's file system is mounted, or a captured tree."""
+
+    root: str = "/"
+    tick_ns: int = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+    """What ``/proc/stat`` counts in (USER_HZ), in ns."""
+    _devices: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
+
+    def path(self, *parts: str) -> str:
+        """A path of the host, as this process must spell it."""
+        return os.path.join(self.root, *(part.lstrip("/") for part in parts))
+
+    @cached_property
+    def boot_id(self) -> str:
+        """Equal inside a container and on its host, another one after each boot."""
+        return _line(self.path("proc/sys/kernel/random/boot_id"))
+
+    @cached_property
+    def name(self) -> str:
+        """The host's name: of this UTS namespace where the root is our own."""
+        return socket.gethostname() if self.root == "/" else _line(self.path("etc/hostname"))
+
+    @cached_property
+    def id(self) -> str:
+        """The machine id; the name where there is none."""
+        return _line(self.path("etc/machine-id")) or _line(self.path("var/lib/dbus/machine-id")) or self.name
+
+    @cached_property
+    def booted_ns(self) -> int:
+        """When the host's counters began: ``btime`` of ``/proc/stat``, in ns since 1970; 0 where unknown."""
+        try:
+            stat = Path(self.path("proc/stat")).read_text(encoding="ascii")
+        except OSError:
+            return 0
+        return next((int(line.split()[1]) * 10**9 for line in stat.splitlines() if line.startswith("btime ")), 0)
+
+    def device_name(self, number: str) -> str:
+        """``vda`` for ``254:0``, as ``/proc/diskstats`` names it; the number itself where it is not listed."""
+        if number not in self._devices:
+            try:
+                listing = Path(self.path("proc/diskstats")).read_text(encoding="ascii")
+            except OSError:
+                listing = ""
+            for line in listing.splitlines():
+                major, minor, device = line.split()[:3]
+                self._devices[f"{major}:{minor}"] = device
+            self._devices.setdefault(number, number)
+        return self._devices[number]

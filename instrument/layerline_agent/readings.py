@@ -1,0 +1,189 @@
+"""Readings of one entity, turned into the points that are sent: two rates, and counters that stand still cost nothing.
+
+Everything is read every full tick. Between full ticks only the stall counters are, and a point of theirs is sent only
+when the value changed. When it changes after standing still, the last reading before the change is sent too. So between
+two consecutive points that were sent a counter either stood still, or moved between two consecutive readings: the
+increase of each interval is exact, and a stall is known to a fine tick.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from layerline.signals import Kind, find
+from layerline_agent.files import File
+from layerline_agent.machine import Machine
+from layerline_agent.sensor import Dimensions, Raw, Sensor, Source
+
+Clock = Callable[[], int]
+
+
+class Point(NamedTuple):
+    """One value of a series, and when the kernel was asked for it."""
+
+    time_ns: int
+    value: int | float
+
+
+class Series:
+    """One signal of one entity, one set of dimensions: its newest value and the points not yet sent."""
+
+    __slots__ = ("dimensions", "points", "sent_ns", "signal", "stall", "value")
+
+    def __init__(self, signal: str, dimensions: Dimensions) -> None:
+        known = find(signal)
+        self.signal = signal
+        self.dimensions = dimensions
+        self.stall = known is not None and known.stall and known.kind is Kind.COUNTER
+        self.value: int | float | None = None
+        self.sent_ns = 0
+        self.points: list[Point] = []
+
+    def send(self, time_ns: int) -> None:
+        """Its value goes out as of this time."""
+        if self.value is not None:
+            self.points.append(Point(time_ns, self.value))
+            self.sent_ns = time_ns
+
+
+class Runs:
+    """The series that one source yields, as runs."""
+
+    __slots__ = ("_at_ns", "_known", "current")
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, Dimensions], Series] = {}
+        self._at_ns = 0
+        self.current: list[Series] = []
+        """What the newest reading held; a limit that was taken away is not in it."""
+
+    def stood_still(self, time_ns: int, full: bool) -> None:
+        """Read, and every value is what it was."""
+        self._at_ns = time_ns
+        if full:
+            for series in self.current:
+                series.send(time_ns)
+
+    def read(self, time_ns: int, raws: Iterable[Raw], full: bool) -> None:
+        """Read, and something changed."""
+        current = []
+        for raw in raws:
+            key = (raw.signal, raw.dimensions)
+            series = self._known.get(key)
+            if series is None:
+                series = self._known[key] = Series(raw.signal, raw.dimensions)
+            current.append(series)
+            changed = series.value != raw.value
+            if changed and series.stall and series.sent_ns < self._at_ns:
+                series.send(self._at_ns)
+            series.value = raw.value
+            if full or (changed and series.stall):
+                series.send(time_ns)
+        self.current = current
+        self._at_ns = time_ns
+
+    @property
+    def series(self) -> Iterable[Series]:
+        """All it ever yielded: points of one that is gone may still wait to be sent."""
+        return self._known.values()
+
+
+class Reader:
+    """One source of one entity: its files, and the runs of what they hold."""
+
+    __slots__ = ("_clock", "_contents", "_files", "_machine", "_source", "runs")
+
+    def __init__(self, source: Source, directories: Mapping[str, str], machine: Machine, clock: Clock) -> None:
+        self._source = source
+        self._files = tuple(
+            File(f"{directories[hierarchy]}/{name}")
+            for hierarchy, _, name in (file.partition("/") for file in source.files)
+        )
+        self._machine = machine
+        self._clock = clock
+        self._contents: tuple[bytes | None, ...] = ()
+        self.runs = Runs()
+
+    def read(self, full: bool) -> None:
+        """Read the files now. OSError or ValueError where one is unreadable or not what it should be."""
+        time_ns = self._clock()
+        contents = tuple([file.read() for file in self._files])
+        there = any(content is not None for content in contents)
+        if contents == self._contents:
+            if there:
+                self.runs.stood_still(time_ns, full)
+            return
+        if there:
+            self.runs.read(time_ns, tuple(self._source.read(self._machine, *contents)), full)
+        self._contents = contents
+
+    def close(self) -> None:
+        """Give the descriptors back."""
+        for file in self._files:
+            file.close()
+
+
+@dataclass(eq=False)
+class Entity:
+    """A container or the host: who it is, where its files are, and what was read from them."""
+
+    attributes: Mapping[str, str | list[str] | int]
+    """Its OTLP resource."""
+    start_ns: int
+    """When its counters began, in ns since 1970; 0 where unknown."""
+    readers: dict[str, list[tuple[bool, Reader]]] = field(default_factory=dict)
+    """By sensor: whether it holds stall counters, and the reader."""
+
+    @classmethod
+    def of(
+        cls,
+        kind: str,
+        attributes: Mapping[str, str | list[str] | int],
+        start_ns: int,
+        directories: Mapping[str, str],
+        sensors: Mapping[str, Sensor],
+        machine: Machine,
+        clock: Clock = time.time_ns,
+    ) -> Entity:
+        """An entity with the readers that its directories allow; a sensor whose hierarchy is missing has none."""
+        return cls(
+            attributes,
+            start_ns,
+            {
+                name: [
+                    (source.stalls, Reader(source, directories, machine, clock))
+                    for source in sensor.sources_for(directories)
+                    if all(file.partition("/")[0] in directories for file in source.files)
+                ]
+                for name, sensor in sensors.items()
+                if sensor.entity == kind
+            },
+        )
+
+    def read(self, sensor: str, full: bool) -> None:
+        """Read one sensor's files now. One unreadable file does not keep the others from being read; then it raises."""
+        problem: Exception | None = None
+        for stalls, reader in self.readers.get(sensor, ()):
+            if full or stalls:
+                try:
+                    reader.read(full)
+                except (OSError, ValueError, LookupError, ArithmeticError) as caught:
+                    problem = caught
+        if problem is not None:
+            raise problem
+
+    @property
+    def series(self) -> Iterable[Series]:
+        """Every series, whether it has points to send or not."""
+        for readers in self.readers.values():
+            for _, reader in readers:
+                yield from reader.runs.series
+
+    def close(self) -> None:
+        """Its files are not needed any more."""
+        for readers in self.readers.values():
+            for _, reader in readers:
+                reader.close()

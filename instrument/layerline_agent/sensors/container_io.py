@@ -1,0 +1,94 @@
+"""Block I/O of a container: bytes and operations by device and direction, and the limits set on devices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from layerline_agent.machine import Machine
+from layerline_agent.sensor import Dimensions, Raw, Sensor, Source
+
+#: Both versions count discards too; a discard is neither a read nor a write and is left out.
+DIRECTIONS_V1 = {b"Read": "read", b"Write": "write"}
+COUNTERS_V2 = {
+    b"rbytes": ("container.disk.io", "read"),
+    b"wbytes": ("container.disk.io", "write"),
+    b"rios": ("container.disk.operations", "read"),
+    b"wios": ("container.disk.operations", "write"),
+}
+LIMITS_V2 = {
+    b"rbps": ("container.disk.limit", "read"),
+    b"wbps": ("container.disk.limit", "write"),
+    b"riops": ("container.disk.operations.limit", "read"),
+    b"wiops": ("container.disk.operations.limit", "write"),
+}
+
+
+def _where(machine: Machine, device: bytes, direction: str) -> Dimensions:
+    return (("disk.io.direction", direction), ("system.device", machine.device_name(device.decode())))
+
+
+def counter_v1(signal: str) -> Callable[[Machine, bytes], Iterator[Raw]]:
+    """What it read and wrote, its children included.
+
+    Source: v1 ``blkio.throttle.io_service_bytes_recursive`` (bytes) and ``io_serviced_recursive`` (operations), lines
+    of ``major:minor Operation value``; only grow. Empty until it touched a device: nothing is yielded for that device.
+    """
+
+    def read(machine: Machine, content: bytes) -> Iterator[Raw]:
+        for line in content.splitlines():
+            words = line.split()
+            if len(words) == 3 and (direction := DIRECTIONS_V1.get(words[1])):
+                yield Raw(signal, int(words[2]), _where(machine, words[0], direction))
+
+    return read
+
+
+def limit_v1(signal: str, direction: str) -> Callable[[Machine, bytes], Iterator[Raw]]:
+    """What it may read or write per second.
+
+    Source: v1 ``blkio.throttle.{read,write}_{bps,iops}_device``, lines of ``major:minor value``; empty without limits.
+    """
+
+    def read(machine: Machine, content: bytes) -> Iterator[Raw]:
+        for line in content.splitlines():
+            device, value = line.split()
+            yield Raw(signal, int(value), _where(machine, device, direction))
+
+    return read
+
+
+def keyed_v2(signals: dict[bytes, tuple[str, str]]) -> Callable[[Machine, bytes], Iterator[Raw]]:
+    """What it read and wrote, or may per second.
+
+    Source: v2 ``io.stat`` (bytes and operations, only grow) and ``io.max``, Linux 4.5, lines of
+    ``major:minor key=value …``; a limit of ``max`` is none.
+    """
+
+    def read(machine: Machine, content: bytes) -> Iterator[Raw]:
+        for line in content.splitlines():
+            device, *pairs = line.split()
+            for pair in pairs:
+                key, _, value = pair.partition(b"=")
+                if key in signals and value != b"max":
+                    signal, direction = signals[key]
+                    yield Raw(signal, int(value), _where(machine, device, direction))
+
+    return read
+
+
+SENSOR = Sensor(
+    entity="container",
+    sources=(
+        Source(("unified/io.stat",), keyed_v2(COUNTERS_V2)),
+        Source(("unified/io.max",), keyed_v2(LIMITS_V2)),
+    ),
+    controller="blkio",
+    sources_v1=(
+        Source(("blkio/blkio.throttle.io_service_bytes_recursive",), counter_v1("container.disk.io")),
+        Source(("blkio/blkio.throttle.io_serviced_recursive",), counter_v1("container.disk.operations")),
+        Source(("blkio/blkio.throttle.read_bps_device",), limit_v1("container.disk.limit", "read")),
+        Source(("blkio/blkio.throttle.write_bps_device",), limit_v1("container.disk.limit", "write")),
+        Source(("blkio/blkio.throttle.read_iops_device",), limit_v1("container.disk.operations.limit", "read")),
+        Source(("blkio/blkio.throttle.write_iops_device",), limit_v1("container.disk.operations.limit", "write")),
+    ),
+)

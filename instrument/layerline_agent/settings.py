@@ -1,0 +1,136 @@
+"""What can be set about the agent, each with its variable, default, unit and one sentence."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from opentelemetry.util.re import parse_env_headers
+
+from layerline.signals import TIME_UNITS_NS
+
+#: The words of a tag query (design, 7.5) that name an attribute of a host.
+TAG_WORDS = {
+    "region": "cloud.region",
+    "zone": "cloud.availability_zone",
+    "instance_type": "host.type",
+    "host": "host.name",
+}
+
+#: Reading more often than this costs more than it tells.
+SHORTEST_NS = 20_000_000
+
+
+def duration_ns(text: str) -> int:
+    """``200ms`` or ``1s`` in nanoseconds. ValueError says what was expected and found."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([a-zµ]+)", text.strip())
+    if match is None or match[2] not in TIME_UNITS_NS or float(match[1]) == 0:
+        raise ValueError(f"expected a duration such as 200ms or 1s, found {text!r}")
+    return round(float(match[1]) * TIME_UNITS_NS[match[2]])
+
+
+def tag(text: str) -> tuple[str, str]:
+    """``region:abc`` as ``("cloud.region", "abc")``. ValueError says what was expected and found."""
+    key, colon, value = text.partition(":")
+    if not colon or not value or not re.fullmatch(r"[\w.\-/]+", key):
+        raise ValueError(f"expected key:value, for example region:eu-1, found {text!r}")
+    return TAG_WORDS.get(key, key), value
+
+
+def endpoint(text: str) -> str:
+    """``http://127.0.0.1:4318`` without a slash at its end. ValueError says what was expected and found."""
+    try:
+        parts = urlsplit(text)
+        reachable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        reachable = False
+    if not reachable:
+        raise ValueError(f"expected an address such as http://127.0.0.1:4318, found {text!r}")
+    return text.rstrip("/")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The agent's settings. An argument goes before its variable, the variable before the default."""
+
+    endpoint: str = "http://127.0.0.1:4318"
+    """--endpoint, LAYERLINE_ENDPOINT, OTEL_EXPORTER_OTLP_ENDPOINT: where OTLP over HTTP is sent."""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """LAYERLINE_TOKEN (as ``Authorization: Bearer``) and OTEL_EXPORTER_OTLP_HEADERS: sent with every request."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """--tag: attributes of everything the agent reports, as ``key:value``."""
+    interval_ns: int = 1_000_000_000
+    """--interval (``1s``): how often everything is read and sent."""
+    fine_ns: int = 200_000_000
+    """--fine (``200ms``): how often stall counters are read; rounded so that it divides the interval."""
+    root: str = "/"
+    """LAYERLINE_HOST_ROOT: where the host's file system is, when the agent itself runs in a container."""
+    buffer_bytes: int = 32 * 2**20
+    """How much may wait, compressed, while the server is away; the oldest is dropped first."""
+
+    @classmethod
+    def of(
+        cls,
+        endpoint_argument: str | None = None,
+        tags: Sequence[str] = (),
+        interval: str | None = None,
+        fine: str | None = None,
+        environment: Mapping[str, str] = os.environ,
+    ) -> Settings:
+        """The settings of these arguments and this environment. ValueError names the one that is wrong."""
+        default = cls()
+
+        def named(name: str, text: str) -> ValueError:
+            return ValueError(f"{name}: {text}")
+
+        where, address = next(
+            (
+                (name, text)
+                for name, text in (
+                    ("--endpoint", endpoint_argument),
+                    ("LAYERLINE_ENDPOINT", environment.get("LAYERLINE_ENDPOINT")),
+                    ("OTEL_EXPORTER_OTLP_ENDPOINT", environment.get("OTEL_EXPORTER_OTLP_ENDPOINT")),
+                )
+                if text
+            ),
+            ("", default.endpoint),
+        )
+        headers = dict(parse_env_headers(environment.get("OTEL_EXPORTER_OTLP_HEADERS", ""), liberal=True))
+        if token := environment.get("LAYERLINE_TOKEN"):
+            headers["authorization"] = f"Bearer {token}"
+        try:
+            address = endpoint(address)
+        except ValueError as problem:
+            raise named(where, str(problem)) from None
+        try:
+            tagged = dict(tag(text) for text in tags)
+        except ValueError as problem:
+            raise named("--tag", str(problem)) from None
+        try:
+            interval_ns = duration_ns(interval) if interval is not None else default.interval_ns
+        except ValueError as problem:
+            raise named("--interval", str(problem)) from None
+        try:
+            fine_ns = duration_ns(fine) if fine is not None else min(default.fine_ns, interval_ns)
+        except ValueError as problem:
+            raise named("--fine", str(problem)) from None
+        if interval_ns < SHORTEST_NS:
+            raise named("--interval", f"expected at least {SHORTEST_NS // 10**6}ms, found {interval!r}")
+        if not SHORTEST_NS <= fine_ns <= interval_ns:
+            raise named("--fine", f"expected {SHORTEST_NS // 10**6}ms up to the interval, found {fine!r}")
+        return cls(
+            endpoint=address,
+            headers=headers,
+            tags=tagged,
+            interval_ns=interval_ns,
+            fine_ns=fine_ns,
+            root=environment.get("LAYERLINE_HOST_ROOT") or default.root,
+        )
+
+    @property
+    def steps(self) -> int:
+        """Fine ticks in one interval, at least 1."""
+        return max(1, round(self.interval_ns / self.fine_ns))
