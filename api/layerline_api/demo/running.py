@@ -1,0 +1,171 @@
+"""The shop, running: its services in a place, the server that listens to them, the agent beside, and every handle."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import replace
+
+import requests
+
+from layerline_api.demo.containers import Containers
+from layerline_api.demo.layout import Cores
+from layerline_api.demo.place import (
+    DemoError,
+    Entity,
+    Limits,
+    Place,
+    Service,
+    instrumented,
+    wait_ready,
+    wrapper_environment,
+)
+from layerline_api.demo.processes import Processes
+
+SHOP = "layerline_api.demo.shop"
+PORT = 8000
+SERVER_PORT = 4318
+#: A neighbour this much heavier leaves the subject a ninth of the core, by weight or by number of processes.
+NEIGHBOUR_WEIGHT = 8
+
+
+class Shop:
+    """``place`` holds the shop and the server, ``machine`` the agent, which has to see the machine itself."""
+
+    def __init__(self, place: Place, machine: Processes, cores: Cores) -> None:
+        self.token = secrets.token_urlsafe(24)
+        self.entities: dict[str, Entity] = {}
+        self._place, self._machine, self._cores = place, machine, cores
+        self._session = requests.Session()
+        self._session.trust_env = False
+
+    @property
+    def in_containers(self) -> bool:
+        """Whether the services have containers of their own."""
+        return isinstance(self._place, Containers)
+
+    @property
+    def server(self) -> str:
+        """The server's URL from here."""
+        return self._place.url("server")
+
+    @property
+    def cart(self) -> str:
+        """The URL that a customer asks for."""
+        return f"{self._place.url('web')}/cart"
+
+    @property
+    def prices_address(self) -> str:
+        """``prices`` as a caller knows it: ``host:port``."""
+        return self._place.peer("prices", PORT)
+
+    # ---- opening
+
+    def open_server(self) -> None:
+        """Start the server and wait until it answers."""
+        listen = self._place.listen("server", SERVER_PORT)
+        command = ("-m", "layerline.command", "serve", "--listen", listen, "--store", self._place.folder("store"))
+        self._start(
+            Service(
+                "server",
+                command,
+                environment={"LAYERLINE_TOKEN": self.token},
+                port=SERVER_PORT,
+                folder="store",
+                limits=Limits(cpuset=self._cores.rest),
+            )
+        )
+        wait_ready(self._place, "server")
+
+    def open_agent(self) -> None:
+        """Start the agent on the machine itself: it reads the machine's cgroups and asks its Docker socket."""
+        command = ("-m", "layerline.command", "agent", "--endpoint", self.server, "--tag", "region:demo")
+        environment = {"LAYERLINE_TOKEN": self.token}
+        self._machine.start(Service("agent", command, environment, limits=Limits(cpuset=self._cores.rest)))
+
+    def open_services(self) -> None:
+        """Start the three services, and wait until each answers."""
+        apart = Limits(cpuset=self._cores.rest)
+        prices = ("-m", f"{SHOP}.prices", "--listen", self._place.listen("prices", PORT))
+        self._start(Service("prices", prices, port=PORT, limits=apart))
+        self._start(self._stock())
+        arguments = ("--listen", self._place.listen("web", PORT), "--stock", self._place.peer("stock", PORT))
+        web = Service("web", instrumented(f"{SHOP}.web", *arguments), self._wrapped("web"), port=PORT, limits=apart)
+        self._start(web)
+        for name in ("prices", "stock", "web"):
+            wait_ready(self._place, name)
+
+    def check_agent(self) -> None:
+        """DemoError with its last lines if the agent has ended."""
+        if not self._machine.alive("agent"):
+            raise DemoError(f"the agent ended:\n{self._machine.output('agent')}")
+
+    def _stock(self) -> Service:
+        listen = self._place.listen("stock", PORT)
+        journal = self._place.folder("journal")
+        arguments = ("--listen", listen, "--prices", self.prices_address, "--journal", journal)
+        return Service(
+            "stock",
+            instrumented(f"{SHOP}.stock", *arguments),
+            self._wrapped("stock"),
+            port=PORT,
+            folder="journal",
+            limits=Limits(cpuset=self._cores.subject),
+        )
+
+    def _wrapped(self, name: str) -> dict[str, str]:
+        return wrapper_environment(name, f"http://{self._place.peer('server', SERVER_PORT)}", self.token)
+
+    def _start(self, service: Service) -> None:
+        self.entities[service.name] = self._place.start(service)
+
+    # ---- trouble, and its end
+
+    def limit_cpu(self, quota_ratio: float | None) -> None:
+        """Limit ``stock``'s CPU while it runs (as ``docker update`` does), or lift the limit."""
+        if not isinstance(self._place, Containers):
+            raise TypeError("a plain process has no CPU limit")
+        self._place.update("stock", Limits(cpuset=self._cores.subject, quota_ratio=quota_ratio))
+
+    def limit_writes(self, bytes_per_second: int | None) -> None:
+        """Start ``stock`` anew under its old name, with or without a write limit: Docker cannot change it in place."""
+        stock = self._stock()
+        self._start(replace(stock, limits=replace(stock.limits, write_bytes_per_second=bytes_per_second)))
+        wait_ready(self._place, "stock")
+
+    def neighbour_comes(self) -> None:
+        """Start a busy neighbour on ``stock``'s core."""
+        for service in self._neighbours():
+            self._start(service)
+
+    def neighbour_goes(self) -> None:
+        """Stop it."""
+        for service in self._neighbours():
+            self._place.stop(service.name)
+
+    def _neighbours(self) -> list[Service]:
+        """One container with more weight, or as many processes: each in a session, hence an autogroup, of its own."""
+        command = ("-m", f"{SHOP}.burner", "--processes")
+        cpuset = self._cores.subject
+        if self.in_containers:
+            limits = Limits(cpuset=cpuset, cpu_shares=1024 * NEIGHBOUR_WEIGHT)
+            return [Service("neighbour", (*command, "2"), limits=limits)]
+        names = [f"neighbour-{number}" for number in range(NEIGHBOUR_WEIGHT)]
+        return [Service(name, (*command, "1"), limits=Limits(cpuset=cpuset)) for name in names]
+
+    def delay_prices(self, delay_ms: int) -> None:
+        """Let ``prices`` answer after so many milliseconds."""
+        self._put(f"{self._place.url('prices')}/delay?ms={delay_ms}")
+
+    def recommend(self, cpu_ms: int) -> None:
+        """Switch the feature in ``web`` that computes so many milliseconds for every cart; 0 switches it off."""
+        self._put(f"{self._place.url('web')}/flags?recommend_cpu_ms={cpu_ms}")
+
+    def _put(self, url: str) -> None:
+        try:
+            self._session.put(url, timeout=10).raise_for_status()
+        except requests.RequestException as problem:
+            raise DemoError(f"PUT {url} failed: {problem}") from problem
+
+    def close(self) -> None:
+        """Close the connections of this object; the places close themselves."""
+        self._session.close()

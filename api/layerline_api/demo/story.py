@@ -1,0 +1,63 @@
+"""The story: healthy load, a fault, load with the fault, the fault lifted; then the next one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from layerline_api.demo.faults import Fault
+from layerline_api.demo.load import Response, median_ns, send
+from layerline_api.demo.progress import Progress
+from layerline_api.demo.running import Shop
+
+#: A usual needs at least 20 requests before; a few more make its middle steady.
+HEALTHY = 24
+FAULTY = 12
+#: Requests that are sent and not judged: after a start, and until a fault has taken hold.
+WARM_UP = 6
+SETTLING = 2
+PER_SECOND = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Chapter:
+    """What the client saw of one fault."""
+
+    fault: Fault
+    entity: str | None
+    neighbour: str | None
+    healthy: tuple[Response, ...]
+    faulty: tuple[Response, ...]
+
+    @property
+    def measured_ns(self) -> int:
+        """What the fault cost, by the client's stopwatch: median with it, less median without."""
+        return median_ns(self.faulty) - median_ns(self.healthy)
+
+    @property
+    def injected_ns(self) -> int:
+        """The fault's own constant where it has one, otherwise as measured."""
+        return self.measured_ns if self.fault.constant_ns is None else self.fault.constant_ns
+
+
+def tell(shop: Shop, faults: Iterable[Fault], progress: Progress) -> Iterator[Chapter]:
+    """One chapter after the other. Whatever happens, a fault that was begun is ended."""
+    with progress.stage("warming up", WARM_UP) as stage:
+        send(shop.cart, WARM_UP, PER_SECOND, lambda _: stage.advance())
+    for fault in faults:
+        shop.check_agent()
+        with progress.stage(f"healthy, before: {fault.title}", HEALTHY) as stage:
+            healthy = send(shop.cart, HEALTHY, PER_SECOND, lambda _: stage.advance())
+            stage.note(f"median {median_ns(healthy) / 1e6:.0f} ms")
+        with progress.stage(fault.title, SETTLING + FAULTY) as stage:
+            try:
+                fault.begin(shop)
+                entity, neighbour = fault.entity(shop), fault.neighbour(shop)
+                send(shop.cart, SETTLING, PER_SECOND, lambda _: stage.advance())
+                faulty = send(shop.cart, FAULTY, PER_SECOND, lambda _: stage.advance())
+            finally:
+                fault.end(shop)
+            stage.note(f"median {median_ns(faulty) / 1e6:.0f} ms")
+        yield Chapter(fault, entity, neighbour, healthy, faulty)
+        time.sleep(0.3)
