@@ -1,15 +1,35 @@
-# The two commands of the README: `make demo` and `make test`. Each does all the set-up it needs inside this clone.
-PYTHON ?= python3
-VENV   := .venv
-BIN    := $(VENV)/bin
-STAMP  := $(VENV)/.installed
+# The two commands of the README: `make demo` and `make test`. Each does all the set-up it needs, inside this clone only.
+VENV  := .venv
+BIN   := $(VENV)/bin
+STAMP := $(VENV)/.installed
+READY := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 
-.PHONY: demo test lint bench lock clean
+# The first Python that is new enough and can make environments; `make PYTHON=/path/to/python3 …` takes another.
+ifndef PYTHON
+PYTHON := $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	"$$python" -c '$(READY)' 2>/dev/null && { echo "$$python"; break; }; done)
+endif
+
+# Downloads are kept inside the clone, not in the home folder.
+export PIP_CACHE_DIR := $(CURDIR)/.make/pip
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# An environment knows its own path and its Python's: if it was moved, or its Python is gone, it is made anew.
+ifneq ($(wildcard $(VENV)),)
+ifneq ($(shell $(BIN)/python -c '' 2>/dev/null && cat $(STAMP) 2>/dev/null || echo $(CURDIR)),$(CURDIR))
+ANEW := --clear
+endif
+ifeq ($(shell $(BIN)/python -c '' 2>/dev/null && echo runs),)
+ANEW := --clear
+endif
+endif
+
+.PHONY: demo test lint bench lock clean $(if $(ANEW),$(STAMP))
 
 demo: $(STAMP)
-	$(BIN)/layerline demo
+	@$(BIN)/layerline demo
 
-test: $(STAMP) lint
+test: lint
 	$(BIN)/pytest
 
 lint: $(STAMP)
@@ -20,20 +40,27 @@ lint: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python benchmarks/wrapper.py
 
-# A machine without python3-venv still gets an environment: pip is then brought by get-pip of the stdlib's ensurepip.
 $(STAMP): pyproject.toml requirements.lock
-	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Layerline needs Python 3.11 or newer; $(PYTHON) is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11 $(MAKECMDGOALS)")'
-	@echo "setting up $(VENV) (once; about a minute)"
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on -c requirements.lock -e '.[dev]'
-	@touch $@
+	@if ! "$(or $(PYTHON),false)" -c '$(READY)' 2>/dev/null; then \
+		echo "Layerline needs Python 3.11 or newer that can make virtual environments (the modules venv and ensurepip)."; \
+		for python in python3 python3.14 python3.13 python3.12 python3.11 $(PYTHON); do \
+			command -v "$$python" >/dev/null || continue; \
+			echo "  $$(command -v $$python) is $$("$$python" --version 2>&1)$$("$$python" -c 'import venv, ensurepip' 2>/dev/null || echo ', without venv or ensurepip')"; \
+		done; \
+		echo "On Debian and Ubuntu: apt-get install python3-venv. Elsewhere: make PYTHON=/path/to/python3 $(MAKECMDGOALS)"; \
+		exit 1; \
+	fi
+	@echo "setting up $(VENV) with $(PYTHON) (once; a minute or two)"
+	$(PYTHON) -m venv $(ANEW) $(VENV)
+	$(BIN)/python -m pip install --progress-bar on -c requirements.lock -e '.[dev]'
+	@echo "$(CURDIR)" > $@
 
 # Pins what development uses. Users get the ranges of pyproject.toml.
 lock:
-	rm -rf $(VENV)/lock && $(PYTHON) -m venv $(VENV)/lock
-	$(VENV)/lock/bin/pip install --quiet -e '.[dev]'
-	$(VENV)/lock/bin/pip freeze --exclude-editable > requirements.lock
-	rm -rf $(VENV)/lock
+	rm -rf .make/lock && $(PYTHON) -m venv .make/lock
+	.make/lock/bin/pip install -e '.[dev]'
+	.make/lock/bin/pip freeze --exclude-editable > requirements.lock
+	rm -rf .make/lock
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info instrument/*.egg-info
+	rm -rf $(VENV) .make build dist *.egg-info instrument/*.egg-info
