@@ -1,0 +1,17 @@
+-- title: its own code computed
+-- layer: app
+-- order: 800
+-- needs: layerline.account
+-- means: The thread was on a CPU, running the code of this span: not waiting for anybody.
+-- mistaken for: A CPU limit. A throttled thread does not compute, it stands still; that time is container.cpu_throttled. A slower CPU (frequency, a busy sibling hyper-thread) also looks like more work.
+-- try: Profile this operation; look for work that grew with the data, or that was deployed lately.
+-- enable: start the service with `layerline run -- CMD`
+-- source: CLOCK_THREAD_CPUTIME_ID, clock_gettime(2)
+SELECT
+    piece_no, 'cpu' AS pool,
+    CASE WHEN container_id IS NULL THEN 'process' ELSE 'container' END AS entity_type,
+    coalesce(container_id, instance)                                   AS entity_id,
+    cpu_left AS lost_ns, cpu_left AS low_ns, cpu_left AS high_ns,
+    format('the thread was on a CPU for {:.0f} ms in span “{}”', cpu_left / 1e6, name) AS because
+FROM piece
+WHERE cpu_left > 0

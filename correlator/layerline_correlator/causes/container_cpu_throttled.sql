@@ -1,0 +1,47 @@
+-- title: held back by its CPU limit
+-- layer: container
+-- order: 300
+-- applies: container
+-- needs: layerline.account, layerline.container.throttled_ns
+-- means: The container had used up its CPU quota for the period; the kernel let its threads stand ready without running until the next one.
+-- mistaken for: A busy neighbour (host.cpu_contended): there the container is below its limit and the throttled counter does not grow. Slow code (app.cpu_busy): there the thread computes.
+-- try: Raise the CPU limit (`docker update --cpus N NAME`), or use fewer threads: they spend the quota together.
+-- enable: start the service with `layerline run -- CMD` in a container whose cgroup files it can read
+-- source: cpu.stat throttled_time (v1, ns) or throttled_usec (v2); /proc/PID/task/TID/schedstat field 2
+--
+-- The counter sums over CPUs and over everybody in the container, so it is divided by how many wanted to run. What
+-- other threads can have added to it is at most the time they were runnable: that much is uncertain, and no more.
+WITH
+bounds AS (
+    SELECT
+        request_no, visit_no, wait_ns, throttled_ns, window_ns,
+        least(greatest(coalesce(runnable_ns / window_ns, 1), 1), coalesce(cpus.cpus, 1024)) AS runnable,
+        greatest(0, runnable_ns - cpu_ns - wait_ns) AS others_ns,
+        coalesce(cpus.cpus, 1024)                   AS cpus
+    FROM visit LEFT JOIN cpus USING (host)
+    WHERE throttled_ns > 0 AND wait_ns > 0 AND window_ns > 0
+),
+shares AS (
+    SELECT
+        *,
+        least(wait_ns, throttled_ns)            AS high_ns,
+        least(wait_ns, throttled_ns / runnable) AS lost_ns,
+        greatest(
+            least(wait_ns, throttled_ns - coalesce(others_ns, throttled_ns)),
+            least(wait_ns, throttled_ns / runnable, 0.6 * throttled_ns / least(cpus, greatest(2, ceil(runnable))))
+        ) AS low_ns
+    FROM bounds
+)
+SELECT
+    piece_no, 'wait' AS pool, 'container' AS entity_type, piece.container_id AS entity_id,
+    floor(greatest(lost_ns, low_ns) * (piece.wait_ns / shares.wait_ns))::BIGINT AS lost_ns,
+    floor(low_ns                    * (piece.wait_ns / shares.wait_ns))::BIGINT AS low_ns,
+    floor(high_ns                   * (piece.wait_ns / shares.wait_ns))::BIGINT AS high_ns,
+    format('its throttled time grew by {:.0f} ms in this request, while its thread stood ready {:.0f} ms without a CPU{}',
+           throttled_ns / 1e6, shares.wait_ns / 1e6,
+           coalesce(format('; its limit is {:.2g} CPU', level.value), '')) AS because
+FROM piece
+JOIN shares USING (request_no, visit_no)
+LEFT JOIN level ON level.request_no = piece.request_no AND level.visit_no = piece.visit_no
+    AND level.signal = 'container.cpu.limit'
+WHERE piece.wait_ns > 0 AND piece.container_id IS NOT NULL

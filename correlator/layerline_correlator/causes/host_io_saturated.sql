@@ -1,0 +1,17 @@
+-- title: waited for a busy disk
+-- layer: host
+-- order: 610
+-- prepare: waiting_for_blocks.sql
+-- needs: layerline.account, layerline.thread.blkio_ns | container.io.pressure | system.io.pressure, system.disk.io_time
+-- means: The thread waited for a block device that was itself busy, and no limit of its container was reached.
+-- mistaken for: A disk limit of the container (container.io_throttled): there the device has time to spare.
+-- try: Find who else reads or writes on this disk; a faster disk; less to read or write.
+-- enable: run `layerline agent` on the machine
+-- source: /proc/PID/task/TID/stat field 42 or cgroup io.pressure; /proc/diskstats field 13
+SELECT
+    piece_no, 'off' AS pool, 'host' AS entity_type, host AS entity_id,
+    least(lost_ns, busy_ns)::BIGINT AS lost_ns, 0 AS low_ns, least(high_ns, greatest(busy_ns, lost_ns))::BIGINT AS high_ns,
+    inferred,
+    format('its thread waited {:.0f} ms for a disk that was busy for {:.0f} ms', lost_ns / 1e6, busy_ns / 1e6) AS because
+FROM blocks
+WHERE NOT at_limit AND lost_ns > 0 AND device_seen

@@ -1,0 +1,80 @@
+-- Standing ready without a CPU, and not held back by a limit: who ran meanwhile?
+--
+-- The rest of a visit's wait is shared between the container's own other threads and everybody else in the proportion
+-- in which they ran, each at most what that party ran. What nobody can have caused stays unexplained.
+CREATE OR REPLACE TEMP TABLE contention AS
+WITH
+rest AS (
+    SELECT request_no, visit_no, sum(wait_left)::BIGINT AS rest_ns FROM piece GROUP BY ALL HAVING rest_ns > 0
+),
+busy AS (
+    SELECT request_no, visit_no,
+           sum(estimate) AS busy_ns, sum(high) AS busy_high_ns
+    FROM seen
+    WHERE piece_no IS NULL AND signal = 'system.cpu.time' AND covered_ns >= 0.9 * stretch_ns
+      AND attributes['cpu.mode'] NOT IN ('idle', 'iowait', 'steal')
+    GROUP BY ALL
+),
+parties AS (
+    SELECT
+        request_no, visit_no, rest_ns, visit.host,
+        greatest(0, usage_ns - cpu_ns)                                           AS own_ns,
+        greatest(0, busy_ns - greatest(coalesce(usage_ns, 0), cpu_ns))           AS others_ns,
+        greatest(0, busy_high_ns - greatest(coalesce(usage_ns, 0), cpu_ns))      AS others_high_ns
+    FROM rest JOIN visit USING (request_no, visit_no) LEFT JOIN busy USING (request_no, visit_no)
+),
+-- Without readings of the host, what its own threads cannot have caused was caused by somebody else; the rest is open.
+split AS (
+    SELECT
+        *,
+        CASE WHEN others_ns IS NULL THEN 0
+             WHEN coalesce(own_ns, 0) + others_ns = 0 THEN 0
+             ELSE least(coalesce(own_ns, 0), rest_ns * coalesce(own_ns, 0) / (coalesce(own_ns, 0) + others_ns)) END
+            AS app_ns,
+        CASE WHEN others_ns IS NULL THEN CASE WHEN own_ns IS NULL THEN 0 ELSE greatest(0, rest_ns - own_ns) END
+             WHEN coalesce(own_ns, 0) + others_ns = 0 THEN 0
+             ELSE least(others_ns, rest_ns * others_ns / (coalesce(own_ns, 0) + others_ns)) END
+            AS host_ns
+    FROM parties
+)
+SELECT
+    piece_no, piece.container_id, piece.instance, split.host, rest_ns, own_ns, others_ns,
+    wait_left / rest_ns AS share,
+    app_ns, host_ns,
+    least(app_ns,  greatest(0, rest_ns - coalesce(others_high_ns, rest_ns)))       AS app_low_ns,
+    greatest(app_ns, least(rest_ns, coalesce(own_ns, 0)))                          AS app_high_ns,
+    least(host_ns, greatest(0, rest_ns - coalesce(own_ns, rest_ns)))               AS host_low_ns,
+    greatest(host_ns, least(rest_ns, coalesce(others_high_ns, rest_ns)))           AS host_high_ns,
+    -- What ran and was in no container that we know of were processes of the machine itself.
+    CASE WHEN others_ns - coalesce(named_ns, 0) > 0.01 * others_ns
+         THEN list_append(coalesce(neighbours, []),
+                          {'entity_type': 'host', 'entity_id': split.host,
+                           'ran_ns': (others_ns - coalesce(named_ns, 0))::BIGINT})
+         ELSE neighbours END AS neighbours
+FROM piece
+JOIN split USING (request_no, visit_no)
+LEFT JOIN (
+    SELECT request_no, visit_no,
+           sum(ran_ns) AS named_ns,
+           list({'entity_type': 'container', 'entity_id': container_id, 'ran_ns': ran_ns}
+                ORDER BY ran_ns DESC, container_id) FILTER (ran_ns > 0) AS neighbours
+    FROM ran GROUP BY ALL
+) AS named USING (request_no, visit_no)
+WHERE wait_left > 0;
+
+CREATE OR REPLACE TEMP MACRO crowd_or_neighbour(party) AS TABLE
+SELECT
+    piece_no, 'wait' AS pool,
+    CASE WHEN party = 'host' THEN 'host' WHEN container_id IS NULL THEN 'process' ELSE 'container' END AS entity_type,
+    CASE WHEN party = 'host' THEN host ELSE coalesce(container_id, instance) END                     AS entity_id,
+    floor(CASE WHEN party = 'host' THEN host_ns      ELSE app_ns      END * share)::BIGINT AS lost_ns,
+    floor(CASE WHEN party = 'host' THEN host_low_ns  ELSE app_low_ns  END * share)::BIGINT AS low_ns,
+    floor(CASE WHEN party = 'host' THEN host_high_ns ELSE app_high_ns END * share)::BIGINT AS high_ns,
+    CASE WHEN party = 'host' THEN neighbours END AS neighbours,
+    CASE WHEN party = 'host'
+         THEN format('its thread stood ready {:.0f} ms without a CPU and without being throttled{}', rest_ns / 1e6,
+                     coalesce(format('; others ran {:.0f} ms meanwhile', others_ns / 1e6), ''))
+         ELSE format('its thread stood ready {:.0f} ms without a CPU; other threads of its own ran {:.0f} ms meanwhile',
+                     rest_ns / 1e6, own_ns / 1e6)
+    END AS because
+FROM contention;

@@ -1,0 +1,396 @@
+"""The correlator: keeps the ledgers up to date while data arrives, and answers questions about them.
+
+A trace is worked out when its spans arrive, again 3 s after its requests ended (the agent's readings are there by
+then), and once more when they are settled. Whatever is asked for is worked out first if it is not up to date.
+"""
+
+from __future__ import annotations
+
+import base64
+import heapq
+import json
+import logging
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import duckdb
+
+from layerline_correlator import ledger
+from layerline_correlator.causes import all_causes
+from layerline_correlator.judge import Ledger, Usual, is_slow, judge
+from layerline_correlator.model import Batch
+from layerline_correlator.names import Names, tag_condition
+from layerline_correlator.query import BadCursor, Page, RequestItem, RequestQuery, Verdict
+from layerline_correlator.requests import Request, as_item, ask_usual, read_ledgers, select_requests
+from layerline_correlator.settings import Settings
+from layerline_correlator.store import Arrived, Store, run
+from layerline_correlator.traces import read_trace
+
+_log = logging.getLogger("layerline.correlator")
+
+#: The agent's readings of a request are there this long after its end.
+READINGS_NS = 3_000_000_000
+#: Traces worked out together, at most.
+_TOGETHER = 2_000
+#: Slow requests of one operation that a verdict over a window adds up, at most; the newest.
+_WINDOW_LEDGERS = 500
+
+
+class _Span(NamedTuple):
+    """When the spans of a trace started, as far as known."""
+
+    from_ns: int
+    to_ns: int
+
+
+class Correlator:
+    """The heart over one store. Implements ``layerline_correlator.query.Questions``."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Open the store and begin to correlate. Raises what ``Store`` raises."""
+        self._settings = settings
+        self._wake = threading.Condition()
+        self._fresh: dict[str, _Span] = {}  # traces whose spans arrived since they were worked out
+        self._due: list[tuple[int, str, _Span]] = []  # heap: when to work a trace out again
+        self._closed = False
+        self._store = Store(settings, self._arrived)
+        self._work_lock = threading.Lock()
+        self._cursor = self._store.cursor()
+        self._names = Names(self._store.cursor())
+        self._catch_up()
+        self._thread = threading.Thread(target=self._correlate_forever, name="layerline-correlator", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def open(cls, settings: Settings) -> Correlator:
+        """Open the store of these settings, or create it."""
+        return cls(settings)
+
+    # ---- data in
+
+    def append(self, batch: Batch) -> None:
+        """Return when the batch is durable. ``Overloaded`` when there is no room for it now."""
+        self._store.append(batch)
+
+    def ready(self) -> bool:
+        """True when data can be taken and questions answered."""
+        return not self._closed and self._thread.is_alive()
+
+    def close(self) -> None:
+        """Write what waits and close the store."""
+        with self._wake:
+            self._closed = True
+            self._wake.notify_all()
+        self._thread.join()
+        with self._work_lock:
+            self._store.close()
+
+    # ---- questions
+
+    def verdict(self, trace_id: str, span_id: str | None = None) -> Verdict | None:
+        """The verdict of the trace's root request (the longest, if several), or of the entry span ``span_id``."""
+        self._bring_up_to_date(trace_id)
+        with self._reading() as cursor:
+            rows = select_requests(
+                cursor,
+                "trace_id = $trace_id AND (span_id = $span_id OR ($span_id IS NULL AND root))"
+                " ORDER BY end_ns - start_ns DESC, start_ns LIMIT 1",
+                {"trace_id": trace_id, "span_id": span_id},
+            )
+            if not rows:
+                return None
+            ledgers, usuals = read_ledgers(cursor, rows, self._settings.settle_ns)
+            return judge(ledgers, usuals, self._names.entity)
+
+    def requests(self, query: RequestQuery) -> Page[RequestItem]:
+        """Slow requests of the window (or those of at least ``min_duration_ns``). ``BadCursor``."""
+        self._bring_up_to_date()
+        where, values = self._where(query)
+        order = {
+            "excess": "coalesce(end_ns - start_ns - usual_ns, end_ns - start_ns)",
+            "duration": "end_ns - start_ns",
+            "start": "start_ns",
+        }[query.order]
+        after = ""
+        if query.cursor is not None:
+            values["after_value"], values["after_id"] = _read_cursor(query.cursor, query.order)
+            after = f" AND ({order}, span_id) < ($after_value, $after_id)"
+        with self._reading() as cursor:
+            rows = select_requests(
+                cursor,
+                f"{where} AND {_chosen(query)}{after} ORDER BY {order} DESC, span_id DESC LIMIT $limit",
+                {**values, "limit": query.limit + 1},
+            )
+            reason = None if rows else self._why_empty(cursor, query)
+        items = [as_item(row) for row in rows[: query.limit]]
+        following = None
+        if len(rows) > query.limit:
+            last = rows[query.limit - 1]
+            value = {"excess": last.excess_or_duration, "duration": last.duration_ns, "start": last.start_ns}[
+                query.order
+            ]
+            following = _write_cursor(query.order, value, last.span_id)
+        return Page(items, following, reason)
+
+    def verdicts(self, query: RequestQuery) -> Page[Verdict]:
+        """One verdict per service and operation that was slow in the window, most excess first."""
+        self._bring_up_to_date()
+        where, values = self._where(query)
+        with self._reading() as cursor:
+            received = {
+                (service, operation): (count, slow)
+                for service, operation, count, slow in cursor.execute(
+                    f"SELECT service, operation, count(*), count(*) FILTER ({_chosen(query)}) FROM request"
+                    f" WHERE {where} GROUP BY ALL",
+                    _used(values, f"{where} {_chosen(query)}"),
+                ).fetchall()
+            }
+            rows = select_requests(
+                cursor,
+                f"{where} AND {_chosen(query)} QUALIFY row_number() OVER"
+                f" (PARTITION BY service, operation ORDER BY start_ns DESC) <= {_WINDOW_LEDGERS}",
+                values,
+            )
+            ledgers, usuals = read_ledgers(cursor, rows, self._settings.settle_ns)
+            reason = None if rows else self._why_empty(cursor, query)
+        groups: dict[tuple[str, str], list[tuple[Ledger, Usual | None]]] = defaultdict(list)
+        for one, usual in zip(ledgers, usuals, strict=True):
+            groups[one.service, one.operation].append((one, usual))
+        verdicts = [
+            judge(
+                [one for one, _ in group],
+                [usual for _, usual in group],
+                self._names.entity,
+                window=True,
+                absolute=query.absolute,
+                received=received[key][0],
+                slow=received[key][1],
+            )
+            for key, group in groups.items()
+        ]
+        verdicts.sort(
+            key=lambda verdict: -(verdict.duration_ns if query.absolute else verdict.excess_ns or verdict.duration_ns)
+        )
+        return Page(verdicts[: query.limit], None, reason)
+
+    def trace(self, trace_id: str) -> dict[str, Any] | None:
+        """``{"trace_id", "spans": […], "segments": […]}``: segments of its root request."""
+        with self._reading() as cursor:
+            return read_trace(cursor, trace_id)
+
+    def causes(self) -> list[dict[str, Any]]:
+        """Every cause with its documentation, in the order in which they take."""
+        return [
+            {
+                "cause": cause.name,
+                "layer": cause.layer,
+                "title": cause.title,
+                "means": cause.means,
+                "needs": [" or ".join(need) for need in cause.needs],
+                "mistaken_for": cause.mistaken_for,
+                "try": cause.try_,
+                "enable": cause.enable,
+                "source": cause.source,
+            }
+            for cause in all_causes()
+        ]
+
+    def services(self) -> list[str]:
+        """The services a span was received from."""
+        with self._reading() as cursor:
+            return [
+                name
+                for (name,) in cursor.execute(
+                    "SELECT DISTINCT service FROM resource WHERE service IS NOT NULL ORDER BY service"
+                ).fetchall()
+            ]
+
+    # ---- keeping up
+
+    def _arrived(self, arrived: Arrived) -> None:
+        with self._wake:
+            for trace_id in arrived.trace_ids:
+                known = self._fresh.get(trace_id)
+                self._fresh[trace_id] = _Span(
+                    min(arrived.from_ns, known.from_ns if known else arrived.from_ns),
+                    max(arrived.to_ns, known.to_ns if known else arrived.to_ns),
+                )
+            self._wake.notify_all()
+
+    def _catch_up(self) -> None:
+        """After a restart: what was received but never settled is worked out again."""
+        rows = self._cursor.execute(
+            "SELECT trace_id, min(start_ns), max(start_ns) FROM span WHERE trace_id NOT IN"
+            " (SELECT trace_id FROM request WHERE judged_ns >= end_ns + $settle_ns) GROUP BY ALL",
+            {"settle_ns": self._settings.settle_ns},
+        ).fetchall()
+        for trace_id, from_ns, to_ns in rows:
+            self._fresh[trace_id] = _Span(from_ns, to_ns)
+
+    def _correlate_forever(self) -> None:
+        retained = time.monotonic()
+        while True:
+            with self._wake:
+                if not self._fresh and not self._closed:
+                    self._wake.wait(timeout=0.5)
+                if self._closed:
+                    return
+            self._bring_up_to_date()
+            if time.monotonic() - retained > 60:
+                retained = time.monotonic()
+                self._retain()
+            # New spans of the same requests are likely on their way: they are worked out together.
+            time.sleep(0.5)
+
+    def _take_due(self) -> dict[str, _Span]:
+        """What to work out now: what arrived, and what is to be looked at again. Called with the lock held."""
+        due: dict[str, _Span] = {}
+        for trace_id in list(self._fresh)[:_TOGETHER]:
+            due[trace_id] = self._fresh.pop(trace_id)
+        now = time.time_ns()
+        while self._due and self._due[0][0] <= now and len(due) < 2 * _TOGETHER:
+            _, trace_id, span = heapq.heappop(self._due)
+            due.setdefault(trace_id, span)
+        return due
+
+    def _bring_up_to_date(self, trace_id: str | None = None) -> None:
+        """Work out what arrived of this trace (None: of all traces) and wait for what is being worked out."""
+        with self._work_lock:
+            with self._wake:
+                if trace_id is None:
+                    due = self._take_due()
+                else:
+                    due = {trace_id: self._fresh.pop(trace_id)} if trace_id in self._fresh else {}
+            if due:
+                self._work(due)
+
+    def _work(self, due: dict[str, _Span]) -> None:
+        """Called with the work lock held."""
+        from_ns, to_ns = min(span.from_ns for span in due.values()), max(span.to_ns for span in due.values())
+        try:
+            ledger.work_out(self._cursor, due, from_ns, to_ns)
+            rows = self._rate(due)
+        except duckdb.Error:
+            _log.exception("%d traces could not be worked out", len(due))
+            return
+        now = time.time_ns()
+        ends: dict[str, int] = defaultdict(int)
+        for row in rows:
+            ends[row.trace_id] = max(ends[row.trace_id], row.start_ns + row.duration_ns)
+        with self._wake:
+            for trace_id, end_ns in ends.items():
+                for again_ns in (end_ns + READINGS_NS, end_ns + self._settings.settle_ns + 500_000_000):
+                    if again_ns > now:
+                        heapq.heappush(self._due, (again_ns, trace_id, due[trace_id]))
+                        break
+
+    def _rate(self, trace_ids: Iterable[str]) -> list[Request]:
+        """Usual, slow and first culprit of the requests just worked out."""
+        cursor = self._cursor
+        rows = select_requests(cursor, "trace_id IN (SELECT unnest($ids))", {"ids": list(trace_ids)})
+        if not rows:
+            return []
+        usuals = ask_usual(cursor, rows)
+        slow = [
+            (number, row)
+            for number, row in enumerate(rows)
+            if is_slow(row.duration_ns, usuals.get(number), self._settings.slow_ns)
+        ]
+        ledgers, usual_ledgers = (
+            read_ledgers(cursor, [row for _, row in slow], self._settings.settle_ns) if slow else ([], [])
+        )
+        causes = {
+            number: next((culprit.cause for culprit in judge([one], [usual], self._names.entity).culprits), None)
+            for (number, _), one, usual in zip(slow, ledgers, usual_ledgers, strict=True)
+        }
+        cursor.execute(
+            "UPDATE request SET usual_ns = rated.usual_ns, slow = rated.slow, cause = rated.cause FROM"
+            " (SELECT unnest($traces) AS trace_id, unnest($spans) AS span_id, unnest($usual::BIGINT[]) AS usual_ns,"
+            "  unnest($slow) AS slow, unnest($causes::VARCHAR[]) AS cause) AS rated"
+            " WHERE rated.trace_id = request.trace_id AND rated.span_id = request.span_id",
+            {
+                "traces": [row.trace_id for row in rows],
+                "spans": [row.span_id for row in rows],
+                "usual": [usuals.get(number) for number in range(len(rows))],
+                "slow": [number in causes for number in range(len(rows))],
+                "causes": [causes.get(number) for number in range(len(rows))],
+            },
+        ).fetchall()
+        return rows
+
+    def _retain(self) -> None:
+        """Delete what is older than ``Settings.retain_ns``."""
+        before = time.time_ns() - self._settings.retain_ns
+        try:
+            with self._work_lock:
+                run(self._cursor, "retain.sql", {"before_ns": before})
+        except duckdb.Error:
+            _log.exception("old data could not be deleted; it will be tried again in a minute")
+
+    @contextmanager
+    def _reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        cursor = self._store.cursor()
+        try:
+            yield cursor
+        finally:
+            cursor.close()
+
+    # ---- windows
+
+    def _where(self, query: RequestQuery) -> tuple[str, dict[str, Any]]:
+        conditions = ["start_ns >= $from_ns AND start_ns < $to_ns"]
+        values: dict[str, Any] = {"from_ns": query.from_ns, "to_ns": query.to_ns}
+        if query.service is not None:
+            conditions.append("service = $service")
+            values["service"] = query.service
+        if query.operation is not None:
+            conditions.append("operation = $operation")
+            values["operation"] = query.operation
+        for number, (key, value) in enumerate(query.tags):
+            condition, bound = tag_condition(number, key, value)
+            conditions.append(condition)
+            values |= bound
+        if query.min_duration_ns is not None:
+            values["min_duration_ns"] = query.min_duration_ns
+        return " AND ".join(conditions), values
+
+    def _why_empty(self, cursor: duckdb.DuckDBPyConnection, query: RequestQuery) -> str:
+        where, values = self._where(query)
+        found = cursor.execute(
+            "SELECT count(*) FROM request WHERE start_ns >= $from_ns AND start_ns < $to_ns",
+            {"from_ns": query.from_ns, "to_ns": query.to_ns},
+        ).fetchone()
+        matching = cursor.execute(f"SELECT count(*) FROM request WHERE {where}", _used(values, where)).fetchone()
+        if not found or not found[0]:
+            return "no request was received in this window"
+        if not matching or not matching[0]:
+            return f"none of the {found[0]} requests received in this window matches the filters"
+        if query.min_duration_ns is not None:
+            return f"none of the {matching[0]} requests in this window took that long"
+        return f"none of the {matching[0]} requests in this window was slow"
+
+
+def _chosen(query: RequestQuery) -> str:
+    return "slow" if query.min_duration_ns is None else "end_ns - start_ns >= $min_duration_ns"
+
+
+def _used(values: dict[str, Any], text: str) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if f"${key}" in text}
+
+
+def _write_cursor(order: str, value: int, span_id: str) -> str:
+    return base64.urlsafe_b64encode(json.dumps([order, value, span_id]).encode()).decode().rstrip("=")
+
+
+def _read_cursor(text: str, order: str) -> tuple[int, str]:
+    try:
+        found, value, span_id = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+    except (ValueError, TypeError):
+        raise BadCursor("expected a cursor from this list's `next`") from None
+    if found != order or not isinstance(value, int) or not isinstance(span_id, str):
+        raise BadCursor(f"expected a cursor of the order {order!r}")
+    return value, span_id

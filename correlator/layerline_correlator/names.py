@@ -1,0 +1,90 @@
+"""Who is meant: entities by their ids, and tags by the words people use."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import duckdb
+
+from layerline_correlator.query import Entity
+
+#: The words of the tag query, and the attributes they stand for. Any other word is an attribute or a Docker label.
+TAG_WORDS = {
+    "image": "container.image.name",
+    "version": "container.image.tags",
+    "container": "container.name",
+    "service": "service.name",
+    "host": "host.name",
+    "region": "cloud.region",
+    "zone": "cloud.availability_zone",
+    "instance_type": "host.type",
+}
+
+_REFRESH_S = 2.0
+
+
+class Names:
+    """The names of containers and hosts, read anew when an unknown one is asked for, at most every two seconds."""
+
+    def __init__(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        """Take ownership of ``cursor``."""
+        self._cursor = cursor
+        self._lock = threading.Lock()
+        self._containers: dict[str, str] = {}
+        self._hosts: dict[str, Entity] = {}
+        self._read_at = float("-inf")
+
+    def entity(self, kind: str, identity: str) -> Entity:
+        """The entity with its name; the short id or the id itself where no name is known."""
+        if kind == "container":
+            if identity not in self._containers:
+                self._refresh()
+            return Entity("container", identity, self._containers.get(identity, identity[:12]))
+        if kind == "host":
+            if identity not in self._hosts:
+                self._refresh()
+            return self._hosts.get(identity, Entity("host", identity, "this machine"))
+        if kind == "process":
+            *_, pid = identity.rpartition(":")
+            return Entity("process", identity, f"process {pid}" if pid.isdigit() else identity)
+        return Entity(kind, identity, identity)
+
+    def _refresh(self) -> None:
+        with self._lock:
+            if time.monotonic() - self._read_at < _REFRESH_S:
+                return
+            self._read_at = time.monotonic()
+            self._containers = {
+                key: name or compose or key[:12]
+                for key, name, compose in self._cursor.execute(
+                    "SELECT container_id, name, compose_service FROM container WHERE name IS NOT NULL"
+                ).fetchall()
+            }
+            self._hosts = {
+                key: Entity("host", host_id or key, name or host_id or key)
+                for key, host_id, name in self._cursor.execute(
+                    "SELECT host, host_id, name FROM host WHERE host_id IS NOT NULL OR name IS NOT NULL"
+                ).fetchall()
+            }
+
+
+def tag_condition(number: int, key: str, value: str) -> tuple[str, dict[str, Any]]:
+    """SQL that holds for requests whose service, its container or its host carries the tag; ``*`` matches anything."""
+    attribute = TAG_WORDS.get(key, key)
+    return (
+        f"resource IN (SELECT resource.resource FROM resource"
+        f" LEFT JOIN container ON container.container_id = resource.container_id"
+        f" LEFT JOIN host ON host.host = coalesce(resource.host, container.host)"
+        f" WHERE coalesce("
+        f"   resource.attributes[$tag{number}], container.attributes[$tag{number}],"
+        f"   container.attributes['container.label.' || $tag{number}], host.attributes[$tag{number}]"
+        f" ) GLOB $value{number})",
+        {f"tag{number}": attribute, f"value{number}": _glob(value)},
+    )
+
+
+def _glob(value: str) -> str:
+    """Only ``*`` is a wildcard; what else GLOB knows is taken as it is."""
+    return value.replace("[", "[[]").replace("?", "[?]")

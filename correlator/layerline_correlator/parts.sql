@@ -1,0 +1,86 @@
+-- From evidence to ledgers: replaces what was known of the batch's requests. Parts and unexplained sum to the duration.
+DELETE FROM request WHERE trace_id IN (SELECT trace_id FROM batch) AND start_ns BETWEEN $from_ns AND $to_ns;
+DELETE FROM part    WHERE trace_id IN (SELECT trace_id FROM batch) AND start_ns BETWEEN $from_ns AND $to_ns;
+DELETE FROM blind   WHERE trace_id IN (SELECT trace_id FROM batch) AND start_ns BETWEEN $from_ns AND $to_ns;
+
+CREATE OR REPLACE TEMP TABLE fresh_part AS
+SELECT
+    request_no, any_value(entry.trace_id) AS trace_id, any_value(entry.span_id) AS span_id,
+    any_value(entry.start_ns - entry.shift_ns) AS start_ns,
+    cause, coalesce(piece.service, '') AS service, entity_type, entity_id,
+    sum(lost_ns)::BIGINT AS lost_ns, sum(low_ns)::BIGINT AS low_ns, sum(high_ns)::BIGINT AS high_ns,
+    bool_or(inferred) AS inferred,
+    arg_max(neighbours, lost_ns) AS neighbours,
+    arg_max(because, lost_ns)    AS because
+FROM evidence
+JOIN piece USING (piece_no)
+JOIN entry USING (request_no)
+GROUP BY request_no, cause, coalesce(piece.service, ''), entity_type, entity_id
+HAVING sum(lost_ns) > 0;
+
+INSERT INTO part BY NAME SELECT * EXCLUDE (request_no) FROM fresh_part;
+
+CREATE OR REPLACE TEMP TABLE joined AS
+WITH ties AS (
+    SELECT
+        request_no,
+        CASE WHEN visit.container_id IS NOT NULL THEN 'container.id' END AS method,
+        CASE
+            WHEN visit.container_id IS NOT NULL AND container.described THEN 1.0
+            WHEN visit.container_id IS NOT NULL                        THEN 0.9
+            WHEN visit.in_container = false                            THEN 1.0
+            ELSE 0.0
+        END AS confidence
+    FROM visit LEFT JOIN container ON container.container_id = visit.container_id
+)
+SELECT request_no, arg_min(method, confidence) AS join_method, min(confidence) AS join_confidence
+FROM ties GROUP BY request_no;
+
+INSERT INTO request BY NAME
+SELECT
+    entry.trace_id, entry.span_id, root, coalesce(service, '') AS service, name AS operation, resource,
+    start_ns - shift_ns AS start_ns, end_ns - shift_ns AS end_ns, status,
+    end_ns - start_ns - coalesce(lost_ns, 0) AS unexplained_ns,
+    coalesce(moved_ns, 0) AS skew_adjusted_ns,
+    NULL::BIGINT AS usual_ns, false AS slow, NULL AS cause,
+    join_method, coalesce(join_confidence, 0.0) AS join_confidence, $now_ns AS judged_ns
+FROM entry
+LEFT JOIN (SELECT request_no, sum(lost_ns)::BIGINT AS lost_ns FROM fresh_part GROUP BY ALL) AS lost USING (request_no)
+LEFT JOIN joined USING (request_no)
+LEFT JOIN (
+    SELECT request_no, max(abs(node.shift_ns - asked.shift_ns)) AS moved_ns
+    FROM walk JOIN node USING (span_no) JOIN entry AS asked USING (request_no) GROUP BY ALL
+) AS moves USING (request_no);
+
+-- A cause is blind where one of its needs was not measured in a process that the request spent time in.
+INSERT INTO blind BY NAME
+WITH
+places AS (
+    SELECT request_no, visit_no, container_id, coalesce(service, '') AS service, path_ns,
+           max(path_ns) OVER (PARTITION BY request_no) AS longest_ns
+    FROM visit
+),
+unmet AS (
+    SELECT places.request_no, cause, number, places.service, list(DISTINCT need.fact ORDER BY need.fact) AS facts
+    FROM places
+    JOIN need ON need.applies IS NULL OR places.container_id IS NOT NULL
+    LEFT JOIN fact ON fact.request_no = places.request_no AND fact.visit_no = places.visit_no AND fact.name = need.fact
+    WHERE path_ns >= 0.01 * longest_ns
+    GROUP BY places.request_no, cause, number, places.service, places.visit_no
+    HAVING count(fact.name) = 0
+),
+whys AS (
+    SELECT request_no, coalesce(service, '') AS service,
+           string_agg(DISTINCT coalesce(account_reason, CASE WHEN account IS NULL THEN 'no account of its thread' END), ', ') AS why
+    FROM piece WHERE covered_ns < 0.9 * length_ns GROUP BY ALL
+),
+told AS (
+    SELECT unmet.request_no, unmet.cause,
+           string_agg(DISTINCT CASE
+               WHEN facts = ['layerline.account'] THEN format('{}: spans not measured ({})', unmet.service, coalesce(why, 'partly'))
+               ELSE format('{}: no {}', unmet.service, array_to_string(facts, ' or ')) END, '; ') AS reason
+    FROM unmet LEFT JOIN whys ON whys.request_no = unmet.request_no AND whys.service = unmet.service
+    GROUP BY ALL
+)
+SELECT entry.trace_id, entry.span_id, start_ns - shift_ns AS start_ns, cause, reason
+FROM told JOIN entry USING (request_no);

@@ -1,0 +1,151 @@
+-- From spans to segments: the critical path of every request in the batch.
+--
+-- In:  batch(trace_id), and $from_ns, $to_ns around the start of its spans.
+-- Out: node (the batch's spans), entry (its requests), walk (spans on the path, with the stretch in which each was
+--      waited for), segment (pieces of the path owned by one span). The segments of a request tile it exactly.
+
+CREATE OR REPLACE TEMP TABLE numbered AS
+WITH
+chosen AS (
+    SELECT
+        span.*, resource.service, resource.instance, resource.container_id, resource.host, resource.in_container,
+        row_number() OVER (ORDER BY span.trace_id, span.start_ns, span.end_ns DESC, span.span_id) AS span_no
+    FROM span
+    SEMI JOIN batch ON batch.trace_id = span.trace_id
+    LEFT JOIN resource ON resource.resource = span.resource
+    WHERE span.start_ns BETWEEN $from_ns AND $to_ns
+),
+linked AS (
+    SELECT
+        child.*,
+        parent.span_no                             AS parent_no,
+        parent.kind                                AS parent_kind,
+        parent.instance IS DISTINCT FROM child.instance AND parent.span_no IS NOT NULL AS crosses
+    FROM chosen AS child
+    LEFT JOIN chosen AS parent
+        ON parent.trace_id = child.trace_id AND parent.span_id = child.parent_span_id
+        AND parent.span_id <> child.span_id
+),
+-- A trace whose spans form a ring has no root: its earliest span is taken for one.
+rootless AS (
+    SELECT min(span_no) AS span_no FROM linked GROUP BY trace_id HAVING count(*) FILTER (parent_no IS NULL) = 0
+)
+SELECT linked.* REPLACE (CASE WHEN rootless.span_no IS NULL THEN parent_no END AS parent_no)
+FROM linked LEFT JOIN rootless ON rootless.span_no = linked.span_no;
+
+-- How far to move a callee so that it lies within its caller: the least that fits, and where it is longer than its
+-- caller the least that makes it cover the caller.
+CREATE OR REPLACE TEMP MACRO least_shift(child_from, child_to, parent_from, parent_to) AS
+    CASE
+        WHEN child_to - child_from <= parent_to - parent_from THEN
+            CASE WHEN child_from < parent_from THEN parent_from - child_from
+                 WHEN child_to > parent_to     THEN parent_to - child_to
+                 ELSE 0 END
+        WHEN child_from > parent_from THEN parent_from - child_from
+        WHEN child_to < parent_to     THEN parent_to - child_to
+        ELSE 0
+    END;
+
+-- A visit is what one process did of a request: it begins where a span's parent is in another process.
+-- Where caller and callee are on one host their clocks are one clock, and nothing is moved.
+CREATE OR REPLACE TEMP TABLE node AS
+WITH RECURSIVE down AS (
+    SELECT span_no, span_no AS visit_no, 0::BIGINT AS shift_ns, 0 AS depth
+    FROM numbered
+    WHERE parent_no IS NULL
+    UNION ALL
+    SELECT
+        child.span_no,
+        CASE WHEN child.crosses THEN child.span_no ELSE down.visit_no END,
+        down.shift_ns + CASE
+            WHEN child.crosses AND parent.kind = 3 AND (child.host = parent.host) IS NOT TRUE
+            THEN least_shift(child.start_ns, child.end_ns, parent.start_ns, parent.end_ns)
+            ELSE 0 END,
+        down.depth + 1
+    FROM down
+    JOIN numbered AS parent ON parent.span_no = down.span_no
+    JOIN numbered AS child ON child.parent_no = down.span_no
+    WHERE down.depth < 10000
+)
+SELECT
+    numbered.* REPLACE (start_ns + shift_ns AS start_ns, end_ns + shift_ns AS end_ns),
+    visit_no, shift_ns,
+    parent_no IS NULL AS root,
+    parent_no IS NULL OR (kind IN (2, 5) AND crosses) AS is_request
+FROM numbered JOIN down ON down.span_no = numbered.span_no;
+
+CREATE OR REPLACE TEMP TABLE entry AS
+SELECT span_no AS request_no, * FROM node WHERE is_request;
+
+-- Whom each span may have waited for, latest end first. A child that outlives its parent is not waited for, unless it is
+-- the other end of the parent's own call: a server may still tidy up when its answer has already arrived.
+CREATE OR REPLACE TEMP TABLE children AS
+SELECT
+    parent.span_no AS parent_no,
+    list({
+        'no': child.span_no, 'from_ns': child.start_ns, 'to_ns': child.end_ns,
+        'same_thread': coalesce(child.thread_id = parent.thread_id AND child.resource = parent.resource, false)
+    } ORDER BY child.end_ns DESC, child.start_ns, child.span_no) AS kids
+FROM node AS child
+JOIN node AS parent ON parent.span_no = child.parent_no
+WHERE child.end_ns > child.start_ns
+  AND (child.end_ns <= parent.end_ns OR (child.crosses AND parent.kind = 3))
+GROUP BY parent.span_no;
+
+-- Backwards from the end: at time t the child that finished last at or before t was being waited for, and then t is
+-- where that child began. `requested` is left out, so that a ring of spans cannot go round.
+CREATE OR REPLACE TEMP MACRO waited_for(kids, from_ns, to_ns, requested) AS
+    list_reduce(
+        list_prepend(
+            {'t': to_ns, 'picks': []::STRUCT("no" BIGINT, from_ns BIGINT, to_ns BIGINT, same_thread BOOLEAN)[]},
+            list_transform(kids, lambda kid: {'t': 0::BIGINT, 'picks': [kid]})
+        ),
+        lambda seen, next:
+            CASE
+                WHEN next.picks[1]."no" <> requested
+                 AND least(next.picks[1].to_ns, to_ns) <= seen.t
+                 AND greatest(next.picks[1].from_ns, from_ns) < least(next.picks[1].to_ns, to_ns)
+                THEN {
+                    't': greatest(next.picks[1].from_ns, from_ns),
+                    'picks': list_append(seen.picks, {
+                        'no': next.picks[1]."no",
+                        'from_ns': greatest(next.picks[1].from_ns, from_ns),
+                        'to_ns': least(next.picks[1].to_ns, to_ns),
+                        'same_thread': next.picks[1].same_thread
+                    })
+                }
+                ELSE seen
+            END
+    ).picks;
+
+CREATE OR REPLACE TEMP TABLE walk AS
+WITH RECURSIVE path AS (
+    SELECT
+        entry.request_no, entry.span_no, NULL::BIGINT AS caller_no, false AS same_thread,
+        entry.start_ns AS from_ns, entry.end_ns AS to_ns,
+        waited_for(kids, entry.start_ns, entry.end_ns, entry.request_no) AS picks
+    FROM entry
+    LEFT JOIN children ON children.parent_no = entry.span_no
+    UNION ALL
+    SELECT
+        step.request_no, step.pick."no", step.span_no, step.pick.same_thread, step.pick.from_ns, step.pick.to_ns,
+        waited_for(kids, step.pick.from_ns, step.pick.to_ns, step.request_no)
+    FROM (SELECT request_no, span_no, unnest(picks) AS pick FROM path WHERE len(picks) > 0) AS step
+    LEFT JOIN children ON children.parent_no = step.pick."no"
+)
+FROM path;
+
+-- What lies between the children that a span waited for is its own.
+CREATE OR REPLACE TEMP TABLE segment AS
+WITH
+bounds AS (
+    SELECT
+        request_no, span_no,
+        list_concat([from_ns], list_reverse(list_transform(coalesce(picks, []), lambda pick: pick.to_ns)))     AS begins,
+        list_append(list_reverse(list_transform(coalesce(picks, []), lambda pick: pick.from_ns)), to_ns)       AS ends
+    FROM walk
+),
+pairs AS (
+    SELECT request_no, span_no, unnest(begins) AS from_ns, unnest(ends) AS to_ns FROM bounds
+)
+FROM pairs WHERE from_ns < to_ns;

@@ -1,0 +1,130 @@
+-- The time join: how much each counter grew during each stretch of the batch's requests.
+--
+-- In:  piece, segment, visit (pieces.sql), and $from_ns, $to_ns around all of it.
+-- Out: seen (per stretch and series: estimate, low, high, how much of the stretch the readings cover),
+--      ran (per visit: what each container of the host ran meanwhile), level (per visit: the gauges that held).
+-- Inside one reading's interval nothing is known but its increase: `low` and `high` say so.
+
+CREATE OR REPLACE TEMP TABLE stretch AS
+WITH
+windows AS (
+    SELECT request_no, visit_no, NULL::BIGINT AS piece_no, container_id, host, from_ns, to_ns FROM visit
+    WHERE to_ns > from_ns
+    UNION ALL
+    -- Only a thread that moved blocks, or faulted on a page of a file, can have waited for a device.
+    SELECT piece.request_no, visit_no, piece_no, container_id, host, segment.from_ns, segment.to_ns
+    FROM piece JOIN segment ON segment.request_no = piece.request_no AND segment.span_no = piece.span_no
+    WHERE off_ns > 0 AND coalesce(blkio_ns, blocks_read + blocks_written + major_faults, 0) > 0
+)
+SELECT row_number() OVER () AS stretch_no, * FROM windows;
+
+CREATE OR REPLACE TEMP TABLE reading AS
+WITH
+wanted AS (
+    SELECT series.* FROM series
+    SEMI JOIN (SELECT DISTINCT host FROM visit) AS hosts ON hosts.host = series.host
+    WHERE kind IN ('cumulative', 'delta') AND signal IN (
+        'container.cpu.time', 'container.cpu.throttled', 'container.io.pressure', 'container.disk.io',
+        'system.cpu.time', 'system.io.pressure', 'system.disk.io_time')
+),
+steps AS (
+    SELECT
+        wanted.series, wanted.kind, point.start_ns, point.time_ns, point.value,
+        lag(point.time_ns) OVER each AS before_ns, lag(point.value) OVER each AS before_value
+    FROM point JOIN wanted ON wanted.series = point.series
+    WHERE point.time_ns BETWEEN $from_ns - 130_000_000_000 AND $to_ns + 130_000_000_000
+    WINDOW each AS (PARTITION BY point.series ORDER BY point.time_ns)
+),
+-- A counter that fell, or whose start moved past the last value, began again: it grew by its value since its start.
+intervals AS (
+    SELECT
+        series, time_ns AS to_ns,
+        CASE
+            WHEN kind = 'delta' THEN start_ns
+            WHEN before_ns IS NULL OR value < before_value OR start_ns > before_ns
+                THEN greatest(start_ns, coalesce(before_ns, 0))
+            ELSE before_ns
+        END AS from_ns,
+        CASE
+            WHEN kind = 'delta' OR before_ns IS NULL OR value < before_value OR start_ns > before_ns THEN value
+            ELSE value - before_value
+        END AS rise
+    FROM steps
+)
+SELECT wanted.series, signal, entity_type, entity_id, host, attributes, from_ns, to_ns, greatest(rise, 0) AS rise
+FROM intervals JOIN wanted ON wanted.series = intervals.series
+WHERE to_ns > from_ns AND to_ns - from_ns <= 120_000_000_000;
+
+-- Several CPUs may run at once: `cpus` is how much faster than the clock a counter of its kind can grow.
+CREATE OR REPLACE TEMP TABLE cpus AS
+SELECT host, arg_max(value, time_ns) AS cpus
+FROM series JOIN point ON point.series = series.series
+WHERE signal = 'system.cpu.logical.count'
+  AND time_ns BETWEEN $from_ns - 130_000_000_000 AND $to_ns + 130_000_000_000
+GROUP BY host;
+
+CREATE OR REPLACE TEMP MACRO at_least(rise, interval_ns, overlap_ns, speed) AS
+    greatest(0, rise - (interval_ns - overlap_ns) * speed);
+
+CREATE OR REPLACE TEMP TABLE seen AS
+WITH overlapping AS (
+    SELECT
+        stretch_no, request_no, visit_no, piece_no, stretch.from_ns AS stretch_from, stretch.to_ns AS stretch_to,
+        series, signal, reading.attributes, rise,
+        reading.to_ns - reading.from_ns AS interval_ns,
+        least(reading.to_ns, stretch.to_ns) - greatest(reading.from_ns, stretch.from_ns) AS overlap_ns,
+        CASE WHEN signal LIKE '%cpu.time' OR signal LIKE '%throttled' THEN coalesce(cpus.cpus, 1024) ELSE 1 END AS speed,
+        signal NOT LIKE '%disk.io' AS is_time
+    FROM stretch
+    JOIN reading
+        ON reading.host = stretch.host
+        AND (reading.entity_id = stretch.container_id OR reading.entity_type = 'host')
+        AND reading.from_ns < stretch.to_ns AND reading.to_ns > stretch.from_ns
+    LEFT JOIN cpus ON cpus.host = stretch.host
+)
+SELECT
+    stretch_no, request_no, visit_no, piece_no, series, signal, any_value(attributes) AS attributes,
+    sum(rise * (overlap_ns / interval_ns)) AS estimate,
+    sum(CASE WHEN is_time THEN at_least(rise, interval_ns, overlap_ns, speed)
+             WHEN overlap_ns = interval_ns THEN rise ELSE 0 END) AS low,
+    sum(CASE WHEN is_time THEN least(rise, overlap_ns * speed) ELSE rise END) AS high,
+    sum(overlap_ns)::BIGINT AS covered_ns,
+    any_value(stretch_to - stretch_from) AS stretch_ns
+FROM overlapping
+GROUP BY ALL;
+
+CREATE OR REPLACE TEMP TABLE ran AS
+SELECT
+    visit.request_no, visit.visit_no, reading.entity_id AS container_id,
+    sum(rise * ((least(reading.to_ns, visit.to_ns) - greatest(reading.from_ns, visit.from_ns))
+                / (reading.to_ns - reading.from_ns)))::BIGINT AS ran_ns
+FROM visit
+JOIN reading
+    ON reading.host = visit.host AND signal = 'container.cpu.time'
+    AND reading.from_ns < visit.to_ns AND reading.to_ns > visit.from_ns
+WHERE visit.wait_ns > 1_000_000 AND reading.entity_id IS DISTINCT FROM visit.container_id
+GROUP BY ALL;
+
+CREATE OR REPLACE TEMP TABLE level AS
+SELECT visit.request_no, visit.visit_no, signal, series.attributes, arg_max(value, time_ns) AS value
+FROM visit
+JOIN series ON series.entity_id = visit.container_id AND kind = 'gauge'
+    AND signal IN ('container.cpu.limit', 'container.disk.limit', 'container.disk.operations.limit')
+JOIN point ON point.series = series.series
+WHERE point.time_ns BETWEEN visit.from_ns - 90_000_000_000 AND visit.to_ns + 2_000_000_000
+  AND point.time_ns BETWEEN $from_ns - 130_000_000_000 AND $to_ns + 130_000_000_000
+GROUP BY visit.request_no, visit.visit_no, signal, series.series, series.attributes;
+
+-- What was measured where: the words a cause's `needs` may name.
+CREATE OR REPLACE TEMP TABLE fact AS
+SELECT request_no, visit_no, 'layerline.account' AS name FROM visit WHERE covered_ns >= 0.9 * path_ns
+UNION ALL
+SELECT request_no, visit_no, 'layerline.container.throttled_ns' FROM visit WHERE throttled_ns IS NOT NULL
+UNION ALL
+SELECT request_no, visit_no, 'layerline.container.usage_ns' FROM visit WHERE usage_ns IS NOT NULL
+UNION ALL
+SELECT request_no, visit_no, 'layerline.thread.blkio_ns' FROM piece
+GROUP BY ALL HAVING bool_or(blkio_ns IS NOT NULL)
+UNION ALL
+SELECT request_no, visit_no, signal FROM seen WHERE piece_no IS NULL
+GROUP BY ALL HAVING max(covered_ns / stretch_ns) >= 0.9;

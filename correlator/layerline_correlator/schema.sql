@@ -1,0 +1,153 @@
+-- What is kept: what came in, and the ledger worked out from it. Times are nanoseconds since 1970, UTC.
+-- No unique index: a span or point delivered twice is dropped when it is written (store.py), which is cheaper.
+
+-- Who sent it. One row per distinct set of resource attributes; the first seen stays.
+CREATE TABLE IF NOT EXISTS resource (
+    resource     VARCHAR,                 -- key over the attributes
+    service      VARCHAR,                 -- service.name, null for containers and hosts themselves
+    instance     VARCHAR,                 -- one process: boot id and pid, else service.instance.id, else the resource
+    container_id VARCHAR,                 -- container.id
+    host         VARCHAR,                 -- boot id, else host.id, else host.name
+    in_container BOOLEAN,                 -- null where nobody looked
+    attributes   MAP(VARCHAR, VARCHAR),
+    seen_ns      BIGINT                   -- when it was first received
+);
+
+-- One OpenTelemetry span. The columns after `slices` are the figures of layerline.attributes.SPAN_FIGURES.
+CREATE TABLE IF NOT EXISTS span (
+    trace_id                     VARCHAR,
+    span_id                      VARCHAR,
+    parent_span_id               VARCHAR,
+    resource                     VARCHAR,
+    name                         VARCHAR,
+    kind                         TINYINT,
+    start_ns                     BIGINT,
+    end_ns                       BIGINT,
+    status                       TINYINT,
+    thread_id                    BIGINT,
+    account                      VARCHAR,
+    account_reason               VARCHAR,
+    slices                       BIGINT[],
+    thread_cpu_ns                BIGINT,
+    thread_system_ns             BIGINT,
+    thread_runqueue_ns           BIGINT,
+    thread_blkio_ns              BIGINT,
+    thread_major_faults          BIGINT,
+    thread_voluntary_switches    BIGINT,
+    thread_involuntary_switches  BIGINT,
+    thread_blocks_read           BIGINT,
+    thread_blocks_written        BIGINT,
+    gc_ns                        BIGINT,
+    container_throttled_ns       BIGINT,
+    container_usage_ns           BIGINT,
+    container_runnable_ns        BIGINT,
+    container_refaults           BIGINT,
+    container_io_pressure_ns     BIGINT,
+    container_memory_pressure_ns BIGINT,
+    container_oom_kills          BIGINT,
+    accept_wait_ns               BIGINT,
+    attributes                   MAP(VARCHAR, VARCHAR)
+);
+
+-- One series of points, with the entity it tells of.
+CREATE TABLE IF NOT EXISTS series (
+    series      VARCHAR,
+    resource    VARCHAR,
+    signal      VARCHAR,
+    unit        VARCHAR,
+    kind        VARCHAR,                  -- cumulative | delta | gauge
+    entity_type VARCHAR,                  -- container | host | service
+    entity_id   VARCHAR,                  -- container id, host key, service name
+    host        VARCHAR,                  -- the host that the entity is on
+    attributes  MAP(VARCHAR, VARCHAR)
+);
+
+-- The values as they came. Readings (increases over intervals) are worked out from them when asked for,
+-- so that points that come late or twice do no harm.
+CREATE TABLE IF NOT EXISTS point (
+    series   VARCHAR,
+    start_ns BIGINT,
+    time_ns  BIGINT,
+    value    DOUBLE
+);
+
+CREATE TABLE IF NOT EXISTS event (
+    resource   VARCHAR,
+    time_ns    BIGINT,
+    name       VARCHAR,
+    body       VARCHAR,
+    attributes MAP(VARCHAR, VARCHAR)
+);
+
+-- ---- the ledger, worked out again whenever a request's spans or readings change
+
+CREATE TABLE IF NOT EXISTS request (
+    trace_id         VARCHAR,
+    span_id          VARCHAR,             -- the entry span
+    root             BOOLEAN,             -- no parent in the store
+    service          VARCHAR,
+    operation        VARCHAR,
+    resource         VARCHAR,
+    start_ns         BIGINT,
+    end_ns           BIGINT,
+    status           TINYINT,
+    unexplained_ns   BIGINT,
+    skew_adjusted_ns BIGINT,
+    usual_ns         BIGINT,              -- null where there is none
+    slow             BOOLEAN,
+    cause            VARCHAR,             -- first culprit, null where there is none
+    join_method      VARCHAR,
+    join_confidence  DOUBLE,
+    judged_ns        BIGINT               -- when it was worked out
+);
+
+CREATE TABLE IF NOT EXISTS part (
+    trace_id    VARCHAR,
+    span_id     VARCHAR,                  -- of the request
+    start_ns    BIGINT,                   -- of the request: rows are found and deleted by time
+    cause       VARCHAR,
+    service     VARCHAR,
+    entity_type VARCHAR,
+    entity_id   VARCHAR,
+    lost_ns     BIGINT,
+    low_ns      BIGINT,
+    high_ns     BIGINT,
+    inferred    BOOLEAN,
+    neighbours  STRUCT(entity_type VARCHAR, entity_id VARCHAR, ran_ns BIGINT)[],
+    because     VARCHAR
+);
+
+CREATE TABLE IF NOT EXISTS blind (
+    trace_id VARCHAR,
+    span_id  VARCHAR,
+    start_ns BIGINT,
+    cause    VARCHAR,
+    reason   VARCHAR
+);
+
+-- ---- who is who
+
+-- The newest description of each container: from the agent, which knows names, else from the spans themselves.
+CREATE OR REPLACE VIEW container AS
+SELECT
+    container_id,
+    arg_max(host, seen_ns)                                        AS host,
+    arg_max(attributes['container.name'], seen_ns)                AS name,
+    arg_max(attributes['container.image.name'], seen_ns)          AS image,
+    arg_max(attributes['container.label.com.docker.compose.service'], seen_ns) AS compose_service,
+    arg_max(attributes, seen_ns) FILTER (attributes['container.name'] IS NOT NULL) AS attributes,
+    bool_or(attributes['container.name'] IS NOT NULL)             AS described
+FROM resource
+WHERE container_id IS NOT NULL
+GROUP BY container_id;
+
+CREATE OR REPLACE VIEW host AS
+SELECT
+    host,
+    arg_max(attributes['host.id'], seen_ns) FILTER (NOT coalesce(in_container, false))   AS host_id,
+    arg_max(attributes['host.name'], seen_ns) FILTER (NOT coalesce(in_container, false)) AS name,
+    arg_max(attributes, seen_ns) FILTER (service IS NULL AND container_id IS NULL) AS attributes,
+    bool_or(service IS NULL)                                      AS described
+FROM resource
+WHERE host IS NOT NULL
+GROUP BY host;

@@ -1,0 +1,87 @@
+-- Off the CPU, waiting for a block device: how long, and was it the container's own limit or the device?
+--
+-- The thread's own block-I/O delay where the kernel counts it (kernel.task_delayacct); it comes in clock ticks of 10 ms.
+-- Else the container's io.pressure stands in, but only for a thread that itself moved blocks. Pressure is a union over
+-- everybody in the container, so its lower bound holds only when most of the container's bytes were this thread's.
+-- Outside a container, or where it has no pressure file, the host's pressure bounds it from above.
+CREATE OR REPLACE TEMP TABLE blocks AS
+WITH
+candidates AS (
+    SELECT
+        piece.*, visit.window_ns, visit.io_pressure_ns,
+        512.0 * (coalesce(blocks_read, 0) + coalesce(blocks_written, 0)) AS own_bytes
+    FROM piece JOIN visit USING (request_no, visit_no)
+    WHERE off_left > 0 AND coalesce(blkio_ns, blocks_read + blocks_written + major_faults, 0) > 0
+),
+pressures AS (
+    SELECT piece_no, signal, sum(estimate) AS estimate, sum(low) AS low, sum(high) AS high
+    FROM seen
+    WHERE piece_no IS NOT NULL AND signal IN ('container.io.pressure', 'system.io.pressure')
+      AND attributes['pressure.kind'] = 'some'
+    GROUP BY ALL
+    HAVING sum(covered_ns) >= 0.9 * sum(stretch_ns)
+),
+pressure AS (
+    SELECT piece_no, signal = 'container.io.pressure' AS of_container, estimate, low, high
+    FROM pressures
+    QUALIFY row_number() OVER (PARTITION BY piece_no ORDER BY signal) = 1
+),
+moved AS (
+    SELECT piece_no, sum(estimate) AS bytes
+    FROM seen WHERE piece_no IS NOT NULL AND signal = 'container.disk.io' GROUP BY ALL
+),
+device AS (
+    SELECT piece_no, max(busy_ns) AS busy_ns FROM (
+        SELECT piece_no, series, sum(estimate) AS busy_ns
+        FROM seen WHERE piece_no IS NOT NULL AND signal = 'system.disk.io_time' GROUP BY ALL
+    ) AS each_device GROUP BY piece_no
+),
+bytes_limit AS (
+    SELECT request_no, visit_no, min(value) AS bytes_per_s
+    FROM level WHERE signal = 'container.disk.limit' AND value > 0 GROUP BY ALL
+),
+operations_limit AS (
+    SELECT request_no, visit_no, min(value) AS operations_per_s
+    FROM level WHERE signal = 'container.disk.operations.limit' AND value > 0 GROUP BY ALL
+),
+waits AS (
+    SELECT
+        candidates.*,
+        coalesce(own_bytes >= 0.5 * greatest(bytes, 1), false) AS mostly_own,
+        bytes, coalesce(busy_ns, 0) AS busy_ns, busy_ns IS NOT NULL AS device_seen, bytes_per_s, operations_per_s,
+        blkio_ns IS NULL AS inferred,
+        CASE
+            WHEN blkio_ns IS NOT NULL       THEN blkio_ns * share
+            WHEN io_pressure_ns IS NOT NULL THEN least(io_pressure_ns, length_ns)
+            ELSE estimate
+        END AS raw_ns,
+        CASE
+            WHEN blkio_ns IS NOT NULL       THEN greatest(0, blkio_ns * share - 10_000_000)
+            WHEN NOT mostly_own             THEN 0 * coalesce(io_pressure_ns, estimate)
+            WHEN io_pressure_ns IS NOT NULL THEN greatest(0, io_pressure_ns - (window_ns - off_left))
+            WHEN of_container               THEN low
+            ELSE 0 * estimate
+        END AS raw_low_ns,
+        CASE
+            WHEN blkio_ns IS NOT NULL       THEN blkio_ns * share + 10_000_000
+            WHEN io_pressure_ns IS NOT NULL THEN io_pressure_ns
+            ELSE high
+        END AS raw_high_ns
+    FROM candidates
+    LEFT JOIN pressure USING (piece_no)
+    LEFT JOIN moved USING (piece_no)
+    LEFT JOIN device USING (piece_no)
+    LEFT JOIN bytes_limit ON bytes_limit.request_no = candidates.request_no AND bytes_limit.visit_no = candidates.visit_no
+    LEFT JOIN operations_limit
+        ON operations_limit.request_no = candidates.request_no AND operations_limit.visit_no = candidates.visit_no
+)
+SELECT
+    piece_no, container_id, host, off_left AS off_ns, inferred, busy_ns, device_seen, bytes, bytes_per_s,
+    operations_per_s, own_bytes, raw_ns IS NOT NULL AS known,
+    least(raw_ns, off_left)::BIGINT                         AS lost_ns,
+    least(raw_low_ns, raw_ns, off_left)::BIGINT             AS low_ns,
+    least(greatest(raw_high_ns, raw_ns), off_left)::BIGINT  AS high_ns,
+    -- At its limit: it moved at least half of what the limit allows in the time that it waited.
+    coalesce(greatest(bytes, own_bytes) >= 0.5 * bytes_per_s * least(raw_ns, off_left) / 1e9, false)
+        OR operations_per_s IS NOT NULL AS at_limit
+FROM waits;
