@@ -1,1 +1,23 @@
-"""Layerline's wrapper: OpenTelemetry spans, tagged with their container and with what the kernel did to their thread."""
+"""Layerline's wrapper: OpenTelemetry spans, tagged with their container and with what the kernel did to their thread.
+
+``layerline run -- CMD…`` needs no line of code; ``import layerline; layerline.start()`` does the same from within,
+before the app makes its Flask or other objects. This module imports nothing until it is asked to.
+"""
+
+from __future__ import annotations
+
+__all__ = ["start"]
+
+
+def start(*, endpoint: str | None = None, token: str | None = None, capture: str | None = None) -> None:
+    """Start the wrapper in this process; call it as often as you like, only the first call counts.
+
+    An app that already has a TracerProvider keeps it, with its exporters, sampler and resource; ours is added to it.
+    Without one, OpenTelemetry is set up and the installed libraries are instrumented, as ``layerline run`` does. The
+    arguments go before their variables (``LAYERLINE_ENDPOINT``, ``LAYERLINE_TOKEN``, ``LAYERLINE_CAPTURE``).
+
+    Never raises: what fails is logged once, and the app runs on.
+    """
+    from layerline.started import start as start_here
+
+    start_here(endpoint=endpoint, token=token, capture=capture)

@@ -1,0 +1,283 @@
+"""The thread's own account of every span: on-CPU, waiting for a core, faults and switches, own time only.
+
+Kept as a stack per thread, not subtracted afterwards: at every span start and end on a thread ONE reading is taken, and
+what passed since the last is credited to the span then on top. So no figure can be negative, children are excluded
+exactly, and the sum over a thread's spans never exceeds what the thread did.
+
+What cannot be measured that way says so (``layerline.account`` = ``none``) with its reason:
+
+* ``ended_out_of_order``: it ended while a later span of its thread was open, or an earlier one ended before it;
+* ``thread_hop``: it ended on another thread than it started on (or in a forked child);
+* ``explicit_time``: its start or end was given explicitly and differs from now by more than 1 ms;
+* ``generator``: it was opened in the body of a generator, which can be left half way; ``coroutine``: in a coroutine or
+  on a thread that runs an event loop; ``greenlet``: in a greenlet;
+* ``unreadable``: the kernel does not show the thread's schedstat.
+
+A span of the last three kinds is not put on the stack: its thread's time goes to the measured span beneath, which is
+right for the thread. One with an explicit start is, so that the span beneath is not charged for it.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import threading
+import weakref
+from asyncio import _get_running_loop
+from pathlib import Path
+from time import thread_time_ns, time_ns
+from typing import Final
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+
+from layerline import guard
+from layerline.attributes import (
+    ACCOUNT,
+    ACCOUNT_REASON,
+    BLKIO_NS,
+    BLOCKS_READ,
+    BLOCKS_WRITTEN,
+    CPU_NS,
+    GC_NS,
+    INVOLUNTARY_SWITCHES,
+    MAJOR_FAULTS,
+    RUNQUEUE_NS,
+    SLICES,
+    SYSTEM_NS,
+    THREAD_ID,
+    VOLUNTARY_SWITCHES,
+)
+from layerline.caller import leaves_halfway
+from layerline.cgroup import text
+from layerline.meters import Meters
+from layerline.thread import Open, Thread, sliced
+
+#: A reading taken this soon after a span's own time stamp stands for it, so that slices tile with the spans (ns).
+_AT_ONCE_NS: Final = 20_000
+#: A time stamp further from now than this was not taken now (ns).
+_EXPLICIT_NS: Final = 1_000_000
+#: Block-I/O delay is exported on entry spans and on spans at least this long (ns).
+_LONG_NS: Final = 5_000_000
+#: Spans that are never ended must not pile up.
+_DEEPEST: Final = 256
+
+#: The attribute of a live span object under which its account is found at its end.
+_KEY: Final = "_layerline_open"
+
+
+class Account(SpanProcessor):
+    """Writes the thread's account into every span as it ends, and the container's meters into entry spans."""
+
+    def __init__(self, meters: Meters | None = None) -> None:
+        self._meters = meters
+        self._threads = threading.local()
+        self._all: weakref.WeakSet[Thread] = weakref.WeakSet()
+        self._delays = delays_kept()
+        self._pid = os.getpid()
+        this = weakref.WeakMethod(self._collecting)
+
+        def collecting(phase: str, info: dict[str, int]) -> None:
+            if (method := this()) is not None:
+                method(phase, info)
+
+        self._callback = collecting
+        gc.callbacks.append(collecting)
+        forked = weakref.WeakMethod(self._forked)
+
+        def after() -> None:
+            if (method := forked()) is not None:
+                method()
+
+        os.register_at_fork(after_in_child=after)
+
+    # ---- what the SDK calls
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """A span starts on this thread."""
+        try:
+            now = time_ns()
+            start: int = span._start_time  # type: ignore[assignment]
+            late = now - start
+            try:
+                thread: Thread = self._threads.thread
+            except AttributeError:
+                thread = self._meet()
+            reason = None
+            if _get_running_loop() is not None:
+                reason = "coroutine"
+            elif thread.fd < 0:
+                reason = "unreadable"
+            elif "greenlet" in sys.modules and in_greenlet():
+                reason = "greenlet"
+            else:
+                reason = leaves_halfway(2)
+            if reason is not None:
+                opened = Open(None, reason)
+            else:
+                if not -_EXPLICIT_NS <= late <= _EXPLICIT_NS and given("start", "start_time"):
+                    reason = "explicit_time"
+                try:
+                    thread.advance(start if 0 <= late <= _AT_ONCE_NS else now)
+                except (OSError, ValueError, IndexError):
+                    abandon(thread.stack, "unreadable")
+                    thread.close()
+                    opened = Open(None, "unreadable")
+                else:
+                    opened = Open(thread, reason)
+                    stack = thread.stack
+                    stack.append(opened)
+                    if len(stack) > _DEEPEST:
+                        abandon(stack, "ended_out_of_order", 0, 1)
+            span.__dict__[_KEY] = opened
+            if self._meters is not None:
+                parent = span._parent
+                if parent is None or parent.is_remote:
+                    opened.meters = self._meters.begin(now)
+        except Exception:
+            guard.failed("account.on_start")
+
+    def _on_ending(self, span: Span) -> None:
+        """A span ends on this thread: its attributes are closed to everybody else, so they are written straight."""
+        try:
+            opened: Open | None = span.__dict__.pop(_KEY, None)
+            if opened is None:
+                return
+            now = time_ns()
+            start: int = span._start_time  # type: ignore[assignment]
+            end: int = span._end_time  # type: ignore[assignment]
+            late = now - end
+            attributes = span._attributes._dict  # type: ignore[union-attr]
+            thread = opened.thread
+            if thread is not None:
+                self._close(opened, thread, end if 0 <= late <= _AT_ONCE_NS else now)
+                attributes[THREAD_ID] = thread.tid
+            if not -_EXPLICIT_NS <= late <= _EXPLICIT_NS and opened.reason is None and given("end", "end_time"):
+                opened.reason = "explicit_time"
+            parent = span._parent
+            entry = parent is None or parent.is_remote
+            if opened.reason is None:
+                attributes[ACCOUNT] = "thread"
+                attributes[CPU_NS] = opened.cpu
+                attributes[RUNQUEUE_NS] = opened.wait
+                attributes[SYSTEM_NS] = int(opened.system * 1e9 + 0.5)
+                attributes[MAJOR_FAULTS] = opened.major_faults
+                attributes[VOLUNTARY_SWITCHES] = opened.voluntary
+                attributes[INVOLUNTARY_SWITCHES] = opened.involuntary
+                attributes[BLOCKS_READ] = opened.blocks_read
+                attributes[BLOCKS_WRITTEN] = opened.blocks_written
+                attributes[GC_NS] = opened.gc
+                attributes[SLICES] = sliced(opened.pieces, start, end)
+                if self._delays and (entry or end - start >= _LONG_NS) and thread is not None and thread.stat_fd >= 0:
+                    attributes[BLKIO_NS] = opened.blkio
+            else:
+                attributes[ACCOUNT] = "none"
+                attributes[ACCOUNT_REASON] = opened.reason
+            if opened.meters is not None and self._meters is not None and opened.reason != "explicit_time":
+                for name, value in self._meters.gained(opened.meters, now):
+                    attributes[name] = value
+        except Exception:
+            guard.failed("account.on_ending")
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Nothing: all is written before."""
+
+    def shutdown(self) -> None:
+        """Stop listening to the garbage collector."""
+        if self._callback in gc.callbacks:
+            gc.callbacks.remove(self._callback)
+
+    # ---- the stack
+
+    def _close(self, opened: Open, thread: Thread, at: int) -> None:
+        """Take an ended span off its thread's stack."""
+        if getattr(self._threads, "thread", None) is not thread:
+            opened.reason = "thread_hop"
+            opened.thread = None  # its own thread finds it closed and drops it (Thread.advance)
+            return
+        stack = thread.stack
+        try:
+            thread.advance(at)
+        except (OSError, ValueError, IndexError):
+            abandon(stack, "unreadable")
+            thread.close()
+        if stack and stack[-1] is opened:
+            stack.pop()
+        elif opened in stack:
+            # Spans above it are still open: from here on the thread works for neither of them alone, so what it does
+            # goes to the span beneath.
+            abandon(stack, "ended_out_of_order", stack.index(opened))
+        opened.thread = None
+
+    def _meet(self) -> Thread:
+        """The account of a thread that opens its first span."""
+        thread = Thread(self._delays)
+        self._threads.thread = thread
+        self._all.add(thread)
+        if self._meters is not None:
+            self._meters.met(thread.tid)
+        return thread
+
+    # ---- the process
+
+    def _collecting(self, phase: str, info: dict[str, int]) -> None:
+        """The garbage collector starts or stops on this thread: its CPU time belongs to the span on top."""
+        thread: Thread | None = getattr(self._threads, "thread", None)
+        if thread is None or not thread.stack:
+            return
+        if phase == "start":
+            thread.gc_from = thread_time_ns()
+        elif thread.gc_from:
+            thread.stack[-1].gc += thread_time_ns() - thread.gc_from
+            thread.gc_from = 0
+
+    def _forked(self) -> None:
+        """In a forked child: the parent's threads are not here, and their files show the parent."""
+        for thread in list(self._all):
+            abandon(thread.stack, "thread_hop")
+            thread.close()
+        self._all = weakref.WeakSet()
+        self._threads = threading.local()
+        self._delays = delays_kept()
+        if self._meters is not None:
+            self._meters.forked()
+
+
+def abandon(stack: list[Open], reason: str, first: int = 0, last: int | None = None) -> None:
+    """Take spans off the stack that are open but no longer measured: from ``first`` up to ``last``, or to the top."""
+    for each in stack[first:last]:
+        each.reason = reason
+        each.thread = None
+    del stack[first:last]
+
+
+def given(function: str, argument: str) -> bool:
+    """Whether OpenTelemetry's ``Span.start`` or ``Span.end`` was called with an explicit time.
+
+    Asked only when the time stamp is not now: a thread may also have lost the CPU right after it took the stamp.
+    Where the frame is not found the answer is yes.
+    """
+    frame = sys._getframe(2)
+    for _ in range(6):
+        if frame.f_code.co_name == function and argument in frame.f_locals:
+            return frame.f_locals[argument] is not None
+        if frame.f_back is None:
+            break
+        frame = frame.f_back
+    return True
+
+
+def in_greenlet() -> bool:
+    """Whether this code runs in a greenlet other than its thread's own."""
+    current = getattr(sys.modules["greenlet"], "getcurrent", None)
+    return current is not None and current().parent is not None
+
+
+def delays_kept() -> bool:
+    """Whether the kernel keeps block-I/O delay (``kernel.task_delayacct``, off by default since Linux 5.14).
+
+    Read when the process starts or has just been forked, as a task keeps what was set when it was made. Where it is
+    off, field 42 of ``stat`` is 0 whatever happens: a false zero.
+    """
+    return text(Path("/proc/sys/kernel/task_delayacct")).strip() == "1"

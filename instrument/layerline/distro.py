@@ -1,0 +1,114 @@
+"""Layerline as an OpenTelemetry distro: ``opentelemetry-instrument`` with ``OTEL_PYTHON_DISTRO=layerline`` is enough.
+
+The SDK's configurator does the work; what the distro adds is defaults, a resource and processors. Every ``OTEL_*``
+variable keeps its meaning: who names an exporter, a sampler or an instrumentation to leave out gets it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+from opentelemetry.instrumentation.distro import BaseDistro  # type: ignore[attr-defined]
+from opentelemetry.sdk._configuration import _initialize_components, _OTelSDKConfigurator
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace import get_tracer_provider
+from opentelemetry.util._importlib_metadata import EntryPoint
+
+from layerline import guard, wiring
+from layerline.cgroup import Cgroup
+from layerline.settings import Settings
+
+#: What OpenTelemetry leaves to the distro. Only traces are sent by default: readings come from the agent.
+DEFAULTS = {
+    "OTEL_TRACES_EXPORTER": "otlp",
+    "OTEL_METRICS_EXPORTER": "none",
+    "OTEL_LOGS_EXPORTER": "none",
+    "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+}
+
+
+def expected(record: logging.LogRecord) -> bool:
+    """Drops the warning that another installed distro's configurator is not loaded: that is what was asked for."""
+    return not str(record.msg).startswith("Configuration of %s not loaded")
+
+
+class LayerlineDistro(BaseDistro):  # type: ignore[misc]
+    """Sets defaults, and instruments only what nobody has instrumented yet."""
+
+    def _configure(self, **kwargs: Any) -> None:
+        for variable, value in DEFAULTS.items():
+            os.environ.setdefault(variable, value)
+        logging.getLogger("opentelemetry.instrumentation.auto_instrumentation._load").addFilter(expected)
+
+    def load_instrumentor(self, entry_point: EntryPoint, **kwargs: Any) -> None:
+        """Activate one instrumentation, unless the application has done so."""
+        instrumentor = entry_point.load()()
+        if not getattr(instrumentor, "is_instrumented_by_opentelemetry", False):
+            instrumentor.instrument(**kwargs)
+
+
+class LayerlineConfigurator(_OTelSDKConfigurator):
+    """Sets the SDK up with our processors, or joins a TracerProvider that is there already."""
+
+    def _configure(self, settings: Settings | None = None, **kwargs: Any) -> None:
+        if configured(get_tracer_provider()):
+            return
+        settings = settings or Settings.read()
+        provider = get_tracer_provider()
+        if isinstance(provider, TracerProvider):
+            wiring.join(provider, settings)
+        else:
+            configure(settings, **kwargs)
+            provider = get_tracer_provider()
+        if isinstance(provider, TracerProvider):
+            provider.__dict__[_MARK] = True
+
+
+_MARK = "_layerline"
+
+
+def configured(provider: object) -> bool:
+    """Whether Layerline is on that provider already."""
+    return _MARK in getattr(provider, "__dict__", {})
+
+
+def configure(settings: Settings, **kwargs: Any) -> None:
+    """Make the TracerProvider of this process."""
+    cgroup = Cgroup.of_this_process()
+    names = [name.strip() for name in os.environ.get("OTEL_TRACES_EXPORTER", "otlp").split(",")]
+    grpc = (
+        os.environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", ""))
+        == "grpc"
+    )
+    processors: list[Any] = [wiring.account(cgroup, settings)]
+    # An endpoint that speaks gRPC is served by the SDK's own exporter, if it is installed.
+    http = ("otlp" in names and not grpc) or "otlp_proto_http" in names
+    processors += [
+        wiring.batches(destination, settings)
+        for destination in wiring.destinations(settings)
+        if http or (destination.ours and settings.endpoint)
+    ]
+    others = [
+        name for name in names if name not in ("otlp", "otlp_proto_http", "none", "") or (name == "otlp" and grpc)
+    ]
+    before = os.environ.get("OTEL_TRACES_EXPORTER")
+    os.environ["OTEL_TRACES_EXPORTER"] = ",".join(others) or "none"  # the rest is ours already
+    try:
+        _initialize_components(
+            **kwargs,
+            resource_attributes=wiring.described(settings, cgroup),
+            span_processors=processors,
+            export_span_processor=lambda exporter: wiring.foreign(exporter, settings),
+        )
+    finally:
+        if before is None:
+            del os.environ["OTEL_TRACES_EXPORTER"]
+        else:
+            os.environ["OTEL_TRACES_EXPORTER"] = before
+    provider = get_tracer_provider()
+    if isinstance(provider, TracerProvider):
+        wiring.follow_forks(provider)
+    else:
+        guard.once("provider", "OpenTelemetry's SDK did not make a TracerProvider; nothing is traced")

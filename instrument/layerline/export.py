@@ -1,0 +1,211 @@
+"""Sending spans without ever being in the way: bounded queue, counted drops, a bounded end.
+
+The SDK's own batch processor and OTLP exporter do the work. What is ours: a full queue drops the newest span without a
+word and counts it; a failing server is reported once, not every second; at exit the last spans get a couple of seconds
+and no more; a forked child gets connections of its own; and what was dropped is told to the server as a metric.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+import weakref
+from collections.abc import Sequence
+from typing import Any, Final
+
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    Metric,
+    MetricsData,
+    NumberDataPoint,
+    ResourceMetrics,
+    ScopeMetrics,
+    Sum,
+)
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+from layerline import guard
+from layerline.masking import Masks
+
+#: How often finished spans are sent, unless OTEL_BSP_SCHEDULE_DELAY says otherwise.
+FLUSH_EVERY_MS: Final = 1_000
+
+#: OpenTelemetry's own names for what becomes of spans (semantic conventions, SDK metrics).
+EXPORTED: Final = "otel.sdk.exporter.span.exported"
+PROCESSED: Final = "otel.sdk.processor.span.processed"
+_REPORT_EVERY_S: Final = 10.0
+
+
+class Counts:
+    """What became of the spans of this process at one destination."""
+
+    def __init__(self) -> None:
+        self.since = time.time_ns()
+        self.sent = self.failed = self.dropped = 0
+
+
+class Exporter(SpanExporter):
+    """Masks, sends, counts."""
+
+    def __init__(self, exporter: SpanExporter, masks: Masks, where: str) -> None:
+        self._exporter = exporter
+        self._masks = masks
+        self._where = where
+        self.counts = Counts()
+        self.reports: OTLPMetricExporter | None = None
+        self._reported = (0, 0, 0)
+        self._next_report = 0.0
+        reset = weakref.WeakMethod(self._forked)
+
+        def after() -> None:
+            if (method := reset()) is not None:
+                method()
+
+        os.register_at_fork(after_in_child=after)
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Called on the processor's own thread, never on the application's."""
+        result = self._exporter.export(self._masks.spans(spans))
+        if result is SpanExportResult.SUCCESS:
+            self.counts.sent += len(spans)
+            self._report(spans[0].resource if spans else None)
+        else:
+            self.counts.failed += len(spans)
+            guard.once(
+                self._where,
+                "spans do not reach %s (is `layerline serve` running?); still trying, the application is not affected",
+                self._where,
+            )
+        return result
+
+    def shutdown(self) -> None:
+        """Stop at once, also while waiting to try again."""
+        self._exporter.shutdown()
+        if self.reports is not None:
+            self.reports.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Nothing is kept here."""
+        return True
+
+    def _report(self, resource: Resource | None) -> None:
+        """Tell the server what became of our spans, if anything did since the last time."""
+        now = (self.counts.sent, self.counts.failed, self.counts.dropped)
+        due = now[1:] != self._reported[1:] or time.monotonic() >= self._next_report
+        if self.reports is None or resource is None or not due or now == self._reported:
+            return
+        self._reported = now
+        self._next_report = time.monotonic() + _REPORT_EVERY_S
+        try:
+            self.reports.export(report(self.counts, resource))
+        except Exception:
+            guard.failed("export.report")
+
+    def _forked(self) -> None:
+        """In a forked child: the parent's connections are the parent's, and so are its counts."""
+        self.counts = Counts()
+        self._reported = (0, 0, 0)
+        for exporter in (self._exporter, self.reports):
+            renew_connections(exporter)
+
+
+def renew_connections(exporter: Any) -> None:
+    """Give an OTLP HTTP exporter a session of its own, without touching the one it shares with the parent process.
+
+    The SDK keeps the session: parent and child would then write into one connection. The old one is not closed but
+    forgotten, as its locks may have been held by a thread that does not exist here.
+    """
+    transport = getattr(getattr(exporter, "_client", None), "_transport", None)
+    holder = transport if transport is not None else exporter
+    old = getattr(holder, "_session", None)
+    if old is None:
+        return
+    import requests
+
+    new = requests.Session()
+    for name in ("headers", "verify", "cert", "auth", "proxies", "trust_env"):
+        setattr(new, name, getattr(old, name))
+    holder._session = new
+
+
+def report(counts: Counts, resource: Resource) -> MetricsData:
+    """The counts as OpenTelemetry's SDK metrics: sent, failed to send, dropped because the queue was full."""
+    now = time.time_ns()
+
+    def counter(name: str, points: list[tuple[int, dict[str, str]]]) -> Metric:
+        data_points = [NumberDataPoint(attributes, counts.since, now, value) for value, attributes in points]
+        return Metric(name, "", "{span}", Sum(data_points, AggregationTemporality.CUMULATIVE, is_monotonic=True))
+
+    metrics = [
+        counter(EXPORTED, [(counts.sent, {}), (counts.failed, {"error.type": "export_failed"})]),
+        counter(PROCESSED, [(counts.dropped, {"error.type": "queue_full"})]),
+    ]
+    scope = ScopeMetrics(InstrumentationScope("layerline"), metrics, "")
+    return MetricsData([ResourceMetrics(resource, [scope], "")])
+
+
+class Batches(BatchSpanProcessor):
+    """The SDK's batch processor; a full queue costs the newest span, and the end of the process is not held up."""
+
+    def __init__(self, exporter: Exporter, exit_timeout_s: float) -> None:
+        given = os.environ.get("OTEL_BSP_SCHEDULE_DELAY")
+        super().__init__(exporter, schedule_delay_millis=None if given else FLUSH_EVERY_MS)
+        self._counts_of = exporter
+        self._exit_timeout_s = exit_timeout_s
+        self._most: int = self._batch_processor._max_queue_size
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Queue a finished span; when the queue is full, count it instead. Never waits, never logs."""
+        try:
+            if len(self._batch_processor._queue) >= self._most:
+                self._counts_of.counts.dropped += 1
+                return
+            super().on_end(span)
+        except Exception:
+            guard.failed("export.on_end")
+
+    def shutdown(self) -> None:
+        """Send what is queued, for as long as the exit may take altogether."""
+        self._batch_processor.shutdown(timeout_millis=int(1_000 * remaining(self._exit_timeout_s)))
+
+
+_ends_at: float | None = None
+_ending = threading.Lock()
+
+
+def remaining(timeout_s: float) -> float:
+    """Seconds left of the time that the exit may take; it starts with the first who asks."""
+    global _ends_at
+    with _ending:
+        if _ends_at is None:
+            _ends_at = time.monotonic() + timeout_s
+    return max(0.1, _ends_at - time.monotonic())
+
+
+def quiet(exporter: Any) -> Any:
+    """The same OTLP exporter, silent about every failed attempt: ``Exporter`` says it once, itself."""
+    client = getattr(exporter, "_client", None)
+    if client is not None:
+        client._logger = _silent
+    return exporter
+
+
+_silent = logging.getLogger("layerline.export")
+_silent.addHandler(logging.NullHandler())
+_silent.propagate = False
+
+
+def endpoint(base: str, signal: str) -> str:
+    """The URL of a signal below an OTLP base URL."""
+    return f"{base.rstrip('/')}/v1/{signal}"
+
+
+def authorization(token: str) -> dict[str, str]:
+    """The header that carries the token."""
+    return {"authorization": f"Bearer {token}"} if token else {}

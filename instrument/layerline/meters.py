@@ -1,0 +1,179 @@
+"""What the container's own meters gained during exactly one request, as far as they can be read from inside.
+
+A meter is one file of the process's own cgroup and the figures that it holds; adding one is one line in ``METERS``. All
+only grow. The files are kept open, are read at the start of an entry span and compared at its end; the start keeps the
+raw bytes, so that nothing is parsed when nothing changed.
+
+The machine's root cgroup and ``/proc/pressure`` show the whole machine and are never read. What a kernel does not give
+(pressure switched off, a controller not enabled) is absent.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from os import pread
+from time import process_time_ns
+from typing import Final
+
+from layerline.attributes import (
+    CONTAINER_IO_PRESSURE_NS,
+    CONTAINER_MEMORY_PRESSURE_NS,
+    CONTAINER_RUNNABLE_NS,
+    CONTAINER_THROTTLED_NS,
+    CONTAINER_USAGE_NS,
+)
+from layerline.cgroup import UNIFIED, Cgroup
+from layerline.runnable import Reading, Runnable
+
+Parse = Callable[[bytes], int | None]
+
+
+def keyed(name: bytes, unit_ns: int) -> Parse:
+    """The value of one key of a flat-keyed file (``cpu.stat``), in nanoseconds; None where the key is absent."""
+
+    def parse(raw: bytes) -> int | None:
+        fields = raw.split()
+        try:
+            return int(fields[fields.index(name) + 1]) * unit_ns
+        except ValueError:
+            return None
+
+    return parse
+
+
+def some_total(raw: bytes) -> int | None:
+    """Time in which some task was stalled: ``some avg10=… total=123`` (µs), Linux 4.20, in nanoseconds."""
+    first, _, _ = raw.partition(b"\n")
+    head, found, total = first.rpartition(b"total=")
+    return int(total) * 1_000 if found and head.startswith(b"some") else None
+
+
+def whole(raw: bytes) -> int | None:
+    """A file that is one number of nanoseconds."""
+    return int(raw)
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """One file of a hierarchy, and the figures in it: attribute and how it is read."""
+
+    controller: str
+    file: str
+    figures: tuple[tuple[str, Parse], ...]
+
+
+METERS: Final = (
+    # v2
+    Meter(
+        UNIFIED,
+        "cpu.stat",
+        ((CONTAINER_THROTTLED_NS, keyed(b"throttled_usec", 1_000)), (CONTAINER_USAGE_NS, keyed(b"usage_usec", 1_000))),
+    ),
+    Meter(UNIFIED, "io.pressure", ((CONTAINER_IO_PRESSURE_NS, some_total),)),
+    Meter(UNIFIED, "memory.pressure", ((CONTAINER_MEMORY_PRESSURE_NS, some_total),)),
+    # v1 and hybrid
+    Meter("cpu", "cpu.stat", ((CONTAINER_THROTTLED_NS, keyed(b"throttled_time", 1)),)),
+    Meter("cpuacct", "cpuacct.usage", ((CONTAINER_USAGE_NS, whole),)),
+)
+
+_MOST_BYTES: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The meters as they stood when a span began."""
+
+    at: int  # ns, UTC
+    raw: tuple[bytes, ...]
+    used: int  # CPU time of this process, outside a container
+    runnable: Reading | None
+
+
+class Meters:
+    """The meters of the container that this process runs in; outside any, its "container" is the process itself.
+
+    There CPU time and runnable time are the process's own. Its throttled time and pressure are its cgroup's, if that
+    is not the machine's root: a systemd unit can have a quota too.
+    """
+
+    def __init__(self, cgroup: Cgroup, contained: bool) -> None:
+        self._cgroup = cgroup
+        self._contained = contained
+        self._open: list[tuple[int, Meter]] = []
+        self._runnable = Runnable(cgroup if contained else None)
+        self._find()
+
+    def begin(self, now: int) -> Begun:
+        """Read at a span's start."""
+        return Begun(
+            now,
+            tuple([pread(fd, _MOST_BYTES, 0) for fd, _ in self._open]),
+            0 if self._contained else process_time_ns(),
+            self._runnable.before(now),
+        )
+
+    def gained(self, begun: object, now: int) -> Iterator[tuple[str, int]]:
+        """Attribute and growth since ``begun``, never negative; nothing for a meter that went away."""
+        if not isinstance(begun, Begun) or len(begun.raw) != len(self._open):
+            return  # the process forked meanwhile
+        for (fd, meter), before in zip(self._open, begun.raw, strict=True):
+            after = pread(fd, _MOST_BYTES, 0)
+            for name, parse in meter.figures:
+                last = parse(after)
+                if last is None:
+                    continue
+                first = last if before == after else parse(before)
+                if first is not None and last >= first:
+                    yield name, last - first
+        if not self._contained:
+            yield CONTAINER_USAGE_NS, process_time_ns() - begun.used
+        runnable = self._runnable.gained(begun.runnable, begun.at, now)
+        if runnable is not None:
+            yield CONTAINER_RUNNABLE_NS, runnable
+
+    def met(self, tid: int) -> None:
+        """A thread of this process has opened its first span: count it from now on."""
+        self._runnable.met(tid)
+
+    def forked(self) -> None:
+        """In a forked child: other files, the same container."""
+        for fd, _ in self._open:
+            os.close(fd)
+        self._open = []
+        self._cgroup = Cgroup.of_this_process(self._cgroup.root)
+        self._find()
+        self._runnable.forked()
+
+    def _find(self) -> None:
+        """Open what is there and gives something."""
+        seen: set[str] = set()
+        for meter in METERS:
+            if not self._contained and meter.controller == "cpuacct":
+                continue
+            folder = self._cgroup.folder(meter.controller)
+            if folder is None:
+                continue
+            try:
+                fd = os.open(folder / meter.file, os.O_RDONLY | os.O_CLOEXEC)
+            except OSError:
+                continue
+            figures = tuple(
+                (name, parse)
+                for name, parse in meter.figures
+                if name not in seen and (self._contained or name != CONTAINER_USAGE_NS) and gives(fd, parse)
+            )
+            if figures:
+                seen.update(name for name, _ in figures)
+                self._open.append((fd, Meter(meter.controller, meter.file, figures)))
+            else:
+                os.close(fd)
+
+
+def gives(fd: int, parse: Parse) -> bool:
+    """Whether the file can be read and holds the figure: with pressure switched off it opens and cannot be read."""
+    try:
+        return parse(pread(fd, _MOST_BYTES, 0)) is not None
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,68 @@
+"""The wrapper's settings: each field with its variable, unit, default and one sentence.
+
+Precedence: argument of ``layerline.start()``, then variable, then default. OpenTelemetry's own variables
+(``OTEL_EXPORTER_OTLP_*``, ``OTEL_BSP_*``, ``OTEL_TRACES_SAMPLER``, ``OTEL_RESOURCE_ATTRIBUTES`` …) are honoured by the
+SDK and are not repeated here, save the one that ours falls back to.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Final
+
+#: Where spans go when nothing says otherwise: a Layerline server on this machine.
+DEFAULT_ENDPOINT: Final = "http://127.0.0.1:4318"
+
+
+def _setting(variable: str, default: str, unit: str, meaning: str) -> Any:
+    return field(default=default, metadata={"variable": variable, "unit": unit, "meaning": meaning})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the wrapper is told from outside."""
+
+    endpoint: str = _setting(
+        "LAYERLINE_ENDPOINT",
+        "",
+        "URL",
+        "where spans are sent; without it OTEL_EXPORTER_OTLP_ENDPOINT, else http://127.0.0.1:4318; "
+        "with both, spans go to both",
+    )
+    token: str = _setting(
+        "LAYERLINE_TOKEN", "", "text", "sent to the Layerline server as `Authorization: Bearer TOKEN`"
+    )
+    capture: str = _setting(
+        "LAYERLINE_CAPTURE",
+        "",
+        "words",
+        "attributes that may carry secrets and are sent all the same: any of `url.query`, `db.query.text`, "
+        "`http.header`, or `all`",
+    )
+    container_id: str = _setting(
+        "LAYERLINE_CONTAINER_ID", "", "64 hex digits", "the container's id where the kernel's files do not tell it"
+    )
+    exit_timeout: str = _setting(
+        "LAYERLINE_EXIT_TIMEOUT", "2", "s", "the longest that sending the last spans may hold up the end of the process"
+    )
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str] = os.environ, **arguments: str | None) -> Settings:
+        """The settings in force: ``arguments`` that are not None, then variables, then defaults."""
+        values: dict[str, str] = {}
+        for each in fields(cls):
+            given = arguments.get(each.name)
+            values[each.name] = (
+                given if given is not None else environ.get(each.metadata["variable"], str(each.default))
+            )
+        return cls(**values)
+
+    @property
+    def exit_timeout_s(self) -> float:
+        """``exit_timeout`` as seconds; a value that is no number counts as the default."""
+        try:
+            return max(0.0, float(self.exit_timeout))
+        except ValueError:
+            return 2.0

@@ -1,0 +1,124 @@
+"""Puts the pieces together: resource, account, meters and exporters, onto a new TracerProvider or the app's own.
+
+Two ways lead here: the distro (``layerline run``, ``opentelemetry-instrument``) before the app is loaded, and
+``layerline.start()`` from its code. Both may happen in one process; the second finds all done.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import ConcurrentMultiSpanProcessor, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import SpanExporter
+
+from layerline import guard
+from layerline.account import Account
+from layerline.cgroup import Cgroup
+from layerline.container import identify
+from layerline.export import Batches, Exporter, authorization, endpoint, quiet
+from layerline.masking import Masks
+from layerline.meters import Meters
+from layerline.resource import describe, process, without
+from layerline.settings import DEFAULT_ENDPOINT, Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where spans go: a full URL of the traces endpoint, and whether a Layerline server is expected there."""
+
+    traces: str
+    ours: bool
+
+
+def destinations(settings: Settings, environ: Mapping[str, str] = os.environ) -> list[Destination]:
+    """Layerline's server first; OpenTelemetry's own endpoint too if it is set and is another one."""
+    theirs = environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or ""
+    if not theirs and environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
+        theirs = endpoint(environ["OTEL_EXPORTER_OTLP_ENDPOINT"], "traces")
+    if not settings.endpoint:
+        return [Destination(theirs or endpoint(DEFAULT_ENDPOINT, "traces"), ours=True)]
+    ours = endpoint(settings.endpoint, "traces")
+    return [Destination(ours, ours=True)] + ([Destination(theirs, ours=False)] if theirs not in ("", ours) else [])
+
+
+def batches(destination: Destination, settings: Settings, environ: Mapping[str, str] = os.environ) -> Batches:
+    """The processor that sends to one destination over OTLP/HTTP. ``OTEL_EXPORTER_OTLP_HEADERS`` goes to all."""
+    headers = authorization(settings.token) if destination.ours else {}
+    exporter = quiet(OTLPSpanExporter(endpoint=destination.traces, headers=headers))
+    sender = Exporter(exporter, Masks(settings.capture), destination.traces)
+    metrics_wanted = environ.get("OTEL_METRICS_EXPORTER", "") != "none" or "LAYERLINE_ENDPOINT" in environ
+    base, _, signal = destination.traces.rpartition("/v1/")
+    if destination.ours and signal == "traces" and metrics_wanted:
+        sender.reports = quiet(OTLPMetricExporter(endpoint=endpoint(base, "metrics"), headers=headers))
+    return Batches(sender, settings.exit_timeout_s)
+
+
+def foreign(exporter: SpanExporter, settings: Settings) -> Batches:
+    """The processor for an exporter that the user named (``OTEL_TRACES_EXPORTER``), masked and bounded like ours."""
+    return Batches(Exporter(exporter, Masks(settings.capture), type(exporter).__name__), settings.exit_timeout_s)
+
+
+def account(cgroup: Cgroup, settings: Settings) -> Account:
+    """The processor that measures."""
+    return Account(Meters(cgroup, contained=identify(cgroup, settings.container_id) is not None))
+
+
+def described(settings: Settings, cgroup: Cgroup, said: Mapping[str, object] | None = None) -> dict[str, Any]:
+    """Our resource attributes, less those that the user has given."""
+    given = OTELResourceDetector().detect().attributes if said is None else said
+    return dict(without(describe(settings, cgroup), given))
+
+
+def join(provider: TracerProvider, settings: Settings) -> None:
+    """Add ourselves to a provider that the application has made: its processors, sampler and resource stay."""
+    if isinstance(provider._active_span_processor, ConcurrentMultiSpanProcessor):
+        guard.once(
+            "concurrent",
+            "spans are handled on other threads than their own (ConcurrentMultiSpanProcessor): not measured",
+        )
+        return
+    cgroup = Cgroup.of_this_process()
+    update(provider, described(settings, cgroup, provider.resource.attributes))
+    processors: list[SpanProcessor] = [account(cgroup, settings)]
+    processors += [batches(each, settings) for each in destinations(settings) if each.ours]
+    for processor in processors:
+        provider.add_span_processor(processor)
+    follow_forks(provider)
+
+
+def update(provider: TracerProvider, attributes: Mapping[str, Any]) -> None:
+    """Add attributes to a provider's resource, for all its tracers."""
+    provider._update_resource(Resource(dict(attributes)))
+
+
+def follow_forks(provider: TracerProvider) -> None:
+    """Spans of a forked child carry the child's pid, and are sent before a ``multiprocessing`` child ends.
+
+    Such a child leaves by ``os._exit``, which runs no exit handlers but its own.
+    """
+
+    def after() -> None:
+        try:
+            update(provider, process())
+            if "multiprocessing.util" in sys.modules:
+                from multiprocessing import util
+
+                util.register_after_fork(provider, end_with_child)
+        except Exception:
+            guard.failed("wiring.after_fork")
+
+    os.register_at_fork(after_in_child=after)
+
+
+def end_with_child(provider: TracerProvider) -> None:
+    """Shut the provider down when a ``multiprocessing`` child ends."""
+    from multiprocessing import util
+
+    util.Finalize(None, provider.shutdown, exitpriority=-100)
