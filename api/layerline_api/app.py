@@ -29,7 +29,7 @@ HEADERS = {
 def create_app(questions: Questions, settings: ServerSettings | None = None) -> Flask:
     """The app that answers from ``questions``. It holds no state of its own."""
     settings = settings or ServerSettings()
-    app = Flask(__name__)
+    app = Flask(__name__, static_folder=None)
     app.before_request(guard(settings))
     app.register_blueprint(receiver(questions, settings))
     app.register_blueprint(answers(questions))

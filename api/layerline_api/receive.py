@@ -44,11 +44,20 @@ def speaks_json(asked: Request) -> bool:
 def receiver(questions: Questions, settings: ServerSettings) -> Blueprint:
     """The three OTLP paths, storing through ``questions``."""
     blueprint = Blueprint("otlp", __name__)
+    room = threading.BoundedSemaphore(settings.receive_at_once)
     turns = threading.BoundedSemaphore(1)
 
     def receive(signal: str) -> Response:
         if request.mimetype not in (PROTOBUF, JSON):
             raise Problem(415, f"Content-Type is {request.mimetype[:80]!r}; expected {PROTOBUF} or {JSON}")
+        if not room.acquire(blocking=False):  # the other threads are for those who ask
+            raise Problem(503, f"{settings.receive_at_once} requests are being stored; send this one again later")
+        try:
+            return store(signal)
+        finally:
+            room.release()
+
+    def store(signal: str) -> Response:
         decoded = _read(signal, settings, turns)
         batch = decoded.batch
         if batch.spans or batch.points or batch.events:

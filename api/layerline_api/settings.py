@@ -19,6 +19,8 @@ class ServerSettings:
     """How long a request's body may be as sent."""
     inflated_limit_bytes: int = 64 * 2**20
     """How long a request's body may be once decompressed."""
+    receive_at_once: int = 16
+    """How many OTLP requests are read and stored at a time; more are told to come back (503)."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> ServerSettings:

@@ -1,0 +1,15 @@
+"""Names from outside, made fit to be shown: no control characters, no direction tricks, no surprises in width."""
+
+from __future__ import annotations
+
+import unicodedata
+
+
+def clean(name: object) -> str:
+    """The name with everything that is not visible replaced by ``�`` and whitespace by single spaces.
+
+    Categories C* are controls, format characters (the direction overrides among them), surrogates and unassigned code
+    points: none belongs into a name, and in a terminal some of them act.
+    """
+    text = " ".join(str(name).split())
+    return "".join("�" if unicodedata.category(char).startswith("C") else char for char in text)

@@ -1,0 +1,201 @@
+"""Why a request, or what was slow in a window, was slow: the verdict, from the server.
+
+Exit codes: 0 answered, 1 nothing to answer with (the reason on stderr), 2 could not ask.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from requests.auth import AuthBase
+from rich.console import Console
+from rich.text import Text
+
+from layerline_api import render
+from layerline_api.story import tell
+
+DEFAULT_SERVER = "http://127.0.0.1:4318"
+#: How long the server may take to accept and to answer, in seconds.
+PATIENCE_S = (3.05, 60)
+
+
+class CannotAsk(Exception):
+    """The server was not reached, refused, or is not Layerline; the message is for people."""
+
+
+class NoAnswer(Exception):
+    """The server has nothing to answer with; the message is its reason."""
+
+
+class Bearer(AuthBase):
+    """``Authorization: Bearer TOKEN``, where there is a token; never what a .netrc says."""
+
+    def __init__(self, token: str | None) -> None:
+        self.token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self.token:
+            request.headers["Authorization"] = f"Bearer {self.token}"
+        return request
+
+
+class Server:
+    """The API of one server."""
+
+    def __init__(self, url: str, token: str | None) -> None:
+        """``CannotAsk`` when the URL is none."""
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise CannotAsk(f"the server's address {url!r} is not one; expected http://HOST:PORT")
+        self.url = url.rstrip("/")
+        self.session = requests.Session()
+        self.session.auth = Bearer(token)
+        # A proxy of the environment cannot reach this machine's own loopback.
+        self.session.trust_env = parts.hostname not in ("localhost", "127.0.0.1", "::1")
+
+    def get(self, path: str, parameters: Sequence[tuple[str, str]] = ()) -> requests.Response:
+        """The 200 answer. ``NoAnswer`` for 404, ``CannotAsk`` for everything else."""
+        try:
+            answer = self.session.get(
+                f"{self.url}{path}", params=list(parameters), timeout=PATIENCE_S, allow_redirects=False
+            )
+        except requests.Timeout:
+            raise CannotAsk(f"{self.url} did not answer in time") from None
+        except (requests.RequestException, UnicodeError) as problem:
+            raise CannotAsk(f"{self.url} cannot be reached: {_reason(problem)}") from None
+        if answer.status_code == 200:
+            return answer
+        try:
+            detail = str(answer.json()["detail"])
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise CannotAsk(f"{self.url} answered {answer.status_code}, not as Layerline does") from None
+        if answer.status_code == 404:
+            raise NoAnswer(detail)
+        raise CannotAsk(detail)
+
+
+def main(argv: Sequence[str]) -> int:
+    """``layerline why [TRACE_ID] [--service S] … [--json]``."""
+    options = _options(argv)
+    try:
+        server = Server(
+            options.server or os.environ.get("LAYERLINE_SERVER") or DEFAULT_SERVER,
+            options.token or os.environ.get("LAYERLINE_TOKEN") or None,
+        )
+        ask = _one if options.trace_id else _window
+        ask(server, options)
+    except NoAnswer as nothing:
+        print(f"layerline why: {nothing}", file=sys.stderr)
+        return 1
+    except CannotAsk as problem:
+        print(f"layerline why: {problem}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _one(server: Server, options: argparse.Namespace) -> None:
+    """One request's verdict."""
+    path = f"/api/v1/requests/{options.trace_id.lower()}"
+    answer = server.get(path, [("rank", "lost")] if options.absolute else [])
+    if options.json:
+        _print_body(answer)
+        return
+    _print_lines(render.request(tell(body, _causes(server))) if (body := _json(answer)) else [])
+
+
+def _window(server: Server, options: argparse.Namespace) -> None:
+    """A verdict for each service and operation that was slow in the window."""
+    given = {
+        "since": options.since,
+        "from": options.begin,
+        "to": options.to,
+        "service": options.service,
+        "operation": options.operation,
+        "rank": "lost" if options.absolute else None,
+    }
+    parameters = [(name, text) for name, text in given.items() if text is not None]
+    answer = server.get("/api/v1/verdicts", [*parameters, *(("tag", tag) for tag in options.tag)])
+    body = _json(answer)
+    if options.json:
+        _print_body(answer)
+    if not body.get("items"):
+        raise NoAnswer(str(body.get("reason") or "nothing was slow in the window"))
+    if not options.json:
+        causes = _causes(server)
+        lines = render.window(tell(verdict, causes) for verdict in body["items"])
+        if body.get("next"):
+            lines += [Text(), Text(f"There are more than {len(body['items'])}; narrow with --service or --operation.")]
+        _print_lines(lines)
+
+
+def _causes(server: Server) -> list[dict[str, Any]]:
+    items = _json(server.get("/api/v1/causes")).get("items")
+    return items if isinstance(items, list) else []
+
+
+def _json(answer: requests.Response) -> dict[str, Any]:
+    try:
+        body = answer.json()
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        raise CannotAsk(f"{answer.url} did not answer as Layerline does")
+    return body
+
+
+def _print_body(answer: requests.Response) -> None:
+    """The API's body, byte for byte."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(answer.content)
+    sys.stdout.buffer.flush()
+
+
+def _print_lines(lines: Sequence[Text]) -> None:
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without the bars' characters gets question marks
+    render.show(lines, Console(width=render.WIDTH, highlight=False, markup=False, emoji=False))
+    sys.stdout.flush()
+
+
+def _reason(problem: Exception) -> str:
+    """The innermost words of a stack of wrapped errors: ``Connection refused``."""
+    text = str(problem)
+    for known in ("Connection refused", "Name or service not known", "No route to host", "Connection reset"):
+        if known in text:
+            return known.lower()
+    return type(problem).__name__
+
+
+def _options(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="layerline why",
+        description="Why a request was slow; without TRACE_ID, what was slow in a window and why.",
+    )
+    parser.add_argument("trace_id", nargs="?", metavar="TRACE_ID", help="32 hex digits")
+    parser.add_argument("--service", metavar="S")
+    parser.add_argument("--operation", metavar="O")
+    parser.add_argument("--since", metavar="15m", help="the window: that long until now (default 15m)")
+    parser.add_argument("--from", dest="begin", metavar="T", help="the window's begin, such as 2026-11-23T10:00:00Z")
+    parser.add_argument("--to", metavar="T", help="the window's end")
+    parser.add_argument("--tag", action="append", default=[], metavar="KEY:VALUE", help="repeatable")
+    parser.add_argument("--absolute", action="store_true", help="rank by time lost, without usual")
+    parser.add_argument("--json", action="store_true", help="the API's answer, unchanged")
+    parser.add_argument("--server", metavar="URL", help=f"default LAYERLINE_SERVER, else {DEFAULT_SERVER}")
+    parser.add_argument("--token", help="default LAYERLINE_TOKEN")
+    options = parser.parse_args(argv)
+    of_window = ("service", "operation", "since", "begin", "to")
+    if options.trace_id and (options.tag or any(getattr(options, name) is not None for name in of_window)):
+        parser.error("TRACE_ID names one request; the other options name a window")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
