@@ -38,6 +38,7 @@ def request(story: Story) -> list[Text]:
     out += [Text(), *_ledger(story)]
     for blame in story.blames:
         out += [Text(), *wrapped(f"{blame.title}: {blame.who}", style="bold " + LAYER_STYLE.get(blame.layer, ""))]
+        out += _labelled("cause", f"{blame.cause}, layer {blame.layer}" if blame.layer else blame.cause)
         out += _labelled("seen", blame.because)
         out += _labelled("try", blame.try_)
         out += _labelled("easily mistaken for", blame.mistaken_for)

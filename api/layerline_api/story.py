@@ -5,6 +5,7 @@ Names are clean (``names.clean``); lengths, colours and HTML are the business of
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ SMALL = 0.01
 WORTH_A_WORD = 0.1
 
 Json = Mapping[str, Any]
+_HEX = re.compile(r"[0-9a-f]{13,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +104,15 @@ def human(amount_ns: float) -> str:
 
 
 def whole(entity: Json) -> str:
-    """``container stock-1``, ``dependency prices:8080``, ``host worker-3``."""
+    """``container stock-1``, ``dependency prices:8080``, ``host worker-3``; without a name 12 digits of the id."""
     kind = "dependency" if entity["type"] == "service" else clean(entity["type"])
-    return f"{kind} {clean(entity['name'] or entity['id'])[:60]}"
+    named = entity["name"] and entity["name"] != entity["id"]
+    name = clean(entity["name"] if named else entity["id"])
+    return f"{kind} {name[:12] if not named and _HEX.fullmatch(name) else _short(name)}"
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 40 else name[:39] + "…"
 
 
 def _percent(share: float) -> str:
@@ -136,7 +144,7 @@ def _took(verdict: Json) -> str:
     else:
         begin = f"took {human(duration)}"
     if usual is None:
-        return f"{begin}; ranked by time lost, without a usual"
+        return f"{begin} (ranked by time lost; there is no usual to compare with)"
     if excess > 0:
         return f"{begin}, usually {human(usual / count)}: {human(excess / count)} too slow"
     return f"{begin}, usually {human(usual / count)}: not slower than usual"
@@ -164,9 +172,9 @@ def _part_of(verdict: Json, culprit: Json) -> Json | None:
 
 def _who(entity: Json, part: Json | None, verdict: Json) -> str:
     """The entity, and its service where that is not plain from the rest."""
-    service = clean(part["service"])[:60] if part else ""
+    service = _short(clean(part["service"])) if part else ""
     name = whole(entity)
-    if not service or service in name or entity["type"] == "service" or service == clean(verdict["service"]):
+    if not service or service in name or entity["type"] == "service" or service == _short(clean(verdict["service"])):
         return name
     return f"{name} (service {service})"
 

@@ -18,7 +18,8 @@ from rich.console import Console
 from rich.text import Text
 
 from layerline_api import render
-from layerline_api.story import tell
+from layerline_api.names import clean
+from layerline_api.story import Story, tell
 
 DEFAULT_SERVER = "http://127.0.0.1:4318"
 #: How long the server may take to accept and to answer, in seconds.
@@ -50,8 +51,12 @@ class Server:
 
     def __init__(self, url: str, token: str | None) -> None:
         """``CannotAsk`` when the URL is none."""
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(url)
+            good = parts.scheme in ("http", "https") and parts.hostname and url.isprintable()
+        except ValueError:
+            good = False
+        if not good:
             raise CannotAsk(f"the server's address {url!r} is not one; expected http://HOST:PORT")
         self.url = url.rstrip("/")
         self.session = requests.Session()
@@ -74,10 +79,14 @@ class Server:
         try:
             detail = str(answer.json()["detail"])
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise CannotAsk(f"{self.url} answered {answer.status_code}, not as Layerline does") from None
+            raise self.stranger() from None
         if answer.status_code == 404:
             raise NoAnswer(detail)
         raise CannotAsk(detail)
+
+    def stranger(self) -> CannotAsk:
+        """What to raise when the answer is not of this API."""
+        return CannotAsk(f"{self.url} did not answer as Layerline does")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -91,10 +100,10 @@ def main(argv: Sequence[str]) -> int:
         ask = _one if options.trace_id else _window
         ask(server, options)
     except NoAnswer as nothing:
-        print(f"layerline why: {nothing}", file=sys.stderr)
+        print(f"layerline why: {clean(nothing)}", file=sys.stderr)
         return 1
     except CannotAsk as problem:
-        print(f"layerline why: {problem}", file=sys.stderr)
+        print(f"layerline why: {clean(problem)}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -105,10 +114,11 @@ def _one(server: Server, options: argparse.Namespace) -> None:
     """One request's verdict."""
     path = f"/api/v1/requests/{options.trace_id.lower()}"
     answer = server.get(path, [("rank", "lost")] if options.absolute else [])
+    verdict = _json(server, answer)
     if options.json:
         _print_body(answer)
-        return
-    _print_lines(render.request(tell(body, _causes(server))) if (body := _json(answer)) else [])
+    else:
+        _print_lines(render.request(_story(server, verdict, _causes(server))))
 
 
 def _window(server: Server, options: argparse.Namespace) -> None:
@@ -123,31 +133,40 @@ def _window(server: Server, options: argparse.Namespace) -> None:
     }
     parameters = [(name, text) for name, text in given.items() if text is not None]
     answer = server.get("/api/v1/verdicts", [*parameters, *(("tag", tag) for tag in options.tag)])
-    body = _json(answer)
+    body = _json(server, answer)
+    if not isinstance(body.get("items"), list):
+        raise server.stranger()
     if options.json:
         _print_body(answer)
-    if not body.get("items"):
+    if not body["items"]:
         raise NoAnswer(str(body.get("reason") or "nothing was slow in the window"))
     if not options.json:
         causes = _causes(server)
-        lines = render.window(tell(verdict, causes) for verdict in body["items"])
+        lines = render.window([_story(server, verdict, causes) for verdict in body["items"]])
         if body.get("next"):
             lines += [Text(), Text(f"There are more than {len(body['items'])}; narrow with --service or --operation.")]
         _print_lines(lines)
 
 
 def _causes(server: Server) -> list[dict[str, Any]]:
-    items = _json(server.get("/api/v1/causes")).get("items")
+    items = _json(server, server.get("/api/v1/causes")).get("items")
     return items if isinstance(items, list) else []
 
 
-def _json(answer: requests.Response) -> dict[str, Any]:
+def _story(server: Server, verdict: dict[str, Any], causes: list[dict[str, Any]]) -> Story:
+    try:
+        return tell(verdict, causes)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
+        raise server.stranger() from None
+
+
+def _json(server: Server, answer: requests.Response) -> dict[str, Any]:
     try:
         body = answer.json()
     except ValueError:
         body = None
     if not isinstance(body, dict):
-        raise CannotAsk(f"{answer.url} did not answer as Layerline does")
+        raise server.stranger()
     return body
 
 
