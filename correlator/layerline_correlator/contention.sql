@@ -5,7 +5,7 @@
 CREATE OR REPLACE TEMP TABLE contention AS
 WITH
 rest AS (
-    SELECT request_no, visit_no, sum(wait_left)::BIGINT AS rest_ns FROM piece GROUP BY ALL HAVING rest_ns > 0
+    SELECT request_no, visit_no, sum(wait_left)::DOUBLE AS rest_ns FROM piece GROUP BY ALL HAVING rest_ns > 0
 ),
 busy AS (
     SELECT request_no, visit_no,
@@ -18,9 +18,9 @@ busy AS (
 parties AS (
     SELECT
         request_no, visit_no, rest_ns, visit.host,
-        greatest(0, usage_ns - cpu_ns)                                           AS own_ns,
-        greatest(0, busy_ns - greatest(coalesce(usage_ns, 0), cpu_ns))           AS others_ns,
-        greatest(0, busy_high_ns - greatest(coalesce(usage_ns, 0), cpu_ns))      AS others_high_ns
+        not_below_zero(usage_ns - cpu_ns)::DOUBLE                                         AS own_ns,
+        not_below_zero(busy_ns - greatest(coalesce(usage_ns, 0), cpu_ns))          AS others_ns,
+        not_below_zero(busy_high_ns - greatest(coalesce(usage_ns, 0), cpu_ns))     AS others_high_ns
     FROM rest JOIN visit USING (request_no, visit_no) LEFT JOIN busy USING (request_no, visit_no)
 ),
 -- Without readings of the host, what its own threads cannot have caused was caused by somebody else; the rest is open.

@@ -34,6 +34,8 @@ _log = logging.getLogger("layerline.correlator")
 
 #: The agent's readings of a request are there this long after its end.
 READINGS_NS = 3_000_000_000
+#: The shortest time between two passes of the correlator, in seconds.
+_PAUSE_S = 0.5
 #: Traces worked out together, at most.
 _TOGETHER = 2_000
 #: Slow requests of one operation that a verdict over a window adds up, at most; the newest.
@@ -239,12 +241,18 @@ class Correlator:
                     self._wake.wait(timeout=0.5)
                 if self._closed:
                     return
+            began = time.monotonic()
             self._bring_up_to_date()
+            worked_s = time.monotonic() - began
             if time.monotonic() - retained > 60:
                 retained = time.monotonic()
                 self._retain()
-            # New spans of the same requests are likely on their way: they are worked out together.
-            time.sleep(0.5)
+            # A pass costs nearly the same for one trace as for hundreds, so it is made worth its while.
+            self._pause(min(2.0, max(_PAUSE_S, 4 * worked_s)))
+
+    def _pause(self, seconds: float) -> None:
+        with self._wake:
+            self._wake.wait_for(lambda: self._closed, timeout=seconds)
 
     def _take_due(self) -> dict[str, _Span]:
         """What to work out now: what arrived, and what is to be looked at again. Called with the lock held."""
@@ -275,7 +283,13 @@ class Correlator:
             ledger.work_out(self._cursor, due, from_ns, to_ns)
             rows = self._rate(due)
         except duckdb.Error:
-            _log.exception("%d traces could not be worked out", len(due))
+            if len(due) == 1:
+                _log.exception("trace %s could not be worked out", next(iter(due)))
+                return
+            # One trace must not cost the others their ledgers.
+            half = len(due) // 2
+            self._work(dict(list(due.items())[:half]))
+            self._work(dict(list(due.items())[half:]))
             return
         now = time.time_ns()
         ends: dict[str, int] = defaultdict(int)

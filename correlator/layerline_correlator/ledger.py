@@ -63,9 +63,11 @@ def _take(cursor: duckdb.DuckDBPyConnection) -> None:
         if cause.prepare and cause.prepare not in prepared:
             prepared.add(cause.prepare)
             run(cursor, cause.prepare)
-        cursor.execute(f"INSERT INTO claim BY NAME SELECT $cause AS cause, * FROM ({cause.sql})", {"cause": cause.name})
-        cursor.fetchall()
-        run(cursor, "take.sql", {"cause": cause.name})
+        claims = cursor.execute(
+            f"INSERT INTO claim BY NAME SELECT $cause AS cause, * FROM ({cause.sql})", {"cause": cause.name}
+        ).fetchall()
+        if claims[0][0]:
+            run(cursor, "take.sql", {"cause": cause.name})
         needs += [
             (cause.name, number, fact, cause.applies) for number, facts in enumerate(cause.needs) for fact in facts
         ]

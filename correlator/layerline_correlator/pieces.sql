@@ -106,13 +106,17 @@ SELECT
     coalesce(settled.cpu_ns, 0)                               AS cpu_left,
     settled.w                                                 AS wait_left,
     settled.covered_ns - coalesce(settled.cpu_ns, 0) - settled.w AS off_left,
-    greatest(thread_blkio_ns, 0)                              AS blkio_ns,
-    greatest(thread_system_ns, 0)                             AS system_ns,
-    greatest(thread_major_faults, 0)                          AS major_faults,
-    greatest(thread_voluntary_switches, 0)                    AS voluntary_switches,
-    greatest(thread_blocks_read, 0)                           AS blocks_read,
-    greatest(thread_blocks_written, 0)                        AS blocks_written,
-    greatest(node.gc_ns, 0)                                   AS gc_ns,
+    in_bounds(thread_blkio_ns)                              AS blkio_ns,
+    in_bounds(thread_system_ns)                             AS system_ns,
+    in_bounds(thread_major_faults)                          AS major_faults,
+    in_bounds(thread_voluntary_switches)                    AS voluntary_switches,
+    in_bounds(thread_blocks_read)                           AS blocks_read,
+    in_bounds(thread_blocks_written)                        AS blocks_written,
+    -- Only a thread that moved blocks, or faulted on a page of a file, can have waited for a device.
+    coalesce(in_bounds(thread_blkio_ns),
+             coalesce(in_bounds(thread_blocks_read), 0) + coalesce(in_bounds(thread_blocks_written), 0)
+             + coalesce(in_bounds(thread_major_faults), 0)) > 0 AS moved_blocks,
+    in_bounds(node.gc_ns)                                   AS gc_ns,
     node.kind = 3 AND answered.span_no IS NULL                AS is_dependency,
     node.kind = 3 AND answered.span_no IS NOT NULL            AS is_call,
     coalesce(
@@ -138,9 +142,9 @@ WITH sums AS (
 SELECT
     sums.*, node.service, node.container_id, node.host, node.instance, node.in_container,
     node.start_ns AS from_ns, node.end_ns AS to_ns, node.end_ns - node.start_ns AS window_ns,
-    greatest(container_throttled_ns, 0) AS throttled_ns,
-    greatest(container_usage_ns, 0)     AS usage_ns,
-    greatest(container_runnable_ns, 0)  AS runnable_ns,
-    greatest(container_refaults, 0)     AS refaults,
-    greatest(container_io_pressure_ns, 0) AS io_pressure_ns
+    in_bounds(container_throttled_ns) AS throttled_ns,
+    in_bounds(container_usage_ns)     AS usage_ns,
+    in_bounds(container_runnable_ns)  AS runnable_ns,
+    in_bounds(container_refaults)     AS refaults,
+    in_bounds(container_io_pressure_ns) AS io_pressure_ns
 FROM sums JOIN node ON node.span_no = sums.visit_no;

@@ -11,10 +11,9 @@ windows AS (
     SELECT request_no, visit_no, NULL::BIGINT AS piece_no, container_id, host, from_ns, to_ns FROM visit
     WHERE to_ns > from_ns
     UNION ALL
-    -- Only a thread that moved blocks, or faulted on a page of a file, can have waited for a device.
     SELECT piece.request_no, visit_no, piece_no, container_id, host, segment.from_ns, segment.to_ns
     FROM piece JOIN segment ON segment.request_no = piece.request_no AND segment.span_no = piece.span_no
-    WHERE off_ns > 0 AND coalesce(blkio_ns, blocks_read + blocks_written + major_faults, 0) > 0
+    WHERE off_ns > 0 AND moved_blocks
 )
 SELECT row_number() OVER () AS stretch_no, * FROM windows;
 

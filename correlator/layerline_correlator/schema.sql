@@ -1,3 +1,9 @@
+-- Two words that DuckDB lacks: its least() and greatest() pass over NULL, and what was not measured would become 0.
+CREATE OR REPLACE MACRO smaller(a, b) AS CASE WHEN a <= b THEN a WHEN b < a THEN b END;
+-- A figure that a stranger sent: not negative, and at most 46 days of nanoseconds, so that sums of it stay whole numbers.
+CREATE OR REPLACE MACRO in_bounds(x) AS CASE WHEN x < 0 THEN 0 WHEN x > 4_000_000_000_000_000 THEN 4_000_000_000_000_000 ELSE x END;
+CREATE OR REPLACE MACRO not_below_zero(x) AS CASE WHEN x < 0 THEN 0 ELSE x END;
+
 -- What is kept: what came in, and the ledger worked out from it. Times are nanoseconds since 1970, UTC.
 -- No unique index: a span or point delivered twice is dropped when it is written (store.py), which is cheaper.
 

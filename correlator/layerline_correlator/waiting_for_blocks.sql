@@ -11,7 +11,7 @@ candidates AS (
         piece.*, visit.window_ns, visit.io_pressure_ns,
         512.0 * (coalesce(blocks_read, 0) + coalesce(blocks_written, 0)) AS own_bytes
     FROM piece JOIN visit USING (request_no, visit_no)
-    WHERE off_left > 0 AND coalesce(blkio_ns, blocks_read + blocks_written + major_faults, 0) > 0
+    WHERE off_left > 0 AND moved_blocks
 ),
 pressures AS (
     SELECT piece_no, signal, sum(estimate) AS estimate, sum(low) AS low, sum(high) AS high
@@ -47,7 +47,7 @@ operations_limit AS (
 waits AS (
     SELECT
         candidates.*,
-        coalesce(own_bytes >= 0.5 * greatest(bytes, 1), false) AS mostly_own,
+        coalesce(own_bytes >= 0.5 * bytes AND own_bytes > 0, false) AS mostly_own,
         bytes, coalesce(busy_ns, 0) AS busy_ns, busy_ns IS NOT NULL AS device_seen, bytes_per_s, operations_per_s,
         blkio_ns IS NULL AS inferred,
         CASE
@@ -78,10 +78,10 @@ waits AS (
 SELECT
     piece_no, container_id, host, off_left AS off_ns, inferred, busy_ns, device_seen, bytes, bytes_per_s,
     operations_per_s, own_bytes, raw_ns IS NOT NULL AS known,
-    least(raw_ns, off_left)::BIGINT                         AS lost_ns,
-    least(raw_low_ns, raw_ns, off_left)::BIGINT             AS low_ns,
-    least(greatest(raw_high_ns, raw_ns), off_left)::BIGINT  AS high_ns,
+    smaller(raw_ns, off_left)::BIGINT                                    AS lost_ns,
+    smaller(raw_low_ns, smaller(raw_ns, off_left))::BIGINT               AS low_ns,
+    smaller(greatest(raw_high_ns, raw_ns), off_left)::BIGINT             AS high_ns,
     -- At its limit: it moved at least half of what the limit allows in the time that it waited.
-    coalesce(greatest(bytes, own_bytes) >= 0.5 * bytes_per_s * least(raw_ns, off_left) / 1e9, false)
+    coalesce(greatest(bytes, own_bytes) >= 0.5 * bytes_per_s * smaller(raw_ns, off_left) / 1e9, false)
         OR operations_per_s IS NOT NULL AS at_limit
 FROM waits;

@@ -8,15 +8,23 @@
 -- try: Look for sleeps, locks and calls without instrumentation in this span's code.
 -- enable: start the service with `layerline run -- CMD`
 -- source: getrusage(RUSAGE_THREAD) ru_nvcsw; off-CPU time of the thread
+WITH asleep AS (
+    -- What it waited for blocks is not sleep, whoever is to blame for it and even where nobody is.
+    SELECT
+        piece.*,
+        least(off_left, piece.off_ns - coalesce(blocks.lost_ns, 0)) AS asleep_ns,
+        coalesce(blocks.low_ns, 0) AS blocks_low_ns, coalesce(blocks.high_ns, 0) AS blocks_high_ns
+    FROM piece LEFT JOIN blocks ON blocks.piece_no = piece.piece_no
+    WHERE NOT is_dependency AND NOT is_call AND coalesce(blocks.known, true)
+)
 SELECT
-    piece.piece_no, 'off' AS pool,
-    CASE WHEN piece.container_id IS NULL THEN 'process' ELSE 'container' END AS entity_type,
-    coalesce(piece.container_id, instance)                                   AS entity_id,
-    off_left AS lost_ns,
-    least(off_left, greatest(0, piece.off_ns - coalesce(blocks.high_ns, 0)))::BIGINT AS low_ns,
-    greatest(off_left, piece.off_ns - coalesce(blocks.low_ns, 0))::BIGINT            AS high_ns,
-    format('the thread slept for {:.0f} ms in span “{}” ({} times)', off_left / 1e6, name, voluntary_switches) AS because
-FROM piece LEFT JOIN blocks USING (piece_no)
-WHERE off_left > 0 AND NOT is_dependency AND NOT is_call
-  AND coalesce(blocks.known, true)
-  AND (voluntary_switches BETWEEN 1 AND 3 OR (voluntary_switches > 0 AND piece.off_ns / voluntary_switches >= 10_000_000))
+    piece_no, 'off' AS pool,
+    CASE WHEN container_id IS NULL THEN 'process' ELSE 'container' END AS entity_type,
+    coalesce(container_id, instance)                                   AS entity_id,
+    asleep_ns AS lost_ns,
+    least(asleep_ns, greatest(0, off_ns - blocks_high_ns))::BIGINT AS low_ns,
+    greatest(asleep_ns, off_ns - blocks_low_ns)::BIGINT            AS high_ns,
+    format('the thread slept for {:.0f} ms in span “{}” ({} times)', asleep_ns / 1e6, name, voluntary_switches) AS because
+FROM asleep
+WHERE asleep_ns > 0
+  AND (voluntary_switches BETWEEN 1 AND 3 OR (voluntary_switches > 0 AND off_ns / voluntary_switches >= 10_000_000))

@@ -14,9 +14,9 @@
 WITH
 bounds AS (
     SELECT
-        request_no, visit_no, wait_ns, throttled_ns, window_ns,
+        request_no, visit_no, wait_ns, throttled_ns::DOUBLE AS throttled_ns,
         least(greatest(coalesce(runnable_ns / window_ns, 1), 1), coalesce(cpus.cpus, 1024)) AS runnable,
-        greatest(0, runnable_ns - cpu_ns - wait_ns) AS others_ns,
+        not_below_zero(runnable_ns - cpu_ns - wait_ns) AS others_ns,
         coalesce(cpus.cpus, 1024)                   AS cpus
     FROM visit LEFT JOIN cpus USING (host)
     WHERE throttled_ns > 0 AND wait_ns > 0 AND window_ns > 0

@@ -1,0 +1,148 @@
+"""Spans and readings for the tests of the correlator, written down as one would draw them on paper."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from layerline.attributes import SPAN_FIGURES, column
+from layerline.signals import find
+from layerline_correlator.model import (
+    CLIENT,
+    CONSUMER,
+    INTERNAL,
+    PRODUCER,
+    SERVER,
+    Batch,
+    PointRow,
+    ResourceRow,
+    SeriesRow,
+    SpanRow,
+    resource_key,
+    series_key,
+)
+
+MS = 1_000_000
+KINDS = {"internal": INTERNAL, "server": SERVER, "client": CLIENT, "producer": PRODUCER, "consumer": CONSUMER}
+#: Short words of the drawings, and the figures they stand for (milliseconds for times).
+TIMES = {
+    "cpu": "thread_cpu_ns",
+    "wait": "thread_runqueue_ns",
+    "system": "thread_system_ns",
+    "blkio": "thread_blkio_ns",
+    "gc": "gc_ns",
+    "throttled": "container_throttled_ns",
+    "usage": "container_usage_ns",
+    "runnable": "container_runnable_ns",
+    "io_pressure": "container_io_pressure_ns",
+}
+COUNTS = {
+    "switches": "thread_voluntary_switches",
+    "faults": "thread_major_faults",
+    "blocks_read": "thread_blocks_read",
+    "blocks_written": "thread_blocks_written",
+    "refaults": "container_refaults",
+    "oom_kills": "container_oom_kills",
+}
+_COLUMNS = [column(name) for name in SPAN_FIGURES]
+
+
+def container_id(name: str) -> str:
+    """64 hex digits for a container's name."""
+    return name.encode().hex().ljust(64, "0")[:64]
+
+
+def resource(
+    service: str | None, container: str | None = None, host: str | None = "host-1", pid: int = 1
+) -> ResourceRow:
+    """A process, or (``service=None``) what the agent says of a container or of the host."""
+    attributes = {}
+    if service is not None:
+        attributes |= {"service.name": service, "process.pid": str(pid)}
+        attributes["service.instance.id"] = f"{host}:{container}:{service}:{pid}"
+    if host is not None:
+        attributes["layerline.boot_id"] = host
+    if container is not None:
+        attributes["container.id"] = container_id(container)
+        if service is None:
+            attributes["container.name"] = container
+    elif service is None:
+        attributes |= {"host.id": f"{host}-id", "host.name": f"{host}-name"}
+    return ResourceRow(resource_key(attributes), attributes)
+
+
+def span_row(drawn: Mapping[str, Any], trace_id: str, zero_ns: int) -> tuple[ResourceRow, SpanRow]:
+    """One drawn span: ``{id, parent, service, container, kind, name, ms = [from, to], cpu, wait, …}``."""
+    owner = resource(
+        drawn.get("service", "web"), drawn.get("container"), drawn.get("host", "host-1"), drawn.get("pid", 1)
+    )
+    from_ms, to_ms = drawn["ms"]
+    figures = {name: round(drawn[word] * MS) for word, name in TIMES.items() if word in drawn}
+    figures |= {name: drawn[word] for word, name in COUNTS.items() if word in drawn}
+    measured = "cpu" in drawn and "reason" not in drawn
+    slices = [round(number * MS) for piece in drawn.get("slices", []) for number in piece]
+    if measured and not slices:
+        slices = [0, round((to_ms - from_ms) * MS), figures["thread_cpu_ns"], figures.get("thread_runqueue_ns", 0)]
+    return owner, SpanRow(
+        trace_id=trace_id,
+        span_id=hex_id(drawn["id"]),
+        parent_span_id=hex_id(drawn["parent"]) if "parent" in drawn else None,
+        resource=owner.resource,
+        name=drawn.get("name", drawn["id"]),
+        kind=KINDS[drawn.get("kind", "internal")],
+        start_ns=zero_ns + round(from_ms * MS),
+        end_ns=zero_ns + round(to_ms * MS),
+        status=0,
+        thread_id=drawn.get("thread", 1),
+        account="thread" if measured else ("none" if "reason" in drawn else None),
+        account_reason=drawn.get("reason"),
+        slices=slices or None,
+        figures=tuple(figures.get(name) for name in _COLUMNS),
+        attributes=dict(drawn.get("attributes", {})),
+    )
+
+
+def hex_id(text: str) -> str:
+    """A span id for a short name."""
+    return text.encode().hex().rjust(16, "0")[:16]
+
+
+def series_rows(drawn: Mapping[str, Any], zero_ns: int) -> tuple[ResourceRow, SeriesRow, list[PointRow]]:
+    """One drawn series: ``{signal, container or host, tags, at = [ms …], values = […]}``; times in milliseconds."""
+    owner = resource(None, drawn.get("container"), drawn.get("host", "host-1"))
+    signal = find(drawn["signal"])
+    assert signal is not None, f"{drawn['signal']} is not in the catalogue"
+    factor = MS if signal.unit == "ns" else 1
+    tags = dict(drawn.get("tags", {}))
+    row = SeriesRow(
+        series_key(owner.resource, signal.name, tags),
+        owner.resource,
+        signal.name,
+        signal.unit,
+        "gauge" if signal.kind == "gauge" else "cumulative",
+        tags,
+    )
+    start_ns = zero_ns + round(drawn.get("start", -3_600_000) * MS)
+    points = [
+        PointRow(row.series, start_ns, zero_ns + round(at * MS), float(value * factor))
+        for at, value in zip(drawn["at"], drawn["values"], strict=True)
+    ]
+    return owner, row, points
+
+
+def batch(spans: Iterable[tuple[ResourceRow, SpanRow]], series: Iterable[Any] = ()) -> Batch:
+    """What the receivers would hand to the store."""
+    spans, series = list(spans), list(series)
+    owners = {row.resource: row for row, *_ in (*spans, *series)}
+    return Batch(
+        resources=list(owners.values()),
+        spans=[row for _, row in spans],
+        series=[row for _, row, _ in series],
+        points=[point for _, _, points in series for point in points],
+    )
+
+
+def a_while_ago(seconds: int = 60) -> int:
+    """A zero for drawings: so long ago that everything is settled."""
+    return time.time_ns() // MS * MS - seconds * 10**9
