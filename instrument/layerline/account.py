@@ -112,9 +112,9 @@ class Account(SpanProcessor):
             elif "greenlet" in sys.modules and in_greenlet():
                 reason = "greenlet"
             else:
-                reason = leaves_halfway(2)
+                reason = leaves_halfway()
             if reason is not None:
-                opened = Open(None, reason)
+                opened = Open(thread.tid, None, reason)
             else:
                 if not -_EXPLICIT_NS <= late <= _EXPLICIT_NS and given("start", "start_time"):
                     reason = "explicit_time"
@@ -123,9 +123,9 @@ class Account(SpanProcessor):
                 except (OSError, ValueError, IndexError):
                     abandon(thread.stack, "unreadable")
                     thread.close()
-                    opened = Open(None, "unreadable")
+                    opened = Open(thread.tid, None, "unreadable")
                 else:
-                    opened = Open(thread, reason)
+                    opened = Open(thread.tid, thread, reason)
                     stack = thread.stack
                     stack.append(opened)
                     if len(stack) > _DEEPEST:
@@ -152,7 +152,7 @@ class Account(SpanProcessor):
             thread = opened.thread
             if thread is not None:
                 self._close(opened, thread, end if 0 <= late <= _AT_ONCE_NS else now)
-                attributes[THREAD_ID] = thread.tid
+            attributes[THREAD_ID] = opened.tid
             if not -_EXPLICIT_NS <= late <= _EXPLICIT_NS and opened.reason is None and given("end", "end_time"):
                 opened.reason = "explicit_time"
             parent = span._parent

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
     Metric,
@@ -31,6 +32,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from layerline import guard
+from layerline.encode import Encoder
 from layerline.masking import Masks
 
 #: How often finished spans are sent, unless OTEL_BSP_SCHEDULE_DELAY says otherwise.
@@ -50,12 +52,42 @@ class Counts:
         self.sent = self.failed = self.dropped = 0
 
 
-class Exporter(SpanExporter):
-    """Masks, sends, counts."""
+class Sender(OTLPSpanExporter):
+    """The SDK's OTLP/HTTP exporter, with our encoder and silent about failed attempts: ``Exporter`` says it once."""
 
-    def __init__(self, exporter: SpanExporter, masks: Masks, where: str) -> None:
-        self._exporter = exporter
+    def __init__(self, masks: Masks, endpoint: str, headers: dict[str, str]) -> None:
+        super().__init__(endpoint=endpoint, headers=headers)
         self._masks = masks
+        self._encoder = Encoder(masks)
+        quiet(self)
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Send one batch. Where the SDK's inside is not as we know it, it encodes by itself."""
+        client = getattr(self, "_client", None)
+        if client is None:
+            return super().export(self._masks.spans(spans))
+        sent = client.export(self._encoder.encode(spans)).success
+        return SpanExportResult.SUCCESS if sent else SpanExportResult.FAILURE
+
+
+class Masked(SpanExporter):
+    """Any other exporter, given spans without what must not leave the app."""
+
+    def __init__(self, masks: Masks, exporter: SpanExporter) -> None:
+        self._masks = masks
+        self._exporter = exporter
+        self.shutdown = exporter.shutdown  # type: ignore[method-assign]
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Hand one batch on."""
+        return self._exporter.export(self._masks.spans(spans))
+
+
+class Exporter(SpanExporter):
+    """Sends through another exporter and keeps the counts."""
+
+    def __init__(self, exporter: SpanExporter, where: str) -> None:
+        self._exporter = exporter
         self._where = where
         self.counts = Counts()
         self.reports: OTLPMetricExporter | None = None
@@ -71,7 +103,7 @@ class Exporter(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Called on the processor's own thread, never on the application's."""
-        result = self._exporter.export(self._masks.spans(spans))
+        result = self._exporter.export(spans)
         if result is SpanExportResult.SUCCESS:
             self.counts.sent += len(spans)
             self._report(spans[0].resource if spans else None)
@@ -189,7 +221,7 @@ def remaining(timeout_s: float) -> float:
 
 
 def quiet(exporter: Any) -> Any:
-    """The same OTLP exporter, silent about every failed attempt: ``Exporter`` says it once, itself."""
+    """The same OTLP exporter, silent about every failed attempt."""
     client = getattr(exporter, "_client", None)
     if client is not None:
         client._logger = _silent

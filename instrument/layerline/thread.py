@@ -3,9 +3,10 @@
 Sources, none of which needs a privilege:
 
 * on-CPU: ``CLOCK_THREAD_CPUTIME_ID`` (ns; 0.5 µs to read);
-* ready but without a core: field 2 of ``/proc/self/task/<tid>/schedstat`` (ns; 1 µs), from a file kept open, straight
-  after the first. Never field 1: it lags by up to a tick (4 ms at 250 Hz);
 * system time, major faults, blocks, switches: ``getrusage(RUSAGE_THREAD)`` (0.5 µs);
+* ready but without a core: field 2 of ``/proc/self/task/<tid>/schedstat`` (ns; 1 µs), from a file kept open, straight
+  after. It grows only when the thread is given a core again, so it is not read where the thread has not been switched
+  out since. Never field 1: it lags by up to a tick (4 ms at 250 Hz);
 * block-I/O delay: field 42 of ``/proc/self/task/<tid>/stat`` (clock ticks; 3.2 µs), only where the kernel keeps it and
   only after a piece of time in which the thread slept for at least a millisecond: without a voluntary switch there
   was no such delay.
@@ -37,10 +38,11 @@ class Open:
 
     __slots__ = (
         "blkio", "blocks_read", "blocks_written", "cpu", "gc", "involuntary", "major_faults", "meters", "pieces",
-        "reason", "system", "thread", "voluntary", "wait",
+        "reason", "system", "thread", "tid", "voluntary", "wait",
     )  # fmt: skip
 
-    def __init__(self, thread: Thread | None, reason: str | None) -> None:
+    def __init__(self, tid: int, thread: Thread | None, reason: str | None) -> None:
+        self.tid = tid  # the thread that opened it
         self.thread = thread  # whose stack it is on; None when it is on none
         self.reason = reason  # why it is not measured; None while it is
         self.meters: object = None  # the container's meters at its start, for an entry span
@@ -71,7 +73,7 @@ class Thread:
         self.fd = self.stat_fd = -1
         self.at = self.cpu = self.wait = self.blkio = self.gc_from = 0
         self.system = 0.0
-        self.counts: tuple[int, ...] = ()
+        self.counts: tuple[int, ...] = (0,) * 7 + (-1, -1)  # differs from any reading
         self.file: tuple[int, int] = (0, 0)
         try:
             self.fd = os.open(f"/proc/self/task/{self.tid}/schedstat", os.O_RDONLY | os.O_CLOEXEC)
@@ -98,10 +100,11 @@ class Thread:
     def advance(self, at: int) -> None:
         """Take one reading at ``at`` (ns, UTC) and credit what passed since the last to the span on top."""
         cpu = thread_time_ns()
-        wait = int(pread(self.fd, 64, 0).split()[1])
         usage = getrusage(RUSAGE_THREAD)
         system = usage[1]
         counts = usage[7:]  # majflt, nswap, inblock, oublock, msgsnd, msgrcv, nsignals, nvcsw, nivcsw
+        last = self.counts
+        wait = self.wait if counts[7:] == last[7:] else int(pread(self.fd, 64, 0).split()[1])
         stack = self.stack
         if stack:
             top = stack[-1]
@@ -122,7 +125,6 @@ class Thread:
                     pieces += (before, at, spent, waited)
                     if len(pieces) > _ROOM:
                         top.pieces = merged(pieces)
-                last = self.counts
                 if counts != last:
                     top.major_faults += counts[0] - last[0]
                     top.blocks_read += counts[2] - last[2]
@@ -197,6 +199,6 @@ def sliced(pieces: list[int], start: int, end: int) -> tuple[int, ...]:
     out: list[int] = []
     for i in range(0, len(pieces), _NUMBERS):
         first, last, cpu, wait = pieces[i : i + 4]
-        first, last = max(first, start), min(last, end)
+        first, last = min(max(first, start), end), min(last, end)
         out += (first - start, max(0, last - first), cpu, wait)
     return tuple(out)

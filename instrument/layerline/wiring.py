@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ConcurrentMultiSpanProcessor, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter
@@ -22,7 +21,7 @@ from layerline import guard
 from layerline.account import Account
 from layerline.cgroup import Cgroup
 from layerline.container import identify
-from layerline.export import Batches, Exporter, authorization, endpoint, quiet
+from layerline.export import Batches, Exporter, Masked, Sender, authorization, endpoint, quiet
 from layerline.masking import Masks
 from layerline.meters import Meters
 from layerline.resource import describe, process, without
@@ -51,8 +50,7 @@ def destinations(settings: Settings, environ: Mapping[str, str] = os.environ) ->
 def batches(destination: Destination, settings: Settings, environ: Mapping[str, str] = os.environ) -> Batches:
     """The processor that sends to one destination over OTLP/HTTP. ``OTEL_EXPORTER_OTLP_HEADERS`` goes to all."""
     headers = authorization(settings.token) if destination.ours else {}
-    exporter = quiet(OTLPSpanExporter(endpoint=destination.traces, headers=headers))
-    sender = Exporter(exporter, Masks(settings.capture), destination.traces)
+    sender = Exporter(Sender(Masks(settings.capture), destination.traces, headers), destination.traces)
     metrics_wanted = environ.get("OTEL_METRICS_EXPORTER", "") != "none" or "LAYERLINE_ENDPOINT" in environ
     base, _, signal = destination.traces.rpartition("/v1/")
     if destination.ours and signal == "traces" and metrics_wanted:
@@ -62,7 +60,8 @@ def batches(destination: Destination, settings: Settings, environ: Mapping[str, 
 
 def foreign(exporter: SpanExporter, settings: Settings) -> Batches:
     """The processor for an exporter that the user named (``OTEL_TRACES_EXPORTER``), masked and bounded like ours."""
-    return Batches(Exporter(exporter, Masks(settings.capture), type(exporter).__name__), settings.exit_timeout_s)
+    masked = Masked(Masks(settings.capture), exporter)
+    return Batches(Exporter(masked, type(exporter).__name__), settings.exit_timeout_s)
 
 
 def account(cgroup: Cgroup, settings: Settings) -> Account:

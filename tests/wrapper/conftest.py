@@ -1,0 +1,184 @@
+"""What the wrapper's tests share: a tracer whose spans can be looked at, and a server that takes OTLP and keeps it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import Tracer
+
+from layerline.account import Account
+
+
+@dataclass
+class Traced:
+    """A tracer with our account, and the spans that have ended."""
+
+    account: Account
+    tracer: Tracer
+    exporter: InMemorySpanExporter
+
+    def spans(self) -> dict[str, ReadableSpan]:
+        return {span.name: span for span in self.exporter.get_finished_spans()}
+
+    def figures(self, name: str) -> dict[str, Any]:
+        return dict(self.spans()[name].attributes or {})
+
+
+@pytest.fixture
+def traced() -> Iterator[Traced]:
+    provider, account, exporter = TracerProvider(shutdown_on_exit=False), Account(), InMemorySpanExporter()
+    provider.add_span_processor(account)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    yield Traced(account, provider.get_tracer("tests"), exporter)
+    provider.shutdown()
+
+
+def burn(seconds: float) -> None:
+    """Keep this thread on a CPU for that much CPU time."""
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+
+
+def plain(value: AnyValue) -> Any:
+    match value.WhichOneof("value"):
+        case "array_value":
+            return [plain(each) for each in value.array_value.values]
+        case None:
+            return None
+        case kind:
+            return getattr(value, kind)
+
+
+@dataclass(frozen=True)
+class Received:
+    """A span as it came in over OTLP."""
+
+    name: str
+    attributes: dict[str, Any]
+    resource: dict[str, Any]
+    trace_id: bytes
+    span_id: bytes
+    parent_id: bytes
+    length_ns: int
+
+
+@dataclass
+class Sink:
+    """A server that answers 200 (or what it is told) to OTLP over HTTP."""
+
+    url: str
+    status: int = 200
+    delay_s: float = 0.0
+    bodies: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
+
+    @property
+    def headers(self) -> list[dict[str, str]]:
+        return [headers for _, headers, _ in self.bodies]
+
+    @property
+    def spans(self) -> list[Received]:
+        found = []
+        for path, _, body in list(self.bodies):
+            if path != "/v1/traces":
+                continue
+            for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+                about = {each.key: plain(each.value) for each in resource.resource.attributes}
+                found += [
+                    Received(
+                        span.name,
+                        {each.key: plain(each.value) for each in span.attributes},
+                        about,
+                        span.trace_id,
+                        span.span_id,
+                        span.parent_span_id,
+                        span.end_time_unix_nano - span.start_time_unix_nano,
+                    )
+                    for scope in resource.scope_spans
+                    for span in scope.spans
+                ]
+        return found
+
+    @property
+    def metrics(self) -> list[ExportMetricsServiceRequest]:
+        return [
+            ExportMetricsServiceRequest.FromString(body) for path, _, body in list(self.bodies) if path == "/v1/metrics"
+        ]
+
+    def named(self, name: str) -> Received:
+        return next(span for span in self.spans if span.name == name)
+
+
+@pytest.fixture
+def sink() -> Iterator[Sink]:
+    kept: Sink
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            time.sleep(kept.delay_s)
+            if kept.status == 200:
+                kept.bodies.append((self.path, {k.lower(): v for k, v in self.headers.items()}, body))
+            self.send_response(kept.status)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+        block_on_close = False
+
+        def handle_error(self, *_: object) -> None: ...  # a client that went away is the test's own doing
+
+    server = Server(("127.0.0.1", 0), Handler)
+    kept = Sink(f"http://127.0.0.1:{server.server_port}")
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    yield kept
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def clean_environment(**changes: str) -> dict[str, str]:
+    """This process's variables without any that steer OpenTelemetry or Layerline."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "LAYERLINE_", "COV_"))}
+    kept.pop("PYTHONPATH", None)
+    return {**kept, **changes}
+
+
+def layerline_run(
+    script: str, folder: Path, *, timeout: float = 30, python: bool = True, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """``layerline run -- python script.py`` in a process of its own."""
+    file = folder / "script.py"
+    file.write_text(script, encoding="utf-8")
+    command = [sys.executable, "-m", "layerline.command", "run", "--", sys.executable, str(file)]
+    return subprocess.run(
+        command if python else command[:5],
+        env=clean_environment(**variables),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
