@@ -153,6 +153,11 @@ def children(pid: int) -> list[int]:
     return []
 
 
+def words(pid: int) -> list[str]:
+    """Its command line."""
+    return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+
+
 def alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -175,9 +180,9 @@ def test_the_agent_ends_with_its_server(start: Start, free_port: int, number: si
     """`up` runs the agent as a child that outlives neither a clean end nor kill -9."""
     process = start("up", "--listen", f"127.0.0.1:{free_port}")
     until_up(process)
-    assert eventually(lambda: children(process.pid))
+    assert eventually(lambda: any("layerline_api.leash" in words(child) for child in children(process.pid)))
     (agent,) = children(process.pid)
-    command = Path(f"/proc/{agent}/cmdline").read_text().split("\0")
+    command = words(agent)
     assert command[command.index("agent") :][:3] == ["agent", "--endpoint", f"http://127.0.0.1:{free_port}"]
     process.send_signal(number)
     assert process.wait(20) == (0 if number == signal.SIGTERM else -signal.SIGKILL)
