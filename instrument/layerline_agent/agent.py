@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Mapping
 from queue import Empty
 
-from layerline_agent import encode
 from layerline_agent.cgroups import Tree
 from layerline_agent.containers import Container
 from layerline_agent.discovery import Discovery, Event, Gone, Seen, Sighting, say
+from layerline_agent.encode import Encoder, logs
 from layerline_agent.files import File
 from layerline_agent.machine import Machine
 from layerline_agent.outbox import LOGS, METRICS, Outbox
@@ -83,6 +83,7 @@ class Agent:
         self._clock = clock
         self._sensors = all_sensors()
         self._health = SensorHealth(self._sensors)
+        self._encoder = Encoder()
         self._stopping = False
         self._watched: dict[str, tuple[Container, Entity]] = {}
         self._ended: list[Entity] = []  # gone, with points still to be sent
@@ -210,11 +211,11 @@ class Agent:
         self._health.report(self._own, now_ns)
         self._own.set("layerline.agent.dropped_points", self._outbox.dropped, now_ns)
         entities = [self._host, self._own, *(entity for _, entity in self._watched.values()), *self._ended]
-        message, points = encode.metrics(entities)
+        message, points = self._encoder.metrics(entities)
         self._outbox.put(METRICS, message, points)
         self._ended.clear()
         if self._events:
-            self._outbox.put(LOGS, encode.logs(self._events, self._machine_attributes), len(self._events))
+            self._outbox.put(LOGS, logs(self._events, self._machine_attributes), len(self._events))
             self._events.clear()
 
 

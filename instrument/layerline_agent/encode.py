@@ -8,17 +8,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import SEVERITY_NUMBER_INFO, SEVERITY_NUMBER_WARN
-from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_CUMULATIVE, Metric
+from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_CUMULATIVE, NumberDataPoint
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from layerline.signals import Kind, find
 from layerline_agent.discovery import Event
-from layerline_agent.readings import Entity
+from layerline_agent.readings import Entity, Series
+
+if TYPE_CHECKING:
+    from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
+
+    Points = RepeatedCompositeFieldContainer[NumberDataPoint]
 
 SCOPE = "layerline.agent"
 
@@ -46,43 +52,98 @@ def resource(attributes: Mapping[str, Value]) -> Resource:
     return Resource(attributes=[attribute(key, value) for key, value in attributes.items()])
 
 
-def metrics(entities: Iterable[Entity]) -> tuple[bytes, int]:
-    """The request that sends all waiting points of these entities, and how many there are. They wait no longer then."""
-    request = ExportMetricsServiceRequest()
-    count = 0
-    for entity in entities:
-        waiting = [series for series in entity.series if series.points]
-        if not waiting:
-            continue
-        sent = request.resource_metrics.add()
+class Form:
+    """The request of one entity, made once and filled in again each second.
+
+    Names, units, attributes and the resource stay; a series' first point is set anew, further ones are added and taken
+    out again. It is made anew when other series have something to say, or the entity has other tags.
+    """
+
+    __slots__ = ("_attributes", "_lists", "_request", "_series", "_slots")
+
+    def __init__(self, entity: Entity, waiting: list[Series]) -> None:
+        self._attributes = entity.attributes
+        self._series = waiting
+        self._request = ExportMetricsServiceRequest()
+        self._slots: list[tuple[Series, NumberDataPoint, Points, bool]] = []
+        sent = self._request.resource_metrics.add()
         sent.resource.CopyFrom(resource(entity.attributes))
         scope = sent.scope_metrics.add()
         scope.scope.name = SCOPE
-        by_name: dict[str, Metric] = {}
+        lists: dict[str, Points] = {}
         for series in waiting:
             known = find(series.signal)
             counter = known is not None and known.kind is Kind.COUNTER
-            metric = by_name.get(series.signal)
-            if metric is None:
-                metric = by_name[series.signal] = scope.metrics.add(name=series.signal)
+            in_seconds = series.signal in IN_SECONDS
+            points = lists.get(series.signal)
+            if points is None:
+                metric = scope.metrics.add(name=series.signal)
+                metric.unit = "s" if in_seconds else known.unit if known is not None else ""
                 if counter:
                     metric.sum.aggregation_temporality = AGGREGATION_TEMPORALITY_CUMULATIVE
                     metric.sum.is_monotonic = True
-                metric.unit = "s" if series.signal in IN_SECONDS else known.unit if known is not None else ""
-            attributes = [attribute(key, value) for key, value in series.dimensions]
-            start_ns = entity.start_ns if counter else 0
-            add = (metric.sum if counter else metric.gauge).data_points.add
-            for time_ns, value in series.points:
-                point = add(time_unix_nano=time_ns, start_time_unix_nano=start_ns, attributes=attributes)
-                if series.signal in IN_SECONDS:
+                points = lists[series.signal] = metric.sum.data_points if counter else metric.gauge.data_points
+            points.add(
+                start_time_unix_nano=entity.start_ns if counter else 0,
+                attributes=[attribute(key, value) for key, value in series.dimensions],
+            )
+        self._lists = [(points, len(points)) for points in lists.values()]
+        taken = dict.fromkeys(lists, 0)
+        for series in waiting:
+            points, number = lists[series.signal], taken[series.signal]
+            taken[series.signal] += 1
+            self._slots.append((series, points[number], points, series.signal in IN_SECONDS))
+
+    def fits(self, entity: Entity, waiting: list[Series]) -> bool:
+        """It is the form of these series under these tags."""
+        return self._series == waiting and self._attributes is entity.attributes
+
+    def fill(self) -> bytes:
+        """The request with all waiting points, which wait no longer then."""
+        for points, kept in self._lists:
+            del points[kept:]
+        for series, first, points, in_seconds in self._slots:
+            point = first
+            for number, (time_ns, value) in enumerate(series.points):
+                if number:
+                    point = points.add()
+                    point.CopyFrom(first)
+                point.time_unix_nano = time_ns
+                if in_seconds:
                     point.as_double = value / 1e9
                 elif isinstance(value, int):
                     point.as_int = value
                 else:
                     point.as_double = value
-            count += len(series.points)
             series.points = []
-    return request.SerializeToString(), count
+        return self._request.SerializeToString()
+
+
+class Encoder:
+    """Turns what waits at the entities into one request, and remembers their forms."""
+
+    def __init__(self) -> None:
+        self._forms: dict[Entity, Form] = {}
+
+    def metrics(self, entities: Iterable[Entity]) -> tuple[bytes, int]:
+        """The request that sends all waiting points of these entities, and how many there are.
+
+        Requests of one entity each, put one after the other, are one request: their only field is a repeated one
+        (protobuf encoding, "Last One Wins" and "Repeated Elements").
+        """
+        requests, count = [], 0
+        forms: dict[Entity, Form] = {}
+        for entity in entities:
+            waiting = [series for series in entity.series if series.points]
+            if waiting:
+                form = self._forms.get(entity)
+                if form is None or not form.fits(entity, waiting):
+                    form = Form(entity, waiting)
+                forms[entity] = form
+                count += sum([len(series.points) for series in waiting])
+                requests.append(form.fill())
+        self._forms = forms
+        return b"".join(requests), count
 
 
 def logs(events: Iterable[Event], host: Mapping[str, Value]) -> bytes:

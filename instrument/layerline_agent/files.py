@@ -10,9 +10,9 @@ import resource
 #: ended process, EOPNOTSUPP a pressure file where the kernel was booted with psi=0.
 ABSENT = frozenset({errno.ENOENT, errno.ENODEV, errno.ENOTDIR, errno.EOPNOTSUPP, errno.ESRCH})
 
-#: Less than this from one read is a whole file. Longer ones come in pieces that end with a line, at about a page.
-WHOLE_BYTES = 2048
-CHUNK_BYTES = 65536
+#: The kernel hands long files over in pieces that end with a line, at about a page: a shorter answer is all there is.
+PAGE_BYTES = 4096
+WHOLE_BYTES = PAGE_BYTES // 2
 
 #: File descriptors left to everything else.
 RESERVED = 128
@@ -38,9 +38,9 @@ class File:
             if self._descriptor < 0:
                 self._descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
                 File._kept += 1
-            content = os.pread(self._descriptor, CHUNK_BYTES, 0)
+            content = os.pread(self._descriptor, PAGE_BYTES, 0)
             if len(content) >= WHOLE_BYTES:
-                while more := os.pread(self._descriptor, CHUNK_BYTES, len(content)):
+                while more := os.pread(self._descriptor, 16 * PAGE_BYTES, len(content)):
                     content += more
         except OSError as problem:
             self.close()

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 
 from layerline_agent.machine import Machine
 from layerline_agent.sensor import Raw
+
+TOTAL = re.compile(rb"^(some|full) .*\btotal=(\d+)", re.MULTILINE)
+
+#: The dimension of each line; the same tuple each time, so that a reading makes none.
+KINDS = {kind.encode(): (("pressure.kind", kind),) for kind in ("some", "full")}
 
 
 def pressure(signal: str) -> Callable[[Machine, bytes], Iterator[Raw]]:
@@ -16,9 +22,7 @@ def pressure(signal: str) -> Callable[[Machine, bytes], Iterator[Raw]]:
     """
 
     def read(_machine: Machine, content: bytes) -> Iterator[Raw]:
-        for line in content.splitlines():
-            kind, _, rest = line.partition(b" ")
-            total_us = int(rest[rest.index(b"total=") + len(b"total=") :])
-            yield Raw(signal, total_us * 1_000, (("pressure.kind", kind.decode()),))
+        for kind, total_us in TOTAL.findall(content):
+            yield Raw(signal, int(total_us) * 1_000, KINDS[kind])
 
     return read

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
@@ -68,7 +68,10 @@ def all_sensors() -> Mapping[str, Sensor]:
     return {name: importlib.import_module(f"{sensors.__name__}.{name}").SENSOR for name in names}
 
 
-def flat_keyed(content: bytes) -> dict[bytes, int]:
-    """``key value`` per line, as in ``cpu.stat`` and ``memory.stat``."""
-    words = content.split()
-    return dict(zip(words[::2], map(int, words[1::2]), strict=True))
+def flat_keyed(content: bytes, signals: Mapping[bytes, tuple[str, int]]) -> Iterator[Raw]:
+    """The signals of a file of ``key value`` lines, such as ``cpu.stat``: by key, the signal and its unit's factor."""
+    words = iter(content.split())
+    for key, value in zip(words, words, strict=True):
+        if known := signals.get(key):
+            signal, factor = known
+            yield Raw(signal, int(value) * factor)

@@ -7,25 +7,32 @@ from collections.abc import Iterator
 from layerline_agent.machine import Machine
 from layerline_agent.sensor import Raw, Sensor, Source, flat_keyed
 
+#: What ``cpu.stat`` holds, by its key: the signal, and what to multiply by to get the catalogue's unit.
+STAT_V1 = {
+    b"throttled_time": ("container.cpu.throttled", 1),  # nanoseconds
+    b"nr_periods": ("container.cpu.periods", 1),
+    b"nr_throttled": ("container.cpu.throttled_periods", 1),
+}
+STAT_V2 = {
+    b"usage_usec": ("container.cpu.time", 1_000),
+    b"throttled_usec": ("container.cpu.throttled", 1_000),
+    b"nr_periods": ("container.cpu.periods", 1),
+    b"nr_throttled": ("container.cpu.throttled_periods", 1),
+}
+
 
 def usage_v1(_: Machine, usage_ns: bytes) -> Iterator[Raw]:
     """CPU time used by all its tasks. Source: v1 ``cpuacct.usage``, nanoseconds, only grows."""
     yield Raw("container.cpu.time", int(usage_ns))
 
 
-def throttling_v1(_: Machine, stat: bytes) -> Iterator[Raw]:
+def stat_v1(_: Machine, stat: bytes) -> Iterator[Raw]:
     """Time withheld by the quota, summed over CPUs, and the periods it was counted in.
 
-    Source: v1 ``cpu.stat`` (``throttled_time``, nanoseconds, only grows; ``nr_periods``, ``nr_throttled``). A period
-    counts only while something ran in it. Without a quota all three stay where they are: that is a true zero.
+    Source: v1 ``cpu.stat``; only grows. A period counts only while something ran in it. Without a quota all three stay
+    where they are: that is a true zero.
     """
-    values = flat_keyed(stat)
-    if (throttled_ns := values.get(b"throttled_time")) is not None:
-        yield Raw("container.cpu.throttled", throttled_ns)
-    if (periods := values.get(b"nr_periods")) is not None:
-        yield Raw("container.cpu.periods", periods)
-    if (throttled_periods := values.get(b"nr_throttled")) is not None:
-        yield Raw("container.cpu.throttled_periods", throttled_periods)
+    return flat_keyed(stat, STAT_V1)
 
 
 def limit_v1(_: Machine, quota_us: bytes | None, period_us: bytes | None) -> Iterator[Raw]:
@@ -37,18 +44,10 @@ def limit_v1(_: Machine, quota_us: bytes | None, period_us: bytes | None) -> Ite
 def stat_v2(_: Machine, stat: bytes) -> Iterator[Raw]:
     """Time used, and time withheld by the quota.
 
-    Source: v2 ``cpu.stat`` (``usage_usec``, ``throttled_usec``: microseconds, only grow), Linux 4.15. Where the cpu
-    controller is not enabled for the group only the usage is there.
+    Source: v2 ``cpu.stat``, Linux 4.15; only grows. Where the cpu controller is not enabled for the group, only the
+    usage is there.
     """
-    values = flat_keyed(stat)
-    if (usage_usec := values.get(b"usage_usec")) is not None:
-        yield Raw("container.cpu.time", usage_usec * 1_000)
-    if (throttled_usec := values.get(b"throttled_usec")) is not None:
-        yield Raw("container.cpu.throttled", throttled_usec * 1_000)
-    if (periods := values.get(b"nr_periods")) is not None:
-        yield Raw("container.cpu.periods", periods)
-    if (throttled_periods := values.get(b"nr_throttled")) is not None:
-        yield Raw("container.cpu.throttled_periods", throttled_periods)
+    return flat_keyed(stat, STAT_V2)
 
 
 def limit_v2(_: Machine, limit: bytes) -> Iterator[Raw]:
@@ -67,7 +66,7 @@ SENSOR = Sensor(
     controller="cpu",
     sources_v1=(
         Source(("cpuacct/cpuacct.usage",), usage_v1, stalls=True),
-        Source(("cpu/cpu.stat",), throttling_v1, stalls=True),
+        Source(("cpu/cpu.stat",), stat_v1, stalls=True),
         Source(("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"), limit_v1),
     ),
 )
