@@ -57,7 +57,7 @@ INSERT INTO blind BY NAME
 WITH
 places AS (
     SELECT request_no, visit_no, container_id, coalesce(service, '') AS service, path_ns,
-           max(path_ns) OVER (PARTITION BY request_no) AS longest_ns
+           sum(path_ns) OVER (PARTITION BY request_no) AS request_ns
     FROM visit
 ),
 unmet AS (
@@ -65,7 +65,7 @@ unmet AS (
     FROM places
     JOIN need ON need.applies IS NULL OR places.container_id IS NOT NULL
     LEFT JOIN fact ON fact.request_no = places.request_no AND fact.visit_no = places.visit_no AND fact.name = need.fact
-    WHERE path_ns >= 0.01 * longest_ns
+    WHERE path_ns >= 0.05 * request_ns
     GROUP BY places.request_no, cause, number, places.service, places.visit_no
     HAVING count(fact.name) = 0
 ),

@@ -116,7 +116,8 @@ GROUP BY visit.request_no, visit.visit_no, signal, series.series, series.attribu
 
 -- What was measured where: the words a cause's `needs` may name.
 CREATE OR REPLACE TEMP TABLE fact AS
-SELECT request_no, visit_no, 'layerline.account' AS name FROM visit WHERE covered_ns >= 0.9 * path_ns
+SELECT request_no, visit_no, 'layerline.account' AS name FROM visit
+QUALIFY covered_ns >= 0.9 * path_ns OR path_ns - covered_ns <= 0.02 * sum(path_ns) OVER (PARTITION BY request_no)
 UNION ALL
 SELECT request_no, visit_no, 'layerline.container.throttled_ns' FROM visit WHERE throttled_ns IS NOT NULL
 UNION ALL

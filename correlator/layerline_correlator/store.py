@@ -288,8 +288,10 @@ def _resource_row(row: ResourceRow, now_ns: int) -> tuple[Any, ...]:
     service = attributes.get("service.name")
     boot_id, pid = attributes.get("layerline.boot_id"), attributes.get("process.pid")
     container_id = attributes.get("container.id")
-    instance = attributes.get("service.instance.id") or (
-        f"{boot_id}:{container_id}:{pid}" if boot_id and pid else row.resource
+    instance = (
+        f"{boot_id}:{container_id or ''}:{pid}"
+        if boot_id and pid
+        else attributes.get("service.instance.id") or row.resource
     )
     in_container = True if container_id else (False if boot_id else None)
     return (
