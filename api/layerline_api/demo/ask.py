@@ -28,7 +28,8 @@ class Part:
     usual_ns: int
     excess_ns: int
     by: tuple[str, ...]
-    """Ids of the neighbours, worst first."""
+    """Ids of the neighbouring containers, worst first. The machine's own processes may be named too; they are left out
+    here, because a demo cannot know what else runs on the machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,9 @@ def read(body: Mapping[str, Any]) -> Verdict:
             high_ns=part["high_ns"],
             usual_ns=part["usual_ns"] or 0,
             excess_ns=part["lost_ns"] if part["excess_ns"] is None else part["excess_ns"],
-            by=tuple(neighbour["entity"]["id"] for neighbour in part["by"]),
+            by=tuple(
+                neighbour["entity"]["id"] for neighbour in part["by"] if neighbour["entity"]["type"] == "container"
+            ),
         )
         for part in body["parts"]
     )
@@ -107,11 +110,12 @@ class Ask:
         body: dict[str, Any] = answer.json()
         return body
 
-    def verdict(self, trace_id: str, deadline: float) -> Verdict | None:
-        """The verdict of a trace, settled if it settles before ``deadline`` (``time.monotonic()``); None if unknown."""
+    def verdict(self, trace_id: str, timeout_s: float, settled: bool = True) -> Verdict | None:
+        """The verdict of a trace as it is once it is there (and settled), or at the timeout; None if unknown then."""
+        deadline = time.monotonic() + timeout_s
         while True:
             body = self.body(f"requests/{trace_id}")
             verdict = None if body is None else read(body)
-            if (verdict is not None and verdict.settled) or time.monotonic() >= deadline:
+            if (verdict is not None and (verdict.settled or not settled)) or time.monotonic() >= deadline:
                 return verdict
             time.sleep(0.3)

@@ -28,17 +28,16 @@ class Response:
 
 
 def send(
-    url: str, count: int, per_second: float, each: Callable[[Response], None] = lambda _: None
+    url: str, count: int, pause_s: float, each: Callable[[Response], None] = lambda _: None
 ) -> tuple[Response, ...]:
-    """Send ``count`` requests, one after the other, starting at most ``per_second``. DemoError if one fails."""
+    """Send ``count`` requests, one after the other, with a pause after each. DemoError if one fails."""
     where = urlsplit(url)
     path = f"{where.path or '/'}{'?' + where.query if where.query else ''}"
     responses = []
     for _ in range(count):
-        began = time.monotonic()
         responses.append(one(where.hostname or "127.0.0.1", where.port or 80, path))
         each(responses[-1])
-        time.sleep(max(0.0, 1 / per_second - (time.monotonic() - began)))
+        time.sleep(pause_s)
     return tuple(responses)
 
 

@@ -1,8 +1,7 @@
-"""The shop, running: its services in a place, the server that listens to them, the agent beside, and every handle."""
+"""The shop, running: its three services, and every handle for making trouble."""
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import replace
 
 import requests
@@ -17,24 +16,21 @@ from layerline_api.demo.place import (
     Service,
     instrumented,
     wait_ready,
-    wrapper_environment,
 )
-from layerline_api.demo.processes import Processes
+from layerline_api.demo.watching import Watching
 
 SHOP = "layerline_api.demo.shop"
 PORT = 8000
-SERVER_PORT = 4318
 #: A neighbour this much heavier leaves the subject a ninth of the core, by weight or by number of processes.
 NEIGHBOUR_WEIGHT = 8
 
 
 class Shop:
-    """``place`` holds the shop and the server, ``machine`` the agent, which has to see the machine itself."""
+    """``stock`` has a core to itself, where neighbours come and go; ``watching`` is who its spans are sent to."""
 
-    def __init__(self, place: Place, machine: Processes, cores: Cores) -> None:
-        self.token = secrets.token_urlsafe(24)
+    def __init__(self, place: Place, cores: Cores, watching: Watching) -> None:
         self.entities: dict[str, Entity] = {}
-        self._place, self._machine, self._cores = place, machine, cores
+        self._place, self._cores, self._watching = place, cores, watching
         self._session = requests.Session()
         self._session.trust_env = False
 
@@ -42,11 +38,6 @@ class Shop:
     def in_containers(self) -> bool:
         """Whether the services have containers of their own."""
         return isinstance(self._place, Containers)
-
-    @property
-    def server(self) -> str:
-        """The server's URL from here."""
-        return self._place.url("server")
 
     @property
     def cart(self) -> str:
@@ -60,28 +51,6 @@ class Shop:
 
     # ---- opening
 
-    def open_server(self) -> None:
-        """Start the server and wait until it answers."""
-        listen = self._place.listen("server", SERVER_PORT)
-        command = ("-m", "layerline.command", "serve", "--listen", listen, "--store", self._place.folder("store"))
-        self._start(
-            Service(
-                "server",
-                command,
-                environment={"LAYERLINE_TOKEN": self.token},
-                port=SERVER_PORT,
-                folder="store",
-                limits=Limits(cpuset=self._cores.rest),
-            )
-        )
-        wait_ready(self._place, "server")
-
-    def open_agent(self) -> None:
-        """Start the agent on the machine itself: it reads the machine's cgroups and asks its Docker socket."""
-        command = ("-m", "layerline.command", "agent", "--endpoint", self.server, "--tag", "region:demo")
-        environment = {"LAYERLINE_TOKEN": self.token}
-        self._machine.start(Service("agent", command, environment, limits=Limits(cpuset=self._cores.rest)))
-
     def open_services(self) -> None:
         """Start the three services, and wait until each answers."""
         apart = Limits(cpuset=self._cores.rest)
@@ -89,15 +58,12 @@ class Shop:
         self._start(Service("prices", prices, port=PORT, limits=apart))
         self._start(self._stock())
         arguments = ("--listen", self._place.listen("web", PORT), "--stock", self._place.peer("stock", PORT))
-        web = Service("web", instrumented(f"{SHOP}.web", *arguments), self._wrapped("web"), port=PORT, limits=apart)
+        web = Service(
+            "web", instrumented(f"{SHOP}.web", *arguments), self._watching.environment("web"), port=PORT, limits=apart
+        )
         self._start(web)
         for name in ("prices", "stock", "web"):
             wait_ready(self._place, name)
-
-    def check_agent(self) -> None:
-        """DemoError with its last lines if the agent has ended."""
-        if not self._machine.alive("agent"):
-            raise DemoError(f"the agent ended:\n{self._machine.output('agent')}")
 
     def _stock(self) -> Service:
         listen = self._place.listen("stock", PORT)
@@ -106,14 +72,11 @@ class Shop:
         return Service(
             "stock",
             instrumented(f"{SHOP}.stock", *arguments),
-            self._wrapped("stock"),
+            self._watching.environment("stock"),
             port=PORT,
             folder="journal",
             limits=Limits(cpuset=self._cores.subject),
         )
-
-    def _wrapped(self, name: str) -> dict[str, str]:
-        return wrapper_environment(name, f"http://{self._place.peer('server', SERVER_PORT)}", self.token)
 
     def _start(self, service: Service) -> None:
         self.entities[service.name] = self._place.start(service)
@@ -165,6 +128,10 @@ class Shop:
             self._session.put(url, timeout=10).raise_for_status()
         except requests.RequestException as problem:
             raise DemoError(f"PUT {url} failed: {problem}") from problem
+
+    def output(self) -> str:
+        """What the instrumented services printed last."""
+        return "\n".join(f"{name}: {self._place.output(name).strip()}" for name in ("web", "stock"))
 
     def close(self) -> None:
         """Close the connections of this object; the places close themselves."""

@@ -24,8 +24,9 @@ from layerline_api.demo.place import DemoError, Place, clean_environment
 from layerline_api.demo.processes import Processes
 from layerline_api.demo.progress import Progress
 from layerline_api.demo.running import Shop
-from layerline_api.demo.story import Chapter, tell
+from layerline_api.demo.story import Chapter, tell, warm_up
 from layerline_api.demo.table import table
+from layerline_api.demo.watching import Watching
 
 #: A verdict is settled ten seconds after its request; some more, so that a busy server does not fail the demo.
 SETTLE_S = 20.0
@@ -56,26 +57,29 @@ def _show(console: Console, stack: ExitStack, keep: bool, plain: bool) -> int:
     console.print("[bold]A small shop: web → stock → prices[/bold] (prices is not instrumented)")
     with progress.stage("preparing"):
         stage = set_stage(console, stack, plain)
-    shop = Shop(stage.place, stack.enter_context(Processes()), stage.cores)
+    watching = Watching(stage.place, stack.enter_context(Processes()), stage.cores)
+    shop = Shop(stage.place, stage.cores, watching)
     stack.callback(shop.close)
-    with progress.stage("starting the server"):
-        shop.open_server()
-    with progress.stage("starting the agent and the shop"):
-        shop.open_agent()
+    with progress.stage("starting the server and the agent"):
+        watching.open_server()
+        watching.open_agent()
+    with progress.stage("starting the shop"):
         shop.open_services()
+    ask = stack.enter_context(Ask(watching.url, watching.token))
     with layout.staying_on(stage.cores.rest):
-        chapters = list(tell(shop, [fault for fault in stage.faults if fault.unable is None], progress))
-    with Ask(shop.server, shop.token) as ask:
-        judgements = judge_all(ask, chapters, progress)
+        warm_up(shop, ask, progress)
+        allowed = [fault for fault in stage.faults if fault.unable is None]
+        chapters = list(tell(shop, watching, allowed, progress))
+    judgements = judge_all(ask, chapters, progress)
     console.print()
     console.print(table(judgements, [fault for fault in stage.faults if fault.unable is not None]))
     for judgement in judgements:
         for wrong in judgement.wrong:
             console.print(f"[red]not ok[/red] {judgement.chapter.fault.title}: {wrong}")
     if judgements:
-        why(console, shop, judgements[0].example)
+        why(console, watching, judgements[0].example)
     if keep:
-        stay(console, shop)
+        stay(console, watching, shop)
     return 0 if all(judgement.ok for judgement in judgements) else 1
 
 
@@ -123,19 +127,20 @@ def judge_all(ask: Ask, chapters: Sequence[Chapter], progress: Progress) -> list
         for chapter in chapters:
             verdicts = []
             for response in chapter.faulty:
-                if (verdict := ask.verdict(response.trace_id, deadline)) is not None:
+                if (verdict := ask.verdict(response.trace_id, deadline - time.monotonic())) is not None:
                     verdicts.append(verdict)
                 stage.advance()
             judgements.append(judge(chapter, verdicts))
     return judgements
 
 
-def why(console: Console, shop: Shop, trace_id: str) -> None:
+def why(console: Console, watching: Watching, trace_id: str) -> None:
     """Show what a person at a terminal of 80 columns sees."""
     console.print(f"\n[bold]$ layerline why {trace_id}[/bold]")
+    asking = {"LAYERLINE_SERVER": watching.url, "LAYERLINE_TOKEN": watching.token, "COLUMNS": "80"}
     answer = subprocess.run(
         [sys.executable, "-m", "layerline.command", "why", trace_id],
-        env=clean_environment() | {"LAYERLINE_SERVER": shop.server, "LAYERLINE_TOKEN": shop.token, "COLUMNS": "80"},
+        env=clean_environment() | asking,
         capture_output=True,
         text=True,
         timeout=60,
@@ -144,10 +149,10 @@ def why(console: Console, shop: Shop, trace_id: str) -> None:
     console.print(answer.stdout + answer.stderr, markup=False, soft_wrap=True)
 
 
-def stay(console: Console, shop: Shop) -> None:
+def stay(console: Console, watching: Watching, shop: Shop) -> None:
     """Leave everything running until Ctrl-C, and say how to reach it."""
     console.print("[bold]Still running.[/bold] In another terminal:")
-    console.print(f"  export LAYERLINE_SERVER={shop.server} LAYERLINE_TOKEN={shop.token}", soft_wrap=True)
+    console.print(f"  export LAYERLINE_SERVER={watching.url} LAYERLINE_TOKEN={watching.token}", soft_wrap=True)
     console.print("  layerline why")
     console.print(f"  curl {shop.cart}", soft_wrap=True)
     console.print("Ctrl-C ends it and removes everything.")

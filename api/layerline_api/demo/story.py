@@ -6,10 +6,13 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from layerline_api.demo.ask import Ask
 from layerline_api.demo.faults import Fault
 from layerline_api.demo.load import Response, median_ns, send
+from layerline_api.demo.place import DemoError
 from layerline_api.demo.progress import Progress
 from layerline_api.demo.running import Shop
+from layerline_api.demo.watching import Watching
 
 #: A usual needs at least 20 requests before; a few more make its middle steady.
 HEALTHY = 24
@@ -17,7 +20,10 @@ FAULTY = 12
 #: Requests that are sent and not judged: after a start, and until a fault has taken hold.
 WARM_UP = 6
 SETTLING = 2
-PER_SECOND = 10.0
+#: Spans are flushed every second and written within another.
+ARRIVAL_S = 10.0
+#: Longer than the period of a CPU limit (100 ms): each request begins with its full quota, so that the truth is steady.
+PAUSE_S = 0.12
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,21 +47,27 @@ class Chapter:
         return self.measured_ns if self.fault.constant_ns is None else self.fault.constant_ns
 
 
-def tell(shop: Shop, faults: Iterable[Fault], progress: Progress) -> Iterator[Chapter]:
-    """One chapter after the other. Whatever happens, a fault that was begun is ended."""
+def warm_up(shop: Shop, ask: Ask, progress: Progress) -> None:
+    """The first requests, which are slower than the others, and a look whether they arrive. DemoError if not."""
     with progress.stage("warming up", WARM_UP) as stage:
-        send(shop.cart, WARM_UP, PER_SECOND, lambda _: stage.advance())
+        sent = send(shop.cart, WARM_UP, PAUSE_S, lambda _: stage.advance())
+        if ask.verdict(sent[-1].trace_id, ARRIVAL_S, settled=False) is None:
+            raise DemoError(f"the server has not heard of the shop's requests:\n{shop.output()}")
+
+
+def tell(shop: Shop, watching: Watching, faults: Iterable[Fault], progress: Progress) -> Iterator[Chapter]:
+    """One chapter after the other. Whatever happens, a fault that was begun is ended."""
     for fault in faults:
-        shop.check_agent()
+        watching.check()
         with progress.stage(f"healthy, before: {fault.title}", HEALTHY) as stage:
-            healthy = send(shop.cart, HEALTHY, PER_SECOND, lambda _: stage.advance())
+            healthy = send(shop.cart, HEALTHY, PAUSE_S, lambda _: stage.advance())
             stage.note(f"median {median_ns(healthy) / 1e6:.0f} ms")
         with progress.stage(fault.title, SETTLING + FAULTY) as stage:
             try:
                 fault.begin(shop)
                 entity, neighbour = fault.entity(shop), fault.neighbour(shop)
-                send(shop.cart, SETTLING, PER_SECOND, lambda _: stage.advance())
-                faulty = send(shop.cart, FAULTY, PER_SECOND, lambda _: stage.advance())
+                send(shop.cart, SETTLING, PAUSE_S, lambda _: stage.advance())
+                faulty = send(shop.cart, FAULTY, PAUSE_S, lambda _: stage.advance())
             finally:
                 fault.end(shop)
             stage.note(f"median {median_ns(faulty) / 1e6:.0f} ms")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from rich import box
 from rich.table import Table
 
 from layerline_api.demo.faults import Fault
@@ -12,26 +13,25 @@ from layerline_api.demo.judge import Judgement
 
 def table(judgements: Iterable[Judgement], left_out: Iterable[Fault] = ()) -> Table:
     """One row per fault; those that could not be shown have their reason where the verdict would be."""
-    rows = Table(title="What was injected, and what Layerline said", title_justify="left", title_style="bold")
-    rows.add_column("injected fault")
-    rows.add_column("first culprit")
-    for heading in ("injected", "blamed", "range"):
-        rows.add_column(f"{heading}\nms", justify="right")
-    rows.add_column("")
+    rows = Table(title="What was injected, and what Layerline said", title_justify="left", box=box.SIMPLE_HEAD)
+    rows.add_column("injected fault", min_width=16)
+    rows.add_column("first culprit", no_wrap=True)
+    rows.add_column("injected", justify="right", no_wrap=True)
+    rows.add_column("blamed (range)", justify="right", no_wrap=True)
+    rows.add_column("", no_wrap=True)
     for judgement in judgements:
-        verdict = f"{judgement.cause or 'none'}\n{judgement.entity}"
-        if judgement.agreeing < judgement.requests:
-            verdict += f" ({judgement.agreeing} of {judgement.requests})"
+        agreed = f", {judgement.agreeing} of {judgement.requests}" if judgement.agreeing < judgement.requests else ""
+        low, high = milliseconds(judgement.low_ns), milliseconds(judgement.high_ns)
         rows.add_row(
             judgement.chapter.fault.title,
-            verdict,
-            milliseconds(judgement.chapter.injected_ns),
-            milliseconds(judgement.blamed_ns),
-            f"{milliseconds(judgement.low_ns)}–{milliseconds(judgement.high_ns)}",
+            f"{judgement.cause or 'none'}\n{judgement.entity}{agreed}",
+            f"{milliseconds(judgement.chapter.injected_ns)} ms",
+            f"{milliseconds(judgement.blamed_ns)} ms\n({low}–{high})",
             "[green]ok[/green]" if judgement.ok else "[red]not ok[/red]",
+            end_section=True,
         )
     for fault in left_out:
-        rows.add_row(fault.title, f"[dim]not shown: {fault.unable}[/dim]", "", "", "", "")
+        rows.add_row(fault.title, f"[dim]not shown: {fault.unable}[/dim]", "", "", "", end_section=True)
     return rows
 
 

@@ -1,4 +1,4 @@
-"""``stock``: counts what is there. GET /stock computes, writes its journal through to the device, asks ``prices``."""
+"""``stock``: counts what is there. GET /stock asks ``prices``, writes its journal through to the device, computes."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def create_app(prices: str, journal: Path) -> Flask:
     @app.get("/stock")
     def stock() -> ResponseReturnValue:
         """What is in stock, with prices. Written to the journal before it is answered."""
-        burn(COUNT_CPU_NS)
-        write(journal / "journal", os.urandom(1024) * (JOURNAL_BYTES // 1024))
         answer = requests.get(f"http://{prices}/prices", timeout=60)
         answer.raise_for_status()
+        write(journal / "journal", os.urandom(1024) * (JOURNAL_BYTES // 1024))
+        burn(COUNT_CPU_NS)
         return jsonify(count=3, prices=answer.json())
 
     return app

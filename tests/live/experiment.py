@@ -1,0 +1,177 @@
+"""A container that was healthy and then was not: what the client measured, and what Layerline says about it."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+
+from layerline_api.demo.ask import Ask, Part, Verdict, read
+from layerline_api.demo.containers import Containers
+from layerline_api.demo.layout import Cores
+from layerline_api.demo.load import Response, median_ns, send
+from layerline_api.demo.place import Entity, Limits, Service, wait_ready
+from layerline_api.demo.watching import Watching
+
+APP = Path(__file__).with_name("app.py")
+HEALTHY, FAULTY, SETTLING = 26, 10, 2
+PAUSE_S = 0.03
+#: A verdict is settled ten seconds after its request; readings are usually there after two.
+SETTLED_S = 5.0
+#: How many of the requests must name the cause first.
+AGREEMENT = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """A place, a server and an agent, shared by the session's tests."""
+
+    place: Containers
+    watching: Watching
+    cores: Cores
+
+    @contextmanager
+    def app(self, name: str, limits: Limits | None = None) -> Iterator[App]:
+        """The test's own container of ``app.py`` under ``layerline run``; the service has the same name."""
+        command = (
+            *("-m", "layerline.command", "run", "--", sys.executable, str(APP)),
+            *("--listen", self.place.listen(name, 8000), "--folder", self.place.folder(name)),
+        )
+        limits = limits or Limits(cpuset=self.cores.subject)
+        environment = self.watching.environment(name)
+        service = Service(name, command, environment, port=8000, folder=name, limits=limits, binds=(APP.parent,))
+        entity = self.place.start(service)
+        wait_ready(self.place, name)
+        try:
+            yield App(self, name, entity, self.place.url(name))
+        finally:
+            self.place.stop(name)
+
+    @contextmanager
+    def neighbour(self, shares: int = 8 * 1024) -> Iterator[Entity]:
+        """A container that keeps the subject's core busy."""
+        command = ("-m", "layerline_api.demo.shop.burner", "--processes", "2")
+        service = Service("neighbour", command, limits=Limits(cpuset=self.cores.subject, cpu_shares=shares))
+        entity = self.place.start(service)
+        try:
+            yield entity
+        finally:
+            self.place.stop("neighbour")
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """A running app under test."""
+
+    live: Live
+    name: str
+    entity: Entity
+    url: str
+
+    def siblings(self, burn: int = 0, write: int = 0) -> None:
+        """Keep so many other threads of the app busy from now on."""
+        put(f"{self.url}/siblings?burn={burn}&write={write}")
+
+    def limit_cpu(self, quota_ratio: float) -> None:
+        """Set a CPU limit."""
+        self.live.place.update(self.name, Limits(quota_ratio=quota_ratio))
+
+    def counter(self, name: str) -> int:
+        """A line of the container's ``cpu.stat``, read inside it."""
+        files = "/sys/fs/cgroup/cpu.stat", "/sys/fs/cgroup/cpu/cpu.stat"
+        script = f"import pathlib; print([pathlib.Path(f).read_text() for f in {files} if pathlib.Path(f).exists()][0])"
+        output = self.live.place.container(self.name).exec_run([sys.executable, "-c", script]).output.decode()
+        values = dict(line.split() for line in output.splitlines())
+        return int(values[name])
+
+    def throttled(self) -> int:
+        """How often a quota has stopped the container."""
+        return self.counter("nr_throttled")
+
+    def healthy(self, work: str) -> tuple[Response, ...]:
+        """Requests before the fault: enough for a usual, after two that warm up."""
+        send(f"{self.url}/work?{work}", SETTLING, PAUSE_S)
+        return send(f"{self.url}/work?{work}", HEALTHY, PAUSE_S)
+
+    def faulty(self, work: str) -> tuple[Response, ...]:
+        """Requests with the fault, after two in which it takes hold."""
+        send(f"{self.url}/work?{work}", SETTLING, PAUSE_S)
+        return send(f"{self.url}/work?{work}", FAULTY, PAUSE_S)
+
+    def outcome(self, healthy: tuple[Response, ...], faulty: tuple[Response, ...]) -> Outcome:
+        """The verdicts of the faulty requests: settled, or as they are five seconds after the last of them."""
+        with Ask(self.live.watching.url, self.live.watching.token) as ask:
+            ask.verdict(faulty[-1].trace_id, SETTLED_S)
+            bodies = [ask.body(f"requests/{response.trace_id}") for response in faulty]
+        known = [read(body) for body in bodies if body is not None]
+        assert len(known) == len(faulty), f"{len(faulty) - len(known)} of {len(faulty)} requests are unknown"
+        return Outcome(self, median_ns(faulty) - median_ns(healthy), tuple(known))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the client measured, and the verdicts."""
+
+    app: App
+    measured_ns: int
+    verdicts: tuple[Verdict, ...]
+
+    def blames(self, cause: str, entity_id: str | None = None) -> None:
+        """At least four fifths of the requests name this cause first, at this entity; every ledger adds up."""
+        for verdict in self.verdicts:
+            adds_up(verdict)
+        firsts = [verdict.first for verdict in self.verdicts]
+        right = [part for part in firsts if part and part.cause == cause and entity_id in (None, part.entity_id)]
+        assert len(right) >= AGREEMENT * len(firsts), (
+            f"{len(right)} of {len(firsts)} requests blame {cause} {entity_id or ''} first:\n{self}"
+        )
+
+    def excess_ns(self, *causes: str) -> int:
+        """The median, over the requests, of what these causes have together above their usual."""
+        return round(
+            statistics.median(
+                sum(part.excess_ns for part in verdict.parts if part.cause in causes) for verdict in self.verdicts
+            )
+        )
+
+    def part(self, cause: str) -> list[Part]:
+        """The part of a cause in each request that has one."""
+        return [part for verdict in self.verdicts for part in verdict.parts if part.cause == cause]
+
+    def __str__(self) -> str:
+        """For a failed test: what the client saw, and every ledger."""
+        lines = [f"the client measured {self.measured_ns / 1e6:.1f} ms more"]
+        for verdict in self.verdicts:
+            usual = "no usual" if verdict.usual_ns is None else f"usual {verdict.usual_ns / 1e6:.1f}"
+            lines.append(
+                f"{verdict.duration_ns / 1e6:.1f} ms ({usual}), unexplained {verdict.unexplained_ns / 1e6:.1f}"
+            )
+            for p in sorted(verdict.parts, key=lambda part: -part.excess_ns):
+                figures = (f"{figure / 1e6:.1f}" for figure in (p.excess_ns, p.low_ns, p.lost_ns, p.high_ns))
+                lines.append(f"    {p.cause} {p.entity_name}: excess, low, lost, high: {', '.join(figures)}")
+        return "\n".join(lines)
+
+
+def put(url: str) -> None:
+    """Turn one of the app's or the dependency's handles."""
+    with requests.Session() as session:
+        session.put(url, timeout=30).raise_for_status()
+
+
+def adds_up(verdict: Verdict) -> None:
+    """The ledger's identity, for one request."""
+    assert sum(part.lost_ns for part in verdict.parts) + verdict.unexplained_ns == verdict.duration_ns
+    assert verdict.unexplained_ns >= 0
+    assert all(0 <= part.low_ns <= part.lost_ns <= part.high_ns for part in verdict.parts), verdict.parts
+
+
+def experiment(app: App, work: str, trouble: str | None = None, begin: Callable[[], object] = lambda: None) -> Outcome:
+    """Healthy ``work``, then ``begin``, then ``trouble`` (the same work by default)."""
+    healthy = app.healthy(work)
+    begin()
+    return app.outcome(healthy, app.faulty(trouble or work))
