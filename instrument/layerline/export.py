@@ -92,7 +92,8 @@ class Exporter(SpanExporter):
         self.counts = Counts()
         self.reports: OTLPMetricExporter | None = None
         self._reported = (0, 0, 0)
-        self._next_report = 0.0
+        self._next_report = time.monotonic() + _REPORT_EVERY_S
+        self._resource: Resource | None = None  # of the last batch, if it arrived
         reset = weakref.WeakMethod(self._forked)
 
         def after() -> None:
@@ -106,9 +107,11 @@ class Exporter(SpanExporter):
         result = self._exporter.export(spans)
         if result is SpanExportResult.SUCCESS:
             self.counts.sent += len(spans)
-            self._report(spans[0].resource if spans else None)
+            self._resource = spans[0].resource if spans else None
+            self._report()
         else:
             self.counts.failed += len(spans)
+            self._resource = None
             guard.once(
                 self._where,
                 "spans do not reach %s (is `layerline serve` running?); still trying, the application is not affected",
@@ -117,7 +120,8 @@ class Exporter(SpanExporter):
         return result
 
     def shutdown(self) -> None:
-        """Stop at once, also while waiting to try again."""
+        """Stop at once, also while waiting to try again. The last counts are told to a server that answered last."""
+        self._report(last=True)
         self._exporter.shutdown()
         if self.reports is not None:
             self.reports.shutdown()
@@ -126,10 +130,11 @@ class Exporter(SpanExporter):
         """Nothing is kept here."""
         return True
 
-    def _report(self, resource: Resource | None) -> None:
+    def _report(self, last: bool = False) -> None:
         """Tell the server what became of our spans, if anything did since the last time."""
+        resource = self._resource
         now = (self.counts.sent, self.counts.failed, self.counts.dropped)
-        due = now[1:] != self._reported[1:] or time.monotonic() >= self._next_report
+        due = last or now[1:] != self._reported[1:] or time.monotonic() >= self._next_report
         if self.reports is None or resource is None or not due or now == self._reported:
             return
         self._reported = now
@@ -229,8 +234,7 @@ def quiet(exporter: Any) -> Any:
 
 
 _silent = logging.getLogger("layerline.export")
-_silent.addHandler(logging.NullHandler())
-_silent.propagate = False
+_silent.disabled = True
 
 
 def endpoint(base: str, signal: str) -> str:

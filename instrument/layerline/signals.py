@@ -217,6 +217,7 @@ SIGNALS: tuple[Signal, ...] = (
         "wall time in which some task waited for a CPU",
         "/proc/pressure/cpu total, Linux 4.20",
         dimensions=("pressure.kind",),
+        stall=True,
         additive="union",
     ),
     Signal(
@@ -227,6 +228,7 @@ SIGNALS: tuple[Signal, ...] = (
         "wall time in which some (all: full) task waited for memory",
         "/proc/pressure/memory total, Linux 4.20",
         dimensions=("pressure.kind",),
+        stall=True,
         additive="union",
     ),
     Signal(
@@ -237,6 +239,7 @@ SIGNALS: tuple[Signal, ...] = (
         "wall time in which some (all: full) task waited for block I/O",
         "/proc/pressure/io total, Linux 4.20",
         dimensions=("pressure.kind",),
+        stall=True,
         additive="union",
     ),
     Signal(
@@ -318,3 +321,37 @@ def canonical(name: str, unit: str) -> tuple[str, float]:
     if signal.unit == "ns":
         return signal.name, float(TIME_UNITS_NS.get(unit, 1))
     return signal.name, 1.0
+
+
+def document() -> str:
+    """``docs/SIGNALS.md``: every signal, what it means, its unit, and where it comes from."""
+    lines = [
+        "# Signals",
+        "",
+        "What Layerline's readings are called, what they count and where they come from. Generated from the catalogue by",
+        "`python -m layerline.signals > docs/SIGNALS.md`.",
+        "",
+        "Units are those stored; whoever sends another time unit is converted on receipt. A **counter** only grows, and",
+        "its increase over an interval is the reading; a **gauge** holds until the next value. What the kernel does not",
+        "give is absent, never 0. The agent reads everything each second (`--interval`), and the counters marked *fine*",
+        "every 200 ms (`--fine`): of those it sends what changed, with the last reading before the change.",
+        "",
+    ]
+    for entity, title in (("container", "Containers"), ("host", "Hosts")):
+        lines += [f"## {title}", "", "| signal | kind | unit | what it is | from |", "| --- | --- | --- | --- | --- |"]
+        for signal in SIGNALS:
+            if signal.entity == entity:
+                kind = f"{signal.kind}, fine" if signal.stall else str(signal.kind)
+                meaning = signal.meaning
+                if signal.dimensions:
+                    meaning += "; by " + ", ".join(f"`{dimension}`" for dimension in signal.dimensions)
+                others = [alias for alias in signal.aliases if alias != signal.name]
+                if others:
+                    meaning += "; also known as " + ", ".join(f"`{alias}`" for alias in others)
+                lines.append(f"| `{signal.name}` | {kind} | `{signal.unit}` | {meaning} | {signal.source} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(document(), end="")

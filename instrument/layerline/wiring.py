@@ -54,7 +54,7 @@ def batches(destination: Destination, settings: Settings, environ: Mapping[str, 
     metrics_wanted = environ.get("OTEL_METRICS_EXPORTER", "") != "none" or "LAYERLINE_ENDPOINT" in environ
     base, _, signal = destination.traces.rpartition("/v1/")
     if destination.ours and signal == "traces" and metrics_wanted:
-        sender.reports = quiet(OTLPMetricExporter(endpoint=endpoint(base, "metrics"), headers=headers))
+        sender.reports = quiet(OTLPMetricExporter(endpoint=endpoint(base, "metrics"), headers=headers, timeout=1))
     return Batches(sender, settings.exit_timeout_s)
 
 

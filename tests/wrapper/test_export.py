@@ -1,0 +1,267 @@
+"""What leaves the app, and that sending it is never in the way."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, Status, StatusCode
+
+from layerline import export, guard
+from layerline.account import Account
+from layerline.encode import Encoder
+from layerline.export import EXPORTED, PROCESSED, Batches
+from layerline.masking import Masks
+from layerline.settings import DEFAULT_ENDPOINT, Settings
+from layerline.wiring import Destination, batches, destinations
+from wrapper.conftest import Sink, plain
+
+
+@pytest.fixture(autouse=True)
+def afresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test has an exit and a first failure of its own."""
+    monkeypatch.setattr(export, "_ends_at", None)
+    monkeypatch.setattr(guard, "_said", set())
+
+
+def processor(url: str, **arguments: str) -> Batches:
+    return batches(Destination(f"{url}/v1/traces", ours=True), Settings.read({}, **arguments), {})
+
+
+def provider_with(made: Batches) -> TracerProvider:
+    provider = TracerProvider(resource=Resource({"service.name": "shop"}), shutdown_on_exit=False)
+    provider.add_span_processor(made)
+    return provider
+
+
+# ---- encoding
+
+
+def finished(attributes: dict[str, Any], resource: Resource | None = None) -> list[ReadableSpan]:
+    """A few spans of every shape that the SDK knows, each with these attributes and our account."""
+    provider = TracerProvider(resource=resource or Resource({"service.name": "shop"}), shutdown_on_exit=False)
+    kept = InMemorySpanExporter()
+    provider.add_span_processor(Account())
+    provider.add_span_processor(SimpleSpanProcessor(kept))
+    one, two = provider.get_tracer("one", "1.0"), provider.get_tracer("two", schema_url="https://example.org")
+    with one.start_as_current_span("parent", kind=SpanKind.SERVER, attributes=attributes) as span:
+        span.add_event("happened", {"a": 1})
+        span.set_status(Status(StatusCode.ERROR, "no"))
+        with two.start_as_current_span("child", attributes=attributes), one.start_as_current_span("grandchild"):
+            pass
+    provider.shutdown()
+    return list(kept.get_finished_spans())
+
+
+def sorted_attributes(body: bytes) -> ExportTraceServiceRequest:
+    request = ExportTraceServiceRequest.FromString(body)
+    for resource in request.resource_spans:
+        for scope in resource.scope_spans:
+            for span in scope.spans:
+                ordered = sorted(span.attributes, key=lambda each: each.key)
+                del span.attributes[:]
+                span.attributes.extend(ordered)
+    return request
+
+
+values = st.one_of(
+    st.text(max_size=20),
+    st.booleans(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(allow_nan=False),
+    st.lists(st.text(max_size=5), max_size=3),
+    st.lists(st.booleans(), max_size=3),
+)
+
+
+@given(st.dictionaries(st.text(min_size=1, max_size=8), values, max_size=6))
+def test_our_encoder_says_what_the_sdk_s_says(attributes: dict[str, Any]) -> None:
+    """Whatever attributes a span has, our bytes decode to what the SDK's encoder makes of it."""
+    spans = finished(attributes) + finished(attributes, Resource({"service.name": "other"}))
+    encoder = Encoder(Masks("all"))
+    expected = sorted_attributes(encode_spans(spans).SerializeToString())
+    assert sorted_attributes(encoder.encode(spans)) == expected
+    assert sorted_attributes(encoder.encode(spans)) == expected  # and again, from its cache
+
+
+def test_true_and_one_are_not_the_same() -> None:
+    """Values that Python calls equal are told apart: ``True``, ``1`` and ``1.0``."""
+    encoder = Encoder(Masks())
+    for value in (1, True, 1.0):
+        request = ExportTraceServiceRequest.FromString(encoder.encode(finished({"x": value})))
+        found = [a.value for a in request.resource_spans[0].scope_spans[0].spans[1].attributes if a.key == "x"]
+        assert [type(plain(each)) for each in found] == [type(value)]
+
+
+# ---- masking
+
+SECRETS = {
+    "url.query": "token=secret",
+    "url.full": "https://host/path?token=secret",
+    "http.url": "https://host/path?token=secret#secret",
+    "http.target": "/path?token=secret",
+    "db.query.text": "SELECT 'secret'",
+    "db.statement": "SELECT 'secret'",
+    "db.query.parameter.0": "secret",
+    "http.request.header.authorization": ["secret"],
+    "http.response.header.set_cookie": ["secret"],
+}
+
+
+def test_nothing_that_may_be_secret_leaves() -> None:
+    """Query strings, query texts and header values are gone from what is sent; the rest of a URL stays."""
+    body = Encoder(Masks()).encode(finished({**SECRETS, "http.route": "/path"}))
+    assert b"secret" not in body
+    assert b"https://host/path" in body
+    assert b"http.route" in body
+
+
+def test_a_span_with_nothing_but_secrets_is_masked_too() -> None:
+    """When masking leaves no attribute at all, none is sent."""
+    assert b"secret" not in Encoder(Masks()).encode(finished({"db.statement": "SELECT 'secret'"}))
+    masked = Masks().spans(finished({"db.statement": "SELECT 'secret'"}))
+    assert all("db.statement" not in (span.attributes or {}) for span in masked)
+
+
+@pytest.mark.parametrize("word", ["url.query", "db.query.text", "http.header", "all"])
+def test_what_is_named_is_captured(word: str) -> None:
+    """``LAYERLINE_CAPTURE`` keeps the kinds that it names, and no other."""
+    masks = Masks(f" {word} ,")
+    kept = {name for name in SECRETS if masks.mask(name) is None}
+    assert kept
+    assert word == "all" or all(name.startswith(("url.", "http.u", "http.t")) == (word == "url.query") for name in kept)
+    assert (len(kept) == len(SECRETS)) == (word == "all")
+
+
+def test_the_application_s_own_spans_are_left_alone() -> None:
+    """Masking works on copies: the application's other exporters see what they always saw."""
+    spans = finished(SECRETS)
+    Encoder(Masks()).encode(spans)
+    Masks().spans(spans)
+    assert (spans[-1].attributes or {})["url.query"] == "token=secret"
+
+
+# ---- where to
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({}, [Destination(f"{DEFAULT_ENDPOINT}/v1/traces", True)]),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://a/"}, [Destination("http://a/v1/traces", True)]),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://a/x"}, [Destination("http://a/x", True)]),
+        ({"LAYERLINE_ENDPOINT": "http://b"}, [Destination("http://b/v1/traces", True)]),
+        (
+            {"LAYERLINE_ENDPOINT": "http://b", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://a"},
+            [Destination("http://b/v1/traces", True), Destination("http://a/v1/traces", False)],
+        ),
+        (
+            {"LAYERLINE_ENDPOINT": "http://b/", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://b"},
+            [Destination("http://b/v1/traces", True)],
+        ),
+    ],
+)
+def test_spans_go_where_they_should(environ: dict[str, str], expected: list[Destination]) -> None:
+    """Our endpoint, else OpenTelemetry's, else this machine; to both where both are set and differ."""
+    assert destinations(Settings.read(environ), environ) == expected
+
+
+def test_the_token_goes_along(sink: Sink) -> None:
+    """``LAYERLINE_TOKEN`` is sent as a bearer token with spans and metrics."""
+    made = processor(sink.url, token="abc")  # noqa: S106 - a test's
+    provider = provider_with(made)
+    provider.get_tracer("tests").start_span("span").end()
+    provider.shutdown()
+    assert {headers["authorization"] for headers in sink.headers} == {"Bearer abc"}
+
+
+# ---- never in the way
+
+
+def test_spans_are_sent_every_second(sink: Sink) -> None:
+    """Nobody waits for five seconds to see a span."""
+    provider = provider_with(processor(sink.url))
+    provider.get_tracer("tests").start_span("span").end()
+    end = time.monotonic() + 3
+    while not sink.spans and time.monotonic() < end:
+        time.sleep(0.02)
+    assert [span.name for span in sink.spans] == ["span"]
+    provider.shutdown()
+
+
+def test_a_full_queue_costs_spans_and_no_time(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the server hangs, spans beyond the queue are counted, each in microseconds, and the count is told later."""
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "100")
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "50")
+    sink.delay_s = 0.5
+    made = processor(sink.url, exit_timeout="10")
+    provider = provider_with(made)
+    tracer = provider.get_tracer("tests")
+    begun = time.monotonic()
+    for _ in range(5_000):
+        tracer.start_span("span").end()
+    assert time.monotonic() - begun < 1.5
+    sink.delay_s = 0
+    time.sleep(0.6)
+    tracer.start_span("last").end()
+    provider.shutdown()
+    points = {
+        (metric.name, plain(point.attributes[0].value) if point.attributes else ""): point.as_int
+        for metric in sink.metrics[-1].resource_metrics[0].scope_metrics[0].metrics
+        for point in metric.sum.data_points
+    }
+    dropped = points[(PROCESSED, "queue_full")]
+    assert dropped > 4_000
+    assert points[(EXPORTED, "")] == len(sink.spans)
+    assert dropped + len(sink.spans) == 5_001
+
+
+@pytest.mark.parametrize("how", ["dead", "hanging"])
+def test_a_server_that_does_not_answer_holds_nobody_up(how: str, sink: Sink) -> None:
+    """With a dead or hanging server ending a span takes microseconds, and shutting down as long as it may."""
+    sink.delay_s = 30
+    made = processor("http://127.0.0.1:1" if how == "dead" else sink.url, exit_timeout="0.5")
+    provider = provider_with(made)
+    tracer = provider.get_tracer("tests")
+    begun = time.monotonic()
+    for _ in range(1_000):
+        tracer.start_span("span").end()
+    assert time.monotonic() - begun < 1
+    begun = time.monotonic()
+    provider.shutdown()
+    assert time.monotonic() - begun < 1.5
+
+
+def test_a_failing_server_is_reported_once(sink: Sink, caplog: pytest.LogCaptureFixture) -> None:
+    """One line says that spans do not arrive, however often it is tried; it names the address."""
+    sink.status = 400
+    made = processor(sink.url)
+    provider = provider_with(made)
+    with caplog.at_level(logging.DEBUG):
+        for _ in range(3):
+            provider.get_tracer("tests").start_span("span").end()
+            provider.force_flush()
+        provider.shutdown()
+    lines = [record.getMessage() for record in caplog.records if record.name.startswith(("layerline", "opentelemetry"))]
+    assert len(lines) == 1
+    assert sink.url in lines[0]
+
+
+def test_headers_for_all_are_honoured(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``OTEL_EXPORTER_OTLP_HEADERS`` is sent as OpenTelemetry says."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "Authorization=Bearer%20xyz,x-team=shop")
+    provider = provider_with(processor(sink.url))
+    provider.get_tracer("tests").start_span("span").end()
+    provider.shutdown()
+    assert sink.headers[0]["authorization"] == "Bearer xyz"
+    assert sink.headers[0]["x-team"] == "shop"
