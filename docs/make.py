@@ -1,0 +1,91 @@
+"""Write the documents that follow from the code: ``python docs/make.py`` (tests/test_docs.py holds them to it).
+
+docs/CAUSES.md comes from the headers of the causes, docs/SIGNALS.md from the signal catalogue, and the table of
+settings in README.md from the fields of the settings classes.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from layerline_correlator.causes import all_causes
+
+ROOT = Path(__file__).parent.parent
+SETTINGS = (
+    "instrument/layerline/settings.py",
+    "instrument/layerline_agent/settings.py",
+    "correlator/layerline_correlator/settings.py",
+    "api/layerline_api/settings.py",
+)
+BEGIN, END = "<!-- settings: made by docs/make.py -->", "<!-- /settings -->"
+
+
+def causes() -> str:
+    """docs/CAUSES.md: every cause in the order in which they take from a request's time."""
+    lines = [
+        "# Causes",
+        "",
+        "What Layerline can blame a slow request on. A cause is one file in"
+        " `correlator/layerline_correlator/causes/`; this page is made from their headers (`python docs/make.py`).",
+        "Where two causes fit the same nanosecond, the one that stands first here takes it. What no cause takes is"
+        " shown as *unexplained*.",
+        "",
+    ]
+    for cause in all_causes():
+        needs = "; ".join(" or ".join(f"`{fact}`" for fact in need) for need in cause.needs)
+        lines += [
+            f"## {cause.name}",
+            "",
+            f"*{cause.title}* — layer {cause.layer}",
+            "",
+            cause.means,
+            "",
+            f"* **Easily mistaken for:** {cause.mistaken_for}",
+            f"* **What to try:** {cause.try_}",
+            f"* **Needs:** {needs}. Without: blind, and the verdict says so; {cause.enable}.",
+            f"* **Source:** {cause.source}",
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def settings() -> str:
+    """The table of settings: variable, default and meaning of each field that says them."""
+    rows = sorted({row for path in SETTINGS for row in _rows(ROOT / path)})
+    return "\n".join(["| variable | default | meaning |", "| --- | --- | --- |", *rows])
+
+
+def _rows(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.ClassDef):
+            continue
+        for before, after in zip(node.body, node.body[1:], strict=False):
+            if isinstance(before, ast.AnnAssign) and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+                text = re.sub(r"\s+", " ", str(after.value.value)).replace("``", "`")
+                match = re.fullmatch(r"(LAYERLINE_\w+) \((.*?)\): (.+)", text)
+                if match:
+                    yield f"| `{match[1]}` | {match[2]} | {match[3]} |"
+
+
+def readme(text: str) -> str:
+    """README.md with its table of settings made anew. ValueError when it has no place for one."""
+    if BEGIN not in text or END not in text:
+        raise ValueError(f"README.md: expected {BEGIN!r} and {END!r}")
+    before, _, rest = text.partition(BEGIN)
+    return f"{before}{BEGIN}\n{settings()}\n{rest[rest.index(END) :]}"
+
+
+def main() -> int:
+    """Write them all."""
+    (ROOT / "docs/CAUSES.md").write_text(causes(), encoding="utf-8")
+    page = ROOT / "README.md"
+    page.write_text(readme(page.read_text(encoding="utf-8")), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
