@@ -116,10 +116,12 @@ class Account(SpanProcessor):
             if reason is not None:
                 opened = Open(thread.tid, None, reason)
             else:
-                if not -_EXPLICIT_NS <= late <= _EXPLICIT_NS and given("start", "start_time"):
+                noted = thread.noted == start == thread.at  # nothing was read since
+                if not noted and not -_EXPLICIT_NS <= late <= _EXPLICIT_NS and given("start", "start_time"):
                     reason = "explicit_time"
                 try:
-                    thread.advance(start if 0 <= late <= _AT_ONCE_NS else now)
+                    if not noted:
+                        thread.advance(start if 0 <= late <= _AT_ONCE_NS else now)
                 except (OSError, ValueError, IndexError):
                     abandon(thread.stack, "unreadable")
                     thread.close()
@@ -134,7 +136,9 @@ class Account(SpanProcessor):
             if self._meters is not None:
                 parent = span._parent
                 if parent is None or parent.is_remote:
-                    opened.meters = self._meters.begin(now)
+                    noted = thread.noted == start and thread.meters is not None
+                    opened.meters = thread.meters if noted else self._meters.begin(now)
+                    thread.meters = None
         except Exception:
             guard.failed("account.on_start")
 
@@ -179,6 +183,27 @@ class Account(SpanProcessor):
                     attributes[name] = value
         except Exception:
             guard.failed("account.on_ending")
+
+    def now(self) -> int:
+        """The time (ns, UTC), with a reading of this thread and of the meters taken at that very moment.
+
+        For instrumentations that note when a request came in and open its span later, with that time as its start
+        (Flask's): the span is then measured from there. Without it, a request whose thread lost the CPU in between,
+        just the slow one, would be left out for its explicit time.
+        """
+        at = time_ns()
+        try:
+            try:
+                thread: Thread = self._threads.thread
+            except AttributeError:
+                thread = self._meet()
+            if thread.fd >= 0:
+                thread.advance(at)
+                thread.noted = at
+                thread.meters = self._meters.begin(at) if self._meters is not None else None
+        except Exception:
+            guard.failed("account.now")
+        return at
 
     def on_end(self, span: ReadableSpan) -> None:
         """Nothing: all is written before."""

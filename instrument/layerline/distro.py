@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from typing import Any
 
 from opentelemetry.instrumentation.distro import BaseDistro  # type: ignore[attr-defined]
@@ -47,6 +48,8 @@ class LayerlineDistro(BaseDistro):  # type: ignore[misc]
         instrumentor = entry_point.load()()
         if not getattr(instrumentor, "is_instrumented_by_opentelemetry", False):
             instrumentor.instrument(**kwargs)
+        if entry_point.name == "flask":
+            wiring.note_requests(sys.modules[type(instrumentor).__module__])
 
 
 class LayerlineConfigurator(_OTelSDKConfigurator):

@@ -328,13 +328,13 @@ def document() -> str:
     lines = [
         "# Signals",
         "",
-        "What Layerline's readings are called, what they count and where they come from. Generated from the catalogue by",
-        "`python -m layerline.signals > docs/SIGNALS.md`.",
+        "What Layerline's readings are called, what they count and where they come from. Generated from the catalogue",
+        "by `python -m layerline.signals > docs/SIGNALS.md`.",
         "",
-        "Units are those stored; whoever sends another time unit is converted on receipt. A **counter** only grows, and",
-        "its increase over an interval is the reading; a **gauge** holds until the next value. What the kernel does not",
-        "give is absent, never 0. The agent reads everything each second (`--interval`), and the counters marked *fine*",
-        "every 200 ms (`--fine`): of those it sends what changed, with the last reading before the change.",
+        "Units are those stored; whoever sends another time unit is converted on receipt. A **counter** only grows:",
+        "its increase over an interval is the reading. A **gauge** holds until the next value. What the kernel does",
+        "not give is absent, never 0. The agent reads everything each second (`--interval`), and the counters marked",
+        "*fine* every 200 ms (`--fine`): of those it sends what changed, with the last reading before the change.",
         "",
     ]
     for entity, title in (("container", "Containers"), ("host", "Hosts")):

@@ -59,8 +59,8 @@ class Thread:
     """
 
     __slots__ = (
-        "__weakref__", "at", "blkio", "counts", "cpu", "fd", "file", "gc_from", "stack", "stat_fd", "system", "tid",
-        "wait",
+        "__weakref__", "at", "blkio", "counts", "cpu", "fd", "file", "gc_from", "meters", "noted", "stack", "stat_fd",
+        "system", "tid", "wait",
     )  # fmt: skip
 
     def __init__(self, delays: bool) -> None:
@@ -72,6 +72,8 @@ class Thread:
         self.stack: list[Open] = []
         self.fd = self.stat_fd = -1
         self.at = self.cpu = self.wait = self.blkio = self.gc_from = 0
+        self.noted = 0  # when a request came in whose span is not open yet (ns, UTC)
+        self.meters: object = None  # as they stood then
         self.system = 0.0
         self.counts: tuple[int, ...] = (0,) * 7 + (-1, -1)  # differs from any reading
         self.file: tuple[int, int] = (0, 0)

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
@@ -65,8 +66,19 @@ def foreign(exporter: SpanExporter, settings: Settings) -> Batches:
 
 
 def account(cgroup: Cgroup, settings: Settings) -> Account:
-    """The processor that measures."""
-    return Account(Meters(cgroup, contained=identify(cgroup, settings.container_id) is not None))
+    """The processor that measures; one a process."""
+    global _account
+    _account = Account(Meters(cgroup, contained=identify(cgroup, settings.container_id) is not None))
+    return _account
+
+
+_account: Account | None = None
+
+
+def note_requests(instrumentation: ModuleType) -> None:
+    """Let an instrumentation that notes when a request came in take a reading then (``Account.now``)."""
+    if _account is not None and hasattr(instrumentation, "time_ns"):
+        instrumentation.time_ns = _account.now  # type: ignore[attr-defined]
 
 
 def described(settings: Settings, cgroup: Cgroup, said: Mapping[str, object] | None = None) -> dict[str, Any]:

@@ -266,6 +266,23 @@ def test_an_explicit_time_that_is_now_is_measured(traced: Traced) -> None:
     assert offset + longest <= length(traced, "request")
 
 
+def test_a_request_noted_when_it_came_in_is_measured_from_there(traced: Traced) -> None:
+    """However long after its arrival its span is opened, all of the thread's time since is the request's."""
+    with traced.tracer.start_as_current_span("before"):
+        pass
+    came_in = traced.account.now()
+    burn(0.02)
+    span = traced.tracer.start_span("request", start_time=came_in)
+    burn(0.01)
+    span.end()
+    late = traced.tracer.start_span("noted too long ago", start_time=came_in)
+    late.end()
+    assert reason(traced, "request") == ("thread", None)
+    assert traced.figures("request")[CPU_NS] == pytest.approx(30 * MS, abs=2 * MS)
+    assert traced.figures("request")[SLICES][0] == 0
+    assert reason(traced, "noted too long ago") == ("none", "explicit_time")
+
+
 def test_a_thread_that_lost_the_cpu_after_the_time_stamp_is_measured(
     traced: Traced, monkeypatch: pytest.MonkeyPatch
 ) -> None:
