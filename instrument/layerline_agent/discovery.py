@@ -68,10 +68,10 @@ def say(line: str) -> None:
 def inode(directories: Mapping[str, str]) -> int:
     """The inode of a container's cgroup directory, as its own processes see it too; 0 where unknown.
 
-    With v2 there is one directory. With v1 each controller has one, and the memory controller's is taken; the unified
-    one of a hybrid machine is not visible inside.
+    With v2 there is one directory. With v1 each controller has one, and the cpu controller's is taken, as the wrapper
+    does (``layerline.cgroup``); the unified one of a hybrid machine is not visible inside.
     """
-    directory = directories.get("memory") or directories.get(UNIFIED)
+    directory = directories.get("cpu") or directories.get(UNIFIED)
     with suppress(OSError):
         return os.stat(directory).st_ino if directory else 0
     return 0

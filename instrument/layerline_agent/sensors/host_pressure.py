@@ -8,8 +8,8 @@ from layerline_agent.sensor import Sensor, Source
 SENSOR = Sensor(
     entity="host",
     sources=(
-        Source(("proc/pressure/cpu",), pressure("system.cpu.pressure")),
-        Source(("proc/pressure/io",), pressure("system.io.pressure")),
-        Source(("proc/pressure/memory",), pressure("system.memory.pressure")),
+        Source(("proc/pressure/cpu",), pressure("system.cpu.pressure"), stalls=True),
+        Source(("proc/pressure/io",), pressure("system.io.pressure"), stalls=True),
+        Source(("proc/pressure/memory",), pressure("system.memory.pressure"), stalls=True),
     ),
 )

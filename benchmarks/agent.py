@@ -1,0 +1,158 @@
+"""What the agent costs: share of one core and memory for 100 containers, everything each second, stalls each 200 ms.
+
+    python benchmarks/agent.py [--containers 100] [--seconds 20] [--busy 1.0] [--captured v2|hybrid]
+
+The tree is a captured machine's with one container copied many times. ``--busy`` is the share of containers whose
+counters move before every reading: 1.0 is a machine on which nothing rests. Plain files stand in for the kernel's, so
+what the kernel needs to make up a cgroup file is not in the figure; ``--live`` reads the containers of this machine
+instead. Requests go to a sink in another process, which is not counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import re
+import shutil
+import tempfile
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import psutil
+
+from layerline_agent.agent import Agent, build
+from layerline_agent.cgroups import Tree
+from layerline_agent.discovery import Discovery
+from layerline_agent.files import File
+from layerline_agent.machine import Machine
+from layerline_agent.outbox import Outbox
+from layerline_agent.settings import Settings
+
+CAPTURED = Path(__file__).parent.parent / "tests/agent/captured"
+TREES = {
+    "v2": ("cgroup-v2-kernel-6.1", "4f2a9c1d7be35f60812e94ab3c6d5f7e8091a2b3c4d5e6f708192a3b4c5d6e7f"),
+    "hybrid": ("cgroup-hybrid-kernel-6.18", "05387d400547ce9b00e7646fd40636edf59567afb7ceabf3bfb7b838230b118e"),
+}
+
+#: The files whose counters move in a busy container.
+MOVING = ("cpu.stat", "cpuacct.usage", "cpu.pressure", "io.pressure")
+
+
+class Sink(BaseHTTPRequestHandler):
+    """Answers 200 and forgets."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def serve(port: Connection) -> None:
+    """Run a sink in this process and tell its port."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Sink)
+    port.send(server.server_port)
+    server.serve_forever()
+
+
+def grow(captured: str, containers: int, root: Path) -> list[Path]:
+    """Copy a captured machine to ``root`` with this many copies of its container; the files that can move."""
+    tree, container = TREES[captured]
+    shutil.copytree(CAPTURED / tree / "first", root, dirs_exist_ok=True)
+    originals = [path for path in root.rglob(f"*{container}*") if path.is_dir()]
+    for number in range(containers - 1):
+        for original in originals:
+            shutil.copytree(original, original.parent / original.name.replace(container, f"{number:064x}"))
+    return [
+        path
+        for name in MOVING
+        for path in root.glob(f"sys/fs/cgroup/**/{name}")
+        if re.search("[0-9a-f]{64}", str(path))
+    ]
+
+
+def move(files: list[Path], busy: float, stop: threading.Event) -> None:
+    """Let the counters of a share of the files grow, ten times a second, by rewriting their last digits in place."""
+    moving = [(os.open(path, os.O_RDWR), path.read_bytes().rstrip()) for path in files[: int(len(files) * busy)]]
+    turn = 0
+    while not stop.wait(0.1):
+        turn = (turn + 7) % 1000
+        for descriptor, content in moving:
+            os.pwrite(descriptor, re.sub(rb"(\d)\d{3}\b", rb"\g<1>%03d" % turn, content), 0)
+
+
+def mover(files: list[Path], busy: float) -> None:
+    """``move`` in a process of its own, until it is ended."""
+    move(files, busy, threading.Event())
+
+
+def main() -> None:
+    """Run the agent for a while and print what it used."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--containers", type=int, default=100)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--busy", type=float, default=1.0)
+    parser.add_argument("--captured", choices=sorted(TREES), default="v2")
+    parser.add_argument("--live", action="store_true", help="read the containers of this machine")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    sink = context.Process(target=serve, args=(there,), daemon=True)
+    sink.start()
+    settings = Settings(endpoint=f"http://127.0.0.1:{here.recv()}")
+    with tempfile.TemporaryDirectory() as folder:
+        helpers = [sink]
+        if options.live:
+            agent, _ = build(settings)
+        else:
+            files = grow(options.captured, options.containers, Path(folder))
+            helpers.append(context.Process(target=mover, args=(files, options.busy), daemon=True))
+            helpers[-1].start()
+            agent = synthetic(settings, folder)
+        process = psutil.Process()
+        thread = threading.Thread(target=agent.run)
+        thread.start()
+        time.sleep(2.0)  # the first second opens every file
+        began, cpu = time.monotonic(), process.cpu_times()
+        time.sleep(options.seconds)
+        used, passed = process.cpu_times(), time.monotonic() - began
+        rss = process.memory_info().rss
+        watched = agent.containers
+        agent.stop()
+        thread.join()
+        for helper in helpers:
+            helper.terminate()
+            helper.join()
+    share = (used.user - cpu.user + used.system - cpu.system) / passed
+    if options.json:
+        print(json.dumps({"containers": watched, "core_ratio": share, "rss_bytes": rss}))
+    else:
+        print(f"{watched} containers: {share:.2%} of one core, {rss / 2**20:.0f} MiB (budget for 100: 2 %, 80 MiB)")
+
+
+def synthetic(settings: Settings, root: str) -> Agent:
+    """An agent that finds the containers of this tree by walking."""
+    File.keep_many()
+    machine = Machine(root)
+    tree = Tree.of(machine)
+    os.environ["DOCKER_HOST"] = f"unix://{root}/no-docker.sock"
+    discovery = Discovery(machine, tree)
+    agent = Agent(settings, machine, discovery, Outbox(settings.endpoint, settings.headers, settings.buffer_bytes))
+    discovery.start()
+    agent.look()
+    return agent
+
+
+if __name__ == "__main__":
+    main()

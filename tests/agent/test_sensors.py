@@ -1,0 +1,273 @@
+"""Sensors against captured machines: what the kernel showed, in the catalogue's units."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from layerline.signals import Kind, find
+from layerline_agent.cgroups import Tree
+from layerline_agent.machine import Machine
+from layerline_agent.readings import Entity
+from layerline_agent.sensor import all_sensors
+
+from .conftest import HYBRID, HYBRID_ID, V2, V2_ID, V2_UNLIMITED_ID
+
+Values = dict[tuple[str, ...], int | float]
+
+
+def entity(root: Path, container_id: str = "", clock: Callable[[], int] = lambda: 1) -> Entity:
+    """The container of this id below this root; the host where there is none."""
+    machine = Machine(str(root), tick_ns=10_000_000)
+    if not container_id:
+        return Entity.of("host", {}, 0, {"proc": machine.path("proc")}, all_sensors(), machine, clock)
+    tree = Tree.of(machine)
+    path = next(found.path for found in tree.walk() if found.id == container_id)
+    return Entity.of("container", {}, 0, tree.directories(path), all_sensors(), machine, clock)
+
+
+def read(root: Path, container_id: str = "") -> Values:
+    """Everything that the sensors say: by signal and the values of its dimensions."""
+    watched = entity(root, container_id)
+    for sensor in all_sensors():
+        watched.read(sensor, full=True)
+    watched.close()
+    return {
+        (series.signal, *(value for _, value in series.dimensions)): series.value
+        for series in watched.series
+        if series.value is not None
+    }
+
+
+def test_hybrid_container() -> None:
+    """On a hybrid machine a container is read from its v1 controllers, and its pressure from the unified hierarchy."""
+    assert read(HYBRID / "first", HYBRID_ID) == {
+        ("container.cpu.time",): 211_813_807,
+        ("container.cpu.throttled",): 183_037_752,
+        ("container.cpu.periods",): 24,
+        ("container.cpu.throttled_periods",): 7,
+        ("container.cpu.limit",): 0.2,
+        ("container.cpu.pressure", "some"): 225_297_000,
+        ("container.cpu.pressure", "full"): 222_235_000,
+        ("container.memory.usage",): 6_131_712,
+        ("container.memory.working_set",): 6_131_712 - 2_576_384,
+        ("container.memory.limit",): 67_108_864,
+        ("container.memory.pressure", "some"): 0,
+        ("container.memory.pressure", "full"): 0,
+        ("container.disk.io", "read", "vda"): 1_994_752,
+        ("container.disk.io", "write", "vda"): 18_911_232,
+        ("container.disk.operations", "read", "vda"): 7,
+        ("container.disk.operations", "write", "vda"): 26,
+        ("container.disk.limit", "write", "vda"): 4_194_304,
+        ("container.io.pressure", "some"): 3_650_087_000,
+        ("container.io.pressure", "full"): 3_650_035_000,
+    }
+
+
+def test_hybrid_container_two_seconds_later() -> None:
+    """The increases of two seconds are those of the captured files: half of 2.7 s throttled, 16.8 MB written."""
+    first, second = read(HYBRID / "first", HYBRID_ID), read(HYBRID / "second", HYBRID_ID)
+    rise = {key: second[key] - value for key, value in first.items()}
+    assert rise["container.cpu.throttled",] == 808_084_512 - 183_037_752
+    assert rise["container.cpu.time",] == 561_946_464 - 211_813_807
+    assert rise["container.cpu.periods",] == 27
+    assert rise["container.cpu.throttled_periods",] == 12
+    assert rise["container.io.pressure", "some"] == 3_400_585_000
+    assert rise["container.disk.io", "write", "vda"] == 35_721_216 - 18_911_232
+    assert rise["container.cpu.limit",] == 0
+
+
+def test_v2_container() -> None:
+    """On a v2 machine everything is read from the one directory, microseconds turned into nanoseconds."""
+    assert read(V2 / "first", V2_ID) == {
+        ("container.cpu.time",): 748_547_000,
+        ("container.cpu.throttled",): 2_844_585_000,
+        ("container.cpu.periods",): 37,
+        ("container.cpu.throttled_periods",): 36,
+        ("container.cpu.limit",): 0.2,
+        ("container.cpu.pressure", "some"): 2_271_412_000,
+        ("container.cpu.pressure", "full"): 2_271_412_000,
+        ("container.memory.usage",): 0,
+        ("container.memory.working_set",): 0,
+        ("container.memory.limit",): 33_554_432,
+        ("container.memory.pressure", "some"): 0,
+        ("container.memory.pressure", "full"): 0,
+        ("container.io.pressure", "some"): 0,
+        ("container.io.pressure", "full"): 0,
+    }
+    second = read(V2 / "second", V2_ID)
+    assert second["container.cpu.throttled",] == 5_623_443_000
+    assert second["container.cpu.time",] == 1_439_978_000
+
+
+def test_no_limit_is_absent() -> None:
+    """A container without limits has no limit signal, and its throttled time is a true zero."""
+    values = read(V2 / "first", V2_UNLIMITED_ID)
+    assert not [key for key in values if "limit" in key[0]]
+    assert values["container.cpu.throttled",] == 0
+    assert values["container.memory.usage",] == 13_766_656
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "signal"),
+    [
+        ("cpu/docker/{}/cpu.cfs_quota_us", "-1\n", "container.cpu.limit"),
+        ("memory/docker/{}/memory.limit_in_bytes", "9223372036854771712\n", "container.memory.limit"),
+        ("memory/docker/{}/memory.limit_in_bytes", "9223372036854710272\n", "container.memory.limit"),
+        ("blkio/docker/{}/blkio.throttle.write_bps_device", "", "container.disk.limit"),
+    ],
+)
+def test_no_limit_is_absent_in_v1(copied: Callable[[Path], Path], file: str, content: str, signal: str) -> None:
+    """v1's ways to say "no limit" (-1, the largest number of the page size, an empty file) are all no limit."""
+    root = copied(HYBRID / "first")
+    (root / "sys/fs/cgroup" / file.format(HYBRID_ID)).write_text(content)
+    assert not [key for key in read(root, HYBRID_ID) if key[0] == signal]
+
+
+def test_io_stat_and_io_max_of_v2(copied: Callable[[Path], Path]) -> None:
+    """v2 says bytes, operations and limits per device in one line each; discards and ``max`` are left out."""
+    root = copied(V2 / "first")
+    directory = root / f"sys/fs/cgroup/system.slice/docker-{V2_ID}.scope"
+    (root / "proc/diskstats").write_text(" 254       0 vda 1 0 8 1 2 0 16 2 0 3 3\n")
+    (directory / "io.stat").write_text("254:0 rbytes=4096 wbytes=8192 rios=1 wios=2 dbytes=77 dios=7\n259:3 \n")
+    (directory / "io.max").write_text("254:0 rbps=max wbps=4194304 riops=100 wiops=max\n")
+    values = read(root, V2_ID)
+    assert {key: value for key, value in values.items() if key[0].startswith("container.disk")} == {
+        ("container.disk.io", "read", "vda"): 4096,
+        ("container.disk.io", "write", "vda"): 8192,
+        ("container.disk.operations", "read", "vda"): 1,
+        ("container.disk.operations", "write", "vda"): 2,
+        ("container.disk.limit", "write", "vda"): 4_194_304,
+        ("container.disk.operations.limit", "read", "vda"): 100,
+    }
+
+
+def test_hybrid_host() -> None:
+    """The host's figures: CPU ticks as ns by mode, sectors as bytes, busy milliseconds as ns, no loop and no zram."""
+    values = read(HYBRID / "first")
+    assert {key: value for key, value in values.items() if key[0].startswith("system.cpu")} == {
+        ("system.cpu.time", "user"): 4_521_160_000_000,
+        ("system.cpu.time", "nice"): 849_820_000_000,
+        ("system.cpu.time", "system"): 1_171_800_000_000,
+        ("system.cpu.time", "idle"): 9_330_460_000_000,
+        ("system.cpu.time", "iowait"): 75_240_000_000,
+        ("system.cpu.time", "interrupt"): 11_830_000_000,
+        ("system.cpu.time", "steal"): 13_920_000_000,
+        ("system.cpu.logical.count",): 2,
+        ("system.cpu.pressure", "some"): 1_312_725_519_000,
+        ("system.cpu.pressure", "full"): 0,
+    }
+    assert {key: value for key, value in values.items() if key[0].startswith("system.disk")} == {
+        ("system.disk.io_time", "vda"): 100_968_000_000,
+        ("system.disk.io", "read", "vda"): 67_656_946 * 512,
+        ("system.disk.io", "write", "vda"): 118_880_192 * 512,
+        ("system.disk.operations", "read", "vda"): 568_856,
+        ("system.disk.operations", "write", "vda"): 99_336,
+    }
+    assert values["system.io.pressure", "full"] == 57_439_719_000
+    assert values["system.memory.pressure", "some"] == 14_940_237_000
+
+
+def test_partitions_are_left_out(copied: Callable[[Path], Path]) -> None:
+    """A partition's figures are within its disk's: only whole disks are reported, NVMe, device mapper and RAID too."""
+    root = copied(HYBRID / "first")
+    names = [
+        "sda",
+        "sda1",
+        "vdb",
+        "vdb2",
+        "nvme0n1",
+        "nvme0n1p1",
+        "mmcblk0",
+        "mmcblk0p2",
+        "dm-0",
+        "md127",
+        "loop3",
+        "zram0",
+    ]
+    (root / "proc/diskstats").write_text("".join(f" 8 {n} {name} {'1 ' * 17}\n" for n, name in enumerate(names)))
+    disks = {key[1] for key in read(root) if key[0] == "system.disk.io_time"}
+    assert disks == {"sda", "vdb", "nvme0n1", "mmcblk0", "dm-0", "md127"}
+
+
+def test_missing_pressure_reads_as_blind(copied: Callable[[Path], Path]) -> None:
+    """Where the kernel has no pressure files nothing is said about pressure: not even a zero."""
+    root = copied(V2 / "first")
+    shutil.rmtree(root / "proc/pressure")
+    for file in root.rglob("*.pressure"):
+        file.unlink()
+    for container_id in (V2_ID, ""):
+        values = read(root, container_id)
+        assert values
+        assert not [key for key in values if "pressure" in key[0]]
+
+
+def test_cpu_controller_off(copied: Callable[[Path], Path]) -> None:
+    """Where the cpu controller is not enabled, v2 still has the usage; throttled time is then unknown, not zero."""
+    root = copied(V2 / "first")
+    stat = root / f"sys/fs/cgroup/system.slice/docker-{V2_ID}.scope/cpu.stat"
+    stat.write_text("usage_usec 10\nuser_usec 4\nsystem_usec 6\n")
+    values = read(root, V2_ID)
+    assert values["container.cpu.time",] == 10_000
+    assert ("container.cpu.throttled",) not in values
+
+
+@pytest.mark.parametrize("trouble", ["unreadable", "garbled"])
+def test_trouble_costs_its_own_readings_only(
+    copied: Callable[[Path], Path], monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    """A file that cannot be read or understood costs its own readings: the sensor says so and reads the others."""
+    root = copied(V2 / "first")
+    stat = root / f"sys/fs/cgroup/system.slice/docker-{V2_ID}.scope/cpu.stat"
+    if trouble == "garbled":
+        stat.write_text("usage_usec many\n")
+    else:  # not by its mode: root may read everything
+        really = os.open
+
+        def refuse(path: str, flags: int) -> int:
+            if path == str(stat):
+                raise PermissionError(13, "Permission denied", path)
+            return really(path, flags)
+
+        monkeypatch.setattr("layerline_agent.files.os.open", refuse)
+    watched = entity(root, V2_ID)
+    for sensor in all_sensors():
+        if sensor == "container_cpu":
+            with pytest.raises((PermissionError, ValueError)):
+                watched.read(sensor, full=True)
+        else:
+            watched.read(sensor, full=True)
+    watched.close()
+    read_signals = {series.signal for series in watched.series}
+    assert "container.cpu.time" not in read_signals
+    assert {"container.cpu.limit", "container.memory.limit", "container.io.pressure"} <= read_signals
+
+
+@pytest.mark.parametrize(("root", "container_id"), [(HYBRID, HYBRID_ID), (V2, V2_ID), (HYBRID, ""), (V2, "")])
+def test_every_signal_is_in_the_catalogue(root: Path, container_id: str) -> None:
+    """What a sensor yields is in the catalogue: its entity, its dimensions, whole numbers for counters."""
+    watched = entity(root / "first", container_id)
+    for sensor in all_sensors():
+        watched.read(sensor, full=True)
+    watched.close()
+    for series in watched.series:
+        signal = find(series.signal)
+        assert signal is not None, series.signal
+        assert signal.entity == ("container" if container_id else "host")
+        assert tuple(key for key, _ in series.dimensions) == signal.dimensions
+        assert signal.kind is Kind.GAUGE or isinstance(series.value, int)
+        assert series.value is not None
+        assert math.isfinite(series.value)
+
+
+def test_long_files_are_read_whole(copied: Callable[[Path], Path]) -> None:
+    """A file longer than one read, such as ``/proc/stat`` of a large machine, is read to its end."""
+    root = copied(V2 / "first")
+    cpus = "".join(f"cpu{number} 1 2 3 4 5 6 7 8 9 10\n" for number in range(1024))
+    (root / "proc/stat").write_text(f"cpu 1 2 3 4 5 6 7 8 9 10\n{cpus}intr {'0 ' * 9000}\n")
+    assert read(root)["system.cpu.logical.count",] == 1024
