@@ -14,11 +14,11 @@ from layerline_api.demo.judge import Judgement
 def table(judgements: Iterable[Judgement], left_out: Iterable[Fault] = ()) -> Table:
     """One row per fault; those that could not be shown have their reason where the verdict would be."""
     rows = Table(title="What was injected, and what Layerline said", title_justify="left", box=box.SIMPLE_HEAD)
-    rows.add_column("injected fault", min_width=16)
+    rows.add_column("injected fault")
     rows.add_column("first culprit", no_wrap=True)
     rows.add_column("injected", justify="right", no_wrap=True)
     rows.add_column("blamed (range)", justify="right", no_wrap=True)
-    rows.add_column("", no_wrap=True)
+    rows.add_column("", no_wrap=True, min_width=6)
     for judgement in judgements:
         agreed = f", {judgement.agreeing} of {judgement.requests}" if judgement.agreeing < judgement.requests else ""
         low, high = milliseconds(judgement.low_ns), milliseconds(judgement.high_ns)
