@@ -9,7 +9,7 @@ from __future__ import annotations
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from layerline_api.otlp.envelope import groups, parse
-from layerline_api.otlp.problems import Rejections
+from layerline_api.otlp.problems import Budget, Rejections
 from layerline_api.otlp.values import text, texts
 from layerline_correlator.model import Batch, EventRow, ResourceRow, resource_key
 
@@ -19,14 +19,14 @@ EVENT_NAME = "event.name"
 
 def decode_logs(body: bytes) -> tuple[Batch, Rejections]:
     """The rows of the events, and the events that have no time. ``Malformed``, ``TooLarge``."""
-    batch, rejections = Batch(), Rejections()
+    batch, rejections, budget = Batch(), Rejections(), Budget()
     resources: set[str] = set()
-    for sender, items in groups(body):
-        sender_attributes = texts(sender.attributes)
+    for sender, items in groups(body, budget):
+        sender_attributes = texts(sender.attributes, budget)
         resource = resource_key(sender_attributes)
         for raw in items:
             record = parse(LogRecord, raw)
-            attributes = texts(record.attributes)
+            attributes = texts(record.attributes, budget)
             name = record.event_name or attributes.get(EVENT_NAME, "")
             if not name:
                 continue
@@ -38,6 +38,6 @@ def decode_logs(body: bytes) -> tuple[Batch, Rejections]:
             if resource not in resources:
                 resources.add(resource)
                 batch.resources.append(ResourceRow(resource, sender_attributes))
-            body_text = text(record.body) if record.HasField("body") else ""
+            body_text = text(record.body, budget) if record.HasField("body") else ""
             batch.events.append(EventRow(resource, time_ns, name, body_text, attributes))
     return batch, rejections

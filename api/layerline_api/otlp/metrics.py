@@ -7,7 +7,7 @@ not stored. Points without a recorded value, and values that are not finite, are
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from math import isfinite
 from typing import NamedTuple
@@ -16,8 +16,8 @@ from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, DataPointFlags, Metric
 
 from layerline.signals import canonical, find
-from layerline_api.otlp.envelope import ITEMS_LIMIT, groups, parse
-from layerline_api.otlp.problems import Rejections, TooLarge
+from layerline_api.otlp.envelope import groups, parse
+from layerline_api.otlp.problems import Budget, Rejections
 from layerline_api.otlp.values import texts
 from layerline_correlator.model import Batch, PointRow, ResourceRow, SeriesRow, resource_key, series_key
 
@@ -37,30 +37,26 @@ class _Value(NamedTuple):
     start_ns: int
     time_ns: int
     value: float
-    attributes: Iterable[KeyValue]
+    attributes: Sequence[KeyValue]
 
 
 def decode_metrics(body: bytes) -> tuple[Batch, Rejections]:
     """The rows of the points that can be kept, and the points that cannot. ``Malformed``, ``TooLarge``."""
-    batch, rejections = Batch(), Rejections()
+    batch, rejections, budget = Batch(), Rejections(), Budget()
     resources: set[str] = set()
     series_seen: set[str] = set()
-    points = 0
-    for sender, items in groups(body):
-        attributes = texts(sender.attributes)
+    for sender, items in groups(body, budget):
+        attributes = texts(sender.attributes, budget)
         resource = resource_key(attributes)
         for raw in items:
             metric = parse(Metric, raw)
             name, unit, factor = _named(metric.name, metric.unit)
-            for found in _values(metric, rejections):
-                points += 1
-                if points > ITEMS_LIMIT:
-                    raise TooLarge(f"the request holds more than {ITEMS_LIMIT:,} points")
+            for found in _values(metric, rejections, budget):
                 counts = found.suffix == ".count"
                 value = found.value if counts else found.value * factor
                 if not isfinite(value):
                     continue
-                own = texts(found.attributes)
+                own = texts(found.attributes, budget)
                 signal = name + found.suffix
                 series = _series(resource, signal, tuple(sorted(own.items())))
                 if resource not in resources:
@@ -86,12 +82,13 @@ def _series(resource: str, signal: str, attributes: tuple[tuple[str, str], ...])
     return series_key(resource, signal, dict(attributes))
 
 
-def _values(metric: Metric, rejections: Rejections) -> Iterator[_Value]:
+def _values(metric: Metric, rejections: Rejections, budget: Budget) -> Iterator[_Value]:
     """Every value that the metric's points hold; points that cannot be kept are counted in ``rejections``."""
     which = metric.WhichOneof("data")
     if which is None:
         return
     data = getattr(metric, which)
+    budget.items(len(data.data_points))
     named = f"metric {metric.name[:80]!r}"
     if not metric.name:
         rejections.add("a metric without a name", max(1, len(data.data_points)))

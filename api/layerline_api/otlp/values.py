@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
+from layerline_api.otlp.problems import Budget
 from layerline_correlator.model import attribute_text
 
 
@@ -27,11 +28,16 @@ def plain_value(value: AnyValue) -> object:
     return None
 
 
-def text(value: AnyValue) -> str:
+def text(value: AnyValue, budget: Budget) -> str:
     """The value as the store keeps it. Nearly all attributes are strings, so these take the short way."""
-    return value.string_value or attribute_text(plain_value(value))
+    if value.string_value:
+        return value.string_value
+    if value.HasField("array_value") or value.HasField("kvlist_value"):
+        budget.attributes(value.ByteSize() // 2)  # an element takes at least two bytes
+    return attribute_text(plain_value(value))
 
 
-def texts(attributes: Iterable[KeyValue]) -> dict[str, str]:
-    """Attributes by name; of a name that comes twice, the last."""
-    return {item.key: text(item.value) for item in attributes}
+def texts(attributes: Sequence[KeyValue], budget: Budget) -> dict[str, str]:
+    """Attributes by name; of a name that comes twice, the last. ``TooLarge`` beyond the budget."""
+    budget.attributes(len(attributes))
+    return {item.key: text(item.value, budget) for item in attributes}
