@@ -167,7 +167,7 @@ class Agent:
             known[1].attributes = {**container.attributes, **self._machine_attributes}
             self._watched[container.id] = (container, known[1])
             return
-        self._end(container.id)
+        self._forget(container.id)  # without a last reading: its files are the new run's already
         entity = Entity.of(
             "container",
             {**container.attributes, **self._machine_attributes},
@@ -183,10 +183,14 @@ class Agent:
 
     def _end(self, container_id: str) -> None:
         """A last reading, which mostly comes too late: its cgroup is gone before Docker says so."""
+        if container_id in self._watched:
+            for sensor in self._sensors:
+                self._read_sensor(sensor, (self._watched[container_id][1],), full=True)
+            self._forget(container_id)
+
+    def _forget(self, container_id: str) -> None:
         _, entity = self._watched.pop(container_id, (None, None))
         if entity is not None:
-            for sensor in self._sensors:
-                self._read_sensor(sensor, (entity,), full=True)
             entity.close()
             self._ended.append(entity)
 
@@ -230,8 +234,9 @@ def build(settings: Settings) -> tuple[Agent, str]:
     discovery.start()
     agent.look()
     with_docker = f"Docker {discovery.docker_version}" if discovery.docker_version else "no Docker"
+    count = f"{agent.containers} container{'s' * (agent.containers != 1)}"
     line = (
-        f"watching host {machine.name} and {agent.containers} containers ({with_docker}, cgroup {tree.version}) "
+        f"watching host {machine.name} and {count} ({with_docker}, cgroup {tree.version}) "
         f"every {settings.interval_ns / 1e9:g} s, stalls every {settings.interval_ns / settings.steps / 1e6:g} ms; "
         f"sending to {settings.endpoint}"
     )

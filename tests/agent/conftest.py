@@ -84,16 +84,6 @@ class Sink:
     def logs(self) -> list[ExportLogsServiceRequest]:
         return [ExportLogsServiceRequest.FromString(r.body) for r in self.received if r.path == "/v1/logs"]
 
-    @property
-    def events(self) -> list[str]:
-        return [
-            record.event_name
-            for request in self.logs
-            for resource in request.resource_logs
-            for scope in resource.scope_logs
-            for record in scope.log_records
-        ]
-
 
 @pytest.fixture
 def sink() -> Iterator[Sink]:

@@ -1,0 +1,197 @@
+"""The loop: containers come and go, sensors fail, and each interval is one request."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from queue import SimpleQueue
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+
+from layerline_agent.agent import Agent
+from layerline_agent.cgroups import Tree
+from layerline_agent.containers import Container
+from layerline_agent.discovery import Event, Gone, Seen
+from layerline_agent.machine import Machine
+from layerline_agent.outbox import LOGS, METRICS, Outbox
+from layerline_agent.sensor import all_sensors
+from layerline_agent.settings import Settings
+
+from .conftest import HYBRID, HYBRID_ID, V2, V2_ID, Clock, Sink, attributes_of, points_of
+
+Found = dict[tuple[str, ...], list[int | float]]
+
+
+class Kept:
+    """An outbox that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.dropped = 0
+        self.parcels: list[tuple[str, bytes, int]] = []
+
+    def put(self, path: str, message: bytes, points: int) -> None:
+        self.parcels.append((path, message, points))
+
+    def close(self, within_s: float) -> int:
+        return 0
+
+    def last(self, who: str = "") -> Found:
+        """What the last request of metrics says of a container, or of the host."""
+        message = [message for path, message, _ in self.parcels if path == METRICS][-1]
+        found: Found = {}
+        for sent in ExportMetricsServiceRequest.FromString(message).resource_metrics:
+            if attributes_of(sent.resource).get("container.id", "") == who:
+                for metric in sent.scope_metrics[0].metrics:
+                    for point in points_of(metric):
+                        key = (metric.name, *(str(value) for value in attributes_of(point).values()))
+                        found.setdefault(key, []).append(getattr(point, point.WhichOneof("value") or ""))
+        return found
+
+
+class Watch:
+    """An agent below a root, whose discovery we are."""
+
+    def __init__(self, root: Path, tags: dict[str, str] | None = None, outbox: Any = None) -> None:
+        self.outbox: Any = outbox or Kept()
+        self.clock = Clock()
+        self.discovery: Any = SimpleNamespace(sightings=SimpleQueue())
+        settings = Settings(tags=tags or {}, interval_ns=100_000_000, fine_ns=20_000_000)
+        self.agent = Agent(settings, Machine(str(root)), self.discovery, self.outbox, self.clock)
+
+    def see(self, *sightings: object) -> None:
+        for sighting in sightings:
+            self.discovery.sightings.put(sighting)
+        self.agent.look()
+
+    def second(self) -> None:
+        self.agent.read(full=True)
+        self.agent.send()
+        self.clock.now_ns += 1_000_000_000
+
+
+def container(root: Path, name: str = "web", container_id: str = V2_ID, started_ns: int = 5) -> Container:
+    directory = f"{root}/sys/fs/cgroup/system.slice/docker-{V2_ID}.scope"
+    return Container(container_id, {"unified": directory}, name=name, started_ns=started_ns)
+
+
+def test_one_interval_is_one_request() -> None:
+    """Host and containers go out together; host attributes and tags are on both."""
+    watch = Watch(V2 / "first", tags={"cloud.region": "eu"})
+    watch.see(Seen(container(V2 / "first")))
+    watch.second()
+    ((path, message, points),) = watch.outbox.parcels
+    request = ExportMetricsServiceRequest.FromString(message)
+    assert path == METRICS
+    assert points == sum(len(points_of(m)) for sent in request.resource_metrics for m in sent.scope_metrics[0].metrics)
+    resources = [attributes_of(sent.resource) for sent in request.resource_metrics]
+    assert all(resource["cloud.region"] == "eu" for resource in resources)
+    assert {resource["layerline.boot_id"] for resource in resources} == {resources[0]["layerline.boot_id"]}
+    assert [resource.get("container.name") for resource in resources if "container.id" in resource] == ["web"]
+    assert watch.outbox.last()["system.cpu.logical.count",] == [2]
+
+
+def test_a_container_is_read_at_once() -> None:
+    """A container that lives for less than a tick was read once when it started, and that reading is sent."""
+    watch = Watch(V2 / "first")
+    watch.see(Seen(container(V2 / "first")), Gone(V2_ID))
+    watch.second()
+    assert watch.outbox.last(V2_ID)["container.cpu.throttled",][0] == 2_844_585_000
+    watch.second()
+    assert watch.outbox.last(V2_ID) == {}
+
+
+def test_recreated_under_the_same_name() -> None:
+    """A new container under an old name is another entity: another id, another resource."""
+    watch = Watch(V2 / "first")
+    watch.see(Seen(container(V2 / "first")), Gone(V2_ID), Seen(container(V2 / "first", container_id="c" * 64)))
+    watch.second()
+    assert watch.outbox.last(V2_ID)
+    assert watch.outbox.last("c" * 64)
+    assert watch.agent.containers == 1
+
+
+def test_restarted_and_renamed() -> None:
+    """The same container under a new name goes on; started again, its counters begin anew."""
+    watch = Watch(V2 / "first")
+    watch.see(Seen(container(V2 / "first")))
+    watch.second()
+    watch.see(Seen(container(V2 / "first", name="shop")))
+    watch.second()
+    assert watch.outbox.last(V2_ID)["container.cpu.throttled",] == [2_844_585_000]
+    watch.see(Seen(container(V2 / "first", name="shop", started_ns=99)))
+    watch.second()
+    request = ExportMetricsServiceRequest.FromString(watch.outbox.parcels[-1][1])
+    starts = {
+        point.start_time_unix_nano
+        for sent in request.resource_metrics
+        if attributes_of(sent.resource).get("container.name") == "shop"
+        for metric in sent.scope_metrics[0].metrics
+        if metric.WhichOneof("data") == "sum"
+        for point in points_of(metric)
+    }
+    assert starts == {99}
+    assert watch.agent.containers == 1
+
+
+def test_a_failing_sensor_is_reported(copied: Callable[[Path], Path], capsys: pytest.CaptureFixture[str]) -> None:
+    """A sensor that fails says 0 for itself and is named once on stderr; all others say 1 and go on."""
+    root = copied(V2 / "first")
+    (root / "proc/diskstats").write_text("nonsense\n")
+    watch = Watch(root)
+    for _ in range(3):
+        watch.second()
+    found = watch.outbox.last()
+    success = {key[1]: values for key, values in found.items() if key[0] == "layerline.sensor.success"}
+    assert success.pop("host_disk") == [0]
+    assert set(success) == set(all_sensors()) - {"host_disk"}
+    assert all(values == [1] for values in success.values())
+    assert found["layerline.sensor.duration", "host_cpu"][0] > 0
+    assert found["system.cpu.logical.count",] == [2]
+    assert capsys.readouterr().err.count("sensor host_disk cannot read") == 1
+
+
+def test_drops_are_reported() -> None:
+    """What the outbox lost is a metric of the agent's own."""
+    watch = Watch(V2 / "first")
+    watch.outbox.dropped = 7
+    watch.second()
+    assert watch.outbox.last()["layerline.agent.dropped_points",] == [7]
+
+
+def test_events_go_out_as_logs() -> None:
+    """Events of an interval are one request of logs."""
+    watch = Watch(V2 / "first")
+    watch.see(Event("container.die", 3, container(V2 / "first"), "died", {"process.exit.code": 1}))
+    watch.second()
+    watch.second()
+    assert [(path, points) for path, _, points in watch.outbox.parcels if path == LOGS] == [(LOGS, 1)]
+
+
+def test_the_loop(sink: Sink) -> None:
+    """Running, it reads on both grids and sends each interval; stopped, it reads once more, sends and ends."""
+    watch = Watch(HYBRID / "first", outbox=Outbox(sink.url, {}, 1_000_000))
+    machine = Machine(str(HYBRID / "first"))
+    settings = Settings(interval_ns=100_000_000, fine_ns=20_000_000)
+    watch.agent = Agent(settings, machine, watch.discovery, watch.outbox)
+    directories = Tree.of(machine).directories(f"/docker/{HYBRID_ID}")
+    watch.discovery.sightings.put(Seen(Container(HYBRID_ID, directories)))
+    running = threading.Thread(target=watch.agent.run)
+    running.start()
+    assert sink.wait_for(lambda: len(sink.received) >= 3)
+    watch.agent.stop()
+    running.join(timeout=5.0)
+    assert not running.is_alive()
+    times = [
+        point.time_unix_nano
+        for request in sink.metrics
+        for sent in request.resource_metrics
+        for metric in sent.scope_metrics[0].metrics
+        if metric.name == "container.cpu.throttled"
+        for point in points_of(metric)
+    ]
+    assert times == sorted(set(times))
+    assert len(times) == len(sink.metrics) + 1  # at rest: one a tick, and the reading at first sight

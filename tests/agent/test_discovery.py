@@ -1,0 +1,265 @@
+"""What runs on this machine, told by Docker and by walking cgroups, through everything that Docker does."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from queue import Empty, Queue
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from docker.errors import DockerException, NotFound
+
+from layerline_agent import discovery as module
+from layerline_agent.cgroups import Tree
+from layerline_agent.discovery import Discovery, Event, Gone, Seen, Sighting
+from layerline_agent.machine import Machine
+
+from .conftest import HYBRID, HYBRID_ID
+
+INSPECTED = json.loads((HYBRID / "first/docker_inspect.json").read_text())[0]
+OTHER_ID = "b" * 64
+
+
+class Engine:
+    """A Docker Engine as the client sees it: what runs, and a stream of events that can break."""
+
+    def __init__(self) -> None:
+        self.running: dict[str, dict[str, Any]] = {}
+        self.up = True
+        self.messages: Queue[dict[str, Any] | None] = Queue()
+        self.api = self
+
+    def run(self, container_id: str, name: str, pid: int = 31370) -> None:
+        state = {**INSPECTED["State"], "Pid": pid}
+        self.running[container_id] = {**INSPECTED, "Id": container_id, "Name": f"/{name}", "State": state}
+
+    def tell(self, action: str, container_id: str, **attributes: str) -> None:
+        actor = {"ID": container_id, "Attributes": attributes}
+        self.messages.put({"Action": action, "Actor": actor, "timeNano": time.time_ns()})
+
+    # ---- what the client calls
+
+    def version(self) -> dict[str, str]:
+        return {"Version": "20.10"}
+
+    def containers(self, quiet: bool) -> list[dict[str, str]]:
+        assert quiet
+        return [{"Id": container_id} for container_id in self.running]
+
+    def inspect_container(self, container_id: str) -> dict[str, Any]:
+        if container_id not in self.running:
+            raise NotFound("no such container")
+        return self.running[container_id]
+
+    def events(self, **_: object) -> Any:
+        messages = self.messages
+
+        class Stream:
+            def __iter__(self) -> Iterator[dict[str, Any]]:
+                return iter(messages.get, None)
+
+            def close(self) -> None:
+                messages.put(None)
+
+        return Stream()
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
+    made = Engine()
+
+    def connect(timeout: int) -> Engine:
+        if not made.up:
+            raise DockerException("connection refused")
+        return made
+
+    monkeypatch.setattr(module, "docker", SimpleNamespace(from_env=connect))
+    monkeypatch.setattr(module, "RETRY_S", (0.01, 0.02))
+    return made
+
+
+Start = Callable[..., Discovery]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts a discovery below a root and stops it in the end."""
+    started: list[Discovery] = []
+
+    def begin(root: Path = HYBRID / "first", walk_every_s: float = 60.0) -> Discovery:
+        machine = Machine(str(root))
+        started.append(Discovery(machine, Tree.of(machine), walk_every_s))
+        started[-1].start()
+        return started[-1]
+
+    yield begin
+    for one in started:
+        one.stop()
+
+
+def take(found: Discovery, count: int) -> list[Sighting]:
+    """The next sightings; AssertionError where there are fewer within five seconds."""
+    taken: list[Sighting] = []
+    while len(taken) < count:
+        try:
+            sighting = found.sightings.get(timeout=5.0)
+        except Empty:
+            raise AssertionError(f"{count} sightings were to come, {taken} came") from None
+        assert sighting is not None
+        taken.append(sighting)
+    return taken
+
+
+def test_listing(engine: Engine, start: Start) -> None:
+    """What runs when the agent starts is seen at once, with its cgroup directories and its tags."""
+    engine.run(HYBRID_ID, "web")
+    found = start()
+    (seen,) = take(found, 1)
+    assert isinstance(seen, Seen)
+    assert seen.container.name == "web"
+    assert seen.container.directories["unified"].endswith(f"/unified/docker/{HYBRID_ID}")
+    assert seen.container.inode == Path(seen.container.directories["cpu"]).stat().st_ino
+    assert found.docker_version == "20.10"
+
+
+def test_a_life(engine: Engine, start: Start) -> None:
+    """Start, health, OOM, kill and die become events with their tags; the container is seen, and gone in the end."""
+    found = start()
+    engine.run(HYBRID_ID, "web")
+    engine.tell("start", HYBRID_ID, name="web")
+    engine.tell("health_status: unhealthy", HYBRID_ID, name="web")
+    engine.tell("oom", HYBRID_ID, name="web")
+    engine.tell("kill", HYBRID_ID, name="web", signal="9")
+    engine.tell("die", HYBRID_ID, name="web", exitCode="137")
+    seen, *events, gone = take(found, 7)
+    assert isinstance(seen, Seen)
+    assert gone == Gone(HYBRID_ID)
+    told = [(event.name, dict(event.attributes)) for event in events if isinstance(event, Event)]
+    assert told == [
+        ("container.start", {}),
+        ("container.health_status", {"layerline.container.health": "unhealthy"}),
+        ("container.oom", {}),
+        ("container.kill", {"layerline.signal": 9}),
+        ("container.die", {"process.exit.code": 137}),
+    ]
+    assert all(event.container == seen.container for event in events if isinstance(event, Event))
+    assert events[-1].body == "container web: die (code 137)"  # type: ignore[union-attr]
+
+
+def test_renamed_and_updated(engine: Engine, start: Start) -> None:
+    """A new name is seen before its event is told, which then carries it and the name before."""
+    engine.run(HYBRID_ID, "web")
+    found = start()
+    take(found, 1)
+    engine.run(HYBRID_ID, "shop")
+    engine.tell("rename", HYBRID_ID, name="shop", oldName="/web")
+    seen, event = take(found, 2)
+    assert isinstance(seen, Seen)
+    assert isinstance(event, Event)
+    assert seen.container.name == event.container.name == "shop"
+    assert event.attributes == {"layerline.container.previous_name": "web"}
+
+
+def test_a_life_too_short_to_ask(engine: Engine, start: Start) -> None:
+    """A container that was removed before it could be asked about has its events, with the tags these carry."""
+    found = start()
+    engine.tell("start", OTHER_ID, name="job", image="job:1", team="shop")
+    engine.tell("die", OTHER_ID, name="job", image="job:1", team="shop", exitCode="0")
+    started, died, gone = take(found, 3)
+    assert isinstance(started, Event)
+    assert isinstance(died, Event)
+    assert started.container.attributes["container.label.team"] == "shop"
+    assert died.container.image == "job:1"
+    assert gone == Gone(OTHER_ID)
+
+
+def test_docker_restarts(engine: Engine, start: Start, capsys: pytest.CaptureFixture[str]) -> None:
+    """When Docker went away and comes back, what stopped meanwhile is gone, and events are followed again."""
+    engine.run(HYBRID_ID, "web")
+    engine.run(OTHER_ID, "stays")
+    found = start()
+    take(found, 2)
+    engine.up = False
+    del engine.running[HYBRID_ID]
+    engine.messages.put(None)
+    time.sleep(0.1)
+    engine.up = True
+    seen, gone = take(found, 2)
+    assert isinstance(seen, Seen)
+    assert (seen.container.id, gone) == (OTHER_ID, Gone(HYBRID_ID))
+    engine.tell("pause", OTHER_ID, name="stays")
+    (event,) = take(found, 1)
+    assert isinstance(event, Event)
+    assert event.name == "container.pause"
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2, said
+    assert "Docker went away" in said[0]
+    assert "Docker 20.10 answers" in said[1]
+
+
+def test_events_are_told_once(engine: Engine, start: Start) -> None:
+    """Events that Docker repeats after the stream broke are not told twice."""
+    engine.run(HYBRID_ID, "web")
+    found = start()
+    take(found, 1)
+    engine.tell("pause", HYBRID_ID, name="web")
+    take(found, 1)
+    actor = {"ID": HYBRID_ID, "Attributes": {"name": "web"}}
+    engine.messages.put({"Action": "pause", "Actor": actor, "timeNano": time.time_ns() - 10**9})
+    engine.tell("unpause", HYBRID_ID, name="web")
+    (event,) = take(found, 1)
+    assert isinstance(event, Event)
+    assert event.name == "container.unpause"
+
+
+def test_without_docker(engine: Engine, start: Start, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without Docker containers are found by walking cgroups, and one clear line says so."""
+    engine.up = False
+    found = start()
+    (seen,) = take(found, 1)
+    assert isinstance(seen, Seen)
+    assert (seen.container.id, seen.container.runtime, seen.container.name) == (HYBRID_ID, "docker", "")
+    assert set(seen.container.directories) == {"blkio", "cpu", "cpuacct", "memory", "unified"}
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "no Docker Engine answers" in said
+
+
+def test_walking_sees_the_end(engine: Engine, start: Start, copied: Callable[[Path], Path]) -> None:
+    """Without Docker a container whose cgroup is gone is gone."""
+    engine.up = False
+    root = copied(HYBRID / "first")
+    found = start(root, walk_every_s=0.05)
+    take(found, 1)
+    (root / f"sys/fs/cgroup/memory/docker/{HYBRID_ID}").rename(root / "away")
+    assert take(found, 1) == [Gone(HYBRID_ID)]
+
+
+def test_what_docker_does_not_manage_is_walked(engine: Engine, start: Start, copied: Callable[[Path], Path]) -> None:
+    """A container of another engine beside Docker is found too, after Docker had time to claim it."""
+    engine.run(HYBRID_ID, "web")
+    root = copied(HYBRID / "first")
+    (root / f"sys/fs/cgroup/memory/libpod_parent/libpod-{OTHER_ID}").mkdir(parents=True)
+    found = start(root, walk_every_s=0.05)
+    seen, walked = take(found, 2)
+    assert isinstance(seen, Seen)
+    assert isinstance(walked, Seen)
+    assert (seen.container.id, walked.container.id) == (HYBRID_ID, OTHER_ID)
+    assert walked.container.runtime == "podman"
+    with pytest.raises(Empty):
+        found.sightings.get(timeout=0.3)
+
+
+def test_another_machines_engine(engine: Engine, start: Start) -> None:
+    """A container whose process is not on this machine has no directories, so that nothing is read for it."""
+    engine.run(OTHER_ID, "far", pid=4711)
+    (seen,) = take(start(), 1)
+    assert isinstance(seen, Seen)
+    assert seen.container.directories == {}

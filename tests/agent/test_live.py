@@ -1,0 +1,136 @@
+"""The agent on this machine, with a real Docker Engine and a real limit."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import uuid
+from collections.abc import Iterator
+
+import docker
+import pytest
+from docker.models.containers import Container
+
+from .conftest import Sink, attributes_of, points_of
+
+pytestmark = pytest.mark.docker
+
+
+@pytest.fixture
+def busy(docker_engine: docker.DockerClient) -> Iterator[Container]:
+    """A container that burns CPU under a quota of 0.2, not yet started. Nothing is pulled: its root is empty."""
+    empty = io.BytesIO()
+    tarfile.open(fileobj=empty, mode="w").close()
+    tag = uuid.uuid4().hex[:12]
+    name = f"layerline-agent-test-{tag}"
+    docker_engine.api.import_image_from_data(empty.getvalue(), repository=name, tag="1")
+    paths = [path for path in ("/usr", "/bin", "/lib", "/lib64") if os.path.exists(path)]
+    try:
+        container = docker_engine.containers.create(
+            f"{name}:1",
+            ["/bin/sh", "-c", "while :; do :; done"],
+            name=name,
+            cpu_period=100_000,
+            cpu_quota=20_000,
+            labels={"team": "shop"},
+            environment={"PASSWORD": "hunter2"},
+            volumes={path: {"bind": path, "mode": "ro"} for path in paths},
+        )
+        try:
+            yield container
+        finally:
+            container.remove(force=True)
+    finally:
+        docker_engine.images.remove(f"{name}:1")
+
+
+@pytest.fixture
+def agent(sink: Sink) -> Iterator[subprocess.Popen[str]]:
+    """An agent of its own process that has sent its first readings."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "layerline_agent.command", "--endpoint", sink.url, "--tag", "region:eu"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert sink.wait_for(lambda: bool(sink.metrics), timeout_s=20)
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def readings(sink: Sink, container_id: str, signal_name: str) -> list[tuple[int, int | float]]:
+    """The points of a container's signal in the order in which they were sent: time and value."""
+    return [
+        (point.time_unix_nano, getattr(point, point.WhichOneof("value") or ""))
+        for request in sink.metrics
+        for sent in request.resource_metrics
+        if attributes_of(sent.resource).get("container.id") == container_id
+        for metric in sent.scope_metrics[0].metrics
+        if metric.name == signal_name
+        for point in points_of(metric)
+    ]
+
+
+def events(sink: Sink, container_id: str) -> dict[str, tuple[dict[str, object], dict[str, object]]]:
+    """What happened to a container, in order: by event, the attributes of the event and of its resource."""
+    return {
+        sent.scope_logs[0].log_records[0].event_name: (
+            attributes_of(sent.scope_logs[0].log_records[0]),
+            attributes_of(sent.resource),
+        )
+        for request in sink.logs
+        for sent in request.resource_logs
+        if attributes_of(sent.resource).get("container.id") == container_id
+    }
+
+
+def test_a_throttled_container(sink: Sink, busy: Container, agent: subprocess.Popen[str]) -> None:
+    """A container that wants a core and may have a fifth is seen from start to death, throttled all the while."""
+    container_id = str(busy.id)
+    busy.start()
+    assert sink.wait_for(lambda: len(readings(sink, container_id, "container.cpu.throttled")) > 15, timeout_s=30)
+    busy.kill()
+    assert sink.wait_for(lambda: "container.die" in events(sink, container_id), timeout_s=20)
+    agent.send_signal(signal.SIGTERM)
+    _, said = agent.communicate(timeout=10)
+    assert agent.returncode == 0
+    assert "Docker" in said
+
+    throttled = readings(sink, container_id, "container.cpu.throttled")
+    assert throttled == sorted(throttled)
+    (from_ns, first), (to_ns, last) = throttled[0], throttled[-1]
+    assert last - first > (to_ns - from_ns) * 0.4, "it is held back for 80 % of the time that one thread wants"
+    assert len(throttled) > 3 * (to_ns - from_ns) / 1e9, "a stall counter that moves is told several times a second"
+    seconds = readings(sink, container_id, "container.cpu.time")
+    used = (seconds[-1][1] - seconds[0][1]) / ((seconds[-1][0] - seconds[0][0]) / 1e9)
+    assert used == pytest.approx(0.2, rel=0.3)
+    assert {value for _, value in readings(sink, container_id, "container.cpu.limit")} == {0.2}
+
+    happened = events(sink, container_id)
+    assert list(happened) == ["container.start", "container.kill", "container.die"]
+    died, who = happened["container.die"]
+    assert died == {"process.exit.code": 137}
+    assert who["container.id"] == container_id
+    assert who["container.name"] == busy.name
+    assert who["container.image.name"] == busy.name
+    assert who["container.label.team"] == "shop"
+    assert who["cloud.region"] == "eu"
+    assert not [received for received in sink.received if b"hunter2" in received.body], "the environment is never read"
+
+
+def test_limits_changed(sink: Sink, busy: Container, agent: subprocess.Popen[str]) -> None:
+    """A quota changed while the container runs is told as an event, and is the limit from then on."""
+    container_id = str(busy.id)
+    busy.start()
+    assert sink.wait_for(lambda: bool(readings(sink, container_id, "container.cpu.limit")), timeout_s=30)
+    busy.update(cpu_period=100_000, cpu_quota=50_000)
+    assert sink.wait_for(lambda: "container.update" in events(sink, container_id), timeout_s=20)
+    seen = len(sink.metrics)
+    assert sink.wait_for(lambda: len(sink.metrics) > seen + 1, timeout_s=20)
+    assert readings(sink, container_id, "container.cpu.limit")[-1][1] == 0.5
