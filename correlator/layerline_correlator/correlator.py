@@ -38,6 +38,8 @@ READINGS_NS = 3_000_000_000
 _PAUSE_S = 0.5
 #: Traces worked out together, at most.
 _TOGETHER = 2_000
+#: How far apart in time they may have begun.
+_ALONGSIDE_NS = 5 * 60 * 10**9
 #: Slow requests of one operation that a verdict over a window adds up, at most; the newest.
 _WINDOW_LEDGERS = 500
 
@@ -177,7 +179,10 @@ class Correlator:
         verdicts.sort(
             key=lambda verdict: -(verdict.duration_ns if query.absolute else verdict.excess_ns or verdict.duration_ns)
         )
-        return Page(verdicts[: query.limit], None, reason)
+        first = 0 if query.cursor is None else _read_cursor(query.cursor, "verdicts")[0]
+        last = first + query.limit
+        following = _write_cursor("verdicts", last, "") if last < len(verdicts) else None
+        return Page(verdicts[max(0, first) : last], following, reason)
 
     def trace(self, trace_id: str) -> dict[str, Any] | None:
         """``{"trace_id", "spans": […], "segments": […]}``: segments of its root request."""
@@ -248,7 +253,8 @@ class Correlator:
                 retained = time.monotonic()
                 self._retain()
             # A pass costs nearly the same for one trace as for hundreds, so it is made worth its while.
-            self._pause(min(2.0, max(_PAUSE_S, 4 * worked_s)))
+            if len(self._fresh) < _TOGETHER:
+                self._pause(min(2.0, max(_PAUSE_S, 4 * worked_s)))
 
     def _pause(self, seconds: float) -> None:
         with self._wake:
@@ -257,8 +263,14 @@ class Correlator:
     def _take_due(self) -> dict[str, _Span]:
         """What to work out now: what arrived, and what is to be looked at again. Called with the lock held."""
         due: dict[str, _Span] = {}
-        for trace_id in list(self._fresh)[:_TOGETHER]:
-            due[trace_id] = self._fresh.pop(trace_id)
+        if self._fresh:
+            # Neighbours in time: their readings are looked up together. The oldest first, when there is much to do.
+            waiting = heapq.nsmallest(_TOGETHER, self._fresh.items(), key=lambda item: item[1].from_ns)
+            until_ns = waiting[0][1].from_ns + _ALONGSIDE_NS
+            for trace_id, span in waiting:
+                if span.from_ns <= until_ns:
+                    due[trace_id] = span
+                    del self._fresh[trace_id]
         now = time.time_ns()
         while self._due and self._due[0][0] <= now and len(due) < 2 * _TOGETHER:
             _, trace_id, span = heapq.heappop(self._due)
@@ -405,6 +417,6 @@ def _read_cursor(text: str, order: str) -> tuple[int, str]:
         found, value, span_id = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
     except (ValueError, TypeError):
         raise BadCursor("expected a cursor from this list's `next`") from None
-    if found != order or not isinstance(value, int) or not isinstance(span_id, str):
+    if found != order or type(value) is not int or abs(value) >= 2**63 or not isinstance(span_id, str):
         raise BadCursor(f"expected a cursor of the order {order!r}")
     return value, span_id

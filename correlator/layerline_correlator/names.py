@@ -34,6 +34,7 @@ class Names:
         self._lock = threading.Lock()
         self._containers: dict[str, str] = {}
         self._hosts: dict[str, Entity] = {}
+        self._processes: dict[str, str] = {}
         self._read_at = float("-inf")
 
     def entity(self, kind: str, identity: str) -> Entity:
@@ -47,8 +48,9 @@ class Names:
                 self._refresh()
             return self._hosts.get(identity, Entity("host", identity, "this machine"))
         if kind == "process":
-            *_, pid = identity.rpartition(":")
-            return Entity("process", identity, f"process {pid}" if pid.isdigit() else identity)
+            if identity not in self._processes:
+                self._refresh()
+            return Entity("process", identity, self._processes.get(identity, identity))
         return Entity(kind, identity, identity)
 
     def _refresh(self) -> None:
@@ -60,6 +62,13 @@ class Names:
                 key: name or compose or key[:12]
                 for key, name, compose in self._cursor.execute(
                     "SELECT container_id, name, compose_service FROM container WHERE name IS NOT NULL"
+                ).fetchall()
+            }
+            self._processes = {
+                key: f"process {pid}" if pid else f"process of {service}"
+                for key, service, pid in self._cursor.execute(
+                    "SELECT instance, any_value(service), any_value(attributes['process.pid']) FROM resource"
+                    " WHERE service IS NOT NULL GROUP BY instance"
                 ).fetchall()
             }
             self._hosts = {

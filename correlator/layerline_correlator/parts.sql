@@ -70,17 +70,12 @@ unmet AS (
     HAVING count(fact.name) = 0
 ),
 whys AS (
-    SELECT request_no, coalesce(service, '') AS service,
-           string_agg(DISTINCT coalesce(account_reason, CASE WHEN account IS NULL THEN 'no account of its thread' END), ', ') AS why
+    SELECT request_no, coalesce(service, '') AS service, string_agg(DISTINCT account_reason, ', ' ORDER BY account_reason) AS why
     FROM piece WHERE covered_ns < 0.9 * length_ns GROUP BY ALL
-),
-told AS (
-    SELECT unmet.request_no, unmet.cause,
-           string_agg(DISTINCT CASE
-               WHEN facts = ['layerline.account'] THEN format('{}: spans not measured ({})', unmet.service, coalesce(why, 'partly'))
-               ELSE format('{}: no {}', unmet.service, array_to_string(facts, ' or ')) END, '; ') AS reason
-    FROM unmet LEFT JOIN whys ON whys.request_no = unmet.request_no AND whys.service = unmet.service
-    GROUP BY ALL
 )
-SELECT entry.trace_id, entry.span_id, start_ns - shift_ns AS start_ns, cause, reason
-FROM told JOIN entry USING (request_no);
+SELECT DISTINCT
+    entry.trace_id, entry.span_id, start_ns - shift_ns AS start_ns, cause, unmet.service, facts,
+    CASE WHEN facts = ['layerline.account'] THEN why END AS why
+FROM unmet
+JOIN entry ON entry.request_no = unmet.request_no
+LEFT JOIN whys ON whys.request_no = unmet.request_no AND whys.service = unmet.service;

@@ -4,6 +4,11 @@
 -- Out: seen (per stretch and series: estimate, low, high, how much of the stretch the readings cover),
 --      ran (per visit: what each container of the host ran meanwhile), level (per visit: the gauges that held).
 -- Inside one reading's interval nothing is known but its increase: `low` and `high` say so.
+--
+-- Readings and stretches are joined by the seconds they touch, an equality that hashes; a pair that meets in several
+-- seconds is taken in the first that both touch.
+CREATE OR REPLACE TEMP MACRO seconds_of(from_ns, to_ns) AS range(from_ns // 1_000_000_000, (to_ns - 1) // 1_000_000_000 + 1);
+CREATE OR REPLACE TEMP MACRO first_second(from_a, from_b) AS greatest(from_a, from_b) // 1_000_000_000;
 
 CREATE OR REPLACE TEMP TABLE stretch AS
 WITH
@@ -54,6 +59,16 @@ SELECT wanted.series, signal, entity_type, entity_id, host, attributes, from_ns,
 FROM intervals JOIN wanted ON wanted.series = intervals.series
 WHERE to_ns > from_ns AND to_ns - from_ns <= 120_000_000_000;
 
+-- A stretch that says it lasted for centuries is looked at only where there are readings.
+CREATE OR REPLACE TEMP TABLE stretch_second AS
+SELECT stretch.*, unnest(seconds_of(greatest(from_ns, first_ns), least(to_ns, last_ns))) AS second
+FROM stretch, (SELECT min(from_ns) AS first_ns, max(to_ns) AS last_ns FROM reading) AS extent
+WHERE from_ns < last_ns AND to_ns > first_ns;
+
+CREATE OR REPLACE TEMP TABLE reading_second AS
+SELECT reading.*, unnest(seconds_of(from_ns, to_ns)) AS second FROM reading
+WHERE to_ns > (SELECT min(from_ns) FROM stretch) AND from_ns < (SELECT max(to_ns) FROM stretch);
+
 -- Several CPUs may run at once: `cpus` is how much faster than the clock a counter of its kind can grow.
 CREATE OR REPLACE TEMP TABLE cpus AS
 SELECT host, arg_max(value, time_ns) AS cpus
@@ -74,9 +89,10 @@ WITH overlapping AS (
         least(reading.to_ns, stretch.to_ns) - greatest(reading.from_ns, stretch.from_ns) AS overlap_ns,
         CASE WHEN signal LIKE '%cpu.time' OR signal LIKE '%throttled' THEN coalesce(cpus.cpus, 1024) ELSE 1 END AS speed,
         signal NOT LIKE '%disk.io' AS is_time
-    FROM stretch
-    JOIN reading
-        ON reading.host = stretch.host
+    FROM stretch_second AS stretch
+    JOIN reading_second AS reading
+        ON reading.second = stretch.second AND reading.host = stretch.host
+        AND stretch.second = first_second(reading.from_ns, stretch.from_ns)
         AND (reading.entity_id = stretch.container_id OR reading.entity_type = 'host')
         AND reading.from_ns < stretch.to_ns AND reading.to_ns > stretch.from_ns
     LEFT JOIN cpus ON cpus.host = stretch.host
@@ -95,13 +111,16 @@ GROUP BY ALL;
 CREATE OR REPLACE TEMP TABLE ran AS
 SELECT
     visit.request_no, visit.visit_no, reading.entity_id AS container_id,
-    sum(rise * ((least(reading.to_ns, visit.to_ns) - greatest(reading.from_ns, visit.from_ns))
+    sum(rise * ((least(reading.to_ns, stretch.to_ns) - greatest(reading.from_ns, stretch.from_ns))
                 / (reading.to_ns - reading.from_ns)))::BIGINT AS ran_ns
-FROM visit
-JOIN reading
-    ON reading.host = visit.host AND signal = 'container.cpu.time'
-    AND reading.from_ns < visit.to_ns AND reading.to_ns > visit.from_ns
-WHERE visit.wait_ns > 1_000_000 AND reading.entity_id IS DISTINCT FROM visit.container_id
+FROM stretch_second AS stretch
+JOIN visit ON visit.request_no = stretch.request_no AND visit.visit_no = stretch.visit_no
+JOIN reading_second AS reading
+    ON reading.second = stretch.second AND reading.host = stretch.host
+    AND stretch.second = first_second(reading.from_ns, stretch.from_ns)
+    AND reading.from_ns < stretch.to_ns AND reading.to_ns > stretch.from_ns
+WHERE stretch.piece_no IS NULL AND signal = 'container.cpu.time' AND visit.wait_ns > 1_000_000
+  AND reading.entity_id IS DISTINCT FROM visit.container_id
 GROUP BY ALL;
 
 CREATE OR REPLACE TEMP TABLE level AS

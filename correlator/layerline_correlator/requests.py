@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import duckdb
 
+from layerline_correlator.causes import FACTS
 from layerline_correlator.judge import Ledger, LedgerPart, Ran, Usual, rfc3339
 from layerline_correlator.query import Join, RequestItem
 from layerline_correlator.store import run
@@ -72,7 +73,7 @@ def as_item(row: Request) -> RequestItem:
 
 
 def ask_usual(cursor: duckdb.DuckDBPyConnection, rows: Sequence[Request]) -> dict[int, int]:
-    """Fill ``asked``, ``usual_member`` and ``usual`` for these requests; the usual of each by its place in ``rows``."""
+    """Fill ``asked``, ``recent`` and ``usual`` for these requests; the usual of each by its place in ``rows``."""
     cursor.execute(
         "CREATE OR REPLACE TEMP TABLE asked AS SELECT unnest($numbers) AS request_no, unnest($traces) AS trace_id,"
         " unnest($spans) AS span_id, unnest($services) AS service, unnest($operations) AS operation,"
@@ -98,12 +99,14 @@ def read_ledgers(
         return [], []
     usual_ns = ask_usual(cursor, rows)
     parts = _parts_of(cursor)
+    run(cursor, "usual_members.sql")
     usual_parts = _usual_parts(cursor)
     blind: dict[int, list[tuple[str, str]]] = defaultdict(list)
-    for number, cause, reason in cursor.execute(
-        "SELECT request_no, cause, reason FROM asked JOIN blind USING (trace_id, span_id) ORDER BY ALL"
+    for number, cause, service, facts, why in cursor.execute(
+        "SELECT request_no, cause, blind.service, facts, why FROM asked JOIN blind USING (trace_id, span_id, start_ns)"
+        " ORDER BY ALL"
     ).fetchall():
-        blind[number].append((cause, reason))
+        blind[number].append((cause, _reason(service, facts, why)))
     now = time.time_ns()
     ledgers = [
         Ledger(
@@ -126,6 +129,13 @@ def read_ledgers(
         for number in range(len(rows))
     ]
     return ledgers, usuals
+
+
+def _reason(service: str, facts: list[str], why: str | None) -> str:
+    """``web: the busy time of the disks was not measured``."""
+    missing = " and ".join(FACTS.get(fact, fact) for fact in facts)
+    verb = "were" if len(facts) > 1 else "was"
+    return f"{service}: {missing} {verb} not measured{f' ({why})' if why else ''}"
 
 
 def _parts_of(cursor: duckdb.DuckDBPyConnection) -> dict[int, list[LedgerPart]]:

@@ -128,7 +128,9 @@ CREATE TABLE IF NOT EXISTS blind (
     span_id  VARCHAR,
     start_ns BIGINT,
     cause    VARCHAR,
-    reason   VARCHAR
+    service  VARCHAR,                     -- where
+    facts    VARCHAR[],                   -- what was not measured there: any one of these would do
+    why      VARCHAR                      -- what is known about why, null where nothing is
 );
 
 -- ---- who is who

@@ -2,40 +2,59 @@
 -- 500 (at least 20, at most an hour old) of the same service and operation that ended before each began.
 --
 -- In:  asked(request_no, trace_id, span_id, service, operation, start_ns).
--- Out: usual_member (the requests whose mean it is), usual(request_no, usual_ns, members).
-CREATE OR REPLACE TEMP TABLE usual_member AS
+-- Out: usual(request_no, usual_ns, members, and where its members are found in `recent`; see usual_members.sql).
+-- An operation's requests stand in one list in the order in which they ended; what a request is compared with is a slice
+-- of it, so that thousands of requests can be asked for at once.
+CREATE OR REPLACE TEMP TABLE recent AS
 WITH
 operations AS (
     SELECT service, operation, min(start_ns) AS first_ns, max(start_ns) AS last_ns FROM asked GROUP BY ALL
 ),
 -- No more of each operation than the last 500 before the first that is asked, and all since.
-recent AS (
-    SELECT request.trace_id, request.span_id, request.service, request.operation, request.start_ns, request.end_ns
+ended AS (
+    SELECT request.*, operations.first_ns
     FROM request JOIN operations USING (service, operation)
-    WHERE request.end_ns <= operations.last_ns AND request.start_ns > operations.first_ns - 2 * 3_600_000_000_000
-      AND request.end_ns > operations.first_ns - 3_600_000_000_000
+    WHERE request.end_ns <= operations.last_ns AND request.end_ns > operations.first_ns - 3_600_000_000_000
+      AND request.start_ns <= operations.last_ns
     QUALIFY request.end_ns > operations.first_ns
          OR row_number() OVER (
                 PARTITION BY request.service, request.operation, request.end_ns > operations.first_ns
-                ORDER BY request.end_ns DESC) <= 500
-),
-last_500 AS (
-    SELECT asked.request_no, recent.*
-    FROM asked JOIN recent USING (service, operation)
-    WHERE recent.end_ns <= asked.start_ns AND recent.end_ns > asked.start_ns - 3_600_000_000_000
-    QUALIFY row_number() OVER (PARTITION BY asked.request_no ORDER BY recent.end_ns DESC, recent.span_id) <= 500
-),
-ranked AS (
-    SELECT
-        *,
-        row_number() OVER (PARTITION BY request_no ORDER BY end_ns - start_ns, span_id) AS place,
-        count(*)     OVER (PARTITION BY request_no)                                     AS together
-    FROM last_500
+                ORDER BY request.end_ns DESC, request.span_id DESC) <= 500
 )
-SELECT request_no, trace_id, span_id, start_ns, end_ns - start_ns AS duration_ns
-FROM ranked
-WHERE together >= 20 AND place > 0.1 * together AND place <= ceil(0.5 * together);
+SELECT
+    service, operation, trace_id, span_id, start_ns, end_ns, end_ns - start_ns AS duration_ns,
+    row_number() OVER (PARTITION BY service, operation ORDER BY end_ns, span_id) AS place
+FROM ended;
 
 CREATE OR REPLACE TEMP TABLE usual AS
-SELECT request_no, round(avg(duration_ns))::BIGINT AS usual_ns, count(*) AS members
-FROM usual_member GROUP BY request_no;
+WITH
+lists AS (
+    SELECT service, operation, list(duration_ns ORDER BY place) AS durations FROM recent GROUP BY ALL
+),
+ends AS (
+    SELECT service, operation, end_ns, max(place) AS place FROM recent GROUP BY ALL
+),
+bounds AS (
+    SELECT
+        asked.request_no, asked.service, asked.operation, before.place AS last_place,
+        greatest(before.place - 499, coalesce(too_old.place, 0) + 1) AS first_place
+    FROM asked
+    ASOF JOIN ends AS before
+        ON before.service = asked.service AND before.operation = asked.operation AND before.end_ns <= asked.start_ns
+    ASOF LEFT JOIN ends AS too_old
+        ON too_old.service = asked.service AND too_old.operation = asked.operation
+        AND too_old.end_ns <= asked.start_ns - 3_600_000_000_000
+),
+enough AS (
+    SELECT
+        bounds.*, last_place - first_place + 1 AS together,
+        list_sort(list_slice(durations, first_place, last_place)) AS durations
+    FROM bounds JOIN lists USING (service, operation)
+    WHERE last_place - first_place + 1 >= 20
+)
+SELECT
+    request_no, service, operation, first_place, last_place,
+    floor(0.1 * together)::BIGINT + 1 AS from_rank, ceil(0.5 * together)::BIGINT AS to_rank,
+    ceil(0.5 * together)::BIGINT - floor(0.1 * together)::BIGINT AS members,
+    round(list_avg(list_slice(durations, floor(0.1 * together)::BIGINT + 1, ceil(0.5 * together)::BIGINT)))::BIGINT AS usual_ns
+FROM enough;

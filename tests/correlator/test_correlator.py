@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import signal
 import subprocess
@@ -11,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from spans import MS, a_while_ago, batch, hex_id, span_row
+from spans import MS, a_while_ago, batch, hex_id, series_rows, span_row
 
 from layerline_correlator.correlator import Correlator
 from layerline_correlator.query import BadCursor, Overloaded, RequestQuery
@@ -265,3 +267,23 @@ def test_bad_settings_are_named() -> None:
     assert size_bytes("10GB") == 10**10
     with pytest.raises(ValueError, match="expected a size"):
         size_bytes("big")
+
+
+def test_a_span_of_centuries_costs_nobody_anything(correlator: Correlator) -> None:
+    """A span that says it lasted from 1970 to 2262 gets its ledger like any other, and so does its neighbour."""
+    zero_ns = a_while_ago(120)
+    owner, row = request(1, zero_ns, cpu=600)
+    series = series_rows({"signal": "system.cpu.time", "at": [0, 1000, 2000], "values": [0, 10, 20]}, zero_ns)
+    correlator.append(
+        batch([(owner, row._replace(start_ns=1, end_ns=2**63 - 2)), request(2, zero_ns, cpu=600)], [series])
+    )
+    assert correlator.verdict(trace_id(1)) is not None
+    assert correlator.verdict(trace_id(2)) is not None
+
+
+def test_a_cursor_of_another_list_is_refused(correlator: Correlator) -> None:
+    """A cursor holds only for the order that made it, and only if its numbers are ours."""
+    for value in (2**70, "x", True):
+        text = base64.urlsafe_b64encode(json.dumps(["excess", value, "a"]).encode()).decode()
+        with pytest.raises(BadCursor):
+            correlator.requests(RequestQuery(0, HOUR, cursor=text))

@@ -15,6 +15,18 @@ from importlib.resources import files
 
 _REQUIRED = ("title", "layer", "order", "needs", "means", "mistaken for", "try", "enable", "source")
 _OPTIONAL = ("prepare", "applies")
+#: What a cause may need, and how to say that it is missing.
+FACTS = {
+    "layerline.account": "what its threads did",
+    "layerline.container.throttled_ns": "its container's throttled time",
+    "layerline.container.usage_ns": "its container's CPU time",
+    "layerline.thread.blkio_ns": "block-I/O delay of its threads",
+    "container.io.pressure": "I/O pressure of its container",
+    "container.disk.io": "what its container read and wrote",
+    "system.cpu.time": "CPU time of the machine",
+    "system.disk.io_time": "busy time of the disks",
+    "system.io.pressure": "I/O pressure of the machine",
+}
 LAYERS = ("app", "dependency", "network", "container", "host")
 
 
@@ -55,12 +67,15 @@ def parse(name: str, text: str) -> Cause:
         raise ValueError(
             f"cause {name}: expected its layer {header['layer']!r} to be one of {LAYERS} and to begin its name"
         )
+    needs = tuple(tuple(fact.strip() for fact in need.split("|")) for need in header["needs"].split(","))
+    if unheard := {fact for need in needs for fact in need} - set(FACTS):
+        raise ValueError(f"cause {name}: needs {unheard}; expected some of {', '.join(FACTS)}")
     return Cause(
         name=name,
         layer=header["layer"],
         title=header["title"],
         order=int(header["order"]),
-        needs=tuple(tuple(fact.strip() for fact in need.split("|")) for need in header["needs"].split(",")),
+        needs=needs,
         means=header["means"],
         mistaken_for=header["mistaken for"],
         try_=header["try"],
