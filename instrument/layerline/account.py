@@ -26,6 +26,7 @@ import threading
 import weakref
 from asyncio import _get_running_loop
 from pathlib import Path
+from sys import modules
 from time import thread_time_ns, time_ns
 from typing import Final
 
@@ -63,9 +64,6 @@ _LONG_NS: Final = 5_000_000
 #: Spans that are never ended must not pile up.
 _DEEPEST: Final = 256
 
-#: The attribute of a live span object under which its account is found at its end.
-_KEY: Final = "_layerline_open"
-
 
 class Account(SpanProcessor):
     """Writes the thread's account into every span as it ends, and the container's meters into entry spans."""
@@ -76,14 +74,7 @@ class Account(SpanProcessor):
         self._all: weakref.WeakSet[Thread] = weakref.WeakSet()
         self._delays = delays_kept()
         self._pid = os.getpid()
-        this = weakref.WeakMethod(self._collecting)
-
-        def collecting(phase: str, info: dict[str, int]) -> None:
-            if (method := this()) is not None:
-                method(phase, info)
-
-        self._callback = collecting
-        gc.callbacks.append(collecting)
+        gc.callbacks.append(self._collecting)
         forked = weakref.WeakMethod(self._forked)
 
         def after() -> None:
@@ -99,45 +90,43 @@ class Account(SpanProcessor):
         try:
             now = time_ns()
             start: int = span._start_time  # type: ignore[assignment]
-            late = now - start
             try:
                 thread: Thread = self._threads.thread
             except AttributeError:
                 thread = self._meet()
-            reason = None
             if _get_running_loop() is not None:
-                reason = "coroutine"
-            elif thread.fd < 0:
-                reason = "unreadable"
-            elif "greenlet" in sys.modules and in_greenlet():
-                reason = "greenlet"
-            else:
-                reason = leaves_halfway()
-            if reason is not None:
+                opened = Open(thread.tid, None, "coroutine")
+            elif thread.schedstat is None:
+                opened = Open(thread.tid, None, "unreadable")
+            elif "greenlet" in modules and in_greenlet():
+                opened = Open(thread.tid, None, "greenlet")
+            elif (reason := leaves_halfway()) is not None:
                 opened = Open(thread.tid, None, reason)
             else:
-                noted = thread.noted == start == thread.at  # nothing was read since
-                if not noted and not -_EXPLICIT_NS <= late <= _EXPLICIT_NS and given("start", "start_time"):
-                    reason = "explicit_time"
+                opened = Open(thread.tid, thread, None)
+                if 0 <= now - start <= _AT_ONCE_NS:
+                    now = start
+                elif thread.noted == start == thread.at:
+                    now = 0  # the reading has been taken
+                elif not -_EXPLICIT_NS <= now - start <= _EXPLICIT_NS and given("start", "start_time"):
+                    opened.reason = "explicit_time"
+                stack = thread.stack
                 try:
-                    if not noted:
-                        thread.advance(start if 0 <= late <= _AT_ONCE_NS else now)
+                    if now:
+                        thread.advance(now)
                 except (OSError, ValueError, IndexError):
-                    abandon(thread.stack, "unreadable")
-                    thread.close()
+                    self._lost(thread)
                     opened = Open(thread.tid, None, "unreadable")
                 else:
-                    opened = Open(thread.tid, thread, reason)
-                    stack = thread.stack
                     stack.append(opened)
                     if len(stack) > _DEEPEST:
                         abandon(stack, "ended_out_of_order", 0, 1)
-            span.__dict__[_KEY] = opened
+            span._layerline_open = opened  # type: ignore[attr-defined]
             if self._meters is not None:
                 parent = span._parent
                 if parent is None or parent.is_remote:
                     noted = thread.noted == start and thread.meters is not None
-                    opened.meters = thread.meters if noted else self._meters.begin(now)
+                    opened.meters = thread.meters if noted else self._meters.begin(start)
                     thread.meters = None
         except Exception:
             guard.failed("account.on_start")
@@ -145,22 +134,26 @@ class Account(SpanProcessor):
     def _on_ending(self, span: Span) -> None:
         """A span ends on this thread: its attributes are closed to everybody else, so they are written straight."""
         try:
-            opened: Open | None = span.__dict__.pop(_KEY, None)
-            if opened is None:
-                return
+            try:
+                opened: Open = span._layerline_open  # type: ignore[attr-defined]
+            except AttributeError:
+                return  # it started before we came
             now = time_ns()
             start: int = span._start_time  # type: ignore[assignment]
             end: int = span._end_time  # type: ignore[assignment]
-            late = now - end
+            at_once = 0 <= now - end <= _AT_ONCE_NS
             attributes = span._attributes._dict  # type: ignore[union-attr]
             thread = opened.thread
             if thread is not None:
-                self._close(opened, thread, end if 0 <= late <= _AT_ONCE_NS else now)
-            attributes[THREAD_ID] = opened.tid
-            if not -_EXPLICIT_NS <= late <= _EXPLICIT_NS and opened.reason is None and given("end", "end_time"):
+                self._close(opened, thread, end if at_once else now)
+            if (
+                opened.reason is None
+                and not at_once
+                and not -_EXPLICIT_NS <= now - end <= _EXPLICIT_NS
+                and given("end", "end_time")
+            ):
                 opened.reason = "explicit_time"
-            parent = span._parent
-            entry = parent is None or parent.is_remote
+            attributes[THREAD_ID] = opened.tid
             if opened.reason is None:
                 attributes[ACCOUNT] = "thread"
                 attributes[CPU_NS] = opened.cpu
@@ -173,13 +166,15 @@ class Account(SpanProcessor):
                 attributes[BLOCKS_WRITTEN] = opened.blocks_written
                 attributes[GC_NS] = opened.gc
                 attributes[SLICES] = sliced(opened.pieces, start, end)
-                if self._delays and (entry or end - start >= _LONG_NS) and thread is not None and thread.stat_fd >= 0:
-                    attributes[BLKIO_NS] = opened.blkio
+                if self._delays and thread is not None and thread.stat is not None:
+                    parent = span._parent
+                    if end - start >= _LONG_NS or parent is None or parent.is_remote:
+                        attributes[BLKIO_NS] = opened.blkio
             else:
                 attributes[ACCOUNT] = "none"
                 attributes[ACCOUNT_REASON] = opened.reason
             if opened.meters is not None and self._meters is not None and opened.reason != "explicit_time":
-                for name, value in self._meters.gained(opened.meters, now):
+                for name, value in self._meters.gained(opened.meters, end if at_once else now):
                     attributes[name] = value
         except Exception:
             guard.failed("account.on_ending")
@@ -197,7 +192,7 @@ class Account(SpanProcessor):
                 thread: Thread = self._threads.thread
             except AttributeError:
                 thread = self._meet()
-            if thread.fd >= 0:
+            if thread.schedstat is not None:
                 thread.advance(at)
                 thread.noted = at
                 thread.meters = self._meters.begin(at) if self._meters is not None else None
@@ -210,14 +205,18 @@ class Account(SpanProcessor):
 
     def shutdown(self) -> None:
         """Stop listening to the garbage collector."""
-        if self._callback in gc.callbacks:
-            gc.callbacks.remove(self._callback)
+        if self._collecting in gc.callbacks:
+            gc.callbacks.remove(self._collecting)
 
     # ---- the stack
 
     def _close(self, opened: Open, thread: Thread, at: int) -> None:
         """Take an ended span off its thread's stack."""
-        if getattr(self._threads, "thread", None) is not thread:
+        try:
+            here: Thread | None = self._threads.thread
+        except AttributeError:
+            here = None
+        if here is not thread:
             opened.reason = "thread_hop"
             opened.thread = None  # its own thread finds it closed and drops it (Thread.advance)
             return
@@ -225,8 +224,7 @@ class Account(SpanProcessor):
         try:
             thread.advance(at)
         except (OSError, ValueError, IndexError):
-            abandon(stack, "unreadable")
-            thread.close()
+            self._lost(thread)
         if stack and stack[-1] is opened:
             stack.pop()
         elif opened in stack:
@@ -234,6 +232,11 @@ class Account(SpanProcessor):
             # goes to the span beneath.
             abandon(stack, "ended_out_of_order", stack.index(opened))
         opened.thread = None
+
+    def _lost(self, thread: Thread) -> None:
+        """A thread whose files can no longer be read: none of its open spans is measured, nor any that comes."""
+        abandon(thread.stack, "unreadable")
+        thread.close()
 
     def _meet(self) -> Thread:
         """The account of a thread that opens its first span."""
@@ -248,8 +251,11 @@ class Account(SpanProcessor):
 
     def _collecting(self, phase: str, info: dict[str, int]) -> None:
         """The garbage collector starts or stops on this thread: its CPU time belongs to the span on top."""
-        thread: Thread | None = getattr(self._threads, "thread", None)
-        if thread is None or not thread.stack:
+        try:
+            thread: Thread = self._threads.thread
+        except AttributeError:
+            return
+        if not thread.stack:
             return
         if phase == "start":
             thread.gc_from = thread_time_ns()

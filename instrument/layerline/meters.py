@@ -10,10 +10,8 @@ The machine's root cgroup and ``/proc/pressure`` show the whole machine and are 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from os import pread
 from time import process_time_ns
 from typing import Final
 
@@ -25,6 +23,7 @@ from layerline.attributes import (
     CONTAINER_USAGE_NS,
 )
 from layerline.cgroup import UNIFIED, Cgroup
+from layerline.kernel import File
 from layerline.runnable import Reading, Runnable
 
 Parse = Callable[[bytes], int | None]
@@ -101,7 +100,7 @@ class Meters:
     def __init__(self, cgroup: Cgroup, contained: bool) -> None:
         self._cgroup = cgroup
         self._contained = contained
-        self._open: list[tuple[int, Meter]] = []
+        self._open: list[tuple[File, Meter]] = []
         self._runnable = Runnable(cgroup if contained else None)
         self._find()
 
@@ -109,7 +108,7 @@ class Meters:
         """Read at a span's start."""
         return Begun(
             now,
-            tuple([pread(fd, _MOST_BYTES, 0) for fd, _ in self._open]),
+            tuple([file.read() for file, _ in self._open]),
             0 if self._contained else process_time_ns(),
             self._runnable.before(now),
         )
@@ -118,8 +117,8 @@ class Meters:
         """Attribute and growth since ``begun``, never negative; nothing for a meter that went away."""
         if not isinstance(begun, Begun) or len(begun.raw) != len(self._open):
             return  # the process forked meanwhile
-        for (fd, meter), before in zip(self._open, begun.raw, strict=True):
-            after = pread(fd, _MOST_BYTES, 0)
+        for (file, meter), before in zip(self._open, begun.raw, strict=True):
+            after = file.read()
             for name, parse in meter.figures:
                 last = parse(after)
                 if last is None:
@@ -139,8 +138,8 @@ class Meters:
 
     def forked(self) -> None:
         """In a forked child: other files, the same container."""
-        for fd, _ in self._open:
-            os.close(fd)
+        for file, _ in self._open:
+            file.close()
         self._open = []
         self._cgroup = Cgroup.of_this_process(self._cgroup.root)
         self._find()
@@ -156,24 +155,22 @@ class Meters:
             if folder is None:
                 continue
             try:
-                fd = os.open(folder / meter.file, os.O_RDONLY | os.O_CLOEXEC)
+                file = File(str(folder / meter.file), _MOST_BYTES)
             except OSError:
                 continue
             figures = tuple(
                 (name, parse)
                 for name, parse in meter.figures
-                if name not in seen and (self._contained or name != CONTAINER_USAGE_NS) and gives(fd, parse)
+                if name not in seen and (self._contained or name != CONTAINER_USAGE_NS) and gives(file, parse)
             )
             if figures:
                 seen.update(name for name, _ in figures)
-                self._open.append((fd, Meter(meter.controller, meter.file, figures)))
-            else:
-                os.close(fd)
+                self._open.append((file, Meter(meter.controller, meter.file, figures)))
 
 
-def gives(fd: int, parse: Parse) -> bool:
+def gives(file: File, parse: Parse) -> bool:
     """Whether the file can be read and holds the figure: with pressure switched off it opens and cannot be read."""
     try:
-        return parse(pread(fd, _MOST_BYTES, 0)) is not None
+        return parse(file.read()) is not None
     except (OSError, ValueError):
         return False

@@ -17,11 +17,11 @@ from __future__ import annotations
 import os
 import threading
 from dataclasses import dataclass
-from os import pread
 from pathlib import Path
 from typing import Final
 
 from layerline.cgroup import UNIFIED, Cgroup
+from layerline.kernel import File
 
 _MOST_THREADS: Final = 64
 _LOOK_NS: Final = 100_000_000
@@ -42,13 +42,13 @@ class Runnable:
 
     def __init__(self, cgroup: Cgroup | None) -> None:
         """``cgroup`` of the container; None counts this process alone."""
-        self._root = cgroup.root if cgroup is not None else Path("/")
+        self._proc = (cgroup.root if cgroup is not None else Path("/")) / "proc"
         self._cgroup = cgroup
         self._start()
 
     def _start(self) -> None:
         self._lock = threading.Lock()
-        self._threads: dict[tuple[int, int], tuple[int, int]] = {}  # (pid, tid) → file, last value
+        self._threads: dict[tuple[int, int], tuple[File, int]] = {}  # (pid, tid) → file, last value
         self._pid = os.getpid()
         self._total = 0
         self._looked = 0
@@ -90,8 +90,8 @@ class Runnable:
 
     def forked(self) -> None:
         """In a forked child: files of our own; whoever held the lock is not here."""
-        for fd, _ in self._threads.values():
-            os.close(fd)
+        for file, _ in self._threads.values():
+            file.close()
         self._start()
 
     def _read(self, now: int) -> Reading | None:
@@ -106,17 +106,17 @@ class Runnable:
                 return None
             total = self._total
             gone = []
-            for key, (fd, value) in self._threads.items():
+            for key, (file, value) in self._threads.items():
                 try:
-                    new = value_of(fd)
+                    new = value_of(file)
                 except (OSError, ValueError, IndexError):
                     gone.append(key)
                     continue
                 if new > value:
                     total += new - value
-                    self._threads[key] = (fd, new)
+                    self._threads[key] = (file, new)
             for key in gone:
-                os.close(self._threads.pop(key)[0])
+                self._threads.pop(key)[0].close()
             self._total = total
             self._before = self._last
             self._last = Reading(now, total)
@@ -130,14 +130,14 @@ class Runnable:
         seen: set[tuple[int, int]] = set()
         for pid in self._pids():
             try:
-                tids = os.listdir(self._root / "proc" / str(pid) / "task")
+                tids = os.listdir(f"{self._proc}/{pid}/task")
             except OSError:
                 continue
             seen.update((pid, int(tid)) for tid in tids)
             if len(seen) > _MOST_THREADS:
                 break
         for key in self._threads.keys() - seen:
-            os.close(self._threads.pop(key)[0])
+            self._threads.pop(key)[0].close()
         for pid, tid in seen:
             if len(self._threads) > _MOST_THREADS:
                 break
@@ -150,15 +150,11 @@ class Runnable:
         if (pid, tid) in self._threads:
             return
         try:
-            fd = os.open(self._root / f"proc/{pid}/task/{tid}/schedstat", os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return
-        try:
-            value = value_of(fd)
+            file = File(f"{self._proc}/{pid}/task/{tid}/schedstat")
+            value = value_of(file)
         except (OSError, ValueError, IndexError):
-            os.close(fd)
             return
-        self._threads[(pid, tid)] = (fd, value)
+        self._threads[(pid, tid)] = (file, value)
         self._total += min(value, most)
 
     def _pids(self) -> list[int]:
@@ -170,10 +166,10 @@ class Runnable:
                 return [int(pid) for pid in self._procs.read_text(encoding="ascii").split() if pid != "0"]
             except (OSError, ValueError):
                 return [self._pid]
-        return [int(name) for name in os.listdir(self._root / "proc") if name.isdecimal()]
+        return [int(name) for name in os.listdir(self._proc) if name.isdecimal()]
 
 
-def value_of(fd: int) -> int:
+def value_of(file: File) -> int:
     """On-CPU and ready time of a thread so far (ns)."""
-    fields = pread(fd, 64, 0).split()
+    fields = file.read().split()
     return int(fields[0]) + int(fields[1])

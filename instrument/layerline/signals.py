@@ -106,7 +106,6 @@ SIGNALS: tuple[Signal, ...] = (
         "wall time in which some (all: full) of its tasks waited for a CPU",
         "cgroup v2 cpu.pressure total, Linux 4.20",
         dimensions=("pressure.kind",),
-        stall=True,
         additive="union",
     ),
     # ---- container: memory

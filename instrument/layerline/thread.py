@@ -4,7 +4,7 @@ Sources, none of which needs a privilege:
 
 * on-CPU: ``CLOCK_THREAD_CPUTIME_ID`` (ns; 0.5 µs to read);
 * system time, major faults, blocks, switches: ``getrusage(RUSAGE_THREAD)`` (0.5 µs);
-* ready but without a core: field 2 of ``/proc/self/task/<tid>/schedstat`` (ns; 1 µs), from a file kept open, straight
+* ready but without a core: field 2 of ``/proc/self/task/<tid>/schedstat`` (ns; 1.5 µs), from a file kept open, straight
   after. It grows only when the thread is given a core again, so it is not read where the thread has not been switched
   out since. Never field 1: it lags by up to a tick (4 ms at 250 Hz);
 * block-I/O delay: field 42 of ``/proc/self/task/<tid>/stat`` (clock ticks; 3.2 µs), only where the kernel keeps it and
@@ -15,14 +15,16 @@ Sources, none of which needs a privilege:
 from __future__ import annotations
 
 import os
-from os import pread
 from resource import RUSAGE_THREAD, getrusage
 from threading import get_native_id
 from time import thread_time_ns
 from typing import Final
 
+from layerline.kernel import File
+
 _NS_PER_TICK: Final = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 _SLEPT_NS: Final = 1_000_000
+_DENSE_NS: Final = 50_000
 
 #: Numbers in a span's list of pieces (start, end, cpu, wait) before neighbours are merged, and the most it exports.
 _NUMBERS: Final = 4
@@ -33,22 +35,19 @@ SLICES: Final = 16
 class Open:
     """An open span's own account: what its thread did while it was on top of the stack.
 
-    ``pieces`` holds four numbers a piece: start and end (ns, UTC), CPU and wait (ns).
+    ``pieces`` holds four numbers a piece: start and end (ns, UTC), CPU and wait (ns). The figures are class attributes
+    until they change, as most of them never do.
     """
 
-    __slots__ = (
-        "blkio", "blocks_read", "blocks_written", "cpu", "gc", "involuntary", "major_faults", "meters", "pieces",
-        "reason", "system", "thread", "tid", "voluntary", "wait",
-    )  # fmt: skip
+    meters: object = None  # the container's meters at its start, for an entry span
+    cpu = wait = gc = blkio = 0
+    major_faults = blocks_read = blocks_written = voluntary = involuntary = 0
+    system = 0.0
 
     def __init__(self, tid: int, thread: Thread | None, reason: str | None) -> None:
         self.tid = tid  # the thread that opened it
         self.thread = thread  # whose stack it is on; None when it is on none
         self.reason = reason  # why it is not measured; None while it is
-        self.meters: object = None  # the container's meters at its start, for an entry span
-        self.cpu = self.wait = self.gc = self.blkio = 0
-        self.major_faults = self.blocks_read = self.blocks_written = self.voluntary = self.involuntary = 0
-        self.system = 0.0
         self.pieces: list[int] = []
 
 
@@ -59,55 +58,66 @@ class Thread:
     """
 
     __slots__ = (
-        "__weakref__", "at", "blkio", "counts", "cpu", "fd", "file", "gc_from", "meters", "noted", "stack", "stat_fd",
-        "system", "tid", "wait",
+        "__weakref__", "at", "blkio", "counts", "cpu", "gc_from", "meters", "noted", "read_at", "schedstat", "stack",
+        "stat", "system", "tid", "wait",
     )  # fmt: skip
 
     def __init__(self, delays: bool) -> None:
         """Open the thread's files. ``delays``: whether the kernel keeps block-I/O delay (``kernel.task_delayacct``).
 
-        Where schedstat cannot be read or is empty (no CONFIG_SCHED_INFO), ``fd`` is -1 and nothing is measured.
+        Where schedstat cannot be read or is empty (no CONFIG_SCHED_INFO), it is None and nothing is measured.
         """
         self.tid = get_native_id()
         self.stack: list[Open] = []
-        self.fd = self.stat_fd = -1
-        self.at = self.cpu = self.wait = self.blkio = self.gc_from = 0
+        self.at = self.read_at = self.cpu = self.wait = self.blkio = self.gc_from = 0
         self.noted = 0  # when a request came in whose span is not open yet (ns, UTC)
         self.meters: object = None  # as they stood then
         self.system = 0.0
         self.counts: tuple[int, ...] = (0,) * 7 + (-1, -1)  # differs from any reading
-        self.file: tuple[int, int] = (0, 0)
+        self.schedstat: File | None = None
+        self.stat: File | None = None
         try:
-            self.fd = os.open(f"/proc/self/task/{self.tid}/schedstat", os.O_RDONLY | os.O_CLOEXEC)
-            fields = pread(self.fd, 64, 0).split()
-            if len(fields) < 3 or fields[2] == b"0":  # a thread that runs has been given the CPU at least once
-                self.close()
-        except OSError:
-            self.close()
-        if self.fd >= 0:
-            status = os.fstat(self.fd)
-            self.file = (status.st_dev, status.st_ino)
-        if delays and self.fd >= 0:
-            try:
-                self.stat_fd = os.open(f"/proc/self/task/{self.tid}/stat", os.O_RDONLY | os.O_CLOEXEC)
-                self.blkio = self.read_blkio()
-            except (OSError, ValueError, IndexError):
-                self.stat_fd = -1
+            schedstat = File(f"/proc/self/task/{self.tid}/schedstat")
+            fields = schedstat.read().split()
+            if len(fields) == 3 and fields[2] != b"0":  # a thread that runs has been given the CPU at least once
+                self.schedstat = schedstat
+                if delays:
+                    self.stat = File(f"/proc/self/task/{self.tid}/stat", 1024)
+                    self.blkio = self.read_blkio()
+        except (OSError, ValueError, IndexError):
+            self.stat = None
 
     def read_blkio(self) -> int:
         """Time this thread has waited for block I/O (ns, in steps of a clock tick)."""
-        raw = pread(self.stat_fd, 1024, 0)
+        raw = self.stat.read() if self.stat is not None else b""
         return int(raw[raw.rindex(b")") + 2 :].split()[39]) * _NS_PER_TICK
 
     def advance(self, at: int) -> None:
-        """Take one reading at ``at`` (ns, UTC) and credit what passed since the last to the span on top."""
+        """Take one reading at ``at`` (ns, UTC) and credit what passed since the last to the span on top.
+
+        Within 50 µs of a reading the clock alone is asked, and the thread is taken to have been on the CPU: what that
+        says too much is taken off what the next reading finds, so that no sum is ever exceeded.
+        """
+        before = self.at
+        stack = self.stack
+        if 0 <= at - self.read_at < _DENSE_NS and at >= before:
+            spent = at - before
+            if stack:
+                top = stack[-1]
+                if top.thread is not None:
+                    top.cpu += spent
+                    top.pieces += (before, at, spent, 0)
+            self.at = at
+            self.cpu += spent
+            return
         cpu = thread_time_ns()
         usage = getrusage(RUSAGE_THREAD)
         system = usage[1]
         counts = usage[7:]  # majflt, nswap, inblock, oublock, msgsnd, msgrcv, nsignals, nvcsw, nivcsw
         last = self.counts
-        wait = self.wait if counts[7:] == last[7:] else int(pread(self.fd, 64, 0).split()[1])
-        stack = self.stack
+        wait = self.wait
+        if counts[7:] != last[7:]:
+            wait = int(self.schedstat.read().split()[1])  # type: ignore[union-attr]
         if stack:
             top = stack[-1]
             if top.thread is None:
@@ -116,17 +126,17 @@ class Thread:
                     stack.pop()
             else:
                 spent = cpu - self.cpu
+                if spent < 0:  # the clock alone said too much
+                    spent = 0
+                    cpu = self.cpu
                 waited = wait - self.wait
                 top.cpu += spent
-                top.wait += waited
+                if waited:
+                    top.wait += waited
                 if system != self.system:
                     top.system += system - self.system
-                before = self.at
                 if at > before:
-                    pieces = top.pieces
-                    pieces += (before, at, spent, waited)
-                    if len(pieces) > _ROOM:
-                        top.pieces = merged(pieces)
+                    top.pieces += (before, at, spent, waited)
                 if counts != last:
                     top.major_faults += counts[0] - last[0]
                     top.blocks_read += counts[2] - last[2]
@@ -136,35 +146,26 @@ class Thread:
                     if slept:
                         top.voluntary += slept
                         asleep = at - before - spent - waited
-                        if asleep >= _SLEPT_NS and self.stat_fd >= 0:
+                        if asleep >= _SLEPT_NS and self.stat is not None:
                             blkio = self.read_blkio()
                             # It comes in ticks of 10 ms, so a piece may be given what was left over by others before
                             # it; never more than it slept.
                             top.blkio += min(blkio - self.blkio, asleep)
                             self.blkio = blkio
-        self.at = at
+                if len(top.pieces) > _ROOM:
+                    top.pieces = merged(top.pieces)
+        self.at = self.read_at = at
         self.cpu = cpu
         self.wait = wait
         self.system = system
         self.counts = counts
 
     def close(self) -> None:
-        """Close the files, if they are still ours: an application may have closed all descriptors and reused them."""
-        for fd in (self.fd, self.stat_fd):
-            if fd >= 0 and self.owns(fd):
-                os.close(fd)
-        self.fd = self.stat_fd = -1
-
-    def owns(self, fd: int) -> bool:
-        """Whether that descriptor still is one of the thread's own files."""
-        try:
-            status = os.fstat(fd)
-        except OSError:
-            return False
-        return fd != self.fd or self.file in ((0, 0), (status.st_dev, status.st_ino))
-
-    def __del__(self) -> None:
-        self.close()
+        """Measure nothing from here on."""
+        for file in (self.schedstat, self.stat):
+            if file is not None:
+                file.close()
+        self.schedstat = self.stat = None
 
 
 def merged(pieces: list[int], most: int = SLICES) -> list[int]:

@@ -419,7 +419,7 @@ def test_an_unreadable_schedstat_costs_the_account_only(traced: Traced, monkeypa
     def refuse(*_: object) -> int:
         raise PermissionError
 
-    monkeypatch.setattr(thread_module.os, "open", refuse)
+    monkeypatch.setattr(thread_module, "File", refuse)
     with traced.tracer.start_as_current_span("blind"):
         pass
     monkeypatch.undo()
@@ -433,7 +433,7 @@ def test_files_closed_by_the_application_are_survived(traced: Traced) -> None:
 
     with traced.tracer.start_as_current_span("outer"):
         thread = traced.account._threads.thread
-        os.close(thread.fd)
+        os.close(thread.schedstat.fd)
         mine, theirs = os.pipe()  # most likely gets the number
         time.sleep(0.001)
         with traced.tracer.start_as_current_span("inner"):

@@ -184,9 +184,8 @@ def test_two_busy_threads_are_two_runnable_threads(exporter: InMemorySpanExporte
 def test_a_short_window_is_scaled_from_the_last_readings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests shorter than the space between readings share them, at their pace."""
     values = iter(range(0, 1_000 * MS, MS // 2))  # half a CPU, if read every millisecond
-    monkeypatch.setattr(runnable_module, "value_of", lambda fd: next(values))
-    monkeypatch.setattr(Runnable, "_look", lambda self, now: self._threads or self._add(os.getpid(), 1, 0))
-    monkeypatch.setattr(runnable_module.os, "open", lambda *_: os.dup(0))
+    monkeypatch.setattr(runnable_module, "value_of", lambda file: next(values))
+    monkeypatch.setattr(Runnable, "_look", lambda self, now: self._add(os.getpid(), threading.get_native_id(), 0))
     runnable = Runnable(None)
     space = 2 * MS
     for now in range(10**18, 10**18 + 20 * space, space):
@@ -204,7 +203,7 @@ def test_too_many_threads_are_no_answer(tmp_path: Path) -> None:
         (tmp_path / f"proc/{os.getpid()}/task/{tid}").mkdir(parents=True)
         (tmp_path / f"proc/{os.getpid()}/task/{tid}/schedstat").write_text("5 5 1\n")
     runnable = Runnable(None)
-    runnable._root = tmp_path
+    runnable._proc = tmp_path / "proc"
     begun = runnable.before(time.time_ns())
     assert begun is None
     assert runnable.gained(begun, 0, 10) is None
@@ -221,7 +220,7 @@ def test_threads_that_end_keep_what_they_did(tmp_path: Path) -> None:
 
     write(1, 100 * MS, 0)
     runnable = Runnable(None)
-    runnable._root = tmp_path
+    runnable._proc = tmp_path / "proc"
     now = time.time_ns()
     first = runnable.before(now)
     assert first is not None
