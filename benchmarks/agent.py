@@ -1,17 +1,17 @@
-"""What the agent costs: share of one core and memory for 100 containers, everything each second, stalls each 200 ms.
+"""What the agent costs: share of one core and memory, everything read each second, stalls each 200 ms.
 
-    python benchmarks/agent.py [--containers 100] [--seconds 20] [--busy 1.0] [--captured v2|hybrid]
+    python benchmarks/agent.py [--containers 100] [--seconds 20] [--live]
 
-The tree is a captured machine's with one container copied many times. ``--busy`` is the share of containers whose
-counters move before every reading: 1.0 is a machine on which nothing rests. Plain files stand in for the kernel's, so
-what the kernel needs to make up a cgroup file is not in the figure; ``--live`` reads the containers of this machine
-instead. Requests go to a sink in another process, which is not counted.
+The tree is a captured machine's with one container copied many times. Three cases each: a machine at rest, one on which
+the counters of half of the containers move before every reading, and one on which all do. Plain files stand in for the
+kernel's, so what the kernel needs to make up a cgroup file is not in the figure; ``--live`` reads the containers of
+this machine instead. Requests go to a sink in another process, which is not counted.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import contextlib
 import multiprocessing
 import os
 import re
@@ -70,6 +70,8 @@ def grow(captured: str, containers: int, root: Path) -> list[Path]:
     tree, container = TREES[captured]
     shutil.copytree(CAPTURED / tree / "first", root, dirs_exist_ok=True)
     originals = [path for path in root.rglob(f"*{container}*") if path.is_dir()]
+    for other in root.rglob("docker-9988*.scope"):
+        shutil.rmtree(other)
     for number in range(containers - 1):
         for original in originals:
             shutil.copytree(original, original.parent / original.name.replace(container, f"{number:064x}"))
@@ -81,64 +83,15 @@ def grow(captured: str, containers: int, root: Path) -> list[Path]:
     ]
 
 
-def move(files: list[Path], busy: float, stop: threading.Event) -> None:
-    """Let the counters of a share of the files grow, ten times a second, by rewriting their last digits in place."""
-    moving = [(os.open(path, os.O_RDWR), path.read_bytes().rstrip()) for path in files[: int(len(files) * busy)]]
+def move(files: list[Path]) -> None:
+    """Let counters grow ten times a second, by rewriting their last digits in place, until this process is ended."""
+    moving = [(os.open(path, os.O_RDWR), path.read_bytes().rstrip()) for path in files]
     turn = 0
-    while not stop.wait(0.1):
+    while True:
+        time.sleep(0.1)
         turn = (turn + 7) % 1000
         for descriptor, content in moving:
             os.pwrite(descriptor, re.sub(rb"(\d)\d{3}\b", rb"\g<1>%03d" % turn, content), 0)
-
-
-def mover(files: list[Path], busy: float) -> None:
-    """``move`` in a process of its own, until it is ended."""
-    move(files, busy, threading.Event())
-
-
-def main() -> None:
-    """Run the agent for a while and print what it used."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--containers", type=int, default=100)
-    parser.add_argument("--seconds", type=float, default=20.0)
-    parser.add_argument("--busy", type=float, default=1.0)
-    parser.add_argument("--captured", choices=sorted(TREES), default="v2")
-    parser.add_argument("--live", action="store_true", help="read the containers of this machine")
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
-    sink = context.Process(target=serve, args=(there,), daemon=True)
-    sink.start()
-    settings = Settings(endpoint=f"http://127.0.0.1:{here.recv()}")
-    with tempfile.TemporaryDirectory() as folder:
-        helpers = [sink]
-        if options.live:
-            agent, _ = build(settings)
-        else:
-            files = grow(options.captured, options.containers, Path(folder))
-            helpers.append(context.Process(target=mover, args=(files, options.busy), daemon=True))
-            helpers[-1].start()
-            agent = synthetic(settings, folder)
-        process = psutil.Process()
-        thread = threading.Thread(target=agent.run)
-        thread.start()
-        time.sleep(2.0)  # the first second opens every file
-        began, cpu = time.monotonic(), process.cpu_times()
-        time.sleep(options.seconds)
-        used, passed = process.cpu_times(), time.monotonic() - began
-        rss = process.memory_info().rss
-        watched = agent.containers
-        agent.stop()
-        thread.join()
-        for helper in helpers:
-            helper.terminate()
-            helper.join()
-    share = (used.user - cpu.user + used.system - cpu.system) / passed
-    if options.json:
-        print(json.dumps({"containers": watched, "core_ratio": share, "rss_bytes": rss}))
-    else:
-        print(f"{watched} containers: {share:.2%} of one core, {rss / 2**20:.0f} MiB (budget for 100: 2 %, 80 MiB)")
 
 
 def synthetic(settings: Settings, root: str) -> Agent:
@@ -152,6 +105,59 @@ def synthetic(settings: Settings, root: str) -> Agent:
     discovery.start()
     agent.look()
     return agent
+
+
+def measure(answer: Connection, settings: Settings, root: str, seconds: float) -> None:
+    """Run the agent in this process for a while: how many containers, share of a core, resident bytes."""
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
+        agent = synthetic(settings, root) if root else build(settings)[0]
+    process = psutil.Process()
+    thread = threading.Thread(target=agent.run)
+    thread.start()
+    time.sleep(2.0)  # the first second opens every file
+    began, before = time.monotonic(), process.cpu_times()
+    time.sleep(seconds)
+    used, passed = process.cpu_times(), time.monotonic() - began
+    share = (used.user - before.user + used.system - before.system) / passed
+    answer.send((agent.containers, share, process.memory_info().rss))
+    agent.stop()
+    thread.join()
+
+
+def main() -> None:
+    """Measure each case in a process of its own, and print what it used."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--containers", type=int, default=100)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--live", action="store_true", help="read the containers of this machine")
+    options = parser.parse_args()
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    sink = context.Process(target=serve, args=(there,), daemon=True)
+    sink.start()
+    settings = Settings(endpoint=f"http://127.0.0.1:{here.recv()}")
+    print("machine   moving   containers   of one core   memory     (budget for 100: 2 %, 80 MiB)")
+    cases = [("live", 0.0)] if options.live else [(tree, part) for tree in TREES for part in (0, 0.5, 1)]
+    for captured, moving in cases:
+        with tempfile.TemporaryDirectory() as folder:
+            helpers = []
+            if captured in TREES:
+                files = grow(captured, options.containers, Path(folder))
+                chosen = files[: int(len(files) * moving)]
+                helpers.append(context.Process(target=move, args=(chosen,), daemon=True))
+            root = folder if captured in TREES else ""
+            agent = context.Process(target=measure, args=(there, settings, root, options.seconds))
+            for process in (*helpers, agent):
+                process.start()
+            watched, share, rss = here.recv()
+            agent.join()
+            for helper in helpers:
+                helper.terminate()
+                helper.join()
+        part = "as is" if captured == "live" else f"{moving:.0%}"
+        print(f"{captured:<9} {part:<8} {watched:<12} {share:<13.1%} {rss / 2**20:.0f} MiB", flush=True)
+    sink.terminate()
+    sink.join()
 
 
 if __name__ == "__main__":

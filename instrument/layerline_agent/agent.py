@@ -85,6 +85,7 @@ class Agent:
         self._health = SensorHealth(self._sensors)
         self._encoder = Encoder()
         self._stopping = False
+        self._said_no_cgroup = False
         self._watched: dict[str, tuple[Container, Entity]] = {}
         self._ended: list[Entity] = []  # gone, with points still to be sent
         self._events: list[Event] = []
@@ -130,6 +131,7 @@ class Agent:
         self.read(full=True)
         self.send()
         left = self._outbox.close(FLUSH_S)
+        self._discovery.stop()
         if left:
             say(f"stopped; {left} points could not be sent")
 
@@ -167,6 +169,10 @@ class Agent:
             known[1].attributes = {**container.attributes, **self._machine_attributes}
             self._watched[container.id] = (container, known[1])
             return
+        if not container.directories and not self._said_no_cgroup:
+            self._said_no_cgroup = True
+            who = container.name or container.id[:12]
+            say(f"no cgroup of container {who} on this machine: nothing is read for it and others alike")
         self._forget(container.id)  # without a last reading: its files are the new run's already
         entity = Entity.of(
             "container",

@@ -137,8 +137,10 @@ class Entity:
     """Its OTLP resource."""
     start_ns: int
     """When its counters began, in ns since 1970; 0 where unknown."""
-    readers: dict[str, list[tuple[bool, Reader]]] = field(default_factory=dict)
-    """By sensor: whether it holds stall counters, and the reader."""
+    readers: Mapping[str, tuple[Reader, ...]] = field(default_factory=dict)
+    """By sensor: its sources."""
+    stall_readers: Mapping[str, tuple[Reader, ...]] = field(default_factory=dict)
+    """By sensor: those of them that hold stall counters."""
 
     @classmethod
     def of(
@@ -152,29 +154,26 @@ class Entity:
         clock: Clock = time.time_ns,
     ) -> Entity:
         """An entity with the readers that its directories allow; a sensor whose hierarchy is missing has none."""
-        return cls(
-            attributes,
-            start_ns,
-            {
-                name: [
+        readers, stall_readers = {}, {}
+        for name, sensor in sensors.items():
+            if sensor.entity == kind:
+                made = [
                     (source.stalls, Reader(source, directories, machine, clock))
                     for source in sensor.sources_for(directories)
                     if all(file.partition("/")[0] in directories for file in source.files)
                 ]
-                for name, sensor in sensors.items()
-                if sensor.entity == kind
-            },
-        )
+                readers[name] = tuple(reader for _, reader in made)
+                stall_readers[name] = tuple(reader for stalls, reader in made if stalls)
+        return cls(attributes, start_ns, readers, stall_readers)
 
     def read(self, sensor: str, full: bool) -> None:
         """Read one sensor's files now. One unreadable file does not keep the others from being read; then it raises."""
         problem: Exception | None = None
-        for stalls, reader in self.readers.get(sensor, ()):
-            if full or stalls:
-                try:
-                    reader.read(full)
-                except (OSError, ValueError, LookupError, ArithmeticError) as caught:
-                    problem = caught
+        for reader in (self.readers if full else self.stall_readers).get(sensor, ()):
+            try:
+                reader.read(full)
+            except (OSError, ValueError, LookupError, ArithmeticError) as caught:
+                problem = caught
         if problem is not None:
             raise problem
 
@@ -182,11 +181,11 @@ class Entity:
     def series(self) -> Iterable[Series]:
         """Every series, whether it has points to send or not."""
         for readers in self.readers.values():
-            for _, reader in readers:
+            for reader in readers:
                 yield from reader.runs.series
 
     def close(self) -> None:
         """Its files are not needed any more."""
         for readers in self.readers.values():
-            for _, reader in readers:
+            for reader in readers:
                 reader.close()

@@ -58,7 +58,7 @@ class Watch:
     def __init__(self, root: Path, tags: dict[str, str] | None = None, outbox: Any = None) -> None:
         self.outbox: Any = outbox or Kept()
         self.clock = Clock()
-        self.discovery: Any = SimpleNamespace(sightings=SimpleQueue())
+        self.discovery: Any = SimpleNamespace(sightings=SimpleQueue(), stop=lambda: None)
         settings = Settings(tags=tags or {}, interval_ns=100_000_000, fine_ns=20_000_000)
         self.agent = Agent(settings, Machine(str(root)), self.discovery, self.outbox, self.clock)
 
@@ -102,6 +102,15 @@ def test_a_container_is_read_at_once() -> None:
     assert watch.outbox.last(V2_ID)["container.cpu.throttled",][0] == 2_844_585_000
     watch.second()
     assert watch.outbox.last(V2_ID) == {}
+
+
+def test_a_container_of_another_machine(capsys: pytest.CaptureFixture[str]) -> None:
+    """A container without a cgroup here has no readings, and that is said once."""
+    watch = Watch(V2 / "first")
+    watch.see(Seen(Container("c" * 64, name="far")), Seen(Container("d" * 64, name="away")))
+    watch.second()
+    assert watch.outbox.last("c" * 64) == {}
+    assert capsys.readouterr().err.count("no cgroup of container far") == 1
 
 
 def test_recreated_under_the_same_name() -> None:

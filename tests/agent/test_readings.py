@@ -144,7 +144,6 @@ def test_fine_ticks_read_stall_counters_only(copied: Callable[[Path], Path], clo
     assert {series.signal for series in entity.series if series.points} == {
         "container.cpu.time",
         "container.cpu.throttled",
-        "container.cpu.pressure",
         "container.io.pressure",
         "container.memory.pressure",
     }

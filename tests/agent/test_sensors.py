@@ -134,7 +134,7 @@ def test_io_stat_and_io_max_of_v2(copied: Callable[[Path], Path]) -> None:
     root = copied(V2 / "first")
     directory = root / f"sys/fs/cgroup/system.slice/docker-{V2_ID}.scope"
     (root / "proc/diskstats").write_text(" 254       0 vda 1 0 8 1 2 0 16 2 0 3 3\n")
-    (directory / "io.stat").write_text("254:0 rbytes=4096 wbytes=8192 rios=1 wios=2 dbytes=77 dios=7\n259:3 \n")
+    (directory / "io.stat").write_text("7:0 254:0 rbytes=4096 wbytes=8192 rios=1 wios=2 dbytes=77 dios=7\n259:3 \n")
     (directory / "io.max").write_text("254:0 rbps=max wbps=4194304 riops=100 wiops=max\n")
     values = read(root, V2_ID)
     assert {key: value for key, value in values.items() if key[0].startswith("container.disk")} == {

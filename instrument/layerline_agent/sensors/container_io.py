@@ -61,15 +61,18 @@ def keyed_v2(signals: dict[bytes, tuple[str, str]]) -> Callable[[Machine, bytes]
     """What it read and wrote, or may per second.
 
     Source: v2 ``io.stat`` (bytes and operations, only grow) and ``io.max``, Linux 4.5, lines of
-    ``major:minor key=value …``; a limit of ``max`` is none.
+    ``major:minor key=value …``; a limit of ``max`` is none. Some kernels leave the line of a device without figures
+    open, so that the next device stands on the same line: the last one named is meant.
     """
 
     def read(machine: Machine, content: bytes) -> Iterator[Raw]:
         for line in content.splitlines():
-            device, *pairs = line.split()
-            for pair in pairs:
-                key, _, value = pair.partition(b"=")
-                if key in signals and value != b"max":
+            device = b""
+            for word in line.split():
+                key, equals, value = word.partition(b"=")
+                if not equals:
+                    device = word
+                elif key in signals and value != b"max":
                     signal, direction = signals[key]
                     yield Raw(signal, int(value), _where(machine, device, direction))
 
