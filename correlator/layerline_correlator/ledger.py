@@ -16,6 +16,11 @@ from layerline_correlator.store import run
 
 #: Spans of a trace are looked for this long around those that are known of.
 AROUND_NS = 15 * 60 * 10**9
+#: Readings are looked for this long around: the longest interval that counts as a reading, and a little more.
+READINGS_AROUND_NS = 130 * 10**9
+#: A request is followed through its readings for this long.
+LONGEST_NS = 3600 * 10**9
+_END_OF_TIME = 2**63 - 1
 
 
 def work_out(
@@ -33,7 +38,7 @@ def work_out(
     if not keep:
         return
     run(cursor, "pieces.sql", bounds)
-    run(cursor, "readings.sql", bounds)
+    run(cursor, "readings.sql", _readings(cursor))
     run(cursor, "claims.sql")
     _take(cursor)
     cursor.execute("BEGIN").fetchall()
@@ -53,7 +58,17 @@ def _widened(cursor: duckdb.DuckDBPyConnection, from_ns: int, to_ns: int) -> dic
         {"from_ns": from_ns, "to_ns": to_ns},
     ).fetchone()
     first, last = row if row and row[0] is not None else (from_ns, to_ns)
-    return {"from_ns": first - AROUND_NS, "to_ns": last + AROUND_NS}
+    return {"from_ns": max(0, first - AROUND_NS), "to_ns": min(_END_OF_TIME, last + AROUND_NS)}
+
+
+def _readings(cursor: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    """Where readings are looked for: around the visits, and not for longer than ``LONGEST_NS`` after the last began."""
+    row = cursor.execute("SELECT min(from_ns), max(from_ns), max(to_ns) FROM visit").fetchone()
+    first, last, end = row if row and row[0] is not None else (0, 0, 0)
+    return {
+        "since_ns": max(0, first - READINGS_AROUND_NS),
+        "until_ns": min(_END_OF_TIME, end + READINGS_AROUND_NS, last + LONGEST_NS),
+    }
 
 
 def _take(cursor: duckdb.DuckDBPyConnection) -> None:

@@ -1,6 +1,6 @@
 -- The time join: how much each counter grew during each stretch of the batch's requests.
 --
--- In:  piece, segment, visit (pieces.sql), and $from_ns, $to_ns around all of it.
+-- In:  piece, segment, visit (pieces.sql), and $since_ns, $until_ns around all of it.
 -- Out: seen (per stretch and series: estimate, low, high, how much of the stretch the readings cover),
 --      ran (per visit: what each container of the host ran meanwhile), level (per visit: the gauges that held).
 -- Inside one reading's interval nothing is known but its increase: `low` and `high` say so.
@@ -36,7 +36,7 @@ steps AS (
         wanted.series, wanted.kind, point.start_ns, point.time_ns, point.value,
         lag(point.time_ns) OVER each AS before_ns, lag(point.value) OVER each AS before_value
     FROM point JOIN wanted ON wanted.series = point.series
-    WHERE point.time_ns BETWEEN $from_ns - 130_000_000_000 AND $to_ns + 130_000_000_000
+    WHERE point.time_ns BETWEEN $since_ns AND $until_ns
     WINDOW each AS (PARTITION BY point.series ORDER BY point.time_ns)
 ),
 -- A counter that fell, or whose start moved past the last value, began again: it grew by its value since its start.
@@ -74,7 +74,7 @@ CREATE OR REPLACE TEMP TABLE cpus AS
 SELECT host, arg_max(value, time_ns) AS cpus
 FROM series JOIN point ON point.series = series.series
 WHERE signal = 'system.cpu.logical.count'
-  AND time_ns BETWEEN $from_ns - 130_000_000_000 AND $to_ns + 130_000_000_000
+  AND time_ns BETWEEN $since_ns AND $until_ns
 GROUP BY host;
 
 CREATE OR REPLACE TEMP MACRO at_least(rise, interval_ns, overlap_ns, speed) AS
@@ -129,8 +129,8 @@ FROM visit
 JOIN series ON series.entity_id = visit.container_id AND kind = 'gauge'
     AND signal IN ('container.cpu.limit', 'container.disk.limit', 'container.disk.operations.limit')
 JOIN point ON point.series = series.series
-WHERE point.time_ns BETWEEN visit.from_ns - 90_000_000_000 AND visit.to_ns + 2_000_000_000
-  AND point.time_ns BETWEEN $from_ns - 130_000_000_000 AND $to_ns + 130_000_000_000
+WHERE point.time_ns + 90_000_000_000 >= visit.from_ns AND point.time_ns - 2_000_000_000 <= visit.to_ns
+  AND point.time_ns BETWEEN $since_ns AND $until_ns
 GROUP BY visit.request_no, visit.visit_no, signal, series.series, series.attributes;
 
 -- What was measured where: the words a cause's `needs` may name.
