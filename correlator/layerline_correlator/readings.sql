@@ -2,7 +2,8 @@
 --
 -- In:  piece, segment, visit (pieces.sql), and $since_ns, $until_ns around all of it.
 -- Out: seen (per stretch and series: estimate, low, high, how much of the stretch the readings cover),
---      ran (per visit: what each container of the host ran meanwhile), level (per visit: the gauges that held).
+--      ran (per visit: what each container of the host ran meanwhile), level (per visit: the gauges that held; a limit that is no longer reported
+--      was removed).
 -- Inside one reading's interval nothing is known but its increase: `low` and `high` say so.
 --
 -- Readings and stretches are joined by the seconds they touch, an equality that hashes; a pair that meets in several
@@ -129,7 +130,7 @@ FROM visit
 JOIN series ON series.entity_id = visit.container_id AND kind = 'gauge'
     AND signal IN ('container.cpu.limit', 'container.disk.limit', 'container.disk.operations.limit')
 JOIN point ON point.series = series.series
-WHERE point.time_ns + 90_000_000_000 >= visit.from_ns AND point.time_ns - 2_000_000_000 <= visit.to_ns
+WHERE point.time_ns + 20_000_000_000 >= visit.from_ns AND point.time_ns - 2_000_000_000 <= visit.to_ns
   AND point.time_ns BETWEEN $since_ns AND $until_ns
 GROUP BY visit.request_no, visit.visit_no, signal, series.series, series.attributes;
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import requests
 from api_fake import MS, TOKEN, FakeCorrelator, one_span
-from conftest import Live
+from live_server import Live
 
 from layerline_api.addresses import CannotListen, addresses
 from layerline_api.settings import ServerSettings
@@ -211,10 +211,10 @@ def test_what_has_begun_is_answered(live: Live) -> None:
             time.sleep(0.7)
             super().append(batch)
 
-    from conftest import _serving
+    from live_server import serving
 
     slow, codes = Slow(), []
-    with _serving(slow, ServerSettings()) as where:
+    with serving(slow, ServerSettings()) as where:
 
         def send() -> None:
             codes.append(post(where))

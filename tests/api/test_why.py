@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from api_fake import TOKEN, TRACE, FakeCorrelator, full, verdict, window_verdict
-from conftest import Live
+from live_server import Live
 from rich.cells import cell_len
 
 from layerline_api.settings import ServerSettings

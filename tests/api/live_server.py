@@ -1,0 +1,30 @@
+"""A server in this process, for as long as a block lasts."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from layerline_api.addresses import addresses, bind, url
+from layerline_api.app import create_app
+from layerline_api.door import Door
+from layerline_api.settings import ServerSettings
+from layerline_correlator.query import Questions
+
+Live = Callable[..., str]
+
+
+@contextmanager
+def serving(questions: Questions, settings: ServerSettings) -> Iterator[str]:
+    bound = bind(addresses("127.0.0.1:0")[0])
+    door, stop = Door(create_app(questions, settings), [bound]), threading.Event()
+    where = url(bound)
+    thread = threading.Thread(target=door.serve, args=(stop,))
+    thread.start()
+    try:
+        yield where
+    finally:
+        stop.set()
+        thread.join(10)
+        assert not thread.is_alive()
