@@ -18,14 +18,28 @@ from flask import Flask, request
 from layerline_api.demo.shop.service import parser, serve
 
 
-def burn(cpu_ns: int) -> None:
-    """Use the CPU for ``cpu_ns`` of this thread's own clock, without holding the interpreter lock meanwhile.
+def burn(milliseconds: float) -> None:
+    """Compute for so many milliseconds, in one call that does not hold the interpreter lock.
 
-    So threads of this process compete for cores, as native code does, and not for the lock.
+    So threads of this process compete for cores, as native code does, and not for the lock: a thread that is put off its
+    core while it holds the lock would make the others wait for the lock instead.
     """
-    began = time.thread_time_ns()
-    while (left_ns := cpu_ns - (time.thread_time_ns() - began)) > 0:
-        hashlib.pbkdf2_hmac("sha256", b"layerline", b"salt", min(10_000, max(10, left_ns // 2_000)))
+    if milliseconds:
+        hashlib.pbkdf2_hmac("sha256", b"layerline", b"salt", max(1, round(milliseconds * PER_MILLISECOND)))
+
+
+def rounds_per_millisecond(rounds: int = 40_000) -> float:
+    """How many rounds this machine computes per millisecond of CPU time; the best of five."""
+
+    def once() -> float:
+        began = time.thread_time()
+        hashlib.pbkdf2_hmac("sha256", b"layerline", b"salt", rounds)
+        return time.thread_time() - began
+
+    return rounds / min(once() for _ in range(5)) / 1_000
+
+
+PER_MILLISECOND = rounds_per_millisecond()
 
 
 def write(path: Path, size: int) -> None:
@@ -42,7 +56,7 @@ def sibling(kind: str, folder: Path, stop: threading.Event) -> None:
     """A thread that is not part of any request."""
     while not stop.is_set():
         if kind == "burn":
-            burn(20_000_000)
+            burn(50)
         else:
             write(folder / f"sibling-{threading.get_ident()}", 256 * 1024)
 
@@ -55,7 +69,7 @@ def create_app(folder: Path) -> Flask:
     @app.get("/work")
     def work() -> str:
         cost = request.args
-        burn(int(cost.get("cpu_ms", 0)) * 1_000_000)
+        burn(float(cost.get("cpu_ms", 0)))
         if kib := int(cost.get("write_kib", 0)):
             write(folder / "own", kib * 1024)
         if milliseconds := int(cost.get("sleep_ms", 0)):

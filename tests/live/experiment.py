@@ -13,13 +13,15 @@ import requests
 
 from layerline_api.demo.ask import Ask, Part, Verdict, read
 from layerline_api.demo.containers import Containers
+from layerline_api.demo.intruders import Intruders, undisturbed
 from layerline_api.demo.layout import Cores
 from layerline_api.demo.load import Response, median_ns, send
 from layerline_api.demo.place import Entity, Limits, Service, wait_ready
 from layerline_api.demo.watching import Watching
 
 APP = Path(__file__).with_name("app.py")
-HEALTHY, FAULTY, SETTLING = 26, 10, 2
+#: The healthy ones outnumber the slow ones even if those have to be sent three times: the usual is their better half.
+HEALTHY, FAULTY, SETTLING = 36, 10, 2
 PAUSE_S = 0.03
 #: A verdict is settled ten seconds after its request; readings are usually there after two.
 SETTLED_S = 5.0
@@ -86,7 +88,7 @@ class App:
         files = "/sys/fs/cgroup/cpu.stat", "/sys/fs/cgroup/cpu/cpu.stat"
         script = f"import pathlib; print([pathlib.Path(f).read_text() for f in {files} if pathlib.Path(f).exists()][0])"
         output = self.live.place.container(self.name).exec_run([sys.executable, "-c", script]).output.decode()
-        values = dict(line.split() for line in output.splitlines())
+        values = dict(line.split() for line in output.split("\n") if line.strip())
         return int(values[name])
 
     def throttled(self) -> int:
@@ -95,13 +97,17 @@ class App:
 
     def healthy(self, work: str) -> tuple[Response, ...]:
         """Requests before the fault: enough for a usual, after two that warm up."""
-        send(f"{self.url}/work?{work}", SETTLING, PAUSE_S)
-        return send(f"{self.url}/work?{work}", HEALTHY, PAUSE_S)
+        return self._load(work, HEALTHY)
 
-    def faulty(self, work: str) -> tuple[Response, ...]:
-        """Requests with the fault, after two in which it takes hold."""
+    def faulty(self, work: str, *others: str) -> tuple[Response, ...]:
+        """Requests with the fault, after two in which it takes hold; ``others`` run on the same core on purpose."""
+        return self._load(work, FAULTY, *others)
+
+    def _load(self, work: str, count: int, *others: str) -> tuple[Response, ...]:
+        """Load on a core that is ours: what the machine did besides would be a fault of its own."""
         send(f"{self.url}/work?{work}", SETTLING, PAUSE_S)
-        return send(f"{self.url}/work?{work}", FAULTY, PAUSE_S)
+        intruders = Intruders(self.live.place, self.live.cores.subject, lambda: (self.name, *others))
+        return undisturbed(intruders, lambda: send(f"{self.url}/work?{work}", count, PAUSE_S), lambda _: None, 3)
 
     def outcome(self, healthy: tuple[Response, ...], faulty: tuple[Response, ...]) -> Outcome:
         """The verdicts of the faulty requests: settled, or as they are five seconds after the last of them."""

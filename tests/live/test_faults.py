@@ -26,7 +26,7 @@ def test_neighbour(live: Live) -> None:
     with live.app("contended") as app:
         healthy = app.healthy("cpu_ms=30")
         with live.neighbour() as neighbour:
-            outcome = app.outcome(healthy, app.faulty("cpu_ms=30"))
+            outcome = app.outcome(healthy, app.faulty("cpu_ms=30", "neighbour"))
     outcome.blames("host.cpu_contended")
     assert outcome.excess_ns("host.cpu_contended") == pytest.approx(outcome.measured_ns, rel=NEAR), str(outcome)
     named = [part.by[0] for part in outcome.part("host.cpu_contended") if part.by]

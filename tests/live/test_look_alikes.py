@@ -19,7 +19,7 @@ def test_quota_while_a_neighbour_is_busy(live: Live) -> None:
         app.limit_cpu(0.1)
         with live.neighbour(shares=1024):
             before = app.throttled()
-            faulty = app.faulty("cpu_ms=30")
+            faulty = app.faulty("cpu_ms=30", "neighbour")
             stopped = app.throttled() - before
         assert stopped >= len(faulty), f"the quota stopped it only {stopped} times: this is no test of a quota"
         outcome = app.outcome(healthy, faulty)

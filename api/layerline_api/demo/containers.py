@@ -172,6 +172,11 @@ class Containers:
         """The last 20 lines."""
         return self._started[name].logs(tail=20).decode(errors="replace")
 
+    def used_ns(self, name: str) -> int | None:
+        """The CPU time of the container, from the engine."""
+        stats: Any = self._started[name].stats(stream=False, one_shot=True)
+        return int(stats["cpu_stats"]["cpu_usage"]["total_usage"])
+
     def container(self, name: str) -> Container:
         """The container itself."""
         return self._started[name]

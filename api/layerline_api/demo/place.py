@@ -98,6 +98,10 @@ class Place(Protocol):
         """The last lines that it printed."""
         ...
 
+    def used_ns(self, name: str) -> int | None:
+        """The CPU time that it has used, its children included; None where that is not known."""
+        ...
+
 
 def instrumented(module: str, *arguments: str) -> tuple[str, ...]:
     """The command of a Python service under ``layerline run``."""

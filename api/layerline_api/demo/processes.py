@@ -121,5 +121,9 @@ class Processes:
         """The last 20 lines."""
         return "\n".join(self._log(name).read_text(errors="replace").splitlines()[-20:])
 
+    def used_ns(self, name: str) -> int | None:
+        """Not known: the kernel adds up a process's children only when they have ended."""
+        return None
+
     def _log(self, name: str) -> Path:
         return Path(self._temporary.name) / f"{name}.log"

@@ -7,6 +7,7 @@ from dataclasses import replace
 import requests
 
 from layerline_api.demo.containers import Containers
+from layerline_api.demo.intruders import Intruders
 from layerline_api.demo.layout import Cores
 from layerline_api.demo.place import (
     DemoError,
@@ -30,6 +31,7 @@ class Shop:
 
     def __init__(self, place: Place, cores: Cores, watching: Watching) -> None:
         self.entities: dict[str, Entity] = {}
+        self._visiting: set[str] = set()
         self._place, self._cores, self._watching = place, cores, watching
         self._session = requests.Session()
         self._session.trust_env = False
@@ -81,6 +83,14 @@ class Shop:
     def _start(self, service: Service) -> None:
         self.entities[service.name] = self._place.start(service)
 
+    def intruders(self) -> Intruders:
+        """Who else runs on ``stock``'s core."""
+
+        def ours() -> list[str]:
+            return ["stock", *(service.name for service in self._neighbours() if service.name in self._visiting)]
+
+        return Intruders(self._place, self._cores.subject, ours)
+
     # ---- trouble, and its end
 
     def limit_cpu(self, quota_ratio: float | None) -> None:
@@ -99,10 +109,12 @@ class Shop:
         """Start a busy neighbour on ``stock``'s core."""
         for service in self._neighbours():
             self._start(service)
+            self._visiting.add(service.name)
 
     def neighbour_goes(self) -> None:
         """Stop it."""
         for service in self._neighbours():
+            self._visiting.discard(service.name)
             self._place.stop(service.name)
 
     def _neighbours(self) -> list[Service]:
