@@ -21,8 +21,8 @@ from layerline_api.demo.shop.service import parser, serve
 def burn(milliseconds: float) -> None:
     """Compute for so many milliseconds, in one call that does not hold the interpreter lock.
 
-    So threads of this process compete for cores, as native code does, and not for the lock: a thread that is put off its
-    core while it holds the lock would make the others wait for the lock instead.
+    So threads of this process compete for cores, as native code does. A thread that is put off its core while it holds
+    the lock would make the others wait for the lock instead.
     """
     if milliseconds:
         hashlib.pbkdf2_hmac("sha256", b"layerline", b"salt", max(1, round(milliseconds * PER_MILLISECOND)))
