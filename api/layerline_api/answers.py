@@ -7,7 +7,6 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from layerline_api.absolute import without_usual
 from layerline_api.parameters import FILTERS, RANKS, WINDOW, check, identifier, request_query
 from layerline_api.problems import Problem
 from layerline_correlator.query import BadCursor, Page, Questions, plain
@@ -35,11 +34,11 @@ def answers(questions: Questions) -> Blueprint:
         rank = request.args.get("rank", RANKS[0])
         if rank not in RANKS:
             raise Problem(400, f"rank is {rank[:80]!r}; expected one of {', '.join(RANKS)}", "rank")
-        verdict = questions.verdict(trace_id, span_id)
+        verdict = questions.verdict(trace_id, span_id, absolute=rank == "lost")
         if verdict is None:
             which = f"with trace id {trace_id}" if span_id is None else f"of span {span_id} in trace {trace_id}"
             raise Problem(404, f"there is no request {which}")
-        return as_json(without_usual(verdict) if rank == "lost" else verdict)
+        return as_json(verdict)
 
     @blueprint.get("/verdicts")
     def verdicts() -> Response:

@@ -6,7 +6,7 @@ Names are clean (``names.clean``); lengths, colours and HTML are the business of
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,7 +60,7 @@ class Story:
     lines: tuple[Line, ...]
     total: Line
     blames: tuple[Blame, ...]
-    blind: tuple[tuple[str, str, str], ...]  # title, reason, what to enable
+    blind: tuple[tuple[str, str, str], ...]  # titles, reason, what to enable
     sure: tuple[str, ...]
     examples: tuple[str, ...]
 
@@ -82,7 +82,7 @@ def tell(verdict: Json, causes: Sequence[Json]) -> Story:
         lines=tuple(_lines(verdict, title)),
         total=_total(verdict),
         blames=tuple(_blame(verdict, culprit, title, by_name) for culprit in verdict["culprits"]),
-        blind=tuple((title(one["cause"]), clean(one["reason"]), clean(one["enable"])) for one in verdict["blind"]),
+        blind=tuple(_blind(verdict, title)),
         sure=tuple(_sure(verdict)),
         examples=tuple(clean(one) for one in verdict.get("examples") or ()),
     )
@@ -226,6 +226,16 @@ def _inconclusive(verdict: Json, title: Any) -> str:
     )
 
 
+def _blind(verdict: Json, title: Any) -> Iterator[tuple[str, str, str]]:
+    """Titles, reason and what to enable: causes that lack the same thing are told together."""
+    alike: dict[str, list[Json]] = {}
+    for one in verdict["blind"]:
+        alike.setdefault(clean(one["reason"]), []).append(one)
+    for reason, group in alike.items():
+        enable = dict.fromkeys(clean(one["enable"]) for one in group)
+        yield "; ".join(title(one["cause"]) for one in group), reason, "; or ".join(enable)
+
+
 def _small(part: Json, verdict: Json, blamed: set[tuple[str, str]]) -> bool:
     bound = SMALL * verdict["duration_ns"]
     named = (part["cause"], part["entity"]["id"]) in blamed
@@ -357,7 +367,7 @@ def _sure(verdict: Json) -> list[str]:
         confidence = _percent(join["confidence"])
         said.append(f"Tied to its container by {clean(join['container'])} ({confidence} sure).")
     else:
-        said.append("Not tied to a container.")
+        said.append("It ran in no container." if join["confidence"] == 1 else "Not tied to a container.")
     if join["skew_adjusted_ns"]:
         said.append(f"Clocks disagreed: spans were shifted by up to {human(join['skew_adjusted_ns'])}.")
     return said

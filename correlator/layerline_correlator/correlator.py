@@ -95,7 +95,7 @@ class Correlator:
 
     # ---- questions
 
-    def verdict(self, trace_id: str, span_id: str | None = None) -> Verdict | None:
+    def verdict(self, trace_id: str, span_id: str | None = None, *, absolute: bool = False) -> Verdict | None:
         """The verdict of the trace's root request (the longest, if several), or of the entry span ``span_id``."""
         self._bring_up_to_date(trace_id)
         with self._reading() as cursor:
@@ -108,7 +108,7 @@ class Correlator:
             if not rows:
                 return None
             ledgers, usuals = read_ledgers(cursor, rows, self._settings.settle_ns)
-            return judge(ledgers, usuals, self._names.entity)
+            return judge(ledgers, usuals, self._names.entity, absolute=absolute)
 
     def requests(self, query: RequestQuery) -> Page[RequestItem]:
         """Slow requests of the window (or those of at least ``min_duration_ns``). ``BadCursor``."""

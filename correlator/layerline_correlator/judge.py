@@ -138,7 +138,7 @@ def judge(
         unexplained_usual_ns=sum(usual.unexplained_ns for usual in known) if has_usual else None,
         blind=_blind(chosen),
         culprits=culprits,
-        conclusive=_conclusive(parts, culprits, total_ns),
+        conclusive=_conclusive(parts, culprits, ranked_by, total_ns),
         settled=all(ledger.settled for ledger in chosen),
         join=min((ledger.join for ledger in chosen), key=lambda join: join.confidence),
         requests=received if window else None,
@@ -245,9 +245,14 @@ def _weight(part: Part, ranked_by: str) -> int:
     return part.lost_ns if ranked_by == "lost" or part.excess_ns is None else part.excess_ns
 
 
-def _is_guess(part: Part) -> bool:
+def _deducted(part: Part, ranked_by: str) -> int:
+    """What of a part is usual and therefore not ranked."""
+    return 0 if ranked_by == "lost" else part.usual_ns or 0
+
+
+def _is_guess(part: Part, ranked_by: str) -> bool:
     """Its range reaches down to its usual: perhaps nothing of it was lost here."""
-    return part.evidence == "inferred" and part.low_ns <= (part.usual_ns or 0)
+    return part.evidence == "inferred" and part.low_ns <= _deducted(part, ranked_by)
 
 
 def _ranked(parts: list[Part], ranked_by: str) -> list[Part]:
@@ -265,13 +270,17 @@ def _culprits(parts: list[Part], ranked_by: str, total_ns: int, duration_ns: int
             share_of_excess=round(_weight(part, ranked_by) / total_ns, 4),
             without_ns=duration_ns - _weight(part, ranked_by),
         )
-        for part in sorted(big, key=_is_guess)  # stable: guesses after what is sure, else by weight
+        for part in sorted(
+            big, key=lambda part: _is_guess(part, ranked_by)
+        )  # stable: guesses after what is sure, else by weight
     ]
 
 
-def _conclusive(parts: list[Part], culprits: list[Culprit], total_ns: int) -> bool:
+def _conclusive(parts: list[Part], culprits: list[Culprit], ranked_by: str, total_ns: int) -> bool:
     blamed = {(culprit.cause, culprit.entity) for culprit in culprits}
-    sure_ns = sum(max(0, part.low_ns - (part.usual_ns or 0)) for part in parts if (part.cause, part.entity) in blamed)
+    sure_ns = sum(
+        max(0, part.low_ns - _deducted(part, ranked_by)) for part in parts if (part.cause, part.entity) in blamed
+    )
     return 2 * sure_ns >= total_ns
 
 

@@ -164,7 +164,7 @@ class Questions(Protocol):
     def requests(self, query: RequestQuery) -> Page[RequestItem]:
         """Slow requests of the window (or those of at least ``min_duration_ns``). ``BadCursor``."""
 
-    def verdict(self, trace_id: str, span_id: str | None = None) -> Verdict | None:
+    def verdict(self, trace_id: str, span_id: str | None = None, *, absolute: bool = False) -> Verdict | None:
         """The verdict of the trace's root request, or of the request whose entry span is ``span_id``."""
 
     def verdicts(self, query: RequestQuery) -> Page[Verdict]:

@@ -206,8 +206,9 @@ class FakeCorrelator:
             raise BadCursor(query.cursor)
         return Page(self.items[: query.limit], reason=None if self.items else "no request was slow in the window")
 
-    def verdict(self, trace_id: str, span_id: str | None = None) -> Verdict | None:
-        return self.known.get((trace_id, span_id))
+    def verdict(self, trace_id: str, span_id: str | None = None, *, absolute: bool = False) -> Verdict | None:
+        known = self.known.get((trace_id, span_id))
+        return replace(known, ranked_by="lost") if known and absolute else known
 
     def verdicts(self, query: RequestQuery) -> Page[Verdict]:
         self.asked.append(query)
