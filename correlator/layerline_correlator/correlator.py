@@ -252,9 +252,10 @@ class Correlator:
             if time.monotonic() - retained > 60:
                 retained = time.monotonic()
                 self._retain()
-            # A pass costs nearly the same for one trace as for hundreds, so it is made worth its while.
+            # A pass costs nearly the same for one trace as for hundreds, so it is made worth its while: at most a
+            # tenth of a core while little arrives. Who asks does not wait for it (_bring_up_to_date).
             if len(self._fresh) < _TOGETHER:
-                self._pause(min(2.0, max(_PAUSE_S, 4 * worked_s)))
+                self._pause(min(2.0, max(_PAUSE_S, 9 * worked_s)))
 
     def _pause(self, seconds: float) -> None:
         with self._wake:

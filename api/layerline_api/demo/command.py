@@ -24,7 +24,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo."""
     options = parser().parse_args(argv)
-    missing = [module for module in ("docker", "psutil", "waitress", "rich", "duckdb") if find_spec(module) is None]
+    missing = [module for module in ("docker", "waitress", "rich", "duckdb") if find_spec(module) is None]
     if missing:
         print(
             f"layerline demo shows the server and the agent, and {missing[0]} is not installed: "
