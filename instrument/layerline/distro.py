@@ -85,10 +85,9 @@ def configure(settings: Settings, **kwargs: Any) -> None:
         os.environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", ""))
         == "grpc"
     )
-    processors: list[Any] = [wiring.account(cgroup, settings)]
     # An endpoint that speaks gRPC is served by the SDK's own exporter, if it is installed.
     http = ("otlp" in names and not grpc) or "otlp_proto_http" in names
-    processors += [
+    senders = [
         wiring.batches(destination, settings)
         for destination in wiring.destinations(settings)
         if http or (destination.ours and settings.endpoint)
@@ -102,7 +101,7 @@ def configure(settings: Settings, **kwargs: Any) -> None:
         _initialize_components(
             **kwargs,
             resource_attributes=wiring.described(settings, cgroup),
-            span_processors=processors,
+            span_processors=wiring.measured(wiring.account(cgroup, settings), senders),
             export_span_processor=lambda exporter: wiring.foreign(exporter, settings),
         )
     finally:

@@ -32,6 +32,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from layerline import guard
+from layerline.account import Account
 from layerline.encode import Encoder
 from layerline.masking import Masks
 
@@ -64,10 +65,18 @@ class Sender(OTLPSpanExporter):
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send one batch. Where the SDK's inside is not as we know it, it encodes by itself."""
         client = getattr(self, "_client", None)
-        if client is None:
+        body = self._encoded(spans) if client is not None else None
+        if client is None or body is None:
             return super().export(self._masks.spans(spans))
-        sent = client.export(self._encoder.encode(spans)).success
+        sent = client.export(body).success
         return SpanExportResult.SUCCESS if sent else SpanExportResult.FAILURE
+
+    def _encoded(self, spans: Sequence[ReadableSpan]) -> bytes | None:
+        try:
+            return self._encoder.encode(spans)
+        except Exception:
+            guard.failed("export.encode")
+            return None
 
 
 class Masked(SpanExporter):
@@ -194,8 +203,16 @@ class Batches(BatchSpanProcessor):
         given = os.environ.get("OTEL_BSP_SCHEDULE_DELAY")
         super().__init__(exporter, schedule_delay_millis=None if given else FLUSH_EVERY_MS)
         self._counts_of = exporter
+        self._account: Account | None = None
         self._exit_timeout_s = exit_timeout_s
         self._most: int = self._batch_processor._max_queue_size
+
+    def measured_by(self, account: Account) -> Batches:
+        """Let the SDK ask one processor instead of two: an account's hooks and ours do not overlap (0.5 µs a span)."""
+        self.on_start = account.on_start  # type: ignore[method-assign]
+        self._on_ending = account._on_ending  # type: ignore[method-assign]
+        self._account = account
+        return self
 
     def on_end(self, span: ReadableSpan) -> None:
         """Queue a finished span; when the queue is full, count it instead. Never waits, never logs."""
@@ -209,6 +226,8 @@ class Batches(BatchSpanProcessor):
 
     def shutdown(self) -> None:
         """Send what is queued, for as long as the exit may take altogether."""
+        if self._account is not None:
+            self._account.shutdown()
         self._batch_processor.shutdown(timeout_millis=int(1_000 * remaining(self._exit_timeout_s)))
 
 

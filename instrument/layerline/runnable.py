@@ -7,9 +7,9 @@ Source: ``/proc/<pid>/task/<tid>/schedstat``, fields 1 + 2 (ns), of the processe
 (``cgroup.procs``), or of all that can be seen where that is out of reach; outside containers of this process. Field 1
 lags by up to a tick (4 ms) for a thread that runs just now.
 
-Bounded cost: one sum serves all requests for a while that grows with the number of threads (1.2 µs a thread is at most
-1 % of a core), and is scaled to the window asked for. Above 64 threads there is no answer. New threads are looked for
-at most every 100 ms; one of this process that opens a span is known at once.
+Bounded cost: one sum serves all requests for a while that grows with the number of threads (a thread takes 2 to 4 µs;
+together at most 1 % of a core), and is scaled to the window asked for. Above 64 threads there is no answer. New threads
+are looked for at most every 100 ms; one of this process that opens a span is known at once.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from layerline.kernel import File
 
 _MOST_THREADS: Final = 64
 _LOOK_NS: Final = 100_000_000
-_SPACE_NS: Final = 1_000_000
-_SPACE_PER_THREAD_NS: Final = 120_000
+_SPACE_NS: Final = 2_000_000
+_SPACE_PER_THREAD_NS: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +59,22 @@ class Runnable:
             folder = self._cgroup.folder(UNIFIED) or self._cgroup.folder("cpu")
             self._procs = folder / "cgroup.procs" if folder is not None else None
 
-    def before(self, now: int) -> Reading | None:
-        """A reading not much older than ``now``."""
+    def before(self, now: int, window: int = 0) -> Reading | None:
+        """A reading not much older than ``now``; at the end of a long ``window`` (ns) the more so."""
         last = self._last
-        if last is not None and 0 <= now - last.at < _SPACE_NS + _SPACE_PER_THREAD_NS * len(self._threads):
-            return last
+        if last is not None:
+            space = _SPACE_NS + _SPACE_PER_THREAD_NS * len(self._threads)
+            if window >= space:
+                space = min(space, max(space // 4, window // 10))
+            if 0 <= now - last.at < space:
+                return last
         return self._read(now)
 
     def gained(self, begun: Reading | None, start: int, end: int) -> int | None:
         """The growth between ``start`` and ``end`` (ns), scaled from the readings nearest to them; None if unknown."""
         if begun is None:
             return None
-        last = self.before(end)
+        last = self.before(end, end - start)
         if last is None:
             return None
         if last.at <= begun.at:  # too short a window for a reading of its own: at the pace of the last

@@ -75,6 +75,13 @@ def account(cgroup: Cgroup, settings: Settings) -> Account:
 _account: Account | None = None
 
 
+def measured(account: Account, senders: list[Batches]) -> list[SpanProcessor]:
+    """The processors to register: the first that sends measures too; without any, the account stands alone."""
+    if not senders:
+        return [account]
+    return [senders[0].measured_by(account), *senders[1:]]
+
+
 def note_requests(instrumentation: ModuleType) -> None:
     """Let an instrumentation that notes when a request came in take a reading then (``Account.now``)."""
     if _account is not None and hasattr(instrumentation, "time_ns"):
@@ -97,9 +104,8 @@ def join(provider: TracerProvider, settings: Settings) -> None:
         return
     cgroup = Cgroup.of_this_process()
     update(provider, described(settings, cgroup, provider.resource.attributes))
-    processors: list[SpanProcessor] = [account(cgroup, settings)]
-    processors += [batches(each, settings) for each in destinations(settings) if each.ours]
-    for processor in processors:
+    senders = [batches(each, settings) for each in destinations(settings) if each.ours]
+    for processor in measured(account(cgroup, settings), senders):
         provider.add_span_processor(processor)
     follow_forks(provider)
 
