@@ -35,7 +35,7 @@ def test_neighbour(live: Live) -> None:
 
 def test_device_limit(live: Live) -> None:
     """A container whose writes are held back by its device limit is blamed, with the time its fsync stood."""
-    with live.app("written", Limits(cpuset=live.cores.subject, write_bytes_per_second=2 * 1024 * 1024)) as app:
+    with live.app("written", Limits(cpuset=live.cores.subject, write_bytes_per_second=1024 * 1024)) as app:
         outcome = experiment(app, "cpu_ms=5", trouble="cpu_ms=5&write_kib=1024")
     outcome.blames("container.io_throttled", app.entity.id)
     assert outcome.excess_ns("container.io_throttled") == pytest.approx(outcome.measured_ns, rel=NEAR), str(outcome)

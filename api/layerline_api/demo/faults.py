@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from layerline_api.demo.running import Shop
 
 QUOTA_RATIO = 0.1
-WRITE_BYTES_PER_SECOND = 1024 * 1024
+#: Longer than the other faults: a stall is read every 200 ms, and its edges are uncertain by about that much.
+WRITE_BYTES_PER_SECOND = 512 * 1024
 USUAL_DELAY_MS = 2
 SLOW_DELAY_MS = 252
 RECOMMEND_CPU_MS = 250
@@ -46,7 +47,7 @@ def all_faults(quota: str | None = None, neighbour: str | None = None, write_lim
 
     return [
         Fault(
-            f"CPU limit: stock may use {QUOTA_RATIO} of a core",
+            f"CPU limit: {QUOTA_RATIO} core for stock",
             "container.cpu_throttled",
             "stock",
             lambda shop: shop.limit_cpu(QUOTA_RATIO),
@@ -64,7 +65,7 @@ def all_faults(quota: str | None = None, neighbour: str | None = None, write_lim
             unable=neighbour,
         ),
         Fault(
-            f"write limit: stock's disk takes {WRITE_BYTES_PER_SECOND // 1024} KiB/s",
+            f"write limit: {WRITE_BYTES_PER_SECOND // 1024} KiB/s for stock",
             "container.io_throttled",
             "stock",
             lambda shop: shop.limit_writes(WRITE_BYTES_PER_SECOND),
@@ -73,7 +74,7 @@ def all_faults(quota: str | None = None, neighbour: str | None = None, write_lim
             unable=write_limit,
         ),
         Fault(
-            f"slow dependency: prices takes {SLOW_DELAY_MS - USUAL_DELAY_MS} ms longer",
+            f"slow dependency: prices +{SLOW_DELAY_MS - USUAL_DELAY_MS} ms",
             "dependency.slow",
             "stock",
             lambda shop: shop.delay_prices(SLOW_DELAY_MS),
@@ -82,7 +83,7 @@ def all_faults(quota: str | None = None, neighbour: str | None = None, write_lim
             constant_ns=(SLOW_DELAY_MS - USUAL_DELAY_MS) * 1_000_000,
         ),
         Fault(
-            f"slow code: a feature computes {RECOMMEND_CPU_MS} ms in web",
+            f"slow code: web computes +{RECOMMEND_CPU_MS} ms",
             "app.cpu_busy",
             "web",
             lambda shop: shop.recommend(RECOMMEND_CPU_MS),

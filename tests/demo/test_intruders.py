@@ -1,0 +1,58 @@
+"""Noticing that the machine did something else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from layerline_api.demo.intruders import Intruders, busy_ns, undisturbed
+from layerline_api.demo.processes import Processes
+
+STAT = """cpu  100 0 100 9000 50 0 0 0 0 0
+cpu0 60 1 30 4000 25 2 3 7 0 0
+cpu1 40 0 70 5000 25 0 0 0 0 0
+intr 1
+"""
+
+
+def test_a_core_is_busy_with_everything_but_waiting() -> None:
+    """User, nice, system and interrupts count; idle, waiting for I/O and steal do not; other cores do not."""
+    assert busy_ns(STAT, {0}) == (60 + 1 + 30 + 2 + 3) * 10_000_000
+    assert busy_ns(STAT, {0, 1}) == busy_ns(STAT, {0}) + busy_ns(STAT, {1})
+
+
+@dataclass(frozen=True)
+class Scripted:
+    """Intruders whose shares are given."""
+
+    shares: Iterator[float]
+
+    def share_of(self, action):
+        return action(), next(self.shares)
+
+
+def attempt(*shares: float, attempts: int = 2) -> tuple[int, list[float]]:
+    """Which attempt was kept, and what was said before the later ones."""
+    said: list[float] = []
+    numbers = iter(range(1, 10))
+    kept = undisturbed(Scripted(iter(shares)), lambda: next(numbers), said.append, attempts)  # type: ignore[arg-type]
+    return kept, said
+
+
+def test_a_quiet_attempt_is_kept() -> None:
+    """Nothing is repeated where nobody else used the core."""
+    assert attempt(0.05) == (1, [])
+
+
+def test_a_disturbed_attempt_is_repeated_and_the_quieter_one_kept() -> None:
+    """With others on the core it is done again, which is said; the attempt with less of them counts."""
+    assert attempt(0.5, 0.02) == (2, [0.5])
+    assert attempt(0.5, 0.9) == (1, [0.5])
+    assert attempt(0.5, 0.3, 0.4, attempts=3) == (2, [0.5, 0.3])
+
+
+def test_what_cannot_be_known_is_not_held_against_anybody() -> None:
+    """Plain processes have no CPU account here, and without a core of its own there is nothing to watch."""
+    with Processes() as place:
+        assert Intruders(place, "0", lambda: ["stock"]).share_of(lambda: "done") == ("done", 0.0)
+        assert Intruders(place, None, list).share_of(lambda: "done") == ("done", 0.0)
