@@ -2,7 +2,7 @@
 
     python benchmarks/wrapper.py [--pairs 15] [--requests 2000] [--spans 10] [--work 300]
 
-The app is served by waitress in one process. A request makes one span by Flask's instrumentation and ``--spans`` by hand.
+The app is served by waitress in one process. A request makes one span by Flask's instrumentation, ``--spans`` by hand.
 Two routes: ``/spans`` does next to nothing in them, so that the cost of a span stands out; ``/cart`` computes for
 ``--work`` µs in each, as an app would. Spans go every second to a sink that answers 200. Where there are two cores or
 more the app has one of its own, and the sink and the client share another. Runs are interleaved, each round in another
@@ -235,7 +235,7 @@ def main() -> int:
 
     print(f"{machine()}\npython {' '.join(sys.argv)}")
     print(
-        f"{options.pairs} rounds, {options.requests} requests a route and run, {1 + options.spans} spans a request; medians\n"
+        f"medians of {options.pairs} rounds: {options.requests} requests a route, {1 + options.spans} spans a request\n"
     )
     spans = 1 + options.spans
 

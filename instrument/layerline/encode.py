@@ -1,23 +1,26 @@
-"""Finished spans to OTLP bytes, in a third of the time that the SDK's own encoder takes.
+"""Finished spans to OTLP bytes: each as it ends, in a fifth of the time that the SDK's own encoder takes.
 
 A thread's account is a dozen attributes, and the SDK's encoder takes 2 µs for each: 30 µs a span, on the exporter's
 thread but under the application's interpreter lock. Here our figures come from prepared messages in which only the
 numbers change (0.05 µs each) and other attributes from a cache, as most come again and again (a method, a route, a
-host). The SDK also hashes a span's resource by writing it out as JSON, once a span; we ask whether it is the same one.
+host). And a span is encoded when it ends, while all of it is still in the processor's cache: half a second and a few
+thousand spans later the same work takes three times as long, and until then its hundred objects are in everybody's way.
 
 What is rare (events, links, a trace state, values that are neither text nor whole number) is left to the SDK's encoder.
+Whole requests are put together as the wire format allows: a message is its fields one after the other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
 
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, SpanFlags
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as Message
-from opentelemetry.proto.trace.v1.trace_pb2 import SpanFlags
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 
@@ -32,18 +35,6 @@ _KNOWN_AT_MOST: Final = 2048
 _KNOWN_LENGTH: Final = 256
 
 
-class Same:
-    """Stands for a resource or a scope while spans are grouped by it: equal to itself only, and hashed at no cost."""
-
-    __slots__ = ("attributes", "name", "schema_url", "version")
-
-    def __init__(self, of: Any) -> None:
-        self.attributes = of.attributes
-        self.schema_url = of.schema_url
-        self.name = getattr(of, "name", "")
-        self.version = getattr(of, "version", "")
-
-
 class Bare:
     """Stands for a span while the SDK encodes it: what it asks for, without the attributes that we encode."""
 
@@ -52,7 +43,7 @@ class Bare:
         "instrumentation_scope", "kind", "links", "name", "parent", "resource", "start_time", "status",
     )  # fmt: skip
 
-    def __init__(self, state: Mapping[str, Any], attributes: Mapping[str, Any], resource: Same, scope: Any) -> None:
+    def __init__(self, state: Mapping[str, Any], attributes: Mapping[str, Any], resource: Any, scope: Any) -> None:
         self.name = state["_name"]
         self.context = state["_context"]
         self.parent = state["_parent"]
@@ -105,84 +96,114 @@ class Template:
 
 
 class Shape:
-    """The names of our attributes on one sort of span, and a template for each number of slices."""
+    """The names of our attributes on one sort of span, and templates by number of slices."""
 
-    __slots__ = ("_slices", "names", "templates")
+    __slots__ = ("_free", "_slices", "names")
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self.names = names
         self._slices = names.index(SLICES) if SLICES in names else -1
-        self.templates: dict[int, Template] = {}
+        self._free: dict[int, list[Template]] = {}
 
-    def filled(self, values: Sequence[Any]) -> Message:
-        """A message with the attributes of this shape; good until the next call."""
+    def put(self, values: Sequence[Any], span: Message) -> None:
+        """Give an empty message the attributes of this shape. Threads may do so at once: each takes a template."""
         count = len(values[self._slices]) if self._slices >= 0 else 0
-        template = self.templates.get(count)
-        if template is None:
-            template = self.templates[count] = Template(self.names, values)
-        return template.filled(values)
+        free = self._free.setdefault(count, [])
+        try:
+            template = free.pop()
+        except IndexError:
+            template = Template(self.names, values)
+        span.CopyFrom(template.filled(values))
+        free.append(template)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What precedes the spans of one resource and scope in a request, as bytes."""
+
+    resource: Resource
+    scope: object  # kept, so that its id stays its own
+    group: bytes  # of ResourceSpans, without its ScopeSpans
+    within: bytes  # of ScopeSpans, without its spans
+
+
+class Encoded(NamedTuple):
+    """One finished span, ready to be sent."""
+
+    head: Head
+    body: bytes
 
 
 class Encoder:
-    """Encodes batches for one exporter, on that exporter's thread."""
+    """Encodes spans for one destination."""
 
     def __init__(self, masks: Masks) -> None:
         self._masks = masks
         self._shapes: dict[tuple[str, ...], Shape | None] = {}
         self._open: dict[tuple[str, ...], bool] = {}  # names of attributes → none of them is masked
         self._known: dict[tuple[str, object, type], KeyValue] = {}
+        self._heads: dict[tuple[int, int], Head] = {}
 
-    def encode(self, spans: Sequence[ReadableSpan]) -> bytes:
-        """An ``ExportTraceServiceRequest``: the spans as they are, less what must not leave the app."""
-        request = ExportTraceServiceRequest()
-        same: dict[int, Any] = {id(None): None}
-        groups: dict[tuple[int, int], Any] = {}
-        for span in spans:
-            state = span.__dict__
-            attributes = state["_attributes"]
-            plain: Mapping[str, Any] = getattr(attributes, "_dict", attributes) or {}
-            names, values = tuple(plain), list(plain.values())
-            shape, ours = None, names.index(THREAD_ID) if THREAD_ID in plain else len(names)
-            if ours < len(names) and (shape := self._shape(names[ours:])) is None:
+    def encode(self, span: ReadableSpan) -> Encoded:
+        """A span as it is, less what must not leave the app. Called by the thread that ends it, by many at once."""
+        state = span.__dict__
+        resource, scope = state["_resource"], state["_instrumentation_scope"]
+        head = self._heads.get((id(resource), id(scope)))
+        if head is None:
+            head = self._head(state)
+        attributes = state["_attributes"]
+        plain: Mapping[str, Any] = getattr(attributes, "_dict", attributes) or {}
+        names, values = tuple(plain), list(plain.values())
+        message = Message()
+        ours = names.index(THREAD_ID) if THREAD_ID in plain else len(names)
+        if ours < len(names):
+            shape = self._shape(names[ours:])
+            if shape is None:
                 ours = len(names)  # somebody wrote attributes after us: all are theirs
-            known, left = self._take(names[:ours], values)
-            at = (id(state["_resource"]), id(state["_instrumentation_scope"]))
-            group = groups.get(at)
-            if group is None:
-                for one, of in zip(at, (state["_resource"], state["_instrumentation_scope"]), strict=True):
-                    if one not in same:
-                        same[one] = Same(of)
-                group = groups[at] = begin_group(request, Bare(state, {}, same[at[0]], same[at[1]]))
-            message = group.add()
-            if shape is not None:
-                message.CopyFrom(shape.filled(values[ours:]))
-            if known:
-                message.attributes.extend(known)
-            context = state["_context"]
-            if left or len(state["_events"]) or len(state["_links"]) or len(context.trace_state):
-                bare = Bare(state, left, same[at[0]], same[at[1]])
-                message.MergeFrom(by_sdk(bare).resource_spans[0].scope_spans[0].spans[0])
-                continue
-            parent, status = state["_parent"], state["_status"]
-            message.trace_id = context.trace_id.to_bytes(16, "big")
-            message.span_id = context.span_id.to_bytes(8, "big")
-            message.flags = _FLAGS
-            if parent is not None:
-                message.parent_span_id = parent.span_id.to_bytes(8, "big")
-                if parent.is_remote:
-                    message.flags = _FLAGS_REMOTE
-            message.name = state["_name"]
-            message.kind = state["_kind"].value + 1
-            message.start_time_unix_nano = state["_start_time"]
-            message.end_time_unix_nano = state["_end_time"]
-            if dropped := getattr(attributes, "dropped", 0):
-                message.dropped_attributes_count = dropped
-            if status.status_code is StatusCode.UNSET:
-                message.status.SetInParent()
             else:
-                message.status.code = status.status_code.value
-                message.status.message = status.description or ""
-        return request.SerializeToString()
+                shape.put(values[ours:], message)
+        known, left = self._take(names[:ours], values)
+        if known:
+            message.attributes.extend(known)
+        context = state["_context"]
+        if left or len(state["_events"]) or len(state["_links"]) or len(context.trace_state):
+            bare = Bare(state, left, resource, scope)
+            message.MergeFrom(by_sdk(bare).scope_spans[0].spans[0])
+            return Encoded(head, message.SerializeToString())
+        parent, status = state["_parent"], state["_status"]
+        message.trace_id = context.trace_id.to_bytes(16, "big")
+        message.span_id = context.span_id.to_bytes(8, "big")
+        message.flags = _FLAGS
+        if parent is not None:
+            message.parent_span_id = parent.span_id.to_bytes(8, "big")
+            if parent.is_remote:
+                message.flags = _FLAGS_REMOTE
+        message.name = state["_name"]
+        message.kind = state["_kind"].value + 1
+        message.start_time_unix_nano = state["_start_time"]
+        message.end_time_unix_nano = state["_end_time"]
+        if dropped := getattr(attributes, "dropped", 0):
+            message.dropped_attributes_count = dropped
+        if status.status_code is StatusCode.UNSET:
+            message.status.SetInParent()
+        else:
+            message.status.code = status.status_code.value
+            message.status.message = status.description or ""
+        return Encoded(head, message.SerializeToString())
+
+    def _head(self, state: Mapping[str, Any]) -> Head:
+        """The head of a span's group, by the SDK."""
+        resource, scope = state["_resource"], state["_instrumentation_scope"]
+        group = by_sdk(Bare(state, {}, resource, scope))
+        within = group.scope_spans[0]
+        del within.spans[:]
+        within_bytes = within.SerializeToString()
+        del group.scope_spans[:]
+        if len(self._heads) >= _SHAPES_AT_MOST:
+            self._heads.clear()
+        head = Head(resource, scope, group.SerializeToString(), within_bytes)
+        self._heads[(id(resource), id(scope))] = head
+        return head
 
     def _shape(self, names: tuple[str, ...]) -> Shape | None:
         """The shape with those names; None if one of them is not ours."""
@@ -230,17 +251,39 @@ class Encoder:
         return taken, left
 
 
-def by_sdk(span: Bare) -> ExportTraceServiceRequest:
-    """One span as the SDK encodes it."""
-    return encode_spans([span])  # type: ignore[list-item]
+def request(spans: Sequence[Encoded]) -> bytes:
+    """An ``ExportTraceServiceRequest`` of encoded spans.
+
+    Fields by number: request 1 ``resource_spans``; there 2 ``scope_spans``; there 2 ``spans``.
+    """
+    groups: dict[int, tuple[Head, list[bytes]]] = {}
+    for head, body in spans:
+        try:
+            bodies = groups[id(head)][1]
+        except KeyError:
+            bodies = groups.setdefault(id(head), (head, []))[1]
+        bodies += (b"\x12", varint(len(body)), body)
+    out: list[bytes] = []
+    for head, bodies in groups.values():
+        within = head.within + b"".join(bodies)
+        group = head.group + b"\x12" + varint(len(within)) + within
+        out += (b"\x0a", varint(len(group)), group)
+    return b"".join(out)
 
 
-def begin_group(request: ExportTraceServiceRequest, span: Bare) -> Any:
-    """Add a group for the span's resource and scope; returns its list of spans, empty."""
-    request.MergeFrom(by_sdk(span))
-    spans = request.resource_spans[-1].scope_spans[0].spans
-    del spans[:]
-    return spans
+def varint(number: int) -> bytes:
+    """A length as protobuf writes it: seven bits a byte, lowest first, the high bit set on all but the last."""
+    out = bytearray()
+    while number > 127:
+        out.append(number & 127 | 128)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def by_sdk(span: Bare) -> ResourceSpans:
+    """One span in its group, as the SDK encodes it."""
+    return encode_spans([span]).resource_spans[0]  # type: ignore[list-item]
 
 
 def encode(name: str, value: str | int | bool) -> KeyValue:

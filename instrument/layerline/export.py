@@ -33,7 +33,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from layerline import guard
 from layerline.account import Account
-from layerline.encode import Encoder
+from layerline.encode import Encoded, Encoder, request
 from layerline.masking import Masks
 
 #: How often finished spans are sent, unless OTEL_BSP_SCHEDULE_DELAY says otherwise.
@@ -54,29 +54,21 @@ class Counts:
 
 
 class Sender(OTLPSpanExporter):
-    """The SDK's OTLP/HTTP exporter, with our encoder and silent about failed attempts: ``Exporter`` says it once."""
+    """The SDK's OTLP/HTTP exporter, given spans that are encoded already; silent about failed attempts."""
 
     def __init__(self, masks: Masks, endpoint: str, headers: dict[str, str]) -> None:
         super().__init__(endpoint=endpoint, headers=headers)
         self._masks = masks
-        self._encoder = Encoder(masks)
+        #: None where the SDK's inside is not as we know it: then it is given spans, and encodes them itself.
+        self.encoder = Encoder(masks) if hasattr(self, "_client") else None
         quiet(self)
 
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Send one batch. Where the SDK's inside is not as we know it, it encodes by itself."""
-        client = getattr(self, "_client", None)
-        body = self._encoded(spans) if client is not None else None
-        if client is None or body is None:
+    def export(self, spans: Sequence[Any]) -> SpanExportResult:
+        """Send one batch, of ``Encoded`` where there is an encoder."""
+        if self.encoder is None:
             return super().export(self._masks.spans(spans))
-        sent = client.export(body).success
+        sent = self._client.export(request(spans)).success
         return SpanExportResult.SUCCESS if sent else SpanExportResult.FAILURE
-
-    def _encoded(self, spans: Sequence[ReadableSpan]) -> bytes | None:
-        try:
-            return self._encoder.encode(spans)
-        except Exception:
-            guard.failed("export.encode")
-            return None
 
 
 class Masked(SpanExporter):
@@ -111,12 +103,17 @@ class Exporter(SpanExporter):
 
         os.register_at_fork(after_in_child=after)
 
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+    @property
+    def encoder(self) -> Encoder | None:
+        """What encodes a span as it ends; None for an exporter that wants the spans themselves."""
+        return self._exporter.encoder if isinstance(self._exporter, Sender) else None
+
+    def export(self, spans: Sequence[Any]) -> SpanExportResult:
         """Called on the processor's own thread, never on the application's."""
         result = self._exporter.export(spans)
         if result is SpanExportResult.SUCCESS:
             self.counts.sent += len(spans)
-            self._resource = spans[0].resource if spans else None
+            self._resource = resource_of(spans[0])
             self._report()
         else:
             self.counts.failed += len(spans)
@@ -161,6 +158,11 @@ class Exporter(SpanExporter):
             renew_connections(exporter)
 
 
+def resource_of(span: ReadableSpan | Encoded) -> Resource:
+    """Where a span ran."""
+    return span.head.resource if isinstance(span, Encoded) else span.resource
+
+
 def renew_connections(exporter: Any) -> None:
     """Give an OTLP HTTP exporter a session of its own, without touching the one it shares with the parent process.
 
@@ -203,6 +205,7 @@ class Batches(BatchSpanProcessor):
         given = os.environ.get("OTEL_BSP_SCHEDULE_DELAY")
         super().__init__(exporter, schedule_delay_millis=None if given else FLUSH_EVERY_MS)
         self._counts_of = exporter
+        self._encoder = exporter.encoder
         self._account: Account | None = None
         self._exit_timeout_s = exit_timeout_s
         self._most: int = self._batch_processor._max_queue_size
@@ -217,10 +220,15 @@ class Batches(BatchSpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         """Queue a finished span; when the queue is full, count it instead. Never waits, never logs."""
         try:
-            if len(self._batch_processor._queue) >= self._most:
+            context = span._context
+            if context is None or not context.trace_flags.sampled:
+                return
+            batches = self._batch_processor
+            if len(batches._queue) >= self._most:
                 self._counts_of.counts.dropped += 1
                 return
-            super().on_end(span)
+            # The SDK's queue takes what its exporter takes.
+            batches.emit(span if self._encoder is None else self._encoder.encode(span))  # type: ignore[arg-type]
         except Exception:
             guard.failed("export.on_end")
 

@@ -29,7 +29,7 @@ from opentelemetry.trace import (
 
 from layerline import export, guard
 from layerline.account import Account
-from layerline.encode import Encoder
+from layerline.encode import Encoder, request
 from layerline.export import EXPORTED, PROCESSED, Batches
 from layerline.masking import Masks
 from layerline.settings import DEFAULT_ENDPOINT, Settings
@@ -77,6 +77,10 @@ def finished(attributes: dict[str, Any], resource: Resource | None = None) -> li
     return list(kept.get_finished_spans())
 
 
+def encoded(encoder: Encoder, spans: list[ReadableSpan]) -> bytes:
+    return request([encoder.encode(span) for span in spans])
+
+
 def said(body: bytes) -> list[tuple[str, str, bytes]]:
     """What an export request says, without the order of its groups and attributes: resource, scope and span."""
     found = []
@@ -107,18 +111,18 @@ def test_our_encoder_says_what_the_sdk_s_says(attributes: dict[str, Any]) -> Non
     spans = finished(attributes) + finished(attributes, Resource({"service.name": "other"}))
     encoder = Encoder(Masks("all"))
     expected = said(encode_spans(spans).SerializeToString())
-    assert said(encoder.encode(spans)) == expected
-    assert said(encoder.encode(spans)) == expected  # and again, from its cache
+    assert said(encoded(encoder, spans)) == expected
+    assert said(encoded(encoder, spans)) == expected  # and again, from its cache
 
 
 def test_true_and_one_are_not_the_same() -> None:
     """Values that Python calls equal are told apart: ``True``, ``1`` and ``1.0``."""
     encoder = Encoder(Masks())
     for value in (1, True, 1.0):
-        request = ExportTraceServiceRequest.FromString(encoder.encode(finished({"x": value})))
-        spans = [span for group in request.resource_spans for scope in group.scope_spans for span in scope.spans]
-        found = [a.value for span in spans for a in span.attributes if a.key == "x"]
-        assert [type(plain(each)) for each in found] == [type(value)] * 2
+        found = ExportTraceServiceRequest.FromString(encoded(encoder, finished({"x": value})))
+        spans = [span for group in found.resource_spans for scope in group.scope_spans for span in scope.spans]
+        given = [a.value for span in spans for a in span.attributes if a.key == "x"]
+        assert [type(plain(each)) for each in given] == [type(value)] * 2
 
 
 # ---- masking
@@ -138,7 +142,7 @@ SECRETS = {
 
 def test_nothing_that_may_be_secret_leaves() -> None:
     """Query strings, query texts and header values are gone from what is sent; the rest of a URL stays."""
-    body = Encoder(Masks()).encode(finished({**SECRETS, "http.route": "/path"}))
+    body = encoded(Encoder(Masks()), finished({**SECRETS, "http.route": "/path"}))
     assert b"secret" not in body
     assert b"https://host/path" in body
     assert b"http.route" in body
@@ -146,7 +150,7 @@ def test_nothing_that_may_be_secret_leaves() -> None:
 
 def test_a_span_with_nothing_but_secrets_is_masked_too() -> None:
     """When masking leaves no attribute at all, none is sent."""
-    assert b"secret" not in Encoder(Masks()).encode(finished({"db.statement": "SELECT 'secret'"}))
+    assert b"secret" not in encoded(Encoder(Masks()), finished({"db.statement": "SELECT 'secret'"}))
     masked = Masks().spans(finished({"db.statement": "SELECT 'secret'"}))
     assert all("db.statement" not in (span.attributes or {}) for span in masked)
 
@@ -164,7 +168,7 @@ def test_what_is_named_is_captured(word: str) -> None:
 def test_the_application_s_own_spans_are_left_alone() -> None:
     """Masking works on copies: the application's other exporters see what they always saw."""
     spans = finished(SECRETS)
-    Encoder(Masks()).encode(spans)
+    encoded(Encoder(Masks()), spans)
     Masks().spans(spans)
     assert (spans[-1].attributes or {})["url.query"] == "token=secret"
 
