@@ -54,14 +54,13 @@ class Counts:
 
 
 class Sender(OTLPSpanExporter):
-    """The SDK's OTLP/HTTP exporter, given spans that are encoded already; silent about failed attempts."""
+    """The SDK's OTLP/HTTP exporter, given spans that are encoded already."""
 
     def __init__(self, masks: Masks, endpoint: str, headers: dict[str, str]) -> None:
         super().__init__(endpoint=endpoint, headers=headers)
         self._masks = masks
         #: None where the SDK's inside is not as we know it: then it is given spans, and encodes them itself.
         self.encoder = Encoder(masks) if hasattr(self, "_client") else None
-        quiet(self)
 
     def export(self, spans: Sequence[Any]) -> SpanExportResult:
         """Send one batch, of ``Encoded`` where there is an encoder."""
@@ -110,6 +109,13 @@ class Exporter(SpanExporter):
 
     def export(self, spans: Sequence[Any]) -> SpanExportResult:
         """Called on the processor's own thread, never on the application's."""
+        _here.exporting = True
+        try:
+            return self._export(spans)
+        finally:
+            _here.exporting = False
+
+    def _export(self, spans: Sequence[Any]) -> SpanExportResult:
         result = self._exporter.export(spans)
         if result is SpanExportResult.SUCCESS:
             self.counts.sent += len(spans)
@@ -127,7 +133,11 @@ class Exporter(SpanExporter):
 
     def shutdown(self) -> None:
         """Stop at once, also while waiting to try again. The last counts are told to a server that answered last."""
-        self._report(last=True)
+        _here.exporting = True
+        try:
+            self._report(last=True)
+        finally:
+            _here.exporting = False
         self._exporter.shutdown()
         if self.reports is not None:
             self.reports.shutdown()
@@ -252,16 +262,16 @@ def remaining(timeout_s: float) -> float:
     return max(0.1, _ends_at - time.monotonic())
 
 
-def quiet(exporter: Any) -> Any:
-    """The same OTLP exporter, silent about every failed attempt."""
-    client = getattr(exporter, "_client", None)
-    if client is not None:
-        client._logger = _silent
-    return exporter
+_here = threading.local()
 
 
-_silent = logging.getLogger("layerline.export")
-_silent.disabled = True
+def worth_saying(record: logging.LogRecord) -> bool:
+    """Drops what the SDK logs on each of our own failed attempts: ``Exporter`` says it once, itself."""
+    return not getattr(_here, "exporting", False)
+
+
+for _name in ("proto.http.trace_exporter", "proto.http.metric_exporter", "common.http"):
+    logging.getLogger(f"opentelemetry.exporter.otlp.{_name}").addFilter(worth_saying)
 
 
 def endpoint(base: str, signal: str) -> str:

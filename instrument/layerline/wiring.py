@@ -22,7 +22,7 @@ from layerline import guard
 from layerline.account import Account
 from layerline.cgroup import Cgroup
 from layerline.container import identify
-from layerline.export import Batches, Exporter, Masked, Sender, authorization, endpoint, quiet
+from layerline.export import Batches, Exporter, Masked, Sender, authorization, endpoint
 from layerline.masking import Masks
 from layerline.meters import Meters
 from layerline.resource import describe, process, without
@@ -55,7 +55,7 @@ def batches(destination: Destination, settings: Settings, environ: Mapping[str, 
     metrics_wanted = environ.get("OTEL_METRICS_EXPORTER", "") != "none" or "LAYERLINE_ENDPOINT" in environ
     base, _, signal = destination.traces.rpartition("/v1/")
     if destination.ours and signal == "traces" and metrics_wanted:
-        sender.reports = quiet(OTLPMetricExporter(endpoint=endpoint(base, "metrics"), headers=headers, timeout=1))
+        sender.reports = OTLPMetricExporter(endpoint=endpoint(base, "metrics"), headers=headers, timeout=1)
     return Batches(sender, settings.exit_timeout_s)
 
 
@@ -111,8 +111,14 @@ def join(provider: TracerProvider, settings: Settings) -> None:
 
 
 def update(provider: TracerProvider, attributes: Mapping[str, Any]) -> None:
-    """Add attributes to a provider's resource, for all its tracers."""
-    provider._update_resource(Resource(dict(attributes)))
+    """Add attributes to a provider's resource, for all its tracers, those that exist already too.
+
+    Before 1.41 or so the SDK has no way for it, and its tracers share the resource's own dictionary.
+    """
+    if hasattr(provider, "_update_resource"):
+        provider._update_resource(Resource(dict(attributes)))
+    else:
+        provider.resource._attributes._dict.update(attributes)
 
 
 def follow_forks(provider: TracerProvider) -> None:

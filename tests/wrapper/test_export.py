@@ -33,7 +33,7 @@ from layerline.encode import Encoder, request
 from layerline.export import EXPORTED, PROCESSED, Batches
 from layerline.masking import Masks
 from layerline.settings import DEFAULT_ENDPOINT, Settings
-from layerline.wiring import Destination, batches, destinations
+from layerline.wiring import Destination, batches, destinations, update
 from wrapper.conftest import Sink, plain
 
 
@@ -277,6 +277,28 @@ def test_a_failing_server_is_reported_once(sink: Sink, caplog: pytest.LogCapture
     lines = [record.getMessage() for record in caplog.records if record.name.startswith(("layerline", "opentelemetry"))]
     assert len(lines) == 1
     assert sink.url in lines[0]
+
+
+def test_an_sdk_that_we_do_not_know_encodes_by_itself(sink: Sink) -> None:
+    """Where the SDK's exporter is built otherwise, it is given spans, masked all the same."""
+    made = processor(sink.url)
+    made._encoder = None
+    made.span_exporter._exporter.encoder = None
+    provider = provider_with(made)
+    provider.get_tracer("tests").start_span("span", attributes={"db.statement": "secret", "step": 1}).end()
+    provider.shutdown()
+    assert sink.named("span").attributes == {"step": 1}
+
+
+def test_an_sdk_without_resource_updates_gets_them_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the SDK could change a resource its tracers shared it: those that exist follow either way."""
+    for old in (False, True):
+        if old:
+            monkeypatch.delattr(TracerProvider, "_update_resource", raising=False)
+        provider = TracerProvider(resource=Resource({"a": 1}), shutdown_on_exit=False)
+        tracer = provider.get_tracer("tests")
+        update(provider, {"process.pid": 7})
+        assert tracer.start_span("span").resource.attributes == {"a": 1, "process.pid": 7}  # type: ignore[attr-defined]
 
 
 def test_headers_for_all_are_honoured(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:

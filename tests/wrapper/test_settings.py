@@ -1,0 +1,55 @@
+"""The wrapper's settings and what becomes of its own failures."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import fields
+
+import pytest
+
+from layerline import guard
+from layerline.settings import Settings
+
+
+def test_every_setting_explains_itself() -> None:
+    """Each field has a variable, a unit and one sentence: the documentation is made from them."""
+    for each in fields(Settings):
+        assert each.metadata["variable"] == f"LAYERLINE_{each.name.upper()}"
+        assert each.metadata["unit"]
+        assert each.metadata["meaning"]
+
+
+def test_arguments_go_before_variables_and_variables_before_defaults() -> None:
+    """An argument that is given wins, one that is None says nothing."""
+    environ = {"LAYERLINE_ENDPOINT": "http://variable", "LAYERLINE_TOKEN": "variable"}
+    settings = Settings.read(environ, endpoint="http://argument", token=None)
+    assert (settings.endpoint, settings.token, settings.capture) == ("http://argument", "variable", "")
+
+
+@pytest.mark.parametrize(("value", "seconds"), [("0.5", 0.5), ("0", 0), ("-1", 0), ("soon", 2), ("", 2)])
+def test_an_exit_timeout_that_is_no_number_is_the_default(value: str, seconds: float) -> None:
+    """A mistyped setting does not stop an app."""
+    assert Settings.read({"LAYERLINE_EXIT_TIMEOUT": value}).exit_timeout_s == seconds
+
+
+def test_our_failures_are_raised_under_pytest_and_logged_once_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In users' processes a failure of ours is one line; in our own tests it cannot hide."""
+
+    def fail() -> None:
+        try:
+            raise ValueError("broken")
+        except ValueError:
+            guard.failed("somewhere")
+
+    with pytest.raises(ValueError, match="broken"):
+        fail()
+    monkeypatch.delenv("PYTEST_VERSION")
+    monkeypatch.setattr(guard, "_said", set())
+    with caplog.at_level(logging.WARNING):
+        fail()
+        fail()
+    assert len(caplog.records) == 1
+    assert "somewhere" in caplog.text
+    assert "broken" in caplog.text
