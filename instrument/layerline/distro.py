@@ -19,6 +19,7 @@ from opentelemetry.util._importlib_metadata import EntryPoint
 
 from layerline import guard, wiring
 from layerline.cgroup import Cgroup
+from layerline.guest import welcome
 from layerline.settings import Settings
 
 #: What OpenTelemetry leaves to the distro. Only traces are sent by default: readings come from the agent.
@@ -59,6 +60,8 @@ class LayerlineConfigurator(_OTelSDKConfigurator):
         if configured(get_tracer_provider()):
             return
         settings = settings or Settings.read()
+        if os.environ.get("OTEL_CONFIG_FILE"):  # everything is said there: the SDK does it, and we join
+            super()._configure(**kwargs)  # type: ignore[no-untyped-call]
         provider = get_tracer_provider()
         if isinstance(provider, TracerProvider):
             wiring.join(provider, settings)
@@ -95,13 +98,15 @@ def configure(settings: Settings, **kwargs: Any) -> None:
     others = [
         name for name in names if name not in ("otlp", "otlp_proto_http", "none", "") or (name == "otlp" and grpc)
     ]
+    processors = wiring.measured(wiring.account(cgroup, settings), senders)
+    attributes = wiring.described(settings, cgroup)
     before = os.environ.get("OTEL_TRACES_EXPORTER")
     os.environ["OTEL_TRACES_EXPORTER"] = ",".join(others) or "none"  # the rest is ours already
     try:
         _initialize_components(
             **kwargs,
-            resource_attributes=wiring.described(settings, cgroup),
-            span_processors=wiring.measured(wiring.account(cgroup, settings), senders),
+            resource_attributes=dict(attributes),
+            span_processors=processors,
             export_span_processor=lambda exporter: wiring.foreign(exporter, settings),
         )
     finally:
@@ -112,5 +117,6 @@ def configure(settings: Settings, **kwargs: Any) -> None:
     provider = get_tracer_provider()
     if isinstance(provider, TracerProvider):
         wiring.follow_forks(provider)
+        welcome(provider, processors, attributes)
     else:
         guard.once("provider", "OpenTelemetry's SDK did not make a TracerProvider; nothing is traced")

@@ -8,6 +8,7 @@ through ``ctypes.PyDLL``, which keeps the lock. Where ctypes is missing, ``os`` 
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Any, Final
 
@@ -69,4 +70,5 @@ class File:
                 os.close(fd)
 
     def __del__(self) -> None:
-        self.close()
+        with contextlib.suppress(Exception):  # at the interpreter's end modules may be gone
+            self.close()

@@ -216,6 +216,37 @@ def test_opentelemetry_s_own_switches_work(tmp_path: Path, sink: Sink) -> None:
     assert sink.spans == []
 
 
+OWN_PROVIDER = """
+from opentelemetry import trace
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
+early = trace.get_tracer("instrumentation")
+early.start_span("early").end()
+provider = TracerProvider(resource=Resource.create({"service.name": "theirs"}))
+trace.set_tracer_provider(provider)
+provider.add_span_processor(SimpleSpanProcessor(ConsoleSpanExporter()))
+assert trace.get_tracer_provider() is provider
+with early.start_as_current_span("request"):
+    with trace.get_tracer("app").start_as_current_span("child"):
+        sum(range(1_000_000))
+"""
+
+
+def test_an_app_that_sets_its_own_provider_keeps_it(tmp_path: Path, sink: Sink) -> None:
+    """Its exporters get its spans and those of instrumentations; so do we, each once, in one account."""
+    done = layerline_run(OWN_PROVIDER, tmp_path, LAYERLINE_ENDPOINT=sink.url)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert sorted(span.name for span in sink.spans) == ["child", "early", "request"]
+    assert [done.stdout.count(f'"name": "{name}"') for name in ("early", "request", "child")] == [0, 1, 1]
+    request, child = sink.named("request"), sink.named("child")
+    assert request.resource["service.name"] == child.resource["service.name"] == "theirs"
+    assert request.resource[BOOT_ID] == child.resource[BOOT_ID]
+    assert child.attributes[CPU_NS] > 5 * request.attributes[CPU_NS]
+    assert request.attributes[ACCOUNT] == child.attributes[ACCOUNT] == "thread"
+
+
 def test_opentelemetry_instrument_with_our_distro(tmp_path: Path, sink: Sink) -> None:
     """Who starts with ``opentelemetry-instrument`` selects the distro by its variable and gets the same."""
     (tmp_path / "app.py").write_text(SPANS)
