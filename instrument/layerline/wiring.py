@@ -48,13 +48,15 @@ def destinations(settings: Settings, environ: Mapping[str, str] = os.environ) ->
     return [Destination(ours, ours=True)] + ([Destination(theirs, ours=False)] if theirs not in ("", ours) else [])
 
 
-def batches(destination: Destination, settings: Settings, environ: Mapping[str, str] = os.environ) -> Batches:
-    """The processor that sends to one destination over OTLP/HTTP. ``OTEL_EXPORTER_OTLP_HEADERS`` goes to all."""
+def batches(destination: Destination, settings: Settings) -> Batches:
+    """The processor that sends to one destination over OTLP/HTTP. ``OTEL_EXPORTER_OTLP_HEADERS`` goes to all.
+
+    What became of the spans is told to Layerline's server whatever OTEL_METRICS_EXPORTER says: it is about them.
+    """
     headers = authorization(settings.token) if destination.ours else {}
     sender = Exporter(Sender(Masks(settings.capture), destination.traces, headers), destination.traces)
-    metrics_wanted = environ.get("OTEL_METRICS_EXPORTER", "") != "none" or "LAYERLINE_ENDPOINT" in environ
     base, _, signal = destination.traces.rpartition("/v1/")
-    if destination.ours and signal == "traces" and metrics_wanted:
+    if destination.ours and signal == "traces":
         sender.reports = OTLPMetricExporter(endpoint=endpoint(base, "metrics"), headers=headers, timeout=1)
     return Batches(sender, settings.exit_timeout_s)
 

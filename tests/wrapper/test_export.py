@@ -45,7 +45,7 @@ def afresh(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def processor(url: str, **arguments: str) -> Batches:
-    return batches(Destination(f"{url}/v1/traces", ours=True), Settings.read({}, **arguments), {})
+    return batches(Destination(f"{url}/v1/traces", ours=True), Settings.read({}, **arguments))
 
 
 def provider_with(made: Batches) -> TracerProvider:
