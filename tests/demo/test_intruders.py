@@ -31,24 +31,28 @@ class Scripted:
         return action(), next(self.shares)
 
 
-def attempt(*shares: float, attempts: int = 2) -> tuple[int, list[float]]:
-    """Which attempt was kept, and what was said before the later ones."""
+def attempt(*shares: float) -> tuple[int, float, list[float]]:
+    """Which attempt was kept, the others' share in it, and what was said after the disturbed ones."""
     said: list[float] = []
     numbers = iter(range(1, 10))
-    kept = undisturbed(Scripted(iter(shares)), lambda: next(numbers), said.append, attempts)  # type: ignore[arg-type]
-    return kept, said
+
+    def again(share: float) -> bool:
+        said.append(share)
+        return len(said) < len(shares)
+
+    return *undisturbed(Scripted(iter(shares)), lambda: next(numbers), again), said  # type: ignore[arg-type]
 
 
 def test_a_quiet_attempt_is_kept() -> None:
     """Nothing is repeated where nobody else used the core."""
-    assert attempt(0.05) == (1, [])
+    assert attempt(0.05, 0.0) == (1, 0.05, [])
 
 
 def test_a_disturbed_attempt_is_repeated_and_the_quieter_one_kept() -> None:
     """With others on the core it is done again, which is said; the attempt with less of them counts."""
-    assert attempt(0.5, 0.02) == (2, [0.5])
-    assert attempt(0.5, 0.9) == (1, [0.5])
-    assert attempt(0.5, 0.3, 0.4, attempts=3) == (2, [0.5, 0.3])
+    assert attempt(0.5, 0.02, 0.0) == (2, 0.02, [0.5])
+    assert attempt(0.5, 0.9) == (1, 0.5, [0.5, 0.5])
+    assert attempt(0.5, 0.3, 0.4) == (2, 0.3, [0.5, 0.3, 0.3])
 
 
 def test_what_cannot_be_known_is_not_held_against_anybody() -> None:

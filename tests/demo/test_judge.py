@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from demo.demo_stories import MS, chapter, part, responses, verdict
@@ -81,3 +83,11 @@ def test_the_example_is_a_typical_request() -> None:
     blames = {"aa": 300, "bb": 295, "cc": 500, "dd": 100, "ee": 290}
     judgement = judge(chapter(), [verdict(part(excess_ms=ms), trace_id=trace) for trace, ms in blames.items()])
     assert judgement.example == "bb"
+
+
+def test_a_busy_machine_is_named_where_the_verdict_is_not_ok() -> None:
+    """Other work on the measured core is said beside what is wrong, and not held against a verdict that is right."""
+    disturbed = replace(chapter(), others=0.8)
+    said = "other work of this machine used 80% of stock's core meanwhile"
+    assert said in judge(disturbed, [verdict(part(excess_ms=100))] * 5).wrong
+    assert judge(disturbed, [verdict(part())] * 5).ok

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import requests
@@ -107,7 +108,9 @@ class App:
         """Load on a core that is ours: what the machine did besides would be a fault of its own."""
         send(f"{self.url}/work?{work}", SETTLING, PAUSE_S)
         intruders = Intruders(self.live.place, self.live.cores.subject, lambda: (self.name, *others))
-        return undisturbed(intruders, lambda: send(f"{self.url}/work?{work}", count, PAUSE_S), lambda _: None, 3)
+        attempts = iter((True, True, False))
+        load = partial(send, f"{self.url}/work?{work}", count, PAUSE_S)
+        return undisturbed(intruders, load, lambda _: next(attempts))[0]
 
     def outcome(self, healthy: tuple[Response, ...], faulty: tuple[Response, ...]) -> Outcome:
         """The verdicts of the faulty requests: settled, or as they are five seconds after the last of them."""

@@ -61,16 +61,14 @@ def busy_ns(stat: str, numbers: Iterable[int]) -> int:
     return ticks * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
-def undisturbed(
-    intruders: Intruders, action: Callable[[], Made], again: Callable[[float], None], attempts: int = 2
-) -> Made:
-    """Do it, and again if others used the core meanwhile (``again`` is told their share); keep the quietest attempt."""
+def undisturbed(intruders: Intruders, action: Callable[[], Made], again: Callable[[float], bool]) -> tuple[Made, float]:
+    """Do it, and again while others use the core and ``again``, told their share, agrees.
+
+    Returns the quietest attempt and the others' share in it.
+    """
     kept, least = intruders.share_of(action)
-    for _ in range(attempts - 1):
-        if least <= TOLERATED:
-            break
-        again(least)
+    while least > TOLERATED and again(least):
         made, share = intruders.share_of(action)
         if share < least:
             kept, least = made, share
-    return kept
+    return kept, least

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from layerline_api.demo.ask import Part, Verdict
+from layerline_api.demo.intruders import TOLERATED
 from layerline_api.demo.story import Chapter
 
 #: How many of the requests must name the fault's own cause first.
@@ -69,6 +70,8 @@ def judge(chapter: Chapter, verdicts: Sequence[Verdict]) -> Judgement:
         wrong.append(f"blamed {blamed_ns / 1e6:.0f} ms for {injected_ns / 1e6:.0f} ms")
     if high_ns - low_ns > WIDTH * injected_ns:
         wrong.append(f"range {(high_ns - low_ns) / 1e6:.0f} ms wide")
+    if wrong and chapter.others > TOLERATED:
+        wrong.append(f"other work of this machine used {chapter.others:.0%} of stock's core meanwhile")
     nearest = min(zip(blames, verdicts, strict=True), key=lambda pair: abs(pair[0][0] - blamed_ns), default=None)
     example = nearest[1].trace_id if nearest else chapter.faulty[0].trace_id
     return Judgement(

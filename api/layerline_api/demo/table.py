@@ -17,7 +17,7 @@ def table(judgements: Iterable[Judgement], left_out: Iterable[Fault] = ()) -> Ta
     rows.add_column("injected fault")
     rows.add_column("first culprit", no_wrap=True)
     rows.add_column("injected", justify="right", no_wrap=True)
-    rows.add_column("blamed (range)", justify="right", no_wrap=True)
+    rows.add_column("blamed\n(range)", justify="right", no_wrap=True)
     rows.add_column("", no_wrap=True, min_width=6)
     for judgement in judgements:
         agreed = f", {judgement.agreeing} of {judgement.requests}" if judgement.agreeing < judgement.requests else ""
