@@ -15,12 +15,12 @@ from pathlib import Path
 from layerline_correlator.causes import all_causes
 
 ROOT = Path(__file__).parent.parent
-SETTINGS = (
-    "instrument/layerline/settings.py",
-    "instrument/layerline_agent/settings.py",
-    "correlator/layerline_correlator/settings.py",
-    "api/layerline_api/settings.py",
-)
+SETTINGS = {
+    "run": "instrument/layerline/settings.py",
+    "agent": "instrument/layerline_agent/settings.py",
+    "serve": "correlator/layerline_correlator/settings.py",
+    "serve, why": "api/layerline_api/settings.py",
+}
 BEGIN, END = "<!-- settings: made by docs/make.py -->", "<!-- /settings -->"
 
 
@@ -55,20 +55,35 @@ def causes() -> str:
 
 def settings() -> str:
     """The table of settings: variable, default and meaning of each field that says them."""
-    rows = sorted({row for path in SETTINGS for row in _rows(ROOT / path)})
-    return "\n".join(["| variable | default | meaning |", "| --- | --- | --- |", *rows])
+    told: dict[str, dict[str, list[str]]] = {}
+    for program, path in SETTINGS.items():
+        for variable, default, meaning in _fields(ROOT / path):
+            known = told.setdefault(variable, {"for": [], "default": [], "meaning": []})
+            for key, value in (("for", program), ("default", default), ("meaning", meaning)):
+                if value not in known[key]:
+                    known[key].append(value)
+    rows = [
+        f"| `{variable}` | {', '.join(of['for'])} | {of['default'][0]} | {'; '.join(of['meaning'])} |"
+        for variable, of in sorted(told.items())
+    ]
+    return "\n".join(["| variable | for | default | meaning |", "| --- | --- | --- | --- |", *rows])
 
 
-def _rows(path: Path) -> Iterator[str]:
+def _fields(path: Path) -> Iterator[tuple[str, str, str]]:
+    """Variable, default and meaning: a field's docstring says ``VARIABLE (default): meaning.``"""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if not isinstance(node, ast.ClassDef):
             continue
         for before, after in zip(node.body, node.body[1:], strict=False):
-            if isinstance(before, ast.AnnAssign) and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+            if (
+                isinstance(before, ast.AnnAssign)
+                and isinstance(after, ast.Expr)
+                and isinstance(after.value, ast.Constant)
+            ):
                 text = re.sub(r"\s+", " ", str(after.value.value)).replace("``", "`")
-                match = re.fullmatch(r"(LAYERLINE_\w+) \((.*?)\): (.+)", text)
+                match = re.fullmatch(r"(LAYERLINE_\w+) \((.*?)\): (.+?)\.?", text)
                 if match:
-                    yield f"| `{match[1]}` | {match[2]} | {match[3]} |"
+                    yield match[1], match[2], match[3]
 
 
 def readme(text: str) -> str:

@@ -8,6 +8,26 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class AskSettings:
+    """The settings of commands that ask. An option goes before its variable, the variable before the default."""
+
+    server: str = "http://127.0.0.1:4318"
+    """LAYERLINE_SERVER (``http://127.0.0.1:4318``): where commands ask."""
+    token: str | None = None
+    """LAYERLINE_TOKEN (none): sent as ``Authorization: Bearer``."""
+
+    @classmethod
+    def of(
+        cls, server: str | None = None, token: str | None = None, environment: Mapping[str, str] = os.environ
+    ) -> AskSettings:
+        """The settings of these options and this environment."""
+        return cls(
+            server=server or environment.get("LAYERLINE_SERVER") or cls().server,
+            token=token or environment.get("LAYERLINE_TOKEN") or None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class ServerSettings:
     """The server's settings."""
 

@@ -19,9 +19,9 @@ from rich.text import Text
 
 from layerline_api import render
 from layerline_api.names import clean
+from layerline_api.settings import AskSettings
 from layerline_api.story import Story, tell
 
-DEFAULT_SERVER = "http://127.0.0.1:4318"
 #: How long the server may take to accept and to answer, in seconds.
 PATIENCE_S = (3.05, 60)
 
@@ -93,10 +93,8 @@ def main(argv: Sequence[str]) -> int:
     """``layerline why [TRACE_ID] [--service S] … [--json]``."""
     options = _options(argv)
     try:
-        server = Server(
-            options.server or os.environ.get("LAYERLINE_SERVER") or DEFAULT_SERVER,
-            options.token or os.environ.get("LAYERLINE_TOKEN") or None,
-        )
+        settings = AskSettings.of(options.server, options.token)
+        server = Server(settings.server, settings.token)
         ask = _one if options.trace_id else _window
         ask(server, options)
     except NoAnswer as nothing:
@@ -207,7 +205,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--tag", action="append", default=[], metavar="KEY:VALUE", help="repeatable")
     parser.add_argument("--absolute", action="store_true", help="rank by time lost, without usual")
     parser.add_argument("--json", action="store_true", help="the API's answer, unchanged")
-    parser.add_argument("--server", metavar="URL", help=f"default LAYERLINE_SERVER, else {DEFAULT_SERVER}")
+    parser.add_argument("--server", metavar="URL", help=f"default LAYERLINE_SERVER, else {AskSettings().server}")
     parser.add_argument("--token", help="default LAYERLINE_TOKEN")
     options = parser.parse_args(argv)
     of_window = ("service", "operation", "since", "begin", "to")

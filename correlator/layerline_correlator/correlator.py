@@ -350,11 +350,18 @@ class Correlator:
         return rows
 
     def _retain(self) -> None:
-        """Delete what is older than ``Settings.retain_ns``."""
+        """Delete what is older than ``Settings.retain_ns``, and the oldest hour of a store that is too large."""
         before = time.time_ns() - self._settings.retain_ns
         try:
             with self._work_lock:
                 run(self._cursor, "retain.sql", {"before_ns": before})
+                if self._store.used_bytes() > self._settings.retain_bytes:
+                    oldest = self._cursor.execute(
+                        "SELECT min(first) FROM (SELECT min(start_ns) AS first FROM span"
+                        " UNION ALL SELECT min(time_ns) FROM point)"
+                    ).fetchone()
+                    if oldest and oldest[0] is not None:
+                        run(self._cursor, "retain.sql", {"before_ns": oldest[0] + 3600 * 10**9})
         except duckdb.Error:
             _log.exception("old data could not be deleted; it will be tried again in a minute")
 

@@ -39,11 +39,13 @@ class Settings:
     """The correlator's settings."""
 
     store: Path = field(default_factory=default_store)
-    """LAYERLINE_STORE: the folder of the store (``hot.duckdb``); created with mode 0700."""
+    """LAYERLINE_STORE (``~/.local/share/layerline``): the folder of the store; made for its owner alone."""
     slow_ns: int = 500_000_000
     """LAYERLINE_SLOW (``500ms``): a request without a usual is slow from this duration on."""
     retain_ns: int = 72 * 3600 * 10**9
     """LAYERLINE_RETAIN (``72h``): hours older than this are deleted."""
+    retain_bytes: int = 10 * 10**9
+    """LAYERLINE_RETAIN_BYTES (``10GB``): the oldest hour is deleted when the store is larger than this."""
     group_ns: int = 200_000_000
     """How long arriving data is gathered before it is written and acknowledged."""
     settle_ns: int = 10_000_000_000
@@ -68,4 +70,5 @@ class Settings:
             store=Path(store) if store else default_store(environment),
             slow_ns=parsed("LAYERLINE_SLOW", duration_ns, default.slow_ns),
             retain_ns=parsed("LAYERLINE_RETAIN", duration_ns, default.retain_ns),
+            retain_bytes=parsed("LAYERLINE_RETAIN_BYTES", size_bytes, default.retain_bytes),
         )

@@ -148,6 +148,15 @@ class Store:
         """How many batches wait to be written."""
         return self._queue.qsize()
 
+    def used_bytes(self) -> int:
+        """How much of the database file is in use: what was deleted is used again before the file grows."""
+        used = (
+            self._database.cursor()
+            .execute("SELECT sum(used_blocks * block_size) FROM pragma_database_size()")
+            .fetchone()
+        )
+        return int(used[0]) if used else 0
+
     def close(self) -> None:
         """Write what waits, then close. Afterwards the folder can be opened by another process."""
         if self._closed:

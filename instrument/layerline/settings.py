@@ -9,44 +9,30 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, Final
+from dataclasses import dataclass, fields
+from typing import Final
 
 #: Where spans go when nothing says otherwise: a Layerline server on this machine.
 DEFAULT_ENDPOINT: Final = "http://127.0.0.1:4318"
 
 
-def _setting(variable: str, default: str, unit: str, meaning: str) -> Any:
-    return field(default=default, metadata={"variable": variable, "unit": unit, "meaning": meaning})
-
-
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the wrapper is told from outside."""
+    """What the wrapper is told from outside. A field ``endpoint`` is the variable ``LAYERLINE_ENDPOINT``."""
 
-    endpoint: str = _setting(
-        "LAYERLINE_ENDPOINT",
-        "",
-        "URL",
-        "where spans are sent; without it OTEL_EXPORTER_OTLP_ENDPOINT, else http://127.0.0.1:4318; "
-        "with both, spans go to both",
-    )
-    token: str = _setting(
-        "LAYERLINE_TOKEN", "", "text", "sent to the Layerline server as `Authorization: Bearer TOKEN`"
-    )
-    capture: str = _setting(
-        "LAYERLINE_CAPTURE",
-        "",
-        "words",
-        "attributes that may carry secrets and are sent all the same: any of `url.query`, `db.query.text`, "
-        "`http.header`, or `all`",
-    )
-    container_id: str = _setting(
-        "LAYERLINE_CONTAINER_ID", "", "64 hex digits", "the container's id where the kernel's files do not tell it"
-    )
-    exit_timeout: str = _setting(
-        "LAYERLINE_EXIT_TIMEOUT", "2", "s", "the longest that sending the last spans may hold up the end of the process"
-    )
+    endpoint: str = ""
+    """LAYERLINE_ENDPOINT (``OTEL_EXPORTER_OTLP_ENDPOINT``, else ``http://127.0.0.1:4318``): where data is sent;
+    where both are set and differ, spans go to both."""
+    token: str = ""
+    """LAYERLINE_TOKEN (none): sent as ``Authorization: Bearer``."""
+    capture: str = ""
+    """LAYERLINE_CAPTURE (none): attributes that may carry secrets and are sent all the same: any of ``url.query``,
+    ``db.query.text``, ``http.header``, or ``all``."""
+    container_id: str = ""
+    """LAYERLINE_CONTAINER_ID (none): the container's id, 64 hex digits, where the kernel's files do not tell it."""
+    exit_timeout: str = "2"
+    """LAYERLINE_EXIT_TIMEOUT (``2``): the longest, in seconds, that sending the last spans may hold up the end of the
+    process."""
 
     @classmethod
     def read(cls, environ: Mapping[str, str] = os.environ, **arguments: str | None) -> Settings:
@@ -55,7 +41,7 @@ class Settings:
         for each in fields(cls):
             given = arguments.get(each.name)
             values[each.name] = (
-                given if given is not None else environ.get(each.metadata["variable"], str(each.default))
+                given if given is not None else environ.get(f"LAYERLINE_{each.name.upper()}", str(each.default))
             )
         return cls(**values)
 

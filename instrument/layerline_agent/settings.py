@@ -57,9 +57,9 @@ class Settings:
     """The agent's settings. An argument goes before its variable, the variable before the default."""
 
     endpoint: str = "http://127.0.0.1:4318"
-    """--endpoint, LAYERLINE_ENDPOINT, OTEL_EXPORTER_OTLP_ENDPOINT: where OTLP over HTTP is sent."""
+    """LAYERLINE_ENDPOINT (``OTEL_EXPORTER_OTLP_ENDPOINT``): ``--endpoint`` goes before it."""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """LAYERLINE_TOKEN (as ``Authorization: Bearer``) and OTEL_EXPORTER_OTLP_HEADERS: sent with every request."""
+    """LAYERLINE_TOKEN (none): sent as ``Authorization: Bearer``."""
     tags: Mapping[str, str] = field(default_factory=dict)
     """--tag: attributes of everything the agent reports, as ``key:value``."""
     interval_ns: int = 1_000_000_000
@@ -67,7 +67,7 @@ class Settings:
     fine_ns: int = 200_000_000
     """--fine (``200ms``): how often stall counters are read; rounded so that it divides the interval."""
     root: str = "/"
-    """LAYERLINE_HOST_ROOT: where the host's file system is, when the agent itself runs in a container."""
+    """LAYERLINE_HOST_ROOT (``/``): where the host's file system is, when the agent itself runs in a container."""
     buffer_bytes: int = 32 * 2**20
     """How much may wait, compressed, while the server is away; the oldest is dropped first."""
 

@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import fields
 
 import pytest
 
 from layerline import guard
 from layerline.settings import Settings
-
-
-def test_every_setting_explains_itself() -> None:
-    """Each field has a variable, a unit and one sentence: the documentation is made from them."""
-    for each in fields(Settings):
-        assert each.metadata["variable"] == f"LAYERLINE_{each.name.upper()}"
-        assert each.metadata["unit"]
-        assert each.metadata["meaning"]
 
 
 def test_arguments_go_before_variables_and_variables_before_defaults() -> None:

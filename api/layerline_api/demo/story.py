@@ -97,6 +97,9 @@ class Patience:
     def again(self, share: float) -> bool:
         """Whether to do it again; says so."""
         said = f"    other work used {share:.0%} of stock's core meanwhile"
-        self._progress.console.print(f"{said}: once more" if self._left else said)
+        if self._left == 0:
+            self._progress.console.print(said)
+            return False
         self._left -= 1
-        return self._left >= 0
+        self._progress.console.print(f"{said}: once more")
+        return True
