@@ -65,7 +65,7 @@ class Names:
                 ).fetchall()
             }
             self._processes = {
-                key: f"process {pid}" if pid else f"process of {service}"
+                key: f"pid {pid}" if pid else f"of {service}"
                 for key, service, pid in self._cursor.execute(
                     "SELECT instance, any_value(service), any_value(attributes['process.pid']) FROM resource"
                     " WHERE service IS NOT NULL GROUP BY instance"
