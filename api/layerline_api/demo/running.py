@@ -54,16 +54,16 @@ class Shop:
     # ---- opening
 
     def open_services(self) -> None:
-        """Start the three services, and wait until each answers."""
-        apart = Limits(cpuset=self._cores.rest)
+        """Start the three services, and wait until each answers.
+
+        ``web`` may use every core: it waits while ``stock`` works, and the other way round.
+        """
         prices = ("-m", f"{SHOP}.prices", "--listen", self._place.listen("prices", PORT))
-        self._start(Service("prices", prices, port=PORT, limits=apart))
+        self._start(Service("prices", prices, port=PORT, limits=Limits(cpuset=self._cores.rest)))
         self._start(self._stock())
         arguments = ("--listen", self._place.listen("web", PORT), "--stock", self._place.peer("stock", PORT))
-        web = Service(
-            "web", instrumented(f"{SHOP}.web", *arguments), self._watching.environment("web"), port=PORT, limits=apart
-        )
-        self._start(web)
+        web = instrumented(f"{SHOP}.web", *arguments)
+        self._start(Service("web", web, self._watching.environment("web"), port=PORT))
         for name in ("prices", "stock", "web"):
             wait_ready(self._place, name)
 

@@ -20,7 +20,11 @@ def table(judgements: Iterable[Judgement], left_out: Iterable[Fault] = ()) -> Ta
     rows.add_column("blamed\n(range)", justify="right", no_wrap=True)
     rows.add_column("", no_wrap=True, min_width=6)
     for judgement in judgements:
-        agreed = f", {judgement.agreeing} of {judgement.requests}" if judgement.agreeing < judgement.requests else ""
+        agreed = (
+            f"\n{judgement.agreeing} of {judgement.requests} requests"
+            if judgement.agreeing < judgement.requests
+            else ""
+        )
         low, high = milliseconds(judgement.low_ns), milliseconds(judgement.high_ns)
         rows.add_row(
             judgement.chapter.fault.title,
