@@ -72,6 +72,7 @@ class Template:
     def __init__(self, names: Sequence[str], values: Sequence[Any]) -> None:
         self._message = Message()
         self._values: list[Any] = []
+        self._before: Sequence[Any] = [None] * len(names)
         for name, value in zip(names, values, strict=True):
             attribute = self._message.attributes.add()
             attribute.key = name
@@ -82,8 +83,11 @@ class Template:
                 self._values.append(attribute.value)
 
     def filled(self, values: Sequence[Any]) -> Message:
-        """The message with these values; good until the next call."""
-        for slot, value in zip(self._values, values, strict=True):
+        """The message with these values; good until the next call. Most are what they were: 0, or the same thread."""
+        before, self._before = self._before, values
+        for slot, value, last in zip(self._values, values, before, strict=True):
+            if value is last:
+                continue
             kind = type(value)
             if kind is int:
                 slot.int_value = value
