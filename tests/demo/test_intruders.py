@@ -51,8 +51,8 @@ def test_a_quiet_attempt_is_kept() -> None:
 def test_a_disturbed_attempt_is_repeated_and_the_quieter_one_kept() -> None:
     """With others on the core it is done again, which is said; the attempt with less of them counts."""
     assert attempt(0.5, 0.02, 0.0) == (2, 0.02, [0.5])
-    assert attempt(0.5, 0.9) == (1, 0.5, [0.5, 0.5])
-    assert attempt(0.5, 0.3, 0.4) == (2, 0.3, [0.5, 0.3, 0.3])
+    assert attempt(0.5, 0.9) == (1, 0.5, [0.5, 0.9])
+    assert attempt(0.5, 0.3, 0.4) == (2, 0.3, [0.5, 0.3, 0.4])
 
 
 def test_what_cannot_be_known_is_not_held_against_anybody() -> None:

@@ -66,8 +66,8 @@ def undisturbed(intruders: Intruders, action: Callable[[], Made], again: Callabl
 
     Returns the quietest attempt and the others' share in it.
     """
-    kept, least = intruders.share_of(action)
-    while least > TOLERATED and again(least):
+    kept, least = made, share = intruders.share_of(action)
+    while least > TOLERATED and again(share):
         made, share = intruders.share_of(action)
         if share < least:
             kept, least = made, share

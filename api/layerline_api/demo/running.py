@@ -84,10 +84,10 @@ class Shop:
         self.entities[service.name] = self._place.start(service)
 
     def intruders(self) -> Intruders:
-        """Who else runs on ``stock``'s core."""
+        """Who else runs on ``stock``'s core: not its neighbours, and not ``web``, which may come there."""
 
         def ours() -> list[str]:
-            return ["stock", *(service.name for service in self._neighbours() if service.name in self._visiting)]
+            return ["stock", "web", *(service.name for service in self._neighbours() if service.name in self._visiting)]
 
         return Intruders(self._place, self._cores.subject, ours)
 
