@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
     Metric,
@@ -135,7 +136,8 @@ class Exporter(SpanExporter):
         """Stop at once, also while waiting to try again. The last counts are told to a server that answered last."""
         _here.exporting = True
         try:
-            self._report(last=True)
+            with suppress_instrumentation():  # the SDK does so on its own thread only
+                self._report(last=True)
         finally:
             _here.exporting = False
         self._exporter.shutdown()
