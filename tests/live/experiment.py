@@ -23,7 +23,9 @@ from layerline_api.demo.watching import Watching
 APP = Path(__file__).with_name("app.py")
 #: The healthy ones outnumber the slow ones even if those have to be sent three times: the usual is their better half.
 HEALTHY, FAULTY, SETTLING = 36, 10, 2
-PAUSE_S = 0.03
+PAUSE_S = 0.02
+#: Longer than the period of a CPU limit: each request begins with its full quota, instead of waiting for it unseen.
+FAULTY_PAUSE_S = 0.12
 #: A verdict is settled ten seconds after its request; readings are usually there after two.
 SETTLED_S = 5.0
 #: How many of the requests must name the cause first.
@@ -98,18 +100,18 @@ class App:
 
     def healthy(self, work: str) -> tuple[Response, ...]:
         """Requests before the fault: enough for a usual, after two that warm up."""
-        return self._load(work, HEALTHY)
+        return self._load(work, HEALTHY, PAUSE_S)
 
     def faulty(self, work: str, *others: str) -> tuple[Response, ...]:
         """Requests with the fault, after two in which it takes hold; ``others`` run on the same core on purpose."""
-        return self._load(work, FAULTY, *others)
+        return self._load(work, FAULTY, FAULTY_PAUSE_S, *others)
 
-    def _load(self, work: str, count: int, *others: str) -> tuple[Response, ...]:
+    def _load(self, work: str, count: int, pause_s: float, *others: str) -> tuple[Response, ...]:
         """Load on a core that is ours: what the machine did besides would be a fault of its own."""
-        send(f"{self.url}/work?{work}", SETTLING, PAUSE_S)
+        send(f"{self.url}/work?{work}", SETTLING, pause_s)
         intruders = Intruders(self.live.place, self.live.cores.subject, lambda: (self.name, *others))
         attempts = iter((True, True, False))
-        load = partial(send, f"{self.url}/work?{work}", count, PAUSE_S)
+        load = partial(send, f"{self.url}/work?{work}", count, pause_s)
         return undisturbed(intruders, load, lambda _: next(attempts))[0]
 
     def outcome(self, healthy: tuple[Response, ...], faulty: tuple[Response, ...]) -> Outcome:
