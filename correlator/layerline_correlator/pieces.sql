@@ -15,7 +15,7 @@ measured AS (
              ELSE [0, node.end_ns - node.start_ns, thread_cpu_ns, coalesce(thread_runqueue_ns, 0)] END AS slices
     FROM node
     SEMI JOIN on_path ON on_path.span_no = node.span_no
-    WHERE account IN ('thread', 'task') AND thread_cpu_ns IS NOT NULL
+    WHERE coalesce(account, 'thread') IN ('thread', 'task') AND thread_cpu_ns IS NOT NULL
 ),
 numbers AS (
     SELECT span_no, start_ns, length_ns, slices, unnest(range(0, len(slices) // 4)) * 4 AS slot FROM measured

@@ -287,3 +287,12 @@ def test_a_cursor_of_another_list_is_refused(correlator: Correlator) -> None:
         text = base64.urlsafe_b64encode(json.dumps(["excess", value, "a"]).encode()).decode()
         with pytest.raises(BadCursor):
             correlator.requests(RequestQuery(0, HOUR, cursor=text))
+
+
+def test_an_account_needs_no_label(correlator: Correlator) -> None:
+    """A span that carries its thread's figures is measured, also where nobody wrote `layerline.account` beside them."""
+    owner, row = request(1, a_while_ago(120), cpu=500, sleep=100)
+    correlator.append(batch([(owner, row._replace(account=None, slices=None))]))
+    verdict = correlator.verdict(trace_id(1))
+    assert verdict is not None
+    assert {part.cause: part.lost_ns for part in verdict.parts} == {"app.cpu_busy": 500 * MS, "app.blocked": 100 * MS}
