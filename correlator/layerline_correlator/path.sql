@@ -8,7 +8,7 @@ CREATE OR REPLACE TEMP TABLE numbered AS
 WITH
 chosen AS (
     SELECT
-        span.*, resource.service, resource.instance, resource.container_id, resource.host, resource.in_container,
+        span.*, resource.service, resource.instance, resource.container_id, resource.host, resource.in_container, resource.cpus,
         row_number() OVER (ORDER BY span.trace_id, span.start_ns, span.end_ns DESC, span.span_id) AS span_no
     FROM span
     SEMI JOIN batch ON batch.trace_id = span.trace_id

@@ -140,7 +140,7 @@ WITH sums AS (
     FROM piece GROUP BY ALL
 )
 SELECT
-    sums.*, node.service, node.container_id, node.host, node.instance, node.in_container,
+    sums.*, node.service, node.container_id, node.host, node.instance, node.in_container, nullif(node.cpus, 0) AS cpus,
     node.start_ns AS from_ns, node.end_ns AS to_ns, node.end_ns - node.start_ns AS window_ns,
     in_bounds(container_throttled_ns) AS throttled_ns,
     in_bounds(container_usage_ns)     AS usage_ns,

@@ -15,6 +15,7 @@ CREATE TABLE IF NOT EXISTS resource (
     container_id VARCHAR,                 -- container.id
     host         VARCHAR,                 -- boot id, else host.id, else host.name
     in_container BOOLEAN,                 -- null where nobody looked
+    cpus         BIGINT,                  -- how many CPUs it may use, by affinity and cpuset
     attributes   MAP(VARCHAR, VARCHAR),
     seen_ns      BIGINT                   -- when it was first received
 );

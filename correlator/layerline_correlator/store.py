@@ -33,6 +33,7 @@ _RESOURCE = pa.schema(
     [
         *((name, pa.string()) for name in ("resource", "service", "instance", "container_id", "host")),
         ("in_container", pa.bool_()),
+        ("cpus", pa.int64()),
         ("attributes", _TEXT_MAP),
         ("seen_ns", pa.int64()),
     ]
@@ -310,6 +311,7 @@ def _resource_row(row: ResourceRow, now_ns: int) -> tuple[Any, ...]:
         container_id,
         _host(attributes),
         in_container,
+        int(cpus) if (cpus := attributes.get("layerline.cpus", "")).isdecimal() and 0 < len(cpus) < 6 else None,
         list(attributes.items()),
         now_ns,
     )

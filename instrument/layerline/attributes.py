@@ -40,6 +40,7 @@ CONTAINER_ID_SOURCE: Final = "layerline.container.id_source"  # "cgroup" | "moun
 CGROUP_INODE: Final = "layerline.cgroup.inode"
 BOOT_ID: Final = "layerline.boot_id"
 VERSION: Final = "layerline.version"
+CPUS: Final = "layerline.cpus"  # how many CPUs the process may use, by its affinity and cpuset
 
 #: Span attributes that carry a figure, in the order above. The store gives each a column of its own.
 SPAN_FIGURES: Final = (

@@ -38,6 +38,7 @@ def describe(settings: Settings, cgroup: Cgroup) -> dict[str, Value]:
         attributes.BOOT_ID: text(cgroup.root / "proc/sys/kernel/random/boot_id").strip() or None,
         attributes.CGROUP_INODE: cgroup.inode(),
         attributes.VERSION: own_version(),
+        attributes.CPUS: len(os.sched_getaffinity(0)),
         **process(),
     }
     if not inside_one(identity, cgroup):

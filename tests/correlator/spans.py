@@ -54,13 +54,19 @@ def container_id(name: str) -> str:
 
 
 def resource(
-    service: str | None, container: str | None = None, host: str | None = "host-1", pid: int | None = None
+    service: str | None,
+    container: str | None = None,
+    host: str | None = "host-1",
+    pid: int | None = None,
+    cpus: int | None = None,
 ) -> ResourceRow:
     """A process, or (``service=None``) what the agent says of a container or of the host."""
     attributes = {}
     if service is not None:
         pid = pid or (1 if service == "web" else 2 + sum(service.encode()))  # another service is another process
         attributes |= {"service.name": service, "process.pid": str(pid)}
+        if cpus is not None:
+            attributes["layerline.cpus"] = str(cpus)
     if host is not None:
         attributes["layerline.boot_id"] = host
     if container is not None:
@@ -74,7 +80,13 @@ def resource(
 
 def span_row(drawn: Mapping[str, Any], trace_id: str, zero_ns: int) -> tuple[ResourceRow, SpanRow]:
     """One drawn span: ``{id, parent, service, container, kind, name, ms = [from, to], cpu, wait, …}``."""
-    owner = resource(drawn.get("service", "web"), drawn.get("container"), drawn.get("host", "host-1"), drawn.get("pid"))
+    owner = resource(
+        drawn.get("service", "web"),
+        drawn.get("container"),
+        drawn.get("host", "host-1"),
+        drawn.get("pid"),
+        drawn.get("cpus"),
+    )
     from_ms, to_ms = drawn["ms"]
     figures = {name: round(drawn[word] * MS) for word, name in TIMES.items() if word in drawn}
     figures |= {name: drawn[word] for word, name in COUNTS.items() if word in drawn}

@@ -11,24 +11,27 @@
 --
 -- The counter sums over CPUs and over everybody in the container, so it is divided by how many wanted to run. What
 -- other threads can have added to it is at most the time they were runnable: that much is uncertain, and no more.
+-- On one CPU it sums over nobody else: what it grew while this thread did not run, this thread stood still for.
 WITH
 bounds AS (
     SELECT
         request_no, visit_no, wait_ns, throttled_ns::DOUBLE AS throttled_ns,
-        least(greatest(coalesce(runnable_ns / window_ns, 1), 1), coalesce(cpus.cpus, 1024)) AS runnable,
-        not_below_zero(runnable_ns - cpu_ns - wait_ns) AS others_ns,
-        coalesce(cpus.cpus, 1024)                   AS cpus
+        coalesce(visit.cpus, cpus.cpus, 1024) AS cpus,
+        greatest(coalesce(runnable_ns / window_ns, 1), 1) AS wanted,
+        not_below_zero(runnable_ns - cpu_ns - wait_ns)    AS others_ns,
+        window_ns - wait_ns                               AS not_waiting_ns
     FROM visit LEFT JOIN cpus USING (host)
     WHERE throttled_ns > 0 AND wait_ns > 0 AND window_ns > 0
 ),
 shares AS (
     SELECT
         *,
-        least(wait_ns, throttled_ns)            AS high_ns,
-        least(wait_ns, throttled_ns / runnable) AS lost_ns,
+        least(wait_ns, throttled_ns)                      AS high_ns,
+        least(wait_ns, throttled_ns / least(wanted, cpus)) AS lost_ns,
         greatest(
             least(wait_ns, throttled_ns - coalesce(others_ns, throttled_ns)),
-            least(wait_ns, throttled_ns / runnable, 0.6 * throttled_ns / least(cpus, greatest(2, ceil(runnable))))
+            CASE WHEN cpus = 1 THEN least(wait_ns, throttled_ns - not_waiting_ns) ELSE 0 END,
+            least(wait_ns, throttled_ns / least(wanted, cpus), 0.6 * throttled_ns / least(cpus, greatest(2, ceil(wanted))))
         ) AS low_ns
     FROM bounds
 )
