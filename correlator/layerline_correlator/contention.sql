@@ -15,13 +15,22 @@ busy AS (
       AND attributes['cpu.mode'] NOT IN ('idle', 'iowait', 'steal')
     GROUP BY ALL
 ),
+-- A machine of many CPUs is busy elsewhere too. Others cannot have run more on the CPUs that this process may use than
+-- its container left free there.
+room AS (
+    SELECT
+        request_no, visit_no, host, cpu_ns, usage_ns, greatest(coalesce(usage_ns, 0), cpu_ns) AS used_ns,
+        CASE WHEN cpus IS NOT NULL THEN greatest(0, cpus * window_ns::DOUBLE - greatest(coalesce(usage_ns, 0), cpu_ns)) END
+            AS room_ns
+    FROM visit
+),
 parties AS (
     SELECT
-        request_no, visit_no, rest_ns, visit.host,
-        not_below_zero(usage_ns - cpu_ns)::DOUBLE                                         AS own_ns,
-        not_below_zero(busy_ns - greatest(coalesce(usage_ns, 0), cpu_ns))          AS others_ns,
-        not_below_zero(busy_high_ns - greatest(coalesce(usage_ns, 0), cpu_ns))     AS others_high_ns
-    FROM rest JOIN visit USING (request_no, visit_no) LEFT JOIN busy USING (request_no, visit_no)
+        request_no, visit_no, rest_ns, room.host,
+        not_below_zero(usage_ns - cpu_ns)::DOUBLE                                               AS own_ns,
+        smaller(not_below_zero(busy_ns - used_ns), coalesce(room_ns, busy_ns))                  AS others_ns,
+        smaller(not_below_zero(busy_high_ns - used_ns), coalesce(room_ns, busy_high_ns))        AS others_high_ns
+    FROM rest JOIN room USING (request_no, visit_no) LEFT JOIN busy USING (request_no, visit_no)
 ),
 -- Without readings of the host, what its own threads cannot have caused was caused by somebody else; the rest is open.
 split AS (
