@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import pytest
 import requests
 
 from layerline_api.demo.ask import Ask, Part, Verdict, read
@@ -149,6 +150,17 @@ class Outcome:
                 sum(part.excess_ns for part in verdict.parts if part.cause in causes) for verdict in self.verdicts
             )
         )
+
+    def explains(self, near: float, *causes: str) -> None:
+        """These causes have what the requests took longer than usual, and no more than the client measured.
+
+        For containers that are held back: there the client also waits before the handler begins, for a listener that
+        stands still as well. That wait is in no span.
+        """
+        known = [verdict.duration_ns - verdict.usual_ns for verdict in self.verdicts if verdict.usual_ns is not None]
+        assert len(known) == len(self.verdicts), str(self)
+        assert self.excess_ns(*causes) == pytest.approx(statistics.median(known), rel=near), str(self)
+        assert self.excess_ns(*causes) <= (1 + near) * self.measured_ns, str(self)
 
     def part(self, cause: str) -> list[Part]:
         """The part of a cause in each request that has one."""

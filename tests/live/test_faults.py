@@ -18,7 +18,7 @@ def test_quota(live: Live) -> None:
     with live.app("quota") as app:
         outcome = experiment(app, "cpu_ms=30", begin=lambda: app.limit_cpu(0.1))
     outcome.blames("container.cpu_throttled", app.entity.id)
-    assert outcome.excess_ns("container.cpu_throttled") == pytest.approx(outcome.measured_ns, rel=NEAR), str(outcome)
+    outcome.explains(NEAR, "container.cpu_throttled")
 
 
 def test_neighbour(live: Live) -> None:
