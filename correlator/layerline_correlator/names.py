@@ -8,19 +8,8 @@ from typing import Any
 
 import duckdb
 
+from layerline.tags import TAG_WORDS
 from layerline_correlator.query import Entity
-
-#: The words of the tag query, and the attributes they stand for. Any other word is an attribute or a Docker label.
-TAG_WORDS = {
-    "image": "container.image.name",
-    "version": "container.image.tags",
-    "container": "container.name",
-    "service": "service.name",
-    "host": "host.name",
-    "region": "cloud.region",
-    "zone": "cloud.availability_zone",
-    "instance_type": "host.type",
-}
 
 _REFRESH_S = 2.0
 

@@ -107,7 +107,6 @@ SELECT
     settled.w                                                 AS wait_left,
     settled.covered_ns - coalesce(settled.cpu_ns, 0) - settled.w AS off_left,
     in_bounds(thread_blkio_ns)                              AS blkio_ns,
-    in_bounds(thread_system_ns)                             AS system_ns,
     in_bounds(thread_major_faults)                          AS major_faults,
     in_bounds(thread_voluntary_switches)                    AS voluntary_switches,
     in_bounds(thread_blocks_read)                           AS blocks_read,
@@ -145,6 +144,5 @@ SELECT
     in_bounds(container_throttled_ns) AS throttled_ns,
     in_bounds(container_usage_ns)     AS usage_ns,
     in_bounds(container_runnable_ns)  AS runnable_ns,
-    in_bounds(container_refaults)     AS refaults,
     in_bounds(container_io_pressure_ns) AS io_pressure_ns
 FROM sums JOIN node ON node.span_no = sums.visit_no;

@@ -144,11 +144,6 @@ class Store:
         """A connection of its own to the same database."""
         return self._database.cursor()
 
-    @property
-    def waiting(self) -> int:
-        """How many batches wait to be written."""
-        return self._queue.qsize()
-
     def used_bytes(self) -> int:
         """How much of the database file is in use: what was deleted is used again before the file grows."""
         used = (

@@ -11,14 +11,7 @@ from urllib.parse import urlsplit
 from opentelemetry.util.re import parse_env_headers
 
 from layerline.signals import TIME_UNITS_NS
-
-#: The words of a tag query (design, 7.5) that name an attribute of a host.
-TAG_WORDS = {
-    "region": "cloud.region",
-    "zone": "cloud.availability_zone",
-    "instance_type": "host.type",
-    "host": "host.name",
-}
+from layerline.tags import HOST_WORDS
 
 #: Reading more often than this costs more than it tells.
 SHORTEST_NS = 20_000_000
@@ -37,7 +30,7 @@ def tag(text: str) -> tuple[str, str]:
     key, colon, value = text.partition(":")
     if not colon or not value or not re.fullmatch(r"[\w.\-/]+", key):
         raise ValueError(f"expected key:value, for example region:eu-1, found {text!r}")
-    return TAG_WORDS.get(key, key), value
+    return HOST_WORDS.get(key, key), value
 
 
 def endpoint(text: str) -> str:
