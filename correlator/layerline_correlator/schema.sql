@@ -52,7 +52,15 @@ CREATE TABLE IF NOT EXISTS span (
     container_io_pressure_ns     BIGINT,
     container_memory_pressure_ns BIGINT,
     container_oom_kills          BIGINT,
+    process_first_request        BIGINT,
     accept_wait_ns               BIGINT,
+    accept_busy_ns               BIGINT,
+    accept_runqueue_ns           BIGINT,
+    pool_wait_ns                 BIGINT,
+    loop_wait_ns                 BIGINT,
+    loop_wait_low_ns             BIGINT,
+    loop_queued_ns               BIGINT,
+    samples_every_ns             BIGINT,
     attributes                   MAP(VARCHAR, VARCHAR)
 );
 

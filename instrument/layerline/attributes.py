@@ -32,7 +32,26 @@ CONTAINER_REFAULTS: Final = "layerline.container.refaults"
 CONTAINER_IO_PRESSURE_NS: Final = "layerline.container.io_pressure_ns"
 CONTAINER_MEMORY_PRESSURE_NS: Final = "layerline.container.memory_pressure_ns"
 CONTAINER_OOM_KILLS: Final = "layerline.container.oom_kills"
-ACCEPT_WAIT_NS: Final = "layerline.accept_wait_ns"
+FIRST_REQUEST: Final = "layerline.process.first_request"  # 1 on the first that its process served
+
+# ---- waiting before the work began: the span starts when the work was handed over, and this long went by before it ran
+ACCEPT_WAIT_NS: Final = "layerline.accept_wait_ns"  # entry spans: from the arrival of its last bytes to the handler
+ACCEPT_BUSY_NS: Final = "layerline.accept_busy_ns"  # of it, until its thread was done with the request before
+ACCEPT_RUNQUEUE_NS: Final = "layerline.accept_runqueue_ns"  # of it, its thread stood ready without a core
+POOL_WAIT_NS: Final = "layerline.pool_wait_ns"  # work records: from submit until a thread of the pool took it
+
+# ---- asyncio, on spans whose account is a task's: suspended while other tasks held the loop
+LOOP_WAIT_NS: Final = "layerline.loop.wait_ns"  # at most: steps of other tasks right before it went on
+LOOP_WAIT_LOW_NS: Final = "layerline.loop.wait_low_ns"  # at least: it was known to be ready
+LOOP_QUEUED_NS: Final = "layerline.loop.queued_ns"  # of accept_wait_ns, while a task held the loop
+LOOP_HELD_BY: Final = "layerline.loop.held_by"  # who held it longest: "function file:line"
+
+# ---- slow requests, looked at from beside: what the span's thread was seen doing
+SAMPLES: Final = "layerline.samples"  # strings "count kind state wait function file:line", most often first
+SAMPLES_EVERY_NS: Final = "layerline.samples.every_ns"  # one look stands for so long
+#: What a look can find: on a CPU (or ready for one), at a lock, waiting for a connection or thread of a pool, in a
+#: sleep, at a socket or pipe, at a disk, or none of these.
+SAMPLE_KINDS: Final = ("cpu", "lock", "pool", "sleep", "socket", "disk", "other")
 
 # ---- on the resource
 CONTAINER_ID: Final = "container.id"
@@ -47,7 +66,9 @@ SPAN_FIGURES: Final = (
     CPU_NS, SYSTEM_NS, RUNQUEUE_NS, BLKIO_NS, MAJOR_FAULTS, VOLUNTARY_SWITCHES, INVOLUNTARY_SWITCHES,
     BLOCKS_READ, BLOCKS_WRITTEN, GC_NS,
     CONTAINER_THROTTLED_NS, CONTAINER_USAGE_NS, CONTAINER_RUNNABLE_NS, CONTAINER_REFAULTS,
-    CONTAINER_IO_PRESSURE_NS, CONTAINER_MEMORY_PRESSURE_NS, CONTAINER_OOM_KILLS, ACCEPT_WAIT_NS,
+    CONTAINER_IO_PRESSURE_NS, CONTAINER_MEMORY_PRESSURE_NS, CONTAINER_OOM_KILLS, FIRST_REQUEST,
+    ACCEPT_WAIT_NS, ACCEPT_BUSY_NS, ACCEPT_RUNQUEUE_NS, POOL_WAIT_NS, LOOP_WAIT_NS, LOOP_WAIT_LOW_NS, LOOP_QUEUED_NS,
+    SAMPLES_EVERY_NS,
 )  # fmt: skip
 
 
