@@ -10,7 +10,8 @@ CREATE OR REPLACE TEMP TABLE claim (
     high_ns     BIGINT,
     inferred    BOOLEAN DEFAULT false,
     neighbours  STRUCT(entity_type VARCHAR, entity_id VARCHAR, ran_ns BIGINT)[],
-    because     VARCHAR
+    because     VARCHAR,
+    place       VARCHAR
 );
 CREATE OR REPLACE TEMP TABLE evidence AS FROM claim;
 CREATE OR REPLACE TEMP TABLE need (cause VARCHAR, number INTEGER, fact VARCHAR, applies VARCHAR);

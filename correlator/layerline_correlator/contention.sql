@@ -54,20 +54,25 @@ SELECT
     greatest(app_ns, least(rest_ns, coalesce(own_ns, 0)))                          AS app_high_ns,
     least(host_ns, greatest(0, rest_ns - coalesce(own_ns, rest_ns)))               AS host_low_ns,
     greatest(host_ns, least(rest_ns, coalesce(others_high_ns, rest_ns)))           AS host_high_ns,
-    -- What ran and was in no container that we know of were processes of the machine itself.
+    -- What ran and has no name that we know of were processes of the machine itself; what they ran before is not known,
+    -- and taken to have grown like the rest.
     CASE WHEN others_ns - coalesce(named_ns, 0) > 0.01 * others_ns
          THEN list_append(coalesce(neighbours, []),
                           {'entity_type': 'host', 'entity_id': split.host,
-                           'ran_ns': (others_ns - coalesce(named_ns, 0))::BIGINT})
+                           'ran_ns': ((others_ns - coalesce(named_ns, 0)) * CASE WHEN more_ns >= 0.1 * named_ns
+                                                                                THEN more_ns / named_ns ELSE 1 END)::BIGINT})
          ELSE neighbours END AS neighbours
 FROM piece
 JOIN split USING (request_no, visit_no)
 LEFT JOIN (
-    SELECT request_no, visit_no,
-           sum(ran_ns) AS named_ns,
-           list({'entity_type': 'container', 'entity_id': container_id, 'ran_ns': ran_ns}
-                ORDER BY ran_ns DESC, container_id) FILTER (ran_ns > 0) AS neighbours
-    FROM ran GROUP BY ALL
+    -- Named by what they ran more than before; where nobody did, by what they ran.
+    SELECT request_no, visit_no, sum(ran_ns) AS named_ns, sum(more_ns) AS more_ns,
+           list({'entity_type': entity_type, 'entity_id': entity_id,
+                 'ran_ns': CASE WHEN unusual THEN more_ns ELSE ran_ns END}
+                ORDER BY ran_ns DESC, entity_id) FILTER (NOT unusual OR more_ns > 0) AS neighbours
+    FROM (SELECT *, sum(more_ns) OVER each >= 0.1 * sum(ran_ns) OVER each AS unusual FROM ran
+          WINDOW each AS (PARTITION BY request_no, visit_no))
+    GROUP BY ALL
 ) AS named USING (request_no, visit_no)
 WHERE wait_left > 0;
 

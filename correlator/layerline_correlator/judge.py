@@ -44,6 +44,7 @@ class LedgerPart:
     inferred: bool = False
     neighbours: tuple[Ran, ...] = ()
     because: str = ""
+    place: str | None = None  # "function file:line" where it was seen
 
     @property
     def key(self) -> Key:
@@ -180,6 +181,7 @@ def _sum(group: list[LedgerPart]) -> LedgerPart:
         inferred=any(part.inferred for part in group),
         neighbours=tuple(Ran(*entity, ran_ns) for entity, ran_ns in ran.items()),
         because=largest.because,
+        place=largest.place or next((part.place for part in group if part.place), None),
     )
 
 
@@ -225,10 +227,19 @@ def _part(part: LedgerPart, usual_ns: int | None, name: Callable[[str, str], Ent
         excess_ns=None if usual_ns is None else part.lost_ns - usual_ns,
         evidence="inferred" if part.inferred else "measured",
         by=_neighbours(part.neighbours, name),
-        where=None,
+        where=_where(part.place),
         because=part.because,
         try_=cause.try_,
     )
+
+
+def _where(place: str | None) -> dict[str, str | int] | None:
+    """``{"function", "file", "line"}`` of ``"function file:line"``; None where nothing was seen."""
+    function, _, rest = (place or "").partition(" ")
+    file, _, line = rest.rpartition(":")
+    if not function or not file or not line.isdecimal():
+        return None
+    return {"function": function, "file": file, "line": int(line)}
 
 
 def _neighbours(ran: tuple[Ran, ...], name: Callable[[str, str], Entity]) -> list[Neighbour]:

@@ -1,7 +1,8 @@
 """From spans and readings to ledgers, for a batch of traces at once.
 
 The steps are ``.sql`` files, run in this order on one cursor: ``path`` (critical path and segments), ``pieces`` (what
-each span did with its own time), ``readings`` (the time join), then one cause after another, then ``parts``.
+each span did with its own time), ``readings`` (the time join), ``infer`` (what the readings say of spans that nobody
+measured), then one cause after another, then ``parts``.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ def work_out(
     if not keep:
         return
     run(cursor, "pieces.sql", bounds)
-    run(cursor, "readings.sql", _readings(cursor))
+    around = _readings(cursor)
+    run(cursor, "readings.sql", around)
+    run(cursor, "infer.sql", around)
     run(cursor, "claims.sql")
     _take(cursor)
     cursor.execute("BEGIN").fetchall()
@@ -75,9 +78,10 @@ def _take(cursor: duckdb.DuckDBPyConnection) -> None:
     needs: list[tuple[str, int, str, str | None]] = []
     prepared: set[str] = set()
     for cause in all_causes():
-        if cause.prepare and cause.prepare not in prepared:
-            prepared.add(cause.prepare)
-            run(cursor, cause.prepare)
+        for file in cause.prepare:
+            if file not in prepared:
+                prepared.add(file)
+                run(cursor, file)
         claims = cursor.execute(
             f"INSERT INTO claim BY NAME SELECT $cause AS cause, * FROM ({cause.sql})", {"cause": cause.name}
         ).fetchall()

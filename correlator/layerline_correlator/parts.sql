@@ -9,9 +9,11 @@ SELECT
     any_value(entry.start_ns - entry.shift_ns) AS start_ns,
     cause, coalesce(piece.service, '') AS service, entity_type, entity_id,
     sum(lost_ns)::BIGINT AS lost_ns, sum(low_ns)::BIGINT AS low_ns, sum(high_ns)::BIGINT AS high_ns,
-    bool_or(inferred) AS inferred,
+    bool_or(evidence.inferred) AS inferred,
     arg_max(neighbours, lost_ns) AS neighbours,
-    arg_max(because, lost_ns)    AS because
+    arg_max(because, lost_ns)    AS because,
+    arg_max(place, lost_ns) FILTER (place IS NOT NULL) AS place,
+    CASE WHEN entity_type = 'service' THEN count(DISTINCT piece_no) END AS calls
 FROM evidence
 JOIN piece USING (piece_no)
 JOIN entry USING (request_no)
@@ -24,8 +26,9 @@ CREATE OR REPLACE TEMP TABLE joined AS
 WITH ties AS (
     SELECT
         request_no,
-        CASE WHEN visit.container_id IS NOT NULL THEN 'container.id' END AS method,
+        join_method AS method,
         CASE
+            WHEN join_method = 'host.name'                              THEN 0.8
             WHEN visit.container_id IS NOT NULL AND container.described THEN 1.0
             WHEN visit.container_id IS NOT NULL                        THEN 0.9
             WHEN visit.in_container = false                            THEN 1.0
@@ -43,7 +46,7 @@ SELECT
     end_ns - start_ns - coalesce(lost_ns, 0) AS unexplained_ns,
     coalesce(moved_ns, 0) AS skew_adjusted_ns,
     NULL::BIGINT AS usual_ns, false AS slow, NULL AS cause,
-    join_method, coalesce(join_confidence, 0.0) AS join_confidence, $now_ns AS judged_ns
+    joined.join_method, coalesce(join_confidence, 0.0) AS join_confidence, $now_ns AS judged_ns
 FROM entry
 LEFT JOIN (SELECT request_no, sum(lost_ns)::BIGINT AS lost_ns FROM fresh_part GROUP BY ALL) AS lost USING (request_no)
 LEFT JOIN joined USING (request_no)

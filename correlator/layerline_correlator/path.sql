@@ -8,11 +8,12 @@ CREATE OR REPLACE TEMP TABLE numbered AS
 WITH
 chosen AS (
     SELECT
-        span.*, resource.service, resource.instance, resource.container_id, resource.host, resource.in_container, resource.cpus,
+        span.*, owner.service, owner.instance, owner.container_id, owner.host, owner.in_container, owner.cpus,
+        owner.join_method,
         row_number() OVER (ORDER BY span.trace_id, span.start_ns, span.end_ns DESC, span.span_id) AS span_no
     FROM span
     SEMI JOIN batch ON batch.trace_id = span.trace_id
-    LEFT JOIN resource ON resource.resource = span.resource
+    LEFT JOIN owner ON owner.resource = span.resource
     WHERE span.start_ns BETWEEN $from_ns AND $to_ns
 ),
 linked AS (

@@ -2,7 +2,8 @@
 --
 -- In:  node, entry, walk, segment (path.sql).
 -- Out: piece (one row per request and span on its path), visit (one row per request and process it visited).
--- A piece's length is cpu + wait + off + dark. `dark` was not measured. Each cause takes from what is left.
+-- A piece's length is cpu + wait + off + queued + dark: on a CPU, ready without one, asleep, handed over but not begun,
+-- not measured. Each cause takes from what is left.
 
 -- The thread's account in time. What a stranger sent is put in bounds: nothing negative, nothing outside its span.
 CREATE OR REPLACE TEMP TABLE slice AS
@@ -79,7 +80,17 @@ accounted AS (
 ),
 -- A call is answered by a span that we know, or it is a dependency seen only from outside.
 answered AS (
-    SELECT DISTINCT parent_no AS span_no FROM node WHERE parent_kind = 3 AND (crosses OR kind = 3)
+    SELECT parent_no AS span_no, bool_or(crosses) AS elsewhere, max(start_ns) FILTER (crosses) AS answer_ns,
+           arg_max(container_id, start_ns) FILTER (crosses) AS callee
+    FROM node WHERE parent_kind = 3 AND (crosses OR kind = 3) GROUP BY ALL
+),
+-- A span starts when its work was handed over: what lies before its work began is its head.
+heads AS (
+    SELECT request_no, span_no, least(in_bounds(coalesce(accept_wait_ns, pool_wait_ns)), end_ns - start_ns) AS head_ns,
+           sum(shared(segment.from_ns, segment.to_ns, start_ns, start_ns + head_ns))::BIGINT AS headed_ns
+    FROM segment JOIN node USING (span_no)
+    WHERE coalesce(accept_wait_ns, pool_wait_ns, 0) > 0
+    GROUP BY ALL
 ),
 clipped AS (
     SELECT
@@ -87,25 +98,46 @@ clipped AS (
         least(coalesce(covered_ns, 0), length_ns) AS covered_ns,
         least(coalesce(cpu_ns, 0), covered_ns, length_ns) AS cpu_ns,
         coalesce(wait_ns, 0) AS wait_ns,
-        coalesce(share, 0) AS share
-    FROM lengths LEFT JOIN accounted USING (request_no, span_no)
+        coalesce(share, 0) AS share,
+        coalesce(smaller(headed_ns, length_ns - least(coalesce(covered_ns, 0), length_ns)), 0) AS headed_ns,
+        CASE WHEN head_ns > 0 THEN headed_ns / head_ns ELSE 0 END AS head_share
+    FROM lengths LEFT JOIN accounted USING (request_no, span_no) LEFT JOIN heads USING (request_no, span_no)
 ),
 settled AS (
-    SELECT *, least(coalesce(wait_ns, 0), covered_ns - coalesce(cpu_ns, 0)) AS w FROM clipped
+    SELECT
+        clipped.*,
+        least(coalesce(clipped.wait_ns, 0), covered_ns - coalesce(clipped.cpu_ns, 0)) AS own_wait_ns,
+        -- While its work was not begun its thread may have been ready, for want of a CPU.
+        floor(least(headed_ns, head_share * not_below_zero(
+            least(coalesce(in_bounds(accept_runqueue_ns), 0), coalesce(in_bounds(accept_wait_ns), 0)
+                  - coalesce(in_bounds(accept_busy_ns), 0)))))::BIGINT AS head_wait_ns
+    FROM clipped JOIN node USING (span_no)
 )
 SELECT
     row_number() OVER (ORDER BY settled.request_no, settled.span_no) AS piece_no,
     settled.request_no, settled.span_no, node.visit_no,
     node.service, node.container_id, node.host, node.instance, node.in_container, node.name, node.kind,
     node.account, node.account_reason,
-    settled.from_ns, settled.to_ns, settled.length_ns, settled.covered_ns, settled.share,
-    coalesce(settled.cpu_ns, 0)                               AS cpu_ns,
-    settled.w                                                 AS wait_ns,
-    settled.covered_ns - coalesce(settled.cpu_ns, 0) - settled.w AS off_ns,
+    settled.from_ns, settled.to_ns, settled.length_ns, settled.covered_ns + settled.headed_ns AS covered_ns,
+    settled.share, settled.head_share,
+    coalesce(settled.cpu_ns, 0)                                        AS cpu_ns,
+    own_wait_ns + head_wait_ns                                         AS wait_ns,
+    settled.covered_ns - coalesce(settled.cpu_ns, 0) - own_wait_ns     AS off_ns,
+    headed_ns - head_wait_ns                                           AS queued_ns,
+    settled.length_ns - settled.covered_ns - headed_ns                 AS dark_ns,
     -- what no cause has taken yet
-    coalesce(settled.cpu_ns, 0)                               AS cpu_left,
-    settled.w                                                 AS wait_left,
-    settled.covered_ns - coalesce(settled.cpu_ns, 0) - settled.w AS off_left,
+    coalesce(settled.cpu_ns, 0)                                        AS cpu_left,
+    own_wait_ns + head_wait_ns                                         AS wait_left,
+    settled.covered_ns - coalesce(settled.cpu_ns, 0) - own_wait_ns     AS off_left,
+    headed_ns - head_wait_ns                                           AS queued_left,
+    -- what was not measured is worked out from readings, as far as they go (infer.sql)
+    false AS inferred, NULL::BIGINT AS cpu_low, NULL::BIGINT AS cpu_high, NULL::BIGINT AS wait_low, NULL::BIGINT AS wait_high,
+    in_bounds(accept_wait_ns) AS accept_wait_ns, in_bounds(accept_busy_ns) AS accept_busy_ns,
+    in_bounds(pool_wait_ns) AS pool_wait_ns,
+    in_bounds(loop_wait_ns) AS loop_wait_ns, in_bounds(loop_wait_low_ns) AS loop_wait_low_ns,
+    in_bounds(loop_queued_ns) AS loop_queued_ns, node.attributes['layerline.loop.held_by'] AS loop_held_by,
+    in_bounds(samples_every_ns) AS samples_every_ns, node.attributes['layerline.samples'] AS samples,
+    in_bounds(thread_system_ns)                             AS system_ns,
     in_bounds(thread_blkio_ns)                              AS blkio_ns,
     in_bounds(thread_major_faults)                          AS major_faults,
     in_bounds(thread_voluntary_switches)                    AS voluntary_switches,
@@ -118,6 +150,7 @@ SELECT
     in_bounds(node.gc_ns)                                   AS gc_ns,
     node.kind = 3 AND answered.span_no IS NULL                AS is_dependency,
     node.kind = 3 AND answered.span_no IS NOT NULL            AS is_call,
+    node.kind = 3 AND coalesce(elsewhere, false)              AS is_answered, answer_ns, callee,
     coalesce(
         node.attributes['server.address'] || coalesce(':' || node.attributes['server.port'], ''),
         node.attributes['net.peer.name'] || coalesce(':' || node.attributes['net.peer.port'], ''),
@@ -129,20 +162,77 @@ FROM settled
 JOIN node ON node.span_no = settled.span_no
 LEFT JOIN answered ON answered.span_no = settled.span_no;
 
+-- What a thread was seen doing, look by look: "count kind state wait function file:line".
+CREATE OR REPLACE TEMP TABLE sample AS
+WITH texts AS (
+    SELECT piece_no, request_no, visit_no, samples_every_ns, share, unnest(from_json(samples, '["VARCHAR"]')) AS text
+    FROM piece WHERE samples IS NOT NULL AND json_valid(samples)
+),
+words AS (
+    SELECT *, regexp_extract(text, '^(\d{1,9}) (\w+) (\S+) (\S+) (.+)$', ['count', 'kind', 'state', 'wait', 'place']) AS word
+    FROM texts
+)
+SELECT piece_no, request_no, visit_no, coalesce(samples_every_ns, 20_000_000) AS every_ns,
+       try_cast(word.count AS BIGINT) AS looks, word.kind AS kind, word.state AS state, word.wait AS wait, word.place AS place
+FROM words WHERE try_cast(word.count AS BIGINT) > 0;
+
+-- The same added up per piece: how many looks found it asleep, and where most of each kind were.
+CREATE OR REPLACE TEMP TABLE sampled AS
+SELECT
+    piece_no, any_value(every_ns) AS every_ns,
+    sum(looks)::BIGINT AS looks,
+    coalesce(sum(looks) FILTER (kind <> 'cpu'), 0)::BIGINT AS asleep,
+    coalesce(sum(looks) FILTER (kind = 'lock'), 0)::BIGINT AS lock_looks,
+    coalesce(sum(looks) FILTER (kind = 'pool'), 0)::BIGINT AS pool_looks,
+    arg_max(place, looks) FILTER (kind = 'cpu')  AS cpu_place,
+    arg_max(place, looks) FILTER (kind = 'lock') AS lock_place,
+    arg_max(place, looks) FILTER (kind = 'pool') AS pool_place,
+    arg_max(place, looks) FILTER (kind NOT IN ('cpu', 'lock', 'pool')) AS asleep_place,
+    arg_max(wait, looks) FILTER (kind NOT IN ('cpu', 'lock', 'pool'))  AS asleep_wait
+FROM sample GROUP BY piece_no;
+
 -- What one process did of a request, with its container's own meters over exactly that time.
 CREATE OR REPLACE TEMP TABLE visit AS
 WITH sums AS (
     SELECT
         request_no, visit_no,
         sum(length_ns)::BIGINT AS path_ns, sum(covered_ns)::BIGINT AS covered_ns,
-        sum(cpu_ns)::BIGINT AS cpu_ns, sum(wait_ns)::BIGINT AS wait_ns
+        sum(cpu_ns)::BIGINT AS cpu_ns, sum(wait_ns)::BIGINT AS wait_ns, false AS inferred
     FROM piece GROUP BY ALL
 )
 SELECT
     sums.*, node.service, node.container_id, node.host, node.instance, node.in_container, nullif(node.cpus, 0) AS cpus,
     node.start_ns AS from_ns, node.end_ns AS to_ns, node.end_ns - node.start_ns AS window_ns,
+    -- The meters that count who ran begin with the handler.
+    not_below_zero(node.end_ns - node.start_ns - coalesce(in_bounds(node.accept_wait_ns), 0)) AS metered_ns,
+    cpus_of(container.attributes['layerline.container.cpuset']) AS cpuset,
+    node.join_method, node.name, node.root, node.is_request, node.process_first_request = 1 AS is_first,
+    in_bounds(container_refaults)     AS refaults,
+    in_bounds(container_memory_pressure_ns) AS memory_pressure_ns,
     in_bounds(container_throttled_ns) AS throttled_ns,
     in_bounds(container_usage_ns)     AS usage_ns,
     in_bounds(container_runnable_ns)  AS runnable_ns,
     in_bounds(container_io_pressure_ns) AS io_pressure_ns
-FROM sums JOIN node ON node.span_no = sums.visit_no;
+FROM sums
+JOIN node ON node.span_no = sums.visit_no
+LEFT JOIN container ON container.container_id = node.container_id;
+
+-- Which container is at the other end of a call: the one that answered, else the one that has the address or the name.
+-- A container that is gone is still known by what it had.
+CREATE OR REPLACE TEMP TABLE callee AS
+WITH
+known AS (
+    SELECT container_id, host, unnest(list_distinct(list_concat(
+        [attributes['container.name'], attributes['container.label.com.docker.compose.service']],
+        coalesce(from_json(attributes['layerline.container.addresses'], '["VARCHAR"]'), [])))) AS address
+    FROM resource WHERE container_id IS NOT NULL AND attributes['container.name'] IS NOT NULL
+),
+asked AS (
+    SELECT piece_no, callee, regexp_extract(address, '^\[?([^\]]*?)\]?(:\d+)?$', 1) AS address
+    FROM piece WHERE kind = 3
+)
+SELECT DISTINCT piece_no, asked.callee AS container_id, container.host, true AS answered
+FROM asked JOIN container ON container.container_id = asked.callee
+UNION
+SELECT DISTINCT piece_no, known.container_id, known.host, false
+FROM asked JOIN known ON known.address = asked.address AND asked.address <> '' AND known.container_id IS DISTINCT FROM asked.callee;

@@ -2,8 +2,8 @@
 --
 -- In:  piece, segment, visit (pieces.sql), and $since_ns, $until_ns around all of it.
 -- Out: seen (per stretch and series: estimate, low, high, how much of the stretch the readings cover),
---      ran (per visit: what each container of the host ran meanwhile), level (per visit: the gauges that held; a limit that is no longer reported
---      was removed).
+--      ran (per visit: what each container of the host, and each process in none, ran meanwhile),
+--      level (per visit: the gauges that held; a limit that is no longer reported was removed), fact (what was measured).
 -- Inside one reading's interval nothing is known but its increase: `low` and `high` say so.
 --
 -- Readings and stretches are joined by the seconds they touch, an equality that hashes; a pair that meets in several
@@ -11,15 +11,22 @@
 CREATE OR REPLACE TEMP MACRO seconds_of(from_ns, to_ns) AS range(from_ns // 1_000_000_000, (to_ns - 1) // 1_000_000_000 + 1);
 CREATE OR REPLACE TEMP MACRO first_second(from_a, from_b) AS greatest(from_a, from_b) // 1_000_000_000;
 
+-- A stretch is a visit, a stretch of a piece that readings can explain, or (`peer`) the same at the other end of a call.
 CREATE OR REPLACE TEMP TABLE stretch AS
 WITH
+explained AS (
+    SELECT piece.*, segment.from_ns AS part_from, segment.to_ns AS part_to
+    FROM piece JOIN segment ON segment.request_no = piece.request_no AND segment.span_no = piece.span_no
+    WHERE (off_ns > 0 AND moved_blocks) OR dark_ns > 0 OR (kind = 3 AND off_ns > 10_000_000)
+),
 windows AS (
-    SELECT request_no, visit_no, NULL::BIGINT AS piece_no, container_id, host, from_ns, to_ns FROM visit
+    SELECT request_no, visit_no, NULL::BIGINT AS piece_no, false AS peer, container_id, host, from_ns, to_ns FROM visit
     WHERE to_ns > from_ns
     UNION ALL
-    SELECT piece.request_no, visit_no, piece_no, container_id, host, segment.from_ns, segment.to_ns
-    FROM piece JOIN segment ON segment.request_no = piece.request_no AND segment.span_no = piece.span_no
-    WHERE off_ns > 0 AND moved_blocks
+    SELECT request_no, visit_no, piece_no, false, container_id, host, part_from, part_to FROM explained
+    UNION ALL
+    SELECT request_no, visit_no, piece_no, true, callee.container_id, callee.host, part_from, part_to
+    FROM explained JOIN callee USING (piece_no)
 )
 SELECT row_number() OVER () AS stretch_no, * FROM windows;
 
@@ -27,10 +34,13 @@ CREATE OR REPLACE TEMP TABLE reading AS
 WITH
 wanted AS (
     SELECT series.* FROM series
-    SEMI JOIN (SELECT DISTINCT host FROM visit) AS hosts ON hosts.host = series.host
+    SEMI JOIN (SELECT DISTINCT host FROM stretch) AS hosts ON hosts.host = series.host
     WHERE kind IN ('cumulative', 'delta') AND signal IN (
-        'container.cpu.time', 'container.cpu.throttled', 'container.io.pressure', 'container.disk.io',
-        'system.cpu.time', 'system.io.pressure', 'system.disk.io_time')
+        'container.cpu.time', 'container.cpu.throttled', 'container.cpu.pressure', 'container.io.pressure',
+        'container.disk.io', 'container.memory.refaults', 'container.memory.limit_hits', 'container.memory.pressure',
+        'container.network.tcp.retransmits',
+        'system.cpu.time', 'system.io.pressure', 'system.disk.io_time', 'system.memory.pressure',
+        'system.network.io', 'system.network.dropped', 'system.network.tcp.retransmits', 'system.process.cpu.time')
 ),
 steps AS (
     SELECT
@@ -84,22 +94,22 @@ CREATE OR REPLACE TEMP MACRO at_least(rise, interval_ns, overlap_ns, speed) AS
 CREATE OR REPLACE TEMP TABLE seen AS
 WITH overlapping AS (
     SELECT
-        stretch_no, request_no, visit_no, piece_no, stretch.from_ns AS stretch_from, stretch.to_ns AS stretch_to,
+        stretch_no, request_no, visit_no, piece_no, peer, stretch.from_ns AS stretch_from, stretch.to_ns AS stretch_to,
         series, signal, reading.attributes, rise,
         reading.to_ns - reading.from_ns AS interval_ns,
         least(reading.to_ns, stretch.to_ns) - greatest(reading.from_ns, stretch.from_ns) AS overlap_ns,
         CASE WHEN signal LIKE '%cpu.time' OR signal LIKE '%throttled' THEN coalesce(cpus.cpus, 1024) ELSE 1 END AS speed,
-        signal NOT LIKE '%disk.io' AS is_time
+        signal LIKE '%.cpu.time' OR signal LIKE '%throttled' OR signal LIKE '%.pressure' OR signal LIKE '%io_time' AS is_time
     FROM stretch_second AS stretch
     JOIN reading_second AS reading
         ON reading.second = stretch.second AND reading.host = stretch.host
         AND stretch.second = first_second(reading.from_ns, stretch.from_ns)
-        AND (reading.entity_id = stretch.container_id OR reading.entity_type = 'host')
+        AND (reading.entity_id = stretch.container_id OR (reading.entity_type = 'host' AND NOT peer))
         AND reading.from_ns < stretch.to_ns AND reading.to_ns > stretch.from_ns
     LEFT JOIN cpus ON cpus.host = stretch.host
 )
 SELECT
-    stretch_no, request_no, visit_no, piece_no, series, signal, any_value(attributes) AS attributes,
+    stretch_no, request_no, visit_no, piece_no, peer, series, signal, any_value(attributes) AS attributes,
     sum(rise * (overlap_ns / interval_ns)) AS estimate,
     sum(CASE WHEN is_time THEN at_least(rise, interval_ns, overlap_ns, speed)
              WHEN overlap_ns = interval_ns THEN rise ELSE 0 END) AS low,
@@ -109,26 +119,44 @@ SELECT
 FROM overlapping
 GROUP BY ALL;
 
+-- Who else ran meanwhile, and how much of that was more than in the time before: a neighbour that always runs does not
+-- explain why this request waited. Containers that may use none of the same CPUs cannot have been in the way.
 CREATE OR REPLACE TEMP TABLE ran AS
-SELECT
-    visit.request_no, visit.visit_no, reading.entity_id AS container_id,
-    sum(rise * ((least(reading.to_ns, stretch.to_ns) - greatest(reading.from_ns, stretch.from_ns))
-                / (reading.to_ns - reading.from_ns)))::BIGINT AS ran_ns
-FROM stretch_second AS stretch
-JOIN visit ON visit.request_no = stretch.request_no AND visit.visit_no = stretch.visit_no
-JOIN reading_second AS reading
-    ON reading.second = stretch.second AND reading.host = stretch.host
-    AND stretch.second = first_second(reading.from_ns, stretch.from_ns)
-    AND reading.from_ns < stretch.to_ns AND reading.to_ns > stretch.from_ns
-WHERE stretch.piece_no IS NULL AND signal = 'container.cpu.time' AND visit.wait_ns > 1_000_000
-  AND reading.entity_id IS DISTINCT FROM visit.container_id
-GROUP BY ALL;
+WITH
+others AS (
+    SELECT
+        visit.request_no, visit.visit_no, visit.from_ns, visit.to_ns, visit.cpuset,
+        CASE WHEN signal = 'container.cpu.time' THEN 'container' ELSE 'process' END AS entity_type,
+        CASE WHEN signal = 'container.cpu.time' THEN reading.entity_id
+             ELSE reading.attributes['process.executable.name'] || ' (pid ' || reading.attributes['process.pid'] || ')' END
+            AS entity_id,
+        rise, reading.from_ns AS reading_from, reading.to_ns AS reading_to
+    FROM visit JOIN reading ON reading.host = visit.host
+    WHERE signal IN ('container.cpu.time', 'system.process.cpu.time') AND visit.wait_ns > 1_000_000
+      AND reading.from_ns < visit.to_ns AND reading.to_ns > visit.from_ns - 30_000_000_000
+      AND (signal <> 'container.cpu.time' OR reading.entity_id IS DISTINCT FROM visit.container_id)
+),
+sums AS (
+    SELECT
+        request_no, visit_no, entity_type, entity_id, any_value(cpuset) AS cpuset,
+        sum(rise * (greatest(0, least(reading_to, to_ns) - greatest(reading_from, from_ns)) / (reading_to - reading_from))) AS ran_ns,
+        -- the half minute before it, at the same length
+        sum(rise) FILTER (reading_to <= from_ns)
+            / nullif(sum(reading_to - reading_from) FILTER (reading_to <= from_ns), 0)
+            * any_value(to_ns - from_ns) AS before_ns
+    FROM others GROUP BY request_no, visit_no, entity_type, entity_id
+)
+SELECT request_no, visit_no, entity_type, entity_id, ran_ns::BIGINT AS ran_ns,
+       greatest(0, ran_ns - coalesce(before_ns, 0))::BIGINT AS more_ns
+FROM sums
+LEFT JOIN container ON entity_type = 'container' AND container.container_id = entity_id
+WHERE ran_ns >= 1 AND coalesce(list_has_any(cpuset, cpus_of(container.attributes['layerline.container.cpuset'])), true);
 
 CREATE OR REPLACE TEMP TABLE level AS
 SELECT visit.request_no, visit.visit_no, signal, series.attributes, arg_max(value, time_ns) AS value
 FROM visit
 JOIN series ON series.entity_id = visit.container_id AND kind = 'gauge'
-    AND signal IN ('container.cpu.limit', 'container.disk.limit', 'container.disk.operations.limit')
+    AND signal IN ('container.cpu.limit', 'container.disk.limit', 'container.disk.operations.limit', 'container.memory.limit')
 JOIN point ON point.series = series.series
 WHERE point.time_ns + 20_000_000_000 >= visit.from_ns AND point.time_ns - 2_000_000_000 <= visit.to_ns
   AND point.time_ns BETWEEN $since_ns AND $until_ns
@@ -147,4 +175,17 @@ SELECT request_no, visit_no, 'layerline.thread.blkio_ns' FROM piece
 GROUP BY ALL HAVING bool_or(blkio_ns IS NOT NULL)
 UNION ALL
 SELECT request_no, visit_no, signal FROM seen WHERE piece_no IS NULL
-GROUP BY ALL HAVING max(covered_ns / stretch_ns) >= 0.9;
+GROUP BY ALL HAVING max(covered_ns / stretch_ns) >= 0.9
+UNION ALL
+SELECT request_no, visit_no, 'layerline.container.refaults' FROM visit WHERE refaults IS NOT NULL
+UNION ALL
+-- Nobody needs to look at what was over before a look was due, nor at what was measured to run all the time.
+SELECT piece.request_no, piece.visit_no, 'layerline.samples'
+FROM piece LEFT JOIN sampled USING (piece_no)
+GROUP BY ALL
+HAVING coalesce(sum(looks), 0) > 0 OR sum(length_ns) < 150_000_000 OR sum(off_ns) < 0.2 * sum(length_ns)
+UNION ALL
+SELECT request_no, visit_no, 'layerline.accept_wait_ns' FROM piece GROUP BY ALL HAVING bool_or(accept_wait_ns IS NOT NULL)
+UNION ALL
+SELECT visit.request_no, visit.visit_no, 'container events'
+FROM visit JOIN container USING (container_id) WHERE described;

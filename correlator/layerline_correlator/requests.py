@@ -152,14 +152,15 @@ def _parts_of(cursor: duckdb.DuckDBPyConnection) -> dict[int, list[LedgerPart]]:
         inferred,
         neighbours,
         because,
+        place,
     ) in cursor.execute(
         "SELECT request_no, cause, part.service, entity_type, entity_id, lost_ns, low_ns, high_ns, inferred,"
-        " neighbours, because"
+        " neighbours, because, place"
         " FROM asked JOIN part USING (trace_id, span_id, start_ns) ORDER BY request_no, lost_ns DESC, cause"
     ).fetchall():
         ran = tuple(Ran(**neighbour) for neighbour in neighbours or ())
         parts[number].append(
-            LedgerPart(cause, service, kind, identity, lost_ns, low_ns, high_ns, inferred, ran, because or "")
+            LedgerPart(cause, service, kind, identity, lost_ns, low_ns, high_ns, inferred, ran, because or "", place)
         )
     return parts
 

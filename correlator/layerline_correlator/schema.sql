@@ -4,6 +4,12 @@ CREATE OR REPLACE MACRO smaller(a, b) AS CASE WHEN a <= b THEN a WHEN b < a THEN
 CREATE OR REPLACE MACRO in_bounds(x) AS CASE WHEN x < 0 THEN 0 WHEN x > 4_000_000_000_000_000 THEN 4_000_000_000_000_000 ELSE x END;
 CREATE OR REPLACE MACRO not_below_zero(x) AS CASE WHEN x < 0 THEN 0 ELSE x END;
 
+-- The kernel's lists of CPUs, "0-2,5": [0, 1, 2, 5].
+CREATE OR REPLACE MACRO cpus_of(text) AS flatten(list_transform(
+    regexp_extract_all(text, '\d{1,4}(-\d{1,4})?'),
+    lambda part: range(split_part(part, '-', 1)::BIGINT,
+                       coalesce(nullif(split_part(part, '-', 2), ''), split_part(part, '-', 1))::BIGINT + 1)));
+
 -- What is kept: what came in, and the ledger worked out from it. Times are nanoseconds since 1970, UTC.
 -- No unique index: a span or point delivered twice is dropped when it is written (store.py), which is cheaper.
 
@@ -129,7 +135,9 @@ CREATE TABLE IF NOT EXISTS part (
     high_ns     BIGINT,
     inferred    BOOLEAN,
     neighbours  STRUCT(entity_type VARCHAR, entity_id VARCHAR, ran_ns BIGINT)[],
-    because     VARCHAR
+    because     VARCHAR,
+    place       VARCHAR,                  -- "function file:line" where it was seen, null where nobody looked
+    calls       BIGINT                    -- of a dependency: how many calls the request made there
 );
 
 CREATE TABLE IF NOT EXISTS blind (
@@ -141,6 +149,19 @@ CREATE TABLE IF NOT EXISTS blind (
     facts    VARCHAR[],                   -- what was not measured there: any one of these would do
     why      VARCHAR                      -- what is known about why, null where nothing is
 );
+
+-- ---- stores of earlier versions lack some columns
+
+ALTER TABLE span ADD COLUMN IF NOT EXISTS process_first_request BIGINT;
+ALTER TABLE span ADD COLUMN IF NOT EXISTS accept_busy_ns BIGINT;
+ALTER TABLE span ADD COLUMN IF NOT EXISTS accept_runqueue_ns BIGINT;
+ALTER TABLE span ADD COLUMN IF NOT EXISTS pool_wait_ns BIGINT;
+ALTER TABLE span ADD COLUMN IF NOT EXISTS loop_wait_ns BIGINT;
+ALTER TABLE span ADD COLUMN IF NOT EXISTS loop_wait_low_ns BIGINT;
+ALTER TABLE span ADD COLUMN IF NOT EXISTS loop_queued_ns BIGINT;
+ALTER TABLE span ADD COLUMN IF NOT EXISTS samples_every_ns BIGINT;
+ALTER TABLE part ADD COLUMN IF NOT EXISTS place VARCHAR;
+ALTER TABLE part ADD COLUMN IF NOT EXISTS calls BIGINT;
 
 -- ---- who is who
 
@@ -157,6 +178,25 @@ SELECT
 FROM resource
 WHERE container_id IS NOT NULL
 GROUP BY container_id;
+
+-- Where a process runs. Who sends a container's id but not the machine's is on the machine that the agent found that
+-- container on; who sends neither is known by its host name, which inside a container is the short container id.
+CREATE OR REPLACE VIEW owner AS
+SELECT
+    resource.* EXCLUDE (container_id, host, in_container),
+    coalesce(resource.container_id, by_name.container_id)                    AS container_id,
+    CASE WHEN attributes['layerline.boot_id'] IS NOT NULL THEN resource.host
+         ELSE coalesce(by_id.host, by_name.host, resource.host) END          AS host,
+    CASE WHEN coalesce(resource.container_id, by_name.container_id) IS NOT NULL THEN true
+         ELSE in_container END                                               AS in_container,
+    CASE WHEN resource.container_id IS NOT NULL THEN 'container.id'
+         WHEN by_name.container_id IS NOT NULL  THEN 'host.name' END         AS join_method
+FROM resource
+LEFT JOIN (SELECT container_id, host FROM container WHERE described) AS by_id
+    ON by_id.container_id = resource.container_id
+LEFT JOIN (SELECT left(container_id, 12) AS short_id, any_value(container_id) AS container_id, any_value(host) AS host
+           FROM container WHERE described GROUP BY ALL HAVING count(*) = 1) AS by_name
+    ON resource.container_id IS NULL AND by_name.short_id = resource.attributes['host.name'];
 
 CREATE OR REPLACE VIEW host AS
 SELECT

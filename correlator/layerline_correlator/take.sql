@@ -1,27 +1,38 @@
--- One cause's claims become evidence: `low` after the clip, `high` before it.
+-- One cause's claims become evidence: `low` after the clip, `high` before it. Where the pool itself was worked out from
+-- readings, a claim is no surer than the pool.
 INSERT INTO evidence
 SELECT
     claim.* REPLACE (
         greatest(0, least(lost_ns, left_ns)) AS lost_ns,
-        greatest(0, least(low_ns, lost_ns, left_ns)) AS low_ns,
-        least(greatest(high_ns, lost_ns), length_ns) AS high_ns,
-        coalesce(inferred, false) AS inferred
+        greatest(0, least(low_ns, lost_ns, left_ns, CASE WHEN pools.inferred THEN pool_low ELSE left_ns END)) AS low_ns,
+        least(greatest(high_ns, lost_ns, CASE WHEN pools.inferred AND lost_ns >= left_ns THEN pool_high ELSE 0 END), length_ns)
+            AS high_ns,
+        coalesce(claim.inferred, false) OR pools.inferred AS inferred
     )
 FROM claim
 JOIN (
-    SELECT piece_no, length_ns, unnest(['cpu', 'wait', 'off']) AS pool, unnest([cpu_left, wait_left, off_left]) AS left_ns
+    SELECT
+        piece_no, length_ns, inferred,
+        unnest(['cpu', 'wait', 'off', 'queued'])               AS pool,
+        unnest([cpu_left, wait_left, off_left, queued_left])   AS left_ns,
+        unnest([coalesce(cpu_low, 0), coalesce(wait_low, 0),
+                greatest(0, length_ns - coalesce(cpu_high, 0) - coalesce(wait_high, 0)), 0]) AS pool_low,
+        unnest([coalesce(cpu_high, 0), coalesce(wait_high, 0),
+                greatest(0, length_ns - coalesce(cpu_low, 0) - coalesce(wait_low, 0)), 0])   AS pool_high
     FROM piece
 ) AS pools USING (piece_no, pool)
 WHERE lost_ns > 0 AND entity_id IS NOT NULL;
 
 UPDATE piece
-SET cpu_left = cpu_left - cpu_ns_taken, wait_left = wait_left - wait_ns_taken, off_left = off_left - off_ns_taken
+SET cpu_left = cpu_left - taken.cpu, wait_left = wait_left - taken.wait,
+    off_left = off_left - taken.off, queued_left = queued_left - taken.queued
 FROM (
     SELECT
         piece_no,
-        coalesce(sum(lost_ns) FILTER (pool = 'cpu'),  0)::BIGINT AS cpu_ns_taken,
-        coalesce(sum(lost_ns) FILTER (pool = 'wait'), 0)::BIGINT AS wait_ns_taken,
-        coalesce(sum(lost_ns) FILTER (pool = 'off'),  0)::BIGINT AS off_ns_taken
+        coalesce(sum(lost_ns) FILTER (pool = 'cpu'),    0)::BIGINT AS cpu,
+        coalesce(sum(lost_ns) FILTER (pool = 'wait'),   0)::BIGINT AS wait,
+        coalesce(sum(lost_ns) FILTER (pool = 'off'),    0)::BIGINT AS off,
+        coalesce(sum(lost_ns) FILTER (pool = 'queued'), 0)::BIGINT AS queued
     FROM evidence WHERE cause = $cause GROUP BY piece_no
 ) AS taken
 WHERE taken.piece_no = piece.piece_no;

@@ -8,15 +8,15 @@ CREATE OR REPLACE TEMP TABLE blocks AS
 WITH
 candidates AS (
     SELECT
-        piece.*, visit.window_ns, visit.io_pressure_ns,
+        piece.* EXCLUDE (inferred), piece.inferred AS is_inferred, visit.window_ns, visit.io_pressure_ns,
         512.0 * (coalesce(blocks_read, 0) + coalesce(blocks_written, 0)) AS own_bytes
     FROM piece JOIN visit USING (request_no, visit_no)
-    WHERE off_left > 0 AND moved_blocks
+    WHERE off_left > 0 AND (moved_blocks OR (piece.inferred AND piece.kind <> 3))
 ),
 pressures AS (
     SELECT piece_no, signal, sum(estimate) AS estimate, sum(low) AS low, sum(high) AS high
     FROM seen
-    WHERE piece_no IS NOT NULL AND signal IN ('container.io.pressure', 'system.io.pressure')
+    WHERE piece_no IS NOT NULL AND NOT peer AND signal IN ('container.io.pressure', 'system.io.pressure')
       AND attributes['pressure.kind'] = 'some'
     GROUP BY ALL
     HAVING sum(covered_ns) >= 0.9 * sum(stretch_ns)
@@ -28,12 +28,12 @@ pressure AS (
 ),
 moved AS (
     SELECT piece_no, sum(estimate) AS bytes
-    FROM seen WHERE piece_no IS NOT NULL AND signal = 'container.disk.io' GROUP BY ALL
+    FROM seen WHERE piece_no IS NOT NULL AND NOT peer AND signal = 'container.disk.io' GROUP BY ALL
 ),
 device AS (
     SELECT piece_no, max(busy_ns) AS busy_ns FROM (
         SELECT piece_no, series, sum(estimate) AS busy_ns
-        FROM seen WHERE piece_no IS NOT NULL AND signal = 'system.disk.io_time' GROUP BY ALL
+        FROM seen WHERE piece_no IS NOT NULL AND NOT peer AND signal = 'system.disk.io_time' GROUP BY ALL
     ) AS each_device GROUP BY piece_no
 ),
 bytes_limit AS (
@@ -50,9 +50,13 @@ waits AS (
         coalesce(own_bytes >= 0.5 * bytes AND own_bytes > 0, false) AS mostly_own,
         bytes, coalesce(busy_ns, 0) AS busy_ns, busy_ns IS NOT NULL AS device_seen, bytes_per_s, operations_per_s,
         blkio_ns IS NULL AS inferred,
+        -- Nobody counted the blocks of a thread without our account: its container must have moved some.
+        NOT is_inferred OR bytes > 0 AS moved,
         CASE
             WHEN blkio_ns IS NOT NULL       THEN blkio_ns * share
             WHEN io_pressure_ns IS NOT NULL THEN least(io_pressure_ns, length_ns)
+            -- What grew at the edges of its stretch grew inside it, if it was the one that moved the blocks.
+            WHEN mostly_own                 THEN high
             ELSE estimate
         END AS raw_ns,
         CASE
@@ -76,12 +80,28 @@ waits AS (
         ON operations_limit.request_no = candidates.request_no AND operations_limit.visit_no = candidates.visit_no
 )
 SELECT
-    piece_no, container_id, host, off_left AS off_ns, inferred, busy_ns, device_seen, bytes, bytes_per_s,
-    operations_per_s, own_bytes, raw_ns IS NOT NULL AS known,
+    piece_no, request_no, visit_no, container_id, host, off_left AS off_ns, inferred, busy_ns, device_seen, bytes, bytes_per_s,
+    operations_per_s, own_bytes, raw_ns IS NOT NULL AS known, others,
+    0::BIGINT AS memory_ns,  -- of it, for want of memory (refaults.sql)
     smaller(raw_ns, off_left)::BIGINT                                    AS lost_ns,
     smaller(raw_low_ns, smaller(raw_ns, off_left))::BIGINT               AS low_ns,
     smaller(greatest(raw_high_ns, raw_ns), off_left)::BIGINT             AS high_ns,
     -- At its limit: it moved at least half of what the limit allows in the time that it waited.
     coalesce(greatest(bytes, own_bytes) >= 0.5 * bytes_per_s * smaller(raw_ns, off_left) / 1e9, false)
         OR operations_per_s IS NOT NULL AS at_limit
-FROM waits;
+FROM waits
+LEFT JOIN (
+    -- who else moved bytes on this machine meanwhile
+    SELECT request_no, visit_no,
+           list({'entity_type': 'container', 'entity_id': entity_id, 'ran_ns': bytes} ORDER BY bytes DESC) AS others
+    FROM (
+        SELECT visit.request_no, visit.visit_no, reading.entity_id,
+               sum(rise * (greatest(0, least(reading.to_ns, visit.to_ns) - greatest(reading.from_ns, visit.from_ns))
+                           / (reading.to_ns - reading.from_ns)))::BIGINT AS bytes
+        FROM visit JOIN reading ON reading.host = visit.host
+        WHERE signal = 'container.disk.io' AND reading.entity_id IS DISTINCT FROM visit.container_id
+          AND reading.from_ns < visit.to_ns AND reading.to_ns > visit.from_ns
+        GROUP BY ALL HAVING bytes > 0)
+    GROUP BY ALL
+) AS movers USING (request_no, visit_no)
+WHERE moved;

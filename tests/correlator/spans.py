@@ -15,10 +15,12 @@ from layerline_correlator.model import (
     PRODUCER,
     SERVER,
     Batch,
+    EventRow,
     PointRow,
     ResourceRow,
     SeriesRow,
     SpanRow,
+    attribute_text,
     resource_key,
     series_key,
 )
@@ -36,6 +38,14 @@ TIMES = {
     "usage": "container_usage_ns",
     "runnable": "container_runnable_ns",
     "io_pressure": "container_io_pressure_ns",
+    "accept_wait": "accept_wait_ns",
+    "accept_busy": "accept_busy_ns",
+    "accept_runqueue": "accept_runqueue_ns",
+    "pool_wait": "pool_wait_ns",
+    "loop_wait": "loop_wait_ns",
+    "loop_wait_low": "loop_wait_low_ns",
+    "loop_queued": "loop_queued_ns",
+    "samples_every": "samples_every_ns",
 }
 COUNTS = {
     "switches": "thread_voluntary_switches",
@@ -44,6 +54,7 @@ COUNTS = {
     "blocks_written": "thread_blocks_written",
     "refaults": "container_refaults",
     "oom_kills": "container_oom_kills",
+    "first": "process_first_request",
 }
 _COLUMNS = [column(name) for name in SPAN_FIGURES]
 
@@ -93,7 +104,14 @@ def span_row(drawn: Mapping[str, Any], trace_id: str, zero_ns: int) -> tuple[Res
     measured = "cpu" in drawn and "reason" not in drawn
     slices = [round(number * MS) for piece in drawn.get("slices", []) for number in piece]
     if measured and not slices:
-        slices = [0, round((to_ms - from_ms) * MS), figures["thread_cpu_ns"], figures.get("thread_runqueue_ns", 0)]
+        begun = round((drawn.get("accept_wait", 0) + drawn.get("pool_wait", 0)) * MS)
+        length = round((to_ms - from_ms) * MS) - begun
+        slices = [begun, length, figures["thread_cpu_ns"], figures.get("thread_runqueue_ns", 0)]
+    attributes = dict(drawn.get("attributes", {}))
+    if "samples" in drawn:
+        attributes["layerline.samples"] = attribute_text(drawn["samples"])
+    if "held_by" in drawn:
+        attributes["layerline.loop.held_by"] = drawn["held_by"]
     return owner, SpanRow(
         trace_id=trace_id,
         span_id=hex_id(drawn["id"]),
@@ -105,12 +123,18 @@ def span_row(drawn: Mapping[str, Any], trace_id: str, zero_ns: int) -> tuple[Res
         end_ns=zero_ns + round(to_ms * MS),
         status=0,
         thread_id=drawn.get("thread", 1),
-        account="thread" if measured else ("none" if "reason" in drawn else None),
+        account=drawn.get("account", "thread") if measured else ("none" if "reason" in drawn else None),
         account_reason=drawn.get("reason"),
         slices=slices or None,
         figures=tuple(figures.get(name) for name in _COLUMNS),
-        attributes=dict(drawn.get("attributes", {})),
+        attributes=attributes,
     )
+
+
+def event_row(drawn: Mapping[str, Any], zero_ns: int) -> tuple[ResourceRow, EventRow]:
+    """One drawn event of a container: ``{name, container, at}``."""
+    owner = resource(None, drawn["container"], drawn.get("host", "host-1"))
+    return owner, EventRow(owner.resource, zero_ns + round(drawn["at"] * MS), drawn["name"], "", {})
 
 
 def hex_id(text: str) -> str:
@@ -141,15 +165,16 @@ def series_rows(drawn: Mapping[str, Any], zero_ns: int) -> tuple[ResourceRow, Se
     return owner, row, points
 
 
-def batch(spans: Iterable[tuple[ResourceRow, SpanRow]], series: Iterable[Any] = ()) -> Batch:
+def batch(spans: Iterable[tuple[ResourceRow, SpanRow]], series: Iterable[Any] = (), events: Iterable[Any] = ()) -> Batch:
     """What the receivers would hand to the store."""
-    spans, series = list(spans), list(series)
-    owners = {row.resource: row for row, *_ in (*spans, *series)}
+    spans, series, events = list(spans), list(series), list(events)
+    owners = {row.resource: row for row, *_ in (*spans, *series, *events)}
     return Batch(
         resources=list(owners.values()),
         spans=[row for _, row in spans],
         series=[row for _, row, _ in series],
         points=[point for _, _, points in series for point in points],
+        events=[row for _, row in events],
     )
 
 

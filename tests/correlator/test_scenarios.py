@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from spans import MS, a_while_ago, batch, hex_id, series_rows, span_row
+from spans import MS, a_while_ago, batch, event_row, hex_id, series_rows, span_row
 
 from layerline_correlator.causes import all_causes
 from layerline_correlator.correlator import Correlator
+from layerline_correlator.query import RequestQuery
 
 SCENARIOS = Path(__file__).parent.parent / "scenarios"
 FILES = sorted(SCENARIOS.glob("*.toml"))
@@ -38,6 +39,15 @@ def test_every_cause_has_its_scenarios() -> None:
         assert kinds >= {"happened", "look-alike", "missing"}, f"{path.name} has only {kinds}"
 
 
+def earlier(drawn: dict[str, Any], zero_ns: int) -> list[Any]:
+    """The same operation ``times`` over, a second apart, before the request of the drawing."""
+    return [
+        span_row(span, f"{number:032x}", zero_ns - (number + 5) * 1_000 * MS)
+        for number in range(drawn["times"])
+        for span in drawn["spans"]
+    ]
+
+
 def total(parts: list[Any], bound: str) -> float:
     """Milliseconds of several parts of one cause: more than one service can have it."""
     return sum(getattr(part, bound) for part in parts) / MS
@@ -47,10 +57,14 @@ def total(parts: list[Any], bound: str) -> float:
 def test_scenario(scenario: dict[str, Any], correlator: Correlator) -> None:
     """The ledger of the drawing is the one that its author worked out by hand."""
     zero_ns = a_while_ago()
+    if "before" in scenario:
+        correlator.append(batch(earlier(scenario["before"], zero_ns)))
+        correlator.requests(RequestQuery(from_ns=0, to_ns=zero_ns))  # their ledgers are there before it is asked for its own
     correlator.append(
         batch(
             (span_row(span, TRACE, zero_ns) for span in scenario["spans"]),
             (series_rows(series, zero_ns) for series in scenario.get("readings", [])),
+            (event_row(event, zero_ns) for event in scenario.get("events", [])),
         )
     )
     asked = hex_id(scenario["of"]) if "of" in scenario else None
@@ -83,5 +97,9 @@ def test_scenario(scenario: dict[str, Any], correlator: Correlator) -> None:
         assert [neighbour.entity.name for neighbour in found[cause].by] == names
     for cause, evidence in scenario.get("evidence", {}).items():
         assert found[cause].evidence == evidence
+    for cause, place in scenario.get("where", {}).items():
+        where = found[cause].where
+        assert where is not None, f"{cause} has no place"
+        assert f"{where['function']} {where['file']}:{where['line']}" == place
     if "skew_adjusted" in scenario:
         assert verdict.join.skew_adjusted_ns == scenario["skew_adjusted"] * MS

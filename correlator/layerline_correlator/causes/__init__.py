@@ -2,8 +2,8 @@
 
 The header of a cause's ``.sql`` file is its documentation: title, what it needs, what it means, what it is easily
 mistaken for, what to try, what to enable where it cannot be seen, and where its figures come from. The body selects
-claims on pieces: ``piece_no, pool ('cpu' | 'wait' | 'off'), entity_type, entity_id, lost_ns, low_ns, high_ns`` and,
-where they apply, ``inferred, neighbours, because``. A claim takes at most what earlier causes left.
+claims on pieces: ``piece_no, pool ('cpu' | 'wait' | 'off' | 'queued'), entity_type, entity_id, lost_ns, low_ns,
+high_ns`` and, where they apply, ``inferred, neighbours, because, place``. A claim takes at most what earlier causes left.
 """
 
 from __future__ import annotations
@@ -21,9 +21,19 @@ FACTS = {
     "layerline.container.throttled_ns": "its container's throttled time",
     "layerline.container.usage_ns": "its container's CPU time",
     "layerline.thread.blkio_ns": "block-I/O delay of its threads",
+    "layerline.container.refaults": "what its container read again for want of memory",
+    "layerline.samples": "what its threads waited for",
+    "layerline.accept_wait_ns": "when the request arrived in the kernel",
+    "container events": "the starts and ends of containers",
+    "container.cpu.time": "its container's CPU time",
+    "container.cpu.throttled": "its container's throttled time",
+    "container.cpu.pressure": "CPU pressure of its container",
+    "container.memory.refaults": "what its container read again for want of memory",
+    "container.network.tcp.retransmits": "TCP segments that its container sent again",
     "container.io.pressure": "I/O pressure of its container",
     "container.disk.io": "what its container read and wrote",
     "system.cpu.time": "CPU time of the machine",
+    "system.network.io": "traffic of the machine",
     "system.disk.io_time": "busy time of the disks",
     "system.io.pressure": "I/O pressure of the machine",
 }
@@ -44,7 +54,7 @@ class Cause:
     try_: str
     enable: str
     source: str
-    prepare: str | None  # a file to run before, once a batch
+    prepare: tuple[str, ...]  # files to run before, in this order, once a batch
     applies: str | None  # "container": only to what runs in one
     sql: str
 
@@ -81,7 +91,7 @@ def parse(name: str, text: str) -> Cause:
         try_=header["try"],
         enable=header["enable"],
         source=header["source"],
-        prepare=header.get("prepare"),
+        prepare=tuple(header.get("prepare", "").split()),
         applies=header.get("applies"),
         sql=text,
     )

@@ -24,7 +24,9 @@ SELECT
     asleep_ns AS lost_ns,
     least(asleep_ns, greatest(0, off_ns - blocks_high_ns))::BIGINT AS low_ns,
     greatest(asleep_ns, off_ns - blocks_low_ns)::BIGINT            AS high_ns,
-    format('the thread slept for {:.0f} ms in span “{}” ({} times)', asleep_ns / 1e6, name, voluntary_switches) AS because
-FROM asleep
+    format('the thread slept for {:.0f} ms in span “{}” ({} times){}', asleep_ns / 1e6, name, voluntary_switches,
+           coalesce(format('; the kernel says: {}', nullif(asleep_wait, '-')), '')) AS because,
+    asleep_place AS place
+FROM asleep LEFT JOIN sampled USING (piece_no)
 WHERE asleep_ns > 0
-  AND (voluntary_switches BETWEEN 1 AND 3 OR (voluntary_switches > 0 AND off_ns / voluntary_switches >= 10_000_000))
+  AND (sampled.asleep >= 2 OR voluntary_switches BETWEEN 1 AND 3 OR (voluntary_switches > 0 AND off_ns / voluntary_switches >= 10_000_000))

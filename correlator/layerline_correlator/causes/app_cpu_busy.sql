@@ -1,7 +1,7 @@
 -- title: its own code computed
 -- layer: app
 -- order: 800
--- needs: layerline.account
+-- needs: layerline.account | container.cpu.time
 -- means: The thread was on a CPU, running the code of this span: not waiting for anybody.
 -- mistaken for: A CPU limit. A throttled thread does not compute, it stands still; that time is container.cpu_throttled. A slower CPU (frequency, a busy sibling hyper-thread) also looks like more work.
 -- try: Profile this operation; look for work that grew with the data, or that was deployed lately.
@@ -12,6 +12,8 @@ SELECT
     CASE WHEN container_id IS NULL THEN 'process' ELSE 'container' END AS entity_type,
     coalesce(container_id, instance)                                   AS entity_id,
     cpu_left AS lost_ns, cpu_left AS low_ns, cpu_left AS high_ns,
-    format('the thread was on a CPU for {:.0f} ms in span “{}”', cpu_left / 1e6, name) AS because
-FROM piece
+    CASE WHEN piece.inferred THEN format('its container used {:.0f} ms of CPU time in span “{}”, while nobody else worked there', cpu_left / 1e6, name)
+         ELSE format('the thread was on a CPU for {:.0f} ms in span “{}”', cpu_left / 1e6, name) END AS because,
+    cpu_place AS place
+FROM piece LEFT JOIN sampled USING (piece_no)
 WHERE cpu_left > 0

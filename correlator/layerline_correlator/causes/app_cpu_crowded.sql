@@ -2,7 +2,7 @@
 -- layer: app
 -- order: 400
 -- prepare: contention.sql
--- needs: layerline.account, layerline.container.usage_ns
+-- needs: layerline.account | container.cpu.pressure, layerline.container.usage_ns | container.cpu.time
 -- means: The thread stood ready without a CPU while other threads of the same container (or process) ran.
 -- mistaken for: A neighbour (host.cpu_contended): there somebody else's work ran meanwhile. A CPU limit (container.cpu_throttled): there the throttled counter grew.
 -- try: Fewer busy threads per CPU, or more CPUs for this container; spread it over more instances.

@@ -2,7 +2,7 @@
 -- layer: container
 -- order: 300
 -- applies: container
--- needs: layerline.account, layerline.container.throttled_ns
+-- needs: layerline.account | container.cpu.time, layerline.container.throttled_ns | container.cpu.throttled
 -- means: The container had used up its CPU quota for the period; the kernel let its threads stand ready without running until the next one.
 -- mistaken for: A busy neighbour (host.cpu_contended): there the container is below its limit and the throttled counter does not grow. Slow code (app.cpu_busy): there the thread computes.
 -- try: Raise the CPU limit (`docker update --cpus N NAME`), or use fewer threads: they spend the quota together.
@@ -17,7 +17,7 @@ bounds AS (
     SELECT
         request_no, visit_no, wait_ns, throttled_ns::DOUBLE AS throttled_ns,
         coalesce(visit.cpus, cpus.cpus, 1024) AS cpus,
-        greatest(coalesce(runnable_ns / window_ns, 1), 1) AS wanted,
+        greatest(coalesce(runnable_ns / nullif(metered_ns, 0), 1), 1) AS wanted,
         not_below_zero(runnable_ns - cpu_ns - wait_ns)    AS others_ns,
         window_ns - wait_ns                               AS not_waiting_ns
     FROM visit LEFT JOIN cpus USING (host)

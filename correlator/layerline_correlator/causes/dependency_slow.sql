@@ -1,7 +1,7 @@
 -- title: waited for a dependency
 -- layer: dependency
 -- order: 900
--- needs: layerline.account
+-- needs: layerline.account | container.cpu.time
 -- means: The thread was blocked in a call to something that sends no spans itself: a database, a cache, somebody else's service.
 -- mistaken for: The network in between: without spans from the other side the two cannot be told apart.
 -- try: Look at that dependency at this time; instrument it (`layerline run`), so that its own ledger says where its time went.
@@ -10,6 +10,7 @@
 SELECT
     piece_no, 'off' AS pool, 'service' AS entity_type, coalesce(nullif(address, ''), dependency_kind, name) AS entity_id,
     off_left AS lost_ns, off_left AS low_ns, off_left AS high_ns,
-    format('the thread was blocked for {:.0f} ms in “{}”, and nobody on the other side sent spans', off_left / 1e6, name) AS because
+    format('{} for {:.0f} ms in “{}”, and nobody on the other side sent spans',
+           CASE WHEN inferred THEN 'it waited' ELSE 'the thread was blocked' END, off_left / 1e6, name) AS because
 FROM piece
 WHERE is_dependency AND off_left > 0

@@ -2,7 +2,7 @@
 -- layer: host
 -- order: 410
 -- prepare: contention.sql
--- needs: layerline.account, system.cpu.time
+-- needs: layerline.account | container.cpu.pressure, system.cpu.time
 -- means: The thread stood ready without a CPU while others on the machine ran: other containers, or processes of the host.
 -- mistaken for: A CPU limit (container.cpu_throttled): there the throttled counter grew. Its own threads (app.cpu_crowded).
 -- try: Move the neighbour away, give it a limit, or give this container CPUs of its own (`--cpuset-cpus`) or more weight (`--cpu-shares`).

@@ -1,0 +1,40 @@
+-- Many alike calls: how many of them did this operation make before?
+--
+-- In:  piece, entry, request, part.
+-- Out: chatter (per piece of a call to a dependency beyond the usual number: the share of it that is beyond).
+CREATE OR REPLACE TEMP TABLE chatter AS
+WITH
+calls AS (
+    SELECT
+        piece_no, request_no, coalesce(service, '') AS service,
+        coalesce(nullif(address, ''), dependency_kind, name) AS entity_id,
+        count(*) OVER (PARTITION BY request_no, coalesce(service, ''), coalesce(nullif(address, ''), dependency_kind, name)) AS calls
+    FROM piece WHERE is_dependency
+),
+many AS (SELECT DISTINCT request_no, service, entity_id, calls FROM calls WHERE calls >= 10),
+asked AS (
+    SELECT many.*, entry.service AS of_service, entry.name AS operation, entry.start_ns, entry.trace_id
+    FROM many JOIN entry USING (request_no)
+),
+-- the last hundred of the same operation in the hour before
+before AS (
+    SELECT asked.request_no, asked.service, asked.entity_id, request.trace_id, request.span_id, request.start_ns
+    FROM asked
+    JOIN request ON request.service = asked.of_service AND request.operation = asked.operation
+        AND request.end_ns <= asked.start_ns AND request.start_ns > asked.start_ns - 3_600_000_000_000
+    QUALIFY row_number() OVER (PARTITION BY asked.request_no, asked.service, asked.entity_id ORDER BY request.start_ns DESC) <= 100
+),
+usual AS (
+    SELECT before.request_no, before.service, before.entity_id, count(*) AS requests, median(coalesce(part.calls, 0)) AS calls
+    FROM before
+    LEFT JOIN part ON part.trace_id = before.trace_id AND part.span_id = before.span_id AND part.start_ns = before.start_ns
+        AND part.cause = 'dependency.slow' AND part.service = before.service AND part.entity_id = before.entity_id
+    GROUP BY ALL
+)
+-- Without a usual, one call for each thing asked would have been enough.
+SELECT calls.piece_no, calls.calls, entity_id, CASE WHEN requests >= 20 THEN usual.calls END AS usual_calls,
+       1 - CASE WHEN requests >= 20 THEN usual.calls ELSE 1 END / calls.calls AS share
+FROM calls
+JOIN many USING (request_no, service, entity_id, calls)
+LEFT JOIN usual USING (request_no, service, entity_id)
+WHERE CASE WHEN requests >= 20 THEN calls.calls >= 2 * usual.calls AND calls.calls >= usual.calls + 5 ELSE calls.calls >= 20 END;

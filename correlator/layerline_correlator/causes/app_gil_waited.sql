@@ -1,0 +1,34 @@
+-- title: waited for the interpreter lock
+-- layer: app
+-- order: 700
+-- needs: layerline.account, layerline.container.usage_ns
+-- means: Another thread of the same process ran Python code meanwhile; only one can at a time (the global interpreter lock).
+-- mistaken for: A lock of the app's own (app.lock_waited) or a sleep (app.blocked): those wake up a few times, not hundreds of times a second. Too few CPUs (app.cpu_crowded): there the thread stands ready.
+-- try: Move the computing thread to a process of its own, or to code that releases the lock; more worker processes, fewer threads.
+-- enable: start the service with `layerline run -- CMD`
+-- source: ru_nvcsw: a waiter wakes up each switch interval (5 ms, sys.getswitchinterval); CPU time of its container
+WITH candidates AS (
+    SELECT
+        piece.*, sampled.lock_looks, sampled.asleep, sampled.every_ns,
+        greatest(0, coalesce(visit.usage_ns, 0) - visit.cpu_ns) AS others_ns,
+        off_left / voluntary_switches AS per_switch
+    FROM piece
+    JOIN visit USING (request_no, visit_no)
+    LEFT JOIN sampled USING (piece_no)
+    WHERE off_left >= 10_000_000 AND voluntary_switches >= 4 AND NOT is_dependency AND NOT is_call
+)
+-- A thread that waits for the lock wakes up every 5 ms and asks for it; each turn costs one or two switches.
+SELECT
+    piece_no, 'off' AS pool,
+    CASE WHEN container_id IS NULL THEN 'process' ELSE 'container' END AS entity_type,
+    coalesce(container_id, instance)                                   AS entity_id,
+    least(off_left, 5_500_000 * voluntary_switches, others_ns)::BIGINT AS lost_ns,
+    CASE WHEN asleep >= 3 THEN greatest(0, least(off_left * (lock_looks / asleep), others_ns) - 2 * every_ns)
+         ELSE least(2_000_000 * voluntary_switches, others_ns) END::BIGINT AS low_ns,
+    off_left AS high_ns,
+    format('its thread slept and woke {} times in {:.0f} ms, as one does that waits for the interpreter lock, while other threads of its own ran {:.0f} ms',
+           voluntary_switches, off_left / 1e6, others_ns / 1e6) AS because
+FROM candidates
+WHERE per_switch BETWEEN 1_200_000 AND 7_000_000
+  AND others_ns >= 0.3 * off_left
+  AND coalesce(lock_looks >= 0.5 * asleep, true)

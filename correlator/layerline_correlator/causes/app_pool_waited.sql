@@ -1,0 +1,27 @@
+-- title: waited for a free connection or thread of a pool
+-- layer: app
+-- order: 730
+-- needs: layerline.account, layerline.samples
+-- means: All connections or threads of a pool were in use; it waited for one to come back.
+-- mistaken for: A slow dependency (dependency.slow): there the connection is had, and the answer is waited for. Any other lock (app.lock_waited).
+-- try: See who keeps them so long; then make the pool larger, if the other side can take it.
+-- enable: start the service with `layerline run -- CMD`, and leave `LAYERLINE_WATCH` on
+-- source: time from submit until a thread took the work; the watcher, for pools of connections
+WITH waits AS (
+    SELECT piece_no, 'queued' AS pool, queued_left AS lost_ns, queued_left AS low_ns, queued_left AS high_ns,
+           format('“{}” waited {:.0f} ms for a free thread of its pool', name, queued_left / 1e6) AS because, NULL AS place
+    FROM piece WHERE queued_left > 0 AND pool_wait_ns > 0
+    UNION ALL
+    SELECT piece_no, 'off', floor(off_left * (pool_looks / asleep))::BIGINT,
+           greatest(0, least(off_left, (pool_looks - 2) * every_ns))::BIGINT,
+           floor(least(off_left, off_left * ((pool_looks + 2) / asleep)))::BIGINT,
+           format('it was seen waiting for a pool in {} of {} looks, in {}', pool_looks, looks, pool_place), pool_place
+    FROM piece JOIN sampled USING (piece_no)
+    WHERE pool_looks >= 2 AND off_left > 0
+)
+SELECT
+    piece_no, pool,
+    CASE WHEN piece.container_id IS NULL THEN 'process' ELSE 'container' END AS entity_type,
+    coalesce(piece.container_id, instance)                                   AS entity_id,
+    lost_ns, low_ns, high_ns, because, place
+FROM waits JOIN piece USING (piece_no)

@@ -1,0 +1,29 @@
+-- title: the hypervisor gave its CPU to somebody else
+-- layer: host
+-- order: 200
+-- needs: layerline.account, system.cpu.time
+-- means: The virtual machine was not running: its hypervisor ran another one on that CPU.
+-- mistaken for: A neighbour on the same machine (host.cpu_contended): there the thread stood ready in this machine's own queue. A CPU limit (container.cpu_throttled).
+-- try: Another machine, or one with dedicated CPUs; burstable types steal when their credit is used up.
+-- enable: start the service with `layerline run -- CMD`, and run `layerline agent` on the machine
+-- source: /proc/stat steal; getrusage(RUSAGE_THREAD) ru_nvcsw = 0
+WITH stolen AS (
+    SELECT request_no, visit_no, sum(estimate) AS stolen_ns, sum(high) AS stolen_high_ns
+    FROM seen
+    WHERE piece_no IS NULL AND signal = 'system.cpu.time' AND attributes['cpu.mode'] = 'steal' AND covered_ns >= 0.9 * stretch_ns
+    GROUP BY ALL HAVING stolen_high_ns > 0
+),
+-- Without a voluntary switch it never slept: what is missing from its time was taken from it.
+awake AS (
+    SELECT piece.*, stolen_high_ns, sum(off_left) OVER (PARTITION BY request_no, visit_no) AS missing_ns
+    FROM piece JOIN stolen USING (request_no, visit_no)
+    WHERE off_left > 0 AND voluntary_switches = 0 AND NOT piece.inferred
+)
+SELECT
+    piece_no, 'off' AS pool, 'host' AS entity_type, host AS entity_id,
+    floor(least(off_left, stolen_high_ns * (off_left / missing_ns)))::BIGINT AS lost_ns,
+    floor(least(off_left, stolen_high_ns * (off_left / missing_ns)))::BIGINT AS low_ns,
+    off_left AS high_ns,
+    format('its thread never slept, and yet {:.0f} ms passed in which it neither ran nor stood ready; the hypervisor took {:.0f} ms from the machine',
+           off_left / 1e6, stolen_high_ns / 1e6) AS because
+FROM awake

@@ -1,0 +1,99 @@
+-- What happened to containers around the batch's requests: when they were frozen, and when they were dead.
+--
+-- In:  piece, segment, visit, callee (pieces.sql), event.
+-- Out: frozen (from pause to unpause), dead (from death to the first answer afterwards), moment (the stretches of each
+--      piece, with the pool that its time went to).
+CREATE OR REPLACE TEMP TABLE moment AS
+WITH cuts AS (
+    SELECT piece.*, segment.from_ns AS part_from, segment.to_ns AS part_to,
+           node.start_ns + coalesce(accept_wait_ns, pool_wait_ns, 0) AS begun_ns
+    FROM piece
+    JOIN segment ON segment.request_no = piece.request_no AND segment.span_no = piece.span_no
+    JOIN (SELECT span_no, start_ns FROM node) AS node ON node.span_no = piece.span_no
+)
+SELECT piece_no, 'queued' AS pool, part_from AS from_ns, least(part_to, begun_ns) AS to_ns FROM cuts WHERE part_from < begun_ns
+UNION ALL
+SELECT piece_no, 'off', greatest(part_from, begun_ns), part_to FROM cuts WHERE part_to > begun_ns;
+
+CREATE OR REPLACE TEMP TABLE happened AS
+SELECT resource.container_id, resource.attributes['container.name'] AS name, time_ns, event.name AS what
+FROM event
+JOIN resource USING (resource)
+WHERE resource.container_id IS NOT NULL
+  AND time_ns BETWEEN (SELECT min(from_ns) FROM visit) - 600_000_000_000 AND (SELECT max(to_ns) FROM visit);
+
+CREATE OR REPLACE TEMP TABLE frozen AS
+SELECT pauses.container_id, pauses.time_ns AS from_ns, min(thaws.time_ns) AS to_ns
+FROM happened AS pauses
+LEFT JOIN happened AS thaws
+    ON thaws.container_id = pauses.container_id AND thaws.time_ns >= pauses.time_ns
+    AND thaws.what IN ('container.unpause', 'container.die')
+WHERE pauses.what = 'container.pause'
+GROUP BY ALL;
+
+-- A container dies, and is started again under its id or its name. Whoever asked it to end (kill) made it deaf already;
+-- who lost a process to the memory limit and lives on is dead for who talked to that process.
+CREATE OR REPLACE TEMP TABLE dead AS
+WITH
+ends AS (
+    SELECT
+        died.container_id, any_value(died.name) AS name, died.time_ns,
+        coalesce(min(asked.time_ns), died.time_ns) AS deaf_ns,
+        coalesce(bool_or(killed.time_ns IS NOT NULL), false) AS out_of_memory
+    FROM happened AS died
+    LEFT JOIN happened AS asked
+        ON asked.container_id = died.container_id AND asked.what = 'container.kill'
+        AND asked.time_ns BETWEEN died.time_ns - 15_000_000_000 AND died.time_ns
+    LEFT JOIN happened AS killed
+        ON killed.container_id = died.container_id AND killed.what = 'container.oom'
+        AND killed.time_ns BETWEEN died.time_ns - 2_000_000_000 AND died.time_ns + 2_000_000_000
+    WHERE died.what = 'container.die'
+    GROUP BY died.container_id, died.time_ns
+    UNION ALL
+    SELECT killed.container_id, killed.name, killed.time_ns, killed.time_ns, true
+    FROM happened AS killed
+    WHERE killed.what = 'container.oom' AND NOT EXISTS (
+        FROM happened AS died
+        WHERE died.what = 'container.die' AND died.container_id = killed.container_id
+          AND died.time_ns BETWEEN killed.time_ns - 2_000_000_000 AND killed.time_ns + 2_000_000_000)
+),
+lives AS (
+    SELECT ends.*, least(ends.deaf_ns, ends.time_ns) AS from_ns, min(started.time_ns) AS started_ns
+    FROM ends
+    LEFT JOIN happened AS started
+        ON started.what = 'container.start' AND started.time_ns >= ends.time_ns
+        AND (started.container_id = ends.container_id OR started.name = ends.name)
+    GROUP BY ALL
+),
+answers AS (
+    SELECT container_id, start_ns FROM entry WHERE container_id IS NOT NULL
+    UNION ALL
+    SELECT owner.container_id, request.start_ns FROM request JOIN owner ON owner.resource = request.resource
+    WHERE request.start_ns BETWEEN (SELECT min(from_ns) FROM lives) AND (SELECT max(to_ns) FROM visit)
+)
+SELECT lives.container_id, lives.name, time_ns AS died_ns, from_ns, started_ns, out_of_memory, min(answers.start_ns) AS answered_ns
+FROM lives
+LEFT JOIN container AS again ON again.name = lives.name
+LEFT JOIN answers
+    ON answers.container_id IN (lives.container_id, again.container_id)
+    AND answers.start_ns >= coalesce(started_ns, time_ns)
+GROUP BY ALL;
+
+-- Time in a call while whoever was called was dead, or not yet ready.
+CREATE OR REPLACE TEMP MACRO called_the_dead(of_memory) AS TABLE
+SELECT
+    piece_no, 'off' AS pool, 'container' AS entity_type, arg_max(dead.container_id, dead.died_ns) AS entity_id,
+    sum(greatest(0, least(moment.to_ns, coalesce(answered_ns, moment.to_ns)) - greatest(moment.from_ns, dead.from_ns)))::BIGINT AS lost_ns,
+    sum(greatest(0, least(moment.to_ns, coalesce(started_ns, moment.to_ns), coalesce(answered_ns, moment.to_ns))
+                    - greatest(moment.from_ns, died_ns)))::BIGINT AS low_ns,
+    lost_ns AS high_ns,
+    format('it called {} while that was dead: {}{}', any_value(dead.name),
+           CASE WHEN bool_or(out_of_memory) THEN 'the kernel had killed it for its memory' ELSE 'it had ended' END,
+           coalesce(format(', and was started again {:.0f} ms later', min(started_ns - died_ns) / 1e6), '')) AS because
+FROM moment
+JOIN piece USING (piece_no)
+JOIN callee USING (piece_no)
+JOIN dead ON dead.container_id = callee.container_id
+WHERE piece.kind = 3 AND moment.pool = 'off' AND out_of_memory = of_memory
+  AND dead.from_ns < moment.to_ns AND coalesce(answered_ns, moment.to_ns) > moment.from_ns
+GROUP BY piece_no;

@@ -1,0 +1,134 @@
+-- From readings to pieces that nobody measured: what a process without our account must have done, judging by its
+-- container's counters.
+--
+-- In:  piece, visit, callee (pieces.sql), stretch_second, reading_second, cpus (readings.sql).
+-- Out: piece and visit, filled in where `dark` was; marked `inferred`, with bounds.
+-- A counter's rise belongs to whoever was at work in its container during its interval, in proportion to the overlap.
+-- Who waited for an answer was not at work.
+CREATE OR REPLACE TEMP TABLE active AS
+WITH dark_containers AS (SELECT DISTINCT container_id FROM piece WHERE dark_ns > 0 AND covered_ns = 0 AND container_id IS NOT NULL)
+SELECT piece.container_id, segment.from_ns, segment.to_ns
+FROM piece
+SEMI JOIN dark_containers USING (container_id)
+JOIN segment ON segment.request_no = piece.request_no AND segment.span_no = piece.span_no
+WHERE piece.kind <> 3
+-- a request inside another is on both paths
+QUALIFY row_number() OVER (PARTITION BY piece.span_no, segment.from_ns, segment.to_ns) = 1
+UNION ALL
+SELECT owner.container_id, request.start_ns, request.end_ns
+FROM request
+JOIN owner ON owner.resource = request.resource
+SEMI JOIN dark_containers ON dark_containers.container_id = owner.container_id
+WHERE request.start_ns BETWEEN $since_ns AND $until_ns
+  AND request.trace_id NOT IN (SELECT trace_id FROM batch);
+
+CREATE OR REPLACE TEMP TABLE counted AS
+WITH
+counters AS (
+    SELECT DISTINCT entity_id AS container_id, series, signal, from_ns, to_ns, rise FROM reading
+    WHERE signal IN ('container.cpu.time', 'container.cpu.throttled')
+       OR (signal IN ('container.cpu.pressure', 'container.io.pressure') AND attributes['pressure.kind'] = 'some')
+),
+-- in each interval, how long somebody was at work (at most its length), and by how many
+at_work AS (
+    SELECT counters.container_id, series, counters.from_ns,
+           sum(least(active.to_ns, counters.to_ns) - greatest(active.from_ns, counters.from_ns))::BIGINT AS together_ns
+    FROM counters JOIN active
+        ON active.container_id = counters.container_id AND active.from_ns < counters.to_ns AND active.to_ns > counters.from_ns
+    GROUP BY ALL
+),
+meets AS (
+    SELECT
+        piece_no, stretch.stretch_no, signal, rise, reading.to_ns - reading.from_ns AS interval_ns,
+        least(reading.to_ns, stretch.to_ns) - greatest(reading.from_ns, stretch.from_ns) AS o,
+        coalesce(together_ns, 0) AS together_ns,
+        coalesce(len(visit.cpuset), cpus.cpus, 1024) AS cpus
+    FROM stretch
+    JOIN piece USING (piece_no)
+    JOIN visit ON visit.request_no = stretch.request_no AND visit.visit_no = stretch.visit_no
+    JOIN counters AS reading
+        ON reading.container_id = stretch.container_id AND reading.from_ns < stretch.to_ns AND reading.to_ns > stretch.from_ns
+    LEFT JOIN at_work ON at_work.series = reading.series AND at_work.from_ns = reading.from_ns
+    LEFT JOIN cpus ON cpus.host = stretch.host
+    WHERE NOT stretch.peer AND piece.dark_ns > 0 AND piece.covered_ns = 0
+),
+shares AS (
+    SELECT *, greatest(together_ns, o) AS work_ns, least(greatest(together_ns, o), interval_ns) AS busy_ns FROM meets
+)
+SELECT
+    piece_no, signal, sum(o)::BIGINT AS covered_ns,
+    sum(CASE WHEN signal = 'container.cpu.time' THEN least(o, rise * (o / work_ns))
+             ELSE least(o, rise * (o / busy_ns) / CASE WHEN signal = 'container.cpu.throttled'
+                                                       THEN least(cpus, greatest(1, work_ns / busy_ns)) ELSE 1 END) END) AS estimate,
+    sum(CASE WHEN signal = 'container.cpu.pressure' THEN 0
+             WHEN signal = 'container.io.pressure' THEN CASE WHEN work_ns = o THEN greatest(0, rise - (interval_ns - o)) ELSE 0 END
+             ELSE greatest(0, rise - cpus * interval_ns + o) END) AS low,
+    sum(least(rise, o)) AS high
+FROM shares
+GROUP BY ALL;
+
+CREATE OR REPLACE TEMP TABLE guessed AS
+WITH
+wide AS (
+    SELECT
+        piece_no, piece.request_no, visit_no, kind, dark_ns,
+        max(estimate)           FILTER (signal = 'container.cpu.time')      AS cpu,
+        max(low)                FILTER (signal = 'container.cpu.time')      AS cpu_low,
+        max(high)               FILTER (signal = 'container.cpu.time')      AS cpu_high,
+        max(counted.covered_ns) FILTER (signal = 'container.cpu.time')      AS seen_ns,
+        max(estimate)           FILTER (signal = 'container.cpu.throttled') AS throttled,
+        max(low)                FILTER (signal = 'container.cpu.throttled') AS throttled_low,
+        max(high)               FILTER (signal = 'container.cpu.throttled') AS throttled_high,
+        max(estimate)           FILTER (signal = 'container.cpu.pressure')  AS pressure,
+        max(high)               FILTER (signal = 'container.cpu.pressure')  AS pressure_high
+    FROM piece LEFT JOIN counted USING (piece_no)
+    WHERE dark_ns > 0 AND piece.covered_ns = 0
+    GROUP BY ALL
+),
+-- Inside a call, and only there, the time is the other side's even if nobody reads this container's counters.
+taken AS (
+    SELECT
+        *,
+        coalesce(seen_ns >= 0.9 * dark_ns, false) AS is_seen,
+        CASE WHEN kind = 3 THEN 0 ELSE least(cpu, dark_ns) END AS cpu_ns,
+        CASE WHEN kind = 3 THEN 0 ELSE greatest(coalesce(throttled, 0), coalesce(pressure, 0)) END AS stood_ns,
+        greatest(coalesce(throttled_high, 0), coalesce(pressure_high, 0)) AS stood_high
+    FROM wide
+)
+SELECT
+    piece_no, request_no, visit_no, is_seen, throttled,
+    floor(coalesce(cpu_ns, 0))::BIGINT                                             AS cpu_ns,
+    floor(least(stood_ns, dark_ns - coalesce(cpu_ns, 0)))::BIGINT                  AS wait_ns,
+    least(coalesce(cpu_low, 0), coalesce(cpu_ns, 0))::BIGINT                       AS cpu_low,
+    least(greatest(cpu_high, cpu_ns), dark_ns)::BIGINT                             AS cpu_high,
+    least(coalesce(throttled_low, 0), least(stood_ns, dark_ns - coalesce(cpu_ns, 0)))::BIGINT AS wait_low,
+    least(greatest(stood_high, stood_ns), dark_ns)::BIGINT                         AS wait_high
+FROM taken
+WHERE is_seen OR kind = 3;
+
+UPDATE piece
+SET inferred = true,
+    cpu_ns = guessed.cpu_ns,                             cpu_left = guessed.cpu_ns,
+    wait_ns = guessed.wait_ns,                           wait_left = guessed.wait_ns,
+    off_ns = dark_ns - guessed.cpu_ns - guessed.wait_ns, off_left = dark_ns - guessed.cpu_ns - guessed.wait_ns,
+    dark_ns = 0,
+    cpu_low = guessed.cpu_low, cpu_high = coalesce(guessed.cpu_high, dark_ns),
+    wait_low = guessed.wait_low, wait_high = CASE WHEN is_seen THEN guessed.wait_high ELSE dark_ns END
+FROM guessed
+WHERE guessed.piece_no = piece.piece_no;
+
+UPDATE visit
+SET inferred = true,
+    cpu_ns = visit.cpu_ns + sums.cpu_ns, wait_ns = visit.wait_ns + sums.wait_ns,
+    throttled_ns = coalesce(visit.throttled_ns, sums.throttled_ns),
+    usage_ns = coalesce(visit.usage_ns, used.used_ns)
+FROM (
+    SELECT request_no, visit_no, sum(cpu_ns)::BIGINT AS cpu_ns, sum(wait_ns)::BIGINT AS wait_ns,
+           sum(throttled)::BIGINT AS throttled_ns
+    FROM guessed GROUP BY ALL
+) AS sums
+LEFT JOIN (
+    SELECT request_no, visit_no, sum(estimate)::BIGINT AS used_ns FROM seen
+    WHERE piece_no IS NULL AND signal = 'container.cpu.time' GROUP BY ALL
+) AS used ON used.request_no = sums.request_no AND used.visit_no = sums.visit_no
+WHERE visit.request_no = sums.request_no AND visit.visit_no = sums.visit_no;
