@@ -1,11 +1,11 @@
 """How long a request had lain in the kernel before its handler began.
 
 Source: ``tcpi_last_data_recv`` of ``TCP_INFO`` (``linux/tcp.h``, u32 at offset 52, milliseconds since the socket last
-received data), asked of the accepted socket as the entry span starts. It is of this request on a kept-alive connection
-too, and of the body's end if the kernel had all of it. It steps with the kernel's tick (4 ms at 250 Hz), so a wait below
+received data), asked of the accepted socket as the entry span starts. It is of this request on a kept-alive
+connection too, and of the body's end if the kernel had all of it. It steps with the kernel's tick (4 ms at 250 Hz), so a wait below
 10 ms is 0.
 
-The servers hand their socket over (gunicorn and werkzeug, patched when they are imported); another server, a Unix socket
+The servers hand their socket over (gunicorn and werkzeug, patched on their import); another server, a Unix socket
 or a kernel without the figure leaves it absent. A note is for its own thread, is used once, and for one second.
 """
 
@@ -53,9 +53,6 @@ def arrival() -> int | None:
     if len(raw) < _LAST_DATA_RECEIVED + 4:
         return None
     return now - int.from_bytes(raw[_LAST_DATA_RECEIVED:], sys.byteorder) * 1_000_000
-
-
-
 
 
 def before(function: str, which: Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]) -> Callable[[ModuleType], None]:

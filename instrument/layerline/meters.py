@@ -32,7 +32,7 @@ Parse = Callable[[bytes], int | None]
 
 
 def keyed(name: bytes, unit_ns: int) -> Parse:
-    """The value of one key of a flat-keyed file (``cpu.stat``), in nanoseconds (or a count, unit 1); None where the key is absent."""
+    """The value of one key of a flat-keyed file (``cpu.stat``), in ns, or a count (unit 1); None where it is absent."""
 
     def parse(raw: bytes) -> int | None:
         fields = raw.split()

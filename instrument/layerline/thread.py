@@ -60,7 +60,8 @@ class Thread:
     """
 
     __slots__ = (
-        "__weakref__", "at", "blkio", "counts", "cpu", "ended", "ended_wait", "gc_from", "meters", "noted", "read_at", "schedstat", "stack",
+        "__weakref__", "at", "blkio", "counts", "cpu", "ended", "ended_wait",
+        "gc_from", "meters", "noted", "read_at", "schedstat", "stack",
         "stat", "system", "tid", "wait",
     )  # fmt: skip
 
