@@ -32,15 +32,20 @@ from typing import Final
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.trace import SpanKind
 
-from layerline import guard
+from layerline import accept, guard
 from layerline.attributes import (
+    ACCEPT_BUSY_NS,
+    ACCEPT_RUNQUEUE_NS,
+    ACCEPT_WAIT_NS,
     ACCOUNT,
     ACCOUNT_REASON,
     BLKIO_NS,
     BLOCKS_READ,
     BLOCKS_WRITTEN,
     CPU_NS,
+    FIRST_REQUEST,
     GC_NS,
     INVOLUNTARY_SWITCHES,
     MAJOR_FAULTS,
@@ -74,6 +79,7 @@ class Account(SpanProcessor):
         self._all: weakref.WeakSet[Thread] = weakref.WeakSet()
         self._delays = delays_kept()
         self._pid = os.getpid()
+        self._served = False
         gc.callbacks.append(self._collecting)
         forked = weakref.WeakMethod(self._forked)
 
@@ -122,12 +128,17 @@ class Account(SpanProcessor):
                     if len(stack) > _DEEPEST:
                         abandon(stack, "ended_out_of_order", 0, 1)
             span._layerline_open = opened  # type: ignore[attr-defined]
-            if self._meters is not None:
-                parent = span._parent
-                if parent is None or parent.is_remote:
+            parent = span._parent
+            if parent is None or parent.is_remote:
+                if self._meters is not None:
                     noted = thread.noted == start and thread.meters is not None
                     opened.meters = thread.meters if noted else self._meters.begin(start)
                     thread.meters = None
+                if span.kind is SpanKind.SERVER:
+                    opened.entry = True
+                    if not self._served:
+                        self._served = opened.first = True
+                    self._accepted(span, opened, thread, start)
         except Exception:
             guard.failed("account.on_start")
 
@@ -154,6 +165,14 @@ class Account(SpanProcessor):
             ):
                 opened.reason = "explicit_time"
             attributes[THREAD_ID] = opened.tid
+            if opened.entry:
+                if opened.first:
+                    attributes[FIRST_REQUEST] = 1
+                if opened.accepted is not None:
+                    waited = opened.accepted
+                    attributes[ACCEPT_WAIT_NS], attributes[ACCEPT_BUSY_NS], attributes[ACCEPT_RUNQUEUE_NS] = waited
+                if thread is not None:
+                    thread.ended, thread.ended_wait = end, thread.wait
             if opened.reason is None:
                 attributes[ACCOUNT] = "thread"
                 attributes[CPU_NS] = opened.cpu
@@ -207,6 +226,24 @@ class Account(SpanProcessor):
         """Stop listening to the garbage collector."""
         if self._collecting in gc.callbacks:
             gc.callbacks.remove(self._collecting)
+
+    def _accepted(self, span: Span, opened: Open, thread: Thread, start: int) -> None:
+        """Note what the request waited for its handler, and move the span's start back to its arrival.
+
+        Of the wait, the thread was busy until it ended its previous request, and then stood ready without a core.
+        """
+        arrival = accept.arrival()
+        if arrival is None or opened.thread is None or opened.reason is not None:
+            return
+        waited = start - arrival
+        if waited < accept.SHORTEST_NS:
+            opened.accepted = (0, 0, 0)
+            return
+        busy = min(max(0, thread.ended - arrival), waited)
+        opened.accepted = (waited, busy, min(max(0, thread.wait - thread.ended_wait), waited - busy))
+        if self._meters is not None:
+            opened.meters = self._meters.since(opened.meters, arrival)
+        span._start_time = arrival
 
     # ---- the stack
 
@@ -271,6 +308,7 @@ class Account(SpanProcessor):
         self._all = weakref.WeakSet()
         self._threads = threading.local()
         self._delays = delays_kept()
+        self._served = False
         if self._meters is not None:
             self._meters.forked()
 

@@ -10,14 +10,16 @@ The machine's root cgroup and ``/proc/pressure`` show the whole machine and are 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import process_time_ns
 from typing import Final
 
 from layerline.attributes import (
     CONTAINER_IO_PRESSURE_NS,
     CONTAINER_MEMORY_PRESSURE_NS,
+    CONTAINER_OOM_KILLS,
     CONTAINER_RUNNABLE_NS,
     CONTAINER_THROTTLED_NS,
     CONTAINER_USAGE_NS,
@@ -30,7 +32,7 @@ Parse = Callable[[bytes], int | None]
 
 
 def keyed(name: bytes, unit_ns: int) -> Parse:
-    """The value of one key of a flat-keyed file (``cpu.stat``), in nanoseconds; None where the key is absent."""
+    """The value of one key of a flat-keyed file (``cpu.stat``), in ns, or a count (unit 1); None where it is absent."""
 
     def parse(raw: bytes) -> int | None:
         fields = raw.split()
@@ -72,12 +74,16 @@ METERS: Final = (
     ),
     Meter(UNIFIED, "io.pressure", ((CONTAINER_IO_PRESSURE_NS, some_total),)),
     Meter(UNIFIED, "memory.pressure", ((CONTAINER_MEMORY_PRESSURE_NS, some_total),)),
+    Meter(UNIFIED, "memory.events", ((CONTAINER_OOM_KILLS, keyed(b"oom_kill", 1)),)),
     # v1 and hybrid
     Meter("cpu", "cpu.stat", ((CONTAINER_THROTTLED_NS, keyed(b"throttled_time", 1)),)),
     Meter("cpuacct", "cpuacct.usage", ((CONTAINER_USAGE_NS, whole),)),
+    Meter("memory", "memory.oom_control", ((CONTAINER_OOM_KILLS, keyed(b"oom_kill", 1)),)),
 )
 
 _MOST_BYTES: Final = 4096
+#: A reading older than this does not stand for the time before a request (ns).
+_RECENT_NS: Final = 5_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +94,7 @@ class Begun:
     raw: tuple[bytes, ...]
     used: int  # CPU time of this process, outside a container
     runnable: Reading | None
+    earlier: tuple[bytes, ...] | None = None  # as they stood before its request came in, for throttled time
 
 
 class Meters:
@@ -101,6 +108,7 @@ class Meters:
         self._cgroup = cgroup
         self._contained = contained
         self._open: list[tuple[File, Meter]] = []
+        self._ends: deque[tuple[int, tuple[bytes, ...]]] = deque(maxlen=8)
         self._runnable = Runnable(cgroup if contained else None)
         self._find()
 
@@ -113,19 +121,36 @@ class Meters:
             self._runnable.before(now),
         )
 
+    def since(self, begun: object, arrival: int) -> object:
+        """The same, with throttled time from the last request's end before ``arrival``, if that is at most 5 s ago.
+
+        In idle time throttled time does not grow, as only threads that are ready are throttled. Where other requests
+        ran between that reading and the arrival, what they were throttled is in it: an upper bound.
+        """
+        if isinstance(begun, Begun):
+            known = [(at, raw) for at, raw in tuple(self._ends) if begun.at - _RECENT_NS <= at <= arrival]
+            if known:
+                return replace(begun, earlier=max(known)[1])
+        return begun
+
     def gained(self, begun: object, now: int) -> Iterator[tuple[str, int]]:
         """Attribute and growth since ``begun``, never negative; nothing for a meter that went away."""
         if not isinstance(begun, Begun) or len(begun.raw) != len(self._open):
             return  # the process forked meanwhile
-        for (file, meter), before in zip(self._open, begun.raw, strict=True):
+        ends = []
+        earlier = begun.earlier if begun.earlier is not None and len(begun.earlier) == len(begun.raw) else begun.raw
+        for (file, meter), at_start, at_arrival in zip(self._open, begun.raw, earlier, strict=True):
             after = file.read()
+            ends.append(after)
             for name, parse in meter.figures:
                 last = parse(after)
                 if last is None:
                     continue
+                before = at_arrival if name == CONTAINER_THROTTLED_NS else at_start
                 first = last if before == after else parse(before)
                 if first is not None and last >= first:
                     yield name, last - first
+        self._ends.append((now, tuple(ends)))
         if not self._contained:
             yield CONTAINER_USAGE_NS, process_time_ns() - begun.used
         runnable = self._runnable.gained(begun.runnable, begun.at, now)
@@ -141,6 +166,7 @@ class Meters:
         for file, _ in self._open:
             file.close()
         self._open = []
+        self._ends.clear()
         self._cgroup = Cgroup.of_this_process(self._cgroup.root)
         self._find()
         self._runnable.forked()

@@ -40,6 +40,8 @@ class Open:
     """
 
     meters: object = None  # the container's meters at its start, for an entry span
+    entry = first = False  # a request that its process serves, and the first of those
+    accepted: tuple[int, int, int] | None = None  # accept wait, of it busy, of it ready without a core (ns)
     cpu = wait = gc = blkio = 0
     major_faults = blocks_read = blocks_written = voluntary = involuntary = 0
     system = 0.0
@@ -58,7 +60,8 @@ class Thread:
     """
 
     __slots__ = (
-        "__weakref__", "at", "blkio", "counts", "cpu", "gc_from", "meters", "noted", "read_at", "schedstat", "stack",
+        "__weakref__", "at", "blkio", "counts", "cpu", "ended", "ended_wait",
+        "gc_from", "meters", "noted", "read_at", "schedstat", "stack",
         "stat", "system", "tid", "wait",
     )  # fmt: skip
 
@@ -70,6 +73,7 @@ class Thread:
         self.tid = get_native_id()
         self.stack: list[Open] = []
         self.at = self.read_at = self.cpu = self.wait = self.blkio = self.gc_from = 0
+        self.ended = self.ended_wait = 0  # its last request's end (ns, UTC), and its wait by then
         self.noted = 0  # when a request came in whose span is not open yet (ns, UTC)
         self.meters: object = None  # as they stood then
         self.system = 0.0

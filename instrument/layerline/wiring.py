@@ -18,7 +18,7 @@ from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ConcurrentMultiSpanProcessor, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter
 
-from layerline import guard
+from layerline import accept, guard
 from layerline.account import Account
 from layerline.cgroup import Cgroup
 from layerline.container import identify
@@ -70,6 +70,7 @@ def foreign(exporter: SpanExporter, settings: Settings) -> Batches:
 def account(cgroup: Cgroup, settings: Settings) -> Account:
     """The processor that measures; one a process."""
     global _account
+    accept.install()
     _account = Account(Meters(cgroup, contained=identify(cgroup, settings.container_id) is not None))
     return _account
 
