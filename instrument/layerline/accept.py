@@ -2,8 +2,8 @@
 
 Source: ``tcpi_last_data_recv`` of ``TCP_INFO`` (``linux/tcp.h``, u32 at offset 52, milliseconds since the socket last
 received data), asked of the accepted socket as the entry span starts. It is of this request on a kept-alive
-connection too, and of the body's end if the kernel had all of it. It steps with the kernel's tick (4 ms at 250 Hz), so a wait below
-10 ms is 0.
+connection too, and of the body's end if the kernel had all of it. It steps with the kernel's tick (4 ms at 250 Hz),
+so a wait below 10 ms is 0.
 
 The servers hand their socket over (gunicorn and werkzeug, patched on their import); another server, a Unix socket
 or a kernel without the figure leaves it absent. A note is for its own thread, is used once, and for one second.

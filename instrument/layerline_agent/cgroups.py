@@ -152,6 +152,27 @@ class Tree:
                     directories[hierarchy] = directory
         return directories
 
+    def network_of(self, machine: Machine, pid: int) -> dict[str, str]:
+        """``{"netns": /proc/<pid>/net}`` where that process is in another network namespace than the host."""
+        try:
+            own, hosts = (os.readlink(machine.path("proc", process, "ns/net")) for process in (str(pid), "1"))
+        except OSError:
+            return {}
+        return {} if own == hosts else {"netns": machine.path("proc", str(pid), "net")}
+
+    def cpuset(self, directories: Mapping[str, str]) -> str:
+        """The CPUs that a container may use, in the kernel's list format (``0-3,6``); empty where it is not known.
+
+        Source: v1 ``cpuset.effective_cpus``, v2 ``cpuset.cpus.effective`` (absent where the controller is not enabled).
+        """
+        for hierarchy, name in (("cpuset", "cpuset.effective_cpus"), (UNIFIED, "cpuset.cpus.effective")):
+            if hierarchy in directories:
+                try:
+                    return Path(directories[hierarchy], name).read_text(encoding="ascii").strip()
+                except OSError:
+                    continue
+        return ""
+
     def walk(self) -> Iterator[Found]:
         """Every container cgroup, those inside containers too.
 

@@ -192,7 +192,11 @@ class Discovery:
         directories = self._tree.directories_of(self._machine, state["Pid"], container_id) if state["Pid"] else {}
         if state["Pid"] and not directories:  # another cgroup namespace than Docker's: look for the id itself
             directories = next((self._tree.directories(f.path) for f in self._tree.walk() if f.id == container_id), {})
-        container = from_inspect(answer, directories, inode(directories))
+        cpuset = self._tree.cpuset(directories)
+        number = inode(directories)
+        if state["Pid"]:
+            directories |= self._tree.network_of(self._machine, state["Pid"])
+        container = from_inspect(answer, directories, number, cpuset)
         if state["Running"]:
             self._managed[container_id] = container
             self.sightings.put(Seen(container))
@@ -234,7 +238,11 @@ class Discovery:
                 continue
             directories = self._tree.directories(found[container_id].path)
             container = Container(
-                container_id, directories, runtime=found[container_id].runtime, inode=inode(directories)
+                container_id,
+                directories,
+                runtime=found[container_id].runtime,
+                inode=inode(directories),
+                cpuset=self._tree.cpuset(directories),
             )
             if self._walked.get(container_id) != container:
                 self._walked[container_id] = container

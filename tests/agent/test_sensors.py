@@ -57,6 +57,8 @@ def test_hybrid_container() -> None:
         ("container.memory.usage",): 6_131_712,
         ("container.memory.working_set",): 6_131_712 - 2_576_384,
         ("container.memory.limit",): 67_108_864,
+        ("container.memory.refaults",): 4,
+        ("container.memory.major_faults",): 1,
         ("container.memory.pressure", "some"): 0,
         ("container.memory.pressure", "full"): 0,
         ("container.disk.io", "read", "vda"): 1_994_752,
@@ -92,6 +94,8 @@ def test_v2_container() -> None:
         ("container.cpu.limit",): 0.2,
         ("container.cpu.pressure", "some"): 2_271_412_000,
         ("container.cpu.pressure", "full"): 2_271_412_000,
+        ("container.memory.refaults",): 0,
+        ("container.memory.major_faults",): 0,
         ("container.memory.usage",): 0,
         ("container.memory.working_set",): 0,
         ("container.memory.limit",): 33_554_432,
@@ -271,3 +275,79 @@ def test_long_files_are_read_whole(copied: Callable[[Path], Path]) -> None:
     cpus = "".join(f"cpu{number} 1 2 3 4 5 6 7 8 9 10\n" for number in range(1024))
     (root / "proc/stat").write_text(f"cpu 1 2 3 4 5 6 7 8 9 10\n{cpus}intr {'0 ' * 9000}\n")
     assert read(root)["system.cpu.logical.count",] == 1024
+
+
+def written(folder: Path, name: str, content: str) -> None:
+    """One kernel file below a folder."""
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content, encoding="ascii")
+
+
+DEV = """Inter-|   Receive                                                |  Transmit
+ face |bytes packets errs drop fifo frame compressed multicast|bytes packets errs drop fifo colls carrier compressed
+    lo: 9999 99 0 0 0 0 0 0 9999 99 0 0 0 0 0 0
+  eth0: 1234567 890 1 2 0 0 0 0 7654321 987 3 4 0 0 0 0
+vethab: 5 5 0 0 0 0 0 0 5 5 0 0 0 0 0 0
+"""
+SNMP = """Ip: Forwarding DefaultTTL
+Ip: 1 64
+Tcp: RtoAlgorithm RtoMin RtoMax MaxConn ActiveOpens PassiveOpens CurrEstab InSegs OutSegs RetransSegs
+Tcp: 1 200 120000 -1 9 8 5 400 300 17
+"""
+
+
+def test_the_network_of_a_container_is_read_through_one_of_its_processes(tmp_path: Path) -> None:
+    """Bytes, packets, errors and drops of its own interfaces, and what its TCP sent again; not the loopback."""
+    written(tmp_path, "proc/42/net/dev", DEV)
+    written(tmp_path, "proc/42/net/snmp", SNMP)
+    machine = Machine(str(tmp_path))
+    directories = {"netns": machine.path("proc/42/net")}
+    watched = Entity.of("container", {}, 0, directories, all_sensors(), machine, lambda: 1)
+    watched.read("container_network", full=True)
+    watched.close()
+    values = {(s.signal, *(value for _, value in s.dimensions)): s.value for s in watched.series}
+    assert values == {
+        ("container.network.io", "receive", "eth0"): 1234567,
+        ("container.network.packets", "receive", "eth0"): 890,
+        ("container.network.errors", "receive", "eth0"): 1,
+        ("container.network.dropped", "receive", "eth0"): 2,
+        ("container.network.io", "transmit", "eth0"): 7654321,
+        ("container.network.packets", "transmit", "eth0"): 987,
+        ("container.network.errors", "transmit", "eth0"): 3,
+        ("container.network.dropped", "transmit", "eth0"): 4,
+        ("container.network.tcp.retransmits",): 17,
+    }
+
+
+def test_the_machines_own_interfaces_say_what_they_can_move(tmp_path: Path) -> None:
+    """An interface that does not know its speed has none, and containers' ends are not the machine's."""
+    written(tmp_path, "proc/1/net/dev", DEV)
+    written(tmp_path, "proc/1/net/snmp", SNMP)
+    written(tmp_path, "sys/class/net/eth0/speed", "1000\n")
+    written(tmp_path, "sys/class/net/eth1/speed", "-1\n")
+    values = read(tmp_path)
+    assert values["system.network.speed", "eth0"] == 125_000_000
+    assert ("system.network.speed", "eth1") not in values
+    assert values["system.network.io", "transmit", "eth0"] == 7654321
+    assert ("system.network.io", "transmit", "vethab") not in values
+    assert values["system.network.tcp.retransmits",] == 17
+
+
+def test_what_memory_costs_is_read_where_the_kernel_tells(tmp_path: Path) -> None:
+    """Hits of the limit and kills, v1 and v2; refaults under both of their names; nothing where there is no file."""
+    hits = {
+        "memory": {"memory.failcnt": "31\n", "memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n"},
+        "unified": {"memory.events": "low 0\nhigh 0\nmax 31\noom 3\noom_kill 2\n"},
+    }
+    for hierarchy, files in hits.items():
+        for name, content in files.items():
+            written(tmp_path / hierarchy, name, content)
+        directories = {hierarchy: str(tmp_path / hierarchy)}
+        watched = Entity.of("container", {}, 0, directories, all_sensors(), Machine(str(tmp_path)), lambda: 1)
+        watched.read("container_memory", full=True)
+        watched.close()
+        assert {series.signal: series.value for series in watched.series} == {
+            "container.memory.limit_hits": 31,
+            "container.memory.oom_kills": 2,
+        }

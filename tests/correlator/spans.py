@@ -165,7 +165,9 @@ def series_rows(drawn: Mapping[str, Any], zero_ns: int) -> tuple[ResourceRow, Se
     return owner, row, points
 
 
-def batch(spans: Iterable[tuple[ResourceRow, SpanRow]], series: Iterable[Any] = (), events: Iterable[Any] = ()) -> Batch:
+def batch(
+    spans: Iterable[tuple[ResourceRow, SpanRow]], series: Iterable[Any] = (), events: Iterable[Any] = ()
+) -> Batch:
     """What the receivers would hand to the store."""
     spans, series, events = list(spans), list(series), list(events)
     owners = {row.resource: row for row, *_ in (*spans, *series, *events)}

@@ -59,7 +59,9 @@ def test_scenario(scenario: dict[str, Any], correlator: Correlator) -> None:
     zero_ns = a_while_ago()
     if "before" in scenario:
         correlator.append(batch(earlier(scenario["before"], zero_ns)))
-        correlator.requests(RequestQuery(from_ns=0, to_ns=zero_ns))  # their ledgers are there before it is asked for its own
+        correlator.requests(
+            RequestQuery(from_ns=0, to_ns=zero_ns)
+        )  # their ledgers are there before it is asked for its own
     correlator.append(
         batch(
             (span_row(span, TRACE, zero_ns) for span in scenario["spans"]),
