@@ -70,7 +70,8 @@ def foreign(exporter: SpanExporter, settings: Settings) -> Batches:
 def account(cgroup: Cgroup, settings: Settings) -> Account:
     """The processor that measures; one a process."""
     global _account
-    _account = Account(Meters(cgroup, contained=identify(cgroup, settings.container_id) is not None))
+    meters = Meters(cgroup, contained=identify(cgroup, settings.container_id) is not None)
+    _account = Account(meters, settings.watch_ns)
     return _account
 
 
