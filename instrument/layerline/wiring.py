@@ -18,7 +18,7 @@ from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ConcurrentMultiSpanProcessor, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter
 
-from layerline import guard
+from layerline import guard, work
 from layerline.account import Account
 from layerline.cgroup import Cgroup
 from layerline.container import identify
@@ -91,6 +91,12 @@ def note_requests(instrumentation: ModuleType) -> None:
         instrumentation.time_ns = _account.now  # type: ignore[attr-defined]
 
 
+def record_work(provider: TracerProvider) -> None:
+    """Let work that is handed to other threads leave records with this provider (``layerline.work``)."""
+    if _account is not None:
+        work.install(_account, provider)
+
+
 def described(settings: Settings, cgroup: Cgroup, said: Mapping[str, object] | None = None) -> dict[str, Any]:
     """Our resource attributes, less those that the user has given."""
     given = OTELResourceDetector().detect().attributes if said is None else said
@@ -111,6 +117,7 @@ def join(provider: TracerProvider, settings: Settings) -> None:
     for processor in measured(account(cgroup, settings), senders):
         provider.add_span_processor(processor)
     follow_forks(provider)
+    record_work(provider)
 
 
 def update(provider: TracerProvider, attributes: Mapping[str, Any]) -> None:
