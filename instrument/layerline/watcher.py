@@ -171,6 +171,8 @@ class Watcher:
         that comes back from the kernel meanwhile cannot run Python.
         """
         self.looks += 1
+        for gone in self._seen.keys() - set(threads):
+            del self._seen[gone]
         frames = sys._current_frames()
         doubtful: list[tuple[Seen, int, Open, str, str, str, str]] = []
         for thread in threads:

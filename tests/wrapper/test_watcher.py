@@ -7,6 +7,7 @@ import hashlib
 import os
 import queue
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -235,6 +236,60 @@ def test_a_thread_that_died_with_a_span_open_is_let_go(watched: Traced) -> None:
     while account.since and time.monotonic() < deadline:
         time.sleep(0.02)
     assert account.since == 0
+
+
+def test_files_of_threads_that_are_quick_again_are_closed(watched: Traced) -> None:
+    """While one request stays slow, others that were slow before it leave no file open."""
+
+    def slow() -> None:
+        with watched.tracer.start_as_current_span("other"):
+            time.sleep(0.15)
+
+    watcher = watched.account._watcher
+    assert watcher is not None
+    with watched.tracer.start_as_current_span("long"):
+        for _ in range(2):
+            threads = [threading.Thread(target=slow) for _ in range(3)]
+            for each in threads:
+                each.start()
+            for each in threads:
+                each.join()
+        time.sleep(0.1)
+        assert len(watcher._seen) == 1
+
+
+def test_two_threads_that_compute_share_the_interpreter(watched: Traced) -> None:
+    """Of two threads that compute in Python, none is seen in a sleep or at a socket, and both on CPU."""
+
+    def compute(name: str) -> None:
+        with watched.tracer.start_as_current_span(name):
+            busy()
+
+    threads = [threading.Thread(target=compute, args=(name,)) for name in ("one", "two")]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    for name in ("one", "two"):
+        found = kinds(watched, name)
+        assert set(found) <= {"cpu", "lock"}
+        assert found["cpu"] >= 1
+
+
+def test_a_process_ends_while_it_is_watched() -> None:
+    """The watcher keeps no process alive, idle or in the middle of a slow request."""
+    script = (
+        "import sys, time, threading\n"
+        "from opentelemetry.sdk.trace import TracerProvider\n"
+        "from layerline.account import Account\n"
+        "provider = TracerProvider()\n"
+        "provider.add_span_processor(Account(watch_ns=20_000_000))\n"
+        "span = provider.get_tracer('x').start_span('slow')\n"
+        "time.sleep(0.2)\n"
+        "print('done')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=20)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
 
 
 def test_it_is_a_watcher_of_its_account(watched: Traced) -> None:
