@@ -194,12 +194,13 @@ class Watcher:
             first, grown, passed = not seen.at, cpu - seen.cpu, now - seen.at
             seen.cpu, seen.at = cpu, now
             found, where = kind(state, wait), place(frame)
-            if found == "lock":
-                if waits_in_pool(frame):
+            going = state == "S" and wait == "-"  # falling asleep or waking up just now
+            if found == "lock" or going:
+                if not going and waits_in_pool(frame):
                     found = "pool"
                 elif not first and grown * 10 >= passed * 9:
                     found, state, wait = "cpu", "R", "-"
-                elif first or grown >= _GREW_NS:
+                elif first or going or grown >= _GREW_NS:
                     doubtful.append((seen, cpu, opened, found, state, wait, where))
                     continue
             count(opened, f"{found} {state} {wait} {where}")
@@ -210,7 +211,10 @@ class Watcher:
                 try:
                     if clock_gettime_ns(seen.clock) - before >= _GREW_NS:
                         found, state, wait = "cpu", "R", "-"
-                except OSError:
+                    elif wait == "-":
+                        state, wait = seen.state()
+                        found = kind(state, wait)
+                except (OSError, ValueError, IndexError):
                     continue  # it ended
                 count(opened, f"{found} {state} {wait} {where}")
 
