@@ -50,6 +50,8 @@ from layerline.attributes import (
     INVOLUNTARY_SWITCHES,
     MAJOR_FAULTS,
     RUNQUEUE_NS,
+    SAMPLES,
+    SAMPLES_EVERY_NS,
     SLICES,
     SYSTEM_NS,
     THREAD_ID,
@@ -59,6 +61,7 @@ from layerline.caller import leaves_halfway
 from layerline.cgroup import text
 from layerline.meters import Meters
 from layerline.thread import Open, Thread, sliced
+from layerline.watcher import EVERY_NS, Watcher, told
 
 #: A reading taken this soon after a span's own time stamp stands for it, so that slices tile with the spans (ns).
 _AT_ONCE_NS: Final = 20_000
@@ -73,10 +76,12 @@ _DEEPEST: Final = 256
 class Account(SpanProcessor):
     """Writes the thread's account into every span as it ends, and the container's meters into entry spans."""
 
-    def __init__(self, meters: Meters | None = None) -> None:
+    def __init__(self, meters: Meters | None = None, watch_ns: int | None = None) -> None:
+        """``watch_ns``: look at the threads of requests that have been open longer; None: never."""
         self._meters = meters
         self._threads = threading.local()
         self._all: weakref.WeakSet[Thread] = weakref.WeakSet()
+        self._watcher = Watcher(self._all, watch_ns) if watch_ns is not None else None
         self._delays = delays_kept()
         self._pid = os.getpid()
         self._served = False
@@ -100,7 +105,9 @@ class Account(SpanProcessor):
                 thread: Thread = self._threads.thread
             except AttributeError:
                 thread = self._meet()
-            if _get_running_loop() is not None:
+            if thread.held is not None and thread.handed == start:
+                opened, thread.held = thread.held, None
+            elif _get_running_loop() is not None:
                 opened = Open(thread.tid, None, "coroutine")
             elif thread.schedstat is None:
                 opened = Open(thread.tid, None, "unreadable")
@@ -114,7 +121,11 @@ class Account(SpanProcessor):
                     now = start
                 elif thread.noted == start == thread.at:
                     now = 0  # the reading has been taken
-                elif not -_EXPLICIT_NS <= now - start <= _EXPLICIT_NS and given("start", "start_time"):
+                elif (
+                    not -_EXPLICIT_NS <= now - start <= _EXPLICIT_NS
+                    and start != thread.handed
+                    and given("start", "start_time")
+                ):
                     opened.reason = "explicit_time"
                 stack = thread.stack
                 try:
@@ -124,7 +135,7 @@ class Account(SpanProcessor):
                     self._lost(thread)
                     opened = Open(thread.tid, None, "unreadable")
                 else:
-                    stack.append(opened)
+                    self._push(thread, opened)
                     if len(stack) > _DEEPEST:
                         abandon(stack, "ended_out_of_order", 0, 1)
             span._layerline_open = opened  # type: ignore[attr-defined]
@@ -192,6 +203,9 @@ class Account(SpanProcessor):
             else:
                 attributes[ACCOUNT] = "none"
                 attributes[ACCOUNT_REASON] = opened.reason
+            if opened.seen is not None:
+                attributes[SAMPLES] = told(opened.seen)
+                attributes[SAMPLES_EVERY_NS] = EVERY_NS
             if opened.meters is not None and self._meters is not None and opened.reason != "explicit_time":
                 for name, value in self._meters.gained(opened.meters, end if at_once else now):
                     attributes[name] = value
@@ -219,11 +233,50 @@ class Account(SpanProcessor):
             guard.failed("account.now")
         return at
 
+    def begin(self, handed: int) -> None:
+        """This thread begins with work that was handed over at ``handed`` (ns, UTC); its span opens now, from then.
+
+        Such a span is measured from now on: its start is explicit on purpose.
+        """
+        try:
+            self._mine().handed = handed
+        except Exception:
+            guard.failed("account.begin")
+
+    def hold(self) -> Open | None:
+        """Measure this thread from now on for a span that may be made later (``give``), or never (``drop``)."""
+        try:
+            thread = self._mine()
+            if thread.schedstat is None or ("greenlet" in modules and in_greenlet()):
+                return None
+            thread.advance(time_ns())
+            opened = Open(thread.tid, thread, None)
+            self._push(thread, opened)
+            return opened
+        except Exception:
+            guard.failed("account.hold")
+        return None
+
+    def give(self, opened: Open, handed: int) -> None:
+        """The next span of this thread, with the start ``handed`` (ns, UTC), is the one that was measured."""
+        thread = self._mine()
+        thread.handed, thread.held = handed, opened
+
+    def drop(self, opened: Open) -> None:
+        """No span will be made for it."""
+        try:
+            if opened.thread is not None:
+                self._close(opened, opened.thread, time_ns())
+        except Exception:
+            guard.failed("account.drop")
+
     def on_end(self, span: ReadableSpan) -> None:
         """Nothing: all is written before."""
 
     def shutdown(self) -> None:
-        """Stop listening to the garbage collector."""
+        """Stop watching, and listening to the garbage collector."""
+        if self._watcher is not None:
+            self._watcher.stop()
         if self._collecting in gc.callbacks:
             gc.callbacks.remove(self._collecting)
 
@@ -246,6 +299,16 @@ class Account(SpanProcessor):
         span._start_time = arrival
 
     # ---- the stack
+
+    def _push(self, thread: Thread, opened: Open) -> None:
+        """Put a span on top of its thread's stack."""
+        stack = thread.stack
+        stack.append(opened)
+        if len(stack) == 1:
+            thread.since = thread.at
+            watcher = self._watcher
+            if watcher is not None and watcher.idle:
+                watcher.wake()
 
     def _close(self, opened: Open, thread: Thread, at: int) -> None:
         """Take an ended span off its thread's stack."""
@@ -274,6 +337,14 @@ class Account(SpanProcessor):
         """A thread whose files can no longer be read: none of its open spans is measured, nor any that comes."""
         abandon(thread.stack, "unreadable")
         thread.close()
+
+    def _mine(self) -> Thread:
+        """This thread's account."""
+        try:
+            thread: Thread = self._threads.thread
+        except AttributeError:
+            return self._meet()
+        return thread
 
     def _meet(self) -> Thread:
         """The account of a thread that opens its first span."""
@@ -306,6 +377,8 @@ class Account(SpanProcessor):
             abandon(thread.stack, "thread_hop")
             thread.close()
         self._all = weakref.WeakSet()
+        if self._watcher is not None:
+            self._watcher.forked(self._all)
         self._threads = threading.local()
         self._delays = delays_kept()
         self._served = False

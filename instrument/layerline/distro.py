@@ -117,6 +117,7 @@ def configure(settings: Settings, **kwargs: Any) -> None:
     provider = get_tracer_provider()
     if isinstance(provider, TracerProvider):
         wiring.follow_forks(provider)
+        wiring.record_work(provider)
         welcome(provider, processors, attributes)
     else:
         guard.once("provider", "OpenTelemetry's SDK did not make a TracerProvider; nothing is traced")

@@ -8,12 +8,18 @@ SDK and are not repeated here, save the one that ours falls back to.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Final
 
+from layerline import guard
+
 #: Where spans go when nothing says otherwise: a Layerline server on this machine.
 DEFAULT_ENDPOINT: Final = "http://127.0.0.1:4318"
+
+_UNIT_NS: Final = {"us": 1_000, "ms": 1_000_000, "s": 1_000_000_000, "m": 60_000_000_000}
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?) ?(us|ms|s|m)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,10 @@ class Settings:
     """LAYERLINE_EXIT_TIMEOUT (``2``): the longest, in seconds, that sending the last spans may hold up the end of the
     process."""
 
+    watch: str = "100ms"
+    """LAYERLINE_WATCH (``100ms``): threads whose request has been open for longer are looked at 50 times a second, to
+    see what they do; a number with ``us``, ``ms``, ``s`` or ``m``, or ``off``."""
+
     @classmethod
     def read(cls, environ: Mapping[str, str] = os.environ, **arguments: str | None) -> Settings:
         """The settings in force: ``arguments`` that are not None, then variables, then defaults."""
@@ -52,3 +62,15 @@ class Settings:
             return max(0.0, float(self.exit_timeout))
         except ValueError:
             return 2.0
+
+    @property
+    def watch_ns(self) -> int | None:
+        """``watch`` in nanoseconds, None for ``off``; what is no duration counts as the default and is logged once."""
+        text = self.watch.strip().lower()
+        if text == "off":
+            return None
+        match = _DURATION.fullmatch(text)
+        if match is None:
+            guard.once("watch", "LAYERLINE_WATCH: expected a duration like 100ms, or off; found %r: 100ms", self.watch)
+            return 100_000_000
+        return int(float(match[1]) * _UNIT_NS[match[2]])

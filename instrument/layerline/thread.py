@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 from resource import RUSAGE_THREAD, getrusage
-from threading import get_native_id
+from threading import get_ident, get_native_id
 from time import thread_time_ns
 from typing import Final
 
@@ -42,6 +42,7 @@ class Open:
     meters: object = None  # the container's meters at its start, for an entry span
     entry = first = False  # a request that its process serves, and the first of those
     accepted: tuple[int, int, int] | None = None  # accept wait, of it busy, of it ready without a core (ns)
+    seen: dict[str, int] | None = None  # what the watcher saw its thread doing, and how often
     cpu = wait = gc = blkio = 0
     major_faults = blocks_read = blocks_written = voluntary = involuntary = 0
     system = 0.0
@@ -60,9 +61,8 @@ class Thread:
     """
 
     __slots__ = (
-        "__weakref__", "at", "blkio", "counts", "cpu", "ended", "ended_wait",
-        "gc_from", "meters", "noted", "read_at", "schedstat", "stack",
-        "stat", "system", "tid", "wait",
+        "__weakref__", "at", "blkio", "counts", "cpu", "ended", "ended_wait", "gc_from", "handed", "held", "ident",
+        "meters", "noted", "read_at", "schedstat", "since", "stack", "stat", "system", "tid", "wait",
     )  # fmt: skip
 
     def __init__(self, delays: bool) -> None:
@@ -71,11 +71,15 @@ class Thread:
         Where schedstat cannot be read or is empty (no CONFIG_SCHED_INFO), it is None and nothing is measured.
         """
         self.tid = get_native_id()
+        self.ident = get_ident()
         self.stack: list[Open] = []
         self.at = self.read_at = self.cpu = self.wait = self.blkio = self.gc_from = 0
         self.ended = self.ended_wait = 0  # its last request's end (ns, UTC), and its wait by then
         self.noted = 0  # when a request came in whose span is not open yet (ns, UTC)
         self.meters: object = None  # as they stood then
+        self.handed = 0  # when the work was handed over whose span starts next (ns, UTC; Account.begin)
+        self.held: Open | None = None  # its account, if it is on the stack already
+        self.since = 0  # when the lowest span of the stack was opened (ns, UTC); 0: the watcher shall not look
         self.system = 0.0
         self.counts: tuple[int, ...] = (0,) * 7 + (-1, -1)  # differs from any reading
         self.schedstat: File | None = None

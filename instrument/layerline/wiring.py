@@ -18,7 +18,7 @@ from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ConcurrentMultiSpanProcessor, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter
 
-from layerline import accept, guard
+from layerline import accept, guard, work
 from layerline.account import Account
 from layerline.cgroup import Cgroup
 from layerline.container import identify
@@ -71,7 +71,8 @@ def account(cgroup: Cgroup, settings: Settings) -> Account:
     """The processor that measures; one a process."""
     global _account
     accept.install()
-    _account = Account(Meters(cgroup, contained=identify(cgroup, settings.container_id) is not None))
+    meters = Meters(cgroup, contained=identify(cgroup, settings.container_id) is not None)
+    _account = Account(meters, settings.watch_ns)
     return _account
 
 
@@ -89,6 +90,12 @@ def note_requests(instrumentation: ModuleType) -> None:
     """Let an instrumentation that notes when a request came in take a reading then (``Account.now``)."""
     if _account is not None and hasattr(instrumentation, "time_ns"):
         instrumentation.time_ns = _account.now  # type: ignore[attr-defined]
+
+
+def record_work(provider: TracerProvider) -> None:
+    """Let work that is handed to other threads leave records with this provider (``layerline.work``)."""
+    if _account is not None:
+        work.install(_account, provider)
 
 
 def described(settings: Settings, cgroup: Cgroup, said: Mapping[str, object] | None = None) -> dict[str, Any]:
@@ -111,6 +118,7 @@ def join(provider: TracerProvider, settings: Settings) -> None:
     for processor in measured(account(cgroup, settings), senders):
         provider.add_span_processor(processor)
     follow_forks(provider)
+    record_work(provider)
 
 
 def update(provider: TracerProvider, attributes: Mapping[str, Any]) -> None:

@@ -1,0 +1,224 @@
+"""Work records: what was handed to another thread under a span is a child of it, with its wait and its own account."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import inspect
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.instrumentation.utils import suppress_instrumentation
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import SpanKind, StatusCode
+
+from layerline import work
+from layerline.attributes import ACCOUNT, CPU_NS, POOL_WAIT_NS, SLICES, THREAD_ID
+from wrapper.conftest import Traced, burn
+
+MS = 1_000_000
+PLAIN = (ThreadPoolExecutor.submit, threading.Thread.start)
+
+
+@pytest.fixture
+def recorded(traced: Traced) -> Iterator[Traced]:
+    provider = traced.tracer.span_processor  # type: ignore[attr-defined]
+
+    class Provider(trace.NoOpTracerProvider):
+        def get_tracer(self, *_: object, **__: object) -> trace.Tracer:
+            return traced.tracer
+
+    assert provider is not None
+    work.install(traced.account, Provider())
+    yield traced
+    work.uninstall()
+    assert (ThreadPoolExecutor.submit, threading.Thread.start) == PLAIN
+
+
+def is_child(child: ReadableSpan, parent: ReadableSpan) -> bool:
+    return child.parent is not None and parent.context is not None and child.parent.span_id == parent.context.span_id
+
+
+def crunch() -> str:
+    burn(0.03)
+    return "crunched"
+
+
+def test_work_of_a_pool_is_a_child_with_its_own_account(recorded: Traced) -> None:
+    """The work's CPU time is the worker's, on the worker's thread, under the span that submitted it."""
+    with ThreadPoolExecutor(1) as pool, recorded.tracer.start_as_current_span("request"):
+        assert pool.submit(crunch).result() == "crunched"
+    record, figures = recorded.spans()["work crunch"], recorded.figures("work crunch")
+    assert is_child(record, recorded.spans()["request"])
+    assert record.kind is SpanKind.INTERNAL
+    assert figures[ACCOUNT] == "thread"
+    assert figures[CPU_NS] == pytest.approx(30 * MS, abs=3 * MS)
+    assert figures[THREAD_ID] != recorded.figures("request")[THREAD_ID]
+    assert recorded.figures("request")[CPU_NS] < 10 * MS
+    assert set(recorded.spans()) == {"request", "work crunch"}  # the pool's own thread leaves none
+
+
+def test_waiting_for_the_pool_is_measured_and_left_uncovered(recorded: Traced) -> None:
+    """Behind another one, work waits as long as that one runs; its slices start when it began."""
+    with ThreadPoolExecutor(1) as pool, recorded.tracer.start_as_current_span("request"):
+        pool.submit(time.sleep, 0.1)
+        pool.submit(crunch).result()
+    figures, record = recorded.figures("work crunch"), recorded.spans()["work crunch"]
+    assert figures[POOL_WAIT_NS] == pytest.approx(100 * MS, abs=20 * MS)
+    assert figures[ACCOUNT] == "thread"
+    assert figures[SLICES][0] == pytest.approx(figures[POOL_WAIT_NS], abs=1 * MS)
+    assert figures[SLICES][0] + figures[SLICES][1] == pytest.approx(
+        (record.end_time or 0) - (record.start_time or 0), abs=1 * MS
+    )
+
+
+def test_spans_of_the_work_are_its_children_and_the_worker_is_left_clean(recorded: Traced) -> None:
+    """A span opened by the work hangs under its record; work submitted without a span afterwards sees no context."""
+
+    def query() -> None:
+        with recorded.tracer.start_as_current_span("query"):
+            pass
+
+    with ThreadPoolExecutor(1) as pool:
+        with recorded.tracer.start_as_current_span("request"):
+            pool.submit(query).result()
+        assert not pool.submit(trace.get_current_span).result().is_recording()
+    spans = recorded.spans()
+    assert is_child(
+        spans["query"], next(span for name, span in spans.items() if name.endswith("query") and name != "query")
+    )
+
+
+@pytest.mark.parametrize("copy", [False, True])
+def test_to_thread_and_copied_contexts_are_named_by_what_runs(recorded: Traced, copy: bool) -> None:
+    """``asyncio.to_thread`` and ``copy_context().run`` leave the function's name, and its spans are the record's."""
+
+    def inside() -> str:
+        with recorded.tracer.start_as_current_span("query"):
+            return crunch()
+
+    async def main() -> str:
+        with recorded.tracer.start_as_current_span("request"):
+            return await asyncio.to_thread(inside)
+
+    if copy:
+        with ThreadPoolExecutor(1) as pool, recorded.tracer.start_as_current_span("request"):
+            assert pool.submit(functools.partial(contextvars.copy_context().run, inside)).result() == "crunched"
+    else:
+        assert asyncio.run(main()) == "crunched"
+    spans = recorded.spans()
+    record = next(span for name, span in spans.items() if name.startswith("work "))
+    assert record.name.endswith("inside")
+    assert is_child(record, spans["request"])
+    assert is_child(spans["query"], record)
+
+
+def test_what_the_work_raises_reaches_its_future_untouched(recorded: Traced) -> None:
+    """The very exception comes out of ``result``; the record says its type only."""
+    error = ValueError("secret")
+
+    def fail() -> None:
+        raise error
+
+    with ThreadPoolExecutor(1) as pool, recorded.tracer.start_as_current_span("request"):
+        assert pool.submit(fail).exception() is error
+    record = next(span for name, span in recorded.spans().items() if name.startswith("work "))
+    assert (record.status.status_code, record.status.description) == (StatusCode.ERROR, "ValueError")
+
+
+def test_submit_keeps_its_signature_and_arguments(recorded: Traced) -> None:
+    """Arguments called like ours pass through, and ``inspect`` sees the standard library's signature."""
+    assert inspect.signature(ThreadPoolExecutor.submit) == inspect.signature(PLAIN[0])
+    with ThreadPoolExecutor(1) as pool, recorded.tracer.start_as_current_span("request"):
+        given = {"span": 1, "function": 2, "self": 3}
+        assert pool.submit(lambda *a, **k: (a, k), 7, **given).result() == ((7,), given)
+
+
+def test_without_a_span_or_suppressed_nothing_is_recorded(recorded: Traced) -> None:
+    """No open span, or instrumentation suppressed: no record."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(crunch).result()
+        with recorded.tracer.start_as_current_span("request"), suppress_instrumentation():
+            pool.submit(crunch).result()
+    assert set(recorded.spans()) == {"request"}
+
+
+def test_a_thread_that_is_joined_leaves_a_record(recorded: Traced) -> None:
+    """A thread started under a span is its child with its own account, and the parent of its spans."""
+
+    def fetch() -> None:
+        with recorded.tracer.start_as_current_span("query"):
+            burn(0.02)
+        burn(0.02)
+
+    with recorded.tracer.start_as_current_span("request"):
+        thread = threading.Thread(target=fetch)
+        thread.start()
+        thread.join()
+    spans = recorded.spans()
+    record = next(span for name, span in spans.items() if name.startswith("work "))
+    assert is_child(record, spans["request"])
+    assert is_child(spans["query"], record)
+    assert recorded.figures(record.name)[CPU_NS] == pytest.approx(20 * MS, abs=3 * MS)
+
+
+def ended(recorded: Traced, thread: threading.Thread) -> list[ReadableSpan]:
+    thread.join()
+    deadline = time.monotonic() + 0.5
+    while time.monotonic() < deadline:
+        found = [span for name, span in recorded.spans().items() if name.startswith("work ")]
+        if found:
+            return found
+        time.sleep(0.01)
+    return []
+
+
+def test_a_daemon_that_ends_in_time_leaves_a_record_made_afterwards(recorded: Traced) -> None:
+    """It is measured like any work; its spans are not the request's."""
+
+    def fetch() -> None:
+        burn(0.02)
+        with recorded.tracer.start_as_current_span("own"):
+            burn(0.01)
+
+    with recorded.tracer.start_as_current_span("request"):
+        thread = threading.Thread(target=fetch, daemon=True)
+        thread.start()
+        (record,) = ended(recorded, thread)
+    figures = recorded.figures(record.name)
+    assert is_child(record, recorded.spans()["request"])
+    assert recorded.spans()["own"].parent is None
+    assert figures[ACCOUNT] == "thread"
+    assert figures[CPU_NS] == pytest.approx(20 * MS, abs=3 * MS)
+
+
+def test_a_daemon_that_outlives_its_request_leaves_none(recorded: Traced, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ended long after the span that started it, a background thread is nobody's work."""
+    monkeypatch.setattr(work, "_AFTER_NS", 20 * MS)
+    with recorded.tracer.start_as_current_span("request"):
+        thread = threading.Thread(target=time.sleep, args=(0.1,), daemon=True)
+        thread.start()
+    assert ended(recorded, thread) == []
+    assert all(not each.stack for each in recorded.account._all)
+
+
+def test_what_a_thread_raises_reaches_the_hook(recorded: Traced, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``threading.excepthook`` sees the exception, and the record is made."""
+    seen: list[object] = []
+    hook: Callable[[threading.ExceptHookArgs], None] = lambda told: seen.append(told.exc_value)  # noqa: E731 - typed
+    monkeypatch.setattr(threading, "excepthook", hook)
+    error = ValueError("x")
+
+    def fail() -> None:
+        raise error
+
+    with recorded.tracer.start_as_current_span("request"):
+        thread = threading.Thread(target=fail)
+        thread.start()
+        assert len(ended(recorded, thread)) == 1
+    assert seen == [error]
