@@ -11,6 +11,7 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -26,8 +27,9 @@ Query = Mapping[str, str]
 
 def rounds(count: int) -> None:
     """Compute, holding the interpreter lock as ordinary Python does."""
-    for number in range(count):
-        number * number
+    state = 1
+    for _ in repeat(None, count):
+        state = (state * 1664525 + 1013904223) & 0xFFFFFFFF
 
 
 def rounds_per_millisecond(count: int = 400_000) -> float:
