@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.lab.apps.node_app import BECOME
+
 from layerline_api.demo.containers import Containers
 from layerline_api.demo.place import DemoError, Entity, Limits, Service
 

@@ -5,8 +5,9 @@ out is reported to the sending kernel at once, and TCP then does not count it as
 dropped at its own device, inside its network namespace; what it sends, at the other end of its veth pair.
 
 A dropped segment that ends a write (it carries PSH; no bare acknowledgement does) is sent again after the smallest
-retransmission timeout of Linux, 200 ms (``TCP_RTO_MIN``), unless a later one arrives and shows the gap: then it costs
-a round trip only. uvicorn writes head and body apart, so its whole answer is two segments; drop both.
+retransmission timeout of Linux, 200 ms (``TCP_RTO_MIN``), if it was the only one in
+flight. With two or more in flight the tail loss probe comes after two round trips, so the loss costs milliseconds:
+so it is with uvicorn, which writes head and body apart. Node answers a small request in one segment.
 """
 
 from __future__ import annotations
