@@ -1,6 +1,6 @@
 """Lost packets and a slow link, for one container only.
 
-Packets are dropped where they *arrive* (nftables' ``netdev`` ingress hook), never where they are sent: a drop on the way
+They are dropped where they *arrive* (nftables' ``netdev`` ingress hook), never where they are sent: a drop on the way
 out is reported to the sending kernel at once, and TCP then does not count it as a loss. What the container receives is
 dropped at its own device, inside its network namespace; what it sends, at the other end of its veth pair.
 

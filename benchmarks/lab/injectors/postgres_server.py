@@ -1,4 +1,4 @@
-"""In the container: make a database cluster in memory, then become its server. ``PGPASSWORD`` is the role's password."""
+"""In the container: make a database cluster in memory, become its server. ``PGPASSWORD`` is the role's password."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def main(binaries: Path, role: str, port: str) -> None:
         "shared_buffers": "16MB",
     }
     flags = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-    os.execv(binaries / "postgres", ["postgres", "-D", str(DATA), *flags])
+    os.execv(binaries / "postgres", ["postgres", "-D", str(DATA), *flags])  # noqa: S606 - to become it is the point
 
 
 if __name__ == "__main__":
