@@ -117,7 +117,7 @@ class Containers:
             [sys.executable, *service.command],
             name=f"{service.name}-{self.run}",
             labels=self._labels,
-            user=f"{os.getuid()}:{os.getgid()}",
+            user=service.user or f"{os.getuid()}:{os.getgid()}",
             cap_drop=["ALL"],
             security_opt=["no-new-privileges", "label=disable"],
             environment={

@@ -48,6 +48,8 @@ class Service:
     limits: Limits = Limits()
     binds: tuple[Path, ...] = ()
     """Further paths of the machine that it reads."""
+    user: str | None = None
+    """``UID:GID`` in a container; None: as this process. For programs that refuse to run as root."""
 
 
 @dataclass(frozen=True, slots=True)

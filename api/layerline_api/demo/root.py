@@ -96,7 +96,8 @@ def source_roots() -> list[Path]:
 def archive(root: Root, uid: int, gid: int) -> bytes:
     """The image: a tar of folders, links and three small files of ``/etc``."""
     files = {
-        "etc/passwd": f"root:x:0:0:root:/tmp:/bin/sh\ndemo:x:{uid}:{gid}:demo:/tmp:/bin/sh\n",
+        "etc/passwd": f"root:x:0:0:root:/tmp:/bin/sh\ndemo:x:{uid}:{gid}:demo:/tmp:/bin/sh\n"
+        "nobody:x:65534:65534:nobody:/tmp:/bin/sh\n",
         "etc/group": f"root:x:0:\ndemo:x:{gid}:\n",
         "etc/nsswitch.conf": "hosts: files dns\n",
     }

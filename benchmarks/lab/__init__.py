@@ -1,0 +1,1 @@
+"""The fault lab: real faults with known milliseconds, put into real containers."""
