@@ -1,16 +1,8 @@
 -- One cause's claims become evidence: `low` after the clip, `high` before it. Where the pool itself was worked out from
 -- readings, a claim is no surer than the pool.
 INSERT INTO evidence
-SELECT
-    claim.* REPLACE (
-        greatest(0, least(lost_ns, left_ns)) AS lost_ns,
-        greatest(0, least(low_ns, lost_ns, left_ns, CASE WHEN pools.inferred THEN pool_low ELSE left_ns END)) AS low_ns,
-        least(greatest(high_ns, lost_ns, CASE WHEN pools.inferred AND lost_ns >= left_ns THEN pool_high ELSE 0 END), length_ns)
-            AS high_ns,
-        coalesce(claim.inferred, false) OR pools.inferred AS inferred
-    )
-FROM claim
-JOIN (
+WITH
+pools AS (
     SELECT
         piece_no, length_ns, inferred,
         unnest(['cpu', 'wait', 'off', 'queued'])               AS pool,
@@ -20,8 +12,25 @@ JOIN (
         unnest([coalesce(cpu_high, 0), coalesce(wait_high, 0),
                 greatest(0, length_ns - coalesce(cpu_low, 0) - coalesce(wait_low, 0)), 0])   AS pool_high
     FROM piece
-) AS pools USING (piece_no, pool)
-WHERE lost_ns > 0 AND entity_id IS NOT NULL;
+),
+-- A cause may claim twice of one pool, for two entities: the larger claim comes first.
+in_turn AS (
+    SELECT
+        claim.*, length_ns, pools.inferred AS of_inferred, pool_low, pool_high,
+        greatest(0, left_ns - coalesce(sum(greatest(0, lost_ns)) OVER (
+            PARTITION BY piece_no, pool ORDER BY lost_ns DESC, entity_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)) AS left_ns
+    FROM claim JOIN pools USING (piece_no, pool)
+    WHERE lost_ns > 0 AND entity_id IS NOT NULL
+)
+SELECT * EXCLUDE (length_ns, of_inferred, pool_low, pool_high, left_ns) REPLACE (
+    least(lost_ns, left_ns)::BIGINT AS lost_ns,
+    greatest(0, least(low_ns, lost_ns, left_ns, CASE WHEN of_inferred THEN pool_low ELSE left_ns END))::BIGINT AS low_ns,
+    least(greatest(high_ns, lost_ns, CASE WHEN of_inferred AND lost_ns >= left_ns THEN pool_high ELSE 0 END), length_ns)::BIGINT
+        AS high_ns,
+    coalesce(inferred, false) OR of_inferred AS inferred
+)
+FROM in_turn
+WHERE left_ns > 0;
 
 UPDATE piece
 SET cpu_left = cpu_left - taken.cpu, wait_left = wait_left - taken.wait,

@@ -14,7 +14,7 @@ import duckdb
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from spans import MS, resource, series_rows
+from spans import MS, event_row, resource, series_rows
 
 from layerline.attributes import SPAN_FIGURES
 from layerline_correlator import ledger
@@ -83,8 +83,27 @@ def any_trace(draw: random.Random, number: int, zero_ns: int) -> Iterator[SpanRo
             draw.choice([None, "generator"]),
             slices,
             tuple(any_number(draw, length_ns) for _ in SPAN_FIGURES),
-            draw.choice([{}, {"server.address": "db", "server.port": "5432"}, {"url.full": "http://x:1/y?z"}]),
+            draw.choice(ATTRIBUTES),
         )
+
+
+ATTRIBUTES = (
+    {},
+    {"server.address": "db", "server.port": "5432"},
+    {"server.address": "stock-1"},
+    {"url.full": "http://x:1/y?z"},
+    {"layerline.samples": '["3 lock S futex_do_wait f /a.py:1","99 cpu R - g /b.py:2"]'},
+    {"layerline.samples": '["nonsense", "7 pool S x y z", "-1 lock S a b c:1"]', "layerline.loop.held_by": "x"},
+    {"layerline.samples": "not a list"},
+)
+
+
+def any_events(draw: random.Random, zero_ns: int) -> Iterator[Any]:
+    """What happens to containers, in any order."""
+    for name in draw.choices(("pause", "unpause", "die", "oom", "kill", "start"), k=draw.randrange(12)):
+        at = draw.randrange(-500, 1000)
+        container = draw.choice(["web-1", "stock-1"])
+        yield event_row({"name": f"container.{name}", "container": container, "at": at}, zero_ns)
 
 
 def any_readings(draw: random.Random, zero_ns: int) -> Iterator[Any]:
@@ -92,6 +111,14 @@ def any_readings(draw: random.Random, zero_ns: int) -> Iterator[Any]:
     for signal, container, tags in (
         ("container.io.pressure", "web-1", {"pressure.kind": "some"}),
         ("container.cpu.time", "stock-1", {}),
+        ("container.cpu.time", "web-1", {}),
+        ("container.cpu.throttled", "web-1", {}),
+        ("container.cpu.pressure", "web-1", {"pressure.kind": "some"}),
+        ("container.memory.refaults", "web-1", {}),
+        ("container.memory.limit_hits", "web-1", {}),
+        ("container.network.tcp.retransmits", "web-1", {}),
+        ("system.network.io", None, {"network.interface.name": "eth0", "network.io.direction": "transmit"}),
+        ("system.network.speed", None, {"network.interface.name": "eth0"}),
         ("container.disk.io", "web-1", {"disk.io.direction": "write"}),
         ("container.disk.limit", "web-1", {"disk.io.direction": "write"}),
         ("system.cpu.time", None, {"cpu.mode": "user"}),
@@ -125,8 +152,9 @@ def assert_adds_up(cursor: duckdb.DuckDBPyConnection, where: str) -> None:
         " HAVING coalesce(max(to_ns), start_ns) <> end_ns OR coalesce(sum(to_ns - from_ns), 0) <> end_ns - start_ns"
     ), f"segments do not reach the request's end: {where}"
     assert not rows(
-        "FROM piece WHERE least(length_ns, covered_ns, cpu_ns, wait_ns, off_ns, cpu_left, wait_left, off_left) < 0"
-        " OR cpu_ns + wait_ns + off_ns <> covered_ns OR covered_ns > length_ns"
+        "FROM piece WHERE least(length_ns, covered_ns, cpu_ns, wait_ns, off_ns, queued_ns, dark_ns,"
+        "   cpu_left, wait_left, off_left, queued_left) < 0"
+        " OR cpu_ns + wait_ns + off_ns + queued_ns + dark_ns <> length_ns OR covered_ns > length_ns"
     ), f"a piece does not add up: {where}"
     assert not rows(
         "SELECT request.trace_id FROM request SEMI JOIN batch USING (trace_id) LEFT JOIN"
@@ -154,13 +182,15 @@ def test_the_ledger_adds_up(store: Store, seed: int, traces: int) -> None:
     first = draw.randrange(2**63)
     spans = [span for number in range(traces) for span in any_trace(draw, first + number, zero_ns)]
     series = list(any_readings(draw, zero_ns))
+    events = list(any_events(draw, zero_ns))
     points: list[PointRow] = [point for _, _, each in series for point in each]
     store.append(
         Batch(
-            resources=[*OWNERS, *(owner for owner, _, _ in series)],
+            resources=[*OWNERS, *(owner for owner, *_ in (*series, *events))],
             spans=spans + draw.sample(spans, len(spans) // 10),  # some are delivered twice
             series=[row for _, row, _ in series],
             points=points,
+            events=[row for _, row in events],
         )
     )
     cursor = store.cursor()
@@ -170,6 +200,7 @@ def test_the_ledger_adds_up(store: Store, seed: int, traces: int) -> None:
         assert_adds_up(cursor, f"seed {seed}")
         cursor.execute("DELETE FROM span").fetchall()
         cursor.execute("DELETE FROM point").fetchall()
+        cursor.execute("DELETE FROM event").fetchall()
         cursor.execute("DELETE FROM request").fetchall()
         cursor.execute("DELETE FROM part").fetchall()
     finally:
