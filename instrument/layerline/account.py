@@ -94,16 +94,23 @@ class Account(SpanProcessor):
                 thread: Thread = self._threads.thread
             except AttributeError:
                 thread = self._meet()
-            if _get_running_loop() is not None:
+            loop = _get_running_loop()
+            task = None
+            if loop is not None and (task := current()) is None:
                 opened = Open(thread.tid, None, "coroutine")
+                adopt(loop)
             elif thread.schedstat is None:
                 opened = Open(thread.tid, None, "unreadable")
             elif "greenlet" in modules and in_greenlet():
                 opened = Open(thread.tid, None, "greenlet")
-            elif (reason := leaves_halfway()) is not None:
+            elif (reason := leaves_halfway()) is not None and (task is None or reason != "coroutine"):
                 opened = Open(thread.tid, None, reason)
             else:
                 opened = Open(thread.tid, thread, None)
+                if task is not None:
+                    opened.task = task
+                    if not self._entered(task, thread, start):
+                        opened = Open(thread.tid, None, "unreadable")
                 if 0 <= now - start <= _AT_ONCE_NS:
                     now = start
                 elif thread.noted == start == thread.at:

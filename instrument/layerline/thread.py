@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 from resource import RUSAGE_THREAD, getrusage
-from threading import get_native_id
+from threading import get_ident, get_native_id
 from time import thread_time_ns
 from typing import Final
 
@@ -43,6 +43,9 @@ class Open:
     cpu = wait = gc = blkio = 0
     major_faults = blocks_read = blocks_written = voluntary = involuntary = 0
     system = 0.0
+    task: object = None  # the asyncio task that opened it (``layerline.tasks``)
+    loop_wait = loop_low = held_ns = 0  # while others' steps held its loop: at most, at least, the longest of them
+    held_by = ""
 
     def __init__(self, tid: int, thread: Thread | None, reason: str | None) -> None:
         self.tid = tid  # the thread that opened it
@@ -58,7 +61,7 @@ class Thread:
     """
 
     __slots__ = (
-        "__weakref__", "at", "blkio", "counts", "cpu", "gc_from", "meters", "noted", "read_at", "schedstat", "stack",
+        "__weakref__", "at", "blkio", "counts", "cpu", "gc_from", "ident", "meters", "noted", "read_at", "schedstat", "stack",
         "stat", "system", "tid", "wait",
     )  # fmt: skip
 
@@ -68,6 +71,7 @@ class Thread:
         Where schedstat cannot be read or is empty (no CONFIG_SCHED_INFO), it is None and nothing is measured.
         """
         self.tid = get_native_id()
+        self.ident = get_ident()
         self.stack: list[Open] = []
         self.at = self.read_at = self.cpu = self.wait = self.blkio = self.gc_from = 0
         self.noted = 0  # when a request came in whose span is not open yet (ns, UTC)
