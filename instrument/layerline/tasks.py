@@ -11,7 +11,8 @@ least is what they covered since it was known to be ready: a timer says when it 
 task when it ended. Of a socket or of a bare future nobody knows, and the least is 0.
 
 Callbacks (``loop.call_soon``) and coroutines of other types than Python's own are not seen. A step without open spans
-costs two readings of the clock.
+costs two readings of the clock; one with spans costs two more of the thread (``Thread.advance``), which within 50 µs
+of each other are of the clock alone.
 """
 
 from __future__ import annotations
@@ -153,7 +154,8 @@ class Steps(Coroutine[Any, Any, Any]):
         if self.thread is not thread:
             drop(self.stack, "thread_hop")
             self.thread = thread
-        thread.advance(now)
+        if now:  # else a reading has been taken for the span's start
+            thread.advance(now)
         self._outer = thread.stack
         thread.stack = self.stack
 
@@ -164,7 +166,7 @@ class Steps(Coroutine[Any, Any, Any]):
             if thread is None:
                 return
             if thread.schedstat is None or thread.ident != threading.get_ident():
-                drop(self.stack, "thread_hop")
+                drop(self.stack, "unreadable" if thread.tid == threading.get_native_id() else "thread_hop")
                 return
             thread.advance(now)
             self.thread = thread

@@ -18,7 +18,7 @@ from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ConcurrentMultiSpanProcessor, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter
 
-from layerline import guard
+from layerline import guard, tasks
 from layerline.account import Account
 from layerline.cgroup import Cgroup
 from layerline.container import identify
@@ -68,8 +68,12 @@ def foreign(exporter: SpanExporter, settings: Settings) -> Batches:
 
 
 def account(cgroup: Cgroup, settings: Settings) -> Account:
-    """The processor that measures; one a process."""
+    """The processor that measures; one a process. The tasks of event loops are seen from now on."""
     global _account
+    try:
+        tasks.install()
+    except Exception:
+        guard.failed("wiring.tasks")
     _account = Account(Meters(cgroup, contained=identify(cgroup, settings.container_id) is not None))
     return _account
 
