@@ -110,7 +110,9 @@ class Account(SpanProcessor):
                 opened = Open(thread.tid, None, "unreadable")
             elif "greenlet" in modules and in_greenlet():
                 opened = Open(thread.tid, None, "greenlet")
-            elif (reason := leaves_halfway()) is not None and (task is None or reason != "coroutine"):
+            elif (reason := leaves_halfway()) is not None and (
+                reason != "coroutine" or (task := current()) is None  # a forked child has no running loop
+            ):
                 opened = Open(thread.tid, None, reason)
             else:
                 opened = Open(thread.tid, thread, None)

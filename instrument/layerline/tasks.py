@@ -18,6 +18,7 @@ of each other are of the clock alone.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 from asyncio import AbstractEventLoop, BaseEventLoop
@@ -35,6 +36,8 @@ LONG_NS: Final = 1_000_000
 _KEPT: Final = 512
 _PIECES: Final = 32 * 4
 _DEEPEST: Final = 32
+#: A suspension this short gets no slice of its own: the one before is made longer (ns).
+_SHORT_NS: Final = 50_000
 
 #: A long step: from, to (ns, UTC) and the task's coroutine, "function file:line".
 Long = tuple[int, int, str]
@@ -177,7 +180,9 @@ class Steps(Coroutine[Any, Any, Any]):
             if self.stack and now > self.left:
                 top = self.stack[-1]
                 suspended = max(self.left, top.pieces[-3]) if top.pieces else self.left
-                if now > suspended:
+                if top.pieces and 0 < now - suspended < _SHORT_NS:
+                    top.pieces[-3] = now
+                elif now > suspended:
                     top.pieces += (suspended, now, 0, 0)
                 if len(top.pieces) > _PIECES:
                     top.pieces = merged(top.pieces)
@@ -204,10 +209,8 @@ class Steps(Coroutine[Any, Any, Any]):
 
     def _failed(self, where: str) -> None:
         drop(self.stack, "unreadable")
-        try:
+        with contextlib.suppress(OSError, ValueError, IndexError):  # files that the application closed
             guard.failed(where)
-        except (OSError, ValueError, IndexError):
-            pass  # the application closed our files: the spans say so, and a step is not to fail for it
 
     def _delayed(self, top: Open, now: int, log: deque[Long]) -> None:
         """Credit the span on top with what the steps right before this one covered of its suspension."""
@@ -295,7 +298,7 @@ def adopt(loop: AbstractEventLoop) -> None:
         return
     before = loop.get_task_factory()
     if not isinstance(before, Factory):
-        loop.set_task_factory(Factory(before))  # type: ignore[arg-type]  # its protocol differs by Python version
+        loop.set_task_factory(Factory(before))
 
 
 def installed() -> bool:

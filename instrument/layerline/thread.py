@@ -61,8 +61,8 @@ class Thread:
     """
 
     __slots__ = (
-        "__weakref__", "at", "blkio", "counts", "cpu", "gc_from", "ident", "meters", "noted", "read_at", "schedstat", "stack",
-        "stat", "system", "tid", "wait",
+        "__weakref__", "at", "blkio", "counts", "cpu", "gc_from", "ident", "meters", "noted", "read_at", "schedstat",
+        "stack", "stat", "system", "tid", "wait",
     )  # fmt: skip
 
     def __init__(self, delays: bool) -> None:

@@ -7,9 +7,12 @@ import contextlib
 import hashlib
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,7 +29,7 @@ from layerline.attributes import (
     SLICES,
 )
 from layerline.tasks import Steps
-from wrapper.conftest import Traced, burn
+from wrapper.conftest import Traced, burn, clean_environment
 
 MS = 1_000_000
 
@@ -101,8 +104,8 @@ def test_slices_cover_the_span_while_it_is_suspended_too(traced: Traced) -> None
         at = offset + long
     assert at == pytest.approx(length(traced, "span"), abs=20_000)
     assert sum(slices[2::4]) == traced.figures("span")[CPU_NS] == pytest.approx(30 * MS, abs=3 * MS)
-    asleep = [i for i in range(0, len(slices), 4) if slices[i + 1] > 25 * MS]
-    assert [slices[i + 2] for i in asleep] == [0]
+    asleep = [slices[i + 1] for i in range(0, len(slices), 4) if slices[i + 2] == slices[i + 3] == 0]
+    assert max(asleep) >= 29 * MS
 
 
 def test_many_steps_leave_sixteen_slices(traced: Traced) -> None:
@@ -251,9 +254,9 @@ def test_a_forked_child_goes_on(traced: Traced) -> None:
             os.waitpid(child, 0)
 
     asyncio.run(main())
+    os.close(write)
     kind, cpu = os.read(read, 100).decode().split()
     os.close(read)
-    os.close(write)
     assert kind == "task"
     assert 8 <= int(cpu) <= 12
     assert account(traced, "parent") == ("task", None)
@@ -320,7 +323,7 @@ def test_who_gave_way_waited_for_all_that_came_between(traced: Traced) -> None:
 
     asyncio.run(main())
     figures = traced.figures("gave way")
-    assert figures[LOOP_WAIT_NS] == figures[LOOP_WAIT_LOW_NS] == pytest.approx(50 * MS, abs=3 * MS)
+    assert 49 * MS < figures[LOOP_WAIT_NS] == figures[LOOP_WAIT_LOW_NS] < 80 * MS
 
 
 def test_who_waits_for_a_task_does_not_wait_for_the_loop(traced: Traced) -> None:
@@ -359,7 +362,7 @@ def test_a_stretch_of_time_knows_who_held_the_loop() -> None:
     async def main() -> tuple[tuple[int, str], tuple[int, str]]:
         start = time.time_ns()
         await asyncio.gather(short(), holds_the_loop(0.03))
-        return tasks.held(start, time.time_ns()), tasks.held(0, start - 1_000 * MS)
+        return tasks.held(start, time.time_ns()), tasks.held(time.time_ns(), time.time_ns() + MS)
 
     (held, by), nothing = asyncio.run(main())
     assert held == pytest.approx(40 * MS, abs=4 * MS)
@@ -432,7 +435,7 @@ def test_an_application_keeps_its_task_factory(traced: Traced) -> None:
     made: list[object] = []
 
     def factory(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> Any:
-        made.append(coroutine)
+        made.append(coroutine.__name__)
         return asyncio.Task(coroutine, loop=loop, **options)
 
     async def work() -> None:
@@ -444,7 +447,7 @@ def test_an_application_keeps_its_task_factory(traced: Traced) -> None:
         await asyncio.create_task(work())
 
     asyncio.run(main())
-    assert len(made) == 1
+    assert made.count("work") == 1
     assert account(traced, "work") == ("task", None)
 
 
@@ -494,3 +497,42 @@ def test_a_request_that_aiohttp_serves(traced: Traced) -> None:
     asyncio.run(main())
     assert account(traced, "request") == account(traced, "client") == ("task", None)
     assert traced.figures("request")[CPU_NS] == pytest.approx(10 * MS, abs=2 * MS)
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_request_that_uvicorn_serves(tmp_path: Path, loop: str) -> None:
+    """With ``layerline.start()`` every request's server span is a task's, on either loop, from the first on."""
+    pytest.importorskip("uvicorn")
+    pytest.importorskip(loop)
+    script = f"""
+import asyncio, threading, time, urllib.request
+import layerline, uvicorn
+layerline.start(endpoint="http://127.0.0.1:1")
+from opentelemetry import trace
+from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+kept = InMemorySpanExporter()
+trace.get_tracer_provider().add_span_processor(SimpleSpanProcessor(kept))
+async def app(scope, receive, send):
+    await asyncio.sleep(0.01)
+    await send({{"type": "http.response.start", "status": 200, "headers": []}})
+    await send({{"type": "http.response.body", "body": b"ok"}})
+config = uvicorn.Config(OpenTelemetryMiddleware(app), port=0, loop={loop!r}, log_level="error", lifespan="off")
+server = uvicorn.Server(config)
+thread = threading.Thread(target=server.run)
+thread.start()
+while not server.started:
+    time.sleep(0.02)
+port = server.servers[0].sockets[0].getsockname()[1]
+for _ in range(2):
+    urllib.request.urlopen(f"http://127.0.0.1:{{port}}/").read()
+server.should_exit = True
+thread.join()
+print([span.attributes["layerline.account"] for span in kept.get_finished_spans() if span.kind.name == "SERVER"])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=clean_environment(PYTHONPATH=str(Path(tasks.__file__).parents[1])), cwd=tmp_path, capture_output=True, text=True,
+        timeout=30, check=False,
+    )  # fmt: skip
+    assert done.stdout == "['task', 'task']\n", done.stderr
