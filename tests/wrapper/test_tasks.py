@@ -532,7 +532,12 @@ thread.join()
 print([span.attributes["layerline.account"] for span in kept.get_finished_spans() if span.kind.name == "SERVER"])
 """
     done = subprocess.run(
-        [sys.executable, "-c", script], env=clean_environment(PYTHONPATH=str(Path(tasks.__file__).parents[1])), cwd=tmp_path, capture_output=True, text=True,
-        timeout=30, check=False,
-    )  # fmt: skip
+        [sys.executable, "-c", script],
+        env=clean_environment(PYTHONPATH=str(Path(tasks.__file__).parents[1])),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
     assert done.stdout == "['task', 'task']\n", done.stderr
