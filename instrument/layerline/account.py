@@ -4,13 +4,16 @@ Kept as a stack per thread, not subtracted afterwards: at every span start and e
 what passed since the last is credited to the span then on top. So no figure can be negative, children are excluded
 exactly, and the sum over a thread's spans never exceeds what the thread did.
 
+An asyncio task has a stack of its own, which stands in for the thread's while the task runs (``layerline.tasks``); its
+spans say ``layerline.account`` = ``task``.
+
 What cannot be measured that way says so (``layerline.account`` = ``none``) with its reason:
 
 * ``ended_out_of_order``: it ended while a later span of its thread was open, or an earlier one ended before it;
-* ``thread_hop``: it ended on another thread than it started on (or in a forked child);
+* ``thread_hop``: it ended on another thread, or in another asyncio task, than it started in (or in a forked child);
 * ``explicit_time``: its start or end was given explicitly and differs from now by more than 1 ms;
-* ``generator``: it was opened in the body of a generator, which can be left half way; ``coroutine``: in a coroutine or
-  on a thread that runs an event loop; ``greenlet``: in a greenlet;
+* ``generator``: it was opened in the body of a generator, which can be left half way; ``coroutine``: on a
+  thread that runs an event loop, outside any task whose steps are seen; ``greenlet``: in a greenlet;
 * ``unreadable``: the kernel does not show the thread's schedstat.
 
 A span of the last three kinds is not put on the stack: its thread's time goes to the measured span beneath, which is
@@ -48,6 +51,9 @@ from layerline.attributes import (
     FIRST_REQUEST,
     GC_NS,
     INVOLUNTARY_SWITCHES,
+    LOOP_HELD_BY,
+    LOOP_WAIT_LOW_NS,
+    LOOP_WAIT_NS,
     MAJOR_FAULTS,
     RUNQUEUE_NS,
     SAMPLES,
@@ -60,6 +66,7 @@ from layerline.attributes import (
 from layerline.caller import leaves_halfway
 from layerline.cgroup import text
 from layerline.meters import Meters
+from layerline.tasks import LONG_NS, adopt, current
 from layerline.thread import Open, Thread, sliced
 from layerline.watcher import EVERY_NS, Watcher, told
 
@@ -105,15 +112,20 @@ class Account(SpanProcessor):
                 thread: Thread = self._threads.thread
             except AttributeError:
                 thread = self._meet()
+            loop = _get_running_loop()
+            task = None
             if thread.held is not None and thread.handed == start:
                 opened, thread.held = thread.held, None
-            elif _get_running_loop() is not None:
+            elif loop is not None and (task := current()) is None:
                 opened = Open(thread.tid, None, "coroutine")
+                adopt(loop)
             elif thread.schedstat is None:
                 opened = Open(thread.tid, None, "unreadable")
             elif "greenlet" in modules and in_greenlet():
                 opened = Open(thread.tid, None, "greenlet")
-            elif (reason := leaves_halfway()) is not None:
+            elif (reason := leaves_halfway()) is not None and (
+                reason != "coroutine" or (task := current()) is None  # a forked child has no running loop
+            ):
                 opened = Open(thread.tid, None, reason)
             else:
                 opened = Open(thread.tid, thread, None)
@@ -127,8 +139,11 @@ class Account(SpanProcessor):
                     and given("start", "start_time")
                 ):
                     opened.reason = "explicit_time"
-                stack = thread.stack
                 try:
+                    if task is not None:
+                        opened.task = task
+                        task.enter(thread, now)
+                    stack = thread.stack
                     if now:
                         thread.advance(now)
                 except (OSError, ValueError, IndexError):
@@ -180,12 +195,12 @@ class Account(SpanProcessor):
                 if opened.first:
                     attributes[FIRST_REQUEST] = 1
                 if opened.accepted is not None:
-                    waited = opened.accepted
-                    attributes[ACCEPT_WAIT_NS], attributes[ACCEPT_BUSY_NS], attributes[ACCEPT_RUNQUEUE_NS] = waited
+                    accepted = opened.accepted
+                    attributes[ACCEPT_WAIT_NS], attributes[ACCEPT_BUSY_NS], attributes[ACCEPT_RUNQUEUE_NS] = accepted
                 if thread is not None:
                     thread.ended, thread.ended_wait = end, thread.wait
             if opened.reason is None:
-                attributes[ACCOUNT] = "thread"
+                attributes[ACCOUNT] = "thread" if opened.task is None else "task"
                 attributes[CPU_NS] = opened.cpu
                 attributes[RUNQUEUE_NS] = opened.wait
                 attributes[SYSTEM_NS] = int(opened.system * 1e9 + 0.5)
@@ -196,6 +211,8 @@ class Account(SpanProcessor):
                 attributes[BLOCKS_WRITTEN] = opened.blocks_written
                 attributes[GC_NS] = opened.gc
                 attributes[SLICES] = sliced(opened.pieces, start, end)
+                if opened.task is not None:
+                    waited(opened, attributes)
                 if self._delays and thread is not None and thread.stat is not None:
                     parent = span._parent
                     if end - start >= _LONG_NS or parent is None or parent.is_remote:
@@ -305,7 +322,7 @@ class Account(SpanProcessor):
         stack = thread.stack
         stack.append(opened)
         if len(stack) == 1:
-            thread.since = thread.at
+            opened.began = thread.at
             watcher = self._watcher
             if watcher is not None and watcher.idle:
                 watcher.wake()
@@ -316,7 +333,7 @@ class Account(SpanProcessor):
             here: Thread | None = self._threads.thread
         except AttributeError:
             here = None
-        if here is not thread:
+        if here is not thread or ((opened.task or _get_running_loop()) is not None and opened.task is not current()):
             opened.reason = "thread_hop"
             opened.thread = None  # its own thread finds it closed and drops it (Thread.advance)
             return
@@ -384,6 +401,16 @@ class Account(SpanProcessor):
         self._served = False
         if self._meters is not None:
             self._meters.forked()
+
+
+def waited(opened: Open, attributes: dict[str, object]) -> None:
+    """What a task's span says of its loop. Less than 1 ms is 0, which was measured, and nobody held it."""
+    if opened.loop_wait < LONG_NS:
+        attributes[LOOP_WAIT_NS] = 0
+        return
+    attributes[LOOP_WAIT_NS] = opened.loop_wait
+    attributes[LOOP_WAIT_LOW_NS] = opened.loop_low
+    attributes[LOOP_HELD_BY] = opened.held_by
 
 
 def abandon(stack: list[Open], reason: str, first: int = 0, last: int | None = None) -> None:

@@ -70,7 +70,9 @@ def _classify(code: CodeType) -> int:
     if len(_known) >= _KNOWN_AT_MOST:
         _known.clear()
     flags, name = code.co_flags, code.co_filename
-    if flags & (CO_GENERATOR | CO_ASYNC_GENERATOR):
+    if name == _CONTEXTLIB and code.co_name == "__aenter__":
+        kind = _ENTERS  # of a helper made with ``@asynccontextmanager``
+    elif flags & (CO_GENERATOR | CO_ASYNC_GENERATOR):
         kind = _COROUTINE if flags & CO_ITERABLE_COROUTINE else _GENERATOR
     elif flags & CO_COROUTINE:
         kind = _COROUTINE

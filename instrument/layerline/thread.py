@@ -43,9 +43,13 @@ class Open:
     entry = first = False  # a request that its process serves, and the first of those
     accepted: tuple[int, int, int] | None = None  # accept wait, of it busy, of it ready without a core (ns)
     seen: dict[str, int] | None = None  # what the watcher saw its thread doing, and how often
+    began = 0  # when it was opened as the lowest of its stack (ns, UTC); 0: the watcher shall not look
     cpu = wait = gc = blkio = 0
     major_faults = blocks_read = blocks_written = voluntary = involuntary = 0
     system = 0.0
+    task: object = None  # the asyncio task that opened it (``layerline.tasks``)
+    loop_wait = loop_low = held_ns = 0  # while others' steps held its loop: at most, at least, the longest of them
+    held_by = ""
 
     def __init__(self, tid: int, thread: Thread | None, reason: str | None) -> None:
         self.tid = tid  # the thread that opened it
@@ -62,7 +66,7 @@ class Thread:
 
     __slots__ = (
         "__weakref__", "at", "blkio", "counts", "cpu", "ended", "ended_wait", "gc_from", "handed", "held", "ident",
-        "meters", "noted", "read_at", "schedstat", "since", "stack", "stat", "system", "tid", "wait",
+        "meters", "noted", "read_at", "schedstat", "stack", "stat", "system", "tid", "wait",
     )  # fmt: skip
 
     def __init__(self, delays: bool) -> None:
@@ -79,7 +83,6 @@ class Thread:
         self.meters: object = None  # as they stood then
         self.handed = 0  # when the work was handed over whose span starts next (ns, UTC; Account.begin)
         self.held: Open | None = None  # its account, if it is on the stack already
-        self.since = 0  # when the lowest span of the stack was opened (ns, UTC); 0: the watcher shall not look
         self.system = 0.0
         self.counts: tuple[int, ...] = (0,) * 7 + (-1, -1)  # differs from any reading
         self.schedstat: File | None = None

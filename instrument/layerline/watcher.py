@@ -152,12 +152,12 @@ class Watcher:
             return [], self._pause
         now, slow, soonest = time_ns(), [], None
         for thread in threads:
-            since = thread.since
-            if not since or not thread.stack:
+            lowest = bottom(thread)
+            if lowest is None or not lowest.began:
                 continue
-            opened = now - since
+            opened = now - lowest.began
             if opened > _LONGEST_NS:
-                thread.since = 0
+                lowest.began = 0
             elif opened >= self._threshold:
                 slow.append(thread)
             elif soonest is None or self._threshold - opened < soonest:
@@ -178,7 +178,7 @@ class Watcher:
         for thread in threads:
             opened, frame = on_top(thread), frames.get(thread.ident)
             if frame is None:
-                thread.since = 0  # it is gone, and left a span open
+                look_away(thread)  # it is gone, and left a span open
             if opened is None or frame is None:
                 continue
             try:
@@ -188,7 +188,7 @@ class Watcher:
                 state, wait = seen.state()
                 now, cpu = monotonic_ns(), clock_gettime_ns(seen.clock)
             except (OSError, ValueError, IndexError):
-                thread.since = 0  # gone, or not to be read
+                look_away(thread)  # gone, or not to be read
                 self._seen.pop(thread, None)
                 continue
             first, grown, passed = not seen.at, cpu - seen.cpu, now - seen.at
@@ -229,6 +229,20 @@ def on_top(thread: Thread) -> Open | None:
     except IndexError:
         return None
     return opened if opened.thread is not None else None
+
+
+def bottom(thread: Thread) -> Open | None:
+    """The lowest span of the stack that this thread works for right now."""
+    try:
+        return thread.stack[0]
+    except IndexError:
+        return None
+
+
+def look_away(thread: Thread) -> None:
+    """Look at its open spans no more."""
+    if (lowest := bottom(thread)) is not None:
+        lowest.began = 0
 
 
 def count(opened: Open, what: str) -> None:

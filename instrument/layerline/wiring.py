@@ -18,7 +18,7 @@ from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ConcurrentMultiSpanProcessor, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter
 
-from layerline import accept, guard, work
+from layerline import accept, guard, tasks, work
 from layerline.account import Account
 from layerline.cgroup import Cgroup
 from layerline.container import identify
@@ -68,9 +68,13 @@ def foreign(exporter: SpanExporter, settings: Settings) -> Batches:
 
 
 def account(cgroup: Cgroup, settings: Settings) -> Account:
-    """The processor that measures; one a process."""
+    """The processor that measures; one a process. The tasks of event loops are seen from now on."""
     global _account
     accept.install()
+    try:
+        tasks.install()
+    except Exception:
+        guard.failed("wiring.tasks")
     meters = Meters(cgroup, contained=identify(cgroup, settings.container_id) is not None)
     _account = Account(meters, settings.watch_ns)
     return _account

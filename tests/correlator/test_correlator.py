@@ -139,7 +139,9 @@ def test_a_server_that_ends_after_its_caller_is_still_waited_for(correlator: Cor
     verdict = correlator.verdict(trace_id(1))
     assert verdict is not None
     assert verdict.join.skew_adjusted_ns == 0
-    assert {part.service for part in verdict.parts if part.lost_ns} == {"stock"}
+    lost_ns = {(part.service, part.cause): part.lost_ns for part in verdict.parts}
+    assert lost_ns.keys() == {("web", "network.transit_slow"), ("stock", "app.cpu_busy")}
+    assert lost_ns["web", "network.transit_slow"] == 5 * MS
 
 
 def test_clocks_that_disagree_are_shifted_by_the_least_that_fits(correlator: Correlator) -> None:

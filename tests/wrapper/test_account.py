@@ -372,8 +372,8 @@ def test_a_decorated_function_is_measured(traced: Traced) -> None:
     assert traced.figures("decorated")[CPU_NS] == pytest.approx(10 * MS, abs=2 * MS)
 
 
-def test_spans_in_coroutines_are_not_measured(traced: Traced) -> None:
-    """While an event loop runs on a thread, its spans interleave: each says that it is not measured."""
+def test_spans_in_tasks_that_are_not_seen_are_not_measured(traced: Traced) -> None:
+    """Spans on an event loop interleave: where the tasks' steps are not seen, each says that it is not measured."""
 
     async def handle(name: str) -> None:
         with traced.tracer.start_as_current_span(name):

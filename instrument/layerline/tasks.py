@@ -1,0 +1,343 @@
+"""Who held the event loop, and whose work a step of an asyncio task was.
+
+A task runs in *steps*, from one ``await`` that suspends it to the next. Its coroutine is wrapped, so that each step is
+seen: while a task with open spans runs, its own stack of them stands in for the thread's (``Thread.stack``), and the
+thread's one account is advanced at both ends of the step. So a span is credited with what its own task did and with
+nothing of another's. Between steps a span's slices say that it neither ran nor waited for a core.
+
+*Loop wait*: steps of 1 ms and more are kept in a log. When a task goes on, those of others that ended right before it,
+one after the other, may have kept it waiting; how much of its suspension they covered is the most that it waited. The
+least is what they covered since it was known to be ready: a timer says when it was due, ``sleep(0)`` at once, another
+task when it ended. Of a socket or of a bare future nobody knows, and the least is 0.
+
+Callbacks (``loop.call_soon``) and coroutines of other types than Python's own are not seen. A step without open spans
+costs two readings of the clock; one with spans costs two more of the thread (``Thread.advance``), which within 50 µs
+of each other are of the clock alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+from asyncio import AbstractEventLoop, BaseEventLoop
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator
+from time import time_ns
+from types import CoroutineType
+from typing import Any, Final
+
+from layerline import guard
+from layerline.thread import Open, Thread, merged
+
+#: A step at least this long is kept in the log; a gap this long between two means that the loop was idle (ns).
+LONG_NS: Final = 1_000_000
+_KEPT: Final = 512
+_PIECES: Final = 32 * 4
+_DEEPEST: Final = 32
+#: A suspension this short gets no slice of its own: the one before is made longer (ns).
+_SHORT_NS: Final = 50_000
+
+#: A long step: from, to (ns, UTC) and the task's coroutine, "function file:line".
+Long = tuple[int, int, str]
+
+
+class Here(threading.local):
+    """What the event loop's thread keeps: the task whose step it runs, and the long steps it has run."""
+
+    task: Steps | None = None
+
+    def __init__(self) -> None:
+        self.log: deque[Long] = deque(maxlen=_KEPT)
+
+
+_here = Here()
+
+
+def current() -> Steps | None:
+    """The wrapped task whose step this thread runs."""
+    return _here.task
+
+
+def held(from_ns: int, to_ns: int) -> tuple[int, str]:
+    """How much of a stretch of time (ns, UTC) long steps held this thread's loop, and who held it longest.
+
+    ``(0, "")`` when none did. Call it on the loop's own thread; the step that is running is not among them.
+    """
+    held_ns, longest, by = 0, 0, ""
+    edge = to_ns
+    for start, end, who in reversed(_here.log):  # newest end first; a step run inside another lies within it
+        if end <= from_ns:
+            break
+        whole = min(end, to_ns) - max(start, from_ns)
+        if whole > longest:
+            longest, by = whole, who
+        start, end = max(start, from_ns), min(end, edge)
+        if end > start:
+            held_ns += end - start
+            edge = start
+    return held_ns, by
+
+
+class Steps(Coroutine[Any, Any, Any]):
+    """A task's coroutine, whose steps are seen. To everybody else it is the coroutine itself."""
+
+    __slots__ = ("__weakref__", "_awaits", "_inner", "_outer", "_send", "left", "stack", "thread")
+
+    def __init__(self, inner: CoroutineType[Any, Any, Any]) -> None:
+        self._inner = inner
+        self._send = inner.send
+        self._awaits: object = None  # what it yielded when it was suspended
+        self._outer: list[Open] | None = None  # the stack that ours stands in for, while it does
+        self.stack: list[Open] = []
+        self.thread: Thread | None = None  # whose account its spans are in
+        self.left = 0  # when its last step ended (ns, UTC)
+
+    def send(self, value: Any) -> Any:
+        """Run one step."""
+        here = _here
+        before = here.task
+        started = time_ns()
+        if self.stack or before is not None:
+            self._begin(started, before)
+        here.task = self
+        try:
+            self._awaits = awaits = self._send(value)
+            return awaits
+        finally:
+            here.task = before
+            self.left = ended = time_ns()
+            if ended - started >= LONG_NS:
+                here.log.append((started, ended, self._name()))
+            if self._outer is not None:
+                self._end(ended)
+
+    def throw(self, *error: Any) -> Any:
+        """Run one step that begins with an exception (a cancellation)."""
+        here = _here
+        before = here.task
+        started = time_ns()
+        if self.stack or before is not None:
+            self._begin(started, before)
+        here.task = self
+        try:
+            self._awaits = awaits = self._inner.throw(*error)
+            return awaits
+        finally:
+            here.task = before
+            self.left = ended = time_ns()
+            if ended - started >= LONG_NS:
+                here.log.append((started, ended, self._name()))
+            if self._outer is not None:
+                self._end(ended)
+
+    def close(self) -> None:
+        """End it where it is suspended."""
+        self._inner.close()
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self._inner.__await__()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def __repr__(self) -> str:
+        return repr(self._inner)
+
+    # ---- the account
+
+    def enter(self, thread: Thread, now: int) -> None:
+        """Let our stack stand in for the thread's from now on: a span is about to be opened in this step.
+
+        Raises OSError, ValueError or IndexError if the thread's files cannot be read.
+        """
+        if self._outer is not None and self.thread is thread:
+            return
+        if self.thread is not thread:
+            drop(self.stack, "thread_hop")
+            self.thread = thread
+        if now:  # else a reading has been taken for the span's start
+            thread.advance(now)
+        self._outer = thread.stack
+        thread.stack = self.stack
+
+    def _begin(self, now: int, before: Steps | None) -> None:
+        """A step begins, and we have open spans or are run inside another task's step, which is not to pay for it."""
+        try:
+            thread = self.thread if self.stack else before.thread if before is not None else None
+            if thread is None:
+                return
+            if thread.schedstat is None or thread.ident != threading.get_ident():
+                drop(self.stack, "unreadable" if thread.tid == threading.get_native_id() else "thread_hop")
+                return
+            thread.advance(now)
+            self.thread = thread
+            self._outer = thread.stack
+            thread.stack = self.stack
+            while self.stack and self.stack[-1].thread is None:
+                self.stack.pop()
+            if self.stack and now > self.left:
+                top = self.stack[-1]
+                suspended = max(self.left, top.pieces[-3]) if top.pieces else self.left
+                if top.pieces and 0 < now - suspended < _SHORT_NS:
+                    top.pieces[-3] = now
+                elif now > suspended:
+                    top.pieces += (suspended, now, 0, 0)
+                if len(top.pieces) > _PIECES:
+                    top.pieces = merged(top.pieces)
+                log = _here.log
+                if log and log[-1][1] > now - LONG_NS:
+                    self._delayed(top, now, log)
+        except Exception:
+            self._failed("tasks.begin")
+
+    def _end(self, now: int) -> None:
+        """A step ends: the thread's own stack is put back."""
+        try:
+            thread, outer = self.thread, self._outer
+            self._outer = None
+            if thread is None or outer is None:
+                return
+            try:
+                if thread.schedstat is not None:
+                    thread.advance(now)
+            finally:
+                thread.stack = outer
+        except Exception:
+            self._failed("tasks.end")
+
+    def _failed(self, where: str) -> None:
+        drop(self.stack, "unreadable")
+        with contextlib.suppress(OSError, ValueError, IndexError):  # files that the application closed
+            guard.failed(where)
+
+    def _delayed(self, top: Open, now: int, log: deque[Long]) -> None:
+        """Credit the span on top with what the steps right before this one covered of its suspension."""
+        first = now
+        longest, by = 0, ""
+        for start, end, who in reversed(log):
+            if end <= self.left or end < first - LONG_NS:
+                break
+            covered = end - max(start, self.left)
+            if covered > longest:
+                longest, by = covered, who
+            first = min(first, start)
+        if not longest:
+            return
+        since, exact = self._ready(now)
+        most, _ = held(max(first, self.left), now)
+        least = held(max(first, since), now)[0] if since else 0
+        if exact:
+            most = least
+        top.loop_wait += most
+        top.loop_low += least
+        if most and longest > top.held_ns:
+            top.held_ns, top.held_by = longest, by
+
+    def _ready(self, now: int) -> tuple[int, bool]:
+        """Since when (ns, UTC) the task has been known to be ready, 0 if that is not known; whether that is exact."""
+        awaits = self._awaits
+        if awaits is None:  # sleep(0)
+            return self.left, True
+        if isinstance(awaits, asyncio.Task) and isinstance(other := awaits.get_coro(), Steps):
+            return max(other.left, self.left) if awaits.done() else 0, awaits.done()
+        inner: Any = self._inner
+        for _ in range(_DEEPEST):
+            if inner is None:
+                return 0, False
+            if getattr(inner, "cr_code", None) is _SLEEP:
+                frame = inner.cr_frame
+                handle = frame.f_locals.get("h") if frame is not None else None
+                if handle is None or handle.cancelled():
+                    return 0, False
+                late_ns = int((asyncio.get_running_loop().time() - handle.when()) * 1e9)
+                return (max(self.left, now - late_ns), True) if late_ns >= 0 else (0, False)
+            inner = getattr(inner, "cr_await", None)
+        return 0, False
+
+    def _name(self) -> str:
+        code = self._inner.cr_code
+        return f"{code.co_qualname} {code.co_filename}:{code.co_firstlineno}"
+
+
+_SLEEP: Final = asyncio.sleep.__code__
+
+
+def drop(stack: list[Open], reason: str) -> None:
+    """Measure none of these spans any more."""
+    for each in stack:
+        each.reason = each.reason or reason
+        each.thread = None
+    stack.clear()
+
+
+# ---- how the tasks' coroutines come to be wrapped
+
+
+def wrapped(coroutine: Any) -> Any:
+    """The same coroutine with its steps seen; what is not one of Python's own stays as it is."""
+    return Steps(coroutine) if type(coroutine) is CoroutineType else coroutine
+
+
+class Factory:
+    """The task factory of a loop that is not asyncio's own (uvloop): wraps, then does what was done before."""
+
+    def __init__(self, before: Callable[..., Any] | None) -> None:
+        self._before = before
+
+    def __call__(self, loop: AbstractEventLoop, coroutine: Any, **options: Any) -> Any:
+        if self._before is not None:
+            return self._before(loop, wrapped(coroutine), **options)
+        return asyncio.Task(wrapped(coroutine), loop=loop, **options)
+
+
+def adopt(loop: AbstractEventLoop) -> None:
+    """See the tasks that a loop of another kind than asyncio's makes from now on."""
+    if not installed() or isinstance(loop, BaseEventLoop):
+        return
+    before = loop.get_task_factory()
+    if not isinstance(before, Factory):
+        loop.set_task_factory(Factory(before))
+
+
+def installed() -> bool:
+    """Whether tasks are wrapped in this process."""
+    return hasattr(BaseEventLoop.create_task, "_layerline")
+
+
+def install() -> None:
+    """Wrap the coroutines of all tasks made from now on, in every loop of this process and of its forks."""
+    if installed():
+        return
+    create_task, run = BaseEventLoop.create_task, asyncio.Runner.run
+
+    def create(self: BaseEventLoop, coro: Any, **options: Any) -> Any:
+        return create_task(self, wrapped(coro), **options)
+
+    def run_adopted(self: asyncio.Runner, coro: Any, **options: Any) -> Any:
+        if asyncio.coroutines.iscoroutine(coro) and asyncio._get_running_loop() is None:
+            try:
+                adopt(self.get_loop())
+            except RuntimeError:
+                pass  # closed: run() says so itself
+            except Exception:
+                guard.failed("tasks.run")
+        return run(self, coro, **options)
+
+    for ours, theirs in ((create, create_task), (run_adopted, run)):
+        ours.__name__, ours.__qualname__, ours.__doc__ = theirs.__name__, theirs.__qualname__, theirs.__doc__
+    create._layerline = create_task  # type: ignore[attr-defined]
+    run_adopted._layerline = run  # type: ignore[attr-defined]
+    BaseEventLoop.create_task = create  # type: ignore[method-assign]
+    asyncio.Runner.run = run_adopted  # type: ignore[method-assign]
+
+
+def uninstall() -> None:
+    """Wrap no more tasks (tests)."""
+    if installed():
+        BaseEventLoop.create_task = BaseEventLoop.create_task._layerline  # type: ignore[attr-defined, method-assign]
+        asyncio.Runner.run = asyncio.Runner.run._layerline  # type: ignore[attr-defined, method-assign]
+
+
+os.register_at_fork(after_in_child=lambda: _here.log.clear())

@@ -1,0 +1,543 @@
+"""The account of asyncio tasks: whose step it was, how long the loop was held, and by whom."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry import trace
+
+from layerline import tasks
+from layerline.attributes import (
+    ACCOUNT,
+    ACCOUNT_REASON,
+    CPU_NS,
+    LOOP_HELD_BY,
+    LOOP_WAIT_LOW_NS,
+    LOOP_WAIT_NS,
+    SLICES,
+)
+from layerline.tasks import Steps
+from wrapper.conftest import Traced, burn, clean_environment
+
+MS = 1_000_000
+
+
+@pytest.fixture(autouse=True)
+def seen() -> Iterator[None]:
+    tasks.install()
+    yield
+    tasks.uninstall()
+
+
+def length(traced: Traced, name: str) -> int:
+    span = traced.spans()[name]
+    return (span.end_time or 0) - (span.start_time or 0)
+
+
+def account(traced: Traced, name: str) -> tuple[object, object]:
+    figures = traced.figures(name)
+    return figures.get(ACCOUNT), figures.get(ACCOUNT_REASON)
+
+
+async def holds_the_loop(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+# ---- whose step it was
+
+
+def test_a_task_is_charged_its_own_steps_only(traced: Traced) -> None:
+    """Tasks that take turns on one loop are each charged with their own CPU, and together never more than was used."""
+
+    async def work(name: str, seconds: float) -> None:
+        with traced.tracer.start_as_current_span(name):
+            for _ in range(5):
+                burn(seconds / 5)
+                await asyncio.sleep(0)
+
+    async def digest() -> None:
+        with traced.tracer.start_as_current_span("digest"):
+            await asyncio.sleep(0.001)
+            hashlib.pbkdf2_hmac("sha256", b"a", b"b", 40_000)
+
+    async def main() -> None:
+        with traced.tracer.start_as_current_span("parent"):
+            await asyncio.gather(work("ten", 0.01), work("thirty", 0.03), digest())
+
+    before = time.thread_time_ns()
+    asyncio.run(main())
+    used = time.thread_time_ns() - before
+    assert traced.figures("ten")[CPU_NS] == pytest.approx(10 * MS, abs=2 * MS)
+    assert traced.figures("thirty")[CPU_NS] == pytest.approx(30 * MS, abs=2 * MS)
+    assert traced.figures("digest")[CPU_NS] > 5 * MS
+    assert traced.figures("parent")[CPU_NS] < 2 * MS
+    assert sum(traced.figures(name)[CPU_NS] for name in traced.spans()) <= used
+    assert {account(traced, name) for name in traced.spans()} == {("task", None)}
+
+
+def test_slices_cover_the_span_while_it_is_suspended_too(traced: Traced) -> None:
+    """Of 20 ms burnt, 30 ms asleep and 10 ms burnt, the slices say just that, without a gap."""
+
+    async def main() -> None:
+        with traced.tracer.start_as_current_span("span"):
+            burn(0.02)
+            await asyncio.sleep(0.03)
+            burn(0.01)
+
+    asyncio.run(main())
+    slices = traced.figures("span")[SLICES]
+    at = 0
+    for offset, long in zip(slices[0::4], slices[1::4], strict=True):
+        assert offset == pytest.approx(at, abs=20_000)
+        at = offset + long
+    assert at == pytest.approx(length(traced, "span"), abs=20_000)
+    assert sum(slices[2::4]) == traced.figures("span")[CPU_NS] == pytest.approx(30 * MS, abs=3 * MS)
+    asleep = [slices[i + 1] for i in range(0, len(slices), 4) if slices[i + 2] == slices[i + 3] == 0]
+    assert max(asleep) >= 29 * MS
+
+
+def test_many_steps_leave_sixteen_slices(traced: Traced) -> None:
+    """A span of a thousand short steps stays small, and keeps its order and its CPU."""
+
+    async def main() -> None:
+        with traced.tracer.start_as_current_span("span"):
+            for _ in range(1_000):
+                await asyncio.sleep(0)
+            assert len(tasks.current().stack[0].pieces) <= 40 * 4  # type: ignore[union-attr]
+
+    asyncio.run(main())
+    slices = traced.figures("span")[SLICES]
+    assert len(slices) <= 64
+    assert sum(slices[2::4]) == traced.figures("span")[CPU_NS] <= length(traced, "span")
+
+
+def test_nested_spans_of_one_task(traced: Traced) -> None:
+    """Spans nest within a task by ``with``, ``async with`` and in plain functions; each has its own time."""
+
+    @contextlib.asynccontextmanager
+    async def helper() -> AsyncIterator[None]:
+        with traced.tracer.start_as_current_span("helped"):
+            await asyncio.sleep(0.001)
+            yield
+
+    def plain() -> None:
+        with traced.tracer.start_as_current_span("plain"):
+            burn(0.01)
+
+    async def main() -> None:
+        with traced.tracer.start_as_current_span("outer"):
+            burn(0.01)
+            async with helper():
+                burn(0.02)
+                plain()
+            await asyncio.sleep(0.001)
+
+    asyncio.run(main())
+    for name, cpu in (("outer", 10), ("helped", 20), ("plain", 10)):
+        assert account(traced, name) == ("task", None)
+        assert traced.figures(name)[CPU_NS] == pytest.approx(cpu * MS, abs=2 * MS)
+
+
+def test_children_of_a_task_group_have_their_own_account(traced: Traced) -> None:
+    """Spans of child tasks hang below the parent's span, and none of their time is the parent's."""
+
+    async def child(name: str) -> None:
+        with traced.tracer.start_as_current_span(name):
+            burn(0.01)
+            await asyncio.sleep(0.001)
+            assert trace.get_current_span().name == name  # type: ignore[attr-defined]
+            burn(0.01)
+
+    async def main() -> None:
+        with traced.tracer.start_as_current_span("parent"):
+            async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+                for name in ("one", "two"):
+                    group.create_task(child(name))
+
+    asyncio.run(main())
+    parent = traced.spans()["parent"]
+    for name in ("one", "two"):
+        assert traced.spans()[name].parent.span_id == parent.context.span_id  # type: ignore[union-attr]
+        assert traced.figures(name)[CPU_NS] == pytest.approx(20 * MS, abs=2 * MS)
+    assert traced.figures("parent")[CPU_NS] < 2 * MS
+
+
+def test_a_span_around_the_loop_is_not_charged_for_spans_in_tasks(traced: Traced) -> None:
+    """A thread's span that runs a whole loop keeps what no task's span takes."""
+
+    async def main() -> None:
+        burn(0.01)
+        with traced.tracer.start_as_current_span("inside"):
+            burn(0.02)
+            await asyncio.sleep(0.001)
+
+    with traced.tracer.start_as_current_span("around"):
+        asyncio.run(main())
+        burn(0.01)
+    assert account(traced, "around") == ("thread", None)
+    assert traced.figures("inside")[CPU_NS] == pytest.approx(20 * MS, abs=2 * MS)
+    assert 19 * MS < traced.figures("around")[CPU_NS] < 28 * MS
+
+
+# ---- what is not measured
+
+
+def test_a_span_that_ends_in_another_task_is_not_measured(traced: Traced) -> None:
+    """A span handed from task to task says so, and both tasks are measured on."""
+
+    async def end(span: trace.Span) -> None:
+        with traced.tracer.start_as_current_span("ends it"):
+            span.end()
+
+    async def main() -> None:
+        with traced.tracer.start_as_current_span("outer"):
+            await asyncio.create_task(end(traced.tracer.start_span("handed")))
+            burn(0.01)
+
+    asyncio.run(main())
+    assert account(traced, "handed") == ("none", "thread_hop")
+    assert account(traced, "ends it") == account(traced, "outer") == ("task", None)
+
+
+def test_callbacks_and_async_generators_are_not_measured(traced: Traced) -> None:
+    """A span in a callback belongs to no task; one in an async generator stays open while its consumer works."""
+
+    def callback() -> None:
+        with traced.tracer.start_as_current_span("callback"):
+            pass
+
+    async def stream() -> AsyncIterator[int]:
+        with traced.tracer.start_as_current_span("stream"):
+            yield 1
+            yield 2
+
+    async def main() -> None:
+        asyncio.get_running_loop().call_soon(callback)
+        with traced.tracer.start_as_current_span("consumer"):
+            async for _ in stream():
+                burn(0.01)
+                await asyncio.sleep(0)
+
+    asyncio.run(main())
+    assert account(traced, "callback") == ("none", "coroutine")
+    assert account(traced, "stream") == ("none", "generator")
+    assert traced.figures("consumer")[CPU_NS] == pytest.approx(20 * MS, abs=2 * MS)
+
+
+def test_a_forked_child_goes_on(traced: Traced) -> None:
+    """A child forked in a task's step leaves the parent's spans alone and measures its own."""
+    read, write = os.pipe()
+
+    async def main() -> None:
+        with traced.tracer.start_as_current_span("parent"):
+            await asyncio.sleep(0)
+            if (child := os.fork()) == 0:
+                try:
+                    with traced.tracer.start_as_current_span("child"):
+                        burn(0.01)
+                    figures = traced.figures("child")
+                    os.write(write, f"{figures[ACCOUNT]} {figures[CPU_NS] // MS}".encode())
+                finally:
+                    os._exit(0)
+            os.waitpid(child, 0)
+
+    asyncio.run(main())
+    os.close(write)
+    kind, cpu = os.read(read, 100).decode().split()
+    os.close(read)
+    assert kind == "task"
+    assert 8 <= int(cpu) <= 12
+    assert account(traced, "parent") == ("task", None)
+
+
+# ---- the loop
+
+
+def test_a_late_timer_knows_how_long_the_loop_was_held(traced: Traced) -> None:
+    """Who sleeps 50 ms while another task blocks the loop for 300 ms waited 250 ms for it, exactly."""
+
+    async def victim() -> float:
+        with traced.tracer.start_as_current_span("victim"):
+            before = time.monotonic()
+            await asyncio.sleep(0.05)
+            return time.monotonic() - before - 0.05
+
+    async def main() -> float:
+        late, _ = await asyncio.gather(victim(), holds_the_loop(0.3))
+        return late
+
+    truth = asyncio.run(main()) * 1e9
+    figures = traced.figures("victim")
+    assert figures[LOOP_WAIT_LOW_NS] <= truth + MS / 10
+    assert figures[LOOP_WAIT_NS] == pytest.approx(truth, abs=3 * MS)
+    assert figures[LOOP_WAIT_LOW_NS] == figures[LOOP_WAIT_NS]
+    assert figures[LOOP_HELD_BY].startswith("holds_the_loop ")
+    assert figures[LOOP_HELD_BY].endswith(f"test_tasks.py:{holds_the_loop.__code__.co_firstlineno}")
+
+
+def test_a_socket_that_was_ready_meanwhile(traced: Traced) -> None:
+    """When data came nobody knows: the true wait lies between 0 and all that the loop was held."""
+    left, right = socket.socketpair()
+    left.setblocking(False)
+
+    async def victim() -> None:
+        with traced.tracer.start_as_current_span("victim"):
+            await asyncio.get_running_loop().sock_recv(left, 1)
+
+    async def main() -> None:
+        waiting = asyncio.create_task(victim())
+        await asyncio.sleep(0.02)
+        timer = threading.Timer(0.05, right.send, [b"x"])
+        timer.start()
+        time.sleep(0.15)
+        await waiting
+        timer.join()
+
+    asyncio.run(main())
+    left.close()
+    right.close()
+    figures = traced.figures("victim")
+    assert figures[LOOP_WAIT_LOW_NS] <= 100 * MS <= figures[LOOP_WAIT_NS] <= 170 * MS
+
+
+def test_who_gave_way_waited_for_all_that_came_between(traced: Traced) -> None:
+    """After ``sleep(0)`` a task is ready at once: all that others do until it goes on is loop wait, for sure."""
+
+    async def main() -> None:
+        with traced.tracer.start_as_current_span("gave way"):
+            other = asyncio.create_task(holds_the_loop(0.05))
+            await asyncio.sleep(0)
+            await other
+
+    asyncio.run(main())
+    figures = traced.figures("gave way")
+    assert 49 * MS < figures[LOOP_WAIT_NS] == figures[LOOP_WAIT_LOW_NS] < 80 * MS
+
+
+def test_who_waits_for_a_task_does_not_wait_for_the_loop(traced: Traced) -> None:
+    """The steps of an awaited task are what was awaited, not what kept from going on."""
+
+    async def main() -> None:
+        with traced.tracer.start_as_current_span("awaits"):
+            await asyncio.create_task(holds_the_loop(0.05))
+
+    asyncio.run(main())
+    assert traced.figures("awaits")[LOOP_WAIT_NS] == 0
+
+
+def test_an_idle_loop_was_not_waited_for(traced: Traced) -> None:
+    """A step that ended long before, and a loop that only sleeps, are exactly 0; who held it is not named."""
+
+    async def main() -> None:
+        with traced.tracer.start_as_current_span("idle"):
+            blocker = asyncio.create_task(holds_the_loop(0.02))
+            await asyncio.sleep(0.08)
+            await blocker
+
+    asyncio.run(main())
+    figures = traced.figures("idle")
+    assert figures[LOOP_WAIT_NS] == 0
+    assert LOOP_WAIT_LOW_NS not in figures
+    assert LOOP_HELD_BY not in figures
+
+
+def test_a_stretch_of_time_knows_who_held_the_loop() -> None:
+    """``held`` gives what long steps covered of a stretch, and the one that covered most."""
+
+    async def short() -> None:
+        time.sleep(0.01)
+
+    async def main() -> tuple[tuple[int, str], tuple[int, str]]:
+        start = time.time_ns()
+        await asyncio.gather(short(), holds_the_loop(0.03))
+        return tasks.held(start, time.time_ns()), tasks.held(time.time_ns(), time.time_ns() + MS)
+
+    (held, by), nothing = asyncio.run(main())
+    assert held == pytest.approx(40 * MS, abs=4 * MS)
+    assert by.startswith("holds_the_loop ")
+    assert nothing == (0, "")
+
+
+# ---- nothing is broken
+
+
+def test_results_exceptions_and_cancellation_are_kept() -> None:
+    """A wrapped coroutine returns, raises, is cancelled, catches its cancellation and is named as before."""
+
+    async def fails() -> None:
+        await asyncio.sleep(0)
+        raise StopAsyncIteration("mine")
+
+    async def stubborn() -> str:
+        try:
+            await asyncio.sleep(10)
+        except asyncio.CancelledError:
+            return "caught"
+        return "slept"
+
+    async def main() -> None:
+        assert await asyncio.create_task(asyncio.sleep(0, (1, 2))) == (1, 2)
+        with pytest.raises(StopAsyncIteration, match="mine"):
+            await asyncio.create_task(fails())
+        task = asyncio.create_task(stubborn())
+        await asyncio.sleep(0)
+        task.cancel()
+        assert await task == "caught"
+        task = asyncio.create_task(stubborn())
+        assert isinstance(task.get_coro(), Steps)
+        assert "stubborn" in repr(task)
+        assert task.get_stack()[0].f_code is stubborn.__code__
+        task.cancel()  # before its first step
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await asyncio.create_task(asyncio.sleep(10))
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_span_is_measured(traced: Traced) -> None:
+    """A span that a cancellation ends is measured, and what is cleaned up in it too."""
+
+    async def cancelled() -> None:
+        with traced.tracer.start_as_current_span("cancelled"):
+            try:
+                await asyncio.sleep(10)
+            finally:
+                burn(0.01)
+
+    async def main() -> None:
+        task = asyncio.create_task(cancelled())
+        await asyncio.sleep(0.001)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(main())
+    assert account(traced, "cancelled") == ("task", None)
+    assert traced.figures("cancelled")[CPU_NS] == pytest.approx(10 * MS, abs=2 * MS)
+
+
+def test_an_application_keeps_its_task_factory(traced: Traced) -> None:
+    """A task factory that the application sets is called as before, and its tasks are measured."""
+    made: list[object] = []
+
+    def factory(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> Any:
+        made.append(coroutine.__name__)
+        return asyncio.Task(coroutine, loop=loop, **options)
+
+    async def work() -> None:
+        with traced.tracer.start_as_current_span("work"):
+            await asyncio.sleep(0)
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_task_factory(factory)
+        await asyncio.create_task(work())
+
+    asyncio.run(main())
+    assert made.count("work") == 1
+    assert account(traced, "work") == ("task", None)
+
+
+def test_uvloop(traced: Traced) -> None:
+    """On a loop that is not asyncio's own, tasks are seen too, and a late timer is exact."""
+    uvloop = pytest.importorskip("uvloop")
+
+    async def victim() -> None:
+        with traced.tracer.start_as_current_span("victim"):
+            await asyncio.sleep(0.02)
+
+    async def main() -> None:
+        await asyncio.gather(victim(), holds_the_loop(0.1))
+
+    run: Callable[[Coroutine[Any, Any, None]], None]
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        run = runner.run
+        run(main())
+    assert account(traced, "victim") == ("task", None)
+    assert traced.figures("victim")[LOOP_WAIT_NS] == pytest.approx(80 * MS, abs=4 * MS)
+
+
+def test_a_request_that_aiohttp_serves(traced: Traced) -> None:
+    """A handler of a real server is measured in its connection's task, while its client runs on the same loop."""
+    pytest.importorskip("aiohttp")
+    from aiohttp import ClientSession, web
+
+    async def handle(request: web.Request) -> web.Response:
+        with traced.tracer.start_as_current_span("request"):
+            burn(0.01)
+            await asyncio.sleep(0.01)
+            return web.Response(text="ok")
+
+    async def main() -> None:
+        app = web.Application()
+        app.router.add_get("/", handle)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        host, port = runner.addresses[0][:2]
+        with traced.tracer.start_as_current_span("client"):
+            async with ClientSession() as session, session.get(f"http://{host}:{port}/") as answer:
+                assert await answer.text() == "ok"
+        await runner.cleanup()
+
+    asyncio.run(main())
+    assert account(traced, "request") == account(traced, "client") == ("task", None)
+    assert traced.figures("request")[CPU_NS] == pytest.approx(10 * MS, abs=2 * MS)
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_request_that_uvicorn_serves(tmp_path: Path, loop: str) -> None:
+    """With ``layerline.start()`` every request's server span is a task's, on either loop, from the first on."""
+    pytest.importorskip("uvicorn")
+    pytest.importorskip(loop)
+    script = f"""
+import asyncio, threading, time, urllib.request
+import layerline, uvicorn
+layerline.start(endpoint="http://127.0.0.1:1")
+from opentelemetry import trace
+from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+kept = InMemorySpanExporter()
+trace.get_tracer_provider().add_span_processor(SimpleSpanProcessor(kept))
+async def app(scope, receive, send):
+    await asyncio.sleep(0.01)
+    await send({{"type": "http.response.start", "status": 200, "headers": []}})
+    await send({{"type": "http.response.body", "body": b"ok"}})
+config = uvicorn.Config(OpenTelemetryMiddleware(app), port=0, loop={loop!r}, log_level="error", lifespan="off")
+server = uvicorn.Server(config)
+thread = threading.Thread(target=server.run)
+thread.start()
+while not server.started:
+    time.sleep(0.02)
+port = server.servers[0].sockets[0].getsockname()[1]
+for _ in range(2):
+    urllib.request.urlopen(f"http://127.0.0.1:{{port}}/").read()
+server.should_exit = True
+thread.join()
+print([span.attributes["layerline.account"] for span in kept.get_finished_spans() if span.kind.name == "SERVER"])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=clean_environment(PYTHONPATH=str(Path(tasks.__file__).parents[1])),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.stdout == "['task', 'task']\n", done.stderr
