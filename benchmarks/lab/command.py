@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -19,10 +19,10 @@ from rich.console import Console
 from benchmarks.lab import report
 from benchmarks.lab.catalogue import all_faults
 from benchmarks.lab.draw import by_variant, draw
-from benchmarks.lab.fault import Case
+from benchmarks.lab.fault import Case, Variant
 from benchmarks.lab.record import Record, line
-from benchmarks.lab.runner import Lab, seconds_per_case
-from benchmarks.lab.score import score, summarise
+from benchmarks.lab.runner import Lab, not_run, seconds_per_case
+from benchmarks.lab.score import summarise
 from benchmarks.lab.stage import Stage
 from layerline_api.demo import engine, layout
 from layerline_api.demo.ask import Ask
@@ -115,16 +115,29 @@ def run(console: Console, cases: Sequence[Case], seed: str, path: Path) -> list[
             stage, ask = open_stage(console, stack, progress)
             lab = Lab(stage, ask)
             with layout.staying_on(stage.cores.rest):
-                for variant, group in by_variant(cases, seed):
-                    with progress.stage(str(variant), len(group)) as bar:
-                        found = list(lab.run(variant, group, bar.advance))
-                        bar.note(f"{sum(score(record).right for record in found)} of {len(found)} right")
+                waiting: list[Record] = []
+                for variant, group in [*by_variant(cases, seed), (None, [])]:
+                    made: list[Record] = []
+                    if variant is not None:
+                        with progress.stage(str(variant), len(group)) as bar:
+                            made = run_variant(lab, variant, group, bar.advance)
+                    found = list(lab.verdicts(waiting))
                     records += found
                     lines.writelines(line(record) + "\n" for record in found)
                     lines.flush()
+                    waiting = made
         finally:
             ignore_signals()
     return records
+
+
+def run_variant(lab: Lab, variant: Variant, group: Sequence[Case], each: Callable[[], None]) -> list[Record]:
+    """The cases of a container; one that does not come up costs its own cases and nothing more."""
+    try:
+        return lab.run(variant, group, each)
+    except (DockerException, DemoError) as problem:
+        lab.stage.watching.check()
+        return [not_run(case, f"{variant}: {problem}") for case in group]
 
 
 def open_stage(console: Console, stack: ExitStack, progress: Progress) -> tuple[Stage, Ask]:

@@ -34,15 +34,21 @@ class Lab:
     stage: Stage
     ask: Ask
 
-    def run(self, variant: Variant, cases: Sequence[Case], each: Callable[[], None]) -> Iterator[Record]:
-        """The records of the cases that share a container, with their settled verdicts."""
+    def run(self, variant: Variant, cases: Sequence[Case], each: Callable[[], None]) -> list[Record]:
+        """The records of the cases that share a container, still without verdicts. If the container fails, the cases
+        that it did not come to are missing; DemoError or DockerException says why.
+        """
         records = []
         with self.stage.subject(variant) as subject:
             usual_of: set[str] = set()
             for case in cases:
                 records.append(self._case(subject, case, usual_of))
                 each()
-            self.stage.watching.check()
+        self.stage.watching.check()
+        return records
+
+    def verdicts(self, records: Sequence[Record]) -> Iterator[Record]:
+        """The same records with their verdicts, settled; asked for while the next container is at work, best."""
         deadline = time.monotonic() + SETTLED_S
         for record in records:
             if record.failure is None:
@@ -81,6 +87,28 @@ def run_case(subject: Subject, case: Case) -> Record:
     except (DemoError, DockerException) as problem:
         return _record(subject, case, ((), (), 0.0), began, failure=str(problem))
     return _record(subject, case, min(attempts, key=lambda made: made[2]), began)
+
+
+def not_run(case: Case, why: str) -> Record:
+    """The record of a case whose container did not come up."""
+    return Record(
+        number=case.number,
+        fault=case.fault.name,
+        kind=case.fault.kind,
+        app=case.fault.variant.app,
+        variant=str(case.fault.variant),
+        parameters=dict(case.parameters),
+        truths=(),
+        neighbour_id=None,
+        blind=case.fault.blind,
+        healthy_ns=(),
+        faulty_ns=(),
+        others_ratio=0.0,
+        disturbed=False,
+        trace_id="",
+        seconds=0.0,
+        failure=why,
+    )
 
 
 Attempt = tuple[tuple[Response, ...], tuple[Response, ...], float]
