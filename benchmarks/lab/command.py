@@ -157,5 +157,6 @@ def open_stage(console: Console, stack: ExitStack, progress: Progress) -> tuple[
         watching.open_agent()
         stage = Stage(place, watching, cores)
         stage.open_supplier()
+        stage.open_callee()
         ask = stack.enter_context(Ask(watching.url, watching.token))
     return stage, ask

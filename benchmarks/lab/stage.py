@@ -21,7 +21,8 @@ from layerline_api.demo.watching import Watching
 
 APPS = Path(__file__).with_name("apps")
 PORT = 8000
-SUPPLIER = "supplier"
+SUPPLIER, CALLEE = "supplier", "callee"
+CALLEE_BYTES = 96 << 20
 FIRST_MS = 300
 #: Heavier than the subject, so that it leaves it a ninth of the core.
 NEIGHBOUR_SHARES = 8 * 1024
@@ -35,13 +36,21 @@ class Stage:
     watching: Watching
     cores: Cores
     subjects: int = 0
-    supplier: Entity | None = None
+    callee: Entity | None = None
 
     def open_supplier(self) -> None:
         """Start the service that is called and not instrumented: it answers after a delay that can be set."""
         command = ("-m", "layerline_api.demo.shop.prices", "--listen", self.place.listen(SUPPLIER, PORT))
-        self.supplier = self.place.start(Service(SUPPLIER, command, port=PORT, limits=Limits(cpuset=self.cores.rest)))
+        self.place.start(Service(SUPPLIER, command, port=PORT, limits=Limits(cpuset=self.cores.rest)))
         wait_ready(self.place, SUPPLIER)
+
+    def open_callee(self) -> None:
+        """Start the service that dies and is started again by the engine, always in the same container."""
+        command = (str(APPS / "callee.py"), "--listen", self.place.listen(CALLEE, PORT))
+        limits = Limits(cpuset=self.cores.rest, memory_bytes=CALLEE_BYTES)
+        service = Service(CALLEE, command, port=PORT, limits=limits, binds=(APPS,), restarts=True)
+        self.callee = self.place.start(service)
+        wait_ready(self.place, CALLEE)
 
     @contextmanager
     def subject(self, variant: Variant) -> Iterator[Subject]:
@@ -101,11 +110,15 @@ class Subject:
         """The id that a verdict must name. KeyError for an unknown word."""
         supplier = self.stage.place.peer(SUPPLIER, PORT)
         known: Mapping[str | None, str | None] = {None: None, "subject": self.entity.id, SUPPLIER: supplier}
+        if word == CALLEE:
+            return self.stage.callee.id if self.stage.callee else None
         return known[word]
 
     def resolve(self, path: str) -> str:
         """A path with the addresses of others in it."""
-        return path.replace("{supplier}", self.stage.place.peer(SUPPLIER, PORT))
+        for word in (SUPPLIER, CALLEE):
+            path = path.replace(f"{{{word}}}", self.stage.place.peer(word, PORT))
+        return path
 
     def intruders(self) -> Intruders:
         """Who else used the core."""
@@ -201,6 +214,29 @@ class Subject:
             yield
         finally:
             thread.join()
+
+    @contextmanager
+    def callee_restarted(self) -> Iterator[None]:
+        """``docker restart`` of the callee, which is down when the request begins."""
+        container = self.stage.place.container(CALLEE)
+        thread = threading.Thread(target=container.restart, kwargs={"timeout": 0})
+        thread.start()
+        time.sleep(0.08)  # until it is down
+        try:
+            yield
+        finally:
+            thread.join()
+            wait_ready(self.stage.place, CALLEE)
+
+    @contextmanager
+    def callee_killed(self) -> Iterator[None]:
+        """The callee outgrows its memory; the engine starts it again after the kernel has killed it."""
+        _put(f"{self.stage.place.url(CALLEE)}/grow")
+        time.sleep(0.08)  # until it has grown
+        try:
+            yield
+        finally:
+            wait_ready(self.stage.place, CALLEE)
 
     @contextmanager
     def occupied(self, milliseconds: int) -> Iterator[None]:

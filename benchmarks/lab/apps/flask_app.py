@@ -152,6 +152,7 @@ def read() -> str:
 
 @app.get("/call")
 @app.get("/both", endpoint="both")
+@app.get("/retry", endpoint="retry")
 def call() -> str:
     """Compute ``ms``, then call ``url``; a broken connection is tried again within the same call."""
     burn(number("ms"))
