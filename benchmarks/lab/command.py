@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from docker.errors import DockerException
@@ -30,6 +31,7 @@ from layerline_api.demo.containers import Containers
 from layerline_api.demo.place import DemoError
 from layerline_api.demo.processes import Processes
 from layerline_api.demo.progress import Progress
+from layerline_api.demo.progress import Stage as Bar
 from layerline_api.demo.show import ending_on_signals, ignore_signals, report_problems
 from layerline_api.demo.watching import Watching
 
@@ -120,7 +122,7 @@ def run(console: Console, cases: Sequence[Case], seed: str, path: Path) -> list[
                     made: list[Record] = []
                     if variant is not None:
                         with progress.stage(str(variant), len(group)) as bar:
-                            made = run_variant(lab, variant, group, bar.advance)
+                            made = run_variant(lab, variant, group, partial(said, console, bar))
                     found = list(lab.verdicts(waiting))
                     records += found
                     lines.writelines(line(record) + "\n" for record in found)
@@ -131,7 +133,15 @@ def run(console: Console, cases: Sequence[Case], seed: str, path: Path) -> list[
     return records
 
 
-def run_variant(lab: Lab, variant: Variant, group: Sequence[Case], each: Callable[[], None]) -> list[Record]:
+def said(console: Console, bar: Bar, record: Record) -> None:
+    """Progress of one case, in a line of its own where no bar is seen."""
+    bar.advance()
+    if not console.is_terminal:
+        times = " ".join(f"{ns / 1e6:.0f}" for ns in record.faulty_ns)
+        console.print(f"    {record.number} {record.fault}: {times} ms ({record.seconds:.1f} s) {record.failure or ''}")
+
+
+def run_variant(lab: Lab, variant: Variant, group: Sequence[Case], each: Callable[[Record], None]) -> list[Record]:
     """The cases of a container; one that does not come up costs its own cases and nothing more."""
     try:
         return lab.run(variant, group, each)

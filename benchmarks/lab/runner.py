@@ -34,7 +34,7 @@ class Lab:
     stage: Stage
     ask: Ask
 
-    def run(self, variant: Variant, cases: Sequence[Case], each: Callable[[], None]) -> list[Record]:
+    def run(self, variant: Variant, cases: Sequence[Case], each: Callable[[Record], None]) -> list[Record]:
         """The records of the cases that share a container, still without verdicts. If the container fails, the cases
         that it did not come to are missing; DemoError or DockerException says why.
         """
@@ -43,7 +43,7 @@ class Lab:
             usual_of: set[str] = set()
             for case in cases:
                 records.append(self._case(subject, case, usual_of))
-                each()
+                each(records[-1])
         self.stage.watching.check()
         return records
 
