@@ -24,7 +24,7 @@ ANEW := --clear
 endif
 endif
 
-.PHONY: demo test lint bench lock clean $(if $(ANEW),$(STAMP))
+.PHONY: demo test lint bench lab lab-quick lock clean $(if $(ANEW),$(STAMP))
 
 demo: $(STAMP)
 	@$(BIN)/layerline demo
@@ -39,6 +39,13 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/wrapper.py
+
+# The fault lab: at least 200 drawn cases, seed = the commit; writes docs/ACCURACY.md. --quick: one case per fault.
+lab: $(STAMP)
+	$(BIN)/python -m benchmarks.lab $(LAB)
+
+lab-quick: $(STAMP)
+	$(BIN)/python -m benchmarks.lab --quick $(LAB)
 
 $(STAMP): pyproject.toml requirements.lock
 	@if ! "$(or $(PYTHON),false)" -c '$(READY)' 2>/dev/null; then \

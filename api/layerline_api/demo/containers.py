@@ -101,9 +101,17 @@ class Containers:
             self.stop(service.name)
         limits = service.limits
         settings: dict[str, Any] = {}
-        if limits.write_bytes_per_second is not None:
-            disk = str(disk_below(Path(self._client.info()["DockerRootDir"])))
-            settings["device_write_bps"] = [{"Path": disk, "Rate": limits.write_bytes_per_second}]
+        for option, rate in (
+            ("device_write_bps", limits.write_bytes_per_second),
+            ("device_read_bps", limits.read_bytes_per_second),
+        ):
+            if rate is not None:
+                disk = str(disk_below(Path(self._client.info()["DockerRootDir"])))
+                settings[option] = [{"Path": disk, "Rate": rate}]
+        if limits.memory_bytes is not None:
+            settings |= {"mem_limit": limits.memory_bytes, "memswap_limit": limits.memory_bytes}
+        if service.restarts:
+            settings["restart_policy"] = {"Name": "always"}
         if limits.quota_ratio is not None:
             settings |= {"cpu_period": PERIOD_US, "cpu_quota": round(PERIOD_US * limits.quota_ratio)}
         if limits.cpuset is not None:
@@ -151,9 +159,16 @@ class Containers:
             )
 
     def update(self, name: str, limits: Limits) -> None:
-        """Change the CPU limits of a running container. The device limit cannot be changed: start it anew."""
+        """Change the CPU and memory limits of a running container. A quota that is not given is lifted; cores and
+        memory that are not given stay as they are. The device limit cannot be changed: start it anew.
+        """
         quota = -1 if limits.quota_ratio is None else round(PERIOD_US * limits.quota_ratio)
-        self._started[name].update(cpu_period=PERIOD_US, cpu_quota=quota)
+        settings: dict[str, Any] = {"cpu_period": PERIOD_US, "cpu_quota": quota}
+        if limits.cpuset is not None:
+            settings["cpuset_cpus"] = limits.cpuset
+        if limits.memory_bytes is not None:
+            settings |= {"mem_limit": limits.memory_bytes, "memswap_limit": limits.memory_bytes}
+        self._started[name].update(**settings)
         self._services[name] = replace(self._services[name], limits=limits)
 
     def stop(self, name: str) -> None:

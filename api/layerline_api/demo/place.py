@@ -32,6 +32,10 @@ class Limits:
     """Its weight against other containers on the same core; 1024 is usual."""
     write_bytes_per_second: int | None = None
     """Limit for writes to the disk below its journal."""
+    read_bytes_per_second: int | None = None
+    """Limit for reads from that disk."""
+    memory_bytes: int | None = None
+    """Memory limit, page cache included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,8 @@ class Service:
     """Further paths of the machine that it reads."""
     user: str | None = None
     """``UID:GID`` in a container; None: as this process. For programs that refuse to run as root."""
+    restarts: bool = False
+    """Whether the engine starts it again when it ended."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,293 @@
+"""The lab's Flask app, under gunicorn: each request says what it costs.
+
+``layerline run -- gunicorn flask_app:app``. ``LAB_FOLDER`` is where it writes, ``LAB_FIRST_MS`` how long the first
+request of a process to ``/first`` builds. All work is done for the milliseconds that the query asks for.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import mmap
+import os
+import random
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import requests
+from flask import Flask, request
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
+
+FOLDER = Path(os.environ.get("LAB_FOLDER", "/tmp"))  # noqa: S108 - in a container, whose /tmp is its own
+FIRST_MS = float(os.environ.get("LAB_FIRST_MS", "0"))
+MIB = 1024 * 1024
+
+
+def rounds_per_millisecond(rounds: int = 40_000) -> float:
+    """How many rounds this machine computes per millisecond of CPU time; the best of five."""
+
+    def once() -> float:
+        began = time.thread_time()
+        hashlib.pbkdf2_hmac("sha256", b"layerline", b"salt", rounds)
+        return time.thread_time() - began
+
+    return rounds / min(once() for _ in range(5)) / 1_000
+
+
+PER_MILLISECOND = rounds_per_millisecond()
+
+
+def burn(milliseconds: float) -> None:
+    """Compute, in one call that does not hold the interpreter lock: threads then compete for cores."""
+    if milliseconds > 0:
+        hashlib.pbkdf2_hmac("sha256", b"layerline", b"salt", max(1, round(milliseconds * PER_MILLISECOND)))
+
+
+def hog(milliseconds: float) -> None:
+    """Compute in pure Python, which holds the interpreter lock."""
+    end = time.monotonic() + milliseconds / 1_000
+    while time.monotonic() < end:
+        sum(range(100))
+
+
+def number(name: str, usual: float = 0) -> float:
+    """A figure of the query."""
+    return float(request.args.get(name, usual))
+
+
+def file_of(name: str, size: int) -> Path:
+    """A file of the folder with at least so many random bytes, on the disk."""
+    path = FOLDER / name
+    if not path.exists() or path.stat().st_size < size:
+        with path.open("wb") as file:
+            for _ in range(-(-size // MIB)):
+                file.write(os.urandom(MIB))
+            file.flush()
+            os.fsync(file.fileno())
+    return path
+
+
+def evict(path: Path) -> None:
+    """Drop a file's pages from the page cache."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(descriptor)
+
+
+app = Flask("lab")
+lock = threading.Lock()
+pool = ThreadPoolExecutor(2)
+session = requests.Session()
+retry = Retry(total=None, connect=60, read=60, backoff_factor=0.05, backoff_max=0.05)
+session.mount("http://", HTTPAdapter(max_retries=retry))
+siblings: list[tuple[threading.Event, threading.Thread]] = []
+built = threading.Event()
+
+
+@app.get("/ready")
+def ready() -> str:
+    """It answers."""
+    return "ok"
+
+
+@app.get("/cpu")
+@app.get("/honest", endpoint="honest")
+@app.get("/quiet", endpoint="quiet")
+@app.get("/steady", endpoint="steady")
+@app.get("/slow", endpoint="slow")
+@app.get("/queued", endpoint="queued")
+@app.get("/bursts", endpoint="bursts")
+def cpu() -> str:
+    """Compute ``ms``; ``times`` bursts with ``pause`` between them."""
+    for _ in range(int(number("times", 1))):
+        burn(number("ms"))
+        time.sleep(number("pause") / 1_000)
+    return "done"
+
+
+@app.get("/sleep")
+@app.get("/nap", endpoint="nap")
+@app.get("/occupy", endpoint="occupy")
+def sleep() -> str:
+    """Sleep."""
+    burn(2)
+    time.sleep(number("ms") / 1_000)
+    return "done"
+
+
+@app.get("/write")
+def write() -> str:
+    """Compute ``ms``, then write ``kib`` through to the device."""
+    burn(number("ms"))
+    if size := int(number("kib")) * 1024:
+        descriptor = os.open(FOLDER / "written", os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            os.write(descriptor, os.urandom(1024) * (size // 1024))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    return "done"
+
+
+@app.get("/read")
+def read() -> str:
+    """Compute ``ms``, then read ``kib`` of a file that is not in the page cache."""
+    burn(number("ms"))
+    if size := int(number("kib")) * 1024:
+        path = file_of("read", 8 * MIB)
+        evict(path)
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            while size > 0 and (got := len(os.read(descriptor, min(size, 64 * 1024)))):
+                size -= got
+        finally:
+            os.close(descriptor)
+    return "done"
+
+
+@app.get("/call")
+@app.get("/both", endpoint="both")
+@app.get("/retry", endpoint="retry")
+def call() -> str:
+    """Compute ``ms``, then call ``url``; a broken connection is tried again within the same call."""
+    burn(number("ms"))
+    session.get(request.args["url"], timeout=60).raise_for_status()
+    return "done"
+
+
+@app.get("/lock")
+def locked() -> str:
+    """Compute ``ms`` holding a lock that PUT /lock holds for its ``ms``."""
+    with lock:
+        burn(number("ms"))
+    return "done"
+
+
+@app.put("/lock")
+def hold() -> str:
+    """Another thread takes the lock, for ``ms``; answered when it has it."""
+    has_it = threading.Event()
+    seconds = number("ms") / 1_000
+
+    def holder() -> None:
+        with lock:
+            has_it.set()
+            time.sleep(seconds)
+
+    threading.Thread(target=holder, daemon=True).start()
+    has_it.wait(30)
+    return "held"
+
+
+@app.get("/gil")
+def interpreted() -> str:
+    """Many short steps in pure Python, each of which asks for the interpreter lock again."""
+    for _ in range(int(number("steps", 40))):
+        time.sleep(0.0005)
+        sum(range(1_000))
+    return "done"
+
+
+@app.put("/hog")
+def hogged() -> str:
+    """A thread that keeps the interpreter lock busy for ``ms``."""
+    threading.Thread(target=hog, args=(number("ms"),), daemon=True).start()
+    return "hogged"
+
+
+@app.get("/gc")
+def garbage() -> str:
+    """Compute ``ms``, then make ``objects`` thousands of objects in cycles and collect ``times``."""
+    burn(number("ms"))
+    if count := int(number("objects")) * 1_000:
+        gc.disable()
+        kept: list[list[object]] = [[] for _ in range(count)]
+        for one in kept:
+            one.append(one)
+        gc.enable()
+        for _ in range(int(number("times", 1))):
+            gc.collect()
+        del kept, one
+    return "done"
+
+
+@app.get("/pool")
+def pooled() -> str:
+    """Compute ``ms`` in a pool of two threads."""
+    pool.submit(burn, number("ms")).result()
+    return "done"
+
+
+@app.put("/pool")
+def fill() -> str:
+    """Fill the pool for ``ms``."""
+    for _ in range(2):
+        pool.submit(time.sleep, number("ms") / 1_000)
+    return "full"
+
+
+@app.get("/map")
+def mapped() -> str:
+    """Read ``reads`` random pages of ``mib`` of a mapped file."""
+    size = int(number("mib", 1)) * MIB
+    chance = random.Random(7)  # noqa: S311 - only a pattern of pages
+    with file_of("mapped", size).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pages:
+        pages.madvise(mmap.MADV_RANDOM)
+        total = sum(pages[chance.randrange(size // 4096) * 4096] for _ in range(int(number("reads", 10))))
+    return str(total)
+
+
+@app.get("/first")
+def first() -> str:
+    """Compute ``ms``; the first request of a process also builds for ``LAB_FIRST_MS``."""
+    if not built.is_set():
+        built.set()
+        burn(FIRST_MS)
+    burn(number("ms"))
+    return "done"
+
+
+@app.get("/threads")
+def threads() -> str:
+    """``k`` threads compute ``ms`` each; the request waits for them all and is one of them."""
+    others = [threading.Thread(target=burn, args=(number("ms"),)) for _ in range(int(number("k", 1)) - 1)]
+    for other in others:
+        other.start()
+    burn(number("ms"))
+    for other in others:
+        other.join()
+    return "done"
+
+
+def sibling(kind: str, stop: threading.Event) -> None:
+    """A thread that belongs to no request."""
+    while not stop.is_set():
+        if kind == "burn":
+            burn(50)
+        else:
+            path = FOLDER / f"sibling-{threading.get_ident()}"
+            with path.open("wb") as file:
+                file.write(os.urandom(1024) * 256)
+                file.flush()
+                os.fsync(file.fileno())
+
+
+@app.put("/siblings")
+def set_siblings() -> str:
+    """Keep so many threads of the process computing (``burn``) and writing (``write``) from now on."""
+    while siblings:
+        stop, thread = siblings.pop()
+        stop.set()
+        thread.join()
+    for kind in ("burn", "write"):
+        for _ in range(int(number(kind))):
+            stop = threading.Event()
+            thread = threading.Thread(target=sibling, args=(kind, stop), daemon=True)
+            thread.start()
+            siblings.append((stop, thread))
+    return str(len(siblings))

@@ -1,0 +1,23 @@
+"""Threads of the same container want the same core."""
+
+from __future__ import annotations
+
+import random
+
+from benchmarks.lab.fault import Expected, Fault, Kind, Parameters
+
+
+def draw(chance: random.Random) -> Parameters:
+    """How many of them compute all the time."""
+    return {"burn": chance.randint(3, 6)}
+
+
+FAULT = Fault(
+    name="crowded",
+    kind=Kind.SINGLE,
+    expected=(Expected("app.cpu_crowded"),),
+    draw=draw,
+    healthy=lambda p: "/cpu?ms=60",
+    faulty=lambda p: "/cpu?ms=60",
+    inject=lambda subject, p: subject.siblings(burn=p["burn"]),
+)

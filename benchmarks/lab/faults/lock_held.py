@@ -1,0 +1,23 @@
+"""Another thread holds the lock that the request needs."""
+
+from __future__ import annotations
+
+import random
+
+from benchmarks.lab.fault import Expected, Fault, Kind, Parameters
+
+
+def draw(chance: random.Random) -> Parameters:
+    """For how long."""
+    return {"ms": chance.randint(120, 700)}
+
+
+FAULT = Fault(
+    name="lock_held",
+    kind=Kind.SINGLE,
+    expected=(Expected("app.lock_waited"),),
+    draw=draw,
+    healthy=lambda p: "/lock?ms=5",
+    faulty=lambda p: "/lock?ms=5",
+    arm=lambda subject, p: subject.handle(f"/lock?ms={p['ms']}"),
+)

@@ -1,0 +1,24 @@
+"""A mapped file does not fit below the container's memory limit: its pages are read again and again."""
+
+from __future__ import annotations
+
+import random
+
+from benchmarks.lab.fault import Expected, Fault, Kind, Parameters, Variant
+
+
+def draw(chance: random.Random) -> Parameters:
+    """How many pages are read at random."""
+    return {"reads": chance.randint(2000, 6000)}
+
+
+FAULT = Fault(
+    name="memory_limit",
+    kind=Kind.SINGLE,
+    expected=(Expected("container.memory_stalled"),),
+    draw=draw,
+    healthy=lambda p: "/map?mib=256&reads=100",
+    faulty=lambda p: f"/map?mib=256&reads={p['reads']}",
+    inject=lambda subject, p: subject.memory(128 << 20),
+    variant=Variant(memory=True),
+)

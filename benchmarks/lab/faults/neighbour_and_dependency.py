@@ -1,0 +1,27 @@
+"""A neighbour on the same core and a slow dependency at once."""
+
+from __future__ import annotations
+
+import random
+
+from benchmarks.lab.fault import Expected, Fault, Kind, Parameters, both
+
+
+def draw(chance: random.Random) -> Parameters:
+    """The neighbour's weight, and the delay."""
+    return {"shares": 1024 * chance.randint(4, 9), "ms": chance.randint(150, 600)}
+
+
+FAULT = Fault(
+    name="neighbour_and_dependency",
+    kind=Kind.DOUBLE,
+    expected=(
+        Expected("host.cpu_contended", entity=None),
+        Expected("dependency.slow", entity="supplier", constant="ms"),
+    ),
+    draw=draw,
+    healthy=lambda p: "/both?ms=60&url=http://{supplier}/prices",
+    faulty=lambda p: "/both?ms=60&url=http://{supplier}/prices",
+    inject=lambda subject, p: both(subject.neighbour(p["shares"]), subject.delay(p["ms"])),
+    neighbour=True,
+)

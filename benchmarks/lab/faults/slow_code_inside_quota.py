@@ -1,0 +1,23 @@
+"""There is a CPU limit, and it never stops the container: the code is slow."""
+
+from __future__ import annotations
+
+import random
+
+from benchmarks.lab.fault import Expected, Fault, Kind, Parameters, Variant
+
+
+def draw(chance: random.Random) -> Parameters:
+    """By how much, in CPU time."""
+    return {"ms": chance.randint(120, 700)}
+
+
+FAULT = Fault(
+    name="slow_code_inside_quota",
+    kind=Kind.LOOK_ALIKE,
+    expected=(Expected("app.cpu_busy"),),
+    draw=draw,
+    healthy=lambda p: "/slow?ms=20",
+    faulty=lambda p: f"/slow?ms={p['ms']}",
+    variant=Variant(quota_percent=150),
+)

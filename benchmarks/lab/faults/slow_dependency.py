@@ -1,0 +1,23 @@
+"""A service that Layerline sees only from outside answers later."""
+
+from __future__ import annotations
+
+import random
+
+from benchmarks.lab.fault import Expected, Fault, Kind, Parameters
+
+
+def draw(chance: random.Random) -> Parameters:
+    """By how much."""
+    return {"ms": chance.randint(120, 700)}
+
+
+FAULT = Fault(
+    name="slow_dependency",
+    kind=Kind.SINGLE,
+    expected=(Expected("dependency.slow", entity="supplier", constant="ms"),),
+    draw=draw,
+    healthy=lambda p: "/call?ms=5&url=http://{supplier}/prices",
+    faulty=lambda p: "/call?ms=5&url=http://{supplier}/prices",
+    inject=lambda subject, p: subject.delay(p["ms"]),
+)

@@ -1,0 +1,23 @@
+"""The only worker is busy with another client's request."""
+
+from __future__ import annotations
+
+import random
+
+from benchmarks.lab.fault import Expected, Fault, Kind, Parameters
+
+
+def draw(chance: random.Random) -> Parameters:
+    """For how long it is."""
+    return {"ms": chance.randint(120, 700)}
+
+
+FAULT = Fault(
+    name="too_few_workers",
+    kind=Kind.SINGLE,
+    expected=(Expected("app.queue_waited"),),
+    draw=draw,
+    healthy=lambda p: "/queued?ms=5",
+    faulty=lambda p: "/queued?ms=5",
+    arm=lambda subject, p: subject.occupied(p["ms"]),
+)

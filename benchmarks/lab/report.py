@@ -1,0 +1,158 @@
+"""The tables: on the terminal, and in docs/ACCURACY.md with all that is needed to make them again."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.lab.score import NOTHING, Blame, Goal, Score, Summary, median, percentile, share
+
+#: What cannot be produced at will on any one machine; tested with made-up readings in tests/scenarios.
+BY_SCENARIO = ("host.cpu_stolen", "host.memory_stalled", "host.network_saturated")
+Rows = list[list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Where and how the figures were made."""
+
+    command: str
+    seed: str
+    commit: str
+    dirty: bool
+    seconds_per_case: float
+    cores: int
+
+    def lines(self) -> list[str]:
+        """For the head of the report."""
+        state = " **with changes that are not committed: not a measurement of this commit**" if self.dirty else ""
+        return [
+            f"Command: `{self.command}`",
+            f"Commit: `{self.commit}`{state}",
+            f"Seed: `{self.seed}`",
+            f"Machine: {platform.machine()}, {self.cores} cores; kernel {platform.release()}; "
+            f"Python {platform.python_version()}",
+            f"Median time of a case: {self.seconds_per_case:.1f} s",
+        ]
+
+
+def sections(summary: Summary) -> Iterator[tuple[str, list[str], Rows]]:
+    """Every table as title, column heads and rows; both writers use these."""
+    yield "Goals", ["goal", "found", "must be", ""], [goal_row(goal) for goal in summary.goals]
+    said = sorted({cause for row in summary.confusion.values() for cause in row})
+    yield (
+        "First culprit: injected (row) and said",
+        ["injected", "n", "said"],
+        [
+            [cause, str(row.total()), ", ".join(f"{other} {row[other]}" for other in said if row[other])]
+            for cause, row in sorted(summary.confusion.items())
+        ],
+    )
+    yield (
+        "Milliseconds, by cause",
+        ["cause", "n", "median error", "p90 error", "median error %", "inside", "width %"],
+        [cause_row(cause, blames) for cause, blames in sorted(summary.blames.items())],
+    )
+    faults = sorted({one.record.fault for one in summary.scores})
+    yield (
+        "By fault",
+        ["fault", "kind", "n", "first right", "in top 3", "abstained", "seconds"],
+        [fault_row(name, [one for one in summary.scores if one.record.fault == name]) for name in faults],
+    )
+    named = [one.neighbour_named for one in summary.scores if one.neighbour_named is not None]
+    blind = [one for one in summary.scores if one.record.blind is not None]
+    abstained = [one for one in summary.scores if one.abstained]
+    yield (
+        "Beside that",
+        ["", ""],
+        [
+            ["neighbour named first", percent(share(named))],
+            ["abstentions", str(len(abstained))],
+            ["of them right (declared blind beforehand)", str(sum(one in blind for one in abstained))],
+            ["disturbed by other work, not counted", str(len(summary.disturbed))],
+            ["tested by scenario files only", ", ".join(BY_SCENARIO)],
+        ],
+    )
+    yield (
+        "Misses",
+        ["case", "fault", "parameters", "reason"],
+        [miss_row(one) for one in summary.scores if not one.right],
+    )
+    if summary.disturbed:
+        yield (
+            "Disturbed",
+            ["case", "fault", "parameters", "others"],
+            [[*miss_row(one)[:3], percent(one.record.others_ratio)] for one in summary.disturbed],
+        )
+
+
+def goal_row(goal: Goal) -> list[str]:
+    """One goal."""
+    counted = goal.bound > 1
+    found = "not measured" if goal.value is None else f"{goal.value:.0f}" if counted else percent(goal.value)
+    bound = f"{'≥' if goal.at_least else '≤'} {f'{goal.bound:.0f}' if counted else percent(goal.bound)}"
+    return [goal.title, found, bound, "reached" if goal.reached else "NOT reached"]
+
+
+def cause_row(cause: str, blames: tuple[Blame, ...]) -> list[str]:
+    """The milliseconds of one cause."""
+    errors = [blame.error_ns / 1e6 for blame in blames]
+    return [
+        cause,
+        str(len(blames)),
+        f"{percentile(errors, 0.5):.0f} ms",
+        f"{percentile(errors, 0.9):.0f} ms",
+        percent(median([blame.error_ratio for blame in blames])),
+        percent(share([blame.inside for blame in blames])),
+        percent(median([blame.width_ratio for blame in blames])),
+    ]
+
+
+def fault_row(name: str, scores: list[Score]) -> list[str]:
+    """One fault."""
+    return [
+        name,
+        scores[0].record.kind,
+        str(len(scores)),
+        str(sum(one.right for one in scores)),
+        str(sum(one.in_top_three for one in scores)),
+        str(sum(one.abstained for one in scores)),
+        f"{median([one.record.seconds for one in scores]) or 0:.1f}",
+    ]
+
+
+def miss_row(one: Score) -> list[str]:
+    """A case that went wrong, and why."""
+    parameters = ", ".join(f"{name} {value}" for name, value in one.record.parameters.items())
+    return [str(one.record.number), one.record.fault, parameters, one.reason or NOTHING]
+
+
+def percent(value: float | None) -> str:
+    """A share."""
+    return "–" if value is None else f"{value:.1%}"
+
+
+def show(console: Console, summary: Summary) -> None:
+    """On the terminal."""
+    for title, heads, rows in sections(summary):
+        table = Table(*heads, title=title, title_justify="left", box=box.SIMPLE_HEAD)
+        for row in rows:
+            table.add_row(*(cell.replace("[", "\\[") for cell in row))
+        console.print(table)
+
+
+def markdown(summary: Summary, setting: Setting) -> str:
+    """The document."""
+    text = ["# How right the verdicts are", "", "Made by the fault lab; `make lab` makes it again on your machine.", ""]
+    text += [f"* {line}" for line in setting.lines()]
+    for title, heads, rows in sections(summary):
+        text += ["", f"## {title}", "", f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
+        text += [
+            f"| {' | '.join(cell.replace('|', '/').replace(chr(10), ' ')[:300] for cell in row)} |" for row in rows
+        ]
+    return "\n".join(text) + "\n"

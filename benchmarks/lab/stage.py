@@ -1,0 +1,272 @@
+"""The stage: a server and an agent that watch, a supplier, and one subject at a time that faults are done to."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import requests
+
+from benchmarks.lab.fault import Variant
+from layerline_api.demo.containers import Containers
+from layerline_api.demo.intruders import Intruders
+from layerline_api.demo.layout import Cores
+from layerline_api.demo.load import one
+from layerline_api.demo.place import DemoError, Entity, Limits, Service, instrumented, wait_ready
+from layerline_api.demo.watching import Watching
+
+APPS = Path(__file__).with_name("apps")
+PORT = 8000
+SUPPLIER, CALLEE = "supplier", "callee"
+CALLEE_BYTES = 96 << 20
+FIRST_MS = 300
+#: Heavier than the subject, so that it leaves it a ninth of the core.
+NEIGHBOUR_SHARES = 8 * 1024
+
+
+@dataclass(slots=True)
+class Stage:
+    """Who is there. ``subjects`` counts them: each has a name, hence a service, of its own."""
+
+    place: Containers
+    watching: Watching
+    cores: Cores
+    subjects: int = 0
+    callee: Entity | None = None
+
+    def open_supplier(self) -> None:
+        """Start the service that is called and not instrumented: it answers after a delay that can be set."""
+        command = ("-m", "layerline_api.demo.shop.prices", "--listen", self.place.listen(SUPPLIER, PORT))
+        self.place.start(Service(SUPPLIER, command, port=PORT, limits=Limits(cpuset=self.cores.rest)))
+        wait_ready(self.place, SUPPLIER)
+
+    def open_callee(self) -> None:
+        """Start the service that dies and is started again by the engine, always in the same container."""
+        command = (str(APPS / "callee.py"), "--listen", self.place.listen(CALLEE, PORT))
+        limits = Limits(cpuset=self.cores.rest, memory_bytes=CALLEE_BYTES)
+        service = Service(CALLEE, command, port=PORT, limits=limits, binds=(APPS,), restarts=True)
+        self.callee = self.place.start(service)
+        wait_ready(self.place, CALLEE)
+
+    @contextmanager
+    def subject(self, variant: Variant) -> Iterator[Subject]:
+        """A container of this variant, ready, as long as the context lasts."""
+        self.subjects += 1
+        name = f"lab-{variant.app}-{self.subjects}"
+        service = self._service(name, variant)
+        entity = self.place.start(service)
+        try:
+            wait_ready(self.place, name, "/ready")
+            yield Subject(self, service, entity, self.place.url(name))
+        finally:
+            self.place.stop(name)
+
+    def _service(self, name: str, variant: Variant) -> Service:
+        if variant.app != "flask":
+            raise DemoError(f"no app named {variant.app!r} in the lab, expected 'flask'")
+        kind = ("--worker-class", "gthread") if variant.threads > 1 else ()
+        counts = ("--workers", str(variant.workers), "--threads", str(variant.threads))
+        listen = ("--bind", self.place.listen(name, PORT), "--chdir", str(APPS))
+        environment = self.watching.environment(name) | {
+            "LAB_FOLDER": self.place.folder("journal"),
+            "LAB_FIRST_MS": str(FIRST_MS),
+        }
+        command = instrumented("gunicorn", *listen, *kind, *counts, "flask_app:app")
+        limits = Limits(
+            cpuset=self.cores.subject,
+            quota_ratio=None if variant.quota_percent is None else variant.quota_percent / 100,
+            write_bytes_per_second=kib(variant.write_kib_per_second),
+            read_bytes_per_second=kib(variant.read_kib_per_second),
+        )
+        return Service(name, command, environment, port=PORT, folder="journal", limits=limits, binds=(APPS,))
+
+
+def kib(value: int | None) -> int | None:
+    """KiB as bytes."""
+    return None if value is None else value * 1024
+
+
+@dataclass(slots=True)
+class Subject:
+    """The container under test. Whatever a context does to it ends with the context."""
+
+    stage: Stage
+    service: Service
+    entity: Entity
+    url: str
+    visitors: list[str] = field(default_factory=list)
+    neighbour_id: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The service's name."""
+        return self.service.name
+
+    def entity_id(self, word: str | None) -> str | None:
+        """The id that a verdict must name. KeyError for an unknown word."""
+        supplier = self.stage.place.peer(SUPPLIER, PORT)
+        known: Mapping[str | None, str | None] = {None: None, "subject": self.entity.id, SUPPLIER: supplier}
+        if word == CALLEE:
+            return self.stage.callee.id if self.stage.callee else None
+        return known[word]
+
+    def resolve(self, path: str) -> str:
+        """A path with the addresses of others in it."""
+        for word in (SUPPLIER, CALLEE):
+            path = path.replace(f"{{{word}}}", self.stage.place.peer(word, PORT))
+        return path
+
+    def intruders(self) -> Intruders:
+        """Who else used the core."""
+        return Intruders(self.stage.place, self.stage.cores.subject, lambda: (self.name, *self.visitors))
+
+    def put(self, path: str) -> None:
+        """Turn a handle of the app."""
+        _put(self.url + path)
+
+    @contextmanager
+    def handle(self, path: str) -> Iterator[None]:
+        """Turn a handle just before the request; what it starts ends by itself."""
+        self.put(path)
+        yield
+
+    @contextmanager
+    def started_anew(self) -> Iterator[None]:
+        """A new process for the request."""
+        self.restart()
+        yield
+
+    def restart(self) -> None:
+        """Start it anew under its name: a new process."""
+        self.entity = self.stage.place.start(self.service)
+        wait_ready(self.stage.place, self.name, "/ready")
+        self.url = self.stage.place.url(self.name)
+
+    @contextmanager
+    def quota(self, percent: int) -> Iterator[None]:
+        """A CPU limit, in per cent of a core."""
+        self.stage.place.update(self.name, Limits(quota_ratio=percent / 100))
+        try:
+            yield
+        finally:
+            self.stage.place.update(self.name, Limits())
+
+    @contextmanager
+    def memory(self, limit_bytes: int, lifted_bytes: int = 4 << 30) -> Iterator[None]:
+        """A memory limit."""
+        self.stage.place.update(self.name, Limits(memory_bytes=limit_bytes))
+        try:
+            yield
+        finally:
+            self.stage.place.update(self.name, Limits(memory_bytes=lifted_bytes))
+
+    @contextmanager
+    def neighbour(self, shares: int = NEIGHBOUR_SHARES) -> Iterator[None]:
+        """A container that keeps the subject's core busy."""
+        command = ("-m", "layerline_api.demo.shop.burner", "--processes", "2")
+        limits = Limits(cpuset=self.stage.cores.subject, cpu_shares=shares)
+        self.neighbour_id = self.stage.place.start(Service("neighbour", command, limits=limits)).id
+        try:
+            wait_busy(self.stage.place, "neighbour")
+            self.visitors.append("neighbour")
+            yield
+        finally:
+            self.visitors = [name for name in self.visitors if name != "neighbour"]
+            self.stage.place.stop("neighbour")
+
+    @contextmanager
+    def siblings(self, burn: int = 0, write: int = 0) -> Iterator[None]:
+        """Threads of the app that compute or write."""
+        self.put(f"/siblings?burn={burn}&write={write}")
+        try:
+            yield
+        finally:
+            self.put("/siblings")
+
+    @contextmanager
+    def delay(self, milliseconds: int) -> Iterator[None]:
+        """Let the supplier answer so much later."""
+        url = self.stage.place.url(SUPPLIER)
+        _put(f"{url}/delay?ms={milliseconds}")
+        try:
+            yield
+        finally:
+            _put(f"{url}/delay?ms=0")
+
+    @contextmanager
+    def frozen(self, after_ms: int, milliseconds: int) -> Iterator[None]:
+        """``docker pause`` in the middle of what is sent meanwhile."""
+        container = self.stage.place.container(self.name)
+
+        def freeze() -> None:
+            time.sleep(after_ms / 1_000)
+            container.pause()
+            time.sleep(milliseconds / 1_000)
+            container.unpause()
+
+        thread = threading.Thread(target=freeze)
+        thread.start()
+        try:
+            yield
+        finally:
+            thread.join()
+
+    @contextmanager
+    def callee_restarted(self) -> Iterator[None]:
+        """``docker restart`` of the callee, which is down when the request begins."""
+        container = self.stage.place.container(CALLEE)
+        thread = threading.Thread(target=container.restart, kwargs={"timeout": 0})
+        thread.start()
+        time.sleep(0.08)  # until it is down
+        try:
+            yield
+        finally:
+            thread.join()
+            wait_ready(self.stage.place, CALLEE)
+
+    @contextmanager
+    def callee_killed(self) -> Iterator[None]:
+        """The callee outgrows its memory; the engine starts it again after the kernel has killed it."""
+        _put(f"{self.stage.place.url(CALLEE)}/grow")
+        time.sleep(0.08)  # until it has grown
+        try:
+            yield
+        finally:
+            wait_ready(self.stage.place, CALLEE)
+
+    @contextmanager
+    def occupied(self, milliseconds: int) -> Iterator[None]:
+        """Another client's request holds a worker meanwhile."""
+        host, _, port = self.url.removeprefix("http://").rpartition(":")
+        thread = threading.Thread(target=one, args=(host, int(port), f"/occupy?ms={milliseconds}"))
+        thread.start()
+        time.sleep(0.03)  # until the worker has taken it
+        try:
+            yield
+        finally:
+            thread.join()
+
+
+def wait_busy(place: Containers, name: str, timeout_s: float = 10) -> None:
+    """Wait until a burner burns: it has used CPU time between two looks. DemoError if it does not."""
+    deadline, before = time.monotonic() + timeout_s, place.used_ns(name) or 0
+    while time.monotonic() < deadline:
+        time.sleep(0.15)
+        now = place.used_ns(name) or 0
+        if now - before > 100_000_000:
+            return
+        before = now
+    raise DemoError(f"{name} was expected to keep a core busy within {timeout_s:.0f} s:\n{place.output(name)}")
+
+
+def _put(url: str) -> None:
+    try:
+        with requests.Session() as session:
+            session.trust_env = False
+            session.put(url, timeout=30).raise_for_status()
+    except requests.RequestException as problem:
+        raise DemoError(f"PUT {url} failed: {problem}") from problem
