@@ -168,7 +168,7 @@ SIGNALS: tuple[Signal, ...] = (
         Kind.COUNTER,
         "{hit}",
         "times its usage came up against its limit, whereupon the kernel reclaims in the task that asked",
-        "v1 memory.failcnt; v2 memory.events max, Linux 4.5",
+        "v1 memory.failcnt + memory.memsw.failcnt; v2 memory.events max, Linux 4.5",
         aliases=("container.memory.fails",),
         stall=True,
     ),
@@ -274,6 +274,7 @@ SIGNALS: tuple[Signal, ...] = (
         "{segment}",
         "TCP segments that its network had to send again",
         "/proc/<pid>/net/snmp Tcp RetransSegs of one of its processes; absent where it shares the host's network",
+        stall=True,
     ),
     # ---- container: processes
     Signal(
@@ -366,7 +367,7 @@ SIGNALS: tuple[Signal, ...] = (
         Kind.COUNTER,
         "By",
         "bytes received and transmitted on the host's own interfaces, loopback and veth left out",
-        "/proc/1/net/dev",
+        "net/dev below /proc/self, or /proc/1 of a host mounted elsewhere",
         dimensions=("network.io.direction", "network.interface.name"),
     ),
     Signal(
@@ -375,7 +376,7 @@ SIGNALS: tuple[Signal, ...] = (
         Kind.COUNTER,
         "{packet}",
         "packets received and transmitted on the host's own interfaces",
-        "/proc/1/net/dev",
+        "net/dev below /proc/self, or /proc/1 of a host mounted elsewhere",
         dimensions=("network.io.direction", "network.interface.name"),
     ),
     Signal(
@@ -384,7 +385,7 @@ SIGNALS: tuple[Signal, ...] = (
         Kind.COUNTER,
         "{error}",
         "packets that the host's own interfaces could not receive or transmit",
-        "/proc/1/net/dev",
+        "net/dev below /proc/self, or /proc/1 of a host mounted elsewhere",
         dimensions=("network.io.direction", "network.interface.name"),
     ),
     Signal(
@@ -393,7 +394,7 @@ SIGNALS: tuple[Signal, ...] = (
         Kind.COUNTER,
         "{packet}",
         "packets that the host's own interfaces dropped for want of room, or because nobody wanted them",
-        "/proc/1/net/dev",
+        "net/dev below /proc/self, or /proc/1 of a host mounted elsewhere",
         dimensions=("network.io.direction", "network.interface.name"),
     ),
     Signal(
@@ -411,7 +412,7 @@ SIGNALS: tuple[Signal, ...] = (
         Kind.COUNTER,
         "{segment}",
         "TCP segments that the host's own network had to send again",
-        "/proc/1/net/snmp Tcp RetransSegs",
+        "net/snmp below /proc/self, or /proc/1 of a host mounted elsewhere: Tcp RetransSegs",
     ),
     Signal(
         "system.memory.refaults",

@@ -54,6 +54,8 @@ class Container:
     """When it was last started, in ns since 1970; 0 where unknown."""
     inode: int = 0
     """Of its cgroup directory, which its processes can see too; 0 where unknown."""
+    cpuset: str = ""
+    """The CPUs it may use in the kernel's list format, ``0-1,4``; empty where unknown."""
 
     @property
     def attributes(self) -> dict[str, str | list[str] | int]:
@@ -67,6 +69,7 @@ class Container:
             "container.image.id": self.image_id,
             "container.runtime": self.runtime,
             "layerline.cgroup.inode": self.inode,
+            "layerline.container.cpuset": self.cpuset,
             "layerline.container.networks": list(self.networks),
             "layerline.container.addresses": list(self.addresses),
             **{f"container.label.{key}": value for key, value in self.labels.items()},
@@ -74,7 +77,9 @@ class Container:
         return {key: value for key, value in named.items() if value}
 
 
-def from_inspect(answer: Mapping[str, Any], directories: Mapping[str, str] | None = None, inode: int = 0) -> Container:
+def from_inspect(
+    answer: Mapping[str, Any], directories: Mapping[str, str] | None = None, inode: int = 0, cpuset: str = ""
+) -> Container:
     """The container that Docker's ``GET /containers/<id>/json`` describes. Of ``Config``, only image and labels."""
     networks: Mapping[str, Mapping[str, Any]] = (answer.get("NetworkSettings") or {}).get("Networks") or {}
     addresses = [
@@ -95,6 +100,7 @@ def from_inspect(answer: Mapping[str, Any], directories: Mapping[str, str] | Non
         addresses=tuple(addresses),
         started_ns=time_ns(answer["State"]["StartedAt"]),
         inode=inode,
+        cpuset=cpuset,
     )
 
 

@@ -25,7 +25,8 @@ def entity(root: Path, container_id: str = "", clock: Callable[[], int] = lambda
     """The container of this id below this root; the host where there is none."""
     machine = Machine(str(root), tick_ns=10_000_000)
     if not container_id:
-        return Entity.of("host", {}, 0, {"proc": machine.path("proc")}, all_sensors(), machine, clock)
+        directories = {"proc": machine.path("proc"), "network": machine.path("proc/1/net")}
+        return Entity.of("host", {}, 0, directories, all_sensors(), machine, clock)
     tree = Tree.of(machine)
     path = next(found.path for found in tree.walk() if found.id == container_id)
     return Entity.of("container", {}, 0, tree.directories(path), all_sensors(), machine, clock)
@@ -57,6 +58,11 @@ def test_hybrid_container() -> None:
         ("container.memory.usage",): 6_131_712,
         ("container.memory.working_set",): 6_131_712 - 2_576_384,
         ("container.memory.limit",): 67_108_864,
+        ("container.memory.refaults",): 4,
+        ("container.memory.major_faults",): 1,
+        ("container.memory.limit_hits",): 0,
+        ("container.memory.oom_kills",): 0,
+        ("container.pids",): 2,
         ("container.memory.pressure", "some"): 0,
         ("container.memory.pressure", "full"): 0,
         ("container.disk.io", "read", "vda"): 1_994_752,
@@ -95,6 +101,11 @@ def test_v2_container() -> None:
         ("container.memory.usage",): 0,
         ("container.memory.working_set",): 0,
         ("container.memory.limit",): 33_554_432,
+        ("container.memory.refaults",): 0,
+        ("container.memory.major_faults",): 0,
+        ("container.memory.limit_hits",): 0,
+        ("container.memory.oom_kills",): 0,
+        ("container.pids",): 1,
         ("container.memory.pressure", "some"): 0,
         ("container.memory.pressure", "full"): 0,
         ("container.io.pressure", "some"): 0,
@@ -108,7 +119,7 @@ def test_v2_container() -> None:
 def test_no_limit_is_absent() -> None:
     """A container without limits has no limit signal, and its throttled time is a true zero."""
     values = read(V2 / "first", V2_UNLIMITED_ID)
-    assert not [key for key in values if "limit" in key[0]]
+    assert not [key for key in values if key[0].endswith("limit")]
     assert values["container.cpu.throttled",] == 0
     assert values["container.memory.usage",] == 13_766_656
 
@@ -171,6 +182,60 @@ def test_hybrid_host() -> None:
     }
     assert values["system.io.pressure", "full"] == 57_439_719_000
     assert values["system.memory.pressure", "some"] == 14_940_237_000
+
+
+def test_memory_of_v2_counts_its_troubles(copied: Callable[[Path], Path]) -> None:
+    """v2 counts hits of the limit and kills in ``memory.events``, and refaults of files and of anonymous memory."""
+    root = copied(V2 / "first")
+    directory = root / f"sys/fs/cgroup/system.slice/docker-{V2_ID}.scope"
+    (directory / "memory.events").write_text("low 0\nhigh 0\nmax 812\noom 3\noom_kill 2\noom_group_kill 0\n")
+    (directory / "memory.stat").write_text(
+        "anon 1\ninactive_file 0\nworkingset_refault_anon 5\nworkingset_refault_file 37\npgmajfault 6\n"
+    )
+    values = read(root, V2_ID)
+    assert values["container.memory.limit_hits",] == 812
+    assert values["container.memory.oom_kills",] == 2
+    assert values["container.memory.refaults",] == 42
+    assert values["container.memory.major_faults",] == 6
+
+
+def test_older_kernels_count_less(copied: Callable[[Path], Path]) -> None:
+    """Before Linux 5.9 refaults were one figure; a figure that the kernel does not give is absent, not zero."""
+    root = copied(HYBRID / "first")
+    directory = root / f"sys/fs/cgroup/memory/docker/{HYBRID_ID}"
+    (directory / "memory.stat").write_text("cache 0\nworkingset_refault 1\ntotal_workingset_refault 9\n")
+    (directory / "memory.oom_control").write_text("oom_kill_disable 0\nunder_oom 0\n")
+    values = read(root, HYBRID_ID)
+    assert values["container.memory.refaults",] == 9
+    assert ("container.memory.major_faults",) not in values
+    assert ("container.memory.oom_kills",) not in values
+    assert ("container.memory.working_set",) not in values
+
+
+@pytest.mark.parametrize(("with_swap", "hits"), [("700\n", 712), (None, 12)])
+def test_hits_of_both_limits_of_v1(copied: Callable[[Path], Path], with_swap: str | None, hits: int) -> None:
+    """v1 counts at the limit of memory and at that of memory and swap; without the latter the first is all."""
+    root = copied(HYBRID / "first")
+    directory = root / f"sys/fs/cgroup/memory/docker/{HYBRID_ID}"
+    (directory / "memory.failcnt").write_text("12\n")
+    (directory / "memory.memsw.failcnt").unlink()
+    if with_swap is not None:
+        (directory / "memory.memsw.failcnt").write_text(with_swap)
+    assert read(root, HYBRID_ID)["container.memory.limit_hits",] == hits
+
+
+def test_hybrid_host_memory() -> None:
+    """The host's memory in bytes, its refaults in pages; nothing was swapped, and that is a true zero."""
+    values = read(HYBRID / "first")
+    assert {key: value for key, value in values.items() if key[0].startswith(("system.memory.", "system.paging."))} == {
+        ("system.memory.limit",): 24_684_096 * 1024,
+        ("system.memory.available",): 24_110_824 * 1024,
+        ("system.memory.refaults",): 7_087_080,
+        ("system.paging.operations", "in"): 0,
+        ("system.paging.operations", "out"): 0,
+        ("system.memory.pressure", "some"): 14_940_237_000,
+        ("system.memory.pressure", "full"): values["system.memory.pressure", "full"],
+    }
 
 
 def test_partitions_are_left_out(copied: Callable[[Path], Path]) -> None:
