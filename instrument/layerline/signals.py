@@ -168,7 +168,7 @@ SIGNALS: tuple[Signal, ...] = (
         Kind.COUNTER,
         "{hit}",
         "times its usage came up against its limit, whereupon the kernel reclaims in the task that asked",
-        "v1 memory.failcnt + memory.memsw.failcnt; v2 memory.events max, Linux 4.5",
+        "v1 memory.failcnt + memory.memsw.failcnt (blind where both limits are equal); v2 memory.events max",
         aliases=("container.memory.fails",),
         stall=True,
     ),

@@ -212,16 +212,27 @@ def test_older_kernels_count_less(copied: Callable[[Path], Path]) -> None:
     assert ("container.memory.working_set",) not in values
 
 
-@pytest.mark.parametrize(("with_swap", "hits"), [("700\n", 712), (None, 12)])
-def test_hits_of_both_limits_of_v1(copied: Callable[[Path], Path], with_swap: str | None, hits: int) -> None:
-    """v1 counts at the limit of memory and at that of memory and swap; without the latter the first is all."""
+@pytest.mark.parametrize(
+    ("hits", "swap_hits", "swap_limit", "expected"),
+    [
+        ("12", "0", "134217728", 12),
+        ("12", None, None, 12),  # swap is not accounted for
+        ("0", "0", "134217728", 0),
+        ("0", "700", "67108864", 700),  # an older kernel, both limits the same
+        ("0", "0", "67108864", None),  # nothing happened, or this kernel does not count it
+    ],
+)
+def test_hits_of_both_limits_of_v1(
+    copied: Callable[[Path], Path], hits: str, swap_hits: str | None, swap_limit: str | None, expected: int | None
+) -> None:
+    """v1 counts at the limit of memory and at that of memory and swap; a zero that may be false is left out."""
     root = copied(HYBRID / "first")
     directory = root / f"sys/fs/cgroup/memory/docker/{HYBRID_ID}"
-    (directory / "memory.failcnt").write_text("12\n")
-    (directory / "memory.memsw.failcnt").unlink()
-    if with_swap is not None:
-        (directory / "memory.memsw.failcnt").write_text(with_swap)
-    assert read(root, HYBRID_ID)["container.memory.limit_hits",] == hits
+    for name, content in (("failcnt", hits), ("memsw.failcnt", swap_hits), ("memsw.limit_in_bytes", swap_limit)):
+        (directory / f"memory.{name}").unlink()
+        if content is not None:
+            (directory / f"memory.{name}").write_text(f"{content}\n")
+    assert read(root, HYBRID_ID).get(("container.memory.limit_hits",)) == expected
 
 
 def test_hybrid_host_memory() -> None:

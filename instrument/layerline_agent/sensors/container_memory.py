@@ -10,6 +10,10 @@ from layerline_agent.sensor import Raw, Sensor, Source, flat_keyed
 #: v1 writes "no limit" as the largest multiple of the page size in 63 bits; no machine has an exbibyte.
 NO_LIMIT_BYTES = 2**60
 
+HITS_V1 = tuple(
+    f"memory/memory.{name}" for name in ("failcnt", "limit_in_bytes", "memsw.failcnt", "memsw.limit_in_bytes")
+)
+
 #: ``memory.events`` of v2. ``max`` and ``oom_kill`` count what happened in its children too.
 EVENTS_V2 = {b"max": ("container.memory.limit_hits", 1), b"oom_kill": ("container.memory.oom_kills", 1)}
 OOM_CONTROL_V1 = {b"oom_kill": ("container.memory.oom_kills", 1)}
@@ -51,15 +55,21 @@ def usage_v1(_: Machine, usage_bytes: bytes | None, stat: bytes | None) -> Itera
     return _usage(usage_bytes, stat, b"total_")
 
 
-def hits_v1(_: Machine, failures: bytes | None, with_swap: bytes | None) -> Iterator[Raw]:
+def hits_v1(
+    _: Machine, hits: bytes | None, limit: bytes | None, swap_hits: bytes | None, swap_limit: bytes | None
+) -> Iterator[Raw]:
     """Times the usage came up against a limit: that of memory, or that of memory and swap together.
 
-    Source: v1 ``memory.failcnt`` and ``memory.memsw.failcnt``, which is there where swap is accounted for. Where both
-    limits are the same (``--memory-swap`` equal to ``--memory``) only the second one counts: the kernel asks it first.
-    Both grow unless someone resets them.
+    Source: v1 ``memory.failcnt`` and ``memory.memsw.failcnt``; both grow unless someone resets them. Where both limits
+    are the same (``--memory-swap`` equal to ``--memory``) the kernel asks the second one first, so that only that one
+    counts, and on newer kernels it does not count at all (seen on 6.18, through OOM kills): a zero there says nothing,
+    and nothing is yielded.
     """
-    if failures is not None:
-        yield Raw("container.memory.limit_hits", int(failures) + int(with_swap or 0))
+    if hits is None:
+        return
+    total = int(hits) + int(swap_hits or 0)
+    if total or swap_limit is None or limit != swap_limit or int(swap_limit) >= NO_LIMIT_BYTES:
+        yield Raw("container.memory.limit_hits", total)
 
 
 def kills_v1(_: Machine, control: bytes) -> Iterator[Raw]:
@@ -107,7 +117,7 @@ SENSOR = Sensor(
     sources_v1=(
         Source(("memory/memory.usage_in_bytes", "memory/memory.stat"), usage_v1),
         Source(("memory/memory.limit_in_bytes",), limit_v1),
-        Source(("memory/memory.failcnt", "memory/memory.memsw.failcnt"), hits_v1, stalls=True),
+        Source(HITS_V1, hits_v1, stalls=True),
         Source(("memory/memory.oom_control",), kills_v1, stalls=True),
     ),
 )
