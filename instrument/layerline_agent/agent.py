@@ -97,9 +97,8 @@ class Agent:
             **tags,
         }
         attributes = {**self._machine_attributes, "os.type": "linux"}
-        self._host = Entity.of(
-            "host", attributes, machine.booted_ns, {"proc": machine.path("proc")}, self._sensors, machine, clock
-        )
+        directories = {"proc": machine.path("proc"), "network": machine.path("proc", machine.process, "net")}
+        self._host = Entity.of("host", attributes, machine.booted_ns, directories, self._sensors, machine, clock)
         self._own = Own(attributes, clock())
 
     @property
@@ -161,9 +160,10 @@ class Agent:
     def _see(self, seen: Seen) -> None:
         container = seen.container
         known = self._watched.get(container.id)
-        same_run = known is not None and (known[0].started_ns, known[0].inode) == (
+        same_run = known is not None and (known[0].started_ns, known[0].inode, known[0].directories) == (
             container.started_ns,
             container.inode,
+            container.directories,
         )
         if known is not None and same_run:
             known[1].attributes = {**container.attributes, **self._machine_attributes}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -55,6 +56,34 @@ def identify(path: str) -> Found | None:
         return None
     engine = match["engine"] or parent.rpartition("/")[2].removesuffix("_parent")
     return Found(match["id"], ENGINES.get(engine, ""), path)
+
+
+def inside_container(listing: str) -> bool:
+    """Whether a process with this ``/proc/<pid>/cgroup`` is in a container, or in a group below a container's."""
+    return any(NAME.fullmatch(part) for line in listing.splitlines() for part in line.split(":", 2)[-1].split("/"))
+
+
+def cpuset(directories: Mapping[str, str]) -> str:
+    """The CPUs that the tasks of a cgroup may use, as ``0-1,4``; empty where it cannot be read.
+
+    Source: v1 ``cpuset.effective_cpus`` (Linux 3.17) or ``cpuset.cpus``; v2 ``cpuset.cpus.effective`` (Linux 5.0),
+    which is there only where the controller is enabled for the group.
+    """
+    names = ("cpuset.effective_cpus", "cpuset.cpus") if "cpuset" in directories else ("cpuset.cpus.effective",)
+    directory = directories.get("cpuset") or directories.get(UNIFIED, "")
+    for name in names:
+        with suppress(OSError):
+            if directory and (cpus := Path(directory, name).read_text(encoding="ascii").strip()):
+                return cpus
+    return ""
+
+
+def pids(directories: Mapping[str, str]) -> list[int]:
+    """The processes of a cgroup that this process can name, without those of its children. Source: ``cgroup.procs``."""
+    for directory in directories.values():
+        with suppress(OSError):
+            return [pid for line in Path(directory, "cgroup.procs").read_text("ascii").split() if (pid := int(line))]
+    return []
 
 
 def _mounts(machine: Machine) -> Iterator[tuple[str, str, str]]:
@@ -151,27 +180,6 @@ class Tree:
                 if hierarchy in self.mounts and (directory := self._directory(hierarchy, path)):
                     directories[hierarchy] = directory
         return directories
-
-    def network_of(self, machine: Machine, pid: int) -> dict[str, str]:
-        """``{"netns": /proc/<pid>/net}`` where that process is in another network namespace than the host."""
-        try:
-            own, hosts = (os.readlink(machine.path("proc", process, "ns/net")) for process in (str(pid), "1"))
-        except OSError:
-            return {}
-        return {} if own == hosts else {"netns": machine.path("proc", str(pid), "net")}
-
-    def cpuset(self, directories: Mapping[str, str]) -> str:
-        """The CPUs that a container may use, in the kernel's list format (``0-3,6``); empty where it is not known.
-
-        Source: v1 ``cpuset.effective_cpus``, v2 ``cpuset.cpus.effective`` (absent where the controller is not enabled).
-        """
-        for hierarchy, name in (("cpuset", "cpuset.effective_cpus"), (UNIFIED, "cpuset.cpus.effective")):
-            if hierarchy in directories:
-                try:
-                    return Path(directories[hierarchy], name).read_text(encoding="ascii").strip()
-                except OSError:
-                    continue
-        return ""
 
     def walk(self) -> Iterator[Found]:
         """Every container cgroup, those inside containers too.

@@ -52,10 +52,10 @@ class Container:
     addresses: tuple[str, ...] = ()
     started_ns: int = 0
     """When it was last started, in ns since 1970; 0 where unknown."""
-    cpuset: str = ""
-    """The CPUs that it may use, in the kernel's list format; empty where unknown."""
     inode: int = 0
     """Of its cgroup directory, which its processes can see too; 0 where unknown."""
+    cpuset: str = ""
+    """The CPUs it may use in the kernel's list format, ``0-1,4``; empty where unknown."""
 
     @property
     def attributes(self) -> dict[str, str | list[str] | int]:

@@ -19,7 +19,8 @@ import docker
 import requests
 from docker.errors import DockerException, NotFound
 
-from layerline_agent.cgroups import UNIFIED, Tree
+from layerline_agent import network
+from layerline_agent.cgroups import UNIFIED, Tree, cpuset, pids
 from layerline_agent.containers import Container, from_event, from_inspect
 from layerline_agent.machine import Machine
 
@@ -192,11 +193,10 @@ class Discovery:
         directories = self._tree.directories_of(self._machine, state["Pid"], container_id) if state["Pid"] else {}
         if state["Pid"] and not directories:  # another cgroup namespace than Docker's: look for the id itself
             directories = next((self._tree.directories(f.path) for f in self._tree.walk() if f.id == container_id), {})
-        cpuset = self._tree.cpuset(directories)
-        number = inode(directories)
-        if state["Pid"]:
-            directories |= self._tree.network_of(self._machine, state["Pid"])
-        container = from_inspect(answer, directories, number, cpuset)
+        seen_inode, cpus = inode(directories), cpuset(directories)
+        if directories and (where := network.directory(self._machine, state["Pid"])):
+            directories = {**directories, "network": where}
+        container = from_inspect(answer, directories, seen_inode, cpus)
         if state["Running"]:
             self._managed[container_id] = container
             self.sightings.put(Seen(container))
@@ -239,10 +239,10 @@ class Discovery:
             directories = self._tree.directories(found[container_id].path)
             container = Container(
                 container_id,
-                directories,
+                {**directories, **self._network(container_id, directories)},
                 runtime=found[container_id].runtime,
                 inode=inode(directories),
-                cpuset=self._tree.cpuset(directories),
+                cpuset=cpuset(directories),
             )
             if self._walked.get(container_id) != container:
                 self._walked[container_id] = container
@@ -255,6 +255,15 @@ class Discovery:
         if not self.docker_version:
             for container_id in self._managed.keys() - found.keys():
                 self.sightings.put(Gone(container_id))
+
+    def _network(self, container_id: str, directories: Mapping[str, str]) -> dict[str, str]:
+        """Where its network files are: of the process taken at the last walk while it lives, else of another one."""
+        processes = pids(directories)
+        before = self._walked.get(container_id)
+        if before and (known := before.directories.get("network")) and int(known.split("/")[-2]) in processes:
+            return {"network": known}
+        where = network.directory(self._machine, processes[0]) if processes else None
+        return {"network": where} if where else {}
 
 
 def _reason(problem: Exception) -> str:

@@ -1,9 +1,10 @@
-"""Facts about this machine that do not change while the agent runs, and the names of its block devices."""
+"""Facts about this machine that do not change while the agent runs, and the names and speeds of its devices."""
 
 from __future__ import annotations
 
 import os
 import socket
+import time
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,10 @@ def _line(path: str) -> str:
         return ""
 
 
+#: How long a link's speed is taken for granted: to ask takes the kernel's lock of all network settings.
+LINK_SPEED_S = 60.0
+
+
 @dataclass(frozen=True)
 class Machine:
     """A host as seen below ``root``: ``/``, or where the host's file system is mounted, or a captured tree."""
@@ -25,6 +30,7 @@ class Machine:
     tick_ns: int = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
     """What ``/proc/stat`` counts in (USER_HZ), in ns."""
     _devices: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
+    _speeds: dict[str, tuple[float, int | None]] = field(default_factory=dict, repr=False, compare=False)
 
     def path(self, *parts: str) -> str:
         """A path of the host, as this process must spell it."""
@@ -53,6 +59,21 @@ class Machine:
         except OSError:
             return 0
         return next((int(line.split()[1]) * 10**9 for line in stat.splitlines() if line.startswith("btime ")), 0)
+
+    @property
+    def process(self) -> str:
+        """The process below ``/proc`` that has the host's network: ours, or the first of a host mounted elsewhere."""
+        return "self" if self.root == "/" else "1"
+
+    def link_speed_megabit(self, interface: str) -> int | None:
+        """What ``/sys/class/net/<interface>/speed`` says, Mbit/s, asked once a minute; None where it says nothing."""
+        now_s = time.monotonic()
+        asked_s, speed = self._speeds.get(interface, (-LINK_SPEED_S, None))
+        if now_s - asked_s >= LINK_SPEED_S:
+            said = _line(self.path("sys/class/net", interface, "speed"))
+            speed = int(said) if said.isdigit() and int(said) > 0 else None
+            self._speeds[interface] = (now_s, speed)
+        return speed
 
     def device_name(self, number: str) -> str:
         """``vda`` for ``254:0``, as ``/proc/diskstats`` names it; the number itself where it is not listed."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from layerline.signals import Kind, find
 from layerline_agent.files import File
 from layerline_agent.machine import Machine
-from layerline_agent.sensor import Dimensions, Raw, Sensor, Source
+from layerline_agent.sensor import Dimensions, Raw, Scan, Sensor, Source
 
 Clock = Callable[[], int]
 
@@ -81,9 +81,21 @@ class Runs:
         self.current = current
         self._at_ns = time_ns
 
+    def began(self, raw: Raw, at_ns: int, value: int) -> None:
+        """A series that begins: what it was before its first reading is sent too, so that its increase is known."""
+        if (raw.signal, raw.dimensions) not in self._known:
+            series = self._known[raw.signal, raw.dimensions] = Series(raw.signal, raw.dimensions)
+            series.value = value
+            series.send(at_ns)
+
+    def forget(self) -> None:
+        """Forget the series that the newest reading did not hold and that have nothing to send."""
+        current = set(map(id, self.current))
+        self._known = {key: one for key, one in self._known.items() if one.points or id(one) in current}
+
     @property
     def series(self) -> Iterable[Series]:
-        """All it ever yielded: points of one that is gone may still wait to be sent."""
+        """All it yielded: points of one that is gone may still wait to be sent."""
         return self._known.values()
 
 
@@ -129,6 +141,30 @@ class Reader:
             file.close()
 
 
+class Scanner:
+    """A scan of one entity, and the runs of what it finds. Its series come and go."""
+
+    __slots__ = ("_clock", "_scan", "runs")
+
+    def __init__(self, scan: Scan, clock: Clock) -> None:
+        self._scan = scan
+        self._clock = clock
+        self.runs = Runs()
+
+    def read(self, full: bool) -> None:
+        """Look around now."""
+        time_ns = self._clock()
+        found = self._scan(time_ns)
+        for seen in found:
+            if seen.before is not None:
+                self.runs.began(seen.raw, *seen.before)
+        self.runs.read(time_ns, [seen.raw for seen in found], full)
+        self.runs.forget()
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+
 @dataclass(eq=False)
 class Entity:
     """A container or the host: who it is, where its files are, and what was read from them."""
@@ -137,7 +173,7 @@ class Entity:
     """Its OTLP resource."""
     start_ns: int
     """When its counters began, in ns since 1970; 0 where unknown."""
-    readers: Mapping[str, tuple[Reader, ...]] = field(default_factory=dict)
+    readers: Mapping[str, tuple[Reader | Scanner, ...]] = field(default_factory=dict)
     """By sensor: its sources."""
     stall_readers: Mapping[str, tuple[Reader, ...]] = field(default_factory=dict)
     """By sensor: those of them that hold stall counters."""
@@ -154,7 +190,8 @@ class Entity:
         clock: Clock = time.time_ns,
     ) -> Entity:
         """An entity with the readers that its directories allow; a sensor whose hierarchy is missing has none."""
-        readers, stall_readers = {}, {}
+        readers: dict[str, tuple[Reader | Scanner, ...]] = {}
+        stall_readers: dict[str, tuple[Reader, ...]] = {}
         for name, sensor in sensors.items():
             if sensor.entity == kind:
                 made = [
@@ -162,7 +199,8 @@ class Entity:
                     for source in sensor.sources_for(directories)
                     if all(file.partition("/")[0] in directories for file in source.files)
                 ]
-                readers[name] = tuple(reader for _, reader in made)
+                scans = (Scanner(sensor.scan(machine), clock),) if sensor.scan else ()
+                readers[name] = (*(reader for _, reader in made), *scans)
                 stall_readers[name] = tuple(reader for stalls, reader in made if stalls)
         return cls(attributes, start_ns, readers, stall_readers)
 

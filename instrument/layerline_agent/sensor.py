@@ -15,6 +15,7 @@ from functools import cache
 from typing import NamedTuple
 
 from layerline_agent import sensors
+from layerline_agent.machine import Machine
 
 #: Attributes that make a point a series of its own, as the catalogue's ``dimensions`` name them.
 Dimensions = tuple[tuple[str, str], ...]
@@ -44,6 +45,18 @@ class Source:
     """Holds counters that the catalogue marks ``stall``: read several times a second."""
 
 
+class Seen(NamedTuple):
+    """A value that a scan found, and the one before where there is no point of it yet."""
+
+    raw: Raw
+    before: tuple[int, int] | None
+    """When it was last looked at, and what it was then."""
+
+
+#: Looks around below a directory, at this time: for what is in no file whose name is known beforehand.
+Scan = Callable[[int], list[Seen]]
+
+
 @dataclass(frozen=True, slots=True)
 class Sensor:
     """One controller or one ``/proc`` file of containers or of the host."""
@@ -55,6 +68,8 @@ class Sensor:
     controller: str = ""
     """The v1 controller which, where it holds the container, is read instead (v1 and hybrid)."""
     sources_v1: tuple[Source, ...] = ()
+    scan: Callable[[Machine], Scan] | None = None
+    """Makes what looks around on each full tick, for the one sensor that cannot name its files."""
 
     def sources_for(self, hierarchies: Iterable[str]) -> tuple[Source, ...]:
         """The sources to read where these hierarchies hold the entity."""

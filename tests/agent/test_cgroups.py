@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from layerline_agent.cgroups import Tree, identify
+from layerline_agent.cgroups import Tree, cpuset, identify
 from layerline_agent.machine import Machine
 
 from .conftest import HYBRID, HYBRID_ID, V2, V2_ID, V2_UNLIMITED_ID
@@ -88,7 +88,8 @@ def test_directories_of_a_process() -> None:
     directories = Tree.of(machine).directories_of(machine, 31370, HYBRID_ID)
     root = f"{HYBRID}/first/sys/fs/cgroup"
     assert directories == {
-        name: f"{root}/{name}/docker/{HYBRID_ID}" for name in ("blkio", "cpu", "cpuacct", "memory", "unified")
+        name: f"{root}/{name}/docker/{HYBRID_ID}"
+        for name in ("blkio", "cpu", "cpuacct", "cpuset", "memory", "pids", "unified")
     }
     machine = Machine(str(V2 / "first"))
     assert Tree.of(machine).directories_of(machine, 94, V2_ID) == {
@@ -126,7 +127,7 @@ MOUNTS = """\
 def test_mounts_are_read_from_the_table(copied: Callable[[Path], Path]) -> None:
     """Mount points come from the mount table where it can be read: joint controllers, odd places, the widest view."""
     root = copied(HYBRID / "first")
-    (root / "proc/1").mkdir()
+    (root / "proc/1").mkdir(exist_ok=True)
     (root / "proc/1/mountinfo").write_text(MOUNTS)
     assert Tree.of(Machine(str(root))).mounts == {
         "unified": ("/", f"{root}/sys/fs/cgroup/unified"),
@@ -143,3 +144,18 @@ def test_a_mount_that_shows_a_part(tmp_path: Path) -> None:
     assert tree.directories(f"/docker/{ID}") == {"memory": f"{tmp_path}/{ID}"}
     assert tree.directories(f"/dockers/{ID}") == {}
     assert [found.path for found in tree.walk()] == [f"/docker/{ID}"]
+
+
+def test_cpus_a_container_may_use(copied: Callable[[Path], Path]) -> None:
+    """They are those in effect; an older kernel's are those that were set; where nothing can be read, none."""
+    root = copied(HYBRID / "first")
+    directory = root / f"sys/fs/cgroup/cpuset/docker/{HYBRID_ID}"
+    (directory / "cpuset.effective_cpus").write_text("0-1,4\n")
+    directories = {"cpuset": str(directory), "unified": "/nowhere"}
+    assert cpuset(directories) == "0-1,4"
+    (directory / "cpuset.effective_cpus").unlink()
+    assert cpuset(directories) == "0-1"
+    (directory / "cpuset.cpus").unlink()
+    assert cpuset(directories) == ""
+    assert cpuset({"unified": f"{V2}/first/sys/fs/cgroup/system.slice/docker-{V2_ID}.scope"}) == "0-1"
+    assert cpuset({}) == ""

@@ -167,6 +167,57 @@ def test_renamed_and_updated(engine: Engine, start: Start) -> None:
     assert event.attributes == {"layerline.container.previous_name": "web"}
 
 
+def test_events_carry_the_engines_time(engine: Engine, start: Start) -> None:
+    """Every event has the nanosecond at which the Engine says it happened, not that of its arrival, and who it was."""
+    engine.run(HYBRID_ID, "web")
+    found = start()
+    take(found, 1)
+    began_ns = time.time_ns() + 10**9
+    actions = ["pause", "unpause", "oom", "kill", "die", "start", "restart"]
+    for number, action in enumerate(actions):
+        told = {"name": "web"} | ({"exitCode": "3"} if action == "die" else {})
+        engine.messages.put(
+            {"Action": action, "Actor": {"ID": HYBRID_ID, "Attributes": told}, "timeNano": began_ns + number}
+        )
+    events = [one for one in take(found, len(actions) + 2) if isinstance(one, Event)]
+    assert [(event.name, event.time_ns) for event in events] == [
+        (f"container.{action}", began_ns + number) for number, action in enumerate(actions)
+    ]
+    assert {(event.container.id, event.container.name) for event in events} == {(HYBRID_ID, "web")}
+    assert [dict(event.attributes) for event in events if event.name == "container.die"] == [{"process.exit.code": 3}]
+
+
+def test_other_cpus_are_described_anew(engine: Engine, start: Start, copied: Callable[[Path], Path]) -> None:
+    """When Docker gives a container other CPUs it is seen again, with those."""
+    root = copied(HYBRID / "first")
+    engine.run(HYBRID_ID, "web")
+    found = start(root)
+    (before,) = take(found, 1)
+    (root / f"sys/fs/cgroup/cpuset/docker/{HYBRID_ID}/cpuset.effective_cpus").write_text("1\n")
+    engine.tell("update", HYBRID_ID, name="web")
+    after, _ = take(found, 2)
+    assert isinstance(before, Seen)
+    assert isinstance(after, Seen)
+    assert before.container.attributes["layerline.container.cpuset"] == "0-1"
+    assert after.container.attributes["layerline.container.cpuset"] == "1"
+
+
+@pytest.mark.parametrize("docker", [True, False])
+def test_its_own_network_is_found(engine: Engine, start: Start, copied: Callable[[Path], Path], docker: bool) -> None:
+    """A container has the network files of a process of its own, whether Docker or its cgroup tells which."""
+    root = copied(HYBRID / "first")
+    for pid, inode in (("1", "1"), ("31370", "2")):
+        (root / f"proc/{pid}/ns").mkdir()
+        (root / f"proc/{pid}/ns/net").symlink_to(f"net:[{inode}]")
+    for directory in (root / "sys/fs/cgroup").glob(f"*/docker/{HYBRID_ID}"):
+        (directory / "cgroup.procs").write_text("31370\n31810\n")
+    engine.up = docker
+    engine.run(HYBRID_ID, "web")
+    (seen,) = take(start(root), 1)
+    assert isinstance(seen, Seen)
+    assert seen.container.directories["network"] == f"{root}/proc/31370/net"
+
+
 def test_a_life_too_short_to_ask(engine: Engine, start: Start) -> None:
     """A container that was removed before it could be asked about has its events, with the tags these carry."""
     found = start()
@@ -226,7 +277,8 @@ def test_without_docker(engine: Engine, start: Start, capsys: pytest.CaptureFixt
     (seen,) = take(found, 1)
     assert isinstance(seen, Seen)
     assert (seen.container.id, seen.container.runtime, seen.container.name) == (HYBRID_ID, "docker", "")
-    assert set(seen.container.directories) == {"blkio", "cpu", "cpuacct", "memory", "unified"}
+    assert set(seen.container.directories) == {"blkio", "cpu", "cpuacct", "cpuset", "memory", "pids", "unified"}
+    assert seen.container.cpuset == "0-1"
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert "no Docker Engine answers" in said

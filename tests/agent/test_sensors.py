@@ -25,7 +25,8 @@ def entity(root: Path, container_id: str = "", clock: Callable[[], int] = lambda
     """The container of this id below this root; the host where there is none."""
     machine = Machine(str(root), tick_ns=10_000_000)
     if not container_id:
-        return Entity.of("host", {}, 0, {"proc": machine.path("proc")}, all_sensors(), machine, clock)
+        directories = {"proc": machine.path("proc"), "network": machine.path("proc/1/net")}
+        return Entity.of("host", {}, 0, directories, all_sensors(), machine, clock)
     tree = Tree.of(machine)
     path = next(found.path for found in tree.walk() if found.id == container_id)
     return Entity.of("container", {}, 0, tree.directories(path), all_sensors(), machine, clock)
@@ -59,6 +60,9 @@ def test_hybrid_container() -> None:
         ("container.memory.limit",): 67_108_864,
         ("container.memory.refaults",): 4,
         ("container.memory.major_faults",): 1,
+        ("container.memory.limit_hits",): 0,
+        ("container.memory.oom_kills",): 0,
+        ("container.pids",): 2,
         ("container.memory.pressure", "some"): 0,
         ("container.memory.pressure", "full"): 0,
         ("container.disk.io", "read", "vda"): 1_994_752,
@@ -94,11 +98,14 @@ def test_v2_container() -> None:
         ("container.cpu.limit",): 0.2,
         ("container.cpu.pressure", "some"): 2_271_412_000,
         ("container.cpu.pressure", "full"): 2_271_412_000,
-        ("container.memory.refaults",): 0,
-        ("container.memory.major_faults",): 0,
         ("container.memory.usage",): 0,
         ("container.memory.working_set",): 0,
         ("container.memory.limit",): 33_554_432,
+        ("container.memory.refaults",): 0,
+        ("container.memory.major_faults",): 0,
+        ("container.memory.limit_hits",): 0,
+        ("container.memory.oom_kills",): 0,
+        ("container.pids",): 1,
         ("container.memory.pressure", "some"): 0,
         ("container.memory.pressure", "full"): 0,
         ("container.io.pressure", "some"): 0,
@@ -112,7 +119,7 @@ def test_v2_container() -> None:
 def test_no_limit_is_absent() -> None:
     """A container without limits has no limit signal, and its throttled time is a true zero."""
     values = read(V2 / "first", V2_UNLIMITED_ID)
-    assert not [key for key in values if "limit" in key[0]]
+    assert not [key for key in values if key[0].endswith("limit")]
     assert values["container.cpu.throttled",] == 0
     assert values["container.memory.usage",] == 13_766_656
 
@@ -175,6 +182,71 @@ def test_hybrid_host() -> None:
     }
     assert values["system.io.pressure", "full"] == 57_439_719_000
     assert values["system.memory.pressure", "some"] == 14_940_237_000
+
+
+def test_memory_of_v2_counts_its_troubles(copied: Callable[[Path], Path]) -> None:
+    """v2 counts hits of the limit and kills in ``memory.events``, and refaults of files and of anonymous memory."""
+    root = copied(V2 / "first")
+    directory = root / f"sys/fs/cgroup/system.slice/docker-{V2_ID}.scope"
+    (directory / "memory.events").write_text("low 0\nhigh 0\nmax 812\noom 3\noom_kill 2\noom_group_kill 0\n")
+    (directory / "memory.stat").write_text(
+        "anon 1\ninactive_file 0\nworkingset_refault_anon 5\nworkingset_refault_file 37\npgmajfault 6\n"
+    )
+    values = read(root, V2_ID)
+    assert values["container.memory.limit_hits",] == 812
+    assert values["container.memory.oom_kills",] == 2
+    assert values["container.memory.refaults",] == 42
+    assert values["container.memory.major_faults",] == 6
+
+
+def test_older_kernels_count_less(copied: Callable[[Path], Path]) -> None:
+    """Before Linux 5.9 refaults were one figure; a figure that the kernel does not give is absent, not zero."""
+    root = copied(HYBRID / "first")
+    directory = root / f"sys/fs/cgroup/memory/docker/{HYBRID_ID}"
+    (directory / "memory.stat").write_text("cache 0\nworkingset_refault 1\ntotal_workingset_refault 9\n")
+    (directory / "memory.oom_control").write_text("oom_kill_disable 0\nunder_oom 0\n")
+    values = read(root, HYBRID_ID)
+    assert values["container.memory.refaults",] == 9
+    assert ("container.memory.major_faults",) not in values
+    assert ("container.memory.oom_kills",) not in values
+    assert ("container.memory.working_set",) not in values
+
+
+@pytest.mark.parametrize(
+    ("hits", "swap_hits", "swap_limit", "expected"),
+    [
+        ("12", "0", "134217728", 12),
+        ("12", None, None, 12),  # swap is not accounted for
+        ("0", "0", "134217728", 0),
+        ("0", "700", "67108864", 700),  # an older kernel, both limits the same
+        ("0", "0", "67108864", None),  # nothing happened, or this kernel does not count it
+    ],
+)
+def test_hits_of_both_limits_of_v1(
+    copied: Callable[[Path], Path], hits: str, swap_hits: str | None, swap_limit: str | None, expected: int | None
+) -> None:
+    """v1 counts at the limit of memory and at that of memory and swap; a zero that may be false is left out."""
+    root = copied(HYBRID / "first")
+    directory = root / f"sys/fs/cgroup/memory/docker/{HYBRID_ID}"
+    for name, content in (("failcnt", hits), ("memsw.failcnt", swap_hits), ("memsw.limit_in_bytes", swap_limit)):
+        (directory / f"memory.{name}").unlink()
+        if content is not None:
+            (directory / f"memory.{name}").write_text(f"{content}\n")
+    assert read(root, HYBRID_ID).get(("container.memory.limit_hits",)) == expected
+
+
+def test_hybrid_host_memory() -> None:
+    """The host's memory in bytes, its refaults in pages; nothing was swapped, and that is a true zero."""
+    values = read(HYBRID / "first")
+    assert {key: value for key, value in values.items() if key[0].startswith(("system.memory.", "system.paging."))} == {
+        ("system.memory.limit",): 24_684_096 * 1024,
+        ("system.memory.available",): 24_110_824 * 1024,
+        ("system.memory.refaults",): 7_087_080,
+        ("system.paging.operations", "in"): 0,
+        ("system.paging.operations", "out"): 0,
+        ("system.memory.pressure", "some"): 14_940_237_000,
+        ("system.memory.pressure", "full"): values["system.memory.pressure", "full"],
+    }
 
 
 def test_partitions_are_left_out(copied: Callable[[Path], Path]) -> None:
@@ -275,79 +347,3 @@ def test_long_files_are_read_whole(copied: Callable[[Path], Path]) -> None:
     cpus = "".join(f"cpu{number} 1 2 3 4 5 6 7 8 9 10\n" for number in range(1024))
     (root / "proc/stat").write_text(f"cpu 1 2 3 4 5 6 7 8 9 10\n{cpus}intr {'0 ' * 9000}\n")
     assert read(root)["system.cpu.logical.count",] == 1024
-
-
-def written(folder: Path, name: str, content: str) -> None:
-    """One kernel file below a folder."""
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content, encoding="ascii")
-
-
-DEV = """Inter-|   Receive                                                |  Transmit
- face |bytes packets errs drop fifo frame compressed multicast|bytes packets errs drop fifo colls carrier compressed
-    lo: 9999 99 0 0 0 0 0 0 9999 99 0 0 0 0 0 0
-  eth0: 1234567 890 1 2 0 0 0 0 7654321 987 3 4 0 0 0 0
-vethab: 5 5 0 0 0 0 0 0 5 5 0 0 0 0 0 0
-"""
-SNMP = """Ip: Forwarding DefaultTTL
-Ip: 1 64
-Tcp: RtoAlgorithm RtoMin RtoMax MaxConn ActiveOpens PassiveOpens CurrEstab InSegs OutSegs RetransSegs
-Tcp: 1 200 120000 -1 9 8 5 400 300 17
-"""
-
-
-def test_the_network_of_a_container_is_read_through_one_of_its_processes(tmp_path: Path) -> None:
-    """Bytes, packets, errors and drops of its own interfaces, and what its TCP sent again; not the loopback."""
-    written(tmp_path, "proc/42/net/dev", DEV)
-    written(tmp_path, "proc/42/net/snmp", SNMP)
-    machine = Machine(str(tmp_path))
-    directories = {"netns": machine.path("proc/42/net")}
-    watched = Entity.of("container", {}, 0, directories, all_sensors(), machine, lambda: 1)
-    watched.read("container_network", full=True)
-    watched.close()
-    values = {(s.signal, *(value for _, value in s.dimensions)): s.value for s in watched.series}
-    assert values == {
-        ("container.network.io", "receive", "eth0"): 1234567,
-        ("container.network.packets", "receive", "eth0"): 890,
-        ("container.network.errors", "receive", "eth0"): 1,
-        ("container.network.dropped", "receive", "eth0"): 2,
-        ("container.network.io", "transmit", "eth0"): 7654321,
-        ("container.network.packets", "transmit", "eth0"): 987,
-        ("container.network.errors", "transmit", "eth0"): 3,
-        ("container.network.dropped", "transmit", "eth0"): 4,
-        ("container.network.tcp.retransmits",): 17,
-    }
-
-
-def test_the_machines_own_interfaces_say_what_they_can_move(tmp_path: Path) -> None:
-    """An interface that does not know its speed has none, and containers' ends are not the machine's."""
-    written(tmp_path, "proc/1/net/dev", DEV)
-    written(tmp_path, "proc/1/net/snmp", SNMP)
-    written(tmp_path, "sys/class/net/eth0/speed", "1000\n")
-    written(tmp_path, "sys/class/net/eth1/speed", "-1\n")
-    values = read(tmp_path)
-    assert values["system.network.speed", "eth0"] == 125_000_000
-    assert ("system.network.speed", "eth1") not in values
-    assert values["system.network.io", "transmit", "eth0"] == 7654321
-    assert ("system.network.io", "transmit", "vethab") not in values
-    assert values["system.network.tcp.retransmits",] == 17
-
-
-def test_what_memory_costs_is_read_where_the_kernel_tells(tmp_path: Path) -> None:
-    """Hits of the limit and kills, v1 and v2; refaults under both of their names; nothing where there is no file."""
-    hits = {
-        "memory": {"memory.failcnt": "31\n", "memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n"},
-        "unified": {"memory.events": "low 0\nhigh 0\nmax 31\noom 3\noom_kill 2\n"},
-    }
-    for hierarchy, files in hits.items():
-        for name, content in files.items():
-            written(tmp_path / hierarchy, name, content)
-        directories = {hierarchy: str(tmp_path / hierarchy)}
-        watched = Entity.of("container", {}, 0, directories, all_sensors(), Machine(str(tmp_path)), lambda: 1)
-        watched.read("container_memory", full=True)
-        watched.close()
-        assert {series.signal: series.value for series in watched.series} == {
-            "container.memory.limit_hits": 31,
-            "container.memory.oom_kills": 2,
-        }

@@ -13,11 +13,11 @@ from pathlib import Path
 import docker
 import psycopg
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
 from benchmarks.lab.apps import node_app
 from benchmarks.lab.injectors import neighbours, network
 from benchmarks.lab.injectors.postgres import Postgres, postgres
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-
 from docker_engine import docker_engine  # noqa: F401 - a fixture
 from layerline_api.demo.containers import Containers
 from layerline_api.demo.load import one

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.lab.apps.node_app import BECOME
-
 from layerline_api.demo.containers import Containers
 from layerline_api.demo.place import DemoError, Entity, Limits, Service
 

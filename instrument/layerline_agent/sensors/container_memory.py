@@ -1,8 +1,7 @@
-"""Memory of a container: what is charged to it, how much of that it works with, its limit, and what that costs."""
+"""Memory of a container: what is charged to it, its limit, and what happened when it came up against it."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from layerline_agent.machine import Machine
@@ -11,51 +10,71 @@ from layerline_agent.sensor import Raw, Sensor, Source, flat_keyed
 #: v1 writes "no limit" as the largest multiple of the page size in 63 bits; no machine has an exbibyte.
 NO_LIMIT_BYTES = 2**60
 
-INACTIVE_V1 = re.compile(rb"^total_inactive_file (\d+)", re.MULTILINE)
-INACTIVE_V2 = re.compile(rb"^inactive_file (\d+)", re.MULTILINE)
-REFAULTS_V1 = re.compile(rb"^total_workingset_refault(?:_file|_anon)? (\d+)", re.MULTILINE)
-REFAULTS_V2 = re.compile(rb"^workingset_refault(?:_file|_anon)? (\d+)", re.MULTILINE)
-FAULTS_V1 = re.compile(rb"^total_pgmajfault (\d+)", re.MULTILINE)
-FAULTS_V2 = re.compile(rb"^pgmajfault (\d+)", re.MULTILINE)
+HITS_V1 = tuple(
+    f"memory/memory.{name}" for name in ("failcnt", "limit_in_bytes", "memsw.failcnt", "memsw.limit_in_bytes")
+)
+
+#: ``memory.events`` of v2. ``max`` and ``oom_kill`` count what happened in its children too.
+EVENTS_V2 = {b"max": ("container.memory.limit_hits", 1), b"oom_kill": ("container.memory.oom_kills", 1)}
+OOM_CONTROL_V1 = {b"oom_kill": ("container.memory.oom_kills", 1)}
 
 
-def _faults(stat: bytes | None, refaults: re.Pattern[bytes], faults: re.Pattern[bytes]) -> Iterator[Raw]:
+def _figure(stat: bytes, key: bytes) -> int | None:
+    """The value of a line ``key value`` that is not the first; None where there is none."""
+    start = stat.find(b"\n" + key + b" ")
+    if start < 0:
+        return None
+    start += len(key) + 2
+    end = stat.find(b"\n", start)
+    return int(stat[start:] if end < 0 else stat[start:end])
+
+
+def _usage(usage_bytes: bytes | None, stat: bytes | None, prefix: bytes) -> Iterator[Raw]:
+    usage = None if usage_bytes is None else int(usage_bytes)
+    if usage is not None:
+        yield Raw("container.memory.usage", usage)
     if stat is None:
         return
-    if pages := refaults.findall(stat):
-        yield Raw("container.memory.refaults", sum(map(int, pages)))
-    if found := faults.search(stat):
-        yield Raw("container.memory.major_faults", int(found[1]))
-
-
-def _usage(usage_bytes: bytes | None, stat: bytes | None, inactive: re.Pattern[bytes]) -> Iterator[Raw]:
-    if usage_bytes is None:
-        return
-    usage = int(usage_bytes)
-    yield Raw("container.memory.usage", usage)
     # The two files are read one after the other, so that pages may have moved in between: never below zero.
-    if stat is not None and (found := inactive.search(stat)):
-        yield Raw("container.memory.working_set", max(0, usage - int(found[1])))
+    if usage is not None and (inactive := _figure(stat, prefix + b"inactive_file")) is not None:
+        yield Raw("container.memory.working_set", max(0, usage - inactive))
+    refaults = [_figure(stat, prefix + b"workingset_refault" + kind) for kind in (b"_file", b"_anon", b"")]
+    if known := [figure for figure in refaults if figure is not None]:
+        yield Raw("container.memory.refaults", sum(known))
+    if (faults := _figure(stat, prefix + b"pgmajfault")) is not None:
+        yield Raw("container.memory.major_faults", faults)
 
 
 def usage_v1(_: Machine, usage_bytes: bytes | None, stat: bytes | None) -> Iterator[Raw]:
-    """Memory charged, what is left without inactive file pages, and what was read again, its children included.
+    """Memory charged, what is left without inactive file pages, refaults and major faults, its children included.
 
-    Source: v1 ``memory.usage_in_bytes``, ``memory.stat`` (``total_inactive_file``), bytes; ``total_pgmajfault``;
-    ``total_workingset_refault_file`` and ``_anon`` (pages, Linux 5.9; before, without the ending).
+    Source: v1 ``memory.usage_in_bytes``, ``memory.stat`` (``total_inactive_file``, bytes;
+    ``total_workingset_refault_file`` and ``_anon``, pages, Linux 5.9, before that ``total_workingset_refault``, 4.15;
+    ``total_pgmajfault``).
     """
-    yield from _usage(usage_bytes, stat, INACTIVE_V1)
-    yield from _faults(stat, REFAULTS_V1, FAULTS_V1)
+    return _usage(usage_bytes, stat, b"total_")
 
 
-def hits_v1(_: Machine, count: bytes) -> Iterator[Raw]:
-    """How often it was at its limit. Source: v1 ``memory.failcnt``; only grows, unless somebody writes 0 to it."""
-    yield Raw("container.memory.limit_hits", int(count))
+def hits_v1(
+    _: Machine, hits: bytes | None, limit: bytes | None, swap_hits: bytes | None, swap_limit: bytes | None
+) -> Iterator[Raw]:
+    """Times the usage came up against a limit: that of memory, or that of memory and swap together.
+
+    Source: v1 ``memory.failcnt`` and ``memory.memsw.failcnt``; both grow unless someone resets them. Where both limits
+    are the same (``--memory-swap`` equal to ``--memory``) the kernel asks the second one first, so that only that one
+    counts, and on newer kernels it does not count at all (seen on 6.18, through OOM kills): a zero there says nothing,
+    and nothing is yielded.
+    """
+    if hits is None:
+        return
+    total = int(hits) + int(swap_hits or 0)
+    if total or swap_limit is None or limit != swap_limit or int(swap_limit) >= NO_LIMIT_BYTES:
+        yield Raw("container.memory.limit_hits", total)
 
 
 def kills_v1(_: Machine, control: bytes) -> Iterator[Raw]:
     """Processes killed for want of memory. Source: v1 ``memory.oom_control`` (``oom_kill``), Linux 4.13."""
-    return flat_keyed(control, {b"oom_kill": ("container.memory.oom_kills", 1)})
+    return flat_keyed(control, OOM_CONTROL_V1)
 
 
 def limit_v1(_: Machine, limit_bytes: bytes) -> Iterator[Raw]:
@@ -65,20 +84,20 @@ def limit_v1(_: Machine, limit_bytes: bytes) -> Iterator[Raw]:
 
 
 def usage_v2(_: Machine, usage_bytes: bytes | None, stat: bytes | None) -> Iterator[Raw]:
-    """Memory charged, what is left without inactive file pages, and what was read again.
+    """Memory charged, what is left without inactive file pages, refaults and major faults, its children included.
 
-    Source: v2 ``memory.current``, ``memory.stat`` (``inactive_file``), bytes, Linux 4.5; ``pgmajfault``;
-    ``workingset_refault_file`` and ``_anon`` (pages, Linux 5.9; before, without the ending).
+    Source: v2 ``memory.current``, ``memory.stat`` (``inactive_file``, bytes, Linux 4.5; ``workingset_refault_file`` and
+    ``_anon``, pages, 5.9, before that ``workingset_refault``, 4.15; ``pgmajfault``, 4.11).
     """
-    yield from _usage(usage_bytes, stat, INACTIVE_V2)
-    yield from _faults(stat, REFAULTS_V2, FAULTS_V2)
+    return _usage(usage_bytes, stat, b"")
 
 
 def events_v2(_: Machine, events: bytes) -> Iterator[Raw]:
-    """How often it was at its limit, and how many were killed for it. Source: v2 ``memory.events``."""
-    return flat_keyed(
-        events, {b"max": ("container.memory.limit_hits", 1), b"oom_kill": ("container.memory.oom_kills", 1)}
-    )
+    """Times the usage came up against the limit, and processes killed for want of memory.
+
+    Source: v2 ``memory.events`` (``max``, Linux 4.5; ``oom_kill``, 4.13); only grow.
+    """
+    return flat_keyed(events, EVENTS_V2)
 
 
 def limit_v2(_: Machine, limit_bytes: bytes) -> Iterator[Raw]:
@@ -98,7 +117,7 @@ SENSOR = Sensor(
     sources_v1=(
         Source(("memory/memory.usage_in_bytes", "memory/memory.stat"), usage_v1),
         Source(("memory/memory.limit_in_bytes",), limit_v1),
-        Source(("memory/memory.failcnt",), hits_v1, stalls=True),
-        Source(("memory/memory.oom_control",), kills_v1),
+        Source(HITS_V1, hits_v1, stalls=True),
+        Source(("memory/memory.oom_control",), kills_v1, stalls=True),
     ),
 )

@@ -1,26 +1,17 @@
-"""Network of a container: what its interfaces moved, and what its TCP had to send again.
+"""Network of a container: what it received and transmitted on its own interfaces, and what TCP had to send again.
 
-Read through one of its processes, whose network namespace is the container's. A container that shares the host's has
-no network of its own: it has no ``netns`` then (``cgroups.py``), and nothing is yielded.
+``network`` is the ``net`` directory of one of its processes; a container on the host's network has none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from layerline_agent.network import interfaces, retransmits
+from layerline_agent.sensor import Sensor, Source
 
-from layerline_agent.interfaces import retransmits, traffic
-from layerline_agent.machine import Machine
-from layerline_agent.sensor import Raw, Sensor, Source
-
-
-def interfaces(_: Machine, listing: bytes) -> Iterator[Raw]:
-    """Bytes, packets, errors and drops. Source: ``/proc/<pid>/net/dev``."""
-    return traffic("container", listing)
-
-
-def tcp(_: Machine, snmp: bytes) -> Iterator[Raw]:
-    """TCP segments sent again. Source: ``/proc/<pid>/net/snmp``."""
-    return retransmits("container", snmp)
-
-
-SENSOR = Sensor(entity="container", sources=(Source(("netns/dev",), interfaces), Source(("netns/snmp",), tcp)))
+SENSOR = Sensor(
+    entity="container",
+    sources=(
+        Source(("network/dev",), interfaces("container.network")),
+        Source(("network/snmp",), retransmits("container.network.tcp.retransmits"), stalls=True),
+    ),
+)

@@ -1,39 +1,35 @@
-"""Network of the host: what its own interfaces moved and can move, and what its TCP had to send again."""
+"""Network of the host: its interfaces and how fast they are, and what TCP had to send again."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
-from layerline_agent.interfaces import NOT_ITS_OWN, retransmits, traffic
 from layerline_agent.machine import Machine
+from layerline_agent.network import interfaces, retransmits
 from layerline_agent.sensor import Raw, Sensor, Source
 
-_BYTES_PER_MBIT = 125_000
+MEGABIT_BYTES = 1_000_000 // 8
 
 
-def interfaces(machine: Machine, listing: bytes) -> Iterator[Raw]:
-    """Bytes, packets, errors and drops of the machine's own interfaces, and their speed.
+def read(machine: Machine, content: bytes) -> Iterator[Raw]:
+    """What each interface moved, and what it could.
 
-    Source: ``/proc/1/net/dev``; ``/sys/class/net/<interface>/speed`` (Mbit/s; -1 or unreadable where it is not known).
+    Source: ``net/dev``; ``/sys/class/net/<interface>/speed``, Mbit/s, Linux 2.6.33. An interface that has no speed
+    (-1, or the file cannot be read: down, or not a device) yields none.
     """
-    yield from traffic("system", listing)
-    folder = machine.path("sys/class/net")
-    for interface in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
-        if interface.startswith(NOT_ITS_OWN):
-            continue
-        try:
-            speed = int(Path(folder, interface, "speed").read_text(encoding="ascii"))
-        except (OSError, ValueError):
-            continue
-        if speed > 0:
-            yield Raw("system.network.speed", speed * _BYTES_PER_MBIT, (("network.interface.name", interface),))
+    names: dict[tuple[str, str], None] = {}
+    for raw in interfaces("system.network")(machine, content):
+        names[raw.dimensions[1]] = None
+        yield raw
+    for where in names:
+        if (speed_megabit := machine.link_speed_megabit(where[1])) is not None:
+            yield Raw("system.network.speed", speed_megabit * MEGABIT_BYTES, (where,))
 
 
-def tcp(_: Machine, snmp: bytes) -> Iterator[Raw]:
-    """TCP segments sent again. Source: ``/proc/1/net/snmp``."""
-    return retransmits("system", snmp)
-
-
-SENSOR = Sensor(entity="host", sources=(Source(("proc/1/net/dev",), interfaces), Source(("proc/1/net/snmp",), tcp)))
+SENSOR = Sensor(
+    entity="host",
+    sources=(
+        Source(("network/dev",), read),
+        Source(("network/snmp",), retransmits("system.network.tcp.retransmits")),
+    ),
+)

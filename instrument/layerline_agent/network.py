@@ -1,0 +1,70 @@
+"""Network files say the same of every network namespace: parsers for containers and the host, and whose is whose.
+
+``/proc/<pid>/net`` shows the network namespace of that process. Sources: proc_pid_net(5), network_namespaces(7),
+Documentation/networking/statistics.rst.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+
+from layerline_agent.machine import Machine
+from layerline_agent.sensor import Dimensions, Raw
+
+#: Loopback, the host's ends of containers' cables, and the tunnels that every namespace has from the start, unused.
+LEFT_OUT = re.compile(r"lo|veth.*|tunl0|sit0|gre0|gretap0|erspan0|ip_vti0|ip6_vti0|ip6tnl0|ip6gre0")
+
+#: Where a line of ``net/dev`` has what, by direction, counting after the name from 0.
+COLUMNS = {"receive": 0, "transmit": 8}
+
+
+def namespace(machine: Machine, process: str) -> str:
+    """The network namespace of a process, as ``net:[4026531833]``; empty where it may not be seen."""
+    try:
+        return os.readlink(machine.path("proc", process, "ns/net"))
+    except OSError:
+        return ""
+
+
+def directory(machine: Machine, pid: int) -> str | None:
+    """Where the network files of a container's process are; None where it shares the host's network, or may do so."""
+    own = namespace(machine, str(pid))
+    others = {namespace(machine, process) for process in ("1", machine.process)} - {""}
+    return machine.path("proc", str(pid), "net") if own and others and own not in others else None
+
+
+def _where(direction: str, interface: str) -> Dimensions:
+    return (("network.io.direction", direction), ("network.interface.name", interface))
+
+
+def interfaces(prefix: str) -> Callable[[Machine, bytes], Iterator[Raw]]:
+    """Bytes, packets, errors and dropped packets of each interface, by direction.
+
+    Source: ``net/dev``, after two lines of headings; only grow. Since Linux 2.6.24 it is of one namespace.
+    """
+
+    def read(_: Machine, content: bytes) -> Iterator[Raw]:
+        for line in content.splitlines()[2:]:
+            name, _colon, figures = line.decode().rpartition(":")
+            interface = name.strip()
+            if LEFT_OUT.fullmatch(interface):
+                continue
+            columns = figures.split()
+            for direction, first in COLUMNS.items():
+                where = _where(direction, interface)
+                for number, what in enumerate(("io", "packets", "errors", "dropped"), first):
+                    yield Raw(f"{prefix}.{what}", int(columns[number]), where)
+
+    return read
+
+
+def retransmits(signal: str) -> Callable[[Machine, bytes], Iterator[Raw]]:
+    """TCP segments sent again. Source: ``net/snmp``, ``RetransSegs`` of its two lines ``Tcp:``; only grows."""
+
+    def read(_: Machine, content: bytes) -> Iterator[Raw]:
+        names, figures = (line.split() for line in content.splitlines() if line.startswith(b"Tcp:"))
+        yield Raw(signal, int(figures[names.index(b"RetransSegs")]))
+
+    return read

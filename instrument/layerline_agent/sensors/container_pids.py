@@ -1,0 +1,21 @@
+"""How many processes and threads a container has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from layerline_agent.machine import Machine
+from layerline_agent.sensor import Raw, Sensor, Source
+
+
+def read(_: Machine, current: bytes) -> Iterator[Raw]:
+    """Processes and threads in it and its children. Source: v1 and v2 ``pids.current``, Linux 4.3."""
+    yield Raw("container.pids", int(current))
+
+
+SENSOR = Sensor(
+    entity="container",
+    sources=(Source(("unified/pids.current",), read),),
+    controller="pids",
+    sources_v1=(Source(("pids/pids.current",), read),),
+)
