@@ -39,6 +39,9 @@ TREES = {
     "hybrid": ("cgroup-hybrid-kernel-6.18", "05387d400547ce9b00e7646fd40636edf59567afb7ceabf3bfb7b838230b118e"),
 }
 
+#: The process of the first container; each further one has the next.
+FIRST_PID = 100_000
+
 #: The files whose counters move in a busy container.
 MOVING = ("cpu.stat", "cpuacct.usage", "cpu.pressure", "io.pressure")
 
@@ -72,15 +75,34 @@ def grow(captured: str, containers: int, root: Path) -> list[Path]:
     originals = [path for path in root.rglob(f"*{container}*") if path.is_dir()]
     for other in root.rglob("docker-9988*.scope"):
         shutil.rmtree(other)
-    for number in range(containers - 1):
+    hybrid = CAPTURED / TREES["hybrid"][0] / "first"
+    network = root / "network"  # as a container sees it: one interface beside its loopback
+    network.mkdir()
+    shutil.copy(hybrid / "proc/31370/net/dev", network)
+    shutil.copy(hybrid / "proc/1/net/snmp", network)
+    namespace(root, 1, None)
+    for number in range(containers):
+        if number:
+            for original in originals:
+                shutil.copytree(original, original.parent / original.name.replace(container, f"{number:064x}"))
         for original in originals:
-            shutil.copytree(original, original.parent / original.name.replace(container, f"{number:064x}"))
+            name = original.name.replace(container, f"{number:064x}" if number else container)
+            (original.parent / name / "cgroup.procs").write_text(f"{FIRST_PID + number}\n")
+        namespace(root, FIRST_PID + number, network)
     return [
         path
         for name in MOVING
         for path in root.glob(f"sys/fs/cgroup/**/{name}")
         if re.search("[0-9a-f]{64}", str(path))
     ]
+
+
+def namespace(root: Path, pid: int, network: Path | None) -> None:
+    """Give a process a network namespace of its own, and a copy of these files in it."""
+    (root / f"proc/{pid}/ns").mkdir(parents=True, exist_ok=True)
+    (root / f"proc/{pid}/ns/net").symlink_to(f"net:[{pid}]")
+    if network is not None:
+        shutil.copytree(network, root / f"proc/{pid}/net")
 
 
 def move(files: list[Path]) -> None:

@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 import tarfile
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import docker
 import pytest
@@ -20,32 +21,42 @@ from .conftest import Sink, attributes_of, points_of
 pytestmark = pytest.mark.docker
 
 
+Run = Callable[..., Container]
+
+
 @pytest.fixture
-def busy(docker_engine: docker.DockerClient) -> Iterator[Container]:
-    """A container that burns CPU under a quota of 0.2, not yet started. Nothing is pulled: its root is empty."""
+def run(docker_engine: docker.DockerClient) -> Iterator[Run]:
+    """Creates a container from the host's own programs, not yet started. Nothing is pulled: its root is empty."""
     empty = io.BytesIO()
     tarfile.open(fileobj=empty, mode="w").close()
-    tag = uuid.uuid4().hex[:12]
-    name = f"layerline-agent-test-{tag}"
+    name = f"layerline-agent-test-{uuid.uuid4().hex[:12]}"
     docker_engine.api.import_image_from_data(empty.getvalue(), repository=name, tag="1")
     paths = [path for path in ("/usr", "/bin", "/lib", "/lib64") if os.path.exists(path)]
+    made: list[Container] = []
+
+    def create(command: list[str], **options: object) -> Container:
+        volumes = {path: {"bind": path, "mode": "ro"} for path in paths}
+        made.append(docker_engine.containers.create(f"{name}:1", command, name=name, volumes=volumes, **options))
+        return made[-1]
+
     try:
-        container = docker_engine.containers.create(
-            f"{name}:1",
-            ["/bin/sh", "-c", "while :; do :; done"],
-            name=name,
-            cpu_period=100_000,
-            cpu_quota=20_000,
-            labels={"team": "shop"},
-            environment={"PASSWORD": "hunter2"},
-            volumes={path: {"bind": path, "mode": "ro"} for path in paths},
-        )
-        try:
-            yield container
-        finally:
-            container.remove(force=True)
+        yield create
     finally:
+        for container in made:
+            container.remove(force=True)
         docker_engine.images.remove(f"{name}:1")
+
+
+@pytest.fixture
+def busy(run: Run) -> Container:
+    """A container that burns CPU under a quota of 0.2, not yet started."""
+    return run(
+        ["/bin/sh", "-c", "while :; do :; done"],
+        cpu_period=100_000,
+        cpu_quota=20_000,
+        labels={"team": "shop"},
+        environment={"PASSWORD": "hunter2"},
+    )
 
 
 @pytest.fixture
@@ -134,3 +145,81 @@ def test_limits_changed(sink: Sink, busy: Container, agent: subprocess.Popen[str
     seen = len(sink.metrics)
     assert sink.wait_for(lambda: len(sink.metrics) > seen + 1, timeout_s=20)
     assert readings(sink, container_id, "container.cpu.limit")[-1][1] == 0.5
+
+
+#: A shell whose child takes memory until the kernel ends it; the shell itself lives on.
+TAKES_MEMORY = "sleep 1; /bin/sh -c 'x=0123456789abcdef; while :; do x=$x$x; done'; while :; do sleep 1; done"
+
+
+def test_a_child_is_killed_for_want_of_memory(sink: Sink, run: Run, agent: subprocess.Popen[str]) -> None:
+    """A child that the kernel kills is an event with the Engine's time, between two readings; nothing died."""
+    container = run(["/bin/sh", "-c", TAKES_MEMORY], mem_limit="48m")
+    container_id = str(container.id)
+    container.start()
+    began_ns = time.time_ns()
+    assert sink.wait_for(lambda: "container.oom" in events(sink, container_id), timeout_s=20)
+
+    def kills() -> list[tuple[int, int | float]]:
+        return readings(sink, container_id, "container.memory.oom_kills")
+
+    assert sink.wait_for(lambda: bool(kills()) and kills()[-1][1] == 1, timeout_s=20)
+    assert "container.die" not in events(sink, container_id)
+    before_ns = max(time_ns for time_ns, value in kills() if value == 0)
+    after_ns = min(time_ns for time_ns, value in kills() if value == 1)
+    assert after_ns - before_ns < 10**9, "it is known to a fine tick, or a few on a busy machine"
+    happened_ns = next(
+        record.time_unix_nano
+        for request in sink.logs
+        for sent in request.resource_logs
+        for record in sent.scope_logs[0].log_records
+        if record.event_name == "container.oom"
+    )
+    assert began_ns < happened_ns < time.time_ns()
+    assert abs(happened_ns - after_ns) < 2 * 10**9
+
+
+def test_other_cpus(sink: Sink, run: Run, agent: subprocess.Popen[str]) -> None:
+    """The CPUs a container may use are on its resource, and change with ``docker update``; so is its own network."""
+    container = run(["/bin/sh", "-c", "while :; do sleep 1; done"], cpuset_cpus="0")
+    container_id = str(container.id)
+    container.start()
+
+    def cpus() -> list[object]:
+        return [
+            attributes_of(sent.resource).get("layerline.container.cpuset")
+            for request in sink.metrics
+            for sent in request.resource_metrics
+            if attributes_of(sent.resource).get("container.id") == container_id
+        ]
+
+    assert sink.wait_for(lambda: bool(cpus()), timeout_s=20)
+    assert set(cpus()) == {"0"}
+    container.update(cpuset_cpus="0-1" if (os.cpu_count() or 1) > 1 else "0")
+    expected = "0-1" if (os.cpu_count() or 1) > 1 else "0"
+    assert sink.wait_for(lambda: cpus()[-1] == expected, timeout_s=20)
+    assert readings(sink, container_id, "container.network.io"), "it has a network of its own"
+    assert readings(sink, container_id, "container.network.tcp.retransmits")
+
+
+def test_a_busy_process_of_the_host(sink: Sink, agent: subprocess.Popen[str]) -> None:
+    """A process in no container that burns a core is told of by pid and name, with the time it used."""
+    burning = subprocess.Popen(["/bin/sh", "-c", "while :; do :; done"])
+    try:
+
+        def used() -> list[tuple[int, int | float]]:
+            return [
+                (point.time_unix_nano, point.as_int)
+                for request in sink.metrics
+                for sent in request.resource_metrics
+                for metric in sent.scope_metrics[0].metrics
+                if metric.name == "system.process.cpu.time"
+                for point in points_of(metric)
+                if attributes_of(point)["process.pid"] == str(burning.pid)
+            ]
+
+        assert sink.wait_for(lambda: len(used()) > 3, timeout_s=20)
+    finally:
+        burning.kill()
+        burning.wait()
+    (from_ns, first), (to_ns, last) = used()[0], used()[-1]
+    assert 0.2 < (last - first) / (to_ns - from_ns) < 1.1, "of a core, shared with whatever else runs here"
