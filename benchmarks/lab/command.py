@@ -165,7 +165,7 @@ def open_stage(console: Console, stack: ExitStack, progress: Progress) -> tuple[
         watching = Watching(place, stack.enter_context(Processes()), cores)
         watching.open_server()
         watching.open_agent()
-        stage = Stage(place, watching, cores)
+        stage = Stage(place, watching, cores, stack)
         stage.open_supplier()
         stage.open_callee()
         ask = stack.enter_context(Ask(watching.url, watching.token))

@@ -41,17 +41,24 @@ class Variant:
     quota_percent: int | None = None
     memory: bool = False
     """A container of its own for memory limits: they are not lifted without a trace."""
+    database: bool = False
+    """With a PostgreSQL beside it."""
+    partner: bool = False
+    """With another instrumented service beside it, to call."""
+    wide: bool = False
+    """On all cores, not on one."""
 
     def __str__(self) -> str:
         """For the report."""
         limits = ("write_kib_per_second", "read_kib_per_second", "quota_percent")
         said = [f"{name} {value}" for name in limits if (value := getattr(self, name)) is not None]
+        said += [name for name in ("memory", "database", "partner", "wide") if getattr(self, name)]
         return ", ".join([f"{self.app}, {self.workers} × {self.threads}", *said])
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """Who must be blamed. ``entity``: ``subject`` or ``supplier`` or ``callee``, a word that the stage resolves."""
+    """Who must be blamed. ``entity``: ``subject``, ``supplier``, ``callee``, ``database`` … (``Subject.entity_id``)."""
 
     cause: str
     entity: str | None = "subject"
@@ -81,7 +88,7 @@ class Fault:
     draw: Callable[[random.Random], Parameters]
     healthy: Callable[[Parameters], str]
     """Path of the request without the trouble; the same route as ``faulty``, so that it is one operation.
-    ``{supplier}`` and ``{callee}`` in it become ``host:port``."""
+    ``{supplier}``, ``{callee}`` and ``{partner}`` in it become ``host:port``."""
     faulty: Callable[[Parameters], str]
     variant: Variant = Variant()
     inject: Callable[[Subject, Parameters], AbstractContextManager[None]] = nothing

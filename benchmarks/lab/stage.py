@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import requests
 
+from benchmarks.lab.apps import node_app
 from benchmarks.lab.fault import Variant
+from benchmarks.lab.injectors import neighbours, network
+from benchmarks.lab.injectors.postgres import Postgres, postgres
 from layerline_api.demo.containers import Containers
 from layerline_api.demo.intruders import Intruders
 from layerline_api.demo.layout import Cores
@@ -21,7 +25,7 @@ from layerline_api.demo.watching import Watching
 
 APPS = Path(__file__).with_name("apps")
 PORT = 8000
-SUPPLIER, CALLEE = "supplier", "callee"
+SUPPLIER, CALLEE, PARTNER, DATABASE = "supplier", "callee", "partner", "postgres"
 CALLEE_BYTES = 96 << 20
 FIRST_MS = 300
 #: Heavier than the subject, so that it leaves it a ninth of the core.
@@ -35,8 +39,12 @@ class Stage:
     place: Containers
     watching: Watching
     cores: Cores
+    stack: ExitStack
+    """Closed with the lab."""
     subjects: int = 0
     callee: Entity | None = None
+    database: Postgres | None = None
+    has_partner: bool = False
 
     def open_supplier(self) -> None:
         """Start the service that is called and not instrumented: it answers after a delay that can be set."""
@@ -55,6 +63,12 @@ class Stage:
     @contextmanager
     def subject(self, variant: Variant) -> Iterator[Subject]:
         """A container of this variant, ready, as long as the context lasts."""
+        if variant.database and self.database is None:
+            self.database = self.stack.enter_context(postgres(self.place, Limits(cpuset=self.cores.rest)))
+        if variant.partner and not self.has_partner:
+            self.place.start(self._service(PARTNER, Variant(), self.cores.rest))
+            wait_ready(self.place, PARTNER, "/ready")
+            self.has_partner = True
         self.subjects += 1
         name = f"lab-{variant.app}-{self.subjects}"
         service = self._service(name, variant)
@@ -65,24 +79,40 @@ class Stage:
         finally:
             self.place.stop(name)
 
-    def _service(self, name: str, variant: Variant) -> Service:
-        if variant.app != "flask":
-            raise DemoError(f"no app named {variant.app!r} in the lab, expected 'flask'")
-        kind = ("--worker-class", "gthread") if variant.threads > 1 else ()
-        counts = ("--workers", str(variant.workers), "--threads", str(variant.threads))
-        listen = ("--bind", self.place.listen(name, PORT), "--chdir", str(APPS))
-        environment = self.watching.environment(name) | {
-            "LAB_FOLDER": self.place.folder("journal"),
-            "LAB_FIRST_MS": str(FIRST_MS),
-        }
-        command = instrumented("gunicorn", *listen, *kind, *counts, "flask_app:app")
+    def _service(self, name: str, variant: Variant, cpuset: str | None = None) -> Service:
+        command, environment = self._program(name, variant)
+        if self.database is not None:
+            environment["DATABASE_URL"] = self.database.peer_url
         limits = Limits(
-            cpuset=self.cores.subject,
+            cpuset=f"{self.cores.subject},{self.cores.rest}" if variant.wide else cpuset or self.cores.subject,
             quota_ratio=None if variant.quota_percent is None else variant.quota_percent / 100,
             write_bytes_per_second=kib(variant.write_kib_per_second),
             read_bytes_per_second=kib(variant.read_kib_per_second),
         )
         return Service(name, command, environment, port=PORT, folder="journal", limits=limits, binds=(APPS,))
+
+    def _program(self, name: str, variant: Variant) -> tuple[tuple[str, ...], dict[str, str]]:
+        """The command and the environment of an app. DemoError for one that the lab does not have."""
+        listen, folder = self.place.listen(name, PORT), self.place.folder("journal")
+        environment = self.watching.environment(name)
+        flags = ("--listen", listen, "--folder", folder)
+        if variant.app == "flask":
+            kind = ("--worker-class", "gthread") if variant.threads > 1 else ()
+            counts = ("--workers", str(variant.workers), "--threads", str(variant.threads))
+            command = instrumented("gunicorn", "--bind", listen, "--chdir", str(APPS), *kind, *counts, "flask_app:app")
+            return command, {**environment, "LAB_FOLDER": folder, "LAB_FIRST_MS": str(FIRST_MS)}
+        if variant.app == "asyncio":
+            wrapper = ("-m", "layerline.command", "run", "--", sys.executable)
+            return (*wrapper, str(APPS / "asyncio_app.py"), *flags), environment
+        if variant.app == "node":
+            # Not one of ours: the OpenTelemetry SDK as its documentation has it, and nothing else.
+            node_app.node_modules()
+            return node_app.node_command(listen, folder), {
+                "OTEL_SERVICE_NAME": name,
+                "OTEL_EXPORTER_OTLP_ENDPOINT": environment["LAYERLINE_ENDPOINT"],
+                "OTEL_EXPORTER_OTLP_HEADERS": f"Authorization=Bearer%20{environment['LAYERLINE_TOKEN']}",
+            }
+        raise DemoError(f"no app named {variant.app!r} in the lab, expected 'flask', 'asyncio' or 'node'")
 
 
 def kib(value: int | None) -> int | None:
@@ -112,12 +142,17 @@ class Subject:
         known: Mapping[str | None, str | None] = {None: None, "subject": self.entity.id, SUPPLIER: supplier}
         if word == CALLEE:
             return self.stage.callee.id if self.stage.callee else None
+        if word == PARTNER:
+            return self.stage.place.peer(PARTNER, PORT)
+        if word == "database":
+            return self.stage.place.peer(DATABASE, 5432)
         return known[word]
 
     def resolve(self, path: str) -> str:
         """A path with the addresses of others in it."""
-        for word in (SUPPLIER, CALLEE):
-            path = path.replace(f"{{{word}}}", self.stage.place.peer(word, PORT))
+        for word in (SUPPLIER, CALLEE, PARTNER):
+            if f"{{{word}}}" in path:
+                path = path.replace(f"{{{word}}}", self.stage.place.peer(word, PORT))
         return path
 
     def intruders(self) -> Intruders:
@@ -237,6 +272,44 @@ class Subject:
             yield
         finally:
             wait_ready(self.stage.place, CALLEE)
+
+    @contextmanager
+    def pinned(self) -> Iterator[None]:
+        """On one core instead of all."""
+        cores = self.stage.cores
+        self.stage.place.update(self.name, Limits(cpuset=cores.subject))
+        try:
+            yield
+        finally:
+            self.stage.place.update(self.name, Limits(cpuset=f"{cores.subject},{cores.rest}"))
+
+    @contextmanager
+    def disk_hog(self, seconds: int, depth: int) -> Iterator[None]:
+        """Another container that keeps the disk busy."""
+        limits = Limits(cpuset=self.stage.cores.rest)
+        with neighbours.disk_hog(self.stage.place, seconds, depth=depth, limits=limits) as hog:
+            self.neighbour_id = hog.id
+            time.sleep(1)  # until it has made its file
+            yield
+
+    @contextmanager
+    def lost(self, count: int) -> Iterator[None]:
+        """The next ``count`` segments to the partner are dropped where they arrive."""
+        with network.drop_next(self.stage.place.container(PARTNER), PORT, count, "in", server=True):
+            yield
+
+    @contextmanager
+    def slow_link(self, bits_per_second: int) -> Iterator[None]:
+        """What the partner sends leaves slowly."""
+        with network.slow_link(self.stage.place.container(PARTNER), bits_per_second):
+            yield
+
+    @contextmanager
+    def row_locked(self, milliseconds: int) -> Iterator[None]:
+        """Somebody else holds the row that the request changes."""
+        assert self.stage.database is not None
+        with self.stage.database.row_lock(milliseconds / 1_000):
+            yield
 
     @contextmanager
     def occupied(self, milliseconds: int) -> Iterator[None]:

@@ -52,6 +52,7 @@ class Routes:
         self._client: httpx.AsyncClient | None = None
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._turn = asyncio.Lock()
+        self._holder: asyncio.Task[None] | None = None
 
     async def get_ready(self, query: Query) -> bytes:
         return b"ready"
@@ -99,13 +100,14 @@ class Routes:
         return b"layerlin" * 128 * int(query["kib"])
 
     async def put_hold(self, query: Query) -> bytes:
-        # From the answer on, within what the loop needs to write it: the timer starts before the last await.
-        asyncio.get_running_loop().call_later(float(query.get("after", 0)) / 1_000, hold, float(query["ms"]) / 1_000)
+        # From the answer on, within what the loop needs to write it: the task starts before the last await.
+        self._holder = asyncio.create_task(hold(float(query.get("after", 0)) / 1_000, float(query["ms"]) / 1_000))
         return b"done"
 
 
-def hold(seconds: float) -> None:
-    """Block the loop."""
+async def hold(after: float, seconds: float) -> None:
+    """Block the loop, as code does that was not written for it."""
+    await asyncio.sleep(after)
     time.sleep(seconds)
 
 

@@ -16,6 +16,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psycopg
 import requests
 from flask import Flask, request
 from requests.adapters import HTTPAdapter
@@ -87,6 +88,7 @@ retry = Retry(total=None, connect=60, read=60, backoff_factor=0.05, backoff_max=
 session.mount("http://", HTTPAdapter(max_retries=retry))
 siblings: list[tuple[threading.Event, threading.Thread]] = []
 built = threading.Event()
+kept: list[psycopg.Connection[tuple[object, ...]]] = []
 
 
 @app.get("/ready")
@@ -121,17 +123,52 @@ def sleep() -> str:
 
 
 @app.get("/write")
+@app.get("/journal", endpoint="journal")
 def write() -> str:
-    """Compute ``ms``, then write ``kib`` through to the device."""
+    """Compute ``ms``, then write ``kib`` through to the device, ``times`` over."""
     burn(number("ms"))
     if size := int(number("kib")) * 1024:
         descriptor = os.open(FOLDER / "written", os.O_WRONLY | os.O_CREAT, 0o600)
         try:
-            os.write(descriptor, os.urandom(1024) * (size // 1024))
-            os.fsync(descriptor)
+            for _ in range(int(number("times", 1))):
+                os.write(descriptor, os.urandom(1024) * (size // 1024))
+                os.fsync(descriptor)
         finally:
             os.close(descriptor)
     return "done"
+
+
+@app.get("/db")
+@app.get("/rows", endpoint="rows")
+def database() -> str:
+    """``n`` queries, each of which the database answers after ``ms``."""
+    connection = connected()
+    for one in range(int(number("n", 1))):
+        if milliseconds := number("ms"):
+            connection.execute("SELECT pg_sleep(%s / 1000.0)", (milliseconds,))
+        else:
+            connection.execute("SELECT 1 + %s", (one,))
+    return "done"
+
+
+@app.get("/update")
+def update() -> str:
+    """Change a row of the database."""
+    connected().execute("UPDATE item SET count = count + 1 WHERE id = 1")
+    return "done"
+
+
+@app.get("/big")
+def big() -> str:
+    """An answer of ``kib``."""
+    return "layerlin" * 128 * int(number("kib"))
+
+
+def connected() -> psycopg.Connection[tuple[object, ...]]:
+    """The worker's connection to the database."""
+    if not kept:
+        kept.append(psycopg.connect(os.environ["DATABASE_URL"], autocommit=True))
+    return kept[0]
 
 
 @app.get("/read")
@@ -151,6 +188,7 @@ def read() -> str:
 
 
 @app.get("/call")
+@app.get("/fetch", endpoint="fetch")
 @app.get("/both", endpoint="both")
 @app.get("/retry", endpoint="retry")
 def call() -> str:
@@ -235,7 +273,7 @@ def fill() -> str:
 def mapped() -> str:
     """Read ``reads`` random pages of ``mib`` of a mapped file."""
     size = int(number("mib", 1)) * MIB
-    chance = random.Random(7)  # noqa: S311 - only a pattern of pages
+    chance = random.Random()  # noqa: S311 - only a pattern of pages, another one each time
     with file_of("mapped", size).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pages:
         pages.madvise(mmap.MADV_RANDOM)
         total = sum(pages[chance.randrange(size // 4096) * 4096] for _ in range(int(number("reads", 10))))

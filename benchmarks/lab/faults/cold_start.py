@@ -15,7 +15,7 @@ def draw(chance: random.Random) -> Parameters:
 FAULT = Fault(
     name="cold_start",
     kind=Kind.SINGLE,
-    expected=(Expected("app.cold_started"),),
+    expected=(Expected("app.cold_started", entity=None),),
     draw=draw,
     healthy=lambda p: "/first?ms=10",
     faulty=lambda p: "/first?ms=10",

@@ -8,8 +8,8 @@ from benchmarks.lab.fault import Expected, Fault, Kind, Parameters
 
 
 def draw(chance: random.Random) -> Parameters:
-    """How often it asks for the lock while the other has it: each time costs a switch interval (5 ms)."""
-    return {"steps": chance.randint(30, 90)}
+    """For how long the other has it: each time that the request asks for it costs a switch interval (5 ms)."""
+    return {"ms": chance.randint(150, 600)}
 
 
 FAULT = Fault(
@@ -17,7 +17,7 @@ FAULT = Fault(
     kind=Kind.SINGLE,
     expected=(Expected("app.gil_waited"),),
     draw=draw,
-    healthy=lambda p: "/gil?steps=6",
-    faulty=lambda p: f"/gil?steps={p['steps']}",
-    arm=lambda subject, p: subject.handle("/hog?ms=900"),
+    healthy=lambda p: "/gil?steps=120",
+    faulty=lambda p: "/gil?steps=120",
+    arm=lambda subject, p: subject.handle(f"/hog?ms={p['ms']}"),
 )

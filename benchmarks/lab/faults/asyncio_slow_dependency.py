@@ -1,0 +1,24 @@
+"""A coroutine awaits a service that answers later."""
+
+from __future__ import annotations
+
+import random
+
+from benchmarks.lab.fault import Expected, Fault, Kind, Parameters, Variant
+
+
+def draw(chance: random.Random) -> Parameters:
+    """By how much."""
+    return {"ms": chance.randint(120, 700)}
+
+
+FAULT = Fault(
+    name="asyncio_slow_dependency",
+    kind=Kind.SINGLE,
+    expected=(Expected("dependency.slow", entity="supplier", constant="ms"),),
+    draw=draw,
+    healthy=lambda p: "/call?url=http://{supplier}/prices",
+    faulty=lambda p: "/call?url=http://{supplier}/prices",
+    variant=Variant(app="asyncio"),
+    inject=lambda subject, p: subject.delay(p["ms"]),
+)

@@ -1,0 +1,25 @@
+"""Threads that ran side by side are put on one core."""
+
+from __future__ import annotations
+
+import random
+
+from benchmarks.lab.fault import Expected, Fault, Kind, Parameters, Variant
+
+
+def draw(chance: random.Random) -> Parameters:
+    """Nothing: three threads compute 150 ms each."""
+    return {}
+
+
+FAULT = Fault(
+    name="cpuset",
+    kind=Kind.SINGLE,
+    expected=(Expected("app.cpu_crowded"),),
+    draw=draw,
+    healthy=lambda p: "/threads?k=3&ms=150",
+    faulty=lambda p: "/threads?k=3&ms=150",
+    variant=Variant(wide=True),
+    inject=lambda subject, p: subject.pinned(),
+    quick=False,
+)

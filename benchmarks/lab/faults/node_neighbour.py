@@ -1,0 +1,25 @@
+"""A neighbour on the core of a service that is not ours."""
+
+from __future__ import annotations
+
+import random
+
+from benchmarks.lab.fault import Expected, Fault, Kind, Parameters, Variant
+
+
+def draw(chance: random.Random) -> Parameters:
+    """The neighbour's weight, in CPU shares; the subject has 1024."""
+    return {"shares": 1024 * chance.randint(4, 9)}
+
+
+FAULT = Fault(
+    name="node_neighbour",
+    kind=Kind.SINGLE,
+    expected=(Expected("host.cpu_contended", entity=None),),
+    draw=draw,
+    healthy=lambda p: "/cpu?ms=60",
+    faulty=lambda p: "/cpu?ms=60",
+    inject=lambda subject, p: subject.neighbour(p["shares"]),
+    neighbour=True,
+    variant=Variant(app="node"),
+)

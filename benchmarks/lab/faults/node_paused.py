@@ -1,0 +1,24 @@
+"""A service that is not ours is frozen in the middle of a request."""
+
+from __future__ import annotations
+
+import random
+
+from benchmarks.lab.fault import Expected, Fault, Kind, Parameters, Variant
+
+
+def draw(chance: random.Random) -> Parameters:
+    """For how long, and when it begins."""
+    return {"ms": chance.randint(150, 700), "after_ms": chance.randint(10, 60)}
+
+
+FAULT = Fault(
+    name="node_paused",
+    kind=Kind.SINGLE,
+    expected=(Expected("container.paused"),),
+    draw=draw,
+    healthy=lambda p: "/sleep?ms=90",
+    faulty=lambda p: "/sleep?ms=90",
+    arm=lambda subject, p: subject.frozen(p["after_ms"], p["ms"]),
+    variant=Variant(app="node"),
+)

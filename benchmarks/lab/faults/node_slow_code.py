@@ -1,0 +1,23 @@
+"""Code of a service that is not ours computes longer; only its container is read."""
+
+from __future__ import annotations
+
+import random
+
+from benchmarks.lab.fault import Expected, Fault, Kind, Parameters, Variant
+
+
+def draw(chance: random.Random) -> Parameters:
+    """By how much, in CPU time."""
+    return {"ms": chance.randint(120, 700)}
+
+
+FAULT = Fault(
+    name="node_slow_code",
+    kind=Kind.SINGLE,
+    expected=(Expected("app.cpu_busy"),),
+    draw=draw,
+    healthy=lambda p: "/cpu?ms=20",
+    faulty=lambda p: f"/cpu?ms={p['ms']}",
+    variant=Variant(app="node"),
+)
