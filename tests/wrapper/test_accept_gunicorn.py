@@ -1,4 +1,4 @@
-"""The time a request lies in the kernel before a worker of gunicorn's takes it: real workers, each in its own process."""
+"""The time a request lies in the kernel before a worker of gunicorn's takes it: real workers in their own processes."""
 
 from __future__ import annotations
 
