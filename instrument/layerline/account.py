@@ -52,6 +52,7 @@ from layerline.attributes import (
     GC_NS,
     INVOLUNTARY_SWITCHES,
     LOOP_HELD_BY,
+    LOOP_QUEUED_NS,
     LOOP_WAIT_LOW_NS,
     LOOP_WAIT_NS,
     MAJOR_FAULTS,
@@ -220,6 +221,12 @@ class Account(SpanProcessor):
             else:
                 attributes[ACCOUNT] = "none"
                 attributes[ACCOUNT_REASON] = opened.reason
+            if opened.queued is not None:
+                attributes[LOOP_QUEUED_NS], held_by = opened.queued
+                if opened.queued[0] > attributes.get(
+                    LOOP_WAIT_NS, 0
+                ):  # else who held it while it was suspended is told
+                    attributes[LOOP_HELD_BY] = held_by
             if opened.seen is not None:
                 attributes[SAMPLES] = told(opened.seen)
                 attributes[SAMPLES_EVERY_NS] = EVERY_NS
@@ -300,17 +307,23 @@ class Account(SpanProcessor):
     def _accepted(self, span: Span, opened: Open, thread: Thread, start: int) -> None:
         """Note what the request waited for its handler, and move the span's start back to its arrival.
 
-        Of the wait, the thread was busy until it ended its previous request, and then stood ready without a core.
+        Of the wait, the thread was busy until it ended its previous request, and then stood ready without a core. An
+        event loop has no previous request; of it is known how long other tasks held it.
         """
         arrival = accept.arrival()
-        if arrival is None or opened.thread is None or opened.reason is not None:
+        looped = _get_running_loop() is not None
+        if arrival is None or not (opened.reason is None or (looped and opened.reason == "coroutine")):
             return
         waited = start - arrival
         if waited < accept.SHORTEST_NS:
             opened.accepted = (0, 0, 0)
             return
-        busy = min(max(0, thread.ended - arrival), waited)
-        opened.accepted = (waited, busy, min(max(0, thread.wait - thread.ended_wait), waited - busy))
+        if looped:
+            opened.accepted = (waited, 0, 0)
+            opened.queued = accept.held(arrival, start)
+        else:
+            busy = min(max(0, thread.ended - arrival), waited)
+            opened.accepted = (waited, busy, min(max(0, thread.wait - thread.ended_wait), waited - busy))
         if self._meters is not None:
             opened.meters = self._meters.since(opened.meters, arrival)
         span._start_time = arrival

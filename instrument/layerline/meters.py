@@ -5,27 +5,31 @@ only grow. The files are kept open, are read at the start of an entry span and c
 raw bytes, so that nothing is parsed when nothing changed.
 
 The machine's root cgroup and ``/proc/pressure`` show the whole machine and are never read. What a kernel does not give
-(pressure switched off, a controller not enabled) is absent.
+(pressure switched off, a controller not enabled) is absent. Refaults are too dear to read at both ends: see
+``layerline.refaults``.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from time import process_time_ns
+from time import process_time_ns, time_ns
 from typing import Final
 
 from layerline.attributes import (
     CONTAINER_IO_PRESSURE_NS,
     CONTAINER_MEMORY_PRESSURE_NS,
     CONTAINER_OOM_KILLS,
+    CONTAINER_REFAULTS,
     CONTAINER_RUNNABLE_NS,
     CONTAINER_THROTTLED_NS,
     CONTAINER_USAGE_NS,
 )
 from layerline.cgroup import UNIFIED, Cgroup
 from layerline.kernel import File
+from layerline.refaults import Refaults
 from layerline.runnable import Reading, Runnable
 
 Parse = Callable[[bytes], int | None]
@@ -52,7 +56,7 @@ def some_total(raw: bytes) -> int | None:
 
 
 def whole(raw: bytes) -> int | None:
-    """A file that is one number of nanoseconds."""
+    """A file that is one number."""
     return int(raw)
 
 
@@ -63,7 +67,11 @@ class Meter:
     controller: str
     file: str
     figures: tuple[tuple[str, Parse], ...]
+    most_bytes: int = 1024  # a larger buffer is slower to read
 
+
+#: Exported by nobody: how often the memory limit was hit says whether refaults are worth reading.
+_LIMIT_HITS: Final = "hits of the memory limit"
 
 METERS: Final = (
     # v2
@@ -74,14 +82,14 @@ METERS: Final = (
     ),
     Meter(UNIFIED, "io.pressure", ((CONTAINER_IO_PRESSURE_NS, some_total),)),
     Meter(UNIFIED, "memory.pressure", ((CONTAINER_MEMORY_PRESSURE_NS, some_total),)),
-    Meter(UNIFIED, "memory.events", ((CONTAINER_OOM_KILLS, keyed(b"oom_kill", 1)),)),
+    Meter(UNIFIED, "memory.events", ((CONTAINER_OOM_KILLS, keyed(b"oom_kill", 1)), (_LIMIT_HITS, keyed(b"max", 1)))),
     # v1 and hybrid
     Meter("cpu", "cpu.stat", ((CONTAINER_THROTTLED_NS, keyed(b"throttled_time", 1)),)),
     Meter("cpuacct", "cpuacct.usage", ((CONTAINER_USAGE_NS, whole),)),
     Meter("memory", "memory.oom_control", ((CONTAINER_OOM_KILLS, keyed(b"oom_kill", 1)),)),
+    Meter("memory", "memory.failcnt", ((_LIMIT_HITS, whole),), 64),
 )
 
-_MOST_BYTES: Final = 4096
 #: A reading older than this does not stand for the time before a request (ns).
 _RECENT_NS: Final = 5_000_000_000
 
@@ -94,6 +102,7 @@ class Begun:
     raw: tuple[bytes, ...]
     used: int  # CPU time of this process, outside a container
     runnable: Reading | None
+    refaults: int = 0
     earlier: tuple[bytes, ...] | None = None  # as they stood before its request came in, for throttled time
 
 
@@ -110,15 +119,19 @@ class Meters:
         self._open: list[tuple[File, Meter]] = []
         self._ends: deque[tuple[int, tuple[bytes, ...]]] = deque(maxlen=8)
         self._runnable = Runnable(cgroup if contained else None)
+        self._refaults: Refaults | None = None
+        self._hits = 0  # which of the open files counts hits of the memory limit
         self._find()
 
     def begin(self, now: int) -> Begun:
         """Read at a span's start."""
+        raw = tuple([file.read() for file, _ in self._open])
         return Begun(
             now,
-            tuple([file.read() for file, _ in self._open]),
+            raw,
             0 if self._contained else process_time_ns(),
             self._runnable.before(now),
+            self._refaults.before(raw[self._hits], now) if self._refaults is not None else 0,
         )
 
     def since(self, begun: object, arrival: int) -> object:
@@ -138,17 +151,21 @@ class Meters:
         if not isinstance(begun, Begun) or len(begun.raw) != len(self._open):
             return  # the process forked meanwhile
         ends = []
+        hit: bool | None = None
         earlier = begun.earlier if begun.earlier is not None and len(begun.earlier) == len(begun.raw) else begun.raw
         for (file, meter), at_start, at_arrival in zip(self._open, begun.raw, earlier, strict=True):
             after = file.read()
             ends.append(after)
             for name, parse in meter.figures:
-                last = parse(after)
-                if last is None:
+                if name == _LIMIT_HITS:
+                    hit = at_start != after and parse(at_start) != parse(after)
                     continue
                 before = at_arrival if name == CONTAINER_THROTTLED_NS else at_start
-                first = last if before == after else parse(before)
-                if first is not None and last >= first:
+                if before == after:
+                    yield name, 0
+                    continue
+                first, last = parse(before), parse(after)
+                if first is not None and last is not None and last >= first:
                     yield name, last - first
         self._ends.append((now, tuple(ends)))
         if not self._contained:
@@ -156,6 +173,8 @@ class Meters:
         runnable = self._runnable.gained(begun.runnable, begun.at, now)
         if runnable is not None:
             yield CONTAINER_RUNNABLE_NS, runnable
+        if self._refaults is not None and hit is not None:
+            yield CONTAINER_REFAULTS, self._refaults.gained(begun.refaults, hit, ends[self._hits], begun.at, now)
 
     def met(self, tid: int) -> None:
         """A thread of this process has opened its first span: count it from now on."""
@@ -166,6 +185,9 @@ class Meters:
         for file, _ in self._open:
             file.close()
         self._open = []
+        if self._refaults is not None:
+            self._refaults.close()
+            self._refaults = None
         self._ends.clear()
         self._cgroup = Cgroup.of_this_process(self._cgroup.root)
         self._find()
@@ -181,7 +203,7 @@ class Meters:
             if folder is None:
                 continue
             try:
-                file = File(str(folder / meter.file), _MOST_BYTES)
+                file = File(str(folder / meter.file), meter.most_bytes)
             except OSError:
                 continue
             figures = tuple(
@@ -191,7 +213,11 @@ class Meters:
             )
             if figures:
                 seen.update(name for name, _ in figures)
-                self._open.append((file, Meter(meter.controller, meter.file, figures)))
+                if any(name == _LIMIT_HITS for name, _ in figures):
+                    self._hits = len(self._open)
+                    with suppress(OSError, ValueError):  # absent
+                        self._refaults = Refaults(folder, meter.controller == UNIFIED, file.read(), time_ns())
+                self._open.append((file, replace(meter, figures=figures)))
 
 
 def gives(file: File, parse: Parse) -> bool:

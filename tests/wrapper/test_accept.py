@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,17 +21,19 @@ from layerline.attributes import (
     ACCEPT_BUSY_NS,
     ACCEPT_RUNQUEUE_NS,
     ACCEPT_WAIT_NS,
+    ACCOUNT,
     ACCOUNT_REASON,
     FIRST_REQUEST,
     SLICES,
 )
-from wrapper.conftest import Traced
+from wrapper.conftest import Sink, Traced, layerline_run
 
 MS = 1_000_000
 
 
-@pytest.fixture
-def port(traced: Traced) -> Iterator[int]:
+@contextlib.contextmanager
+def serve(traced: Traced, host: str) -> Iterator[int]:
+    """Werkzeug's server of one thread; gives its port."""
     accept.install()
 
     def app(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
@@ -43,17 +47,28 @@ def port(traced: Traced) -> Iterator[int]:
 
         def log(self, *_: object) -> None: ...
 
-    server = make_server("127.0.0.1", 0, app, request_handler=Quiet)
+    server = make_server(host, 0, app, request_handler=Quiet)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
-    yield server.server_port
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
-def get(port: int, path: str) -> None:
+@pytest.fixture
+def port(traced: Traced) -> Iterator[int]:
+    with serve(traced, "127.0.0.1") as port:
+        yield port
+
+
+def get(port: int, path: str, unix: str = "") -> None:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    if unix:
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.connect(unix)
     connection.request("GET", path, headers={"Connection": "close"})
     connection.getresponse().read()
     connection.close()
@@ -95,10 +110,59 @@ def test_an_idle_server_takes_a_request_at_once(traced: Traced, port: int) -> No
     assert FIRST_REQUEST not in traced.figures("/two")
 
 
-def test_a_unix_socket_says_nothing() -> None:
-    """Where the kernel has no TCP_INFO the arrival is unknown, and a note is used once."""
-    left, right = socket.socketpair()
-    with left, right:
-        accept.note(left)
+def test_a_unix_socket_says_nothing(traced: Traced, tmp_path: Path) -> None:
+    """The kernel has no such figure of it: not 0 but absent, though the request waited; its span is measured."""
+    path = f"{tmp_path}/server"
+    with serve(traced, f"unix://{path}"):
+        slow = threading.Thread(target=get, args=(0, "/slow", path))
+        slow.start()
+        time.sleep(0.05)
+        get(0, "/queued", path)
+        slow.join()
+        span(traced, "/queued")
+    figures = traced.figures("/queued")
+    assert not {ACCEPT_WAIT_NS, ACCEPT_BUSY_NS, ACCEPT_RUNQUEUE_NS} & set(figures)
+    assert figures[ACCOUNT] == "thread"
+    assert traced.figures("/slow")[FIRST_REQUEST] == 1
+
+
+def test_a_note_is_used_once_and_not_when_it_is_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that noted a socket and then opened no span must not lend it to what its thread does a second later."""
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+        accept.note(client)
+        noted_before = time.time_ns()
+        assert accept.arrival() == pytest.approx(noted_before, abs=100 * MS)
         assert accept.arrival() is None
-        assert accept.arrival() is None
+        for late_ms, known in ((900, True), (1_200, False), (-100, False)):
+            accept.note(client)
+            with monkeypatch.context() as patched:
+                patched.setattr(accept, "time_ns", lambda late_ms=late_ms: time.time_ns() + late_ms * MS)
+                assert (accept.arrival() is not None) is known
+            assert accept.arrival() is None
+
+
+FORK = """
+import os
+from opentelemetry import trace
+from opentelemetry.trace import SpanKind
+def serve(name):
+    with trace.get_tracer("app").start_as_current_span(name, kind=SpanKind.SERVER):
+        pass
+serve("parent's first")
+pid = os.fork()
+if pid == 0:
+    serve("child's first")
+    serve("child's second")
+else:
+    os.waitpid(pid, 0)
+    serve("parent's second")
+"""
+
+
+def test_a_forked_process_has_a_first_request_of_its_own(tmp_path: Path, sink: Sink) -> None:
+    """What a process does once, it does anew after a fork."""
+    done = layerline_run(FORK, tmp_path, LAYERLINE_ENDPOINT=sink.url)
+    assert done.returncode == 0, done.stderr
+    first = {span.name for span in sink.spans if span.attributes.get(FIRST_REQUEST) == 1}
+    assert first == {"parent's first", "child's first"}
+    assert {span.name for span in sink.spans} - first == {"parent's second", "child's second"}

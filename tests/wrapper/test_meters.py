@@ -117,6 +117,44 @@ def test_pressure_that_is_switched_off_is_absent(tmp_path: Path) -> None:
     meters.forked()
 
 
+def test_throttled_time_before_the_handler_began_is_the_request_s(tmp_path: Path) -> None:
+    """From the last request's end before its arrival, if that is at most 5 s ago; all else from the handler's start."""
+    shutil.copytree(CAPTURED / "cgroup-v2-kernel-6.1/first", tmp_path, dirs_exist_ok=True)
+    folder = tmp_path / "sys/fs/cgroup/system.slice" / V2_SCOPE
+    meters = Meters(v2(tmp_path), contained=True)
+    now = 10**18
+
+    def throttled(usec: int) -> None:
+        (folder / "cpu.stat").write_text(f"usage_usec {usec}\nthrottled_usec {usec}\n")
+
+    def gained(begun: object, at: int) -> tuple[int, int]:
+        found = dict(meters.gained(begun, at))
+        return found[CONTAINER_THROTTLED_NS], found[CONTAINER_USAGE_NS]
+
+    throttled(1_000)
+    earlier = meters.begin(now)
+    throttled(2_000)
+    assert gained(earlier, now + 10 * MS) == (1 * MS, 1 * MS)  # ends 10 ms in
+    throttled(5_000)
+    begun = meters.begin(now + 100 * MS)
+    throttled(6_000)
+    # It arrived before that end: what the other was throttled is not its own.
+    assert meters.since(begun, now + 9 * MS) is begun
+    # It arrived after it, and lay there while the container was throttled for 3 ms.
+    assert gained(meters.since(begun, now + 20 * MS), now + 110 * MS) == (4 * MS, 1 * MS)
+    # The last end is too long ago to stand for the arrival.
+    throttled(9_000)
+    late = meters.begin(now + 5_200 * MS)
+    assert meters.since(late, now + 5_150 * MS) is late
+    # Of several the last before the arrival.
+    throttled(9_500)
+    assert gained(late, now + 5_210 * MS) == (MS // 2, MS // 2)
+    throttled(10_000)
+    last = meters.begin(now + 5_300 * MS)
+    assert gained(meters.since(last, now + 5_250 * MS), now + 5_310 * MS) == (MS // 2, 0)
+    meters.forked()
+
+
 def test_some_and_full_are_told_apart() -> None:
     """Only *some* is read; the CPU's ``full`` line alone gives nothing."""
     assert some_total(b"some avg10=0.00 avg60=0.00 avg300=0.00 total=12\nfull avg10=0.00 total=7\n") == 12_000
