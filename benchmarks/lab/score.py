@@ -12,6 +12,8 @@ from layerline_api.demo.ask import Part, Verdict, read
 
 #: Two faults this near to each other in size: either may be named first.
 EQUAL = 0.2
+#: What a stopwatch at the client can tell: a truth is known to so much and such a share of itself.
+KNOWN_NS, KNOWN_RATIO = 2_000_000, 0.02
 #: What counts as blame where there is nothing to blame: as much as makes a request slow.
 NOISE_NS, NOISE_RATIO = 50_000_000, 0.1
 HEALTHY_KINDS = ("honest", "none")
@@ -41,8 +43,9 @@ class Blame:
 
     @property
     def inside(self) -> bool:
-        """Whether the truth lies in the range."""
-        return self.low_ns <= self.truth_ns <= self.high_ns
+        """Whether the truth, as well as it is known, lies in the range."""
+        known_ns = KNOWN_NS + KNOWN_RATIO * self.truth_ns
+        return self.low_ns - known_ns <= self.truth_ns <= self.high_ns + known_ns
 
     @property
     def width_ratio(self) -> float:

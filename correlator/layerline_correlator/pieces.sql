@@ -224,7 +224,9 @@ WITH
 known AS (
     SELECT container_id, host, unnest(list_distinct(list_concat(
         [attributes['container.name'], attributes['container.label.com.docker.compose.service']],
-        coalesce(from_json(attributes['layerline.container.addresses'], '["VARCHAR"]'), [])))) AS address
+        list_concat(
+            coalesce(from_json(attributes['layerline.container.addresses'], '["VARCHAR"]'), []),
+            coalesce(from_json(attributes['layerline.container.aliases'], '["VARCHAR"]'), []))))) AS address
     FROM resource WHERE container_id IS NOT NULL AND attributes['container.name'] IS NOT NULL
 ),
 asked AS (

@@ -156,7 +156,7 @@ CREATE OR REPLACE TEMP TABLE level AS
 SELECT visit.request_no, visit.visit_no, signal, series.attributes, arg_max(value, time_ns) AS value
 FROM visit
 JOIN series ON series.entity_id = visit.container_id AND kind = 'gauge'
-    AND signal IN ('container.cpu.limit', 'container.disk.limit', 'container.disk.operations.limit', 'container.memory.limit')
+    AND signal IN ('container.cpu.limit', 'container.disk.limit', 'container.disk.operations.limit', 'container.memory.limit', 'container.memory.usage')
 JOIN point ON point.series = series.series
 WHERE point.time_ns + 20_000_000_000 >= visit.from_ns AND point.time_ns - 2_000_000_000 <= visit.to_ns
   AND point.time_ns BETWEEN $since_ns AND $until_ns

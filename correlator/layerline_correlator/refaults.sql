@@ -22,9 +22,18 @@ together AS (
         visit.request_no, visit.visit_no, visit.container_id, visit.host, pages, major_faults,
         coalesce(visit.refaults, counted.refaults) AS refaults,
         -- The wrapper counts refaults only where the container's own limit was hit.
-        coalesce(visit.refaults > 0, false) OR coalesce(limit_hits > 0, false) AS own_limit,
+        coalesce(visit.refaults > 0, false) OR coalesce(limit_hits > 0, false)
+            -- Where its hits are not counted (v1 with memory and swap under one limit): it is full to its limit.
+            OR (visit.refaults IS NULL AND limit_hits IS NULL AND coalesce(used_bytes >= 0.95 * limit_bytes, false)) AS own_limit,
         greatest(coalesce(read_bytes / 4096, 0), pages) AS read_pages, counted.pressure_ns
-    FROM visit JOIN own USING (request_no, visit_no) LEFT JOIN counted USING (request_no, visit_no)
+    FROM visit
+    JOIN own USING (request_no, visit_no)
+    LEFT JOIN counted USING (request_no, visit_no)
+    LEFT JOIN (
+        SELECT request_no, visit_no, max(value) FILTER (signal = 'container.memory.usage') AS used_bytes,
+               min(value) FILTER (signal = 'container.memory.limit') AS limit_bytes
+        FROM level GROUP BY ALL
+    ) AS memory USING (request_no, visit_no)
 )
 SELECT *, least(1, refaults / greatest(read_pages, 1)) AS ratio
 FROM together

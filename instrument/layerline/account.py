@@ -77,6 +77,8 @@ _AT_ONCE_NS: Final = 20_000
 _EXPLICIT_NS: Final = 1_000_000
 #: Block-I/O delay is exported on entry spans and on spans at least this long (ns).
 _LONG_NS: Final = 5_000_000
+#: Operations of which the first request is noted; names that hold ids must not pile up.
+_OPERATIONS: Final = 1_000
 #: Spans that are never ended must not pile up.
 _DEEPEST: Final = 256
 
@@ -92,7 +94,7 @@ class Account(SpanProcessor):
         self._watcher = Watcher(self._all, watch_ns) if watch_ns is not None else None
         self._delays = delays_kept()
         self._pid = os.getpid()
-        self._served = False
+        self._served: set[str] = set()
         gc.callbacks.append(self._collecting)
         forked = weakref.WeakMethod(self._forked)
 
@@ -163,8 +165,9 @@ class Account(SpanProcessor):
                     thread.meters = None
                 if span.kind is SpanKind.SERVER:
                     opened.entry = True
-                    if not self._served:
-                        self._served = opened.first = True
+                    if span.name not in self._served and len(self._served) < _OPERATIONS:
+                        self._served.add(span.name)
+                        opened.first = True
                     self._accepted(span, opened, thread, start)
         except Exception:
             guard.failed("account.on_start")
@@ -411,7 +414,7 @@ class Account(SpanProcessor):
             self._watcher.forked(self._all)
         self._threads = threading.local()
         self._delays = delays_kept()
-        self._served = False
+        self._served = set()
         if self._meters is not None:
             self._meters.forked()
 

@@ -32,7 +32,7 @@ CONTAINER_REFAULTS: Final = "layerline.container.refaults"
 CONTAINER_IO_PRESSURE_NS: Final = "layerline.container.io_pressure_ns"
 CONTAINER_MEMORY_PRESSURE_NS: Final = "layerline.container.memory_pressure_ns"
 CONTAINER_OOM_KILLS: Final = "layerline.container.oom_kills"
-FIRST_REQUEST: Final = "layerline.process.first_request"  # 1 on the first that its process served
+FIRST_REQUEST: Final = "layerline.process.first_request"  # 1 on the first of its operation that its process served
 
 # ---- waiting before the work began: the span starts when the work was handed over, and this long went by before it ran
 ACCEPT_WAIT_NS: Final = "layerline.accept_wait_ns"  # entry spans: from the arrival of its last bytes to the handler

@@ -179,7 +179,6 @@ SIGNALS: tuple[Signal, ...] = (
         "{kill}",
         "processes of it that the kernel killed for want of memory",
         "v1 memory.oom_control oom_kill, Linux 4.13; v2 memory.events oom_kill, Linux 4.13",
-        stall=True,
     ),
     # ---- container: block I/O
     Signal(
@@ -274,7 +273,6 @@ SIGNALS: tuple[Signal, ...] = (
         "{segment}",
         "TCP segments that its network had to send again",
         "/proc/<pid>/net/snmp Tcp RetransSegs of one of its processes; absent where it shares the host's network",
-        stall=True,
     ),
     # ---- container: processes
     Signal(

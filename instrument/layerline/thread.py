@@ -40,7 +40,7 @@ class Open:
     """
 
     meters: object = None  # the container's meters at its start, for an entry span
-    entry = first = False  # a request that its process serves, and the first of those
+    entry = first = False  # a request that its process serves, and the first of its operation
     accepted: tuple[int, int, int] | None = None  # accept wait, of it busy, of it ready without a core (ns)
     queued: tuple[int, str] | None = None  # of it, while others' steps held its loop (ns), and who held it longest
     seen: dict[str, int] | None = None  # what the watcher saw its thread doing, and how often

@@ -50,6 +50,8 @@ class Container:
     labels: Mapping[str, str] = field(default_factory=dict)
     networks: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    """Names that others on its networks call it by, besides its own."""
     started_ns: int = 0
     """When it was last started, in ns since 1970; 0 where unknown."""
     inode: int = 0
@@ -72,6 +74,7 @@ class Container:
             "layerline.container.cpuset": self.cpuset,
             "layerline.container.networks": list(self.networks),
             "layerline.container.addresses": list(self.addresses),
+            "layerline.container.aliases": list(self.aliases),
             **{f"container.label.{key}": value for key, value in self.labels.items()},
         }
         return {key: value for key, value in named.items() if value}
@@ -88,6 +91,14 @@ def from_inspect(
         for key in ("IPAddress", "GlobalIPv6Address")
         if (address := network.get(key))
     ]
+    own = {answer["Id"][:12], answer["Name"].lstrip("/")}
+    names = [
+        name
+        for network in networks.values()
+        for key in ("Aliases", "DNSNames")
+        for name in network.get(key) or ()
+        if name not in own
+    ]
     return Container(
         id=answer["Id"],
         directories=directories or {},
@@ -98,6 +109,7 @@ def from_inspect(
         labels=answer["Config"].get("Labels") or {},
         networks=tuple(networks),
         addresses=tuple(addresses),
+        aliases=tuple(dict.fromkeys(names)),
         started_ns=time_ns(answer["State"]["StartedAt"]),
         inode=inode,
         cpuset=cpuset,

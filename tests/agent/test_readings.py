@@ -147,5 +147,4 @@ def test_fine_ticks_read_stall_counters_only(copied: Callable[[Path], Path], clo
         "container.io.pressure",
         "container.memory.pressure",
         "container.memory.limit_hits",
-        "container.memory.oom_kills",
     }

@@ -109,7 +109,7 @@ class Containers:
                 disk = str(disk_below(Path(self._client.info()["DockerRootDir"])))
                 settings[option] = [{"Path": disk, "Rate": rate}]
         if limits.memory_bytes is not None:
-            settings |= {"mem_limit": limits.memory_bytes, "memswap_limit": limits.memory_bytes}
+            settings |= {"mem_limit": limits.memory_bytes, "memswap_limit": -1}
         if service.restarts:
             settings["restart_policy"] = {"Name": "always"}
         if limits.quota_ratio is not None:
@@ -167,7 +167,7 @@ class Containers:
         if limits.cpuset is not None:
             settings["cpuset_cpus"] = limits.cpuset
         if limits.memory_bytes is not None:
-            settings |= {"mem_limit": limits.memory_bytes, "memswap_limit": limits.memory_bytes}
+            settings |= {"mem_limit": limits.memory_bytes, "memswap_limit": -1}
         self._started[name].update(**settings)
         self._services[name] = replace(self._services[name], limits=limits)
 

@@ -103,6 +103,7 @@ def ready() -> str:
 @app.get("/steady", endpoint="steady")
 @app.get("/slow", endpoint="slow")
 @app.get("/queued", endpoint="queued")
+@app.get("/frozen", endpoint="frozen")
 @app.get("/bursts", endpoint="bursts")
 def cpu() -> str:
     """Compute ``ms``; ``times`` bursts with ``pause`` between them."""

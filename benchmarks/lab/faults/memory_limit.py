@@ -8,7 +8,7 @@ from benchmarks.lab.fault import Expected, Fault, Kind, Parameters, Variant
 
 
 def draw(chance: random.Random) -> Parameters:
-    """How many pages are read at random."""
+    """How many pages of the file are read at random, a few of which are usually."""
     return {"reads": chance.randint(2000, 6000)}
 
 

@@ -9,7 +9,7 @@ from benchmarks.lab.fault import Expected, Fault, Kind, Parameters, Variant
 
 def draw(chance: random.Random) -> Parameters:
     """For how long, and when it begins."""
-    return {"ms": chance.randint(150, 700), "after_ms": chance.randint(10, 60)}
+    return {"ms": chance.randint(150, 700), "after_ms": chance.randint(10, 30)}
 
 
 FAULT = Fault(
@@ -17,8 +17,8 @@ FAULT = Fault(
     kind=Kind.SINGLE,
     expected=(Expected("container.paused"),),
     draw=draw,
-    healthy=lambda p: "/sleep?ms=90",
-    faulty=lambda p: "/sleep?ms=90",
+    healthy=lambda p: "/cpu?ms=60",
+    faulty=lambda p: "/cpu?ms=60",
     arm=lambda subject, p: subject.frozen(p["after_ms"], p["ms"]),
     variant=Variant(app="node"),
 )

@@ -17,7 +17,7 @@ FAULT = Fault(
     kind=Kind.SINGLE,
     expected=(Expected("app.cpu_busy"),),
     draw=draw,
-    healthy=lambda p: "/cpu?ms=20",
-    faulty=lambda p: f"/cpu?ms={p['ms']}",
+    healthy=lambda p: "/cpu?ms=60",
+    faulty=lambda p: f"/cpu?ms={60 + p['ms']}",
     variant=Variant(app="node"),
 )

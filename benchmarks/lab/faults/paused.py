@@ -17,7 +17,7 @@ FAULT = Fault(
     kind=Kind.SINGLE,
     expected=(Expected("container.paused"),),
     draw=draw,
-    healthy=lambda p: "/nap?ms=90",
-    faulty=lambda p: "/nap?ms=90",
+    healthy=lambda p: "/frozen?ms=90",
+    faulty=lambda p: "/frozen?ms=90",
     arm=lambda subject, p: subject.frozen(p["after_ms"], p["ms"]),
 )

@@ -18,5 +18,5 @@ FAULT = Fault(
     expected=(Expected("app.cpu_busy"),),
     draw=draw,
     healthy=lambda p: "/slow?ms=20",
-    faulty=lambda p: f"/slow?ms={p['ms']}",
+    faulty=lambda p: f"/slow?ms={20 + p['ms']}",
 )

@@ -21,6 +21,6 @@ FAULT = Fault(
     ),
     draw=draw,
     healthy=lambda p: "/both?ms=60&url=http://{supplier}/prices",
-    faulty=lambda p: f"/both?ms={p['cpu_ms']}&url=http://{{supplier}}/prices",
+    faulty=lambda p: f"/both?ms={60 + p['cpu_ms']}&url=http://{{supplier}}/prices",
     inject=lambda subject, p: subject.delay(p["ms"]),
 )

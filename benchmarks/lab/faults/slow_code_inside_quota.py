@@ -18,6 +18,6 @@ FAULT = Fault(
     expected=(Expected("app.cpu_busy"),),
     draw=draw,
     healthy=lambda p: "/slow?ms=20",
-    faulty=lambda p: f"/slow?ms={p['ms']}",
+    faulty=lambda p: f"/slow?ms={20 + p['ms']}",
     variant=Variant(quota_percent=150),
 )

@@ -9,12 +9,11 @@
 -- source: ru_nvcsw: a waiter wakes up each switch interval (5 ms, sys.getswitchinterval); CPU time of its container
 WITH candidates AS (
     SELECT
-        piece.*, sampled.lock_looks, sampled.asleep, sampled.every_ns,
+        piece.*,
         greatest(0, coalesce(visit.usage_ns, 0) - visit.cpu_ns) AS others_ns,
         off_left / voluntary_switches AS per_switch
     FROM piece
     JOIN visit USING (request_no, visit_no)
-    LEFT JOIN sampled USING (piece_no)
     WHERE off_left >= 10_000_000 AND voluntary_switches >= 4 AND NOT is_dependency AND NOT is_call
 )
 -- A thread that waits for the lock wakes up every 5 ms and asks for it; each turn costs one or two switches.
@@ -23,12 +22,11 @@ SELECT
     CASE WHEN container_id IS NULL THEN 'process' ELSE 'container' END AS entity_type,
     coalesce(container_id, instance)                                   AS entity_id,
     least(off_left, 5_500_000 * voluntary_switches, others_ns)::BIGINT AS lost_ns,
-    CASE WHEN asleep >= 3 THEN greatest(0, least(off_left * (lock_looks / asleep), others_ns) - 2 * every_ns)
-         ELSE least(2_000_000 * voluntary_switches, others_ns) END::BIGINT AS low_ns,
+    -- Looks cannot tell how much of it: who looks needs the interpreter too, and gets it when the waiter does.
+    least(off_left, 2_000_000 * voluntary_switches, others_ns)::BIGINT AS low_ns,
     off_left AS high_ns,
     format('its thread slept and woke {} times in {:.0f} ms, as one does that waits for the interpreter lock, while other threads of its own ran {:.0f} ms',
            voluntary_switches, off_left / 1e6, others_ns / 1e6) AS because
 FROM candidates
 WHERE per_switch BETWEEN 1_200_000 AND 7_000_000
   AND others_ns >= 0.3 * off_left
-  AND coalesce(lock_looks >= 0.5 * asleep, true)

@@ -118,6 +118,6 @@ SENSOR = Sensor(
         Source(("memory/memory.usage_in_bytes", "memory/memory.stat"), usage_v1),
         Source(("memory/memory.limit_in_bytes",), limit_v1),
         Source(HITS_V1, hits_v1, stalls=True),
-        Source(("memory/memory.oom_control",), kills_v1, stalls=True),
+        Source(("memory/memory.oom_control",), kills_v1),
     ),
 )

@@ -12,6 +12,6 @@ SENSOR = Sensor(
     entity="container",
     sources=(
         Source(("network/dev",), interfaces("container.network")),
-        Source(("network/snmp",), retransmits("container.network.tcp.retransmits"), stalls=True),
+        Source(("network/snmp",), retransmits("container.network.tcp.retransmits")),
     ),
 )
