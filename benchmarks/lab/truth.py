@@ -86,7 +86,8 @@ class Account:
 
     def __init__(self, events: Sequence[Event], from_ns: int, to_ns: int, cpus: Collection[int]) -> None:
         self.from_ns, self.to_ns, self.cpus = from_ns, to_ns, frozenset(cpus)
-        self.runs = {cpu: list(runs(events, cpu, from_ns, to_ns)) for cpu in self.cpus}
+        seen = {event.cpu for event in events if not isinstance(event, Refill)} | self.cpus
+        self.runs = {cpu: list(runs(events, cpu, from_ns, to_ns)) for cpu in seen}
         self.starts = {cpu: [run.from_ns for run in found] for cpu, found in self.runs.items()}
         self.refills: dict[str, list[int]] = defaultdict(list)
         self.named: dict[int, list[Switch | Queued]] = defaultdict(list)
@@ -113,14 +114,11 @@ class Account:
                 yield Run(max(run.from_ns, from_ns), min(run.to_ns, to_ns), run.pid)
 
     def stretches(self, pid: int) -> list[Stretch]:
-        """A thread's whole history. TraceError if the trace never saw it, or saw it on a CPU not asked for."""
+        """A thread's whole history. TraceError if the trace never saw it."""
         if pid not in self.known:
             found = list(history(self.named.get(pid, ()), pid, self.from_ns, self.to_ns))
             if not found:
                 raise TraceError(f"the trace never saw thread {pid}: is it the number outside its container?")
-            strays = {part.cpu for part in found if part.state != "blocked"} - self.cpus
-            if strays:
-                raise TraceError(f"thread {pid} was on CPU {sorted(strays)}, expected it on {sorted(self.cpus)} only")
             self.known[pid] = found
         return self.known[pid]
 
@@ -187,6 +185,8 @@ class Account:
         for part in self.stretches(pid):
             if part.to_ns <= from_ns or part.from_ns >= to_ns:
                 continue
+            if part.state != "blocked" and part.cpu not in self.cpus:
+                raise TraceError(f"thread {pid} was on CPU {part.cpu}, expected it on {sorted(self.cpus)} only")
             pieces: Iterator[tuple[int, int, str]] = iter([(part.from_ns, part.to_ns, part.state)])
             if part.state == "ready":
                 pieces = iter(self.waits(part, own, refills))
