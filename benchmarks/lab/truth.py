@@ -114,12 +114,9 @@ class Account:
                 yield Run(max(run.from_ns, from_ns), min(run.to_ns, to_ns), run.pid)
 
     def stretches(self, pid: int) -> list[Stretch]:
-        """A thread's whole history. TraceError if the trace never saw it."""
+        """A thread's whole history; empty if the trace never saw it."""
         if pid not in self.known:
-            found = list(history(self.named.get(pid, ()), pid, self.from_ns, self.to_ns))
-            if not found:
-                raise TraceError(f"the trace never saw thread {pid}: is it the number outside its container?")
-            self.known[pid] = found
+            self.known[pid] = list(history(self.named.get(pid, ()), pid, self.from_ns, self.to_ns))
         return self.known[pid]
 
     def real_run(self, own: Collection[int], wait: Stretch) -> int:
@@ -138,7 +135,6 @@ class Account:
         waits = [
             (part.from_ns, self.real_run(own, part))
             for pid in own
-            if pid in self.named
             for part in self.stretches(pid)
             if part.state == "ready" and part.preempted and part.to_ns - part.from_ns >= LONG_NS
         ]
@@ -173,9 +169,14 @@ class Account:
             yield run.from_ns, run.to_ns, "crowded" if run.pid in own else "contended"
 
     def of(self, pid: int, from_ns: int, to_ns: int, own: Collection[int]) -> Truth:
-        """The truth about a thread between two moments (UTC). ``own``: all threads of its container."""
+        """The truth about a thread between two moments (UTC). ``own``: all threads of its container.
+
+        TraceError if the trace never saw the thread, or not then, or saw it on a CPU not asked for.
+        """
         if not self.from_ns <= from_ns <= to_ns <= self.to_ns:
             raise TraceError(f"expected a stretch within {self.from_ns}..{self.to_ns}, found {from_ns}..{to_ns}")
+        if not self.stretches(pid):
+            raise TraceError(f"the trace never saw thread {pid}: is it the number outside its container?")
         own = frozenset({*own, pid} - {IDLE})
         if own not in self.refilled:
             self.refilled[own] = self.refills_of(own)
