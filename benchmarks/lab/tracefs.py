@@ -10,7 +10,7 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ EVENTS: Mapping[str, str] = {
     "sched/sched_wakeup": "0",
     "sched/sched_wakeup_new": "0",
     "sched/sched_migrate_task": "0",
+    "sched/sched_stat_runtime": "0",
     "timer/hrtimer_expire_entry": (
         "function.function == sched_cfs_period_timer || function.function == sched_cfs_slack_timer"
     ),
@@ -67,7 +68,18 @@ class Refill:
     timer: str
 
 
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A thread has run for so long since the last such event. Says when a switch happened that was not recorded."""
+
+    at_ns: int
+    pid: int
+    ran_ns: int
+
+
 Event = Switch | Queued | Refill
+#: The state of a thread that was switched away from, when no event says it.
+UNKNOWN = "?"
 
 # A name is up to 15 bytes of anything, so lines are anchored by widths, not by what a name cannot hold.
 LINE = re.compile(r".{16}-\d+ +\[(\d+)\] \S+ +(\d+)\.(\d{6}): (\w+): (.*)")
@@ -76,10 +88,11 @@ SWITCH = re.compile(
     r"next_comm=.{0,15} next_pid=(\d+) next_prio=-?\d+"
 )
 QUEUED = re.compile(r"comm=.{0,15} pid=(\d+) prio=-?\d+ (?:target_cpu|orig_cpu=\d+ dest_cpu)=(\d+)")
+RAN = re.compile(r"comm=.{0,15} pid=(\d+) runtime=(\d+) \[ns\].*")
 TIMER = re.compile(r"hrtimer=(\w+) function=(sched_cfs_(?:period|slack)_timer) now=\d+")
 
 
-def parse(text: str, utc_minus_mono_ns: int = 0) -> Iterator[Event]:
+def parse(text: str, utc_minus_mono_ns: int = 0) -> Iterator[Event | Ran]:
     """The events of a ``trace`` file, in order. TraceError quotes a line that is none."""
     for line in text.split("\n"):
         if not line or line.startswith("#"):
@@ -92,10 +105,37 @@ def parse(text: str, utc_minus_mono_ns: int = 0) -> Iterator[Event]:
             yield Switch(at_ns, int(cpu), int(fields[1]), fields[2], int(fields[3]))
         elif name.startswith(("sched_wakeup", "sched_migrate_task")) and (fields := QUEUED.fullmatch(said)):
             yield Queued(at_ns, int(fields[2]), int(fields[1]), name == "sched_migrate_task")
+        elif name == "sched_stat_runtime" and (fields := RAN.fullmatch(said)):
+            yield Ran(at_ns, int(fields[1]), int(fields[2]))
         elif name == "hrtimer_expire_entry" and (fields := TIMER.fullmatch(said)):
             yield Refill(at_ns, f"{fields[2]} {fields[1]}")
         else:
             raise TraceError(f"expected one of {', '.join(EVENTS)}, found {line!r}")
+
+
+def complete(events: Iterable[Event | Ran]) -> list[Event]:
+    """The events with the switches that were not recorded, though no buffer overran.
+
+    Some virtual machines never record a CPU's switch away from idle. It shows: the thread that leaves the CPU is not
+    the one that came. It came as long before as it says it ran since it was last seen (``sched_stat_runtime``).
+    """
+    found: list[Event] = []
+    last: dict[int, Switch] = {}
+    ran_ns: dict[int, int] = {}
+    for event in events:
+        if isinstance(event, Ran):
+            ran_ns[event.pid] = ran_ns.get(event.pid, 0) + event.ran_ns
+            continue
+        if isinstance(event, Switch):
+            earlier = last.get(event.cpu)
+            if earlier is not None and earlier.after != event.before:
+                came_ns = max(earlier.at_ns, event.at_ns - ran_ns.get(event.before, 0))
+                found.append(Switch(came_ns, event.cpu, earlier.after, UNKNOWN, event.before))
+            last[event.cpu] = event
+            ran_ns.pop(event.before, None)
+            ran_ns.pop(event.after, None)
+        found.append(event)
+    return sorted(found, key=lambda event: event.at_ns)
 
 
 def lost(stats: Mapping[str, str]) -> None:
@@ -188,7 +228,7 @@ class Recording:
                 raise TraceError(f"UTC moved by {step_ns} ns against the monotonic clock while the trace ran")
             lost({file.parent.name: file.read_text() for file in self.folder.glob("per_cpu/cpu*/stats")})
             text = (self.folder / "trace").read_bytes().decode("latin-1")
-            self.events = tuple(parse(text, self.offset_ns))
+            self.events = tuple(complete(parse(text, self.offset_ns)))
         finally:
             self.remove()
 

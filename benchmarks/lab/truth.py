@@ -31,7 +31,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-from benchmarks.lab.tracefs import BUFFER_KIB, Event, Queued, Recording, Refill, Switch, TraceError
+from benchmarks.lab.tracefs import BUFFER_KIB, UNKNOWN, Event, Queued, Recording, Refill, Switch, TraceError
 
 #: The thread that runs where nobody runs.
 IDLE = 0
@@ -227,6 +227,8 @@ def history(events: Sequence[Switch | Queued], pid: int, from_ns: int, to_ns: in
         then: State
         plus = False
         match event:
+            case Switch(before=before, state=state) if before == pid and state == UNKNOWN:
+                raise TraceError(f"the trace does not say how thread {pid} left CPU {event.cpu} at {event.at_ns}")
             case Switch(before=before, state=state) if before == pid:
                 was, then, plus = "cpu", "ready" if state.startswith("R") else "blocked", state == "R+"
             case Switch():

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from benchmarks.lab import tracefs
-from benchmarks.lab.tracefs import Event, Queued, Refill, Switch, TraceError, parse
+from benchmarks.lab.tracefs import UNKNOWN, Event, Queued, Ran, Refill, Switch, TraceError, complete, parse
 from benchmarks.lab.truth import Account, Trace, Truth, host_tid
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,7 +36,7 @@ def milliseconds(truth: Truth) -> dict[str, float]:
 
 def test_captured() -> None:
     """The trace of a quota, a crowd and a neighbour at once gives the CPU time and the delay that the kernel summed."""
-    events = list(parse(CAPTURED))
+    events = complete(parse(CAPTURED))
     from_ns, to_ns = 16671427068599, 16671797025835
     found = Account(events, 16671414 * MS, 16671797500000, (1,))
     truth = found.of(7553, from_ns, to_ns, {7553, 7554})
@@ -64,6 +64,27 @@ def test_unreadable() -> None:
     """A line that is no event of the trace is quoted, not skipped."""
     with pytest.raises(TraceError, match="LOST 7 EVENTS"):
         list(parse("CPU:1 [LOST 7 EVENTS]\n"))
+
+
+def test_switch_not_recorded() -> None:
+    """A switch away from idle that was not recorded is put where the thread's own running time says it came."""
+    missed: list[Event | Ran] = [
+        switch(10, SUBJECT, "S", 0),
+        Queued(40 * MS, 0, SUBJECT, moved=False),
+        Ran(44 * MS, SUBJECT, 4 * MS),
+        Ran(46 * MS, SUBJECT, 2 * MS),
+        switch(46, SUBJECT, "S", 0),
+    ]
+    events = complete(missed)
+    assert [event for event in events if event not in missed] == [switch(40, 0, UNKNOWN, SUBJECT)]
+    assert milliseconds(account(*events).of(SUBJECT, 0, 100 * MS, ())) == {"cpu": 16, "blocked": 84}
+    # The time a thread ran before it was last seen is not counted again, and it did not come before the other left.
+    again: list[Event | Ran] = [Ran(MS, SUBJECT, MS), switch(5, 0, "R", SUBJECT), switch(9, NEIGHBOUR, "S", 0)]
+    again.append(switch(9.5, 7, "S", 0))
+    inserted = [event for event in complete(again) if isinstance(event, Switch) and event.state == UNKNOWN]
+    assert inserted == [switch(9, SUBJECT, UNKNOWN, NEIGHBOUR), switch(9.5, 0, UNKNOWN, 7)]
+    with pytest.raises(TraceError, match=f"does not say how thread {SUBJECT} left CPU 0"):
+        account(*complete(again)).of(SUBJECT, 0, 100 * MS, ())
 
 
 def test_lost() -> None:
@@ -227,16 +248,16 @@ BURN = "while True: pass"
 
 @pytest.fixture
 def quota() -> Iterator[Path]:
-    """A cgroup of 30 ms CPU in 100 ms (v1, or v2 where the controller is there)."""
+    """A cgroup of 10 ms CPU in 100 ms (v1, or v2 where the controller is there)."""
     parent = next((path for path in map(Path, ("/sys/fs/cgroup/cpu", "/sys/fs/cgroup")) if tried(path)), None)
     if parent is None:
         pytest.skip("no cgroup with a CPU quota can be made here")
     folder = parent / "layerline-test-truth"
     folder.mkdir()
     if (folder / "cpu.max").exists():
-        (folder / "cpu.max").write_text("30000 100000")
+        (folder / "cpu.max").write_text("10000 100000")
     else:
-        (folder / "cpu.cfs_quota_us").write_text("30000")
+        (folder / "cpu.cfs_quota_us").write_text("10000")
     yield folder
     for _ in range(50):
         try:
@@ -286,8 +307,9 @@ def test_live(quota: Path) -> None:
     assert tid == int(children[0])
     assert truth.throttled_ns + truth.contended_ns == pytest.approx(delay_after_ns - delay_ns, rel=0.02)
     assert truth.cpu_ns == pytest.approx(run_after_ns - run_ns, rel=0.02)
-    assert truth.throttled_ns == pytest.approx(throttled_ns, rel=0.1)
-    assert truth.throttled_ns > 100 * MS
+    # The cgroup adds a wait when it ends, and we read it a moment before and after: one wait of a period at either end.
+    assert truth.throttled_ns == pytest.approx(throttled_ns, abs=180 * MS)
+    assert truth.throttled_ns > 400 * MS
     assert truth.by[neighbour.pid] > 100 * MS
     assert truth.crowded_ns == 0
 
