@@ -18,16 +18,14 @@ TRACEFS = Path("/sys/kernel/tracing")
 INSTANCE = "layerline-lab"
 #: Per CPU. A switch takes about 70 bytes: enough for some 400,000 of them.
 BUFFER_KIB = 32 * 1024
-#: Event to its filter. The two timers are the only ones that give a throttled group its CPU back.
+#: Event to its filter (0: all). The timer fills up the quota of a cgroup.
 EVENTS: Mapping[str, str] = {
     "sched/sched_switch": "0",
     "sched/sched_wakeup": "0",
     "sched/sched_wakeup_new": "0",
     "sched/sched_migrate_task": "0",
     "sched/sched_stat_runtime": "0",
-    "timer/hrtimer_expire_entry": (
-        "function.function == sched_cfs_period_timer || function.function == sched_cfs_slack_timer"
-    ),
+    "timer/hrtimer_expire_entry": "function.function == sched_cfs_period_timer",
 }
 #: The first kernel that throttles task by task, on the way back to user space; ``truth`` reads the sign of it.
 KERNEL = (6, 18)
@@ -89,7 +87,7 @@ SWITCH = re.compile(
 )
 QUEUED = re.compile(r"comm=.{0,15} pid=(\d+) prio=-?\d+ (?:target_cpu|orig_cpu=\d+ dest_cpu)=(\d+)")
 RAN = re.compile(r"comm=.{0,15} pid=(\d+) runtime=(\d+) \[ns\].*")
-TIMER = re.compile(r"hrtimer=(\w+) function=(sched_cfs_(?:period|slack)_timer) now=\d+")
+TIMER = re.compile(r"hrtimer=(\w+) function=sched_cfs_period_timer now=\d+")
 
 
 def parse(text: str, utc_minus_mono_ns: int = 0) -> Iterator[Event | Ran]:
@@ -108,7 +106,7 @@ def parse(text: str, utc_minus_mono_ns: int = 0) -> Iterator[Event | Ran]:
         elif name == "sched_stat_runtime" and (fields := RAN.fullmatch(said)):
             yield Ran(at_ns, int(fields[1]), int(fields[2]))
         elif name == "hrtimer_expire_entry" and (fields := TIMER.fullmatch(said)):
-            yield Refill(at_ns, f"{fields[2]} {fields[1]}")
+            yield Refill(at_ns, fields[1])
         else:
             raise TraceError(f"expected one of {', '.join(EVENTS)}, found {line!r}")
 

@@ -18,7 +18,9 @@ CPU. It does not matter who had the CPU meanwhile. A wait without a refill is no
 idle CPU takes whoever is queued.
 
 Where not to trust it: a thread preempted while it works inside the kernel bears ``R+`` too; if its container has a
-quota and the wait happens to span a refill, that part of it reads as throttled. One moment is exact to 1 µs.
+quota and the wait happens to span a refill, that part of it reads as throttled. With several CPUs, what one gives back
+to the others between two refills (``sched_cfs_slack_timer``) is not read: the refill before it counts. One moment is
+exact to 1 µs; one whose switch was not recorded (see ``tracefs.complete``) to some 10 µs.
 """
 
 from __future__ import annotations
@@ -130,7 +132,7 @@ class Account:
         """When the cgroup of these threads was refilled.
 
         Timers do not name their cgroup. Its own is the one that most of the long waits after an ``R+`` span, and of
-        those the one whose refill comes closest before the next run. Both its timers, the slack one too, count.
+        those the one whose refill comes closest before the next run.
         """
         waits = [
             (part.from_ns, self.real_run(own, part))
@@ -151,9 +153,11 @@ class Account:
 
     def throttled_until(self, wait: Stretch, own: Collection[int], refills: Sequence[int]) -> int:
         """Until when the thread was off the queue (the wait's start if it never was)."""
+        if not wait.preempted:
+            return wait.from_ns
         back_ns = self.real_run(own, wait)
         index = bisect_right(refills, back_ns) - 1
-        if wait.preempted and index >= 0 and refills[index] > wait.from_ns:
+        if index >= 0 and refills[index] > wait.from_ns:
             return refills[index]
         idle = [run for run in self.running(wait.cpu, wait.from_ns, back_ns) if run.pid == IDLE]
         if sum(run.to_ns - run.from_ns for run in idle) >= WAKING_NS:
