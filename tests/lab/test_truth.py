@@ -262,6 +262,8 @@ BURN = "while True: pass"
 @pytest.fixture
 def quota() -> Iterator[Path]:
     """A cgroup of 10 ms CPU in 100 ms (v1, or v2 where the controller is there)."""
+    if missing := tracefs.why_not():
+        pytest.skip(f"no kernel trace here: {missing}")
     parent = next((path for path in map(Path, ("/sys/fs/cgroup/cpu", "/sys/fs/cgroup")) if tried(path)), None)
     if parent is None:
         pytest.skip("no cgroup with a CPU quota can be made here")
@@ -287,7 +289,6 @@ def tried(parent: Path) -> bool:
 
 
 @pytest.mark.docker
-@pytest.mark.skipif(tracefs.why_not() is not None, reason=f"no kernel trace here: {tracefs.why_not()}")
 def test_live(quota: Path) -> None:
     """Under a quota and beside a neighbour at once, the trace agrees with the kernel's own sums within 2 %."""
     cpu = max(os.sched_getaffinity(0))
