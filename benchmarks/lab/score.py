@@ -13,7 +13,7 @@ from layerline_api.demo.ask import Part, Verdict, read
 #: Two faults this near to each other in size: either may be named first.
 EQUAL = 0.2
 #: What a stopwatch at the client can tell: a truth is known to so much and such a share of itself.
-KNOWN_NS, KNOWN_RATIO = 2_000_000, 0.02
+KNOWN_NS, KNOWN_RATIO = 3_000_000, 0.03
 #: What counts as blame where there is nothing to blame: as much as makes a request slow.
 NOISE_NS, NOISE_RATIO = 50_000_000, 0.1
 HEALTHY_KINDS = ("honest", "none")

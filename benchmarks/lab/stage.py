@@ -261,7 +261,7 @@ class Subject:
             yield
         finally:
             thread.join()
-            wait_ready(self.stage.place, CALLEE)
+            wait_again(self.stage.place, CALLEE)
 
     @contextmanager
     def callee_killed(self) -> Iterator[None]:
@@ -271,7 +271,7 @@ class Subject:
         try:
             yield
         finally:
-            wait_ready(self.stage.place, CALLEE)
+            wait_again(self.stage.place, CALLEE)
 
     @contextmanager
     def pinned(self) -> Iterator[None]:
@@ -322,6 +322,19 @@ class Subject:
             yield
         finally:
             thread.join()
+
+
+def wait_again(place: Containers, name: str, timeout_s: float = 20) -> None:
+    """Wait until a service that died answers again; while the engine starts it, it is down. DemoError if it stays so."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            wait_ready(place, name)
+            return
+        except DemoError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
 
 
 def wait_busy(place: Containers, name: str, timeout_s: float = 10) -> None:

@@ -84,7 +84,9 @@ CREATE OR REPLACE TEMP MACRO called_the_dead(of_memory) AS TABLE
 SELECT
     piece_no, 'off' AS pool, 'container' AS entity_type, arg_max(dead.container_id, dead.died_ns) AS entity_id,
     sum(greatest(0, least(moment.to_ns, coalesce(answered_ns, moment.to_ns)) - greatest(moment.from_ns, dead.from_ns)))::BIGINT AS lost_ns,
-    sum(greatest(0, least(moment.to_ns, coalesce(started_ns, moment.to_ns), coalesce(answered_ns, moment.to_ns))
+    -- Where it sends no spans, the call itself tells when it was ready: it ended when it was answered.
+    sum(greatest(0, least(moment.to_ns, coalesce(CASE WHEN started_ns <= moment.from_ns THEN moment.from_ns END, moment.to_ns),
+                          coalesce(answered_ns, moment.to_ns))
                     - greatest(moment.from_ns, died_ns)))::BIGINT AS low_ns,
     lost_ns AS high_ns,
     format('it called {} while that was dead: {}{}', any_value(dead.name),

@@ -30,6 +30,13 @@ counters AS (
        OR (signal IN ('container.cpu.pressure', 'container.io.pressure') AND attributes['pressure.kind'] = 'some')
 ),
 -- in each interval, how long somebody was at work (at most its length), and by how many
+-- what each counter grows by while nobody is at work: its background
+idle AS (
+    SELECT counters.container_id, signal, sum(rise) / sum(counters.to_ns - counters.from_ns) AS rate
+    FROM counters ANTI JOIN active
+        ON active.container_id = counters.container_id AND active.from_ns < counters.to_ns AND active.to_ns > counters.from_ns
+    GROUP BY ALL HAVING sum(counters.to_ns - counters.from_ns) >= 1_000_000_000
+),
 at_work AS (
     SELECT counters.container_id, series, counters.from_ns,
            sum(least(active.to_ns, counters.to_ns) - greatest(active.from_ns, counters.from_ns))::BIGINT AS together_ns
@@ -39,15 +46,16 @@ at_work AS (
 ),
 meets AS (
     SELECT
-        piece_no, stretch.stretch_no, signal, rise, reading.to_ns - reading.from_ns AS interval_ns,
+        piece_no, stretch.stretch_no, reading.signal, rise, reading.to_ns - reading.from_ns AS interval_ns,
         least(reading.to_ns, stretch.to_ns) - greatest(reading.from_ns, stretch.from_ns) AS o,
-        coalesce(together_ns, 0) AS together_ns,
+        coalesce(together_ns, 0) AS together_ns, idle.rate,
         coalesce(len(visit.cpuset), cpus.cpus, 1024) AS cpus
     FROM stretch
     JOIN piece USING (piece_no)
     JOIN visit ON visit.request_no = stretch.request_no AND visit.visit_no = stretch.visit_no
     JOIN counters AS reading
         ON reading.container_id = stretch.container_id AND reading.from_ns < stretch.to_ns AND reading.to_ns > stretch.from_ns
+    LEFT JOIN idle ON idle.container_id = reading.container_id AND idle.signal = reading.signal
     LEFT JOIN at_work ON at_work.series = reading.series AND at_work.from_ns = reading.from_ns
     LEFT JOIN cpus ON cpus.host = stretch.host
     WHERE NOT stretch.peer AND piece.dark_ns > 0 AND piece.covered_ns = 0
@@ -62,7 +70,10 @@ SELECT
                                                        THEN least(cpus, greatest(1, work_ns / busy_ns)) ELSE 1 END) END) AS estimate,
     sum(CASE WHEN signal = 'container.cpu.pressure' THEN 0
              WHEN signal = 'container.io.pressure' THEN CASE WHEN work_ns = o THEN greatest(0, rise - (interval_ns - o)) ELSE 0 END
-             ELSE greatest(0, rise - cpus * interval_ns + o) END) AS low,
+             -- Who was at work alone has all of it but the background, taken three times.
+             ELSE greatest(0, rise - cpus * interval_ns + o,
+                           CASE WHEN work_ns <= o AND rate IS NOT NULL
+                                THEN least(o, rise - 3 * rate * (interval_ns - o)) ELSE 0 END) END) AS low,
     sum(least(rise, o)) AS high
 FROM shares
 GROUP BY ALL;

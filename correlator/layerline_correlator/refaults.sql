@@ -50,7 +50,9 @@ WITH shares AS (
         piece.piece_no, ratio, refaults, piece.container_id, piece.host, pressure_ns,
         coalesce(blocks.lost_ns, 0) AS off_ns, coalesce(blocks.low_ns, 0) AS off_low, coalesce(blocks.high_ns, 0) AS off_high,
         coalesce(blocks.inferred, false) AS inferred,
-        CASE WHEN piece.major_faults > 0 THEN least(cpu_left, coalesce(system_ns, 0) * share) ELSE 0 END AS system_ns
+        CASE WHEN piece.major_faults > 0 THEN least(cpu_left, coalesce(system_ns, 0) * share) ELSE 0 END AS system_ns,
+        -- The kernel splits user from system time by its ticks: of a short piece it may be all.
+        CASE WHEN piece.major_faults > 0 THEN cpu_left ELSE 0 END AS cpu_high
     FROM piece
     JOIN refaulted USING (request_no, visit_no)
     LEFT JOIN blocks ON blocks.piece_no = piece.piece_no
@@ -59,7 +61,7 @@ WITH shares AS (
 ),
 pools AS (
     SELECT *, unnest(['off', 'cpu']) AS pool, unnest([off_ns, system_ns]) AS whole_ns, unnest([off_low, system_ns]) AS whole_low,
-           unnest([off_high, system_ns]) AS whole_high
+           unnest([off_high, cpu_high]) AS whole_high
     FROM shares
 )
 SELECT

@@ -14,7 +14,8 @@ WITH pools AS (
 )
 SELECT
     piece_no, pool, 'service' AS entity_type, entity_id,
-    ceil(left_ns * chatter.share)::BIGINT AS lost_ns, floor(left_ns * chatter.share * 0.9)::BIGINT AS low_ns, left_ns AS high_ns,
+    ceil(left_ns * chatter.share)::BIGINT AS lost_ns, floor(left_ns * chatter.share * 0.9)::BIGINT AS low_ns,
+    (left_ns + CASE WHEN pool = 'cpu' THEN around_ns ELSE 0 END)::BIGINT AS high_ns,
     format('it made {} calls to {}{}', calls, entity_id, coalesce(format('; this operation usually makes {:.0f}', usual_calls), '')) AS because
 FROM pools JOIN chatter USING (piece_no)
 WHERE left_ns > 0
