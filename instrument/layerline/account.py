@@ -61,7 +61,7 @@ from layerline.caller import leaves_halfway
 from layerline.cgroup import text
 from layerline.meters import Meters
 from layerline.thread import Open, Thread, sliced
-from layerline.watcher import EVERY_NS, Watcher, told
+from layerline.watcher import EVERY_NS, Watcher, taken, told
 
 #: A reading taken this soon after a span's own time stamp stands for it, so that slices tile with the spans (ns).
 _AT_ONCE_NS: Final = 20_000
@@ -113,6 +113,8 @@ class Account(SpanProcessor):
                 opened = Open(thread.tid, None, "unreadable")
             elif "greenlet" in modules and in_greenlet():
                 opened = Open(thread.tid, None, "greenlet")
+                if self._watcher is not None and self._watcher.idle and taken() is not None:
+                    self._watcher.wake()  # to say that it will not look
             elif (reason := leaves_halfway()) is not None:
                 opened = Open(thread.tid, None, reason)
             else:

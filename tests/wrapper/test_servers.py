@@ -20,6 +20,7 @@ from layerline.attributes import (
     ACCEPT_WAIT_NS,
     ACCOUNT,
     ACCOUNT_REASON,
+    CONTAINER_USAGE_NS,
     CPU_NS,
     FIRST_REQUEST,
     POOL_WAIT_NS,
@@ -31,7 +32,7 @@ from layerline.attributes import (
 from wrapper.conftest import Received, Sink, clean_environment
 
 MS = 1_000_000
-SERVER = 2  # opentelemetry.proto.trace.v1: SPAN_KIND_SERVER
+INTERNAL, SERVER, CONSUMER = 1, 2, 5  # opentelemetry.proto.trace.v1: Span.SpanKind
 
 APP = """
 import time
@@ -232,7 +233,7 @@ def test_slow_requests_of_forked_workers_are_watched(tmp_path: Path, sink: Sink,
 
 
 def test_a_pool_inside_a_request_is_on_its_record(tmp_path: Path, sink: Sink) -> None:
-    """What a request hands to a pool is its child, what the work opens is the work's, each with its thread's account."""
+    """What a request hands to a pool is its child, what the work opens is the work's, each on its thread's account."""
     with gunicorn(tmp_path, sink, "-w", "1", "-k", "gthread", "--threads", "2") as shop:
         assert shop.get("/prices") == "90"
         until(lambda: len(sink.spans) == 5)
@@ -252,3 +253,105 @@ def test_a_pool_inside_a_request_is_on_its_record(tmp_path: Path, sink: Sink) ->
     assert all(0 <= span.attributes[POOL_WAIT_NS] <= span.length_ns for span in works)
     assert all(span.attributes[CPU_NS] < 10 * MS for span in works)  # the work's own, without what it opened
     assert request.attributes[CPU_NS] < 30 * MS  # it only waited
+
+
+@pytest.mark.parametrize("address", ["/stream", "/stream/in/context"])
+def test_a_streamed_answer_is_charged_to_nobody_else(tmp_path: Path, sink: Sink, address: str) -> None:
+    """Flask's span ends before the first line is made; a span inside the generator says that it cannot be measured."""
+    with gunicorn(tmp_path, sink, "-w", "1") as shop:
+        assert shop.get(address).split() == [str(number) for number in range(6)]
+        assert shop.get("/burn/20") == "burnt"  # on the same thread, right after
+        until(lambda: len(sink.spans) == 8)
+    streamed, after = sorted(served(sink), key=lambda span: span.start_ns)
+    lines = [span for span in sink.spans if span.name == "line"]
+    assert len(lines) == 6
+    assert {(span.attributes[ACCOUNT], span.attributes[ACCOUNT_REASON]) for span in lines} == {("none", "generator")}
+    assert all(CPU_NS not in span.attributes and SLICES not in span.attributes for span in lines)
+    assert all(50 * MS <= span.length_ns < 100 * MS for span in lines)
+    for request, at_least, at_most in ((streamed, 0, 40 * MS), (after, 20 * MS, 32 * MS)):
+        assert request.attributes[ACCOUNT] == "thread"
+        assert at_least <= request.attributes[CPU_NS] <= at_most  # 60 ms were burnt while streaming: not here
+        assert request.attributes[CPU_NS] <= request.length_ns + MS // 10
+    figures = [value for span in sink.spans for value in span.attributes.values() if isinstance(value, int)]
+    assert min(figures) >= 0
+    assert min(value for span in sink.spans for value in span.attributes.get(SLICES, [0])) >= 0
+
+
+def test_greenlets_are_said_not_to_be_measured(tmp_path: Path, sink: Sink) -> None:
+    """Under gevent many requests share a thread: none is charged another's work, and the log says once what is off."""
+    with gunicorn(tmp_path, sink, "-w", "1", "-k", "gevent") as shop:
+        assert shop.at_once("/nap/300", "/nap/300", "/burn/30") == ["rested", "rested", "burnt"]
+        assert shop.get("/prices") == "90"
+        until(lambda: len(sink.spans) == 8)
+    assert len(served(sink)) == 4
+    assert len([span for span in sink.spans if span.name == "work price"]) == 2
+    assert {(span.attributes[ACCOUNT], span.attributes[ACCOUNT_REASON]) for span in sink.spans} == {
+        ("none", "greenlet")
+    }
+    assert not any(name in span.attributes for span in sink.spans for name in (CPU_NS, SLICES, SAMPLES))
+    assert shop.log.read_text().count("slow requests are not watched: gevent has taken the threads") == 1
+
+
+JOBS = """
+import os
+import time
+from celery import Celery
+from opentelemetry import trace
+
+folders = {"data_folder_in": "queue", "data_folder_out": "queue", "control_folder": "control"}
+app = Celery("jobs", broker="filesystem://", broker_transport_options=folders)
+tracer = trace.get_tracer("jobs")
+
+
+@app.task
+def crunch(ms):
+    with tracer.start_as_current_span("crunch"):
+        end = time.thread_time() + ms / 1000
+        while time.thread_time() < end:
+            pass
+"""
+
+
+def crunched(folder: Path, sink: Sink, tasks: int, *options: str, **variables: str) -> list[Received]:
+    """The spans that Celery's worker sends of so many tasks of 30 ms; one child at a time works."""
+    (folder / "jobs.py").write_text(JOBS)
+    for name in ("queue", "control"):
+        (folder / name).mkdir()
+    celery = [str(Path(sys.executable).with_name("celery")), "-A", "jobs", "worker", "-P", "prefork", "-c", "1"]
+    ask = f"import jobs\nfor _ in range({tasks}): jobs.crunch.delay(30)"
+    with running([*celery, "-l", "info", *options], folder, " ready.", LAYERLINE_ENDPOINT=sink.url, **variables) as (
+        _,
+        log,
+    ):
+        subprocess.run([sys.executable, "-c", ask], cwd=folder, env=clean_environment(), check=True, timeout=30)
+        until(lambda: log.read_text().count("succeeded in") == tasks)
+    until(lambda: len([span for span in sink.spans if span.name == "crunch"]) == tasks, 3)
+    return [span for span in sink.spans if span.name == "crunch" or span.kind == CONSUMER]
+
+
+@pytest.mark.parametrize("options", [[], ["--max-tasks-per-child", "1"]], ids=["one child", "a child for each task"])
+def test_a_task_s_own_span_is_measured_and_arrives(tmp_path: Path, sink: Sink, options: list[str]) -> None:
+    """A span of a task is the child's, with its account; it arrives also where the child ends right after its task."""
+    spans = crunched(tmp_path, sink, 3, *options, OTEL_PYTHON_DISABLED_INSTRUMENTATIONS="celery")
+    assert [span.name for span in spans] == ["crunch"] * 3
+    assert len({span.resource["process.pid"] for span in spans}) == (3 if options else 1)
+    for span in spans:
+        assert (span.kind, span.parent_id) == (INTERNAL, b"")
+        assert span.attributes[ACCOUNT] == "thread"
+        assert span.attributes[CPU_NS] == pytest.approx(30 * MS, abs=4 * MS)
+        assert span.attributes[THREAD_ID] == span.resource["process.pid"]
+        assert CONTAINER_USAGE_NS in span.attributes  # a root span is an entry: it carries the container's meters
+        assert FIRST_REQUEST not in span.attributes  # which is about requests
+
+
+def test_a_task_s_entry_span_is_that_of_celery_s_instrumentation(tmp_path: Path, sink: Sink) -> None:
+    """Where it is installed, each task is a CONSUMER span, measured, with the task's own spans below."""
+    spans = crunched(tmp_path, sink, 2)
+    tasks = {span.span_id: span for span in spans if span.kind == CONSUMER}
+    own = [span for span in spans if span.name == "crunch"]
+    assert [span.name for span in tasks.values()] == ["run/jobs.crunch"] * 2
+    assert sorted(span.parent_id for span in own) == sorted(tasks)
+    for span in tasks.values():
+        assert span.attributes[ACCOUNT] == "thread"
+        assert span.attributes[CPU_NS] < 20 * MS  # what Celery does around the task; the task's own is below
+        assert CONTAINER_USAGE_NS in span.attributes
