@@ -69,7 +69,7 @@ from layerline.cgroup import text
 from layerline.meters import Meters
 from layerline.tasks import LONG_NS, adopt, current
 from layerline.thread import Open, Thread, sliced
-from layerline.watcher import EVERY_NS, Watcher, told
+from layerline.watcher import EVERY_NS, Watcher, taken, told
 
 #: A reading taken this soon after a span's own time stamp stands for it, so that slices tile with the spans (ns).
 _AT_ONCE_NS: Final = 20_000
@@ -126,6 +126,8 @@ class Account(SpanProcessor):
                 opened = Open(thread.tid, None, "unreadable")
             elif "greenlet" in modules and in_greenlet():
                 opened = Open(thread.tid, None, "greenlet")
+                if self._watcher is not None and self._watcher.idle and taken() is not None:
+                    self._watcher.wake()  # to say that it will not look
             elif (reason := leaves_halfway()) is not None and (
                 reason != "coroutine" or (task := current()) is None  # a forked child has no running loop
             ):

@@ -137,10 +137,17 @@ def update(provider: TracerProvider, attributes: Mapping[str, Any]) -> None:
 
 
 def follow_forks(provider: TracerProvider) -> None:
-    """Spans of a forked child carry the child's pid, and are sent before a ``multiprocessing`` child ends.
+    """Spans of a forked child carry the child's pid, and are sent before a child of ``multiprocessing`` or Celery ends.
 
-    Such a child leaves by ``os._exit``, which runs no exit handlers but its own.
+    Such a child leaves by ``os._exit``, which runs no exit handlers but its own; in Celery's pool not even those, but a
+    signal is sent.
     """
+
+    def end_with_worker(**_: object) -> None:
+        try:
+            provider.shutdown()
+        except Exception:
+            guard.failed("wiring.end_with_worker")
 
     def after() -> None:
         try:
@@ -149,6 +156,8 @@ def follow_forks(provider: TracerProvider) -> None:
                 from multiprocessing import util
 
                 util.register_after_fork(provider, end_with_child)
+            if (celery := sys.modules.get("celery.signals")) is not None:
+                celery.worker_process_shutdown.connect(end_with_worker, weak=False)
         except Exception:
             guard.failed("wiring.after_fork")
 

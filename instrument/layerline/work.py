@@ -42,6 +42,7 @@ from layerline import guard
 from layerline.account import Account
 from layerline.attributes import POOL_WAIT_NS
 from layerline.thread import Open
+from layerline.watcher import taken
 
 #: The record of a thread that may never end is made if it lasted at most so long, and ended at most so long after the
 #: span that started it (ns).
@@ -199,7 +200,13 @@ def bootstrap_inner(self: threading.Thread) -> None:
     """The whole life of a thread, on that thread. What its work raises goes to ``threading.excepthook``, not to us."""
     work: Work | None = self.__dict__.pop("_layerline_work", None)
     if work is None or _account is None or hasattr(self, "_otel_context"):  # their instrumentation hands it on
-        _bootstrap_inner(self)
+        try:
+            _bootstrap_inner(self)
+        except KeyError:
+            # Its last step is to strike the thread off the list of threads. gevent gives threads other numbers: one
+            # that was started before (OpenTelemetry's, in each worker of gunicorn) does not find itself.
+            if taken() is None or threading._active.pop(self.ident, None) is not self:  # type: ignore[attr-defined]
+                raise
         return
     called = name(getattr(self, "_target", None) or type(self).run)
     if self.daemon or isinstance(self, threading.Timer):

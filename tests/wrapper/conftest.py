@@ -76,7 +76,13 @@ class Received:
     trace_id: bytes
     span_id: bytes
     parent_id: bytes
+    kind: int
+    start_ns: int
     length_ns: int
+
+    @property
+    def end_ns(self) -> int:
+        return self.start_ns + self.length_ns
 
 
 @dataclass
@@ -108,6 +114,8 @@ class Sink:
                         span.trace_id,
                         span.span_id,
                         span.parent_span_id,
+                        span.kind,
+                        span.start_time_unix_nano,
                         span.end_time_unix_nano - span.start_time_unix_nano,
                     )
                     for scope in resource.scope_spans

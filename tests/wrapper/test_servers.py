@@ -1,0 +1,360 @@
+"""The servers that people run: each request and each task is measured as its own, in whatever process or thread."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from layerline.attributes import (
+    ACCEPT_WAIT_NS,
+    ACCOUNT,
+    ACCOUNT_REASON,
+    CONTAINER_USAGE_NS,
+    CPU_NS,
+    FIRST_REQUEST,
+    POOL_WAIT_NS,
+    RUNQUEUE_NS,
+    SAMPLES,
+    SLICES,
+    THREAD_ID,
+)
+from wrapper.conftest import Received, Sink, clean_environment
+
+MS = 1_000_000
+INTERNAL, SERVER, CONSUMER = 1, 2, 5  # opentelemetry.proto.trace.v1: Span.SpanKind
+
+APP = """
+import time
+from concurrent.futures import ThreadPoolExecutor
+from flask import Flask, Response, stream_with_context
+from opentelemetry import trace
+
+app = Flask("shop")
+tracer = trace.get_tracer("shop")
+pool = ThreadPoolExecutor(2)
+
+
+def burn(ms):
+    end = time.thread_time() + ms / 1000
+    while time.thread_time() < end:
+        pass
+
+
+def nap(ms):
+    time.sleep(ms / 1000)
+
+
+def price(ms):
+    with tracer.start_as_current_span(f"price {ms}"):
+        burn(ms)
+    return ms
+
+
+@app.get("/burn/<int:ms>")
+def burning(ms):
+    burn(ms)
+    return "burnt"
+
+
+@app.get("/nap/<int:ms>")
+def napping(ms):
+    nap(ms)
+    return "rested"
+
+
+@app.get("/prices")
+def prices():
+    return str(sum(pool.map(price, [30, 60])))
+
+
+def lines():
+    for number in range(6):
+        with tracer.start_as_current_span("line"):
+            burn(10)
+            nap(40)
+            yield f"{number}\\n"
+
+
+@app.get("/stream")
+def stream():
+    return Response(lines(), mimetype="text/plain")
+
+
+@app.get("/stream/in/context")
+def stream_in_context():
+    return Response(stream_with_context(lines()), mimetype="text/plain")
+"""
+
+
+@dataclass
+class Serving:
+    """A server that runs under the wrapper."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def get(self, path: str) -> str:
+        with urllib.request.urlopen(self.url + path, timeout=20) as answer:  # noqa: S310 - the app we started
+            return str(answer.read().decode())
+
+    def at_once(self, *paths: str) -> list[str]:
+        with ThreadPoolExecutor(len(paths)) as threads:
+            return list(threads.map(self.get, paths))
+
+
+def until(true: Callable[[], object], seconds: float = 20) -> None:
+    """Wait until it is so; what is asserted afterwards says what was not."""
+    end = time.monotonic() + seconds
+    while not true() and time.monotonic() < end:
+        time.sleep(0.1)
+
+
+@contextmanager
+def running(
+    command: list[str], folder: Path, ready: str, **variables: str
+) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """``layerline run -- COMMAND`` until the block ends, then told to stop; it must stop well and log no traceback."""
+    log = folder / "log"
+    with log.open("wb") as to:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "layerline.command", "run", "--", *command],
+            cwd=folder,
+            env=clean_environment(**variables),
+            stdout=to,
+            stderr=to,
+        )
+    try:
+        until(lambda: ready in log.read_text() or process.poll() is not None)
+        assert ready in log.read_text(), log.read_text()
+        yield process, log
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 0, log.read_text()
+        # gevent's lock of logging may no longer work as the interpreter ends, and says so: not ours.
+        assert "gevent" in command or "Traceback" not in log.read_text(), log.read_text()
+        assert f"{os.sep}layerline{os.sep}" not in log.read_text(), log.read_text()
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def gunicorn(folder: Path, sink: Sink, *options: str) -> Iterator[Serving]:
+    """Gunicorn with the shop."""
+    (folder / "shop.py").write_text(APP)
+    command = [str(Path(sys.executable).with_name("gunicorn")), "-b", "127.0.0.1:0", "--no-control-socket", *options]
+    with running([*command, "shop:app"], folder, "Booting worker", LAYERLINE_ENDPOINT=sink.url) as (process, log):
+        url = log.read_text().partition("Listening at: ")[2].split()[0]
+        yield Serving(url, process, log)
+
+
+def served(sink: Sink) -> list[Received]:
+    """The requests."""
+    return [span for span in sink.spans if span.kind == SERVER]
+
+
+def workers(sink: Sink) -> set[int]:
+    return {span.resource["process.pid"] for span in served(sink)}
+
+
+def path(span: Received) -> str:
+    return str(span.attributes.get("url.path") or span.attributes["http.target"])
+
+
+def begun_ns(span: Received) -> int:
+    """When its handler began: a request's span starts when it arrived."""
+    return span.start_ns + int(span.attributes[ACCEPT_WAIT_NS])
+
+
+def at_once(one: Received, other: Received) -> bool:
+    return one is not other and begun_ns(one) < other.end_ns and begun_ns(other) < one.end_ns
+
+
+@pytest.mark.parametrize("model", ["-w 2", "-w 2 -k gthread --threads 2"])
+def test_a_request_s_account_is_its_own_whoever_runs_beside_it(tmp_path: Path, sink: Sink, model: str) -> None:
+    """Requests of different weight at once, in two processes, on two threads each: each is charged what it burnt."""
+    weights = (20, 60, 120, 240)
+    with gunicorn(tmp_path, sink, *model.split()) as shop:
+        rounds = 0
+        while rounds < 3 or (len(workers(sink)) < 2 and rounds < 20):
+            assert shop.at_once(*(f"/burn/{ms}" for ms in weights)) == ["burnt"] * 4
+            rounds += 1
+        until(lambda: len(served(sink)) == 4 * rounds)
+        spans = served(sink)
+    assert len(spans) == 4 * rounds
+    assert len(workers(sink)) == 2
+    assert shop.process.pid not in workers(sink)
+    assert {span.attributes[ACCOUNT] for span in spans} == {"thread"}
+    firsts = [span for span in spans if span.attributes.get(FIRST_REQUEST) == 1]
+    assert Counter(span.resource["process.pid"] for span in firsts) == dict.fromkeys(workers(sink), 1)
+    for span in spans:
+        weight, cpu = int(path(span).rpartition("/")[2]) * MS, span.attributes[CPU_NS]
+        own = 40 * MS if span in firsts else 12 * MS  # what Flask and the wrapper burn beside, more the first time
+        assert weight <= cpu <= weight + own, (path(span), cpu)
+        assert cpu + span.attributes[RUNQUEUE_NS] <= span.length_ns + MS // 10
+    if "gthread" in model:
+        pairs = [
+            (one, other)
+            for one in spans
+            for other in spans
+            if at_once(one, other) and one.resource["process.pid"] == other.resource["process.pid"]
+        ]
+        assert pairs
+        assert all(one.attributes[THREAD_ID] != other.attributes[THREAD_ID] for one, other in pairs)
+
+
+@pytest.mark.parametrize("options", [["-w", "2"], ["-w", "2", "--preload"]])
+def test_slow_requests_of_forked_workers_are_watched(tmp_path: Path, sink: Sink, options: list[str]) -> None:
+    """Threads do not survive a fork; each worker has a watcher of its own, which sees the sleep and where it is."""
+    with gunicorn(tmp_path, sink, *options) as shop:
+        rounds = 0
+        while rounds < 2 or (len(workers(sink)) < 2 and rounds < 10):
+            shop.at_once("/nap/400", "/nap/400")
+            rounds += 1
+            time.sleep(0.3)
+        until(lambda: len(served(sink)) == 2 * rounds)
+    assert len(workers(sink)) == 2
+    for span in served(sink):
+        number, kind, rest = span.attributes[SAMPLES][0].split(" ", 2)
+        assert kind == "sleep", span.attributes[SAMPLES]
+        assert int(number) >= 5  # of some 15 in 300 ms
+        assert "nap " in rest
+        assert "shop.py:" in rest
+
+
+def test_a_pool_inside_a_request_is_on_its_record(tmp_path: Path, sink: Sink) -> None:
+    """What a request hands to a pool is its child, what the work opens is the work's, each on its thread's account."""
+    with gunicorn(tmp_path, sink, "-w", "1", "-k", "gthread", "--threads", "2") as shop:
+        assert shop.get("/prices") == "90"
+        until(lambda: len(sink.spans) == 5)
+    (request,) = served(sink)
+    works = [span for span in sink.spans if span.name == "work price"]
+    prices = {span.name: span for span in sink.spans if span.name.startswith("price ")}
+    assert len(works) == 2
+    assert {span.trace_id for span in sink.spans} == {request.trace_id}
+    assert {span.parent_id for span in works} == {request.span_id}
+    assert {span.parent_id for span in prices.values()} == {span.span_id for span in works}
+    assert prices["price 30"].attributes[CPU_NS] == pytest.approx(30 * MS, abs=4 * MS)
+    assert prices["price 60"].attributes[CPU_NS] == pytest.approx(60 * MS, abs=4 * MS)
+    threads = {span.attributes[THREAD_ID] for span in works}
+    assert request.attributes[THREAD_ID] not in threads
+    assert {span.attributes[THREAD_ID] for span in prices.values()} == threads
+    assert all(span.attributes[ACCOUNT] == "thread" for span in sink.spans)
+    assert all(0 <= span.attributes[POOL_WAIT_NS] <= span.length_ns for span in works)
+    assert all(span.attributes[CPU_NS] < 10 * MS for span in works)  # the work's own, without what it opened
+    assert request.attributes[CPU_NS] < 30 * MS  # it only waited
+
+
+@pytest.mark.parametrize("address", ["/stream", "/stream/in/context"])
+def test_a_streamed_answer_is_charged_to_nobody_else(tmp_path: Path, sink: Sink, address: str) -> None:
+    """Flask's span ends before the first line is made; a span inside the generator says that it cannot be measured."""
+    with gunicorn(tmp_path, sink, "-w", "1") as shop:
+        assert shop.get(address).split() == [str(number) for number in range(6)]
+        assert shop.get("/burn/20") == "burnt"  # on the same thread, right after
+        until(lambda: len(sink.spans) == 8)
+    streamed, after = sorted(served(sink), key=lambda span: span.start_ns)
+    lines = [span for span in sink.spans if span.name == "line"]
+    assert len(lines) == 6
+    assert {(span.attributes[ACCOUNT], span.attributes[ACCOUNT_REASON]) for span in lines} == {("none", "generator")}
+    assert all(CPU_NS not in span.attributes and SLICES not in span.attributes for span in lines)
+    assert all(50 * MS <= span.length_ns < 100 * MS for span in lines)
+    for request, at_least, at_most in ((streamed, 0, 40 * MS), (after, 20 * MS, 32 * MS)):
+        assert request.attributes[ACCOUNT] == "thread"
+        assert at_least <= request.attributes[CPU_NS] <= at_most  # 60 ms were burnt while streaming: not here
+        assert request.attributes[CPU_NS] <= request.length_ns + MS // 10
+    figures = [value for span in sink.spans for value in span.attributes.values() if isinstance(value, int)]
+    assert min(figures) >= 0
+    assert min(value for span in sink.spans for value in span.attributes.get(SLICES, [0])) >= 0
+
+
+def test_greenlets_are_said_not_to_be_measured(tmp_path: Path, sink: Sink) -> None:
+    """Under gevent many requests share a thread: none is charged another's work, and the log says once what is off."""
+    with gunicorn(tmp_path, sink, "-w", "1", "-k", "gevent") as shop:
+        assert shop.at_once("/nap/300", "/nap/300", "/burn/30") == ["rested", "rested", "burnt"]
+        assert shop.get("/prices") == "90"
+        until(lambda: len(sink.spans) == 8)
+    assert len(served(sink)) == 4
+    assert len([span for span in sink.spans if span.name == "work price"]) == 2
+    assert {(span.attributes[ACCOUNT], span.attributes[ACCOUNT_REASON]) for span in sink.spans} == {
+        ("none", "greenlet")
+    }
+    assert not any(name in span.attributes for span in sink.spans for name in (CPU_NS, SLICES, SAMPLES))
+    assert shop.log.read_text().count("slow requests are not watched: gevent has taken the threads") == 1
+
+
+JOBS = """
+import os
+import time
+from celery import Celery
+from opentelemetry import trace
+
+folders = {"data_folder_in": "queue", "data_folder_out": "queue", "control_folder": "control"}
+app = Celery("jobs", broker="filesystem://", broker_transport_options=folders)
+tracer = trace.get_tracer("jobs")
+
+
+@app.task
+def crunch(ms):
+    with tracer.start_as_current_span("crunch"):
+        end = time.thread_time() + ms / 1000
+        while time.thread_time() < end:
+            pass
+"""
+
+
+def crunched(folder: Path, sink: Sink, tasks: int, *options: str, **variables: str) -> list[Received]:
+    """The spans that Celery's worker sends of so many tasks of 30 ms; one child at a time works."""
+    (folder / "jobs.py").write_text(JOBS)
+    for name in ("queue", "control"):
+        (folder / name).mkdir()
+    celery = [str(Path(sys.executable).with_name("celery")), "-A", "jobs", "worker", "-P", "prefork", "-c", "1"]
+    ask = f"import jobs\nfor _ in range({tasks}): jobs.crunch.delay(30)"
+    with running([*celery, "-l", "info", *options], folder, " ready.", LAYERLINE_ENDPOINT=sink.url, **variables) as (
+        _,
+        log,
+    ):
+        subprocess.run([sys.executable, "-c", ask], cwd=folder, env=clean_environment(), check=True, timeout=30)
+        until(lambda: log.read_text().count("succeeded in") == tasks)
+    until(lambda: len([span for span in sink.spans if span.name == "crunch"]) == tasks, 3)
+    return [span for span in sink.spans if span.name == "crunch" or span.kind == CONSUMER]
+
+
+@pytest.mark.parametrize("options", [[], ["--max-tasks-per-child", "1"]], ids=["one child", "a child for each task"])
+def test_a_task_s_own_span_is_measured_and_arrives(tmp_path: Path, sink: Sink, options: list[str]) -> None:
+    """A span of a task is the child's, with its account; it arrives also where the child ends right after its task."""
+    spans = crunched(tmp_path, sink, 3, *options, OTEL_PYTHON_DISABLED_INSTRUMENTATIONS="celery")
+    assert [span.name for span in spans] == ["crunch"] * 3
+    assert len({span.resource["process.pid"] for span in spans}) == (3 if options else 1)
+    for span in spans:
+        assert (span.kind, span.parent_id) == (INTERNAL, b"")
+        assert span.attributes[ACCOUNT] == "thread"
+        assert span.attributes[CPU_NS] == pytest.approx(30 * MS, abs=4 * MS)
+        assert span.attributes[THREAD_ID] == span.resource["process.pid"]
+        assert CONTAINER_USAGE_NS in span.attributes  # a root span is an entry: it carries the container's meters
+        assert FIRST_REQUEST not in span.attributes  # which is about requests
+
+
+def test_a_task_s_entry_span_is_that_of_celery_s_instrumentation(tmp_path: Path, sink: Sink) -> None:
+    """Where it is installed, each task is a CONSUMER span, measured, with the task's own spans below."""
+    spans = crunched(tmp_path, sink, 2)
+    tasks = {span.span_id: span for span in spans if span.kind == CONSUMER}
+    own = [span for span in spans if span.name == "crunch"]
+    assert [span.name for span in tasks.values()] == ["run/jobs.crunch"] * 2
+    assert sorted(span.parent_id for span in own) == sorted(tasks)
+    for span in tasks.values():
+        assert span.attributes[ACCOUNT] == "thread"
+        assert span.attributes[CPU_NS] < 20 * MS  # what Celery does around the task; the task's own is below
+        assert CONTAINER_USAGE_NS in span.attributes
