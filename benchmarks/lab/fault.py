@@ -97,6 +97,10 @@ class Fault:
     """Whether a neighbour is injected, which the verdict must name first."""
     blind: str | None = None
     """Why Layerline cannot tell, declared before it is measured; an abstention is then right."""
+    restarts: bool = False
+    """Whether containers are made or started meanwhile: the work of it is no disturbance."""
+    traced: bool = False
+    """Whether its truth is the kernel's own trace: several faults or threads do not add up."""
     quick: bool = True
     """Whether it is part of ``--quick``."""
 

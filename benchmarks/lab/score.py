@@ -206,7 +206,7 @@ def summarise(records: Sequence[Record], without_account: Sequence[str] = ("node
 
 
 def _is_hit(one: Score) -> bool:
-    return one.abstained if one.record.blind is not None else one.right
+    return one.right or (one.abstained and one.record.blind is not None)
 
 
 def share(values: Sequence[bool]) -> float | None:

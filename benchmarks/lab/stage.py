@@ -136,6 +136,18 @@ class Subject:
         """The service's name."""
         return self.service.name
 
+    @property
+    def pid(self) -> int:
+        """Its main process, by its number on the machine."""
+        container = self.stage.place.container(self.name)
+        container.reload()
+        return int(container.attrs["State"]["Pid"])
+
+    @property
+    def cores(self) -> set[int]:
+        """The cores it runs on while a fault is traced."""
+        return {int(self.stage.cores.subject or 0)}
+
     def entity_id(self, word: str | None) -> str | None:
         """The id that a verdict must name. KeyError for an unknown word."""
         supplier = self.stage.place.peer(SUPPLIER, PORT)
@@ -325,7 +337,7 @@ class Subject:
 
 
 def wait_again(place: Containers, name: str, timeout_s: float = 20) -> None:
-    """Wait until a service that died answers again; while the engine starts it, it is down. DemoError if it stays so."""
+    """Wait until a service that died answers again: the engine starts it. DemoError if it stays down."""
     deadline = time.monotonic() + timeout_s
     while True:
         try:

@@ -304,6 +304,6 @@ def host_tid(container_pid: int, tid_inside: int) -> int:
                 ).split()[1:]
                 if int(numbers[-1]) == tid_inside:
                     return int(task.name)
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # it ended while we looked
+        except OSError:
+            continue  # it ended while we looked, or is not ours to see
     raise LookupError(f"no thread of the container of process {container_pid} is number {tid_inside} inside it")

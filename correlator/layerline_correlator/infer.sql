@@ -70,10 +70,11 @@ SELECT
                                                        THEN least(cpus, greatest(1, work_ns / busy_ns)) ELSE 1 END) END) AS estimate,
     sum(CASE WHEN signal = 'container.cpu.pressure' THEN 0
              WHEN signal = 'container.io.pressure' THEN CASE WHEN work_ns = o THEN greatest(0, rise - (interval_ns - o)) ELSE 0 END
-             -- Who was at work alone has all of it but the background, taken three times.
+             -- All of it, but what others at work can have added, and the background: three times what that is while
+             -- nobody works, or 6 % of a core where that was never seen.
              ELSE greatest(0, rise - cpus * interval_ns + o,
-                           CASE WHEN work_ns <= o AND rate IS NOT NULL
-                                THEN least(o, rise - 3 * rate * (interval_ns - o)) ELSE 0 END) END) AS low,
+                           least(o, rise - (work_ns - o) - coalesce(3 * rate, 0.06) * (interval_ns - busy_ns)))
+        END) AS low,
     sum(least(rise, o)) AS high
 FROM shares
 GROUP BY ALL;

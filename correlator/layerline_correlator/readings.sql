@@ -132,7 +132,7 @@ others AS (
             AS entity_id,
         rise, reading.from_ns AS reading_from, reading.to_ns AS reading_to
     FROM visit JOIN reading ON reading.host = visit.host
-    WHERE signal IN ('container.cpu.time', 'system.process.cpu.time') AND visit.wait_ns > 1_000_000
+    WHERE signal IN ('container.cpu.time', 'system.process.cpu.time') AND (visit.wait_ns > 5_000_000 OR visit.covered_ns < visit.path_ns)
       AND reading.from_ns < visit.to_ns AND reading.to_ns > visit.from_ns - 30_000_000_000
       AND (signal <> 'container.cpu.time' OR reading.entity_id IS DISTINCT FROM visit.container_id)
 ),

@@ -169,7 +169,10 @@ ALTER TABLE part ADD COLUMN IF NOT EXISTS calls BIGINT;
 CREATE OR REPLACE VIEW container AS
 SELECT
     container_id,
-    arg_max(host, seen_ns)                                        AS host,
+    -- The agent knows the machine; a stranger inside takes the container's own name for one.
+    coalesce(arg_max(host, seen_ns) FILTER (attributes['container.name'] IS NOT NULL),
+             arg_max(host, seen_ns) FILTER (attributes['layerline.boot_id'] IS NOT NULL),
+             arg_max(host, seen_ns))                              AS host,
     arg_max(attributes['container.name'], seen_ns)                AS name,
     arg_max(attributes['container.image.name'], seen_ns)          AS image,
     arg_max(attributes['container.label.com.docker.compose.service'], seen_ns) AS compose_service,

@@ -14,7 +14,8 @@ _KIND = ("unspecified", "internal", "server", "client", "producer", "consumer")
 
 _SPANS = """
 SELECT span_id, parent_span_id, coalesce(service, '') AS service, name, kind, start_ns - shift_ns AS start_ns,
-       end_ns - start_ns AS duration_ns, status, container_id, account, account_reason, shift_ns
+       end_ns - start_ns AS duration_ns, status, container_id, account, account_reason, shift_ns,
+       thread_id
 FROM node ORDER BY start_ns, span_no
 """
 
@@ -57,6 +58,7 @@ def _span(
     account: str | None,
     account_reason: str | None,
     shift_ns: int,
+    thread_id: int | None,
 ) -> dict[str, Any]:
     return {
         "span_id": span_id,
@@ -71,4 +73,5 @@ def _span(
         "account": account or "none",
         "account_reason": account_reason,
         "skew_adjusted_ns": shift_ns,
+        "thread_id": thread_id,
     }

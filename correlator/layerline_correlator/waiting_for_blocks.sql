@@ -63,7 +63,8 @@ waits AS (
             WHEN blkio_ns IS NOT NULL       THEN greatest(0, blkio_ns * share - 10_000_000)
             WHEN NOT mostly_own             THEN 0 * coalesce(io_pressure_ns, estimate)
             WHEN io_pressure_ns IS NOT NULL THEN greatest(0, io_pressure_ns - (window_ns - off_left))
-            WHEN of_container               THEN low
+            -- Its share of the bytes, less a fifth, of what grew at the edges of its stretch.
+            WHEN of_container               THEN greatest(low, 0.8 * high * least(1, own_bytes / bytes))
             ELSE 0 * estimate
         END AS raw_low_ns,
         CASE

@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from benchmarks.lab import tracefs
 from benchmarks.lab.tracefs import UNKNOWN, Event, Queued, Ran, Refill, Switch, TraceError, complete, parse
 from benchmarks.lab.truth import Account, Trace, Truth, host_tid
-from hypothesis import given
-from hypothesis import strategies as st
 
 CAPTURED = (Path(__file__).parent / "captured/quota_and_neighbour.trace").read_text()
 MS = 1_000_000

@@ -83,6 +83,7 @@ def evict(path: Path) -> None:
 app = Flask("lab")
 lock = threading.Lock()
 pool = ThreadPoolExecutor(2)
+crew = ThreadPoolExecutor(8)
 session = requests.Session()
 retry = Retry(total=None, connect=60, read=60, backoff_factor=0.05, backoff_max=0.05)
 session.mount("http://", HTTPAdapter(max_retries=retry))
@@ -294,12 +295,10 @@ def first() -> str:
 @app.get("/threads")
 def threads() -> str:
     """``k`` threads compute ``ms`` each; the request waits for them all and is one of them."""
-    others = [threading.Thread(target=burn, args=(number("ms"),)) for _ in range(int(number("k", 1)) - 1)]
-    for other in others:
-        other.start()
+    others = [crew.submit(burn, number("ms")) for _ in range(int(number("k", 1)) - 1)]
     burn(number("ms"))
     for other in others:
-        other.join()
+        other.result()
     return "done"
 
 

@@ -21,4 +21,5 @@ FAULT = Fault(
     faulty=lambda p: "/cpu?ms=60",
     variant=Variant(app="asyncio"),
     inject=lambda subject, p: subject.quota(p["percent"]),
+    quick=False,
 )

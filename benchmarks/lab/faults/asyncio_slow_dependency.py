@@ -21,4 +21,5 @@ FAULT = Fault(
     faulty=lambda p: "/call?url=http://{supplier}/prices",
     variant=Variant(app="asyncio"),
     inject=lambda subject, p: subject.delay(p["ms"]),
+    quick=False,
 )

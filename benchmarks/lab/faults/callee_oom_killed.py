@@ -20,4 +20,6 @@ FAULT = Fault(
     healthy=lambda p: "/retry?ms=5&url=http://{callee}/ready",
     faulty=lambda p: "/retry?ms=5&url=http://{callee}/ready",
     arm=lambda subject, p: subject.callee_killed(),
+    quick=False,
+    restarts=True,
 )

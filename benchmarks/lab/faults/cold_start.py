@@ -20,4 +20,5 @@ FAULT = Fault(
     healthy=lambda p: "/first?ms=10",
     faulty=lambda p: "/first?ms=10",
     arm=lambda subject, p: subject.started_anew(),
+    restarts=True,
 )

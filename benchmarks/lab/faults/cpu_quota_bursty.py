@@ -20,4 +20,5 @@ FAULT = Fault(
     healthy=lambda p: "/bursts?ms=20&times=3&pause=5",
     faulty=lambda p: "/bursts?ms=20&times=3&pause=5",
     inject=lambda subject, p: subject.quota(p["percent"]),
+    traced=True,
 )

@@ -20,4 +20,5 @@ FAULT = Fault(
     healthy=lambda p: "/threads?k=3&ms=20",
     faulty=lambda p: "/threads?k=3&ms=20",
     inject=lambda subject, p: subject.quota(p["percent"]),
+    traced=True,
 )

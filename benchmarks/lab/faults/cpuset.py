@@ -8,7 +8,7 @@ from benchmarks.lab.fault import Expected, Fault, Kind, Parameters, Variant
 
 
 def draw(chance: random.Random) -> Parameters:
-    """Nothing: three threads compute 150 ms each."""
+    """Nothing: two threads compute 200 ms each."""
     return {}
 
 
@@ -17,9 +17,10 @@ FAULT = Fault(
     kind=Kind.SINGLE,
     expected=(Expected("app.cpu_crowded"),),
     draw=draw,
-    healthy=lambda p: "/threads?k=3&ms=150",
-    faulty=lambda p: "/threads?k=3&ms=150",
+    healthy=lambda p: "/threads?k=2&ms=200",
+    faulty=lambda p: "/threads?k=2&ms=200",
     variant=Variant(wide=True),
     inject=lambda subject, p: subject.pinned(),
     quick=False,
+    traced=True,
 )

@@ -20,4 +20,5 @@ FAULT = Fault(
     healthy=lambda p: "/cpu?ms=60",
     faulty=lambda p: "/cpu?ms=60",
     inject=lambda subject, p: subject.siblings(burn=p["burn"]),
+    traced=True,
 )

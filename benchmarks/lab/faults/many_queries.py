@@ -20,4 +20,5 @@ FAULT = Fault(
     healthy=lambda p: "/rows?n=2",
     faulty=lambda p: f"/rows?n={p['rows']}",
     variant=Variant(database=True),
+    quick=False,
 )

@@ -24,4 +24,6 @@ FAULT = Fault(
     faulty=lambda p: "/both?ms=60&url=http://{supplier}/prices",
     inject=lambda subject, p: both(subject.neighbour(p["shares"]), subject.delay(p["ms"])),
     neighbour=True,
+    traced=True,
+    quick=False,
 )

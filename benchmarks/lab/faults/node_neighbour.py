@@ -21,5 +21,7 @@ FAULT = Fault(
     faulty=lambda p: "/cpu?ms=60",
     inject=lambda subject, p: subject.neighbour(p["shares"]),
     neighbour=True,
+    blind="without our account only cpu.pressure tells of a wait for a CPU, and it has no lower bound",
     variant=Variant(app="node"),
+    quick=False,
 )

@@ -21,4 +21,5 @@ FAULT = Fault(
     faulty=lambda p: "/cpu?ms=60",
     arm=lambda subject, p: subject.frozen(p["after_ms"], p["ms"]),
     variant=Variant(app="node"),
+    quick=False,
 )

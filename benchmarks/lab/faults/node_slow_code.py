@@ -20,4 +20,5 @@ FAULT = Fault(
     healthy=lambda p: "/cpu?ms=60",
     faulty=lambda p: f"/cpu?ms={60 + p['ms']}",
     variant=Variant(app="node"),
+    quick=False,
 )

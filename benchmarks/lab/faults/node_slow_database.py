@@ -20,4 +20,5 @@ FAULT = Fault(
     healthy=lambda p: "/db?ms=0&n=1",
     faulty=lambda p: f"/db?ms={p['ms']}&n=1",
     variant=Variant(app="node", database=True),
+    quick=False,
 )

@@ -21,4 +21,5 @@ FAULT = Fault(
     faulty=lambda p: "/call?url=http://{supplier}/prices",
     inject=lambda subject, p: subject.delay(p["ms"]),
     variant=Variant(app="node"),
+    quick=False,
 )

@@ -21,4 +21,5 @@ FAULT = Fault(
     faulty=lambda p: "/fetch?ms=5&url=http://{partner}/quiet?ms=5",
     variant=Variant(partner=True),
     arm=lambda subject, p: subject.lost(p["segments"]),
+    quick=False,
 )

@@ -23,4 +23,5 @@ FAULT = Fault(
     healthy=lambda p: "/both?ms=60&url=http://{supplier}/prices",
     faulty=lambda p: "/both?ms=60&url=http://{supplier}/prices",
     inject=lambda subject, p: both(subject.quota(p["percent"]), subject.delay(p["ms"])),
+    traced=True,
 )

@@ -20,4 +20,6 @@ FAULT = Fault(
     healthy=lambda p: "/cpu?ms=60",
     faulty=lambda p: "/cpu?ms=60",
     inject=lambda subject, p: both(subject.neighbour(1024), subject.quota(p["percent"])),
+    traced=True,
+    quick=False,
 )

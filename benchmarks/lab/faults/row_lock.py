@@ -21,4 +21,5 @@ FAULT = Fault(
     faulty=lambda p: "/update",
     variant=Variant(database=True),
     arm=lambda subject, p: subject.row_locked(p["ms"]),
+    quick=False,
 )

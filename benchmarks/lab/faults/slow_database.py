@@ -20,4 +20,5 @@ FAULT = Fault(
     healthy=lambda p: "/db",
     faulty=lambda p: f"/db?ms={p['ms']}",
     variant=Variant(database=True),
+    quick=False,
 )

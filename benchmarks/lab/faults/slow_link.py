@@ -21,4 +21,5 @@ FAULT = Fault(
     faulty=lambda p: "/call?ms=5&url=http://{partner}/big?kib=100",
     variant=Variant(partner=True),
     inject=lambda subject, p: subject.slow_link(1_000 * p["kbit_per_second"]),
+    quick=False,
 )

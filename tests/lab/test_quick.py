@@ -1,0 +1,32 @@
+"""The fault lab in small, for real: one case per fault, and what came of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import docker
+import pytest
+
+from benchmarks.lab import command
+from benchmarks.lab.record import load
+from benchmarks.lab.score import summarise
+from docker_engine import docker_engine  # noqa: F401 - a fixture
+
+#: One case each is no measurement of how right verdicts are (``make lab`` is); that most are wrong would be a fault.
+MOST = 0.8
+
+
+@pytest.mark.docker
+@pytest.mark.timeout(900)
+def test_the_quick_lab(docker_engine: docker.DockerClient, tmp_path: Path) -> None:  # noqa: F811 - that fixture
+    """Every case runs to its end, most first culprits are right, and healthy requests are not blamed on anybody."""
+    assert command.main(["--quick", "--keep", str(tmp_path), "--seed", "1ab1ab1a"]) == 0
+    records = load(tmp_path / "cases.jsonl")
+    failed = [f"{record.fault}: {record.failure}" for record in records if record.failure]
+    assert not failed, failed
+    summary = summarise(records)
+    faulty = [one for one in summary.scores if one.record.truths]
+    wrong = [f"{one.record.fault}: {one.reason}" for one in faulty if not one.right]
+    assert len(faulty) >= 10, f"only {len(faulty)} cases were not disturbed by other work on this machine"
+    assert len(wrong) <= (1 - MOST) * len(faulty), wrong
+    assert not [one.record.fault for one in summary.scores if one.false_blame]
