@@ -24,8 +24,8 @@ from layerline_api.demo.place import DemoError
 USUAL, HEALTHY, FAULTY = 26, 6, 3
 WARM_UP = 3
 PAUSE_S = 0.02
-#: Longer than the period of a CPU limit (100 ms): each request begins with its full quota.
-FAULTY_PAUSE_S = 0.12
+#: Longer than the period of a CPU limit (100 ms): each request begins with its full quota, and in readings of its own.
+FAULTY_PAUSE_S = 0.25
 REPEATS = 2
 SETTLED_S = 15.0
 

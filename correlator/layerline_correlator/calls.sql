@@ -4,19 +4,12 @@
 -- Out: chatter (per piece of a call to a dependency beyond the usual number: the share of it that is beyond).
 CREATE OR REPLACE TEMP TABLE chatter AS
 WITH
--- What the code around the calls computed may have been for their sake, too.
-around AS (
-    SELECT request_no, visit_no, sum(cpu_left + wait_left)::BIGINT AS around_ns FROM piece WHERE kind <> 3 GROUP BY ALL
-),
 calls AS (
     SELECT
         piece_no, request_no, coalesce(service, '') AS service,
         coalesce(nullif(address, ''), dependency_kind, name) AS entity_id,
-        count(*) OVER (PARTITION BY request_no, coalesce(service, ''), coalesce(nullif(address, ''), dependency_kind, name)) AS calls,
-        around_ns
-    FROM piece
-    LEFT JOIN around USING (request_no, visit_no)
-    WHERE is_dependency
+        count(*) OVER (PARTITION BY request_no, coalesce(service, ''), coalesce(nullif(address, ''), dependency_kind, name)) AS calls
+    FROM piece WHERE is_dependency
 ),
 many AS (SELECT DISTINCT request_no, service, entity_id, calls FROM calls WHERE calls >= 10),
 asked AS (
@@ -39,7 +32,7 @@ usual AS (
     GROUP BY ALL
 )
 -- Without a usual, one call for each thing asked would have been enough.
-SELECT calls.piece_no, calls.calls, entity_id, coalesce(around_ns, 0) / calls.calls AS around_ns, CASE WHEN requests >= 20 THEN usual.calls END AS usual_calls,
+SELECT calls.piece_no, calls.calls, entity_id, CASE WHEN requests >= 20 THEN usual.calls END AS usual_calls,
        1 - CASE WHEN requests >= 20 THEN usual.calls ELSE 1 END / calls.calls AS share
 FROM calls
 JOIN many USING (request_no, service, entity_id, calls)

@@ -9,7 +9,7 @@ from benchmarks.lab.fault import Expected, Fault, Kind, Parameters, Variant
 
 def draw(chance: random.Random) -> Parameters:
     """The limit, in per cent of a core."""
-    return {"percent": chance.randint(10, 20)}
+    return {"percent": chance.randint(7, 12)}
 
 
 FAULT = Fault(
