@@ -21,7 +21,7 @@ from benchmarks.lab import report
 from benchmarks.lab.catalogue import all_faults
 from benchmarks.lab.draw import by_variant, draw
 from benchmarks.lab.fault import Case, Variant
-from benchmarks.lab.record import Record, line
+from benchmarks.lab.record import Record, line, load
 from benchmarks.lab.runner import Lab, not_run, seconds_per_case
 from benchmarks.lab.score import summarise
 from benchmarks.lab.stage import Stage
@@ -50,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument("--seed", metavar="HEX", help="the first eight digits of the commit, unless given")
     arguments.add_argument("--only", metavar="FAULT,…", help="only these faults")
     arguments.add_argument("--quick", action="store_true", help="one case per fault; writes no docs/ACCURACY.md")
+    arguments.add_argument("--score", metavar="FILE", type=Path, help="run nothing: score a run's cases.jsonl again")
     arguments.add_argument("--keep", metavar="FOLDER", type=Path, help="where the JSON lines go (a new folder in /tmp)")
     return arguments
 
@@ -61,6 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     commit = git("rev-parse", "HEAD")
     dirty = bool(git("status", "--porcelain"))
     seed: str = options.seed or commit[:8]
+    if options.score is not None:
+        report.show(console, summarise(load(options.score)))
+        return 0
     try:
         cases = choose(options.only, options.quick, options.cases, seed)
     except ValueError as problem:

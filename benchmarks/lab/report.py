@@ -10,10 +10,21 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.lab.score import NOTHING, Blame, Goal, Score, Summary, median, percentile, share
+from benchmarks.lab.score import KNOWN_NS, KNOWN_RATIO, NOTHING, Blame, Goal, Score, Summary, median, percentile, share
 
 #: What cannot be produced at will on any one machine; tested with made-up readings in tests/scenarios.
 BY_SCENARIO = ("host.cpu_stolen", "host.memory_stalled", "host.network_saturated")
+#: What the figures mean; settled before they were measured.
+RULES = (
+    "A case is one fault with drawn parameters, done to a real container: healthy requests, then three with the fault;",
+    "the middle one by the client's stopwatch is judged by its verdict. *Truth* is the fault's own constant where it",
+    "has one; where several faults or threads do not add up, the kernel's own trace (`sched_switch`) along the path;",
+    "else what the client measured with the fault less the median without it. A first culprit is *right* if it is the",
+    "expected cause at the expected entity (of two faults the larger, and both must be named) and the verdict is",
+    "conclusive: an inconclusive one counts as a miss, unless the fault declares beforehand that Layerline is blind.",
+    "The truth is *inside* if the range, less its usual, holds it to "
+    f"{KNOWN_NS / 1e6:.0f} ms and {KNOWN_RATIO:.0%}: no stopwatch knows it better.",
+)
 Rows = list[list[str]]
 
 
@@ -149,6 +160,7 @@ def show(console: Console, summary: Summary) -> None:
 def markdown(summary: Summary, setting: Setting) -> str:
     """The document."""
     text = ["# How right the verdicts are", "", "Made by the fault lab; `make lab` makes it again on your machine.", ""]
+    text += [*RULES, ""]
     text += [f"* {line}" for line in setting.lines()]
     for title, heads, rows in sections(summary):
         text += ["", f"## {title}", "", f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]

@@ -79,7 +79,8 @@ CREATE OR REPLACE TEMP TABLE entry AS
 SELECT span_no AS request_no, * FROM node WHERE is_request;
 
 -- Whom each span may have waited for, latest end first. A child that outlives its parent is not waited for, unless it is
--- the other end of the parent's own call: a server may still tidy up when its answer has already arrived.
+-- the other end of the parent's own call: a server may still tidy up when its answer has already arrived. Nor does a call
+-- that was closed just after its parent do: some instrumentations end it when the connection is given back.
 CREATE OR REPLACE TEMP TABLE children AS
 SELECT
     parent.span_no AS parent_no,
@@ -90,7 +91,8 @@ SELECT
 FROM node AS child
 JOIN node AS parent ON parent.span_no = child.parent_no
 WHERE child.end_ns > child.start_ns
-  AND (child.end_ns <= parent.end_ns OR (child.crosses AND parent.kind = 3))
+  AND (child.end_ns <= parent.end_ns OR (child.crosses AND parent.kind = 3)
+       OR (child.kind = 3 AND child.end_ns - parent.end_ns <= least(5_000_000, (child.end_ns - child.start_ns) // 20)))
 GROUP BY parent.span_no;
 
 -- Backwards from the end: at time t the child that finished last at or before t was being waited for, and then t is

@@ -202,7 +202,7 @@ WITH sums AS (
 )
 SELECT
     sums.*, node.service, node.container_id, node.host, node.instance, node.in_container, coalesce(smaller(nullif(node.cpus, 0), len(cpus_of(container.attributes['layerline.container.cpuset']))),
-             nullif(node.cpus, 0)) AS cpus,
+             nullif(node.cpus, 0), len(cpus_of(container.attributes['layerline.container.cpuset']))) AS cpus,
     node.start_ns AS from_ns, node.end_ns AS to_ns, node.end_ns - node.start_ns AS window_ns,
     -- The meters that count who ran begin with the handler.
     not_below_zero(node.end_ns - node.start_ns - coalesce(in_bounds(node.accept_wait_ns), 0)) AS metered_ns,

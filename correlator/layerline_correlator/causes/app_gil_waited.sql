@@ -29,5 +29,5 @@ SELECT
     format('its thread slept and woke {} times in {:.0f} ms, as one does that waits for the interpreter lock, while other threads of its own ran {:.0f} ms',
            voluntary_switches, off_left / 1e6, others_ns / 1e6) AS because
 FROM candidates
-WHERE per_switch BETWEEN 1_200_000 AND 7_000_000
+WHERE per_switch BETWEEN 800_000 AND 7_000_000
   AND others_ns >= 0.3 * off_left
