@@ -97,5 +97,7 @@ JOIN piece USING (piece_no)
 JOIN callee USING (piece_no)
 JOIN dead ON dead.container_id = callee.container_id
 WHERE piece.kind = 3 AND moment.pool = 'off' AND out_of_memory = of_memory
+  -- What never sends spans never answers one: it is not dead for ever, but while it was before it was started again.
+  AND (answered_ns IS NOT NULL OR started_ns IS NULL OR moment.from_ns < started_ns)
   AND dead.from_ns < moment.to_ns AND coalesce(answered_ns, moment.to_ns) > moment.from_ns
 GROUP BY piece_no;
