@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TRACEFS = Path("/sys/kernel/tracing")
-INSTANCE = "layerline-lab"
+#: An instance is named after the process that records, so that those left by processes that were killed are known.
+INSTANCE = "layerline-lab-"
 #: Per CPU. A switch takes about 70 bytes: enough for some 400,000 of them.
 BUFFER_KIB = 32 * 1024
 #: Event to its filter (0: all). The timer fills up the quota of a cgroup.
@@ -177,11 +178,19 @@ def why_not() -> str | None:
     return None
 
 
+def remove_orphans(instances: Path, processes: Path = Path("/proc")) -> None:
+    """Remove the instances of processes that are no more: their buffers hold memory until somebody does."""
+    for folder in instances.glob(f"{INSTANCE}*"):
+        pid = folder.name.removeprefix(INSTANCE)
+        if not (pid.isdecimal() and (processes / pid).exists()):
+            folder.rmdir()
+
+
 class Recording:
     """From enter to exit the kernel records; then ``events`` are there. TraceError says why not."""
 
-    def __init__(self, instance: str = INSTANCE, buffer_kib: int = BUFFER_KIB) -> None:
-        self.folder = TRACEFS / "instances" / instance
+    def __init__(self, buffer_kib: int = BUFFER_KIB) -> None:
+        self.folder = TRACEFS / "instances" / f"{INSTANCE}{os.getpid()}"
         self.buffer_kib = buffer_kib
         self.from_ns = self.to_ns = 0
         self.events: tuple[Event, ...] = ()
@@ -197,10 +206,11 @@ class Recording:
         """Make the instance and let it record."""
         if missing := why_not():
             raise TraceError(missing)
+        remove_orphans(self.folder.parent)
         try:
             self.folder.mkdir()
         except FileExistsError:
-            raise TraceError(f"{self.folder} exists: another trace runs, or one was killed (then rmdir it)") from None
+            raise TraceError(f"{self.folder} exists: this process records already") from None
         try:
             self.write("tracing_on", "0")
             self.write("trace_clock", "mono")

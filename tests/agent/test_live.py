@@ -166,7 +166,7 @@ def test_a_child_is_killed_for_want_of_memory(sink: Sink, run: Run, agent: subpr
     assert "container.die" not in events(sink, container_id)
     before_ns = max(time_ns for time_ns, value in kills() if value == 0)
     after_ns = min(time_ns for time_ns, value in kills() if value == 1)
-    assert after_ns - before_ns < 10**9, "it is known to a fine tick, or a few on a busy machine"
+    assert after_ns - before_ns < 3 * 10**9, "it is known to a tick, or a few on a busy machine"
     happened_ns = next(
         record.time_unix_nano
         for request in sink.logs

@@ -244,6 +244,16 @@ def shifted(event: Event, scale: int) -> Event:
             return Refill(at_ns * scale, timer)
 
 
+def test_a_trace_that_was_left_behind_is_removed(tmp_path: Path) -> None:
+    """The instance of a process that was killed goes; that of one that lives, and everybody else's, stays."""
+    instances, processes = tmp_path / "instances", tmp_path / "proc"
+    for folder in (f"{tracefs.INSTANCE}11", f"{tracefs.INSTANCE}12", f"{tracefs.INSTANCE}", "somebody-else"):
+        (instances / folder).mkdir(parents=True)
+    (processes / "11").mkdir(parents=True)
+    tracefs.remove_orphans(instances, processes)
+    assert {folder.name for folder in instances.iterdir()} == {f"{tracefs.INSTANCE}11", "somebody-else"}
+
+
 # The subject reads its own sums while it runs: then no wait is half counted. It prints its number inside, too.
 WORK = """
 import os, sys, time
@@ -269,7 +279,7 @@ def quota() -> Iterator[Path]:
     if parent is None:
         pytest.skip("no cgroup with a CPU quota can be made here")
     folder = parent / "layerline-test-truth"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)  # a run that was killed leaves it behind
     if (folder / "cpu.max").exists():
         (folder / "cpu.max").write_text("10000 100000")
     else:

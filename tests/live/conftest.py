@@ -26,7 +26,13 @@ def live(docker_engine: docker.DockerClient) -> Iterator[Live]:  # noqa: F811 - 
         watching = Watching(place, machine, cores)
         watching.open_server()
         watching.open_agent()
-        with layout.staying_on(cores.rest):
-            yield Live(place, watching, cores)
+        yield Live(place, watching, cores)
         watching.check()
     assert not place.problems
+
+
+@pytest.fixture(autouse=True)
+def beside(live: Live) -> Iterator[None]:
+    """The load generator stays off the subject's core during a test, and no longer: other tests want all cores."""
+    with layout.staying_on(live.cores.rest):
+        yield
