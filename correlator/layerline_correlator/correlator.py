@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -21,13 +21,15 @@ import duckdb
 
 from layerline_correlator import ledger
 from layerline_correlator.causes import all_causes
-from layerline_correlator.judge import Ledger, Usual, is_slow, judge
+from layerline_correlator.judge import is_slow, judge
 from layerline_correlator.model import Batch
 from layerline_correlator.names import Names, tag_condition
 from layerline_correlator.query import BadCursor, Page, RequestItem, RequestQuery, Verdict
-from layerline_correlator.requests import Request, as_item, ask_usual, read_ledgers, select_requests
+from layerline_correlator.requests import Request, around, as_item, ask_usual, read_ledgers, select_requests
 from layerline_correlator.settings import Settings
+from layerline_correlator.sides import with_sides
 from layerline_correlator.store import Arrived, Store, run
+from layerline_correlator.suspects import with_suspects
 from layerline_correlator.traces import read_trace
 
 _log = logging.getLogger("layerline.correlator")
@@ -108,7 +110,8 @@ class Correlator:
             if not rows:
                 return None
             ledgers, usuals = read_ledgers(cursor, rows, self._settings.settle_ns)
-            return judge(ledgers, usuals, self._names.entity, absolute=absolute)
+            verdict = judge(ledgers, usuals, self._names.entity, absolute=absolute)
+            return self._told(verdict, cursor, [0], rows)
 
     def requests(self, query: RequestQuery) -> Page[RequestItem]:
         """Slow requests of the window (or those of at least ``min_duration_ns``). ``BadCursor``."""
@@ -161,21 +164,21 @@ class Correlator:
             )
             ledgers, usuals = read_ledgers(cursor, rows, self._settings.settle_ns)
             reason = None if rows else self._why_empty(cursor, query)
-        groups: dict[tuple[str, str], list[tuple[Ledger, Usual | None]]] = defaultdict(list)
-        for one, usual in zip(ledgers, usuals, strict=True):
-            groups[one.service, one.operation].append((one, usual))
-        verdicts = [
-            judge(
-                [one for one, _ in group],
-                [usual for _, usual in group],
-                self._names.entity,
-                window=True,
-                absolute=query.absolute,
-                received=received[key][0],
-                slow=received[key][1],
-            )
-            for key, group in groups.items()
-        ]
+            groups: dict[tuple[str, str], list[int]] = defaultdict(list)
+            for number, one in enumerate(ledgers):
+                groups[one.service, one.operation].append(number)
+            verdicts = []
+            for key, numbers in groups.items():
+                verdict = judge(
+                    [ledgers[number] for number in numbers],
+                    [usuals[number] for number in numbers],
+                    self._names.entity,
+                    window=True,
+                    absolute=query.absolute,
+                    received=received[key][0],
+                    slow=received[key][1],
+                )
+                verdicts.append(self._told(verdict, cursor, numbers, rows))
         verdicts.sort(
             key=lambda verdict: -(verdict.duration_ns if query.absolute else verdict.excess_ns or verdict.duration_ns)
         )
@@ -183,6 +186,14 @@ class Correlator:
         last = first + query.limit
         following = _write_cursor("verdicts", last, "") if last < len(verdicts) else None
         return Page(verdicts[max(0, first) : last], following, reason)
+
+    def _told(
+        self, verdict: Verdict, cursor: duckdb.DuckDBPyConnection, numbers: Sequence[int], rows: Sequence[Request]
+    ) -> Verdict:
+        """With suspects for what nobody measured, and the side on which time between two services passed."""
+        bounds = around([rows[number] for number in numbers])
+        verdict = with_suspects(verdict, cursor, numbers, bounds, self._names.entity)
+        return with_sides(verdict, cursor, bounds, self._names.entity)
 
     def trace(self, trace_id: str) -> dict[str, Any] | None:
         """``{"trace_id", "spans": […], "segments": […]}``: segments of its root request."""

@@ -87,6 +87,31 @@ class Culprit:
 
 
 @dataclass(frozen=True, slots=True)
+class SuspectReading:
+    """A reading beside the requests and what it usually is: cores (``{cpu}``) or bytes per second (``By/s``)."""
+
+    signal: str
+    unit: str
+    value: float
+    usual: float
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """Who may be behind time that nobody measured: named, and charged nothing."""
+
+    entity: Entity
+    cause: str | None
+    """What it may have been: a cause that is blind here. None where every cause that fits was measured."""
+    excess_ns: int | None
+    """Own time in it above usual that nothing explains; None for company, whose own time it is not."""
+    readings: list[SuspectReading]
+    because: str
+    enable: str = ""
+    """What to enable to decide."""
+
+
+@dataclass(frozen=True, slots=True)
 class Join:
     """How the request was tied to its container: the weakest join on the critical path."""
 
@@ -119,6 +144,7 @@ class Verdict:
     requests: int | None = None  # these three: of a verdict over a window only
     slow: int | None = None
     examples: list[str] | None = None
+    suspects: list[Suspect] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

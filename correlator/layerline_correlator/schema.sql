@@ -147,7 +147,20 @@ CREATE TABLE IF NOT EXISTS blind (
     cause    VARCHAR,
     service  VARCHAR,                     -- where
     facts    VARCHAR[],                   -- what was not measured there: any one of these would do
-    why      VARCHAR                      -- what is known about why, null where nothing is
+    why      VARCHAR,                     -- what is known about why, null where nothing is
+    foreign_readings BOOLEAN              -- its container is read, but not by our agent
+);
+
+-- Where a request's own time was spent, explained or not.
+CREATE TABLE IF NOT EXISTS stay (
+    trace_id     VARCHAR,
+    span_id      VARCHAR,                 -- of the request
+    start_ns     BIGINT,
+    service      VARCHAR,
+    container_id VARCHAR,
+    host         VARCHAR,
+    own_ns       BIGINT,                  -- on the critical path; these sum to the request's duration
+    open_ns      BIGINT                   -- of it, what no cause explains; these sum to what is unexplained
 );
 
 -- ---- stores of earlier versions lack some columns
@@ -162,6 +175,32 @@ ALTER TABLE span ADD COLUMN IF NOT EXISTS loop_queued_ns BIGINT;
 ALTER TABLE span ADD COLUMN IF NOT EXISTS samples_every_ns BIGINT;
 ALTER TABLE part ADD COLUMN IF NOT EXISTS place VARCHAR;
 ALTER TABLE part ADD COLUMN IF NOT EXISTS calls BIGINT;
+ALTER TABLE blind ADD COLUMN IF NOT EXISTS foreign_readings BOOLEAN;
+
+-- How much counters grew, interval by interval, resets removed. One that fell, or whose start moved past the last value,
+-- began again: it grew by its value since its start.
+CREATE OR REPLACE MACRO rises(signals, since_ns, until_ns) AS TABLE
+WITH
+steps AS (
+    SELECT
+        series.series, signal, entity_type, entity_id, host, series.attributes, kind, point.start_ns, time_ns, value,
+        lag(time_ns) OVER each AS before_ns, lag(value) OVER each AS before_value
+    FROM point JOIN series ON series.series = point.series
+    WHERE time_ns BETWEEN since_ns AND until_ns AND kind IN ('cumulative', 'delta') AND list_contains(signals, signal)
+    WINDOW each AS (PARTITION BY point.series ORDER BY time_ns)
+),
+intervals AS (
+    SELECT
+        * EXCLUDE (kind, start_ns, time_ns, value, before_ns, before_value), time_ns AS to_ns,
+        CASE WHEN kind = 'delta' THEN start_ns
+             WHEN before_ns IS NULL OR value < before_value OR start_ns > before_ns
+                 THEN greatest(start_ns, coalesce(before_ns, 0))
+             ELSE before_ns END AS from_ns,
+        CASE WHEN kind = 'delta' OR before_ns IS NULL OR value < before_value OR start_ns > before_ns THEN value
+             ELSE value - before_value END AS rise
+    FROM steps
+)
+SELECT * REPLACE (greatest(rise, 0) AS rise) FROM intervals WHERE to_ns > from_ns AND to_ns - from_ns <= 120_000_000_000;
 
 -- ---- who is who
 
