@@ -8,7 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -291,7 +291,8 @@ class Subject:
     @contextmanager
     def callee_killed(self) -> Iterator[None]:
         """The callee outgrows its memory; the engine starts it again after the kernel has killed it."""
-        _put(f"{self.stage.place.url(CALLEE)}/grow")
+        with suppress(DemoError):  # it may be dead before it has answered
+            _put(f"{self.stage.place.url(CALLEE)}/grow")
         time.sleep(0.08)  # until it has grown
         try:
             yield
