@@ -80,7 +80,8 @@ CREATE TABLE IF NOT EXISTS series (
     entity_type VARCHAR,                  -- container | host | service
     entity_id   VARCHAR,                  -- container id, host key, service name
     host        VARCHAR,                  -- the host that the entity is on
-    attributes  MAP(VARCHAR, VARCHAR)
+    attributes  MAP(VARCHAR, VARCHAR),
+    part_of     MAP(VARCHAR, VARCHAR)     -- of one CPU, of one mode …: the attributes of the figure they add up to; null for the figure itself
 );
 
 -- The values as they came. Readings (increases over intervals) are worked out from them when asked for,
@@ -173,6 +174,7 @@ ALTER TABLE span ADD COLUMN IF NOT EXISTS loop_wait_ns BIGINT;
 ALTER TABLE span ADD COLUMN IF NOT EXISTS loop_wait_low_ns BIGINT;
 ALTER TABLE span ADD COLUMN IF NOT EXISTS loop_queued_ns BIGINT;
 ALTER TABLE span ADD COLUMN IF NOT EXISTS samples_every_ns BIGINT;
+ALTER TABLE series ADD COLUMN IF NOT EXISTS part_of MAP(VARCHAR, VARCHAR);
 ALTER TABLE part ADD COLUMN IF NOT EXISTS place VARCHAR;
 ALTER TABLE part ADD COLUMN IF NOT EXISTS calls BIGINT;
 ALTER TABLE blind ADD COLUMN IF NOT EXISTS foreign_readings BOOLEAN;

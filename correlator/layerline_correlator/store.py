@@ -60,6 +60,7 @@ _SERIES = pa.schema(
             for name in ("series", "resource", "signal", "unit", "kind", "entity_type", "entity_id", "host")
         ),
         ("attributes", _TEXT_MAP),
+        ("part_of", _TEXT_MAP),
     ]
 )
 _POINT = pa.schema(
@@ -115,6 +116,7 @@ class Store:
         )
         self._database.execute("SET asof_loop_join_threshold = 0").fetchall()
         run(self._database, "schema.sql")
+        run(self._database, "whereabouts.sql")
         for (key,) in self._database.execute(
             "SELECT resource FROM resource UNION ALL SELECT series FROM series"
         ).fetchall():
@@ -212,6 +214,8 @@ class Store:
             now = time.time_ns()
             _insert(cursor, "resource", _RESOURCE, (_resource_row(row, now) for row in fresh))
             _insert(cursor, "series", _SERIES, (_series_row(row, resources) for row in series.values()))
+            if any(_needs_a_place(row) for row in (*fresh, *(resources[one.resource] for one in series.values()))):
+                run(cursor, "whereabouts.sql")
             if spans:
                 from_ns = min(row.start_ns for row in spans.values())
                 to_ns = max(row.start_ns for row in spans.values())
@@ -284,6 +288,11 @@ def _insert(
         cursor.unregister("arriving")
 
 
+def _needs_a_place(row: ResourceRow) -> bool:
+    """Whether others may know better on which machine it is, or may learn it from this."""
+    return "layerline.boot_id" not in row.attributes or "host.name" in row.attributes
+
+
 def _host(attributes: dict[str, str]) -> str | None:
     return attributes.get("layerline.boot_id") or attributes.get("host.id") or attributes.get("host.name")
 
@@ -323,7 +332,11 @@ def _series_row(row: SeriesRow, resources: dict[str, ResourceRow]) -> tuple[Any,
         else ("container" if container_id else "service" if "service.name" in attributes else "host")
     )
     entity_id = {"container": container_id, "host": host, "service": attributes.get("service.name")}[wanted]
-    return (*row[:5], wanted, entity_id, host, list(row.attributes.items()))
+    # What is told apart further than the signal is (by CPU, by mode) is a part of one figure.
+    dimensions = signal.dimensions if signal else tuple(row.attributes)
+    whole = {key: value for key, value in row.attributes.items() if key in dimensions}
+    part_of = list(whole.items()) if len(whole) < len(row.attributes) else None
+    return (*row[:5], wanted, entity_id, host, list(row.attributes.items()), part_of)
 
 
 def _lock(folder: Path) -> int:
