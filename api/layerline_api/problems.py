@@ -23,6 +23,11 @@ _GRPC_CODE = {
 _INTERNAL = 13
 
 
+def grpc_code(status: int) -> int:
+    """gRPC's code for an HTTP status."""
+    return _GRPC_CODE.get(status, _INTERNAL)
+
+
 class Problem(Exception):
     """An answer that is not the one asked for. ``field`` names the parameter to blame, where one is."""
 
@@ -48,7 +53,7 @@ def problem_json(problem: Problem) -> Response:
 
 def otlp_status(problem: Problem, *, is_json: bool) -> Response:
     """OTLP's form, in the encoding of the request (OTLP specification, "Failures")."""
-    status = Status(code=_GRPC_CODE.get(problem.status, _INTERNAL), message=problem.detail)
+    status = Status(code=grpc_code(problem.status), message=problem.detail)
     if is_json:
         return Response(MessageToJson(status, indent=None), problem.status, content_type="application/json")
     return Response(status.SerializeToString(), problem.status, content_type="application/x-protobuf")

@@ -24,7 +24,7 @@ from layerline_correlator.causes import all_causes
 from layerline_correlator.judge import is_slow, judge
 from layerline_correlator.model import Batch
 from layerline_correlator.names import Names, tag_condition
-from layerline_correlator.query import BadCursor, Page, RequestItem, RequestQuery, Verdict
+from layerline_correlator.query import BadCursor, Health, Page, RequestItem, RequestQuery, Verdict
 from layerline_correlator.requests import Request, around, as_item, ask_usual, read_ledgers, select_requests
 from layerline_correlator.settings import Settings
 from layerline_correlator.sides import with_sides
@@ -47,10 +47,11 @@ _WINDOW_LEDGERS = 500
 
 
 class _Span(NamedTuple):
-    """When the spans of a trace started, as far as known."""
+    """When the spans of a trace started, as far as known, and since when it waits to be worked out."""
 
     from_ns: int
     to_ns: int
+    waits_ns: int
 
 
 class Correlator:
@@ -63,6 +64,8 @@ class Correlator:
         self._fresh: dict[str, _Span] = {}  # traces whose spans arrived since they were worked out
         self._due: list[tuple[int, str, _Span]] = []  # heap: when to work a trace out again
         self._closed = False
+        self._at_work: dict[str, _Span] = {}
+        self._passes = self._worked_traces = self._failed_traces = self._deleted_rows = 0
         self._store = Store(settings, self._arrived)
         self._work_lock = threading.Lock()
         self._cursor = self._store.cursor()
@@ -85,6 +88,23 @@ class Correlator:
     def ready(self) -> bool:
         """True when data can be taken and questions answered."""
         return not self._closed and self._thread.is_alive()
+
+    def health(self) -> Health:
+        """How the store and the correlator are; answered while traces are being worked out."""
+        waiting_batches, waiting_limit = self._store.waiting()
+        with self._wake:
+            waits_ns = [span.waits_ns for traces in (self._fresh, self._at_work) for span in traces.values()]
+        return Health(
+            waiting_batches=waiting_batches,
+            waiting_limit=waiting_limit,
+            waiting_traces=len(waits_ns),
+            lag_ns=max(0, time.time_ns() - min(waits_ns)) if waits_ns else 0,
+            passes=self._passes,
+            worked_traces=self._worked_traces,
+            failed_traces=self._failed_traces,
+            used_bytes=self._store.used_bytes(),
+            deleted_rows=self._deleted_rows,
+        )
 
     def close(self) -> None:
         """Write what waits and close the store."""
@@ -236,6 +256,7 @@ class Correlator:
                 self._fresh[trace_id] = _Span(
                     min(arrived.from_ns, known.from_ns if known else arrived.from_ns),
                     max(arrived.to_ns, known.to_ns if known else arrived.to_ns),
+                    known.waits_ns if known else time.time_ns(),
                 )
             self._wake.notify_all()
 
@@ -247,7 +268,7 @@ class Correlator:
             {"settle_ns": self._settings.settle_ns},
         ).fetchall()
         for trace_id, from_ns, to_ns in rows:
-            self._fresh[trace_id] = _Span(from_ns, to_ns)
+            self._fresh[trace_id] = _Span(from_ns, to_ns, time.time_ns())
 
     def _correlate_forever(self) -> None:
         retained = time.monotonic()
@@ -298,7 +319,11 @@ class Correlator:
                 else:
                     due = {trace_id: self._fresh.pop(trace_id)} if trace_id in self._fresh else {}
             if due:
+                self._at_work = due
                 self._work(due)
+                self._at_work = {}
+                self._passes += 1
+                self._worked_traces += len(due)
 
     def _work(self, due: dict[str, _Span]) -> None:
         """Called with the work lock held."""
@@ -309,6 +334,7 @@ class Correlator:
         except duckdb.Error:
             if len(due) == 1:
                 _log.exception("trace %s could not be worked out", next(iter(due)))
+                self._failed_traces += 1
                 return
             # One trace must not cost the others their ledgers.
             half = len(due) // 2
@@ -323,7 +349,7 @@ class Correlator:
             for trace_id, end_ns in ends.items():
                 for again_ns in (end_ns + READINGS_NS, end_ns + self._settings.settle_ns + 500_000_000):
                     if again_ns > now:
-                        heapq.heappush(self._due, (again_ns, trace_id, due[trace_id]))
+                        heapq.heappush(self._due, (again_ns, trace_id, due[trace_id]._replace(waits_ns=again_ns)))
                         break
 
     def _rate(self, trace_ids: Iterable[str]) -> list[Request]:
@@ -365,16 +391,20 @@ class Correlator:
         before = time.time_ns() - self._settings.retain_ns
         try:
             with self._work_lock:
-                run(self._cursor, "retain.sql", {"before_ns": before})
+                self._delete(before)
                 if self._store.used_bytes() > self._settings.retain_bytes:
                     oldest = self._cursor.execute(
                         "SELECT min(first) FROM (SELECT min(start_ns) AS first FROM span"
                         " UNION ALL SELECT min(time_ns) FROM point)"
                     ).fetchone()
                     if oldest and oldest[0] is not None:
-                        run(self._cursor, "retain.sql", {"before_ns": oldest[0] + 3600 * 10**9})
+                        self._delete(oldest[0] + 3600 * 10**9)
         except duckdb.Error:
             _log.exception("old data could not be deleted; it will be tried again in a minute")
+
+    def _delete(self, before_ns: int) -> None:
+        deleted = run(self._cursor, "retain.sql", {"before_ns": before_ns})
+        self._deleted_rows += sum(count for ((count,),) in deleted)
 
     @contextmanager
     def _reading(self) -> Iterator[duckdb.DuckDBPyConnection]:

@@ -173,6 +173,21 @@ class Page(Generic[Item]):
     reason: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How the store and the correlator are; counts are since the process began."""
+
+    waiting_batches: int  # to be written
+    waiting_limit: int  # how many may
+    waiting_traces: int  # with spans that are not worked out yet
+    lag_ns: int  # how long the oldest of them has been waiting, 0 when none does
+    passes: int
+    worked_traces: int
+    failed_traces: int
+    used_bytes: int  # of the database file
+    deleted_rows: int  # by retention
+
+
 class BadCursor(ValueError):
     """A cursor that this list did not hand out."""
 
@@ -207,6 +222,9 @@ class Questions(Protocol):
 
     def ready(self) -> bool:
         """True when data can be taken and questions answered."""
+
+    def health(self) -> Health:
+        """How the store and the correlator are."""
 
 
 def plain(value: Any) -> Any:

@@ -146,6 +146,10 @@ class Store:
         """A connection of its own to the same database."""
         return self._database.cursor()
 
+    def waiting(self) -> tuple[int, int]:
+        """How many batches wait to be written, and how many may."""
+        return self._queue.qsize(), _WAITING
+
     def used_bytes(self) -> int:
         """How much of the database file is in use: what was deleted is used again before the file grows."""
         used = (
@@ -258,11 +262,18 @@ class Store:
         return {row.resource for row in fresh} | set(series), arrived
 
 
-def run(connection: duckdb.DuckDBPyConnection, name: str, parameters: dict[str, Any] | None = None) -> None:
-    """Run one of our ``.sql`` files, statement by statement; parameters go to the statements that name them."""
+def run(
+    connection: duckdb.DuckDBPyConnection, name: str, parameters: dict[str, Any] | None = None
+) -> list[list[tuple[Any, ...]]]:
+    """Run one of our ``.sql`` files, statement by statement; parameters go to the statements that name them.
+
+    Returns the rows of each statement.
+    """
+    answers = []
     for statement in connection.extract_statements((files(__package__) / name).read_text(encoding="utf-8")):
         wanted = {key: value for key, value in (parameters or {}).items() if key in statement.named_parameters}
-        connection.execute(statement, wanted).fetchall()
+        answers.append(connection.execute(statement, wanted).fetchall())
+    return answers
 
 
 def _insert(
