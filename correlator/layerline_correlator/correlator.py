@@ -13,13 +13,14 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import duckdb
 
 from layerline_correlator import ledger
+from layerline_correlator.backlog import Backlog
 from layerline_correlator.causes import all_causes
 from layerline_correlator.judge import is_slow, judge
 from layerline_correlator.model import Batch
@@ -64,13 +65,13 @@ class Correlator:
         self._fresh: dict[str, _Span] = {}  # traces whose spans arrived since they were worked out
         self._due: list[tuple[int, str, _Span]] = []  # heap: when to work a trace out again
         self._closed = False
-        self._at_work: dict[str, _Span] = {}
+        self._at_work: dict[str, _Span] = {}  # traces that are being worked out
         self._passes = self._worked_traces = self._failed_traces = self._deleted_rows = 0
         self._store = Store(settings, self._arrived)
         self._work_lock = threading.Lock()
         self._cursor = self._store.cursor()
         self._names = Names(self._store.cursor())
-        self._catch_up()
+        self._backlog = Backlog(self._cursor, settings.settle_ns)
         self._thread = threading.Thread(target=self._correlate_forever, name="layerline-correlator", daemon=True)
         self._thread.start()
 
@@ -114,6 +115,11 @@ class Correlator:
         self._thread.join()
         with self._work_lock:
             self._store.close()
+
+    def behind(self) -> int:
+        """How many traces have yet to be worked out."""
+        with self._wake:
+            return self._backlog.left + len(self._fresh) + len(self._at_work)
 
     # ---- questions
 
@@ -251,30 +257,24 @@ class Correlator:
 
     def _arrived(self, arrived: Arrived) -> None:
         with self._wake:
-            for trace_id in arrived.trace_ids:
-                known = self._fresh.get(trace_id)
-                self._fresh[trace_id] = _Span(
-                    min(arrived.from_ns, known.from_ns if known else arrived.from_ns),
-                    max(arrived.to_ns, known.to_ns if known else arrived.to_ns),
-                    known.waits_ns if known else time.time_ns(),
-                )
+            self._touch(dict.fromkeys(arrived.trace_ids, (arrived.from_ns, arrived.to_ns)))
             self._wake.notify_all()
 
-    def _catch_up(self) -> None:
-        """After a restart: what was received but never settled is worked out again."""
-        rows = self._cursor.execute(
-            "SELECT trace_id, min(start_ns), max(start_ns) FROM span WHERE trace_id NOT IN"
-            " (SELECT trace_id FROM request WHERE judged_ns >= end_ns + $settle_ns) GROUP BY ALL",
-            {"settle_ns": self._settings.settle_ns},
-        ).fetchall()
-        for trace_id, from_ns, to_ns in rows:
-            self._fresh[trace_id] = _Span(from_ns, to_ns, time.time_ns())
+    def _touch(self, traces: Mapping[str, tuple[int, int]]) -> None:
+        """These traces, with the first and last start of their spans, must be worked out. Called with the lock held."""
+        for trace_id, (from_ns, to_ns) in traces.items():
+            known = self._fresh.get(trace_id)
+            self._fresh[trace_id] = _Span(
+                min(from_ns, known.from_ns) if known else from_ns,
+                max(to_ns, known.to_ns) if known else to_ns,
+                known.waits_ns if known else time.time_ns(),
+            )
 
     def _correlate_forever(self) -> None:
         retained = time.monotonic()
         while True:
             with self._wake:
-                if not self._fresh and not self._closed:
+                if not self._fresh and not self._backlog.left and not self._closed:
                     self._wake.wait(timeout=0.5)
                 if self._closed:
                     return
@@ -286,7 +286,7 @@ class Correlator:
                 self._retain()
             # A pass costs nearly the same for one trace as for hundreds, so it is made worth its while: at most a
             # tenth of a core while little arrives. Who asks does not wait for it (_bring_up_to_date).
-            if len(self._fresh) < _TOGETHER:
+            if len(self._fresh) < _TOGETHER and not self._backlog.left:
                 self._pause(min(2.0, max(_PAUSE_S, 9 * worked_s)))
 
     def _pause(self, seconds: float) -> None:
@@ -315,11 +315,14 @@ class Correlator:
         with self._work_lock:
             with self._wake:
                 if trace_id is None:
+                    if len(self._fresh) < _TOGETHER:
+                        self._touch(self._backlog.next(_TOGETHER, _ALONGSIDE_NS))
                     due = self._take_due()
                 else:
+                    self._touch(self._backlog.find(trace_id))
                     due = {trace_id: self._fresh.pop(trace_id)} if trace_id in self._fresh else {}
-            if due:
                 self._at_work = due
+            if due:
                 self._work(due)
                 self._at_work = {}
                 self._passes += 1
@@ -387,10 +390,15 @@ class Correlator:
         return rows
 
     def _retain(self) -> None:
-        """Delete what is older than ``Settings.retain_ns``, and the oldest hour of a store that is too large."""
+        """Delete what is older than ``Settings.retain_ns``, and the oldest hour of a store that is too large.
+
+        Nothing is deleted from a recording: it is old by its nature.
+        """
         before = time.time_ns() - self._settings.retain_ns
         try:
             with self._work_lock:
+                if self._store.is_recording():
+                    return
                 self._delete(before)
                 if self._store.used_bytes() > self._settings.retain_bytes:
                     oldest = self._cursor.execute(
@@ -440,6 +448,8 @@ class Correlator:
             {"from_ns": query.from_ns, "to_ns": query.to_ns},
         ).fetchone()
         matching = cursor.execute(f"SELECT count(*) FROM request WHERE {where}", _used(values, where)).fetchone()
+        if self._backlog.left:
+            return f"{self._backlog.left} traces are still being worked out; ask again in a moment"
         if not found or not found[0]:
             return "no request was received in this window"
         if not matching or not matching[0]:

@@ -101,6 +101,20 @@ CREATE TABLE IF NOT EXISTS event (
     attributes MAP(VARCHAR, VARCHAR)
 );
 
+-- The files of recorded data that were imported, and how far each was read. Where there is one, the store is a recording:
+-- nothing is deleted from it by age or size.
+CREATE TABLE IF NOT EXISTS recording (
+    source      VARCHAR,                  -- absolute path
+    bytes       BIGINT,
+    modified_ns BIGINT,
+    "offset"    BIGINT,                   -- where reading goes on: bytes of the file, or rows of a table
+    line        BIGINT,
+    inside      VARCHAR,                  -- the list of a JSON document that the offset is in
+    rejected    BIGINT,                   -- items that could not be read
+    left_out    BIGINT,                   -- items that are not kept, such as log records that are no events
+    finished    BOOLEAN
+);
+
 -- ---- the ledger, worked out again whenever a request's spans or readings change
 
 CREATE TABLE IF NOT EXISTS request (

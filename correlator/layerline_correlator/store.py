@@ -75,6 +75,15 @@ _EVENT = pa.schema(
         ("attributes", _TEXT_MAP),
     ]
 )
+_RECORDING = pa.schema(
+    [
+        ("source", pa.string()),
+        *((name, pa.int64()) for name in ("bytes", "modified_ns", "offset", "line")),
+        ("inside", pa.string()),
+        *((name, pa.int64()) for name in ("rejected", "left_out")),
+        ("finished", pa.bool_()),
+    ]
+)
 
 #: How many batches may wait to be written before senders are asked to come again.
 _WAITING = 256
@@ -159,6 +168,12 @@ class Store:
         )
         return int(used[0]) if used else 0
 
+    def is_recording(self) -> bool:
+        """Whether recorded data was imported into this store."""
+        with self.cursor() as cursor:
+            found = cursor.execute("SELECT count(*) > 0 FROM recording").fetchone()
+        return bool(found and found[0])
+
     def close(self) -> None:
         """Write what waits, then close. Afterwards the folder can be opened by another process."""
         if self._closed:
@@ -212,6 +227,7 @@ class Store:
         spans = {(row.trace_id, row.span_id): row for batch in batches for row in batch.spans}
         points = {(row.series, row.time_ns): row for batch in batches for row in batch.points}
         events = {(row.resource, row.time_ns, row.name, row.body): row for batch in batches for row in batch.events}
+        recordings = {row.source: row for batch in batches for row in batch.recordings}
         arrived = None
         cursor.execute("BEGIN")
         try:
@@ -255,6 +271,11 @@ class Store:
                     "WHERE NOT EXISTS (FROM event AS old WHERE old.time_ns = new.time_ns AND old.name = new.name"
                     " AND old.resource = new.resource AND old.body = new.body)",
                 )
+            if recordings:
+                cursor.execute(
+                    "DELETE FROM recording WHERE source IN (SELECT unnest($sources))", {"sources": list(recordings)}
+                ).fetchall()
+                _insert(cursor, "recording", _RECORDING, recordings.values())
             cursor.execute("COMMIT")
         except Exception:
             cursor.execute("ROLLBACK")
