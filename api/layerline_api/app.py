@@ -8,6 +8,7 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from layerline_api.answers import answers, as_json
+from layerline_api.coverage import coverage
 from layerline_api.guard import guard
 from layerline_api.intake import Intake
 from layerline_api.measures import CONTENT_TYPE, Measures
@@ -36,6 +37,7 @@ def create_app(questions: Questions, settings: ServerSettings | None = None, int
     app.before_request(guard(settings))
     app.register_blueprint(receiver(intake, settings))
     app.register_blueprint(answers(questions))
+    app.register_blueprint(coverage(questions))
     app.register_blueprint(page(questions))
 
     @app.get("/healthz")

@@ -69,8 +69,8 @@ lives AS (
 answers AS (
     SELECT container_id, start_ns FROM entry WHERE container_id IS NOT NULL
     UNION ALL
-    SELECT owner.container_id, request.start_ns FROM request JOIN owner ON owner.resource = request.resource
-    WHERE request.start_ns BETWEEN (SELECT min(from_ns) FROM lives) AND (SELECT max(to_ns) FROM visit)
+    SELECT request.container_id, request.start_ns FROM request
+    WHERE request.container_id IS NOT NULL AND request.start_ns BETWEEN (SELECT min(from_ns) FROM lives) AND (SELECT max(to_ns) FROM visit)
 )
 SELECT lives.container_id, lives.name, time_ns AS died_ns, from_ns, started_ns, out_of_memory, min(answers.start_ns) AS answered_ns
 FROM lives

@@ -22,6 +22,7 @@ import duckdb
 from layerline_correlator import ledger
 from layerline_correlator.backlog import Backlog
 from layerline_correlator.causes import all_causes
+from layerline_correlator.coverage import Coverage, read_coverage
 from layerline_correlator.judge import is_slow, judge
 from layerline_correlator.model import Batch
 from layerline_correlator.names import Names, tag_condition
@@ -242,6 +243,12 @@ class Correlator:
             }
             for cause in all_causes()
         ]
+
+    def coverage(self, from_ns: int, to_ns: int, service: str | None = None) -> Coverage:
+        """What was seen in the window and what was not; with ``service``, of its spans and requests."""
+        self._bring_up_to_date()
+        with self._reading() as cursor:
+            return read_coverage(cursor, self._names.entity, from_ns, to_ns, service)
 
     def services(self) -> list[str]:
         """The services a span was received from."""

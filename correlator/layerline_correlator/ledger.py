@@ -1,7 +1,7 @@
 """From spans and readings to ledgers, for a batch of traces at once.
 
-The steps are ``.sql`` files, run in this order on one cursor: ``path`` (critical path and segments), ``pieces`` (what
-each span did with its own time), ``readings`` (the time join), ``infer`` (what the readings say of spans that nobody
+The steps are ``.sql`` files, run in this order on one cursor: ``batch`` (its spans), ``join`` (which container and machine
+each came from), ``path`` (critical path and segments), ``pieces`` (what each span did with its own time), ``readings`` (the time join), ``infer`` (what the readings say of spans that nobody
 measured), then one cause after another, then ``parts``.
 """
 
@@ -35,7 +35,9 @@ def work_out(
     cursor.execute("CREATE OR REPLACE TEMP TABLE batch (trace_id VARCHAR)").fetchall()
     cursor.execute("INSERT INTO batch SELECT unnest($ids)", {"ids": list(trace_ids)}).fetchall()
     bounds = _widened(cursor, from_ns, to_ns)
-    run(cursor, "path.sql", bounds)
+    run(cursor, "batch.sql", bounds)
+    run(cursor, "join.sql")
+    run(cursor, "path.sql")
     if not keep:
         return
     run(cursor, "pieces.sql", bounds)

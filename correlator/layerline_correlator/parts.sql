@@ -31,31 +31,21 @@ SELECT
 FROM piece JOIN entry USING (request_no)
 GROUP BY ALL;
 
+-- The weakest join on the path.
 CREATE OR REPLACE TEMP TABLE joined AS
-WITH ties AS (
-    SELECT
-        request_no,
-        join_method AS method,
-        CASE
-            WHEN join_method = 'host.name'                              THEN 0.8
-            WHEN visit.container_id IS NOT NULL AND container.described THEN 1.0
-            WHEN visit.container_id IS NOT NULL                        THEN 0.9
-            WHEN visit.in_container = false                            THEN 1.0
-            ELSE 0.0
-        END AS confidence
-    FROM visit LEFT JOIN container ON container.container_id = visit.container_id
-)
-SELECT request_no, arg_min(method, confidence) AS join_method, min(confidence) AS join_confidence
-FROM ties GROUP BY request_no;
+SELECT request_no, weakest.* FROM (
+    SELECT request_no, first({'join_method': join_method, 'join_confidence': join_confidence, 'join_reason': join_reason}
+                             ORDER BY join_confidence, join_method NULLS LAST) AS weakest
+    FROM visit GROUP BY request_no);
 
 INSERT INTO request BY NAME
 SELECT
-    entry.trace_id, entry.span_id, root, coalesce(service, '') AS service, name AS operation, resource,
+    entry.trace_id, entry.span_id, root, coalesce(service, '') AS service, name AS operation, resource, container_id, host,
     start_ns - shift_ns AS start_ns, end_ns - shift_ns AS end_ns, status,
     end_ns - start_ns - coalesce(lost_ns, 0) AS unexplained_ns,
     coalesce(moved_ns, 0) AS skew_adjusted_ns,
     NULL::BIGINT AS usual_ns, false AS slow, NULL AS cause,
-    joined.join_method, coalesce(join_confidence, 0.0) AS join_confidence, $now_ns AS judged_ns
+    joined.join_method, coalesce(joined.join_confidence, 0.0) AS join_confidence, joined.join_reason, $now_ns AS judged_ns
 FROM entry
 LEFT JOIN (SELECT request_no, sum(lost_ns)::BIGINT AS lost_ns FROM fresh_part GROUP BY ALL) AS lost USING (request_no)
 LEFT JOIN joined USING (request_no)

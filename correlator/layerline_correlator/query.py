@@ -115,9 +115,10 @@ class Suspect:
 class Join:
     """How the request was tied to its container: the weakest join on the critical path."""
 
-    container: str | None
+    container: str | None  # the attribute that told it: "container.id", "host.name" …; null where it is in none, or unknown
     confidence: float
     skew_adjusted_ns: int
+    reason: str | None = None  # why it is not surer
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +217,9 @@ class Questions(Protocol):
 
     def causes(self) -> list[dict[str, Any]]:
         """Every cause with ``cause, layer, title, means, needs, mistaken_for, try, source``."""
+
+    def coverage(self, from_ns: int, to_ns: int, service: str | None = None) -> Any:
+        """What was seen in the window and what was not: ``layerline_correlator.coverage.Coverage``."""
 
     def services(self) -> list[str]:
         """The services a span was received from."""

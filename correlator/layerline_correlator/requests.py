@@ -40,6 +40,7 @@ class Request(NamedTuple):
     join_method: str | None
     join_confidence: float
     judged_ns: int
+    join_reason: str | None
 
     @property
     def excess_or_duration(self) -> int:
@@ -49,7 +50,7 @@ class Request(NamedTuple):
 def select_requests(cursor: duckdb.DuckDBPyConnection, where: str, values: dict[str, Any]) -> list[Request]:
     rows = cursor.execute(
         "SELECT trace_id, span_id, service, operation, start_ns, end_ns - start_ns, status, unexplained_ns,"
-        " skew_adjusted_ns, usual_ns, slow, cause, join_method, join_confidence, judged_ns"
+        " skew_adjusted_ns, usual_ns, slow, cause, join_method, join_confidence, judged_ns, join_reason"
         f" FROM request WHERE {where}",
         values,
     ).fetchall()
@@ -111,7 +112,7 @@ def read_ledgers(
         "SELECT request_no, cause, blind.service, facts, why, coalesce(foreign_readings, false)"
         " FROM asked JOIN blind USING (trace_id, span_id, start_ns) ORDER BY ALL"
     ).fetchall():
-        blind[number].append(Unseen(cause, _reason(service, facts, why), foreign))
+        blind[number].append(Unseen(cause, blind_reason(service, facts, why), foreign))
     now = time.time_ns()
     ledgers = [
         Ledger(
@@ -124,7 +125,7 @@ def read_ledgers(
             unexplained_ns=row.unexplained_ns,
             parts=tuple(parts[number]),
             blind=tuple(blind[number]),
-            join=Join(row.join_method, row.join_confidence, row.skew_adjusted_ns),
+            join=Join(row.join_method, row.join_confidence, row.skew_adjusted_ns, row.join_reason),
             settled=row.judged_ns >= row.start_ns + row.duration_ns + settle_ns <= now,
         )
         for number, row in enumerate(rows)
@@ -136,7 +137,7 @@ def read_ledgers(
     return ledgers, usuals
 
 
-def _reason(service: str, facts: list[str], why: str | None) -> str:
+def blind_reason(service: str, facts: list[str], why: str | None) -> str:
     """``web: the busy time of the disks was not measured``."""
     missing = " and ".join(FACTS.get(fact, fact) for fact in facts)
     verb = "were" if len(facts) > 1 else "was"

@@ -10,6 +10,11 @@ CREATE OR REPLACE MACRO cpus_of(text) AS flatten(list_transform(
     lambda part: range(split_part(part, '-', 1)::BIGINT,
                        coalesce(nullif(split_part(part, '-', 2), ''), split_part(part, '-', 1))::BIGINT + 1)));
 
+-- The address at which a span says that its process was called; null where that is a name.
+CREATE OR REPLACE MACRO local_address(attributes) AS nullif(regexp_extract(
+    coalesce(attributes['network.local.address'], attributes['net.sock.host.addr'], attributes['net.host.ip'], attributes['server.address']),
+    '^((\d{1,3}\.){3}\d{1,3}|[0-9a-fA-F]*:[0-9a-fA-F:.]+)$'), '');
+
 -- What is kept: what came in, and the ledger worked out from it. Times are nanoseconds since 1970, UTC.
 -- No unique index: a span or point delivered twice is dropped when it is written (store.py), which is cheaper.
 
@@ -18,12 +23,15 @@ CREATE TABLE IF NOT EXISTS resource (
     resource     VARCHAR,                 -- key over the attributes
     service      VARCHAR,                 -- service.name, null for containers and hosts themselves
     instance     VARCHAR,                 -- one process: boot id and pid, else service.instance.id, else the resource
-    container_id VARCHAR,                 -- container.id
+    container_id VARCHAR,                 -- container.id, bare; null where that is none
     host         VARCHAR,                 -- boot id, else host.id, else host.name
     in_container BOOLEAN,                 -- null where nobody looked
     cpus         BIGINT,                  -- how many CPUs it may use, by affinity and cpuset
     attributes   MAP(VARCHAR, VARCHAR),
-    seen_ns      BIGINT                   -- when it was first received
+    seen_ns      BIGINT,                  -- when it was first received
+    host_by      VARCHAR,                 -- the attribute that `host` was taken from
+    handles      STRUCT("key" VARCHAR, "value" VARCHAR, attribute VARCHAR)[],  -- handles.py
+    sandbox      BOOLEAN                  -- a container that holds a pod's namespaces and runs nothing of the application
 );
 
 -- One OpenTelemetry span. The columns after `slices` are the figures of layerline.attributes.SPAN_FIGURES.
@@ -132,8 +140,11 @@ CREATE TABLE IF NOT EXISTS request (
     usual_ns         BIGINT,              -- null where there is none
     slow             BOOLEAN,
     cause            VARCHAR,             -- first culprit, null where there is none
-    join_method      VARCHAR,
+    container_id     VARCHAR,             -- that its entry span came from (join.sql)
+    host             VARCHAR,
+    join_method      VARCHAR,             -- the weakest on its path
     join_confidence  DOUBLE,
+    join_reason      VARCHAR,             -- why it is not surer, null where it could not be
     judged_ns        BIGINT               -- when it was worked out
 );
 
@@ -189,6 +200,12 @@ ALTER TABLE span ADD COLUMN IF NOT EXISTS loop_wait_low_ns BIGINT;
 ALTER TABLE span ADD COLUMN IF NOT EXISTS loop_queued_ns BIGINT;
 ALTER TABLE span ADD COLUMN IF NOT EXISTS samples_every_ns BIGINT;
 ALTER TABLE series ADD COLUMN IF NOT EXISTS part_of MAP(VARCHAR, VARCHAR);
+ALTER TABLE resource ADD COLUMN IF NOT EXISTS host_by VARCHAR;
+ALTER TABLE resource ADD COLUMN IF NOT EXISTS handles STRUCT("key" VARCHAR, "value" VARCHAR, attribute VARCHAR)[];
+ALTER TABLE resource ADD COLUMN IF NOT EXISTS sandbox BOOLEAN;
+ALTER TABLE request ADD COLUMN IF NOT EXISTS container_id VARCHAR;
+ALTER TABLE request ADD COLUMN IF NOT EXISTS host VARCHAR;
+ALTER TABLE request ADD COLUMN IF NOT EXISTS join_reason VARCHAR;
 ALTER TABLE part ADD COLUMN IF NOT EXISTS place VARCHAR;
 ALTER TABLE part ADD COLUMN IF NOT EXISTS calls BIGINT;
 ALTER TABLE blind ADD COLUMN IF NOT EXISTS foreign_readings BOOLEAN;
@@ -237,24 +254,8 @@ FROM resource
 WHERE container_id IS NOT NULL
 GROUP BY container_id;
 
--- Where a process runs. Who sends a container's id but not the machine's is on the machine that the agent found that
--- container on; who sends neither is known by its host name, which inside a container is the short container id.
-CREATE OR REPLACE VIEW owner AS
-SELECT
-    resource.* EXCLUDE (container_id, host, in_container),
-    coalesce(resource.container_id, by_name.container_id)                    AS container_id,
-    CASE WHEN attributes['layerline.boot_id'] IS NOT NULL THEN resource.host
-         ELSE coalesce(by_id.host, by_name.host, resource.host) END          AS host,
-    CASE WHEN coalesce(resource.container_id, by_name.container_id) IS NOT NULL THEN true
-         ELSE in_container END                                               AS in_container,
-    CASE WHEN resource.container_id IS NOT NULL THEN 'container.id'
-         WHEN by_name.container_id IS NOT NULL  THEN 'host.name' END         AS join_method
-FROM resource
-LEFT JOIN (SELECT container_id, host FROM container WHERE described) AS by_id
-    ON by_id.container_id = resource.container_id
-LEFT JOIN (SELECT left(container_id, 12) AS short_id, any_value(container_id) AS container_id, any_value(host) AS host
-           FROM container WHERE described GROUP BY ALL HAVING count(*) = 1) AS by_name
-    ON resource.container_id IS NULL AND by_name.short_id = resource.attributes['host.name'];
+-- Which process ran where is worked out for the moment in question (join.sql).
+DROP VIEW IF EXISTS owner;
 
 CREATE OR REPLACE VIEW host AS
 SELECT
