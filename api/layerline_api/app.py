@@ -13,6 +13,7 @@ from layerline_api.page import page
 from layerline_api.problems import Problem, otlp_status, problem_json
 from layerline_api.receive import is_otlp, receiver, speaks_json
 from layerline_api.settings import ServerSettings
+from layerline_api.tags import tags
 from layerline_correlator.query import Questions
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ def create_app(questions: Questions, settings: ServerSettings | None = None) -> 
     app.before_request(guard(settings))
     app.register_blueprint(receiver(questions, settings))
     app.register_blueprint(answers(questions))
+    app.register_blueprint(tags(questions))
     app.register_blueprint(page(questions))
 
     @app.get("/healthz")
