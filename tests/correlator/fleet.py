@@ -27,48 +27,76 @@ def fleet(hosts: Sequence[Mapping[str, Any]], containers: Sequence[Mapping[str, 
     batch = Batch()
     for host in hosts:
         owner = _described({"layerline.boot_id": host["name"], "host.name": host["name"], **host["tags"]})
-        _read(batch, owner, "system.memory.limit", zero_ns, 0, _every_minute(0, WINDOW_S, lambda at: 8 * 2**30))
+        _read(
+            batch, owner, "system.memory.limit", "gauge", zero_ns, 0, _every_minute(0, WINDOW_S, lambda at: 8 * 2**30)
+        )
     for container in containers:
         _put(batch, container, zero_ns)
     return batch
 
 
 def _put(batch: Batch, drawn: Mapping[str, Any], zero_ns: int) -> None:
-    owner = _described(
-        {
-            "layerline.boot_id": drawn["host"],
-            "host.name": drawn["host"],
-            "container.id": container_id(drawn["name"]),
-            "container.name": drawn["name"],
-            "container.image.name": drawn["image"],
-            "container.image.tags": attribute_text([drawn["version"]]),
-            **{f"container.label.{key}": value for key, value in drawn["labels"].items()},
-        }
-    )
+    owner = _owner(drawn, drawn["name"])
     born, end = drawn.get("born", -3600), drawn.get("died", WINDOW_S)
-    first = max(born, 0) if end > 0 else born
+    first = (max(born, 0) if end > 0 else born) + drawn.get("read_after", 0)
     if "memory" in drawn:
         levels = _every_minute(first, end, lambda at: _level(drawn["memory"], at))
-        _read(batch, owner, "container.memory.working_set", zero_ns, 0, levels)
+        _read(batch, owner, "container.memory.working_set", "gauge", zero_ns, 0, levels)
     for word, signal in (("cpu", "container.cpu.time"), ("throttled", "container.cpu.throttled")):
         if word in drawn:
-            again = drawn.get("restarted", end)
-            _read(batch, owner, signal, zero_ns, born, _grown(drawn[word], born, first, again))
-            _read(batch, owner, signal, zero_ns, again, _grown(drawn[word], again, again + 30, end))
+            again = drawn.get("restarted", drawn.get("renamed", end))
+            began = again if "restarted" in drawn else born
+            before = _owner(drawn, drawn.get("was", drawn["name"]))
+            rate = drawn[word] * SECOND
+            _read(batch, before, signal, "cumulative", zero_ns, born, _grown(rate, born, first, again))
+            _read(batch, owner, signal, "cumulative", zero_ns, began, _grown(rate, began, again + 30, end))
+    for reading in drawn.get("readings", []):
+        sender = _owner(drawn, drawn["name"], {"telemetry.sdk.name": reading["by"]} if "by" in reading else {})
+        since, until = reading.get("at", [first, end])
+        kind, values = _values(reading, born, since, until)
+        _read(batch, sender, reading["signal"], kind, zero_ns, born, values, reading.get("tags", {}))
     batch.resources.append(owner)
     for what, at in (("container.start", drawn.get("born")), ("container.die", drawn.get("died"))):
         if at is not None:
             batch.events.append(EventRow(owner.resource, zero_ns + round(at * SECOND), what, "", {}))
     if "service" in drawn:
-        sender, _ = span_row(_request(drawn, 0, 1), f"{0:032x}", zero_ns)
-        batch.resources.append(sender)
-        for number, (at, took_ms, failed) in enumerate(_requests(drawn.get("requests", []))):
-            _, span = span_row(
-                _request(drawn, number, took_ms),
-                f"{container_id(drawn['name'])[:24]}{number:08x}",
-                zero_ns + at * SECOND,
-            )
-            batch.spans.append(span._replace(status=2 if failed else 0))
+        _serve(batch, drawn, zero_ns)
+
+
+def _values(
+    reading: Mapping[str, Any], born: float, since: float, until: float
+) -> tuple[str, list[tuple[float, float]]]:
+    """The kind and the values of a series as drawn."""
+    if "level" in reading:
+        return "gauge", _every_minute(since, until, lambda at: reading["level"])
+    if "each" in reading:
+        return "delta", _every_minute(since + 60, until, lambda at: reading["each"])
+    return "cumulative", _grown(reading["rate"], born, since, until)
+
+
+def _serve(batch: Batch, drawn: Mapping[str, Any], zero_ns: int) -> None:
+    sender, _ = span_row(_request(drawn, 0, 1), f"{0:032x}", zero_ns)
+    batch.resources.append(sender)
+    for number, (at, took_ms, failed) in enumerate(_requests(drawn.get("requests", []))):
+        trace_id = f"{container_id(drawn['name'])[:24]}{number:08x}"
+        _, span = span_row(_request(drawn, number, took_ms), trace_id, zero_ns + at * SECOND)
+        batch.spans.append(span._replace(status=2 if failed else 0))
+
+
+def _owner(drawn: Mapping[str, Any], name: str, more: Mapping[str, str] | None = None) -> ResourceRow:
+    """What says who the container is."""
+    return _described(
+        {
+            "layerline.boot_id": drawn["host"],
+            "host.name": drawn["host"],
+            "container.id": container_id(drawn["name"]),
+            "container.name": name,
+            "container.image.name": drawn["image"],
+            "container.image.tags": attribute_text([drawn["version"]]),
+            **{f"container.label.{key}": value for key, value in drawn["labels"].items()},
+            **(more or {}),
+        }
+    )
 
 
 def _described(attributes: dict[str, str]) -> ResourceRow:
@@ -81,8 +109,8 @@ def _every_minute(first: float, end: float, value: Any) -> list[tuple[float, flo
 
 
 def _grown(rate: float, born: float, first: float, end: float) -> list[tuple[float, float]]:
-    """A counter that has grown by so many seconds per second since it began."""
-    return _every_minute(first, end, lambda at: rate * SECOND * (at - born))
+    """A counter that has grown by so much per second since it began."""
+    return _every_minute(first, end, lambda at: rate * (at - born))
 
 
 def _level(steps: Sequence[Sequence[float]], at: float) -> float:
@@ -90,16 +118,24 @@ def _level(steps: Sequence[Sequence[float]], at: float) -> float:
 
 
 def _read(
-    batch: Batch, owner: ResourceRow, signal: str, zero_ns: int, start: float, values: list[tuple[float, float]]
+    batch: Batch,
+    owner: ResourceRow,
+    signal: str,
+    kind: str,
+    zero_ns: int,
+    start: float,
+    values: list[tuple[float, float]],
+    tags: Mapping[str, str] | None = None,
 ) -> None:
-    kind = "cumulative" if signal.startswith("container.cpu") else "gauge"
-    series = SeriesRow(series_key(owner.resource, signal, {}), owner.resource, signal, "", kind, {})
+    attributes = dict(tags or {})
+    series = SeriesRow(series_key(owner.resource, signal, attributes), owner.resource, signal, "", kind, attributes)
     batch.resources.append(owner)
     batch.series.append(series)
-    batch.points.extend(
-        PointRow(series.series, zero_ns + round(start * SECOND), zero_ns + round(at * SECOND), value)
-        for at, value in values
-    )
+    for at, value in values:
+        began = at - 60 if kind == "delta" else start
+        batch.points.append(
+            PointRow(series.series, zero_ns + round(began * SECOND), zero_ns + round(at * SECOND), value)
+        )
 
 
 def _requests(drawn: Sequence[Sequence[int]]) -> Iterator[tuple[int, int, bool]]:

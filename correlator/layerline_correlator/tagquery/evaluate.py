@@ -247,11 +247,11 @@ def _why_no_value(cursor: duckdb.DuckDBPyConnection, row: _Row, measure: Measure
     if measure.source == "requests":
         return "no spans come from it" if row.served[0] is None else "it served no request in this window"
     read = cursor.execute(
-        "SELECT count(*) FROM read_once WHERE container_id = $container_id AND signal = $signal",
+        "SELECT count(*) FROM was_read WHERE container_id = $container_id AND signal = $signal",
         {"container_id": row.container_id, "signal": measure.signal},
     ).fetchone()
     if read and read[0]:
-        return f"{measure.signal} was read, but not twice in this window, and its rise takes two readings"
+        return f"{measure.signal} was read for too little of its life in this window to tell its rate"
     return f"there is no reading of {measure.signal} in this window"
 
 

@@ -1,8 +1,8 @@
 -- What was measured of the containers that lived: one figure of each over the part of the window in which it lived.
 --
 -- In:  lived (lived.sql); $from_ns, $to_ns; $counters and $gauges, the catalogue's names of what is asked for.
--- Out: measured (container_id, signal, value), in the signal's unit, of a counter per second; read_once (who was read,
---      but not so that there is a figure); served (how its requests went).
+-- Out: measured (container_id, signal, value), in the signal's unit, of a counter per second; was_read (who was read at all);
+--      served (how its requests went).
 CREATE OR REPLACE TEMP TABLE wanted AS
 SELECT series.series, series.resource, series.signal, series.kind, entity_id AS container_id, series.attributes
 FROM series
@@ -123,14 +123,17 @@ believed AS (
 SELECT container_id, signal,
        coalesce(sum(rise) * 1e9 / nullif(sum(covered_ns) FILTER (rise IS NOT NULL), 0),
                 sum(value * covered_ns) / nullif(sum(covered_ns) FILTER (value IS NOT NULL), 0), avg(value)) AS value
-FROM believed GROUP BY container_id, signal
+FROM believed JOIN lived USING (container_id)
+GROUP BY container_id, signal
+-- The rise in the first moments of a life that was over before the next reading is no rate of it.
+HAVING NOT coalesce(bool_or(gone) AND sum(covered_ns) FILTER (rise IS NOT NULL) < 0.5 * any_value(lived_to_ns - lived_from_ns), false)
 UNION ALL
 SELECT container_id, unnest(['requests.count', 'requests.errors', 'requests.error_ratio', 'requests.slow',
                              'requests.slow_ratio', 'requests.mean', 'requests.p50', 'requests.p95', 'requests.p99']),
        unnest([requests, errors, errors / nullif(requests, 0), slow, slow / nullif(requests, 0), mean_ns, p50_ns, p95_ns, p99_ns])
 FROM served;
 
-CREATE OR REPLACE TEMP TABLE read_once AS
+CREATE OR REPLACE TEMP TABLE was_read AS
 SELECT DISTINCT container_id, signal FROM wanted
 JOIN point USING (series)
 WHERE time_ns >= $from_ns - 120_000_000_000 AND time_ns < $to_ns;
