@@ -29,18 +29,22 @@ def grpc_code(status: int) -> int:
 
 
 class Problem(Exception):
-    """An answer that is not the one asked for. ``field`` names the parameter to blame, where one is."""
+    """An answer that is not the one asked for. ``field`` names the parameter to blame, where one is.
 
-    def __init__(self, status: int, detail: str, field: str | None = None) -> None:
+    ``column`` is where in its text, from 1, for a parameter that is a query.
+    """
+
+    def __init__(self, status: int, detail: str, field: str | None = None, column: int | None = None) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
         self.field = field
+        self.column = column
 
 
 def problem_json(problem: Problem) -> Response:
     """RFC 9457. ``about:blank`` as type: the title is the status's own phrase, the detail says the rest."""
-    body = {
+    body: dict[str, str | int] = {
         "type": "about:blank",
         "title": HTTPStatus(problem.status).phrase,
         "status": problem.status,
@@ -48,6 +52,8 @@ def problem_json(problem: Problem) -> Response:
     }
     if problem.field is not None:
         body["field"] = problem.field
+    if problem.column is not None:
+        body["column"] = problem.column
     return Response(json.dumps(body), problem.status, content_type="application/problem+json")
 
 

@@ -15,6 +15,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import duckdb
@@ -26,12 +27,16 @@ from layerline_correlator.coverage import Coverage, read_coverage
 from layerline_correlator.judge import is_slow, judge
 from layerline_correlator.model import Batch
 from layerline_correlator.names import Names, tag_condition
-from layerline_correlator.query import BadCursor, Health, Page, RequestItem, RequestQuery, Verdict
+from layerline_correlator.query import BadCursor, Health, Page, RequestItem, RequestQuery, TooHeavy, Verdict
 from layerline_correlator.requests import Request, around, as_item, ask_usual, read_ledgers, select_requests
 from layerline_correlator.settings import Settings
 from layerline_correlator.sides import with_sides
 from layerline_correlator.store import Arrived, Store, run
 from layerline_correlator.suspects import with_suspects
+from layerline_correlator.tagquery.answer import Containers
+from layerline_correlator.tagquery.complete import TagKey, TagValue, tag_keys, tag_values
+from layerline_correlator.tagquery.evaluate import evaluate
+from layerline_correlator.tagquery.model import Query
 from layerline_correlator.traces import read_trace
 
 _log = logging.getLogger("layerline.correlator")
@@ -44,6 +49,8 @@ _PAUSE_S = 0.5
 _TOGETHER = 2_000
 #: How far apart in time they may have begun.
 _ALONGSIDE_NS = 5 * 60 * 10**9
+#: How long a tag query may take, in seconds.
+_PATIENCE_S = 30.0
 #: Slow requests of one operation that a verdict over a window adds up, at most; the newest.
 _WINDOW_LEDGERS = 500
 
@@ -260,6 +267,34 @@ class Correlator:
                 ).fetchall()
             ]
 
+    def containers(self, query: Query, to_ns: int, limit: int, cursor: str | None = None) -> Containers:
+        """What a tag query holds for, in the window that ends at ``to_ns``. ``BadCursor``, ``TooHeavy``.
+
+        A cursor stays with the window of the page that handed it out.
+        """
+        first = 0
+        if cursor is not None:
+            first, until = _read_cursor(cursor, "containers")
+            if first < 0 or not until.isdecimal():
+                raise BadCursor("expected a cursor from this list's `next`")
+            to_ns = min(int(until), to_ns)
+        self._bring_up_to_date()
+        with self._reading() as reading, _cut_off(reading, _PATIENCE_S):
+            answer = evaluate(reading, query, to_ns, self._names.entity, first, limit)
+        if answer.next is None:
+            return answer
+        return replace(answer, next=_write_cursor("containers", int(answer.next), str(to_ns)))
+
+    def tag_keys(self, prefix: str, limit: int) -> list[TagKey]:
+        """The keys of tags that begin so: what a query can ask by."""
+        with self._reading() as cursor:
+            return tag_keys(cursor, prefix, limit)
+
+    def tag_values(self, key: str, prefix: str, limit: int) -> list[TagValue]:
+        """The values of a key that begin so."""
+        with self._reading() as cursor:
+            return tag_values(cursor, key, prefix, limit)
+
     # ---- keeping up
 
     def _arrived(self, arrived: Arrived) -> None:
@@ -440,8 +475,8 @@ class Correlator:
         if query.operation is not None:
             conditions.append("operation = $operation")
             values["operation"] = query.operation
-        for number, (key, value) in enumerate(query.tags):
-            condition, bound = tag_condition(number, key, value)
+        for number, selection in enumerate(query.tags):
+            condition, bound = tag_condition(number, selection)
             conditions.append(condition)
             values |= bound
         if query.min_duration_ns is not None:
@@ -464,6 +499,28 @@ class Correlator:
         if query.min_duration_ns is not None:
             return f"none of the {matching[0]} requests in this window took that long"
         return f"none of the {matching[0]} requests in this window was slow"
+
+
+@contextmanager
+def _cut_off(cursor: duckdb.DuckDBPyConnection, patience_s: float) -> Iterator[None]:
+    """Interrupt what runs on the cursor when it takes longer. ``TooHeavy``."""
+    done = threading.Event()
+
+    def watch() -> None:
+        waited = done.wait(patience_s)
+        while not waited:  # again and again: it may be between two statements
+            cursor.interrupt()
+            waited = done.wait(0.05)
+
+    watcher = threading.Thread(target=watch, name="layerline-patience", daemon=True)
+    watcher.start()
+    try:
+        yield
+    except duckdb.InterruptException:
+        raise TooHeavy(f"it took longer than {patience_s:g} s") from None
+    finally:
+        done.set()
+        watcher.join()
 
 
 def _chosen(query: RequestQuery) -> str:

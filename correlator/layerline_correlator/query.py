@@ -7,9 +7,14 @@ one into what ``json.dumps`` takes.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from layerline_correlator.model import Batch
+from layerline_correlator.tagquery.model import Query, Selection
+
+if TYPE_CHECKING:
+    from layerline_correlator.tagquery.answer import Containers
+    from layerline_correlator.tagquery.complete import TagKey, TagValue
 
 Item = TypeVar("Item")
 
@@ -22,7 +27,7 @@ class RequestQuery:
     to_ns: int
     service: str | None = None
     operation: str | None = None
-    tags: tuple[tuple[str, str], ...] = ()
+    tags: tuple[Selection, ...] = ()  # all of them
     min_duration_ns: int | None = None  # replaces "slow"
     order: str = "excess"  # "excess" | "duration" | "start", descending
     limit: int = 50
@@ -197,6 +202,10 @@ class Overloaded(RuntimeError):
     """The store cannot take more now; the sender shall try again later."""
 
 
+class TooHeavy(RuntimeError):
+    """A question that took too long to answer; the message says how long."""
+
+
 class Questions(Protocol):
     """What the API may ask; ``layerline_correlator.correlator.Correlator`` answers."""
 
@@ -223,6 +232,15 @@ class Questions(Protocol):
 
     def services(self) -> list[str]:
         """The services a span was received from."""
+
+    def containers(self, query: Query, to_ns: int, limit: int, cursor: str | None = None) -> Containers:
+        """What a tag query holds for, in the window that ends at ``to_ns``. ``BadCursor``, ``TooHeavy``."""
+
+    def tag_keys(self, prefix: str, limit: int) -> list[TagKey]:
+        """The keys of tags that begin so: what a query can ask by."""
+
+    def tag_values(self, key: str, prefix: str, limit: int) -> list[TagValue]:
+        """The values of a key that begin so."""
 
     def ready(self) -> bool:
         """True when data can be taken and questions answered."""

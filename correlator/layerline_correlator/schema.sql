@@ -267,3 +267,25 @@ SELECT
 FROM resource
 WHERE host IS NOT NULL
 GROUP BY host;
+
+-- ---- tags
+
+-- An attribute that is a list was written down as JSON: each of its items is a value.
+CREATE OR REPLACE MACRO values_in(text) AS
+    CASE WHEN text IS NULL THEN [] WHEN text LIKE '[%]' AND json_valid(text) THEN json_extract_string(text, '$[*]') ELSE [text] END;
+-- The values of a tag: its own, else its container's attribute or Docker label, else its host's.
+CREATE OR REPLACE MACRO tag_of(own, of_container, of_host, key) AS values_in(coalesce(
+    own[key], of_container[key], of_container['container.label.' || key], own['container.label.' || key], of_host[key]));
+-- `*` came as `%` (tagquery/condition.py).
+CREATE OR REPLACE MACRO has_value(listed, pattern) AS
+    coalesce(len(list_filter(listed, lambda one: one LIKE pattern ESCAPE '\')) > 0, false);
+
+-- Where the tags of each sender stand. What the agent says of a container counts as it said it last.
+CREATE OR REPLACE VIEW tagged AS
+SELECT
+    resource.resource, service, resource.container_id, coalesce(resource.host, container.host) AS host,
+    CASE WHEN service IS NOT NULL OR container.attributes IS NULL THEN resource.attributes END AS own,
+    container.attributes AS of_container, host.attributes AS of_host
+FROM resource
+LEFT JOIN container ON container.container_id = resource.container_id
+LEFT JOIN host ON host.host = coalesce(resource.host, container.host);
