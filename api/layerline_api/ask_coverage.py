@@ -14,7 +14,7 @@ from typing import Any
 from rich.text import Text
 
 from layerline_api.names import clean
-from layerline_api.render import WIDTH, cut, wrapped
+from layerline_api.render import cut, wrapped
 from layerline_api.settings import AskSettings
 from layerline_api.story import human
 from layerline_api.why import CannotAsk, NoAnswer, Server, _json, _print_body, _print_lines

@@ -39,7 +39,8 @@ ends AS (
     SELECT
         died.container_id, any_value(died.name) AS name, died.time_ns,
         coalesce(min(asked.time_ns), died.time_ns) AS deaf_ns,
-        coalesce(bool_or(killed.time_ns IS NOT NULL), false) AS out_of_memory
+        -- Engines tell of a want of memory also when they take down a container that somebody asked to end.
+        coalesce(min(killed.time_ns) < coalesce(min(asked.time_ns), min(killed.time_ns) + 1), false) AS out_of_memory
     FROM happened AS died
     LEFT JOIN happened AS asked
         ON asked.container_id = died.container_id AND asked.what = 'container.kill'

@@ -2,6 +2,7 @@
 DELETE FROM request WHERE trace_id IN (SELECT trace_id FROM batch) AND start_ns BETWEEN $from_ns AND $to_ns;
 DELETE FROM part    WHERE trace_id IN (SELECT trace_id FROM batch) AND start_ns BETWEEN $from_ns AND $to_ns;
 DELETE FROM blind   WHERE trace_id IN (SELECT trace_id FROM batch) AND start_ns BETWEEN $from_ns AND $to_ns;
+DELETE FROM stay    WHERE trace_id IN (SELECT trace_id FROM batch) AND start_ns BETWEEN $from_ns AND $to_ns;
 
 CREATE OR REPLACE TEMP TABLE fresh_part AS
 SELECT
@@ -21,6 +22,14 @@ GROUP BY request_no, cause, coalesce(piece.service, ''), entity_type, entity_id
 HAVING sum(lost_ns) > 0;
 
 INSERT INTO part BY NAME SELECT * EXCLUDE (request_no) FROM fresh_part;
+
+INSERT INTO stay BY NAME
+SELECT
+    entry.trace_id, entry.span_id, entry.start_ns - entry.shift_ns AS start_ns,
+    coalesce(piece.service, '') AS service, piece.container_id, piece.host,
+    sum(length_ns)::BIGINT AS own_ns, sum(cpu_left + wait_left + off_left + queued_left + dark_ns)::BIGINT AS open_ns
+FROM piece JOIN entry USING (request_no)
+GROUP BY ALL;
 
 -- The weakest join on the path.
 CREATE OR REPLACE TEMP TABLE joined AS
@@ -54,8 +63,12 @@ places AS (
     FROM visit
 ),
 unmet AS (
-    SELECT places.request_no, cause, number, places.service, list(DISTINCT need.fact ORDER BY need.fact) AS facts
+    SELECT places.request_no, cause, number, places.service, list(DISTINCT need.fact ORDER BY need.fact) AS facts,
+           bool_or(read.request_no IS NOT NULL AND container.attributes['layerline.boot_id'] IS NULL) AS foreign_readings
     FROM places
+    LEFT JOIN container ON container.container_id = places.container_id
+    LEFT JOIN fact AS read
+        ON read.request_no = places.request_no AND read.visit_no = places.visit_no AND read.name = 'container.cpu.time'
     JOIN need ON need.applies IS NULL OR places.container_id IS NOT NULL
     LEFT JOIN fact ON fact.request_no = places.request_no AND fact.visit_no = places.visit_no AND fact.name = need.fact
     WHERE path_ns >= 0.05 * request_ns
@@ -68,7 +81,7 @@ whys AS (
 )
 SELECT DISTINCT
     entry.trace_id, entry.span_id, start_ns - shift_ns AS start_ns, cause, unmet.service, facts,
-    CASE WHEN facts = ['layerline.account'] THEN why END AS why
+    CASE WHEN facts = ['layerline.account'] THEN why END AS why, foreign_readings
 FROM unmet
 JOIN entry ON entry.request_no = unmet.request_no
 LEFT JOIN whys ON whys.request_no = unmet.request_no AND whys.service = unmet.service;

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import duckdb
 
 from layerline_correlator.causes import FACTS
-from layerline_correlator.judge import Ledger, LedgerPart, Ran, Usual, rfc3339
+from layerline_correlator.judge import Ledger, LedgerPart, Ran, Unseen, Usual, rfc3339
 from layerline_correlator.query import Join, RequestItem
 from layerline_correlator.store import run
 
@@ -55,6 +55,11 @@ def select_requests(cursor: duckdb.DuckDBPyConnection, where: str, values: dict[
         values,
     ).fetchall()
     return [Request(*row) for row in rows]
+
+
+def around(rows: Sequence[Request]) -> tuple[int, int]:
+    """The first start and the last end. ValueError when there is none."""
+    return min(row.start_ns for row in rows), max(row.start_ns + row.duration_ns for row in rows)
 
 
 def as_item(row: Request) -> RequestItem:
@@ -102,12 +107,12 @@ def read_ledgers(
     parts = _parts_of(cursor)
     run(cursor, "usual_members.sql")
     usual_parts = _usual_parts(cursor)
-    blind: dict[int, list[tuple[str, str]]] = defaultdict(list)
-    for number, cause, service, facts, why in cursor.execute(
-        "SELECT request_no, cause, blind.service, facts, why FROM asked JOIN blind USING (trace_id, span_id, start_ns)"
-        " ORDER BY ALL"
+    blind: dict[int, list[Unseen]] = defaultdict(list)
+    for number, cause, service, facts, why, foreign in cursor.execute(
+        "SELECT request_no, cause, blind.service, facts, why, coalesce(foreign_readings, false)"
+        " FROM asked JOIN blind USING (trace_id, span_id, start_ns) ORDER BY ALL"
     ).fetchall():
-        blind[number].append((cause, blind_reason(service, facts, why)))
+        blind[number].append(Unseen(cause, blind_reason(service, facts, why), foreign))
     now = time.time_ns()
     ledgers = [
         Ledger(

@@ -88,7 +88,8 @@ CREATE TABLE IF NOT EXISTS series (
     entity_type VARCHAR,                  -- container | host | service
     entity_id   VARCHAR,                  -- container id, host key, service name
     host        VARCHAR,                  -- the host that the entity is on
-    attributes  MAP(VARCHAR, VARCHAR)
+    attributes  MAP(VARCHAR, VARCHAR),
+    part_of     MAP(VARCHAR, VARCHAR)     -- of one CPU, of one mode …: the attributes of the figure they add up to; null for the figure itself
 );
 
 -- The values as they came. Readings (increases over intervals) are worked out from them when asked for,
@@ -106,6 +107,20 @@ CREATE TABLE IF NOT EXISTS event (
     name       VARCHAR,
     body       VARCHAR,
     attributes MAP(VARCHAR, VARCHAR)
+);
+
+-- The files of recorded data that were imported, and how far each was read. Where there is one, the store is a recording:
+-- nothing is deleted from it by age or size.
+CREATE TABLE IF NOT EXISTS recording (
+    source      VARCHAR,                  -- absolute path
+    bytes       BIGINT,
+    modified_ns BIGINT,
+    "offset"    BIGINT,                   -- where reading goes on: bytes of the file, or rows of a table
+    line        BIGINT,
+    inside      VARCHAR,                  -- the list of a JSON document that the offset is in
+    rejected    BIGINT,                   -- items that could not be read
+    left_out    BIGINT,                   -- items that are not kept, such as log records that are no events
+    finished    BOOLEAN
 );
 
 -- ---- the ledger, worked out again whenever a request's spans or readings change
@@ -158,7 +173,20 @@ CREATE TABLE IF NOT EXISTS blind (
     cause    VARCHAR,
     service  VARCHAR,                     -- where
     facts    VARCHAR[],                   -- what was not measured there: any one of these would do
-    why      VARCHAR                      -- what is known about why, null where nothing is
+    why      VARCHAR,                     -- what is known about why, null where nothing is
+    foreign_readings BOOLEAN              -- its container is read, but not by our agent
+);
+
+-- Where a request's own time was spent, explained or not.
+CREATE TABLE IF NOT EXISTS stay (
+    trace_id     VARCHAR,
+    span_id      VARCHAR,                 -- of the request
+    start_ns     BIGINT,
+    service      VARCHAR,
+    container_id VARCHAR,
+    host         VARCHAR,
+    own_ns       BIGINT,                  -- on the critical path; these sum to the request's duration
+    open_ns      BIGINT                   -- of it, what no cause explains; these sum to what is unexplained
 );
 
 -- ---- stores of earlier versions lack some columns
@@ -171,6 +199,7 @@ ALTER TABLE span ADD COLUMN IF NOT EXISTS loop_wait_ns BIGINT;
 ALTER TABLE span ADD COLUMN IF NOT EXISTS loop_wait_low_ns BIGINT;
 ALTER TABLE span ADD COLUMN IF NOT EXISTS loop_queued_ns BIGINT;
 ALTER TABLE span ADD COLUMN IF NOT EXISTS samples_every_ns BIGINT;
+ALTER TABLE series ADD COLUMN IF NOT EXISTS part_of MAP(VARCHAR, VARCHAR);
 ALTER TABLE resource ADD COLUMN IF NOT EXISTS host_by VARCHAR;
 ALTER TABLE resource ADD COLUMN IF NOT EXISTS handles STRUCT("key" VARCHAR, "value" VARCHAR, attribute VARCHAR)[];
 ALTER TABLE resource ADD COLUMN IF NOT EXISTS sandbox BOOLEAN;
@@ -179,6 +208,32 @@ ALTER TABLE request ADD COLUMN IF NOT EXISTS host VARCHAR;
 ALTER TABLE request ADD COLUMN IF NOT EXISTS join_reason VARCHAR;
 ALTER TABLE part ADD COLUMN IF NOT EXISTS place VARCHAR;
 ALTER TABLE part ADD COLUMN IF NOT EXISTS calls BIGINT;
+ALTER TABLE blind ADD COLUMN IF NOT EXISTS foreign_readings BOOLEAN;
+
+-- How much counters grew, interval by interval, resets removed. One that fell, or whose start moved past the last value,
+-- began again: it grew by its value since its start.
+CREATE OR REPLACE MACRO rises(signals, since_ns, until_ns) AS TABLE
+WITH
+steps AS (
+    SELECT
+        series.series, signal, entity_type, entity_id, host, series.attributes, kind, point.start_ns, time_ns, value,
+        lag(time_ns) OVER each AS before_ns, lag(value) OVER each AS before_value
+    FROM point JOIN series ON series.series = point.series
+    WHERE time_ns BETWEEN since_ns AND until_ns AND kind IN ('cumulative', 'delta') AND list_contains(signals, signal)
+    WINDOW each AS (PARTITION BY point.series ORDER BY time_ns)
+),
+intervals AS (
+    SELECT
+        * EXCLUDE (kind, start_ns, time_ns, value, before_ns, before_value), time_ns AS to_ns,
+        CASE WHEN kind = 'delta' THEN start_ns
+             WHEN before_ns IS NULL OR value < before_value OR start_ns > before_ns
+                 THEN greatest(start_ns, coalesce(before_ns, 0))
+             ELSE before_ns END AS from_ns,
+        CASE WHEN kind = 'delta' OR before_ns IS NULL OR value < before_value OR start_ns > before_ns THEN value
+             ELSE value - before_value END AS rise
+    FROM steps
+)
+SELECT * REPLACE (greatest(rise, 0) AS rise) FROM intervals WHERE to_ns > from_ns AND to_ns - from_ns <= 120_000_000_000;
 
 -- ---- who is who
 
@@ -212,3 +267,25 @@ SELECT
 FROM resource
 WHERE host IS NOT NULL
 GROUP BY host;
+
+-- ---- tags
+
+-- An attribute that is a list was written down as JSON: each of its items is a value.
+CREATE OR REPLACE MACRO values_in(text) AS
+    CASE WHEN text IS NULL THEN [] WHEN text LIKE '[%]' AND json_valid(text) THEN json_extract_string(text, '$[*]') ELSE [text] END;
+-- The values of a tag: its own, else its container's attribute or Docker label, else its host's.
+CREATE OR REPLACE MACRO tag_of(own, of_container, of_host, key) AS values_in(coalesce(
+    own[key], of_container[key], of_container['container.label.' || key], own['container.label.' || key], of_host[key]));
+-- `*` came as `%` (tagquery/condition.py).
+CREATE OR REPLACE MACRO has_value(listed, pattern) AS
+    coalesce(len(list_filter(listed, lambda one: one LIKE pattern ESCAPE '\')) > 0, false);
+
+-- Where the tags of each sender stand. What the agent says of a container counts as it said it last.
+CREATE OR REPLACE VIEW tagged AS
+SELECT
+    resource.resource, service, resource.container_id, coalesce(resource.host, container.host) AS host,
+    CASE WHEN service IS NOT NULL OR container.attributes IS NULL THEN resource.attributes END AS own,
+    container.attributes AS of_container, host.attributes AS of_host
+FROM resource
+LEFT JOIN container ON container.container_id = resource.container_id
+LEFT JOIN host ON host.host = coalesce(resource.host, container.host);

@@ -8,13 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from spans import MS, a_while_ago, batch, container_id, span_row
+from spans import MS, a_while_ago, container_id, span_row
 
 from layerline_correlator.correlator import Correlator
-from layerline_correlator.handles import handles, is_sandbox
 from layerline_correlator.model import Batch, EventRow, PointRow, ResourceRow, SeriesRow, resource_key, series_key
-from layerline_correlator.query import RequestQuery
-from layerline_correlator.settings import Settings
 
 TRACE = "10a7" * 8
 JOINS = tomllib.loads((Path(__file__).parent.parent / "joins/joins.toml").read_text(encoding="utf-8"))["join"]
