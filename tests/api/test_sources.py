@@ -15,12 +15,13 @@ from typing import Any
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
-from spans import container_id
+from spans import MS, a_while_ago, container_id, span_row
 
 from layerline.aliases import Alias
 from layerline.signals import SIGNALS, Kind, Signal, find, translate
 from layerline_api.otlp.metrics import decode_metrics
 from layerline_correlator.correlator import Correlator
+from layerline_correlator.model import Batch, ResourceRow, resource_key
 from layerline_correlator.settings import Settings
 
 SOURCES = Path(__file__).parent.parent / "sources"
@@ -266,3 +267,44 @@ def test_it_is_known_again_after_a_restart(tmp_path: Path) -> None:
         assert look(again, "SELECT DISTINCT host FROM series") == [("vm-1",)]
     finally:
         again.close()
+
+
+def test_a_stranger_in_a_container_of_the_one_machine(correlator: Correlator) -> None:
+    """A span of an SDK that takes its container for a host, with a Collector's readings: its quota explains it."""
+    zero_ns = a_while_ago()
+    resource = {"service.name": "shop", "container.id": WEB, "host.name": WEB[:12], "telemetry.sdk.language": "nodejs"}
+    owner = ResourceRow(resource_key(resource), resource)
+    _, span = span_row({"id": "a", "kind": "server", "ms": [0, 400]}, "5ce7a710" * 4, zero_ns)
+    held = {0: 0, 200: 150, 400: 310, 600: 310}
+    for at, throttled in held.items():
+        sent = [
+            DOCKER
+            | {
+                "metric": [
+                    {"name": "container.cpu.usage.total", "unit": "ns", "sum": [[(7_000 + at // 10) * MS]]},
+                    {
+                        "name": "container.cpu.throttling_data.throttled_time",
+                        "unit": "ns",
+                        "sum": [[(9_000 + throttled) * MS]],
+                    },
+                ]
+            },
+            machine(host_name="vm-1")
+            | {
+                "metric": [
+                    {
+                        "name": "system.cpu.time",
+                        "unit": "s",
+                        "sum": [[50.0 + at / 1e3, {"cpu": f"cpu{n}", "state": "user"}] for n in range(2)],
+                    }
+                ]
+            },
+        ]
+        send(correlator, sent, zero_ns + at * MS, zero_ns - 1)
+    correlator.append(Batch(resources=[owner], spans=[span._replace(resource=owner.resource)]))
+    verdict = correlator.verdict("5ce7a710" * 4)
+    assert verdict is not None
+    (part,) = (part for part in verdict.parts if part.cause == "container.cpu_throttled")
+    assert part.entity.id == WEB
+    assert part.low_ns <= 310 * MS <= part.high_ns
+    assert part.lost_ns == pytest.approx(310 * MS, rel=0.01)
