@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ import duckdb
 
 from layerline_correlator import ledger
 from layerline_correlator.causes import all_causes
+from layerline_correlator.entities import Life, entities
 from layerline_correlator.judge import Ledger, Usual, is_slow, judge
 from layerline_correlator.model import Batch
 from layerline_correlator.names import Names, tag_condition
@@ -188,6 +189,13 @@ class Correlator:
         """``{"trace_id", "spans": […], "segments": […]}``: segments of its root request."""
         with self._reading() as cursor:
             return read_trace(cursor, trace_id)
+
+    def entities(
+        self, from_ns: int, to_ns: int, type: str = "container", tags: Sequence[tuple[str, str]] = ()
+    ) -> list[Life]:
+        """Who lived in the window, how long, and what each used (``layerline_correlator.entities``)."""
+        with self._reading() as cursor:
+            return entities(cursor, from_ns, to_ns, type, tags)
 
     def causes(self) -> list[dict[str, Any]]:
         """Every cause with its documentation, in the order in which they take."""
