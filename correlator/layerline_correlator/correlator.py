@@ -24,6 +24,7 @@ from layerline_correlator import ledger
 from layerline_correlator.backlog import Backlog
 from layerline_correlator.causes import all_causes
 from layerline_correlator.coverage import Coverage, read_coverage
+from layerline_correlator.entities import Life, entities
 from layerline_correlator.judge import is_slow, judge
 from layerline_correlator.model import Batch
 from layerline_correlator.monitors.keeper import Monitors
@@ -236,6 +237,13 @@ class Correlator:
         """``{"trace_id", "spans": […], "segments": […]}``: segments of its root request."""
         with self._reading() as cursor:
             return read_trace(cursor, trace_id)
+
+    def entities(
+        self, from_ns: int, to_ns: int, type: str = "container", tags: Sequence[tuple[str, str]] = ()
+    ) -> list[Life]:
+        """Who lived in the window, how long, and what each used (``layerline_correlator.entities``)."""
+        with self._reading() as cursor:
+            return entities(cursor, from_ns, to_ns, type, tags)
 
     def causes(self) -> list[dict[str, Any]]:
         """Every cause with its documentation, in the order in which they take."""

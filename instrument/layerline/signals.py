@@ -264,7 +264,7 @@ SIGNALS: tuple[Signal, ...] = (
         "container",
         Kind.COUNTER,
         "{operation}",
-        "block I/O operations it made",
+        "block I/O operations it made; 0 for the device `none` while it has touched none",
         "v1 blkio.throttle.io_serviced_recursive; v2 io.stat rios, wios",
         dimensions=("disk.io.direction", "system.device"),
         aliases=(
