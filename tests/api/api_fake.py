@@ -16,6 +16,7 @@ from layerline_correlator.query import (
     Blind,
     Culprit,
     Entity,
+    Health,
     Join,
     Neighbour,
     Overloaded,
@@ -227,6 +228,9 @@ class FakeCorrelator:
 
     def ready(self) -> bool:
         return self.is_ready
+
+    def health(self) -> Health:
+        return Health(3, 256, 20, 1_500_000_000, 7, 140, 1, 4096, 12)
 
     def close(self) -> None:
         self.is_ready = False
