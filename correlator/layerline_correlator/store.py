@@ -132,6 +132,7 @@ class Store:
         run(self._database, "schema.sql")
         _renew_resources(self._database)
         run(self._database, "whereabouts.sql")
+        run(self._database, "settle.sql")
         for (key,) in self._database.execute(
             "SELECT resource FROM resource UNION ALL SELECT series FROM series"
         ).fetchall():
@@ -241,7 +242,7 @@ class Store:
             _insert(cursor, "resource", _RESOURCE, (_resource_row(row, now) for row in fresh))
             _insert(cursor, "series", _SERIES, (_series_row(row, resources) for row in series.values()))
             if any(_needs_a_place(row) for row in (*fresh, *(resources[one.resource] for one in series.values()))):
-                run(cursor, "whereabouts.sql")
+                run(cursor, "settle.sql")
             if spans:
                 from_ns = min(row.start_ns for row in spans.values())
                 to_ns = max(row.start_ns for row in spans.values())
