@@ -9,6 +9,7 @@ from werkzeug.exceptions import HTTPException
 
 from layerline_api.answers import answers, as_json
 from layerline_api.guard import guard
+from layerline_api.incidents import incidents
 from layerline_api.page import page
 from layerline_api.problems import Problem, otlp_status, problem_json
 from layerline_api.receive import is_otlp, receiver, speaks_json
@@ -33,6 +34,7 @@ def create_app(questions: Questions, settings: ServerSettings | None = None) -> 
     app.before_request(guard(settings))
     app.register_blueprint(receiver(questions, settings))
     app.register_blueprint(answers(questions))
+    app.register_blueprint(incidents(questions.incidents))
     app.register_blueprint(page(questions))
 
     @app.get("/healthz")

@@ -21,6 +21,8 @@ import duckdb
 
 from layerline_correlator import ledger
 from layerline_correlator.causes import all_causes
+from layerline_correlator.incidents.questions import Incidents
+from layerline_correlator.incidents.watch import Reworked, Watch
 from layerline_correlator.judge import Ledger, Usual, is_slow, judge
 from layerline_correlator.model import Batch
 from layerline_correlator.names import Names, tag_condition
@@ -65,9 +67,13 @@ class Correlator:
         self._work_lock = threading.Lock()
         self._cursor = self._store.cursor()
         self._names = Names(self._store.cursor())
+        #: What was found without being asked.
+        self.incidents = Incidents(self._reading)
+        self._watch = Watch(self._store.cursor(), Names(self._store.cursor()), settings.settle_ns, self._work_again)
         self._catch_up()
         self._thread = threading.Thread(target=self._correlate_forever, name="layerline-correlator", daemon=True)
         self._thread.start()
+        self._watch.start()
 
     @classmethod
     def open(cls, settings: Settings) -> Correlator:
@@ -90,8 +96,15 @@ class Correlator:
             self._closed = True
             self._wake.notify_all()
         self._thread.join()
+        self._watch.stop()
         with self._work_lock:
             self._store.close()
+
+    def look_for_incidents(self) -> None:
+        """Work out what arrived and look for incidents in it now, instead of within seconds."""
+        while self._bring_up_to_date():
+            pass
+        self._watch.look()
 
     # ---- questions
 
@@ -228,6 +241,10 @@ class Correlator:
                 )
             self._wake.notify_all()
 
+    def _work_again(self, reworked: Reworked) -> None:
+        """What is usual for these was not known when they were worked out."""
+        self._arrived(Arrived(frozenset(reworked.trace_ids), reworked.from_ns, reworked.to_ns))
+
     def _catch_up(self) -> None:
         """After a restart: what was received but never settled is worked out again."""
         rows = self._cursor.execute(
@@ -278,8 +295,11 @@ class Correlator:
             due.setdefault(trace_id, span)
         return due
 
-    def _bring_up_to_date(self, trace_id: str | None = None) -> None:
-        """Work out what arrived of this trace (None: of all traces) and wait for what is being worked out."""
+    def _bring_up_to_date(self, trace_id: str | None = None) -> bool:
+        """Work out what arrived of this trace (None: of all traces) and wait for what is being worked out.
+
+        False when there was nothing to do.
+        """
         with self._work_lock:
             with self._wake:
                 if trace_id is None:
@@ -288,6 +308,7 @@ class Correlator:
                     due = {trace_id: self._fresh.pop(trace_id)} if trace_id in self._fresh else {}
             if due:
                 self._work(due)
+            return bool(due)
 
     def _work(self, due: dict[str, _Span]) -> None:
         """Called with the work lock held."""

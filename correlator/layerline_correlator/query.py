@@ -7,9 +7,12 @@ one into what ``json.dumps`` takes.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from layerline_correlator.model import Batch
+
+if TYPE_CHECKING:  # it is made of what stands here
+    from layerline_correlator.incidents.model import IncidentQuestions
 
 Item = TypeVar("Item")
 
@@ -178,6 +181,10 @@ class Questions(Protocol):
 
     def services(self) -> list[str]:
         """The services a span was received from."""
+
+    @property
+    def incidents(self) -> IncidentQuestions:
+        """What was found without being asked."""
 
     def ready(self) -> bool:
         """True when data can be taken and questions answered."""

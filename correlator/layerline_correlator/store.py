@@ -115,6 +115,7 @@ class Store:
         )
         self._database.execute("SET asof_loop_join_threshold = 0").fetchall()
         run(self._database, "schema.sql")
+        run(self._database, "incidents/schema.sql")
         for (key,) in self._database.execute(
             "SELECT resource FROM resource UNION ALL SELECT series FROM series"
         ).fetchall():
@@ -254,9 +255,14 @@ class Store:
         return {row.resource for row in fresh} | set(series), arrived
 
 
+def text(name: str) -> str:
+    """One of our ``.sql`` files."""
+    return (files(__package__) / name).read_text(encoding="utf-8")
+
+
 def run(connection: duckdb.DuckDBPyConnection, name: str, parameters: dict[str, Any] | None = None) -> None:
     """Run one of our ``.sql`` files, statement by statement; parameters go to the statements that name them."""
-    for statement in connection.extract_statements((files(__package__) / name).read_text(encoding="utf-8")):
+    for statement in connection.extract_statements(text(name)):
         wanted = {key: value for key, value in (parameters or {}).items() if key in statement.named_parameters}
         connection.execute(statement, wanted).fetchall()
 
