@@ -1,4 +1,4 @@
-"""A shop drawn on paper for the tests of incidents: web asks stock, stock asks prices; noise, and faults at known times.
+"""A shop drawn on paper for the tests of incidents: web asks stock, stock asks prices; noise, faults at known times.
 
 ``web GET /cart`` → ``stock GET /stock`` → ``prices:8000`` (which sends no spans). The noise has heavy tails.
 """

@@ -23,7 +23,6 @@ from layerline_correlator.incidents.model import (
     Hit,
     Incident,
     Radius,
-    Share,
     Without,
 )
 from layerline_correlator.incidents.verdict import FEW, blamed, choose, concern, judge_window
@@ -77,12 +76,17 @@ def describe(
     ledgers, usuals = read_ledgers(cursor, rows, settle_ns)
     hits = _hits(cursor)
     first = (rows[0].service, rows[0].operation) if rows else None
-    verdict = judge_window(ledgers, usuals, names, sum(hit.requests for hit in hits if (hit.service, hit.operation) == first))
+    verdict = judge_window(
+        ledgers, usuals, names, sum(hit.requests for hit in hits if (hit.service, hit.operation) == first)
+    )
     culprits = blamed(verdict) if verdict else ()
-    last_ns = cursor.execute("SELECT max(start_ns) FROM concerned").fetchone()
-    around = _Around(start_ns, end_ns if end_ns is not None else (last_ns[0] if last_ns and last_ns[0] else start_ns) + 1)
+    requests, affected, last_ns = cursor.execute(
+        "SELECT count(DISTINCT trace_id), count(DISTINCT trace_id) FILTER (affected),"
+        " coalesce(max(start_ns), $start_ns) FROM concerned",
+        {"start_ns": start_ns},
+    ).fetchall()[0]
+    around = _Around(start_ns, end_ns if end_ns is not None else last_ns + 1)
     _front(cursor, around, ledgers, usuals)
-    affected = sum(hit.affected for hit in hits)
     counts, of_hit = _counts(cursor, troubles, culprits, first, 0)
     compared, _ = _counts(cursor, troubles, (), first, BEFORE_NS)
     told = [names.entity(one.entity_type, one.entity_id) for one in culprits]
@@ -95,7 +99,7 @@ def describe(
         duration_ns=None if end_ns is None else end_ns - start_ns,
         services=sorted({hit.service for hit in hits}),
         operations=[[hit.service, hit.operation] for hit in hits],
-        requests=sum(hit.requests for hit in hits),
+        requests=requests,
         affected=affected,
         cause=culprits[0].cause if culprits else None,
         entity=told[0] if told else None,
@@ -220,9 +224,7 @@ def _front(
     ).fetchall()
 
 
-def _excess(
-    cursor: duckdb.DuckDBPyConnection, around: _Around, name: Callable[[str, str], Entity]
-) -> Excess | None:
+def _excess(cursor: duckdb.DuckDBPyConnection, around: _Around, name: Callable[[str, str], Entity]) -> Excess | None:
     """The largest series; what is left open is not among them: it is in the verdict."""
     rows = cursor.execute(
         text("incidents/excess.sql"), {"from_ns": around.from_ns, "step_ns": around.step_ns}
@@ -285,9 +287,7 @@ def _without(
         ).fetchone()
         if row is not None and row[0] is not None:
             others = _TAKES_OVER.get(culprit.cause, [])
-            found.append(
-                Without(culprit.cause, entity, *row, at_least=bool(others), takes_over=others)
-            )
+            found.append(Without(culprit.cause, entity, *row, bool(others), others))
     return found
 
 
@@ -303,7 +303,7 @@ def _first_signs(
     settle_ns: int,
     name: Callable[[str, str], Entity],
 ) -> list[FirstSign]:
-    """The first affected request in which a layer cost more than usual, for each layer that has a say in the verdict."""
+    """For each layer that has a say in the verdict, the first affected request in which it cost more than usual."""
     if verdict is None:
         return []
     whole = sum(max(0, _weight(part)) for part in verdict.parts)
@@ -324,8 +324,10 @@ def _first_signs(
     for ledger, usual in both:
         for cause, entity_type, entity_id, excess_ns in _excesses(ledger, usual):
             layer = by_name(cause).layer
-            if layer in telling and layer not in signs and excess_ns >= max(
-                _SIGN_NS, _SIGN_SHARE * (ledger.duration_ns - (usual.usual_ns if usual else 0))
+            if (
+                layer in telling
+                and layer not in signs
+                and excess_ns >= max(_SIGN_NS, _SIGN_SHARE * (ledger.duration_ns - (usual.usual_ns if usual else 0)))
             ):
                 signs[layer] = FirstSign(
                     layer, rfc3339(ledger.start_ns), ledger.start_ns - start_ns, cause, name(entity_type, entity_id)
@@ -341,8 +343,7 @@ def _excesses(ledger: Ledger, usual: Usual | None) -> Iterable[tuple[str, str, s
     """(cause, entity type, entity id, excess) of the parts of one request, the largest first."""
     usually = {part.key: part.lost_ns for part in usual.parts} if usual else {}
     found = [
-        (part.cause, part.entity_type, part.entity_id, part.lost_ns - usually.get(part.key, 0))
-        for part in ledger.parts
+        (part.cause, part.entity_type, part.entity_id, part.lost_ns - usually.get(part.key, 0)) for part in ledger.parts
     ]
     return sorted(found, key=lambda item: (-item[3], item[0]))
 
@@ -388,7 +389,7 @@ def _changes(
         return []
     services: dict[str, set[str]] = defaultdict(set)
     for service, container_id in cursor.execute(
-        "SELECT DISTINCT request.service, owner.container_id FROM request JOIN owner ON owner.resource = request.resource"
+        "SELECT DISTINCT request.service, container_id FROM request JOIN owner ON owner.resource = request.resource"
         " WHERE trace_id IN (SELECT trace_id FROM concerned WHERE affected)"
         " AND start_ns BETWEEN $from_ns AND coalesce($to_ns, start_ns)",
         {"from_ns": start_ns - AFTER_NS, "to_ns": end_ns},
@@ -433,14 +434,14 @@ def _counts(
 
     And that operation, how many requests it had and how many were affected.
     """
-    rows = cursor.execute("SELECT trouble, service, operation, requests, affected FROM hit WHERE affected > 0").fetchall()
+    rows = cursor.execute(
+        "SELECT trouble, service, operation, requests, affected FROM hit WHERE affected > 0"
+    ).fetchall()
     if not rows or first is None:
         return [], None
     service = culprits[0].service if culprits else first[0]
     trouble, *operation, requests, affected = max(
         rows, key=lambda row: (row[1] == service, (row[1], row[2]) == first, row[4], row[0])
     )
-    counts = cursor.execute(
-        text("incidents/shares.sql"), {"trouble": trouble, "before_ns": before_ns}
-    ).fetchall()
+    counts = cursor.execute(text("incidents/shares.sql"), {"trouble": trouble, "before_ns": before_ns}).fetchall()
     return [Count(*row) for row in counts], (" ".join(operation), requests, affected)

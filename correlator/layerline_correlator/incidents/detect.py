@@ -113,7 +113,7 @@ class _Open:
 
 def first_hit_ns(requests: Sequence[Seen], usual: float) -> int | None:
     """When the trouble began, from requests in order of start around that time: the start of its first request."""
-    sums = _sums(requests, usual)
+    sums = _sums(requests, usual, requests[len(requests) // 2 :])
     if not sums:
         return None
     after = min(range(len(sums)), key=sums.__getitem__)  # the last moment before the evidence began to grow
@@ -122,18 +122,19 @@ def first_hit_ns(requests: Sequence[Seen], usual: float) -> int | None:
 
 def last_hit_ns(requests: Sequence[Seen], usual: float) -> int | None:
     """When the trouble was over, from requests in order of start around that time: the end of its last request."""
-    sums = _sums(requests, usual)
+    sums = _sums(requests, usual, requests[: len(requests) // 2])
     if not sums:
         return None
     last = max(range(len(sums)), key=lambda place: (sums[place], place))
     return max((one.end_ns for one in requests[:last] if one.hit), default=None)
 
 
-def _sums(requests: Sequence[Seen], usual: float) -> list[float]:
-    """The evidence before each request, and after the last."""
+def _sums(requests: Sequence[Seen], usual: float, troubled: Sequence[Seen]) -> list[float]:
+    """The evidence before each request, and after the last; ``troubled`` are those that show how bad the trouble was."""
     if not requests:
         return []
-    trouble, evidence, sums = trouble_ratio(usual), 0.0, [0.0]
+    seen = sum(one.hit for one in troubled) / max(1, len(troubled))
+    trouble, evidence, sums = min(0.95, max(trouble_ratio(usual), seen)), 0.0, [0.0]
     for one in requests:
         evidence += math.log(trouble / usual) if one.hit else math.log((1 - trouble) / (1 - usual))
         sums.append(evidence)

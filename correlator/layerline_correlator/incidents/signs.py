@@ -84,9 +84,7 @@ def read_bases(cursor: duckdb.DuckDBPyConnection, from_ns: int, to_ns: int, at_n
     return bases
 
 
-def read_steps(
-    cursor: duckdb.DuckDBPyConnection, from_ns: int, to_ns: int
-) -> dict[Operation, dict[Sign, list[Step]]]:
+def read_steps(cursor: duckdb.DuckDBPyConnection, from_ns: int, to_ns: int) -> dict[Operation, dict[Sign, list[Step]]]:
     """For every operation with a base: the steps of each sign that was seen at all, and of slow and failed requests."""
     run(cursor, "incidents/steps.sql", {"from_ns": from_ns, "to_ns": to_ns})
     requests: dict[Operation, dict[int, int]] = defaultdict(dict)

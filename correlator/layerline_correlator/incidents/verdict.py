@@ -14,6 +14,8 @@ from layerline_correlator.query import Verdict
 from layerline_correlator.requests import Request, read_ledgers, select_requests
 from layerline_correlator.store import run
 
+#: A request is slow when it took this much longer than usual, at least (judge.is_slow).
+SLOW_BY_NS = 50_000_000
 #: Affected requests that a verdict adds up, at most, and those that tell who is to blame for one operation's trouble.
 MOST, FEW = 500, 100
 
@@ -71,19 +73,21 @@ def culprits_of(
     ledgers, usuals = read_ledgers(cursor, rows, settle_ns)
     verdict = judge_window(ledgers, usuals, names, len(rows))
     traces = frozenset(
-        trace_id
-        for (trace_id,) in cursor.execute("SELECT DISTINCT trace_id FROM concerned WHERE affected").fetchall()
+        trace_id for (trace_id,) in cursor.execute("SELECT DISTINCT trace_id FROM concerned WHERE affected").fetchall()
     )
     return (blamed(verdict) if verdict else ()), traces
 
 
 def blamed(verdict: Verdict) -> tuple[Blamed, ...]:
-    """The culprits of a verdict, each with the service whose time it was."""
+    """The culprits of a verdict, each with the service whose time it was.
+
+    None where the requests were not slower than usual by what makes one slow: they failed, and no time is to blame.
+    """
+    if verdict.excess_ns is not None and verdict.excess_ns < SLOW_BY_NS * (verdict.slow or 1):
+        return ()
     found = []
     for culprit in verdict.culprits:
-        part = next(
-            part for part in verdict.parts if part.cause == culprit.cause and part.entity == culprit.entity
-        )
+        part = next(part for part in verdict.parts if part.cause == culprit.cause and part.entity == culprit.entity)
         found.append(
             Blamed(culprit.cause, part.service, culprit.entity.type, culprit.entity.id, culprit.share_of_excess)
         )

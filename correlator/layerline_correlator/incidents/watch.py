@@ -1,8 +1,8 @@
 """Looks for trouble in what was worked out lately, and keeps the incidents up to date.
 
 One pass looks at the requests that were judged since the pass before, ten minutes of context included, in stretches of
-five minutes: what is late, imported or worked out while nobody looked is found the same way. Everything that a pass must
-know of the ones before is in the store, so a restart changes nothing.
+five minutes: what is late, imported or worked out while nobody looked is found the same way. Everything that a pass
+must know of the ones before is in the store, so a restart changes nothing.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class Watch:
                     self._run("DELETE FROM watched")
                     self._run("INSERT INTO watched VALUES ($now_ns)", now_ns=now_ns)
             self._end_what_is_over(until_ns)
-            self._gather(until_ns)
+            self._gather()
             self._tell(now_ns)
 
     # ---- trouble of single operations
@@ -212,7 +212,7 @@ class Watch:
                     seen_ns=seen_ns,
                     **_signs(found.signs | last.signs, base),
                 )
-                self._run("UPDATE incident SET settled = false WHERE incident = $it", it=last.incident)
+                self._run("UPDATE incident SET settled = false, told_ns = NULL WHERE incident = $it", it=last.incident)
             return
         start_ns = begin_ns(self._cursor, operation, base, found)
         if end_ns is not None and end_ns <= start_ns:
@@ -261,6 +261,7 @@ class Watch:
                 start_ns=one.start_ns,
             )
             if last_ns is None or last_ns < until_ns - SILENT_NS:
+                self._run("UPDATE incident SET told_ns = NULL WHERE incident = $it", it=one.incident)
                 self._run(
                     "UPDATE trouble SET end_ns = $end_ns WHERE trouble = $key",
                     key=one.key,
@@ -275,7 +276,7 @@ class Watch:
 
     # ---- incidents
 
-    def _gather(self, until_ns: int) -> None:
+    def _gather(self) -> None:
         """Put troubles together into incidents, as long as these may change."""
         known = self._known(
             "incident IS NULL OR incident IN (SELECT incident FROM incident WHERE NOT settled) ORDER BY start_ns"
@@ -288,9 +289,12 @@ class Watch:
             troubles.append(Trouble(one.key, one.start_ns, one.end_ns, culprits, traces, one.incident))
         for group in together(troubles):
             self._put_together(group)
-        _ = until_ns
 
     def _put_together(self, group: Sequence[Trouble]) -> None:
+        """Write down that these troubles are one incident, under the id that was known first."""
+        if len({one.incident for one in group}) == 1 and group[0].incident is not None:
+            self._run(text("incidents/span_of_incident.sql"), incident=group[0].incident)
+            return
         earlier = list(dict.fromkeys(one.incident for one in group if one.incident is not None))
         incident = earlier[0] if earlier else group[0].key
         self._run(
@@ -304,7 +308,9 @@ class Watch:
             incident=incident,
             others=earlier[1:],
         )
-        if not earlier:
+        if earlier:
+            self._run("UPDATE incident SET told_ns = NULL WHERE incident = $incident", incident=incident)
+        else:
             self._run(
                 "INSERT INTO incident BY NAME SELECT $incident AS incident, 0 AS start_ns, 0 AS noticed_ns,"
                 " false AS settled",
