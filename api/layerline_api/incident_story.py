@@ -134,7 +134,7 @@ def _changed(incident: Json) -> list[Text]:
         return [*out, Text("  nothing that was told of")]
     for change in changes[:_CHANGES]:
         offset = change["offset_ns"]
-        when = f"{human(offset)} {'before' if offset < 0 else 'after'}"
+        when = f"{_apart(offset)} {'before' if offset < 0 else 'after'}"
         who = f"{whole(change['entity'])}: " if change["entity"] and change["kind"] in ("limit", "neighbour") else ""
         mark = "→" if change["likely"] else " "
         lines = wrapped(
@@ -176,6 +176,11 @@ def _not_seen(incident: Json) -> list[Text]:
         return []
     causes = ", ".join(clean(one["cause"]) for one in blind)
     return [Text(), Text("not measured", style="bold"), *wrapped(causes, indent=2)]
+
+
+def _apart(offset_ns: int) -> str:
+    """``1.2 s``, ``3 min 20 s``: nobody wants to know the milliseconds."""
+    return f"{abs(offset_ns) / 1e9:.1f} s" if abs(offset_ns) < 119.95e9 else human(offset_ns)
 
 
 def _clock(text: object) -> str:

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from spans import batch, span_row
+from spans import batch, resource, span_row
 
 from layerline_correlator.correlator import Correlator
-from layerline_correlator.model import ResourceRow, SpanRow
+from layerline_correlator.model import EventRow, ResourceRow, SpanRow, resource_key
 
 S = 10**9
 Drawn = dict[str, Any]
@@ -33,6 +33,7 @@ class Request:
     web: Drawn = field(default_factory=dict)  # more of web's span
     stock: Drawn = field(default_factory=dict)
     web_attributes: dict[str, str] = field(default_factory=dict)
+    web_version: str | None = None
 
 
 Fault = Callable[[Request, random.Random], None]
@@ -65,6 +66,11 @@ def throttled(request: Request, draw: random.Random) -> None:
 def slow_prices(request: Request, draw: random.Random) -> None:
     """Prices takes a quarter of a second."""
     request.prices += draw.uniform(230, 270)
+
+
+def crowded_out(request: Request, draw: random.Random) -> None:
+    """Somebody else uses stock's CPUs."""
+    request.contended = draw.uniform(150, 350)
 
 
 def slow_code(request: Request, draw: random.Random) -> None:
@@ -140,9 +146,31 @@ def drawn(request: Request, number: int, at_ns: int) -> Rows:
         },
     ]
     rows = [span_row(span, trace_id, at_ns) for span in spans]
+    if request.web_version is not None:
+        rows = [tagged(row, {"service.version": request.web_version}) if row[0] == rows[0][0] else row for row in rows]
     if request.status:
         rows[0] = (rows[0][0], rows[0][1]._replace(status=request.status))
     return rows
+
+
+def tagged(row: tuple[ResourceRow, SpanRow], attributes: dict[str, str]) -> tuple[ResourceRow, SpanRow]:
+    """The span from a process with more attributes."""
+    more = row[0].attributes | attributes
+    return ResourceRow(resource_key(more), more), row[1]._replace(resource=resource_key(more))
+
+
+def described(container: str, **attributes: str) -> ResourceRow:
+    """What the agent says of a container besides its name; ``image_name`` stands for ``container.image.name``."""
+    told = resource(None, container).attributes | {
+        f"container.{key.replace('_', '.')}": value for key, value in attributes.items()
+    }
+    return ResourceRow(resource_key(told), told)
+
+
+def happened(container: str, name: str, at_ns: int) -> tuple[ResourceRow, EventRow]:
+    """An event of a container."""
+    owner = resource(None, container)
+    return owner, EventRow(owner.resource, at_ns, name, f"container {container}: {name.partition('.')[2]}", {})
 
 
 def carts(

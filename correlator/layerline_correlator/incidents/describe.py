@@ -89,7 +89,7 @@ def describe(
     _front(cursor, around, ledgers, usuals)
     counts, of_hit = _counts(cursor, troubles, culprits, first, 0)
     compared, _ = _counts(cursor, troubles, (), first, BEFORE_NS)
-    told = [names.entity(one.entity_type, one.entity_id) for one in culprits]
+    told = [culprit.entity for culprit in verdict.culprits] if verdict and culprits else []
     return Incident(
         id=incident,
         state="open" if end_ns is None else "ended",
@@ -109,7 +109,9 @@ def describe(
         hit=hits,
         verdict=verdict,
         excess=_excess(cursor, around, names.entity),
-        first_signs=_first_signs(cursor, ledgers, usuals, verdict, start_ns, settle_ns, names.entity),
+        first_signs=_first_signs(cursor, ledgers, usuals, verdict, start_ns, settle_ns, names.entity)
+        if culprits
+        else [],
         changes=_changes(cursor, verdict, culprits, start_ns, end_ns, names.entity),
         radius=radius(counts, of_hit[0], of_hit[1], of_hit[2]) if of_hit else Radius("no request was affected", []),
         common=shares(compared),
@@ -287,7 +289,12 @@ def _without(
         ).fetchone()
         if row is not None and row[0] is not None:
             others = _TAKES_OVER.get(culprit.cause, [])
-            found.append(Without(culprit.cause, entity, *row, bool(others), others))
+            p50_ns, p95_ns, p50_without_ns, p95_without_ns = row
+            found.append(
+                Without(
+                    culprit.cause, entity, p50_ns, p95_ns, p50_without_ns, p95_without_ns, bool(others), list(others)
+                )
+            )
     return found
 
 

@@ -130,7 +130,7 @@ def last_hit_ns(requests: Sequence[Seen], usual: float) -> int | None:
 
 
 def _sums(requests: Sequence[Seen], usual: float, troubled: Sequence[Seen]) -> list[float]:
-    """The evidence before each request, and after the last; ``troubled`` are those that show how bad the trouble was."""
+    """The evidence before each request, and after the last; ``troubled`` show how bad the trouble was."""
     if not requests:
         return []
     seen = sum(one.hit for one in troubled) / max(1, len(troubled))
