@@ -37,11 +37,10 @@ SELECT service, operation, start_ns, coalesce(end_ns, 9_223_372_036_854_775_807)
 FROM trouble WHERE NOT lasting;
 
 CREATE OR REPLACE VIEW ordinary_request AS
-FROM request
-WHERE NOT EXISTS (
-    FROM unusual
-    WHERE unusual.service = request.service AND unusual.operation = request.operation
-      AND request.start_ns >= unusual.start_ns AND request.start_ns < unusual.end_ns);
+SELECT request.*
+FROM request ANTI JOIN unusual
+    ON unusual.service = request.service AND unusual.operation = request.operation
+    AND request.start_ns >= unusual.start_ns AND request.start_ns < unusual.end_ns;
 
 -- The service that a dependency's part is known by besides its cause, as a usual part is matched (judge.LedgerPart.key).
 CREATE OR REPLACE MACRO address_of(entity_type, entity_id) AS CASE WHEN entity_type = 'service' THEN entity_id ELSE '' END;

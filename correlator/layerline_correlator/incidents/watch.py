@@ -50,6 +50,8 @@ _AGAIN_NS = 15 * 10**9
 _BLOCK_NS, _CONTEXT_NS = 300 * 10**9, 600 * 10**9
 #: Blocks that one pass works through, at most; the rest is for the next.
 _BLOCKS = 24
+#: What is usual for the hour before holds for this long: to work it out is nearly all that a pass costs.
+_BASE_NS = 60 * 10**9
 #: Trouble without any request for so long is over.
 SILENT_NS = 600 * 10**9
 #: Trouble that lasts is the new usual from then on.
@@ -98,6 +100,7 @@ class Watch:
         self._rework, self._clock = rework, clock
         self._lock = threading.Lock()
         self._backlog_ns: int | None = None  # where the pass before stopped, if it did not come to the end
+        self._bases: tuple[int, dict[Operation, Base]] | None = None  # as of when; their tables are on the cursor
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch_forever, name="layerline-incidents", daemon=True)
 
@@ -164,7 +167,9 @@ class Watch:
 
     def _look_at(self, from_ns: int, to_ns: int) -> None:
         """Find trouble that began before ``to_ns``, as it looks then."""
-        bases = read_bases(self._cursor, from_ns, to_ns, from_ns)
+        if self._bases is None or abs(from_ns - self._bases[0]) > _BASE_NS:
+            self._bases = from_ns, read_bases(self._cursor, from_ns - _CONTEXT_NS, to_ns, from_ns)
+        bases = self._bases[1]
         if not bases:
             return
         window_ns = from_ns - _CONTEXT_NS
