@@ -1,4 +1,4 @@
-"""Incidents over HTTP: ``GET /api/v1/incidents`` and ``/api/v1/incidents/<id>``."""
+"""Incidents over HTTP: ``GET /api/v1/incidents``, ``/api/v1/incidents/<id>`` and ``/api/v1/incidents/<id>/bundle``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from flask import Blueprint, Response, request
 from layerline_api.answers import as_json
 from layerline_api.parameters import WINDOW, check, request_query
 from layerline_api.problems import Problem
+from layerline_correlator.incidents.bundle import NothingLeft
 from layerline_correlator.incidents.model import IncidentQuery, IncidentQuestions
 from layerline_correlator.query import BadCursor
 
@@ -46,6 +47,19 @@ def incidents(questions: IncidentQuestions) -> Blueprint:
         if found is None:
             raise Problem(404, f"there is no incident {incident}")
         return as_json(found)
+
+    @blueprint.get("/<incident>/bundle")
+    def bundle(incident: str) -> Response:
+        check(request.args, ())
+        try:
+            found = questions.bundle(identifier(incident))
+        except NothingLeft as problem:
+            raise Problem(404, str(problem)) from None
+        if found is None:
+            raise Problem(404, f"there is no incident {incident}")
+        name = f"incident-{incident}.layerline.zip"
+        headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+        return Response(found, content_type="application/zip", headers=headers)
 
     return blueprint
 

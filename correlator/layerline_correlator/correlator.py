@@ -68,7 +68,7 @@ class Correlator:
         self._cursor = self._store.cursor()
         self._names = Names(self._store.cursor())
         #: What was found without being asked.
-        self.incidents = Incidents(self._reading)
+        self.incidents = Incidents(self._reading, self._names, settings.settle_ns)
         self._watch = Watch(self._store.cursor(), Names(self._store.cursor()), settings.settle_ns, self._work_again)
         self._catch_up()
         self._thread = threading.Thread(target=self._correlate_forever, name="layerline-correlator", daemon=True)

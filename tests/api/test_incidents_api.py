@@ -35,6 +35,14 @@ def test_an_incident_is_answered_as_it_was_told(client: FlaskClient) -> None:
     assert client.get(f"/api/v1/incidents/{DOCUMENT['id']}").get_json() == DOCUMENT
 
 
+def test_a_bundle_is_one_file(client: FlaskClient) -> None:
+    """The bundle comes as a zip with a name; that of an unknown incident is a 404."""
+    answer = client.get(f"/api/v1/incidents/{DOCUMENT['id']}/bundle")
+    assert (answer.status_code, answer.content_type, answer.data) == (200, "application/zip", b"bundle")
+    assert DOCUMENT["id"] in answer.headers["Content-Disposition"]
+    assert client.get(f"/api/v1/incidents/{'0' * 12}/bundle").status_code == 404
+
+
 def test_filters_reach_the_correlator(client: FlaskClient, fake: FakeCorrelator) -> None:
     """Window, state, service, operation, cause and limit are asked as given."""
     query = "from=2026-11-25T00:00:00Z&to=2026-11-25T01:00:00Z&state=open&service=web&operation=GET /&cause=app.blocked"

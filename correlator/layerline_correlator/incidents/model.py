@@ -181,3 +181,6 @@ class IncidentQuestions(Protocol):
 
     def one(self, incident: str) -> dict[str, Any] | None:
         """The incident with this id (or the one it became part of), as ``Incident`` in JSON."""
+
+    def bundle(self, incident: str) -> bytes | None:
+        """The incident as one file that can be judged again elsewhere. ``NothingLeft``."""

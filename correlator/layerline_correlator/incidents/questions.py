@@ -7,11 +7,14 @@ import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import fields
+from io import BytesIO
 from typing import Any
 
 import duckdb
 
+from layerline_correlator.incidents.bundle import write_bundle
 from layerline_correlator.incidents.model import IncidentItem, IncidentQuery
+from layerline_correlator.names import Names
 from layerline_correlator.query import BadCursor, Page
 
 _FIELDS = tuple(item.name for item in fields(IncidentItem))
@@ -20,8 +23,10 @@ _FIELDS = tuple(item.name for item in fields(IncidentItem))
 class Incidents:
     """Answers from the tables that ``watch`` keeps. Implements ``IncidentQuestions``."""
 
-    def __init__(self, reading: Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]) -> None:
-        self._reading = reading
+    def __init__(
+        self, reading: Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]], names: Names, settle_ns: int
+    ) -> None:
+        self._reading, self._names, self._settle_ns = reading, names, settle_ns
 
     def list(self, query: IncidentQuery) -> Page[dict[str, Any]]:
         """The incidents of the window, newest first. ``BadCursor``."""
@@ -70,6 +75,16 @@ class Incidents:
                 incident = row[1]
         document: dict[str, Any] | None = json.loads(row[0]) if row and row[0] else None
         return document
+
+    def bundle(self, incident: str) -> bytes | None:
+        """The incident as one file (bundle.py); None for an unknown one. ``NothingLeft``."""
+        document = self.one(incident)
+        if document is None:
+            return None
+        file = BytesIO()
+        with self._reading() as cursor:
+            write_bundle(cursor, document, self._names, self._settle_ns, file)
+        return file.getvalue()
 
 
 def _why_empty(cursor: duckdb.DuckDBPyConnection, query: IncidentQuery) -> str:

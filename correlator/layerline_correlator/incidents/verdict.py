@@ -51,6 +51,11 @@ def choose(cursor: duckdb.DuckDBPyConnection, most: int = MOST) -> list[Request]
         " ORDER BY start_ns, span_id",
         {},
     )
+    return in_order(rows)
+
+
+def in_order(rows: Sequence[Request]) -> list[Request]:
+    """Requests that are given in order of start, those of the operation that most of them belong to first."""
     counts = Counter((row.service, row.operation) for row in rows)
     return sorted(rows, key=lambda row: (-counts[row.service, row.operation], row.service, row.operation))
 
