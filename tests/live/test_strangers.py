@@ -13,7 +13,6 @@ from typing import Any
 
 import docker
 import pytest
-from live.collector import Collector
 
 from benchmarks.lab.fault import Variant
 from benchmarks.lab.stage import Stage, Subject
@@ -24,6 +23,7 @@ from layerline_api.demo.containers import Containers
 from layerline_api.demo.load import Response, median_ns, send
 from layerline_api.demo.processes import Processes
 from layerline_api.demo.watching import Watching
+from live.collector import Collector
 
 pytestmark = pytest.mark.docker
 
