@@ -9,14 +9,14 @@ told AS (
     WHERE time_ns BETWEEN $from_ns AND $to_ns
 ),
 served AS (
-    SELECT request.service, owner.container_id, start_ns,
-           coalesce(owner.attributes['service.version'],
+    SELECT request.service, request.container_id, start_ns,
+           coalesce(sender.attributes['service.version'],
                     container.attributes['container.image.name'] || ':' || array_to_string(from_json(coalesce(
                         container.attributes['container.image.tags'], '[]'), '["VARCHAR"]'), ','),
                     container.attributes['container.image.id']) AS version
     FROM request
-    JOIN owner ON owner.resource = request.resource
-    LEFT JOIN container ON container.container_id = owner.container_id
+    JOIN resource AS sender ON sender.resource = request.resource
+    LEFT JOIN container ON container.container_id = request.container_id
     WHERE start_ns BETWEEN $from_ns - 3_600_000_000_000 AND $to_ns
 ),
 versions AS (

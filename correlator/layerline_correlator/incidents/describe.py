@@ -396,7 +396,7 @@ def _changes(
         return []
     services: dict[str, set[str]] = defaultdict(set)
     for service, container_id in cursor.execute(
-        "SELECT DISTINCT request.service, container_id FROM request JOIN owner ON owner.resource = request.resource"
+        "SELECT DISTINCT service, container_id FROM request"
         " WHERE trace_id IN (SELECT trace_id FROM concerned WHERE affected)"
         " AND start_ns BETWEEN $from_ns AND coalesce($to_ns, start_ns)",
         {"from_ns": start_ns - AFTER_NS, "to_ns": end_ns},

@@ -17,12 +17,18 @@ picked AS (
 totals AS (
     SELECT count(*) FILTER (affected) AS of_affected, count(*) FILTER (NOT affected) AS of_others FROM picked
 ),
+place AS (
+    SELECT request.resource, any_value(request.container_id) AS container_id, any_value(request.host) AS host
+    FROM request SEMI JOIN picked ON picked.trace_id = request.trace_id AND picked.span_id = request.span_id
+    GROUP BY request.resource
+),
 of_resource AS (
-    SELECT owner.resource, map_concat(coalesce(host.attributes, MAP {}), coalesce(container.attributes, MAP {}), owner.attributes) AS tags
-    FROM owner
-    LEFT JOIN container ON container.container_id = owner.container_id
-    LEFT JOIN host ON host.host = owner.host
-    WHERE owner.resource IN (SELECT resource FROM picked)
+    SELECT place.resource,
+           map_concat(coalesce(host.attributes, MAP {}), coalesce(container.attributes, MAP {}), resource.attributes) AS tags
+    FROM place
+    JOIN resource ON resource.resource = place.resource
+    LEFT JOIN container ON container.container_id = place.container_id
+    LEFT JOIN host ON host.host = place.host
 ),
 pairs AS (
     SELECT picked.trace_id, picked.span_id, affected, false AS is_tag, unnest(map_entries(span.attributes)) AS pair
