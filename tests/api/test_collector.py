@@ -65,22 +65,22 @@ def test_docker_stats_and_hostmetrics(docker_engine: docker.DockerClient, tmp_pa
 
     try:
         with serving(correlator, ServerSettings()) as url, Containers(docker_engine) as place:
-            limits = Limits(quota_ratio=0.2)
+            limits = Limits(quota_ratio=0.03)  # so little that it is held back on a busy machine too
             container_id = place.start(Service("busy", ("-c", "while True: pass"), limits=limits)).id
             container = place.container("busy")
             container.reload()
             pid = container.attrs["State"]["Pid"]
             before = kernel_ns(pid, container_id)
             with Collector(url, {}, 0.2, ENABLED) as collector:
-                until(lambda: len(points("container.cpu.throttled", container_id)) >= 5)
+                until(lambda: all(len({value for _, value in points(one, container_id)}) >= 3 for one in before))
             after = kernel_ns(pid, container_id)
             assert not collector.problems
 
             for signal, first in before.items():
                 values = [value for _, value in points(signal, container_id)]
                 assert values == sorted(values)
-                assert first <= values[0] < values[-1] <= after[signal], signal
-            assert {value for _, value in points("container.cpu.limit", container_id)} == {0.2}
+                assert first <= values[0] < values[-1] <= after[signal], (signal, first, values, after)
+            assert {value for _, value in points("container.cpu.limit", container_id)} == {0.03}
             assert 2**20 < points("container.memory.working_set", container_id)[-1][1] < 2**30
             assert points("container.pids", container_id)[-1][1] >= 1
 
