@@ -37,6 +37,7 @@ from layerline_correlator.tagquery.answer import Containers
 from layerline_correlator.tagquery.complete import TagKey, TagValue, tag_keys, tag_values
 from layerline_correlator.tagquery.evaluate import evaluate
 from layerline_correlator.tagquery.model import Query
+from layerline_correlator.timeline import Timeline, TimelineQuery, read_timeline
 from layerline_correlator.traces import read_trace
 
 _log = logging.getLogger("layerline.correlator")
@@ -256,6 +257,12 @@ class Correlator:
         self._bring_up_to_date()
         with self._reading() as cursor:
             return read_coverage(cursor, self._names.entity, from_ns, to_ns, service)
+
+    def timeline(self, query: TimelineQuery) -> Timeline | None:
+        """What every layer did in a window; None for an unknown request. ``StepTooFine``, ``TooHeavy``."""
+        self._bring_up_to_date(query.trace_id)
+        with self._reading() as cursor, _cut_off(cursor, _PATIENCE_S):
+            return read_timeline(cursor, query, self._names.entity)
 
     def services(self) -> list[str]:
         """The services a span was received from."""

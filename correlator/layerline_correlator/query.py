@@ -15,6 +15,7 @@ from layerline_correlator.tagquery.model import Query, Selection
 if TYPE_CHECKING:
     from layerline_correlator.tagquery.answer import Containers
     from layerline_correlator.tagquery.complete import TagKey, TagValue
+    from layerline_correlator.timeline import Timeline, TimelineQuery
 
 Item = TypeVar("Item")
 
@@ -120,7 +121,9 @@ class Suspect:
 class Join:
     """How the request was tied to its container: the weakest join on the critical path."""
 
-    container: str | None  # the attribute that told it: "container.id", "host.name" …; null where it is in none, or unknown
+    container: (
+        str | None
+    )  # the attribute that told it: "container.id", "host.name" …; null where it is in none, or unknown
     confidence: float
     skew_adjusted_ns: int
     reason: str | None = None  # why it is not surer
@@ -229,6 +232,9 @@ class Questions(Protocol):
 
     def coverage(self, from_ns: int, to_ns: int, service: str | None = None) -> Any:
         """What was seen in the window and what was not: ``layerline_correlator.coverage.Coverage``."""
+
+    def timeline(self, query: TimelineQuery) -> Timeline | None:
+        """What every layer did in a window; None for an unknown request. ``StepTooFine``, ``TooHeavy``."""
 
     def services(self) -> list[str]:
         """The services a span was received from."""
