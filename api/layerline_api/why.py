@@ -120,11 +120,11 @@ def _one(server: Server, options: argparse.Namespace) -> None:
     """One request's verdict."""
     path = f"/api/v1/requests/{options.trace_id.lower()}"
     answer = server.get(path, [("rank", "lost")] if options.absolute else [])
-    verdict = json_of(server, answer)
+    verdict = _json(server, answer)
     if options.json:
-        print_body(answer)
+        _print_body(answer)
     else:
-        print_lines(render.request(_story(server, verdict, _causes(server))))
+        _print_lines(render.request(_story(server, verdict, _causes(server))))
 
 
 def _window(server: Server, options: argparse.Namespace) -> None:
@@ -139,11 +139,11 @@ def _window(server: Server, options: argparse.Namespace) -> None:
     }
     parameters = [(name, text) for name, text in given.items() if text is not None]
     answer = server.get("/api/v1/verdicts", [*parameters, *(("tag", tag) for tag in options.tag)])
-    body = json_of(server, answer)
+    body = _json(server, answer)
     if not isinstance(body.get("items"), list):
         raise server.stranger()
     if options.json:
-        print_body(answer)
+        _print_body(answer)
     if not body["items"]:
         raise NoAnswer(str(body.get("reason") or "nothing was slow in the window"))
     if not options.json:
@@ -151,11 +151,11 @@ def _window(server: Server, options: argparse.Namespace) -> None:
         lines = render.window([_story(server, verdict, causes) for verdict in body["items"]])
         if body.get("next"):
             lines += [Text(), Text(f"There are more than {len(body['items'])}; narrow with --service or --operation.")]
-        print_lines(lines)
+        _print_lines(lines)
 
 
 def _causes(server: Server) -> list[dict[str, Any]]:
-    items = json_of(server, server.get("/api/v1/causes")).get("items")
+    items = _json(server, server.get("/api/v1/causes")).get("items")
     return items if isinstance(items, list) else []
 
 
@@ -166,7 +166,7 @@ def _story(server: Server, verdict: dict[str, Any], causes: list[dict[str, Any]]
         raise server.stranger() from None
 
 
-def json_of(server: Server, answer: requests.Response) -> dict[str, Any]:
+def _json(server: Server, answer: requests.Response) -> dict[str, Any]:
     """The answer's JSON object. ``CannotAsk`` when it is none."""
     try:
         body = answer.json()
@@ -177,14 +177,14 @@ def json_of(server: Server, answer: requests.Response) -> dict[str, Any]:
     return body
 
 
-def print_body(answer: requests.Response) -> None:
+def _print_body(answer: requests.Response) -> None:
     """The API's body, byte for byte."""
     sys.stdout.flush()
     sys.stdout.buffer.write(answer.content)
     sys.stdout.buffer.flush()
 
 
-def print_lines(lines: Sequence[Text]) -> None:
+def _print_lines(lines: Sequence[Text]) -> None:
     """Lines for people."""
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a terminal without the bars' characters gets question marks

@@ -13,6 +13,7 @@ from layerline_correlator.model import Batch
 from layerline_correlator.tagquery.model import Query, Selection
 
 if TYPE_CHECKING:
+    from layerline_correlator.monitors.keeper import Monitors
     from layerline_correlator.tagquery.answer import Containers
     from layerline_correlator.tagquery.complete import TagKey, TagValue
     from layerline_correlator.timeline import Timeline, TimelineQuery
@@ -211,6 +212,8 @@ class TooHeavy(RuntimeError):
 
 class Questions(Protocol):
     """What the API may ask; ``layerline_correlator.correlator.Correlator`` answers."""
+
+    monitors: Monitors
 
     def append(self, batch: Batch) -> None:
         """Return when the batch is durable. ``Overloaded`` when there is no room for it now."""

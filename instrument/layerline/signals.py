@@ -264,7 +264,7 @@ SIGNALS: tuple[Signal, ...] = (
         "container",
         Kind.COUNTER,
         "{operation}",
-        "block I/O operations it made",
+        "block I/O operations it made; 0 for the device `none` while it has touched none",
         "v1 blkio.throttle.io_serviced_recursive; v2 io.stat rios, wios",
         dimensions=("disk.io.direction", "system.device"),
         aliases=(
@@ -762,19 +762,22 @@ def document() -> str:
     ]
     for signal in SIGNALS:
         if signal.aliases:
-            lines.append(f"| `{signal.name}` | {'; '.join(_shown(signal, alias) for alias in signal.aliases)} |")
+            by_source: dict[str, list[str]] = defaultdict(list)
+            for alias in signal.aliases:
+                by_source[alias.source].append(_shown(signal, alias))
+            told = "; ".join(f"{source}: {', '.join(names)}" for source, names in by_source.items())
+            lines.append(f"| `{signal.name}` | {told} |")
     lines.append("")
     return "\n".join(lines)
 
 
 def _shown(signal: Signal, alias: Alias) -> str:
-    """An alias as the document has it: who, under which name, and for which of our attributes."""
+    """An alias as the document has it: under which name, and which of its points."""
     name = "the same name" if alias.name == signal.name else f"`{alias.name}`"
-    which = ", ".join(f"`{key}` = {value}" if value else f"without `{key}`" for key, value in alias.only)
-    means = ", ".join(f"`{key}` = {value}" for key, value in alias.implies)
-    zero = "" if alias.zero else "0 is left out: it is also said where nothing was counted or set"
-    told = "; ".join(part for part in (which and f"only {which}", means, zero) if part)
-    return f"{alias.source}: {name}{f' ({told})' if told else ''}"
+    told = [f"`{key}` = {value}" if value else f"without `{key}`" for key, value in alias.only]
+    if not alias.zero:
+        told.append("0 is left out: it is also said where nothing was counted or set")
+    return f"{name} ({'; '.join(told)})" if told else name
 
 
 if __name__ == "__main__":
