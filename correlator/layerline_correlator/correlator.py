@@ -271,7 +271,9 @@ class Correlator:
 
     def timeline(self, query: TimelineQuery) -> Timeline | None:
         """What every layer did in a window; None for an unknown request. ``StepTooFine``, ``TooHeavy``."""
-        self._bring_up_to_date(query.trace_id)
+        if query.trace_id is not None:
+            self._bring_up_to_date(query.trace_id)
+        self._bring_up_to_date()
         with self._reading() as cursor, _cut_off(cursor, _PATIENCE_S):
             return read_timeline(cursor, query, self._names.entity)
 

@@ -171,7 +171,7 @@ def read_timeline(
             window = start_ns - around_ns, end_ns + around_ns
     from_ns, to_ns, step_ns = grid(*window, query.step_ns)
     points = (to_ns - from_ns) // step_ns
-    _pick(cursor, query.tags)
+    _pick(cursor, query.tags, from_ns, to_ns)
     entity_type, entity = query.entity or (None, None)
     run(
         cursor,
@@ -247,17 +247,23 @@ def grid(from_ns: int, to_ns: int, step_ns: int | None) -> tuple[int, int, int]:
     return widened(step_ns)
 
 
-def _pick(cursor: duckdb.DuckDBPyConnection, tags: Sequence[Selection]) -> None:
-    """Fill ``picked`` with the senders that carry all of the tags."""
-    conditions: list[str] = ["true"]
-    values: dict[str, Any] = {}
+def _pick(cursor: duckdb.DuckDBPyConnection, tags: Sequence[Selection], from_ns: int, to_ns: int) -> None:
+    """Fill ``picked`` with those that carry all of the tags; nobody where there are none."""
+    cursor.execute(
+        "CREATE OR REPLACE TEMP TABLE picked (resource VARCHAR, container_id VARCHAR, host VARCHAR)"
+    ).fetchall()
+    if not tags:
+        return
+    conditions: list[str] = []
+    values: dict[str, Any] = {"from_ns": from_ns, "to_ns": to_ns}
     for number, selection in enumerate(tags):
         condition, bound = tag_condition(number, selection)
         conditions.append(condition)
         values |= bound
-    cursor.execute("CREATE OR REPLACE TEMP TABLE picked (resource VARCHAR)").fetchall()
     cursor.execute(
-        f"INSERT INTO picked SELECT resource FROM resource WHERE {' AND '.join(conditions)}", values
+        "INSERT INTO picked SELECT resource, container_id, host FROM tagged($from_ns, $to_ns)"
+        f" WHERE {' AND '.join(conditions)}",
+        values,
     ).fetchall()
 
 

@@ -1,6 +1,6 @@
 -- The timeline: what each layer did at the same moment, on one grid of steps.
 --
--- In:  picked (the senders that carry the tags asked for; timeline.py); $from_ns, $to_ns, $step_ns: the grid; what is
+-- In:  picked (who carries the tags asked for, and where it is; timeline.py); $from_ns, $to_ns, $step_ns: the grid; what is
 --      asked for, null where it is not: $trace_id, $service, $operation, $entity_type and $entity (an id or a name),
 --      $by_tag; $everything where nothing is; $since_ns and $until_ns, where readings are looked for; $signals (patterns),
 --      $entities and $events (how many at most).
@@ -22,7 +22,7 @@ FROM request
 WHERE start_ns < $to_ns AND end_ns >= $from_ns
   AND ($service IS NULL OR service = $service)
   AND ($operation IS NULL OR operation = $operation)
-  AND (NOT $by_tag OR resource IN (SELECT resource FROM picked))
+  AND (NOT $by_tag OR row(resource, container_id) IN (SELECT row(resource, container_id) FROM picked))
   AND ($entity_type IS NULL
        OR container_id IN (SELECT entity_id FROM asked_entity WHERE entity_type = 'container')
        OR host IN (SELECT entity_id FROM asked_entity WHERE entity_type = 'host'))
@@ -85,9 +85,9 @@ near AS (
     SELECT 'container', container_id, 0 FROM container
     WHERE host IN (SELECT entity_id FROM asked_entity WHERE entity_type = 'host')
     UNION ALL
-    SELECT 'container', container_id, 0 FROM tagged SEMI JOIN picked USING (resource) WHERE $by_tag
+    SELECT 'container', container_id, 0 FROM picked
     UNION ALL
-    SELECT 'host', host, 0 FROM tagged SEMI JOIN picked USING (resource) WHERE $by_tag AND container_id IS NULL
+    SELECT 'host', host, 0 FROM picked WHERE container_id IS NULL
     UNION ALL
     SELECT DISTINCT entity_type, entity_id, 0 FROM series WHERE $everything
     UNION ALL
