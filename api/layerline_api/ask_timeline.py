@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from layerline_api.names import clean
 from layerline_api.settings import AskSettings
 from layerline_api.timeline_picture import picture
-from layerline_api.why import CannotAsk, NoAnswer, Server, json_of, print_body, print_lines
+from layerline_api.why import CannotAsk, NoAnswer, Server, body_of, print_body, print_lines
 
 
 def main(argv: Sequence[str]) -> int:
@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
         }
         parameters = [(name, text) for name, text in given.items() if text is not None]
         answer = server.get("/api/v1/timeline", [*parameters, *(("tag", tag) for tag in options.tag)])
-        body = json_of(server, answer)
+        body = body_of(server, answer)
         try:
             lines = picture(body)
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):

@@ -136,8 +136,9 @@ def _marks(body: Json, from_ns: int, length_ns: int, columns: int) -> Iterator[T
         for one in incidents:
             begin = column(_ns(one["start"]))
             end = columns - 1 if one["end"] is None else column(_ns(one["end"]))
-            label = cut(clean(f"{one['service']} {one['operation']}"), _LABEL - 3)
+            label = cut(clean(one["cause"] or ", ".join(one["services"])), _LABEL - 3)
             yield Text("  " + set_cell_size(label, _LABEL - 2) + " " * begin + "━" * (end - begin + 1), style="bold")
+            yield fitted(f"  {_when(one['start'])[11:]}  {clean(one['summary'])}", WIDTH)
     if not events:
         return
     counts = [0] * columns

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from layerline_correlator.tagquery.complete import TagKey, TagValue
     from layerline_correlator.timeline import Timeline, TimelineQuery
 
+if TYPE_CHECKING:  # it is made of what stands here
+    from layerline_correlator.incidents.model import IncidentQuestions
+
 Item = TypeVar("Item")
 
 
@@ -250,6 +253,10 @@ class Questions(Protocol):
 
     def tag_values(self, key: str, prefix: str, limit: int) -> list[TagValue]:
         """The values of a key that begin so."""
+
+    @property
+    def incidents(self) -> IncidentQuestions:
+        """What was found without being asked."""
 
     def ready(self) -> bool:
         """True when data can be taken and questions answered."""

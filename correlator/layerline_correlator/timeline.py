@@ -113,9 +113,9 @@ class IncidentMark:
     id: str
     start: str
     end: str | None
-    service: str
-    operation: str
-    cause: str | None
+    services: list[str]
+    cause: str | None  # first culprit
+    summary: str
 
 
 @dataclass(frozen=True, slots=True)

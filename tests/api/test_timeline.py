@@ -60,9 +60,7 @@ def drawn() -> Timeline:
             series("system.cpu.time", [0.5] * 20, layer="host", entity=HOST, attributes={"cpu.mode": "idle"}),
         ],
         events=[Event("2026-11-23T10:00:10.500000000Z", "container.update", "limit 0.1", STOCK, {})],
-        incidents=[
-            IncidentMark("i1", "2026-11-23T10:00:10.000000000Z", None, "web", "GET /cart", "container.cpu_throttled")
-        ],
+        incidents=[IncidentMark("i1", "2026-11-23T10:00:10.000000000Z", None, ["web"], "app.blocked", "web was slow")],
         left_out=LeftOut(entities=3),
     )
 
@@ -196,7 +194,8 @@ container stock-1
 host vm-3
   cpu.time user           ████████████████████████████████████████ 1.50 CPUs
 incidents
-  web GET /cart                               ━━━━━━━━━━━━━━━━━━━━
+  app.blocked                                 ━━━━━━━━━━━━━━━━━━━━
+  10:00:10  web was slow
 events                                         1
   10:00:10.5  container.update  container stock-1  limit 0.1
 

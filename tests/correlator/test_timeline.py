@@ -290,7 +290,7 @@ def test_incidents_have_a_place(correlator: Correlator, zero_ns: int) -> None:
     """Whoever keeps incidents gives those that touch the window of that operation."""
     correlator.append(batch([request(1, zero_ns, 5)]))
     ask(correlator, zero_ns)
-    mark = IncidentMark("i1", "2026-11-23T10:00:00Z", None, "web", "GET /", "app.cpu_busy")
+    mark = IncidentMark("i1", "2026-11-23T10:00:00Z", None, ["web"], "app.cpu_busy", "web was slow")
     asked: list[tuple[Any, ...]] = []
 
     def incidents(*window: Any) -> Iterable[IncidentMark]:
