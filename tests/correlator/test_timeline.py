@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,6 +12,8 @@ from hypothesis import strategies as some
 from spans import MS, a_while_ago, batch, container_id, event_row, series_rows, span_row
 
 from layerline_correlator.correlator import Correlator
+from layerline_correlator.incidents.questions import _FIELDS
+from layerline_correlator.judge import rfc3339
 from layerline_correlator.model import EventRow, ResourceRow
 from layerline_correlator.tagquery.parse import parse_selection
 from layerline_correlator.timeline import (
@@ -338,3 +341,53 @@ def test_series_are_alike_whoever_tells(correlator: Correlator, zero_ns: int) ->
     correlator.append(batch([], [ours, (theirs_owner, row, points)]))
     found: list[Series] = ask(correlator, zero_ns, entity=("container", "web-1")).series
     assert [series.values for series in found] == [[0.1] * 10]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"entity": ("container", "\0")},
+        {"entity": ("host", "'; DROP TABLE span; --")},
+        {"signals": ("\\", "*\\", "[", "[[]", "[^", "**", "\0")},
+        {"service": "\0", "operation": "*"},
+        {"from_ns": 0, "to_ns": 2**63 - 1, "step_ns": None},
+        {"from_ns": 2**63 - 2, "to_ns": 2**63 - 1, "step_ns": None},
+        {"step_ns": 1, "from_ns": 5, "to_ns": 6},
+    ],
+    ids=str,
+)
+def test_strange_questions_are_answered(correlator: Correlator, zero_ns: int, asked: dict[str, Any]) -> None:
+    """Names and patterns are values and not SQL, and the longest and strangest windows have a timeline."""
+    correlator.append(
+        batch(
+            [request(1, zero_ns, 1)],
+            [seconds("container.cpu.time", {n: n for n in range(11)}, zero_ns, container="web-1")],
+        )
+    )
+    given = {"from_ns": zero_ns, "to_ns": zero_ns + 10 * S, "step_ns": S} | asked
+    found = correlator.timeline(TimelineQuery(**given))
+    assert found is not None
+    assert all(len(series.values) == found.points for series in found.series)
+    everything = correlator.timeline(TimelineQuery(zero_ns, zero_ns + 10 * S))
+    assert everything is not None
+    assert everything.series
+
+
+def test_incidents_of_the_store_are_marked(correlator: Correlator, zero_ns: int) -> None:
+    """What the store keeps as an incident of that operation is on its timeline, and on no other's."""
+    correlator.append(batch([request(1, zero_ns, 5)]))
+    document = dict.fromkeys(_FIELDS) | {
+        "id": "i1", "start": rfc3339(zero_ns), "services": ["web"], "cause": "app.blocked", "summary": "web was slow",
+    }  # fmt: skip
+    with correlator._reading() as cursor:
+        cursor.execute(
+            "INSERT INTO incident BY NAME SELECT 'i1' AS incident, $start_ns AS start_ns, $document AS document",
+            {"start_ns": zero_ns, "document": json.dumps(document)},
+        ).fetchall()
+        cursor.execute(
+            "INSERT INTO trouble BY NAME SELECT 'i1' AS incident, 'web' AS service, 'GET /' AS operation"
+        ).fetchall()
+    mark = IncidentMark("i1", rfc3339(zero_ns), None, ["web"], "app.blocked", "web was slow")
+    assert ask(correlator, zero_ns, service="web").incidents == [mark]
+    assert ask(correlator, zero_ns, service="web", operation="GET /other").incidents == []
+    assert ask(correlator, zero_ns - 3600 * S, service="web").incidents == []
