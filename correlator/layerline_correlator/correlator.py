@@ -25,6 +25,7 @@ from layerline_correlator.backlog import Backlog
 from layerline_correlator.causes import all_causes
 from layerline_correlator.coverage import Coverage, read_coverage
 from layerline_correlator.entities import Life, entities
+from layerline_correlator.incidents.model import IncidentQuery
 from layerline_correlator.incidents.questions import Incidents
 from layerline_correlator.incidents.watch import Reworked, Watch
 from layerline_correlator.judge import is_slow, judge
@@ -42,6 +43,7 @@ from layerline_correlator.tagquery.answer import Containers
 from layerline_correlator.tagquery.complete import TagKey, TagValue, tag_keys, tag_values
 from layerline_correlator.tagquery.evaluate import evaluate
 from layerline_correlator.tagquery.model import Query
+from layerline_correlator.timeline import IncidentMark, Timeline, TimelineQuery, read_timeline
 from layerline_correlator.traces import read_trace
 
 _log = logging.getLogger("layerline.correlator")
@@ -280,6 +282,21 @@ class Correlator:
         self._bring_up_to_date()
         with self._reading() as cursor:
             return read_coverage(cursor, self._names.entity, from_ns, to_ns, service)
+
+    def timeline(self, query: TimelineQuery) -> Timeline | None:
+        """What every layer did in a window; None for an unknown request. ``StepTooFine``, ``TooHeavy``."""
+        if query.trace_id is not None:
+            self._bring_up_to_date(query.trace_id)
+        self._bring_up_to_date()
+        with self._reading() as cursor, _cut_off(cursor, _PATIENCE_S):
+            return read_timeline(cursor, query, self._names.entity, self._marks)
+
+    def _marks(self, from_ns: int, to_ns: int, service: str | None, operation: str | None) -> list[IncidentMark]:
+        found = self.incidents.list(IncidentQuery(from_ns, to_ns, service=service, operation=operation))
+        return [
+            IncidentMark(one["id"], one["start"], one["end"], one["services"], one["cause"], one["summary"])
+            for one in found.items
+        ]
 
     def services(self) -> list[str]:
         """The services a span was received from."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from layerline_correlator.monitors.keeper import Monitors
     from layerline_correlator.tagquery.answer import Containers
     from layerline_correlator.tagquery.complete import TagKey, TagValue
+    from layerline_correlator.timeline import Timeline, TimelineQuery
 
 if TYPE_CHECKING:  # it is made of what stands here
     from layerline_correlator.incidents.model import IncidentQuestions
@@ -237,6 +238,9 @@ class Questions(Protocol):
 
     def coverage(self, from_ns: int, to_ns: int, service: str | None = None) -> Any:
         """What was seen in the window and what was not: ``layerline_correlator.coverage.Coverage``."""
+
+    def timeline(self, query: TimelineQuery) -> Timeline | None:
+        """What every layer did in a window; None for an unknown request. ``StepTooFine``, ``TooHeavy``."""
 
     def services(self) -> list[str]:
         """The services a span was received from."""

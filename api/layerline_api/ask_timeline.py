@@ -1,0 +1,89 @@
+"""What every layer did at the same moment, one line for each series, from the server.
+
+Exit codes: 0 answered, 1 nothing to answer with (the reason on stderr), 2 could not ask.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from layerline_api.names import clean
+from layerline_api.settings import AskSettings
+from layerline_api.timeline_picture import picture
+from layerline_api.why import CannotAsk, NoAnswer, Server, body_of, print_body, print_lines
+
+
+def main(argv: Sequence[str]) -> int:
+    """``layerline timeline [TRACE_ID] [--service S] [--operation O] [--entity TYPE:NAME] … [--json]``."""
+    options = _options(argv)
+    try:
+        settings = AskSettings.of(options.server, options.token)
+        server = Server(settings.server, settings.token)
+        given = {
+            "trace_id": options.trace_id and options.trace_id.lower(),
+            "service": options.service,
+            "operation": options.operation,
+            "entity": options.entity,
+            "since": options.since,
+            "from": options.begin,
+            "to": options.to,
+            "step": options.step,
+            "signal": ",".join(options.signal) or None,
+        }
+        parameters = [(name, text) for name, text in given.items() if text is not None]
+        answer = server.get("/api/v1/timeline", [*parameters, *(("tag", tag) for tag in options.tag)])
+        body = body_of(server, answer)
+        try:
+            lines = picture(body)
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
+            raise server.stranger() from None
+        if options.json:
+            print_body(answer)
+        if body["reason"] is not None:
+            raise NoAnswer(str(body["reason"]))
+        if not options.json:
+            print_lines(lines)
+    except NoAnswer as nothing:
+        print(f"layerline timeline: {clean(nothing)}", file=sys.stderr)
+        return 1
+    except CannotAsk as problem:
+        print(f"layerline timeline: {clean(problem)}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _options(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="layerline timeline",
+        description="What every layer did at the same moment: requests, causes, containers, machines, events.",
+    )
+    parser.add_argument("trace_id", nargs="?", metavar="TRACE_ID", help="one request and a little around it")
+    parser.add_argument("--service", metavar="S")
+    parser.add_argument("--operation", metavar="O")
+    parser.add_argument("--entity", metavar="TYPE:NAME", help="container:NAME_OR_ID or host:NAME_OR_ID")
+    parser.add_argument(
+        "--tag", action="append", default=[], metavar="KEY:VALUE", help="tags as in docs/QUERY.md; repeatable"
+    )
+    parser.add_argument("--since", metavar="15m", help="the window: that long until now (default 15m)")
+    parser.add_argument("--from", dest="begin", metavar="T", help="the window's begin, such as 2026-11-23T10:00:00Z")
+    parser.add_argument("--to", metavar="T", help="the window's end")
+    parser.add_argument("--step", metavar="10s", help="default: what gives at most 240 points")
+    parser.add_argument(
+        "--signal", action="append", default=[], metavar="NAME", help="readings to show, * matches any; repeatable"
+    )
+    parser.add_argument("--json", action="store_true", help="the API's answer, unchanged")
+    parser.add_argument("--server", metavar="URL", help=f"default LAYERLINE_SERVER, else {AskSettings().server}")
+    parser.add_argument("--token", help="default LAYERLINE_TOKEN")
+    options = parser.parse_args(argv)
+    if options.trace_id and (options.tag or options.service or options.operation or options.entity):
+        parser.error("TRACE_ID names one request; --service, --operation, --entity and --tag choose among many")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,240 @@
+-- The timeline: what each layer did at the same moment, on one grid of steps.
+--
+-- In:  picked (who carries the tags asked for, and where it is; timeline.py); $from_ns, $to_ns, $step_ns: the grid; what is
+--      asked for, null where it is not: $trace_id, $service, $operation, $entity_type and $entity (an id or a name),
+--      $by_tag; $everything where nothing is; $since_ns and $until_ns, where readings are looked for; $signals (patterns),
+--      $entities and $events (how many at most).
+-- Out: asked_entity, request_step, cause_step, shown_entity, reading_step, shown_event.
+-- Steps are numbered from 0; one that has no row was not covered.
+
+CREATE OR REPLACE TEMP TABLE asked_entity AS
+SELECT 'container' AS entity_type, container_id AS entity_id FROM container
+WHERE $entity_type = 'container'
+  AND ($entity IN (name, container_id) OR (length($entity) >= 12 AND starts_with(container_id, $entity)))
+UNION ALL
+SELECT 'host', host FROM host WHERE $entity_type = 'host' AND $entity IN (host, host_id, name);
+
+-- ---- requests: of an operation, of what was asked for, else all that came in from outside
+
+CREATE OR REPLACE TEMP TABLE shown_request AS
+SELECT trace_id, span_id, service, start_ns, end_ns, status, slow, unexplained_ns, container_id, host
+FROM request
+WHERE start_ns < $to_ns AND end_ns >= $from_ns
+  AND ($service IS NULL OR service = $service)
+  AND ($operation IS NULL OR operation = $operation)
+  AND (NOT $by_tag OR row(resource, container_id) IN (SELECT row(resource, container_id) FROM picked))
+  AND ($entity_type IS NULL
+       OR container_id IN (SELECT entity_id FROM asked_entity WHERE entity_type = 'container')
+       OR host IN (SELECT entity_id FROM asked_entity WHERE entity_type = 'host'))
+  AND (root OR NOT $everything);
+
+CREATE OR REPLACE TEMP TABLE request_step AS
+SELECT
+    (start_ns - $from_ns) // $step_ns AS step,
+    count(*) AS requests, count(*) FILTER (status = 2) AS errors, count(*) FILTER (slow) AS slow,
+    quantile_cont(end_ns - start_ns, [0.5, 0.95, 0.99])::BIGINT[] AS latency
+FROM shown_request
+WHERE start_ns >= $from_ns AND start_ns < $to_ns
+GROUP BY ALL;
+
+-- ---- causes: each part spread evenly over its request's duration, in seconds lost per second
+
+CREATE OR REPLACE TEMP TABLE cause_step AS
+WITH
+lost AS (
+    SELECT cause, sum(lost_ns) AS lost_ns, request.trace_id, request.span_id, request.start_ns, any_value(end_ns) AS end_ns
+    FROM shown_request AS request JOIN part USING (trace_id, span_id, start_ns)
+    GROUP BY ALL
+    UNION ALL
+    SELECT 'unexplained', unexplained_ns, trace_id, span_id, start_ns, end_ns FROM shown_request
+),
+spread AS (
+    SELECT
+        cause, lost_ns, start_ns, greatest(end_ns, start_ns + 1) AS end_ns,
+        unnest(range((greatest(start_ns, $from_ns) - $from_ns) // $step_ns,
+                     (least(greatest(end_ns, start_ns + 1), $to_ns) - 1 - $from_ns) // $step_ns + 1)) AS step
+    FROM lost
+)
+SELECT
+    cause, step,
+    sum(lost_ns * ((least(end_ns, $from_ns + (step + 1) * $step_ns) - greatest(start_ns, $from_ns + step * $step_ns))
+                   / (end_ns - start_ns))) / $step_ns AS lost
+FROM spread
+GROUP BY ALL;
+
+-- ---- entities: where the requests spent their time, what was asked for, and the machines below
+
+CREATE OR REPLACE TEMP TABLE shown_entity AS
+WITH
+mine AS (FROM shown_request WHERE $trace_id IS NULL OR trace_id = $trace_id),
+stayed AS (SELECT stay.* FROM stay JOIN mine USING (trace_id, span_id, start_ns)),
+near AS (
+    SELECT 'container' AS entity_type, container_id AS entity_id, own_ns AS weight FROM stayed
+    UNION ALL
+    SELECT 'host', host, own_ns FROM stayed
+    UNION ALL
+    SELECT 'container', container_id, 0 FROM mine
+    UNION ALL
+    SELECT 'host', host, 0 FROM mine
+    UNION ALL
+    SELECT entity_type, entity_id, lost_ns FROM part JOIN mine USING (trace_id, span_id, start_ns)
+    WHERE entity_type IN ('container', 'host')
+    UNION ALL
+    SELECT entity_type, entity_id, 9e18 FROM asked_entity
+    UNION ALL
+    SELECT 'container', container_id, 0 FROM container
+    WHERE host IN (SELECT entity_id FROM asked_entity WHERE entity_type = 'host')
+    UNION ALL
+    SELECT 'container', container_id, 0 FROM picked
+    UNION ALL
+    SELECT 'host', host, 0 FROM picked WHERE container_id IS NULL
+    UNION ALL
+    SELECT DISTINCT entity_type, entity_id, 0 FROM series WHERE $everything
+    UNION ALL
+    SELECT DISTINCT 'service', service, 0 FROM mine
+),
+below AS (
+    FROM near
+    UNION ALL
+    SELECT 'host', container.host, 0 FROM near JOIN container ON entity_type = 'container' AND container_id = entity_id
+),
+named AS (
+    SELECT entity_type, entity_id, sum(weight) AS weight FROM below WHERE entity_id IS NOT NULL GROUP BY ALL
+),
+-- The busy ones first where there are too many; who was not read in the window takes no place.
+busy AS (
+    SELECT entity_type, entity_id, sum(rise) FILTER (signal = 'container.cpu.time') AS ran
+    FROM (SELECT entity_type, entity_id, signal, max(value) - min(value) AS rise
+          FROM series SEMI JOIN named USING (entity_type, entity_id) JOIN point USING (series)
+          WHERE time_ns >= $from_ns AND time_ns < $to_ns
+          GROUP BY entity_type, entity_id, signal, series)
+    GROUP BY ALL
+)
+SELECT
+    named.entity_type, named.entity_id, busy.entity_id IS NOT NULL AS was_read,
+    row_number() OVER (
+        PARTITION BY named.entity_type ORDER BY busy.entity_id IS NULL, weight DESC, ran DESC NULLS LAST, named.entity_id
+    ) <= $entities AS shown
+FROM named LEFT JOIN busy ON busy.entity_type = named.entity_type AND busy.entity_id = named.entity_id;
+
+-- ---- readings
+
+-- Who tells of a signal, as in readings.sql: our agent, or one sender; one CPU's share at a time, or the whole. What
+-- devices and interfaces did adds up.
+CREATE OR REPLACE TEMP TABLE shown_series AS
+SELECT
+    series.series, signal, unit, series.kind, series.entity_type, series.entity_id,
+    map_from_entries(list_filter(map_entries(coalesce(part_of, series.attributes)), lambda one:
+        one."key" NOT IN ('system.device', 'network.interface.name'))) AS attributes,
+    coalesce(part_of, series.attributes) AS whole,
+    resource.attributes['layerline.boot_id'] IS NOT NULL AS ours, part_of IS NOT NULL AS is_part,
+    CASE WHEN ours THEN 'layerline' ELSE series.resource END || CASE WHEN is_part THEN ' in parts' ELSE '' END AS teller
+FROM series
+SEMI JOIN (FROM shown_entity WHERE shown) AS of_entity
+    ON of_entity.entity_type = series.entity_type AND of_entity.entity_id = series.entity_id
+LEFT JOIN resource ON resource.resource = series.resource
+WHERE EXISTS (FROM (SELECT unnest($signals::VARCHAR[]) AS pattern) WHERE signal GLOB pattern)
+  -- What all tasks waited for is part of what some did.
+  AND coalesce(series.attributes['pressure.kind'], 'some') = 'some';
+
+-- What each value says of a stretch of time: how much a counter grew since the last, what a gauge held until the next.
+-- A stretch much longer than the usual ones of its series is one in which nobody looked: a gap.
+CREATE OR REPLACE TEMP TABLE shown_reading AS
+WITH
+steps AS (
+    SELECT
+        shown_series.series, kind, ours, start_ns, time_ns, value,
+        lag(time_ns) OVER each AS before_ns, lag(value) OVER each AS before_value, lead(time_ns) OVER each AS after_ns
+    FROM point JOIN shown_series ON shown_series.series = point.series
+    WHERE time_ns BETWEEN $since_ns AND $until_ns
+    WINDOW each AS (PARTITION BY point.series ORDER BY time_ns)
+),
+usual AS (
+    SELECT series, quantile_disc(time_ns - before_ns, 0.5) AS usual_ns,
+           least(120_000_000_000, greatest(5_000_000_000, 3 * coalesce(usual_ns, 0))) AS most_ns
+    FROM steps GROUP BY series
+),
+-- A counter that fell, or whose start moved past the last value, began again: it grew by its value since its start.
+begun AS (
+    SELECT steps.*, usual_ns, most_ns,
+           value < before_value OR (ours AND (before_ns IS NULL OR start_ns > before_ns)) AS anew
+    FROM steps JOIN usual USING (series)
+),
+stretches AS (
+    SELECT
+        series, kind, most_ns,
+        CASE WHEN kind = 'gauge' THEN time_ns
+             WHEN kind = 'delta' THEN greatest(start_ns, coalesce(before_ns, 0))
+             WHEN anew THEN greatest(start_ns, coalesce(before_ns, 0))
+             ELSE before_ns END AS from_ns,
+        CASE WHEN kind <> 'gauge' THEN time_ns
+             WHEN after_ns - time_ns <= most_ns THEN after_ns
+             ELSE time_ns + coalesce(usual_ns, 1) END AS to_ns,
+        CASE WHEN kind <> 'cumulative' OR anew THEN value ELSE value - before_value END AS amount
+    FROM begun
+)
+SELECT series, kind, from_ns, to_ns, amount FROM stretches
+WHERE to_ns > from_ns AND to_ns - from_ns <= most_ns AND from_ns < $to_ns AND to_ns > $from_ns;
+
+CREATE OR REPLACE TEMP TABLE reading_step AS
+WITH
+tellers AS (
+    SELECT entity_type, entity_id, signal, teller, any_value(ours) AS ours, any_value(is_part) AS is_part, count(*) AS readings
+    FROM shown_reading JOIN shown_series USING (series) GROUP BY ALL
+),
+heard AS (
+    SELECT entity_type, entity_id, signal, teller FROM tellers
+    QUALIFY row_number() OVER (PARTITION BY entity_type, entity_id, signal
+                               ORDER BY ours DESC, is_part, readings DESC, teller) = 1
+),
+cut AS (
+    SELECT *, unnest(range((greatest(from_ns, $from_ns) - $from_ns) // $step_ns,
+                           (least(to_ns, $to_ns) - 1 - $from_ns) // $step_ns + 1)) AS step
+    FROM shown_reading
+),
+shares AS (
+    SELECT series, kind, step, amount, to_ns - from_ns AS length_ns,
+           least(to_ns, $from_ns + (step + 1) * $step_ns) - greatest(from_ns, $from_ns + step * $step_ns) AS overlap_ns
+    FROM cut
+),
+-- One sender under several resources (a container that was renamed) goes on where it was. Shares of CPUs stand side by side.
+figures AS (
+    SELECT
+        entity_type, entity_id, signal, unit, shown_series.kind, attributes, whole, step,
+        CASE WHEN shown_series.kind = 'gauge' THEN sum(amount * overlap_ns) / sum(overlap_ns)
+             ELSE sum(amount * (overlap_ns / length_ns)) / sum(overlap_ns) * 1e9 END AS value
+    FROM shares
+    JOIN shown_series USING (series)
+    SEMI JOIN heard USING (entity_type, entity_id, signal, teller)
+    GROUP BY entity_type, entity_id, signal, unit, shown_series.kind, attributes, whole, step,
+             CASE WHEN is_part THEN series END
+)
+-- Of several limits the tightest binds; other figures add up.
+SELECT entity_type, entity_id, signal, unit, kind, attributes, step,
+       CASE WHEN signal LIKE '%.limit' THEN min(value) ELSE sum(value) END AS value
+FROM figures
+GROUP BY entity_type, entity_id, signal, unit, kind, attributes, step;
+
+-- ---- events: of the entities and services concerned, and those that concern everybody
+
+CREATE OR REPLACE TEMP TABLE shown_event AS
+WITH happened AS (
+    SELECT
+        time_ns, event.name, body, event.attributes, container_id,
+        coalesce(service, event.attributes['service.name']) AS service,
+        -- Who has no attributes is nobody's process: it told of a change from outside.
+        CASE WHEN cardinality(resource.attributes) > 0 THEN host END AS host
+    FROM event JOIN resource USING (resource)
+    WHERE time_ns >= $from_ns AND time_ns < $to_ns
+),
+whose AS (
+    SELECT
+        *,
+        CASE WHEN container_id IS NOT NULL THEN 'container' WHEN service IS NOT NULL THEN 'service'
+             WHEN host IS NOT NULL THEN 'host' END AS entity_type,
+        coalesce(container_id, service, host) AS entity_id
+    FROM happened
+)
+SELECT time_ns, name, body, attributes, entity_type, entity_id FROM whose
+WHERE $everything OR entity_type IS NULL OR (entity_type, entity_id) IN (SELECT (entity_type, entity_id) FROM shown_entity)
+   OR service IN (SELECT entity_id FROM shown_entity WHERE entity_type = 'service');
