@@ -183,7 +183,7 @@ class _File:
 
 
 def _work_out(settings: Settings, console: Console) -> None:
-    """Work out the ledger of every request, oldest first: a question about the recording is then answered at once."""
+    """Work out every request's ledger, oldest first, and what incidents there were: questions are answered at once."""
     correlator = Correlator.open(settings)
     try:
         total = correlator.behind()
@@ -196,6 +196,7 @@ def _work_out(settings: Settings, console: Console) -> None:
                 time.sleep(0.1)
         if behind:
             raise RuntimeError(f"the ledgers of {behind:,} traces could not be worked out")
+        correlator.look_for_incidents()
         console.print(f"  ✓ ledgers of {total:,} traces ({time.monotonic() - began:.1f} s)", soft_wrap=True)
     finally:
         correlator.close()
