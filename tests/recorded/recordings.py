@@ -42,14 +42,15 @@ def document(traces: list[dict[str, Any]], indent: int | None = None) -> str:
 
 
 def shop(traces: int, spans: int = 8, slow_every: int = 50) -> Iterator[dict[str, Any]]:
-    """Traces of a shop, ten a second: ``web`` calls ``stock`` again and again, and now and then stock is slow."""
+    """Traces of a shop, ten a second: ``web`` asks ``stock``, which is slow now and then, and works in steps."""
     for number in range(1, traces + 1):
         trace_id, first = f"{number:032x}", number * 100
         begin = ZERO_US + number * 100_000
         slow = 400_000 if number % slow_every == 0 else 0
         calls = [
-            span(trace_id, first + place, first, operationName="GET /stock", processID="p2")
+            span(trace_id, first + place, first, operationName="GET /stock", processID="p2" if place == 1 else "p1")
             | {"startTime": begin + place * 3_000, "duration": 2_000 + (slow if place == 1 else 0)}
+            | ({} if place == 1 else {"tags": []})
             for place in range(1, spans)
         ]
         whole = span(trace_id, first, startTime=begin, duration=spans * 3_000 + slow)

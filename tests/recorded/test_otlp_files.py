@@ -133,7 +133,7 @@ BAD_LINES: dict[bytes, str] = {
     b"\xff\xfe": "it is not JSON: ",
     b"[]": "expected an object with resourceSpans, resourceMetrics, resourceLogs; found list",
     b'{"data": []}': "expected an object with resourceSpans, resourceMetrics, resourceLogs; found data",
-    b'{"resourceSpans": 3}': "the body is not an OTLP request in JSON",
+    b'{"resourceSpans": 3}': "line 2: it is not an OTLP request in JSON",
     b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"name": "a"}]}]}]}': "it has no start time",
 }
 

@@ -51,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
         return refuse(f"the store {settings.store} cannot be used: {problem}")
     except Overloaded as problem:
         return refuse(f"{problem}; run the same command again to go on")
-    except (Unreadable, ValueError) as problem:
+    except (Unreadable, ValueError, RuntimeError) as problem:
         return refuse(problem)
     except KeyboardInterrupt:
         print("layerline import: stopped; run the same command again to go on", file=sys.stderr)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -65,7 +65,8 @@ class Held:
 def import_files(found: Sequence[Source], settings: Settings, console: Console) -> tuple[Held, list[Path]]:
     """Read the files into the store and work out the ledgers; what it holds then, and the files that failed.
 
-    ``StoreInUse`` and ``NotARecording`` before anything is written, what ``Store`` raises when it cannot write.
+    ``StoreInUse`` and ``NotARecording`` before anything is written, what ``Store`` raises when it cannot write, and
+    RuntimeError when ledgers cannot be worked out (the log says why).
     """
     store = Store(replace(settings, group_ns=0))
     try:
@@ -120,7 +121,8 @@ class _File:
                 return True
             place = Place(before.offset, before.line, before.inside)
             self._gathered.rejected, self._gathered.left_out = before.rejected, before.left_out
-        again = f", from line {place.line:,} on" if place.offset else ""
+        unit = "row" if self._source.format == "rcaeval" else "byte"
+        again = f", going on at {unit} {place.offset:,}" if place.offset else ""
         began = time.monotonic()
         problem: Exception | None = None
         with stage(self._console, f"{self._title}{again}", self._total()) as progress:
@@ -180,8 +182,8 @@ class _File:
             self._console.print(f"    {clean(self._source.path)}, {clean(problem)}", soft_wrap=True)
 
 
-def _work_out(settings: Settings, console: Console, pause: Callable[[float], None] = time.sleep) -> None:
-    """Work out the ledger of every request, oldest first: a question about the recording is then answered at once."""
+def _work_out(settings: Settings, console: Console) -> None:
+    """Work out every request's ledger, oldest first, and what incidents there were: questions are answered at once."""
     correlator = Correlator.open(settings)
     try:
         total = correlator.behind()
@@ -191,7 +193,10 @@ def _work_out(settings: Settings, console: Console, pause: Callable[[float], Non
         with stage(console, f"ledgers of {total:,} traces", total) as progress:
             while (behind := correlator.behind()) and correlator.ready():
                 progress.at(total - behind)
-                pause(0.1)
+                time.sleep(0.1)
+        if behind:
+            raise RuntimeError(f"the ledgers of {behind:,} traces could not be worked out")
+        correlator.look_for_incidents()
         console.print(f"  ✓ ledgers of {total:,} traces ({time.monotonic() - began:.1f} s)", soft_wrap=True)
     finally:
         correlator.close()

@@ -39,7 +39,7 @@ _ITEMS = {
     "logs": ("scopeLogs", "logRecords"),
 }
 #: No line and no message is longer than this, in bytes.
-MESSAGE_LIMIT_BYTES = 256 * 2**20
+MESSAGE_LIMIT_BYTES = 64 * 2**20
 #: Of a request in JSON that is too large for the decoder, this many items are decoded at a time.
 _TOGETHER = 100
 _RESOURCE_GROUP = re.compile(r'\{\s*"resource"\s*:')
@@ -128,11 +128,11 @@ def _decode_json(document: dict[str, Any], where: str, gathered: Gathered, whole
         except TooLarge as problem:
             parts = _parts(document[name], *_ITEMS[signal]) if whole else []
             if not parts:
-                gathered.reject(where, str(problem))
+                gathered.reject(where, _said(problem))
             for part in parts:
                 _decode_json({name: [part]}, where, gathered, whole=False)
         except Malformed as problem:
-            gathered.reject(where, str(problem))
+            gathered.reject(where, _said(problem))
         else:
             _decode(signal, body, where, gathered)
 
@@ -198,7 +198,7 @@ def _message(body: bytes, where: str, gathered: Gathered) -> None:
     try:
         signal = _signal_of(body)
     except (Malformed, TooLarge) as problem:
-        gathered.reject(where, str(problem).replace("the body", "it"))
+        gathered.reject(where, _said(problem))
         return
     if signal == "":
         gathered.reject(where, "its items are neither spans nor metrics nor log records")
@@ -233,11 +233,16 @@ def _parsed(message: Any, raw: bytes) -> Any:
         return None
 
 
+def _said(problem: Exception) -> str:
+    """The decoders speak of a request's body, which here is a line or a message."""
+    return str(problem).replace("the JSON body", "it").replace("the body", "it")
+
+
 def _decode(signal: str, body: bytes, where: str, gathered: Gathered) -> None:
     try:
         batch, rejections = DECODERS[signal].rows(body)
     except (Malformed, TooLarge) as problem:
-        gathered.reject(where, str(problem).replace("the body", "it"))
+        gathered.reject(where, _said(problem))
         return
     if rejections.count:
         gathered.reject(where, rejections.message(), rejections.count)
