@@ -120,7 +120,9 @@ class Suspect:
 class Join:
     """How the request was tied to its container: the weakest join on the critical path."""
 
-    container: str | None  # the attribute that told it: "container.id", "host.name" …; null where it is in none, or unknown
+    container: (
+        str | None
+    )  # the attribute that told it: "container.id", "host.name" …; null where it is in none, or unknown
     confidence: float
     skew_adjusted_ns: int
     reason: str | None = None  # why it is not surer
