@@ -47,7 +47,7 @@ def covered(correlator: Correlator, zero_ns: int, service: str | None = None) ->
 
 
 def test_joins_are_counted_by_method_and_reason(correlator: Correlator) -> None:
-    """Eight spans of web in its container, two of an impostor, one of cron outside: each is counted where it belongs."""
+    """Eight spans of web in its container, two of an impostor, one of cron outside: each is counted in its place."""
     zero_ns = a_while_ago(120)
     known = [description({"container": "web-1"}), description({"host": "host-1", "host.name": "vm", "host.id": "m"})]
     spans = [
@@ -104,7 +104,7 @@ def test_an_empty_window_says_so(correlator: Correlator) -> None:
 
 
 def test_the_beat_of_readings_and_its_gaps(correlator: Correlator) -> None:
-    """Each second but for 12 s in between is a beat of 1 s with one gap; a second late is none; other layers are apart."""
+    """Each second but for 12 s in between is a beat of 1 s with one gap; a second late is none."""
     zero_ns = a_while_ago(120)
     seconds = [*range(20), *range(31, 60)]
     memory = {
@@ -134,7 +134,7 @@ def test_the_beat_of_readings_and_its_gaps(correlator: Correlator) -> None:
 
 
 def test_a_machine_that_fell_silent_is_a_gap(correlator: Correlator) -> None:
-    """Readings of the machine that stop before the window ends are missing until its end; a container may have ended."""
+    """Readings of the machine that stop before the window ends are missing until then; a container may have ended."""
     zero_ns = a_while_ago(120)
     series = [
         series_rows({"signal": signal, "at": [n * 1000 for n in range(30)], "values": [1] * 30} | entity, zero_ns)
@@ -202,7 +202,7 @@ def test_containers_that_lived_unseen_are_counted_and_named(correlator: Correlat
 
 
 def test_blind_causes_name_the_one_thing_to_enable(correlator: Correlator) -> None:
-    """A cause that needs the agent is blind in every request without one, with its reason, its share and what to start."""
+    """A cause that needs the agent is blind in every request without one, with its reason, share and what to start."""
     zero_ns = a_while_ago(120)
     correlator.append(
         Batch(resources=[WEB], spans=[span(WEB, n, zero_ns, cpu=5, wait=10, switches=1) for n in range(4)])
@@ -229,7 +229,7 @@ def test_blind_causes_name_the_one_thing_to_enable(correlator: Correlator) -> No
 def test_a_sampled_service_is_named(
     correlator: Correlator, sampler: str | None, threshold: str | None, sampled: bool | None, kept: float | None
 ) -> None:
-    """The trace state's threshold tells, then the sampler that the wrapper names; where neither is there, nothing is claimed."""
+    """The trace state's threshold tells, then the sampler that the wrapper names; without either nothing is claimed."""
     zero_ns = a_while_ago(120)
     owner = resource(WEB.attributes | ({"layerline.sampler": sampler} if sampler else {}))
     attributes = {"layerline.sampling.threshold": threshold} if threshold else {}

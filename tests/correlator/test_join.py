@@ -1,4 +1,4 @@
-"""The join, as drawings: what a process says, what is known of containers, and which one it must be tied to, how surely."""
+"""The join, as drawings: what a process says, what is known of containers, which one it is tied to, how surely."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_the_weakest_join_on_the_path_is_the_verdicts(correlator: Correlator) ->
 
 
 def test_a_description_that_comes_late_is_used(correlator: Correlator) -> None:
-    """Spans arrive before the agent has told of their container: the join is made anew when they are looked at again."""
+    """Spans arrive before the agent has told of their container: the join is made anew with the next look."""
     drawn = {"known": [{"container": "web-1"}], "sender": {"container.id": "{web-1:12}", "host.name": "{web-1:12}"}}
     zero_ns = a_while_ago()
     whole = drawing(drawn, zero_ns)
@@ -176,7 +176,7 @@ def test_pause_images(image: str, sandbox: bool) -> None:
 
 
 def test_a_machine_s_name_is_no_handle_of_its_containers() -> None:
-    """The agent names the machine beside each container, and a container in its network has its name: no way to find one."""
+    """The agent names the machine beside each container, and one in its network has its name: no handle."""
     told = {"container.id": "a" * 64, "host.name": "vm", "container.hostname": "vm", "layerline.boot_id": "b"}
     assert {handle.value for handle in handles(told)} == {"a" * 12}
 
