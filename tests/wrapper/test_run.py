@@ -19,6 +19,7 @@ from layerline.attributes import (
     CONTAINER_USAGE_NS,
     CPU_NS,
     SLICES,
+    SAMPLER,
     VERSION,
 )
 from wrapper.conftest import Sink, clean_environment, layerline_run
@@ -68,6 +69,7 @@ def test_spans_arrive_with_their_account(tmp_path: Path, sink: Sink) -> None:
     assert busy.resource["process.pid"] == int(done.stdout)
     assert busy.resource[BOOT_ID] == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     assert busy.resource[VERSION]
+    assert str(busy.resource[SAMPLER]).startswith("ParentBased{root:AlwaysOnSampler")
     assert sink.metrics
 
 
