@@ -17,7 +17,7 @@ from layerline_api.names import clean
 from layerline_api.render import cut, wrapped
 from layerline_api.settings import AskSettings
 from layerline_api.story import human
-from layerline_api.why import CannotAsk, NoAnswer, Server, json_of, print_body, print_lines
+from layerline_api.why import CannotAsk, NoAnswer, Server, body_of, print_body, print_lines
 
 Json = dict[str, Any]
 _SERVICE = 24
@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
         server = Server(settings.server, settings.token)
         given = {"since": options.since, "from": options.begin, "to": options.to, "service": options.service}
         answer = server.get("/api/v1/coverage", [(name, text) for name, text in given.items() if text is not None])
-        body = json_of(server, answer)
+        body = body_of(server, answer)
         if options.json:
             print_body(answer)
         if body.get("reason"):

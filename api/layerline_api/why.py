@@ -120,11 +120,11 @@ def _one(server: Server, options: argparse.Namespace) -> None:
     """One request's verdict."""
     path = f"/api/v1/requests/{options.trace_id.lower()}"
     answer = server.get(path, [("rank", "lost")] if options.absolute else [])
-    verdict = json_of(server, answer)
+    verdict = body_of(server, answer)
     if options.json:
         print_body(answer)
     else:
-        print_lines(render.request(_story(server, verdict, _causes(server))))
+        print_lines(render.request(_story(server, verdict, causes_of(server))))
 
 
 def _window(server: Server, options: argparse.Namespace) -> None:
@@ -139,7 +139,7 @@ def _window(server: Server, options: argparse.Namespace) -> None:
     }
     parameters = [(name, text) for name, text in given.items() if text is not None]
     answer = server.get("/api/v1/verdicts", [*parameters, *(("tag", tag) for tag in options.tag)])
-    body = json_of(server, answer)
+    body = body_of(server, answer)
     if not isinstance(body.get("items"), list):
         raise server.stranger()
     if options.json:
@@ -147,15 +147,16 @@ def _window(server: Server, options: argparse.Namespace) -> None:
     if not body["items"]:
         raise NoAnswer(str(body.get("reason") or "nothing was slow in the window"))
     if not options.json:
-        causes = _causes(server)
+        causes = causes_of(server)
         lines = render.window([_story(server, verdict, causes) for verdict in body["items"]])
         if body.get("next"):
             lines += [Text(), Text(f"There are more than {len(body['items'])}; narrow with --service or --operation.")]
         print_lines(lines)
 
 
-def _causes(server: Server) -> list[dict[str, Any]]:
-    items = json_of(server, server.get("/api/v1/causes")).get("items")
+def causes_of(server: Server) -> list[dict[str, Any]]:
+    """Every cause with its documentation."""
+    items = body_of(server, server.get("/api/v1/causes")).get("items")
     return items if isinstance(items, list) else []
 
 
@@ -166,8 +167,8 @@ def _story(server: Server, verdict: dict[str, Any], causes: list[dict[str, Any]]
         raise server.stranger() from None
 
 
-def json_of(server: Server, answer: requests.Response) -> dict[str, Any]:
-    """The answer's JSON object. ``CannotAsk`` when it is none."""
+def body_of(server: Server, answer: requests.Response) -> dict[str, Any]:
+    """The answer's JSON object. ``CannotAsk`` where it is none."""
     try:
         body = answer.json()
     except ValueError:
@@ -185,7 +186,7 @@ def print_body(answer: requests.Response) -> None:
 
 
 def print_lines(lines: Sequence[Text]) -> None:
-    """Lines for people."""
+    """For people."""
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a terminal without the bars' characters gets question marks
     render.show(lines, Console(width=render.WIDTH, highlight=False, markup=False, emoji=False))

@@ -70,7 +70,16 @@ class Names:
 
 
 def tag_condition(number: int, selection: Selection) -> tuple[str, dict[str, Any]]:
-    """SQL that holds for requests whose service, its container or its host carries the tags; ``number`` is its own."""
+    """SQL that holds for requests whose service, its container or its host carries the tags; ``number`` is its own.
+
+    The statement must bind ``$from_ns`` and ``$to_ns`` around the requests.
+    """
     bound = Bound(f"tag{number}_")
     holds = condition(selection, lambda key: f"tag_of(own, of_container, of_host, {key})", bound)
-    return f"resource IN (SELECT resource FROM tagged WHERE {holds})", bound.values
+    senders = f"SELECT row(resource, container_id) FROM tagged($from_ns, $to_ns) WHERE {holds}"
+    return f"row(resource, container_id) IN ({senders})", bound.values
+
+
+def glob(value: str) -> str:
+    """Only ``*`` is a wildcard; what else GLOB knows is taken as it is."""
+    return value.replace("[", "[[]").replace("?", "[?]")

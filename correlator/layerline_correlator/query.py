@@ -13,8 +13,12 @@ from layerline_correlator.model import Batch
 from layerline_correlator.tagquery.model import Query, Selection
 
 if TYPE_CHECKING:
+    from layerline_correlator.monitors.keeper import Monitors
     from layerline_correlator.tagquery.answer import Containers
     from layerline_correlator.tagquery.complete import TagKey, TagValue
+
+if TYPE_CHECKING:  # it is made of what stands here
+    from layerline_correlator.incidents.model import IncidentQuestions
 
 Item = TypeVar("Item")
 
@@ -211,6 +215,8 @@ class TooHeavy(RuntimeError):
 class Questions(Protocol):
     """What the API may ask; ``layerline_correlator.correlator.Correlator`` answers."""
 
+    monitors: Monitors
+
     def append(self, batch: Batch) -> None:
         """Return when the batch is durable. ``Overloaded`` when there is no room for it now."""
 
@@ -243,6 +249,10 @@ class Questions(Protocol):
 
     def tag_values(self, key: str, prefix: str, limit: int) -> list[TagValue]:
         """The values of a key that begin so."""
+
+    @property
+    def incidents(self) -> IncidentQuestions:
+        """What was found without being asked."""
 
     def ready(self) -> bool:
         """True when data can be taken and questions answered."""

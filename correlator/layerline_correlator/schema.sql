@@ -280,12 +280,23 @@ CREATE OR REPLACE MACRO tag_of(own, of_container, of_host, key) AS values_in(coa
 CREATE OR REPLACE MACRO has_value(listed, pattern) AS
     coalesce(len(list_filter(listed, lambda one: one LIKE pattern ESCAPE '\')) > 0, false);
 
--- Where the tags of each sender stand. What the agent says of a container counts as it said it last.
-CREATE OR REPLACE VIEW tagged AS
+-- Where the tags of each sender stand: of those whose requests began in the window, where these were (join.sql); of all
+-- others, where they say they are. What the agent says of a container counts as it said it last.
+CREATE OR REPLACE MACRO tagged(since_ns, until_ns) AS TABLE
+WITH
+tied AS (
+    SELECT DISTINCT resource, container_id, host FROM request WHERE start_ns >= since_ns AND start_ns < until_ns
+),
+placed AS (
+    FROM tied
+    UNION ALL
+    SELECT resource, container_id, host FROM resource ANTI JOIN tied USING (resource)
+)
 SELECT
-    resource.resource, service, resource.container_id, coalesce(resource.host, container.host) AS host,
+    placed.resource, service, placed.container_id, coalesce(placed.host, container.host) AS host,
     CASE WHEN service IS NOT NULL OR container.attributes IS NULL THEN resource.attributes END AS own,
     container.attributes AS of_container, host.attributes AS of_host
-FROM resource
-LEFT JOIN container ON container.container_id = resource.container_id
-LEFT JOIN host ON host.host = coalesce(resource.host, container.host);
+FROM placed
+JOIN resource ON resource.resource = placed.resource
+LEFT JOIN container ON container.container_id = placed.container_id
+LEFT JOIN host ON host.host = coalesce(placed.host, container.host);

@@ -63,7 +63,7 @@ def test_a_span_becomes_a_row() -> None:
 )
 def test_the_threshold_of_sampling_is_kept(state: str, threshold: str | None) -> None:
     """Of a trace state only OpenTelemetry's own threshold is kept, which tells how much was left out at the source."""
-    batch, _ = decode("/v1/traces", one_span(trace_state=state).SerializeToString(), is_json=False)
+    batch = batch_of("traces", one_span(trace_state=state))
     assert batch.spans[0].attributes.get("layerline.sampling.threshold") == threshold
 
 

@@ -12,10 +12,11 @@ import pytest
 from fleet import SECOND, WINDOW_S, fleet
 from hypothesis import given
 from hypothesis import strategies as some
-from spans import a_while_ago, container_id
+from spans import a_while_ago, container_id, span_row
 
 from layerline_correlator.correlator import Correlator
-from layerline_correlator.query import TooHeavy
+from layerline_correlator.model import Batch, ResourceRow, resource_key
+from layerline_correlator.query import RequestQuery, TooHeavy
 from layerline_correlator.settings import Settings
 from layerline_correlator.tagquery.answer import Containers
 from layerline_correlator.tagquery.model import BadQuery, Query
@@ -99,6 +100,20 @@ def test_an_answer_says_how_slow_requests_were_and_who_is_gone(asked: Any) -> No
     assert (found["web-3"].image, found["web-3"].services) == ("web", ["web"])
     assert found["web-3"].host is not None
     assert found["web-3"].host.id == "h1"
+
+
+def test_a_process_that_knows_only_its_host_name_has_its_containers_tags(correlator: Correlator) -> None:
+    """Where the join found the container, its tags and its requests are those of the process, whatever this says."""
+    zero_ns = a_while_ago(WINDOW_S + 60)
+    correlator.append(fleet(DRAWN["host"], DRAWN["container"], zero_ns))
+    attributes = {"service.name": "shop", "host.name": container_id("db-1")[:12]}
+    sender = ResourceRow(resource_key(attributes), attributes)
+    _, span = span_row({"id": "a", "kind": "server", "ms": [0, 700]}, "ab" * 16, zero_ns + 600 * SECOND)
+    correlator.append(Batch(resources=[sender], spans=[span._replace(resource=sender.resource)]))
+    (found,) = correlator.containers(parse("service:shop"), zero_ns + WINDOW_S * SECOND, 50).items
+    assert (found.entity.name, found.requests and found.requests.count) == ("db-1", 1)
+    window = RequestQuery(zero_ns, zero_ns + WINDOW_S * SECOND, tags=(parse_selection("team:payments -image:redis"),))
+    assert [item.service for item in correlator.requests(window).items] == ["shop"]
 
 
 def test_pages_stay_with_the_window_of_the_first(asked: Any) -> None:

@@ -18,8 +18,8 @@ from layerline.attributes import (
     CONTAINER_RUNNABLE_NS,
     CONTAINER_USAGE_NS,
     CPU_NS,
-    SLICES,
     SAMPLER,
+    SLICES,
     VERSION,
 )
 from wrapper.conftest import Sink, clean_environment, layerline_run

@@ -23,6 +23,9 @@ signs AS (
     SELECT container_id, start_ns, least(end_ns, $to_ns - 1) FROM span JOIN resource USING (resource)
     WHERE start_ns >= $from_ns - 120_000_000_000 AND start_ns < $to_ns
     UNION ALL
+    SELECT container_id, start_ns, least(end_ns, $to_ns - 1) FROM request
+    WHERE start_ns >= $from_ns - 120_000_000_000 AND start_ns < $to_ns
+    UNION ALL
     SELECT container_id, time_ns, time_ns FROM happened
 ),
 life AS (
@@ -40,7 +43,7 @@ hosts AS (
 ),
 senders AS (
     SELECT container_id, any_value(host) AS host, list_sort(list(DISTINCT service) FILTER (service IS NOT NULL)) AS services
-    FROM tagged GROUP BY container_id
+    FROM tagged($from_ns, $to_ns) GROUP BY container_id
 ),
 ends AS (
     SELECT
@@ -56,7 +59,7 @@ tags AS (
     FROM (
         SELECT container_id, key, list_sort(list_distinct(flatten(list(carried)))) AS listed
         FROM (SELECT container_id, key, tag_of(own, of_container, of_host, key) AS carried
-              FROM tagged, (SELECT unnest($keys::VARCHAR[]) AS key) AS asked)
+              FROM tagged($from_ns, $to_ns), (SELECT unnest($keys::VARCHAR[]) AS key) AS asked)
         GROUP BY container_id, key)
     GROUP BY container_id
 )

@@ -93,14 +93,17 @@ GROUP BY container_id, signal, resource;
 -- ---- requests
 
 CREATE OR REPLACE TEMP TABLE served AS
+WITH answered AS (
+    SELECT container_id, status, slow, end_ns - start_ns AS took_ns FROM request
+    WHERE container_id IS NOT NULL AND start_ns >= $from_ns AND start_ns < $to_ns
+)
 SELECT
-    container_id, count(start_ns) AS requests, count(*) FILTER (status = 2) AS errors, count(*) FILTER (slow) AS slow,
-    avg(end_ns - start_ns) AS mean_ns,
-    quantile_cont(end_ns - start_ns, 0.5) AS p50_ns, quantile_cont(end_ns - start_ns, 0.95) AS p95_ns,
-    quantile_cont(end_ns - start_ns, 0.99) AS p99_ns
-FROM (SELECT container_id, resource FROM lived JOIN tagged USING (container_id) WHERE tagged.service IS NOT NULL) AS senders
-LEFT JOIN (SELECT * FROM request WHERE start_ns >= $from_ns AND start_ns < $to_ns) AS request USING (resource)
-GROUP BY container_id;
+    lived.container_id, count(took_ns) AS requests,
+    count(*) FILTER (status = 2) AS errors, count(*) FILTER (slow) AS slow, avg(took_ns) AS mean_ns,
+    quantile_cont(took_ns, 0.5) AS p50_ns, quantile_cont(took_ns, 0.95) AS p95_ns, quantile_cont(took_ns, 0.99) AS p99_ns
+FROM lived LEFT JOIN answered USING (container_id)
+WHERE len(services) > 0
+GROUP BY lived.container_id;
 
 -- ---- together
 
