@@ -308,8 +308,9 @@ def _layers(
     ]
     for layer in ("container", "network", "host"):
         row = cursor.execute(
-            "SELECT count(*), coalesce(sum(points), 0)::BIGINT, median(median_ns)::BIGINT, coalesce(sum(gaps), 0)::BIGINT,"
-            " max(longest_ns), arg_max(entity_type, longest_ns), arg_max(entity_id, longest_ns) FROM beat WHERE layer = $layer",
+            "SELECT count(*), coalesce(sum(points), 0)::BIGINT, median(median_ns)::BIGINT,"
+            " coalesce(sum(gaps), 0)::BIGINT, max(longest_ns), arg_max(entity_type, longest_ns),"
+            " arg_max(entity_id, longest_ns) FROM beat WHERE layer = $layer",
             {"layer": layer},
         ).fetchone()
         entities, readings, interval_ns, gaps, longest_ns, kind, identity = row or (0, 0, None, 0, None, None, None)

@@ -3,14 +3,16 @@
 -- In:  $from_ns, $to_ns: half-open, on the start of spans.
 -- Out: sent, moment, called_at.
 CREATE OR REPLACE TEMP TABLE sent AS
-SELECT
-    resource, min(start_ns) AS at_ns, count(*) AS spans,
-    CASE WHEN coalesce(account, 'thread') IN ('thread', 'task') AND thread_cpu_ns IS NOT NULL THEN 'measured'
-         ELSE coalesce(account_reason, CASE WHEN account IS NULL THEN 'not sent by layerline run' ELSE 'unknown' END) END AS account,
-    max(attributes['layerline.sampling.threshold']) AS threshold
-FROM span
-WHERE start_ns >= $from_ns AND start_ns < $to_ns
-GROUP BY ALL, start_ns // 1_000_000_000;
+WITH one AS (
+    SELECT
+        resource, start_ns, start_ns // 1_000_000_000 AS second, attributes['layerline.sampling.threshold'] AS threshold,
+        CASE WHEN coalesce(account, 'thread') IN ('thread', 'task') AND thread_cpu_ns IS NOT NULL THEN 'measured'
+             ELSE coalesce(account_reason, CASE WHEN account IS NULL THEN 'not sent by layerline run' ELSE 'unknown' END)
+        END AS measured
+    FROM span WHERE start_ns >= $from_ns AND start_ns < $to_ns
+)
+SELECT resource, min(start_ns) AS at_ns, measured AS account, max(threshold) AS threshold, count(*) AS spans
+FROM one GROUP BY resource, second, measured;
 
 CREATE OR REPLACE TEMP TABLE moment AS SELECT DISTINCT resource, at_ns FROM sent;
 

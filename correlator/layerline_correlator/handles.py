@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 from layerline.container import reported
 
-#: An image that only holds a pod's namespaces: ``registry.k8s.io/pause``, ``rancher/mirrored-pause``, ``podman-pause``.
+#: An image that only holds a pod's namespaces: ``registry.k8s.io/pause``, ``rancher/mirrored-pause``.
 _PAUSE = re.compile(r"(?:.*/)?(?:mirrored-|podman-)?pause(?:-[a-z0-9]+)?")
-#: Labels by which engines mark such a container, and what they say then (dockershim and cri-dockerd, containerd, CRI-O).
+#: Labels by which engines mark such a container, and what they say then (cri-dockerd, containerd, CRI-O).
 _SANDBOX_MARKS = {
     "container.label.io.kubernetes.docker.type": "podsandbox",
     "container.label.io.cri-containerd.kind": "sandbox",
@@ -33,7 +33,8 @@ _ADDRESSES = ("layerline.container.addresses", "host.ip", "k8s.pod.ip", "net.hos
 class Handle(NamedTuple):
     """One way to find a container or a machine. Handles of the same ``key`` and ``value`` mean the same one."""
 
-    key: str  # "id" | "inode" | "pod container" | "name" | "host name" | "pod" | "address" | "machine id" | "machine name"
+    #: "id" | "inode" | "pod container" | "name" | "host name" | "pod" | "address" | "machine id" | "machine name"
+    key: str
     value: str
     attribute: str  # where it stands; what a join by it is called
 

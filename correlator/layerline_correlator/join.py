@@ -1,4 +1,4 @@
-"""Ties whoever sent spans to containers and machines: ``join_plain.sql``, and ``join.sql`` where there is more to judge."""
+"""Ties senders to containers and machines: ``join_plain.sql``, and ``join.sql`` where there is more to judge."""
 
 from __future__ import annotations
 

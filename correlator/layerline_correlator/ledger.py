@@ -1,8 +1,9 @@
 """From spans and readings to ledgers, for a batch of traces at once.
 
-The steps are ``.sql`` files, run in this order on one cursor: ``batch`` (its spans), ``join`` (which container and machine
-each came from), ``path`` (critical path and segments), ``pieces`` (what each span did with its own time), ``readings`` (the time join), ``infer`` (what the readings say of spans that nobody
-measured), then one cause after another, then ``parts``.
+The steps are ``.sql`` files, run in this order on one cursor: ``batch`` (its spans), ``join`` (which container and
+machine each came from), ``path`` (critical path and segments), ``pieces`` (what each span did with its own time),
+``readings`` (the time join), ``infer`` (what the readings say of spans that nobody measured), then one cause after
+another, then ``parts``.
 """
 
 from __future__ import annotations

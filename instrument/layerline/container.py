@@ -15,8 +15,8 @@ from typing import Final
 from layerline.cgroup import Cgroup, Mount
 
 #: One component of a cgroup path that names a container: ``<id>``, ``docker-<id>.scope``, ``libpod-<id>``,
-#: ``libpod-payload-<id>``, ``cri-containerd-<id>.scope``, ``crio-<id>``, ``kubepods-….slice:cri-containerd:<id>``. Not its
-#: monitor (conmon). ``maker`` is what stands before the id, if anything does.
+#: ``libpod-payload-<id>``, ``cri-containerd-<id>.scope``, ``crio-<id>``, ``kubepods-….slice:cri-containerd:<id>``. Not
+#: its monitor (conmon). ``maker`` is what stands before the id, if anything does.
 COMPONENT: Final = re.compile(
     r"(?!.*conmon)(?:(?:.*:)?(?P<maker>[a-z][a-z0-9_.-]*)[-:])?(?P<id>[0-9a-f]{64})(?:\.scope|\.service|\.slice)?"
 )

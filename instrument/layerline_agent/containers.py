@@ -89,7 +89,7 @@ class Container:
 def from_inspect(
     answer: Mapping[str, Any], directories: Mapping[str, str] | None = None, inode: int = 0, cpuset: str = ""
 ) -> Container:
-    """The container that Docker's ``GET /containers/<id>/json`` describes. Of ``Config``, image, labels and host name."""
+    """The container that Docker's ``GET /containers/<id>/json`` describes. Of ``Config``: image, labels, host name."""
     networks: Mapping[str, Mapping[str, Any]] = (answer.get("NetworkSettings") or {}).get("Networks") or {}
     addresses = [
         address

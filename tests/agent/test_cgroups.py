@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from layerline.container import in_path
 from layerline_agent.cgroups import Tree, cpuset, identify
 from layerline_agent.machine import Machine
 
@@ -39,6 +40,41 @@ def test_a_container_is_told_by_its_last_part(path: str, runtime: str) -> None:
     found = identify(path)
     assert found is not None
     assert (found.id, found.runtime, found.path) == (ID, runtime, path)
+
+
+@pytest.mark.parametrize(
+    ("path", "runtime"),
+    [
+        (f"/system.slice/web.service/libpod-payload-{ID}", "podman"),  # Podman with --cgroups=split
+        (f"/kubepods.slice/kubepods-pod1f2e.slice:cri-containerd:{ID}", "containerd"),
+        (f"/user.slice/user-1000.slice/user@1000.service/app.slice/docker-{ID}.scope", "docker"),  # rootless
+    ],
+)
+def test_what_the_wrapper_takes_for_a_container_the_agent_does_too(path: str, runtime: str) -> None:
+    """Both read a component of a path by one pattern: a process and its container's readings find each other."""
+    found = identify(path)
+    assert found is not None
+    assert (found.id, found.runtime) == (in_path(path), runtime)
+
+
+@pytest.mark.parametrize(
+    ("path", "pod_uid"),
+    [
+        (f"/kubepods/burstable/pod6c2e5f1a-1b2c-4d3e-8f9a-0b1c2d3e4f5a/{ID}", "6c2e5f1a-1b2c-4d3e-8f9a-0b1c2d3e4f5a"),
+        (
+            "/kubepods.slice/kubepods-besteffort.slice/"
+            f"kubepods-besteffort-pod6c2e5f1a_1b2c_4d3e_8f9a_0b1c2d3e4f5a.slice/cri-containerd-{ID}.scope",
+            "6c2e5f1a-1b2c-4d3e-8f9a-0b1c2d3e4f5a",
+        ),
+        (f"/kubepods/pod{'0f' * 16}/{ID}", "0f" * 16),  # a static pod
+        (f"/docker/{ID}", ""),
+    ],
+)
+def test_a_path_below_kubepods_names_the_pod(path: str, pod_uid: str) -> None:
+    """The pod's uid is read from the path, as the API writes it: processes that know only their pod are found by it."""
+    found = identify(path)
+    assert found is not None
+    assert found.pod_uid == pod_uid
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,13 @@ def test_a_container_known_from_its_event_only() -> None:
     }
 
 
+def test_a_host_name_that_somebody_chose() -> None:
+    """What a container calls itself is told where it is more than the short id."""
+    answer = {**INSPECTED, "Config": {**INSPECTED["Config"], "Hostname": "db"}}
+    assert from_inspect(answer).attributes["container.hostname"] == "db"
+    assert "container.hostname" not in from_inspect(INSPECTED).attributes
+
+
 def test_walked() -> None:
     """A container found by walking has its id and nothing invented."""
     assert Container("a" * 64).attributes == {"container.id": "a" * 64}

@@ -50,6 +50,23 @@ def test_a_span_becomes_a_row() -> None:
     assert (row.thread_id, row.account, row.account_reason, row.slices) == (None, None, None, None)
 
 
+@pytest.mark.parametrize(
+    ("state", "threshold"),
+    [
+        ("ot=th:c", "c"),
+        ("rojo=1,ot=rv:01020304050607;th:fd70a4,congo=2", "fd70a4"),
+        ("other=th:c", None),
+        ("ot=rv:01020304050607", None),
+        ("ot=th:123456789abcdef", None),
+        ("", None),
+    ],
+)
+def test_the_threshold_of_sampling_is_kept(state: str, threshold: str | None) -> None:
+    """Of a trace state only OpenTelemetry's own threshold is kept, which tells how much was left out at the source."""
+    batch = batch_of("traces", one_span(trace_state=state))
+    assert batch.spans[0].attributes.get("layerline.sampling.threshold") == threshold
+
+
 def test_the_threads_account_is_promoted() -> None:
     """Our own attributes leave the map for fields of their own, figures in the catalogue's order."""
     request = one_span()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from layerline.cgroup import Cgroup, is_machine_root, parse_mounts, parse_paths
-from layerline.container import Identity, identify, in_path, inside_one
+from layerline.container import Identity, identify, in_path, inside_one, reported
 
 HYBRID = Path(__file__).parent / "captured/cgroup-hybrid-kernel-6.18/inside"
 ID = "05387d400547ce9b00e7646fd40636edf59567afb7ceabf3bfb7b838230b118e"
@@ -71,6 +71,29 @@ def test_what_is_not_64_hex_digits_is_no_id(path: str) -> None:
     """Sessions, services, pods, short ids and monitors are not containers."""
     assert in_path(path) is None
     assert identify(at(f"0::{path}\n")) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        (ID, ID),
+        (ID[:12], ID[:12]),
+        (f"docker://{ID}", ID),
+        (f"libpod-{ID}.scope", ID),
+        (f"/docker/{OTHER}/docker/{ID}", ID),
+        ("ea32192c8553fbff06c9340478a2ff08-2495160603", "ea32192c8553fbff06c9340478a2ff08-2495160603"),  # ECS Fargate
+        ("2", None),
+        ("cafe", None),
+        (ID[:11], None),
+        (f"{ID}0", None),
+        (f"libpod-conmon-{ID}.scope", None),
+        ("web-1", None),
+        ("", None),
+    ],
+)
+def test_ids_that_others_report(said: str, meant: str | None) -> None:
+    """An id comes whole or short, bare or with what an engine writes around it; what is no id is none."""
+    assert reported(said) == meant
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from layerline.attributes import (
     CONTAINER_RUNNABLE_NS,
     CONTAINER_USAGE_NS,
     CPU_NS,
+    SAMPLER,
     SLICES,
     VERSION,
 )
@@ -68,6 +69,7 @@ def test_spans_arrive_with_their_account(tmp_path: Path, sink: Sink) -> None:
     assert busy.resource["process.pid"] == int(done.stdout)
     assert busy.resource[BOOT_ID] == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     assert busy.resource[VERSION]
+    assert str(busy.resource[SAMPLER]).startswith("ParentBased{root:AlwaysOnSampler")
     assert sink.metrics
 
 

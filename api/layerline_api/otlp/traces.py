@@ -1,8 +1,8 @@
 """Spans: an ExportTraceServiceRequest becomes rows.
 
 A span that cannot be placed on the timeline or in a trace is rejected and the others are kept. Span events, links, the
-instrumentation scope and trace state are not stored, but the sampling threshold in it is. Cost: about 20 µs a span with 18 attributes
-(``python tests/api/bench_decode.py``), most of it attribute access of the generated classes.
+instrumentation scope and trace state are not stored, but for its sampling threshold. Cost: about 20 µs a span with 18
+attributes (``python tests/api/bench_decode.py``), most of it attribute access of the generated classes.
 """
 
 from __future__ import annotations

@@ -1,0 +1,266 @@
+"""Coverage on data that was counted by hand: what was tied, what was read, what was blind and who lived unseen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from spans import MS, a_while_ago, batch, container_id, series_rows, span_row
+from test_join import description
+
+from layerline_correlator import coverage as coverage_module
+from layerline_correlator.correlator import Correlator
+from layerline_correlator.coverage import Coverage
+from layerline_correlator.model import (
+    Batch,
+    EventRow,
+    PointRow,
+    ResourceRow,
+    SeriesRow,
+    SpanRow,
+    resource_key,
+    series_key,
+)
+from layerline_correlator.query import plain
+
+SECOND = 10**9
+
+
+def resource(attributes: dict[str, str]) -> ResourceRow:
+    return ResourceRow(resource_key(attributes), attributes)
+
+
+WEB = resource({"service.name": "web", "container.id": container_id("web-1"), "layerline.boot_id": "host-1"})
+STRAY = resource({"service.name": "web", "container.id": "2", "host.name": "somewhere"})
+CRON = resource({"service.name": "cron", "layerline.boot_id": "host-1", "process.pid": "7"})
+
+
+def span(owner: ResourceRow, number: int, zero_ns: int, **drawn: Any) -> SpanRow:
+    """One request of 20 ms, ``number`` seconds after zero."""
+    drawn = {"id": f"s{number}", "kind": "server", "ms": [number * 1000, number * 1000 + 20]} | drawn
+    return span_row(drawn, f"{number + 1:032x}", zero_ns)[1]._replace(resource=owner.resource)
+
+
+def covered(correlator: Correlator, zero_ns: int, service: str | None = None) -> Coverage:
+    """Of the minute from zero on."""
+    return correlator.coverage(zero_ns, zero_ns + 60 * SECOND, service)
+
+
+def test_joins_are_counted_by_method_and_reason(correlator: Correlator) -> None:
+    """Eight spans of web in its container, two of an impostor, one of cron outside: each is counted in its place."""
+    zero_ns = a_while_ago(120)
+    known = [description({"container": "web-1"}), description({"host": "host-1", "host.name": "vm", "host.id": "m"})]
+    spans = [
+        *(span(WEB, number, zero_ns, cpu=10) for number in range(6)),
+        *(span(WEB, number, zero_ns, reason="thread_hop") for number in (6, 7)),
+        *(span(STRAY, number, zero_ns, parent="gone") for number in (8, 9)),
+        span(CRON, 10, zero_ns, cpu=20),
+        span(WEB, 60, zero_ns, cpu=10),  # in the next window
+    ]
+    correlator.append(Batch(resources=[*known, WEB, STRAY, CRON], spans=spans))
+    found = covered(correlator, zero_ns)
+    assert found.reason is None
+    assert found.requests == 11
+    cron, web = found.services
+    assert (cron.service, cron.requests, cron.spans, cron.on_machine) == ("cron", 1, 1, 1)
+    assert (cron.container.of, cron.container.share) == (0, None)
+    assert [(way.what, way.spans) for way in cron.host.methods] == [("layerline.boot_id", 1)]
+
+    assert (web.service, web.requests, web.spans, web.on_machine, web.orphans) == ("web", 10, 10, 0, 2)
+    assert (web.container.spans, web.container.of, web.container.share) == (8, 10, 0.8)
+    assert [(way.what, way.spans, way.confidence) for way in web.container.methods] == [("container.id", 8, 1.0)]
+    (why,) = web.container.missing
+    assert why.spans == 2
+    assert why.what.startswith("container.id “2” is not the id of a container")
+    assert (web.host.spans, web.host.share) == (8, 0.8)
+    assert [(why.what, why.spans) for why in web.host.missing] == [("nobody describes machine somewhere", 2)]
+    assert (web.account.spans, web.account.share) == (6, 0.6)
+    assert {(why.what, why.spans) for why in web.account.missing} == {
+        ("thread_hop", 2),
+        ("not sent by layerline run", 2),
+    }
+
+
+def test_one_service_can_be_asked_for(correlator: Correlator) -> None:
+    """With a service only its spans, requests and blind causes are told; an unknown one says why it is empty."""
+    zero_ns = a_while_ago(120)
+    correlator.append(Batch(resources=[WEB, CRON], spans=[span(WEB, 0, zero_ns), span(CRON, 1, zero_ns, cpu=20)]))
+    found = covered(correlator, zero_ns, "cron")
+    assert [one.service for one in found.services] == ["cron"]
+    assert found.requests == 1
+    assert {service for one in found.blind for service in one.services} == {"cron"}
+    assert "'nobody'" in (covered(correlator, zero_ns, "nobody").reason or "")
+
+
+def test_an_empty_window_says_so(correlator: Correlator) -> None:
+    """Nothing received is no share of 0 %, and every layer says what to start."""
+    found = covered(correlator, a_while_ago(120))
+    assert found.reason == "neither spans nor readings were received in this window"
+    assert [(one.layer, one.readings, one.interval_ns) for one in found.layers] == [
+        ("app", 0, None), ("container", 0, None), ("network", 0, None), ("host", 0, None),
+    ]  # fmt: skip
+    assert all(one.enable for one in found.layers)
+    assert "layerline agent" in (found.containers.reason or "")
+
+
+def test_the_beat_of_readings_and_its_gaps(correlator: Correlator) -> None:
+    """Each second but for 12 s in between is a beat of 1 s with one gap; a second late is none."""
+    zero_ns = a_while_ago(120)
+    seconds = [*range(20), *range(31, 60)]
+    memory = {
+        "signal": "container.memory.usage",
+        "container": "web-1",
+        "at": [n * 1000 for n in seconds],
+        "values": [1] * 49,
+    }
+    late = [0, 1000, 2000, 4000, 5000, *range(6000, 60_000, 1000)]
+    busy = {"signal": "system.cpu.logical.count", "host": "host-1", "at": late, "values": [1] * len(late)}
+    # Sent when it changes: no beat, though it has the most points.
+    stall = {
+        "signal": "container.cpu.time",
+        "container": "web-1",
+        "at": list(range(0, 10_000, 100)),
+        "values": list(range(100)),
+    }
+    correlator.append(batch([], [series_rows(drawn, zero_ns) for drawn in (memory, busy, stall)]))
+    layers = {one.layer: one for one in covered(correlator, zero_ns).layers}
+    container = layers["container"]
+    assert (container.entities, container.readings, container.interval_ns) == (1, 149, SECOND)
+    assert (container.gaps, container.longest_gap_ns) == (1, 12 * SECOND)
+    assert container.longest_gap_at is not None
+    assert container.longest_gap_at.name == "web-1"
+    assert (layers["host"].gaps, layers["host"].longest_gap_ns, layers["host"].interval_ns) == (0, 2 * SECOND, SECOND)
+    assert layers["network"].reason is not None
+
+
+def test_a_machine_that_fell_silent_is_a_gap(correlator: Correlator) -> None:
+    """Readings of the machine that stop before the window ends are missing until then; a container may have ended."""
+    zero_ns = a_while_ago(120)
+    series = [
+        series_rows({"signal": signal, "at": [n * 1000 for n in range(30)], "values": [1] * 30} | entity, zero_ns)
+        for signal, entity in (
+            ("system.cpu.logical.count", {"host": "host-1"}),
+            ("container.memory.usage", {"container": "web-1"}),
+        )
+    ]
+    correlator.append(batch([], series))
+    layers = {one.layer: one for one in covered(correlator, zero_ns).layers}
+    assert (layers["host"].gaps, layers["host"].longest_gap_ns) == (1, 31 * SECOND)
+    assert (layers["container"].gaps, layers["container"].longest_gap_ns) == (0, SECOND)
+
+
+def test_readings_go_on_under_a_description_that_changed(correlator: Correlator) -> None:
+    """A renamed container is one entity with one beat, not two with a gap each."""
+    zero_ns = a_while_ago(120)
+    rows: list[tuple[ResourceRow, SeriesRow, list[PointRow]]] = []
+    for name, first in (("before", 0), ("after", 30)):
+        owner = description({"container": "web-1", "container.name": name})
+        key = series_key(owner.resource, "container.memory.usage", {})
+        row = SeriesRow(key, owner.resource, "container.memory.usage", "By", "gauge", {})
+        rows.append((owner, row, [PointRow(key, 0, zero_ns + n * SECOND, 1.0) for n in range(first, first + 30)]))
+    correlator.append(batch([], rows))
+    container = next(one for one in covered(correlator, zero_ns).layers if one.layer == "container")
+    assert (container.entities, container.gaps, container.longest_gap_ns) == (1, 0, SECOND)
+
+
+def life(name: str, start_ns: int | None, end_ns: int, **more: str) -> tuple[ResourceRow, list[EventRow]]:
+    owner = description({"container": name} | more)
+    told = [(start_ns, "container.start"), (end_ns, "container.die")]
+    return owner, [EventRow(owner.resource, time_ns, what, "", {}) for time_ns, what in told if time_ns is not None]
+
+
+def test_containers_that_lived_unseen_are_counted_and_named(correlator: Correlator) -> None:
+    """Of four that ended one was read while it lived, one only in its first life, and two never: three lives unseen."""
+    zero_ns = a_while_ago(120)
+    lives = [
+        life("read", zero_ns + SECOND, zero_ns + 5 * SECOND),
+        life("quick", zero_ns + 10 * SECOND, zero_ns + 10 * SECOND + 300 * MS),
+        life("first", zero_ns + 20 * SECOND, zero_ns + 25 * SECOND),
+        life("first", zero_ns + 30 * SECOND, zero_ns + 30 * SECOND + 400 * MS),
+        life("older", None, zero_ns + 40 * SECOND),
+        life("earlier", zero_ns - 9 * SECOND, zero_ns - 5 * SECOND),
+        life("still", zero_ns + 50 * SECOND, zero_ns + 70 * SECOND),
+    ]
+    series = [
+        series_rows({"signal": "container.memory.usage", "container": name, "at": [at], "values": [1]}, zero_ns)
+        for name, at in (("read", 2000), ("first", 22_000), ("quick", 11_000))  # the last came after it had ended
+    ]
+    rows = batch([], series)
+    correlator.append(
+        Batch(
+            resources=[*rows.resources, *(owner for owner, _ in lives)],
+            series=rows.series,
+            points=rows.points,
+            events=[event for _, events in lives for event in events],
+        )
+    )
+    found = covered(correlator, zero_ns).containers
+    assert (found.ended, found.unseen, found.reason) == (5, 3, None)
+    assert [one.name for one in found.named] == ["quick", "first", "older"]
+    assert found.named[2].started is None
+    assert found.named[0].started is not None
+
+
+def test_blind_causes_name_the_one_thing_to_enable(correlator: Correlator) -> None:
+    """A cause that needs the agent is blind in every request without one, with its reason, share and what to start."""
+    zero_ns = a_while_ago(120)
+    correlator.append(
+        Batch(resources=[WEB], spans=[span(WEB, n, zero_ns, cpu=5, wait=10, switches=1) for n in range(4)])
+    )
+    blind = {one.cause: one for one in covered(correlator, zero_ns).blind}
+    restarted = blind["container.restarted"]
+    assert (restarted.requests, restarted.share, restarted.services, restarted.layer) == (4, 1.0, ["web"], "container")
+    assert "the starts and ends of containers" in restarted.reason
+    assert "layerline agent" in restarted.enable
+
+
+@pytest.mark.parametrize(
+    ("sampler", "threshold", "sampled", "kept"),
+    [
+        ("AlwaysOnSampler", None, False, None),
+        ("ParentBased{root:AlwaysOnSampler,remoteParentSampled:AlwaysOnSampler}", None, False, None),
+        ("ParentBased{root:TraceIdRatioBased{0.1},remoteParentSampled:AlwaysOnSampler}", None, True, None),
+        (None, "c", True, 0.25),
+        (None, "0", False, 1.0),
+        ("AlwaysOnSampler", "8", True, 0.5),
+        (None, None, None, None),
+    ],
+)
+def test_a_sampled_service_is_named(
+    correlator: Correlator, sampler: str | None, threshold: str | None, sampled: bool | None, kept: float | None
+) -> None:
+    """The trace state's threshold tells, then the sampler that the wrapper names; without either nothing is claimed."""
+    zero_ns = a_while_ago(120)
+    owner = resource(WEB.attributes | ({"layerline.sampler": sampler} if sampler else {}))
+    attributes = {"layerline.sampling.threshold": threshold} if threshold else {}
+    correlator.append(Batch(resources=[owner], spans=[span(owner, 0, zero_ns, attributes=attributes)]))
+    (web,) = covered(correlator, zero_ns).services
+    assert (web.sampling.sampled, web.sampling.kept_ratio) == (sampled, kept)
+    assert web.sampling.sign
+
+
+def test_what_explodes_is_named_with_the_attribute_that_does_it(
+    correlator: Correlator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A metric of too many series, and a service of too many resources, are named; one at the bound is not."""
+    monkeypatch.setattr(coverage_module, "MOST_SERIES", 10)
+    zero_ns = a_while_ago(120)
+    owner = description({"container": "web-1"})
+    rows = [
+        SeriesRow(series_key(owner.resource, name, tags), owner.resource, name, "1", "gauge", tags)
+        for name, number in (("cart.items", 11), ("cart.sum", 10))
+        for tags in ({"user": str(n), "shop": "one"} for n in range(number))
+    ]
+    points = [PointRow(row.series, 0, zero_ns + SECOND, 1.0) for row in rows]
+    senders = [resource({"service.name": "job", "service.instance.id": str(n)}) for n in range(12)]
+    correlator.append(Batch(resources=[owner, *senders], series=rows, points=points))
+    found = [
+        (one.what, one.name, one.number, one.attribute, one.distinct_values)
+        for one in covered(correlator, zero_ns).cardinality
+    ]
+    assert found == [("resources", "job", 12, "service.instance.id", 12), ("series", "cart.items", 11, "user", 11)]
+
+
+def test_its_json_says_from(correlator: Correlator) -> None:
+    """The window stands in the answer as `from` and `to`."""
+    assert list(plain(covered(correlator, a_while_ago(120))))[:2] == ["from", "to"]
