@@ -24,6 +24,7 @@ from docker.errors import DockerException, NotFound
 from layerline_agent import network
 from layerline_agent.cgroups import UNIFIED, Tree, cpuset, pids
 from layerline_agent.containers import Container, from_event, from_inspect, time_ns
+from layerline_agent.docker_stats import Told
 from layerline_agent.endings import Ended
 from layerline_agent.machine import Machine
 
@@ -71,7 +72,7 @@ class Gone:
     """When it died, by Docker's clock; 0 where unknown."""
 
 
-Sighting = Event | Seen | Gone | Ended
+Sighting = Event | Seen | Gone | Ended | Told
 
 
 def say(line: str) -> None:

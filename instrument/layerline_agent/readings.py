@@ -3,8 +3,8 @@
 Everything is read every full tick. Between full ticks only the stall counters are, and a point of theirs is sent only
 when the value changed. When it changes after standing still, the last reading before the change is sent too. So between
 two consecutive points that were sent a counter either stood still, or moved between two consecutive readings: the
-increase of each interval is exact, and a stall is known to a fine tick. When an entity is gone, what was read of it last
-is sent, as of then.
+increase of each interval is exact, and a stall is known to a fine tick. When an entity is gone, what was read last is
+sent, as of then.
 """
 
 from __future__ import annotations
@@ -214,6 +214,8 @@ class Entity:
     """By sensor: those of them that hold stall counters."""
     total_readers: Mapping[str, tuple[Reader, ...]] = field(default_factory=dict)
     """By sensor: its sources, where they hold what the entity used in its life."""
+    told: Runs = field(default_factory=Runs)
+    """What somebody else read and told, where it has no readers."""
     held: bool = False
     """It is not yet known by all its tags: nothing of it is sent."""
 
@@ -270,6 +272,7 @@ class Entity:
         for readers in self.readers.values():
             for reader in readers:
                 yield from reader.runs.series
+        yield from self.told.series
 
     def close(self) -> None:
         """It is not read any more. What was read and not sent is to be sent yet."""
@@ -277,3 +280,4 @@ class Entity:
             for reader in readers:
                 reader.runs.flush()
                 reader.close()
+        self.told.flush()
