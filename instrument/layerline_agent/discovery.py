@@ -175,6 +175,7 @@ class Discovery:
 
     def _connect(self) -> None:
         """Reach the Engine; tell what happened while it was not reached, subscribe to its events and list what runs."""
+        again = self._client is not None
         if self._client is not None:
             self._client.close()
         self._client = client = docker.from_env(timeout=10)
@@ -189,12 +190,13 @@ class Discovery:
             known = self._managed.get(container_id)
             if known is not None and known.inode and not same_run(known):
                 self._died_unseen(container_id)
-                self._synthesize(container_id, "start", time_ns(self._state(container_id).get("StartedAt", "")))
+                if began_ns := time_ns(self._state(container_id).get("StartedAt", "")):
+                    self._synthesize(container_id, "start", began_ns)
             else:
                 self._inspect(container_id)
         for container_id in self._managed.keys() - running:
             self._died_unseen(container_id)
-        if since_ns > self._began_ns:
+        if again:
             self._lived_unseen(since_ns)
         self.docker_version = version
 

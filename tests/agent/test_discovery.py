@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -426,3 +427,30 @@ def test_lived_while_docker_was_away(engine: Engine, start: Start) -> None:
     assert [one.name for one in (started, died)] == ["container.start", "container.die"]
     assert (died.container.name, died.attributes) == ("job", {"process.exit.code": 3})
     assert gone == Gone(OTHER_ID, died.time_ns)
+
+
+def test_restarted_while_docker_was_away(engine: Engine, start: Start, copied: Callable[[Path], Path]) -> None:
+    """Who died and was started again unseen gets both events, and is seen anew: its cgroup is another one."""
+    root = copied(HYBRID / "first")
+    engine.run(HYBRID_ID, "web")
+    found = start(root)
+    take(found, 1)
+
+    def restart() -> None:
+        directory = root / f"sys/fs/cgroup/cpu/docker/{HYBRID_ID}"
+        shutil.copytree(directory.resolve(), root / "anew")
+        directory.resolve().rename(root / "before")
+        (root / "anew").rename(directory)
+        state = engine.running[HYBRID_ID]["State"]
+        times = {"FinishedAt": "2026-11-25T03:56:41.5Z", "StartedAt": "2026-11-25T03:56:42.5Z"}
+        engine.running[HYBRID_ID] = {**engine.running[HYBRID_ID], "State": {**state, **times}}
+
+    away(engine, restart)
+    died, gone, seen, started = take(found, 4)
+    assert isinstance(died, Event)
+    assert isinstance(seen, Seen)
+    assert isinstance(started, Event)
+    assert [died.name, started.name] == ["container.die", "container.start"]
+    assert died.attributes == {}, "Docker keeps no exit code of a run before"
+    assert gone == Gone(HYBRID_ID, died.time_ns)
+    assert started.time_ns == died.time_ns + 10**9 == seen.container.started_ns
