@@ -12,6 +12,8 @@ from werkzeug.datastructures import MultiDict
 from layerline_api.problems import Problem
 from layerline_correlator.query import RequestQuery
 from layerline_correlator.settings import duration_ns
+from layerline_correlator.tagquery.model import BadQuery, Selection
+from layerline_correlator.tagquery.parse import parse_selection
 
 WINDOW = ("since", "from", "to")
 FILTERS = ("service", "operation", "tag", "min_duration", "order", "limit", "cursor")
@@ -57,7 +59,7 @@ def request_query(arguments: Arguments, now_ns: Callable[[], int] = time.time_ns
         tags=tuple(_tag(text) for text in arguments.getlist("tag")),
         min_duration_ns=None if min_duration is None else _duration("min_duration", min_duration),
         order=_one_of(arguments, "order", ORDERS),
-        limit=_limit(arguments.get("limit")),
+        limit=limit_of(arguments.get("limit")),
         cursor=_given(arguments, "cursor"),
         absolute=_one_of(arguments, "rank", RANKS) == "lost",
     )
@@ -67,14 +69,14 @@ def _window(arguments: Arguments, now_ns: Callable[[], int]) -> tuple[int, int]:
     since, begin, end = (arguments.get(name) for name in WINDOW)
     if since is not None and (begin is not None or end is not None):
         raise Problem(400, "since is given beside from or to; expected one or the other", "since")
-    to_ns = now_ns() + 1 if end is None else _instant("to", end)
-    from_ns = max(0, to_ns - _duration("since", since or DEFAULT_SINCE)) if begin is None else _instant("from", begin)
+    to_ns = now_ns() + 1 if end is None else instant_ns("to", end)
+    from_ns = max(0, to_ns - _duration("since", since or DEFAULT_SINCE)) if begin is None else instant_ns("from", begin)
     if from_ns >= to_ns:
         raise Problem(400, "the window is empty: from is not before to", "to" if begin is None else "from")
     return from_ns, to_ns
 
 
-def _instant(name: str, text: str) -> int:
+def instant_ns(name: str, text: str) -> int:
     """RFC 3339 with a zone, in nanoseconds since 1970, UTC; the nine digits are kept."""
     match = _RFC3339.fullmatch(text)
     if match is not None:
@@ -105,11 +107,16 @@ def _duration(name: str, text: str) -> int:
     return found
 
 
-def _tag(text: str) -> tuple[str, str]:
-    key, colon, value = text.partition(":")
-    if not (key and colon and value):
-        raise Problem(400, f"tag is {text[:80]!r}; expected key:value", "tag")
-    return key, value
+def _tag(text: str) -> Selection:
+    try:
+        return parse_selection(text)
+    except BadQuery as problem:
+        raise Problem(
+            400,
+            f"tag is {text[:80]!r}; expected key:value: {problem.detail} (column {problem.column})",
+            "tag",
+            problem.column,
+        ) from None
 
 
 def _given(arguments: Arguments, name: str) -> str | None:
@@ -126,7 +133,7 @@ def _one_of(arguments: Arguments, name: str, choices: tuple[str, ...]) -> str:
     return text
 
 
-def _limit(text: str | None) -> int:
+def limit_of(text: str | None) -> int:
     if text is None:
         return LIMIT
     if re.fullmatch(r"[0-9]{1,4}", text) and 1 <= int(text) <= MOST:

@@ -383,6 +383,7 @@ class Discovery:
                 container_id,
                 {**directories, **self._network(container_id, directories)},
                 runtime=found[container_id].runtime,
+                pod_uid=found[container_id].pod_uid,
                 inode=inode(directories),
                 cpuset=cpuset(directories),
             )

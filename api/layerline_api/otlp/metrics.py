@@ -1,8 +1,11 @@
-"""Readings: an ExportMetricsServiceRequest becomes series and points, in the catalogue's names and units.
+"""Readings: an ExportMetricsServiceRequest becomes series and points, in the catalogue's names, units and attributes.
 
-A sum is cumulative or delta, a cumulative sum that may fall is a gauge, a gauge is a gauge. Histograms, exponential
-histograms and summaries are kept as two series, ``<name>.count`` and ``<name>.sum``; their buckets and quantiles are
-not stored. Points without a recorded value, and values that are not finite, are skipped: they say nothing.
+A sum is cumulative or delta, a cumulative sum that may fall is a gauge, a gauge is a gauge; of the catalogue's signals
+the catalogue knows better (others send counters as gauges, and levels as counters). Histograms, exponential histograms
+and summaries are kept as two series, ``<name>.count`` and ``<name>.sum``; their buckets and quantiles are not stored.
+Points without a recorded value, and values that are not finite, are skipped: they say nothing. What is not a signal of
+ours is kept under its own name, with its own unit and attributes; a point that says something else under a signal's own
+name as ``<name>.other``.
 """
 
 from __future__ import annotations
@@ -15,7 +18,9 @@ from typing import NamedTuple
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, DataPointFlags, Metric
 
-from layerline.signals import canonical, find
+from layerline.aliases import Attributes
+from layerline.signals import Kind, find, translate
+from layerline_api.otlp.entities import is_scraped, whose
 from layerline_api.otlp.envelope import groups, parse
 from layerline_api.otlp.problems import Budget, Rejections
 from layerline_api.otlp.values import texts
@@ -46,40 +51,57 @@ def decode_metrics(body: bytes) -> tuple[Batch, Rejections]:
     resources: set[str] = set()
     series_seen: set[str] = set()
     for sender, items in groups(body, budget):
-        attributes = texts(sender.attributes, budget)
-        resource = resource_key(attributes)
+        sent_by = texts(sender.attributes, budget)
+        sent_by_key, sent_by_items = resource_key(sent_by), tuple(sorted(sent_by.items()))
         for raw in items:
             metric = parse(Metric, raw)
-            name, unit, factor = _named(metric.name, metric.unit)
+            scraped = is_scraped(metric.name)
             for found in _values(metric, rejections, budget):
-                counts = found.suffix == ".count"
-                value = found.value if counts else found.value * factor
-                if not isfinite(value):
+                attributes, resource, known = sent_by, sent_by_key, True
+                own = tuple(sorted(texts(found.attributes, budget).items()))
+                if scraped:
+                    attributes, own, known = whose(sent_by_items, metric.name, own)
+                    resource = resource_key(attributes)
+                kept = _kept(resource, metric.name, metric.unit, found.suffix, found.kind, known, own)
+                value = found.value * kept.factor
+                if not isfinite(value) or (value == 0 and not kept.zero):
                     continue
-                own = texts(found.attributes, budget)
-                signal = name + found.suffix
-                series = _series(resource, signal, tuple(sorted(own.items())))
                 if resource not in resources:
                     resources.add(resource)
                     batch.resources.append(ResourceRow(resource, attributes))
+                series = kept.row.series
                 if series not in series_seen:
                     series_seen.add(series)
-                    batch.series.append(SeriesRow(series, resource, signal, "1" if counts else unit, found.kind, own))
+                    batch.series.append(kept.row)
                 batch.points.append(PointRow(series, found.start_ns, found.time_ns, value))
     return batch, rejections
 
 
-def _named(name: str, unit: str) -> tuple[str, str, float]:
-    """The catalogue's name and unit, and the factor of a value; both unchanged where it does not know the metric."""
-    signal = find(name)
-    canonical_name, factor = canonical(name, unit)
-    return canonical_name, unit if signal is None else signal.unit, factor
+class _Kept(NamedTuple):
+    """The series that a value belongs to."""
+
+    row: SeriesRow
+    factor: float  # from the value as it came
+    zero: bool  # False: its zeros say nothing
 
 
 @lru_cache(maxsize=65_536)
-def _series(resource: str, signal: str, attributes: tuple[tuple[str, str], ...]) -> str:
-    """``series_key``, remembered: every export names the same series again."""
-    return series_key(resource, signal, dict(attributes))
+def _kept(resource: str, name: str, unit: str, suffix: str, kind: str, known: bool, attributes: Attributes) -> _Kept:
+    """In the catalogue's words, or in its own where it is no signal of ours; every export names the same series again.
+
+    ``known`` is False where the point tells of nothing that we know as an entity.
+    """
+    ours = translate(name, unit, attributes) if known and not suffix else None
+    if ours:
+        signal, words = ours.signal.name, ours.attributes
+        unit = ours.signal.unit
+        if kind != "delta":
+            kind = "cumulative" if ours.signal.kind is Kind.COUNTER else "gauge"
+    else:
+        signal, words = name + (suffix or (".other" if find(name) else "")), dict(attributes)
+        unit = "1" if suffix == ".count" else unit
+    row = SeriesRow(series_key(resource, signal, words), resource, signal, unit, kind, words)
+    return _Kept(row, ours.factor if ours else 1.0, ours.zero if ours else True)
 
 
 def _values(metric: Metric, rejections: Rejections, budget: Budget) -> Iterator[_Value]:
