@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from queue import Empty
+from typing import Concatenate, ParamSpec
 
 from layerline_agent.cgroups import Tree, processes
 from layerline_agent.containers import Container
@@ -27,6 +27,9 @@ FLUSH_S = 2.0
 #: live for less than a second, and what was read last is all that is known where its end cannot be read.
 YOUNG_S = 5.0
 POLL_S = 0.1
+
+
+P = ParamSpec("P")
 
 
 class SensorHealth:
@@ -214,7 +217,7 @@ class Agent:
         entity.held = not seen.described
         self._watched[container.id] = (container, entity)
         for sensor in self._sensors:  # at once: it may not live until the next tick
-            self._read_sensor(sensor, (entity,), partial(Entity.read, sensor=sensor, full=True))
+            self._read_sensor(sensor, (entity,), Entity.read, True)
         if container.directories:
             files = [path for readers in entity.total_readers.values() for reader in readers for path in reader.paths]
             self._endings.watch(container.id, processes(container.directories), files)
@@ -230,8 +233,10 @@ class Agent:
         """Its last process has ended: its counters will not move any more."""
         if ended.container_id in self._watched:
             entity = self._watched[ended.container_id][1]
-            read = partial(Entity.ended, time_ns=ended.time_ns, contents=ended.contents)
-            fine = [self._read_sensor(name, (entity,), partial(read, sensor=name)) for name in entity.total_readers]
+            fine = [
+                self._read_sensor(name, (entity,), Entity.ended, ended.time_ns, ended.contents)
+                for name in entity.total_readers
+            ]
             if all(fine):
                 self._over.add(ended.container_id)
             self._young.pop(ended.container_id, None)
@@ -242,7 +247,7 @@ class Agent:
             entity = self._watched[gone.container_id][1]
             if gone.container_id not in self._over:
                 for sensor in self._sensors:
-                    self._read_sensor(sensor, (entity,), partial(Entity.read, sensor=sensor, full=True))
+                    self._read_sensor(sensor, (entity,), Entity.read, True)
             elif gone.time_ns:
                 entity.died(gone.time_ns)
             self._forget(gone.container_id)
@@ -266,7 +271,7 @@ class Agent:
             young = [self._watched[container_id][1] for container_id in self._young]
             for name, sensor in self._sensors.items():
                 if sensor.totals:
-                    self._read_sensor(name, young, partial(Entity.poll, sensor=name))
+                    self._read_sensor(name, young, Entity.poll)
 
     def read(self, full: bool) -> None:
         """One tick: everything when ``full``, else the stall counters."""
@@ -274,16 +279,22 @@ class Agent:
         if full and self._stats is not None:
             self._stats.ask(key for key, (container, _) in self._watched.items() if not container.directories)
         for name, sensor in self._sensors.items():
-            read = partial(Entity.read, sensor=name, full=full)
-            self._read_sensor(name, (self._host,) if sensor.entity == "host" else entities, read)
+            self._read_sensor(name, (self._host,) if sensor.entity == "host" else entities, Entity.read, full)
 
-    def _read_sensor(self, name: str, entities: Iterable[Entity], read: Callable[[Entity], None]) -> bool:
-        """Read one sensor of these entities; whether nothing was in the way."""
+    def _read_sensor(
+        self,
+        name: str,
+        entities: Iterable[Entity],
+        read: Callable[Concatenate[Entity, str, P], None],
+        *arguments: P.args,
+        **named: P.kwargs,
+    ) -> bool:
+        """Read one sensor of these entities, by a method of theirs; whether nothing was in the way."""
         began_ns = time.perf_counter_ns()
         fine = True
         for entity in entities:
             try:
-                read(entity)
+                read(entity, name, *arguments, **named)
             except Exception as problem:  # a sensor that fails costs its own readings and nothing more
                 self._health.failed(name, problem)
                 fine = False

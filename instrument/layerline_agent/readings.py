@@ -12,7 +12,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from layerline.signals import Kind, find
 from layerline_agent.files import File
@@ -185,19 +184,8 @@ class Scanner:
         """Nothing is kept open."""
 
 
-AnyReader = TypeVar("AnyReader", Reader, Reader | Scanner)
-
-
-def each(readers: Iterable[AnyReader], read: Callable[[AnyReader], None]) -> None:
-    """Read all of them; the last problem is raised when all had their turn."""
-    problem: Exception | None = None
-    for reader in readers:
-        try:
-            read(reader)
-        except (OSError, ValueError, LookupError, ArithmeticError) as caught:
-            problem = caught
-    if problem is not None:
-        raise problem
+#: What a file that is unreadable, or not what it should be, makes its reader raise.
+UNREADABLE = (OSError, ValueError, LookupError, ArithmeticError)
 
 
 @dataclass(eq=False)
@@ -250,15 +238,24 @@ class Entity:
 
     def read(self, sensor: str, full: bool) -> None:
         """Read one sensor's files now. One unreadable file does not keep the others from being read; then it raises."""
-        each((self.readers if full else self.stall_readers).get(sensor, ()), lambda reader: reader.read(full))
+        problem: Exception | None = None
+        for reader in (self.readers if full else self.stall_readers).get(sensor, ()):
+            try:  # thousands of times a second
+                reader.read(full)
+            except UNREADABLE as caught:
+                problem = caught
+        if problem is not None:
+            raise problem
 
     def poll(self, sensor: str) -> None:
-        """Read what it used so far, as ``read`` does; the counters that are not fine are sent with a later reading."""
-        each(self.total_readers.get(sensor, ()), lambda reader: reader.read(full=False))
+        """Read what it used so far; the counters that are not fine are sent with a later reading."""
+        for reader in self.total_readers.get(sensor, ()):
+            reader.read(full=False)
 
     def ended(self, sensor: str, time_ns: int, contents: Mapping[str, bytes | None]) -> None:
         """Its last process has ended; this is what the files of ``total_readers`` held then, by path."""
-        each(self.total_readers.get(sensor, ()), lambda reader: reader.copied(time_ns, contents))
+        for reader in self.total_readers.get(sensor, ()):
+            reader.copied(time_ns, contents)
 
     def died(self, time_ns: int) -> None:
         """Nothing ran in it from ``ended`` until this time, when the engine says it died."""
