@@ -1,4 +1,4 @@
-"""200 containers that live for 0.3 to 3 s each, with a real Docker Engine, an agent and a server: each has its account."""
+"""200 containers that live for 0.3 to 3 s each, with a real Docker Engine, agent and server: each has its account."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_each_short_life_has_its_account(run: Run, tmp_path: Path) -> None:
                 container = run(ANSWERS if answers else LIVES, life_s, cpu_s, code, **service)
                 container.start()
                 container.wait()
-                used_ns = int(container.logs().split()[-1])
+                used_ns = int(container.logs(stderr=False).split()[-1])
                 return str(container.id), Lived(code, used_ns, service.get("OTEL_SERVICE_NAME"))
 
             with ThreadPoolExecutor(AT_ONCE) as pool:

@@ -87,10 +87,9 @@ def entities(
         },
     ).fetchall()
     lives: dict[str, Life] = {}
-    for (
-        identity, name, image, host, carried, started_ns, ended_ns, exit_code, first_ns, last_ns, runs, total, low, high,
-    ) in rows:  # fmt: skip
+    for identity, *who, total, low, high in rows:
         if identity not in lives:
+            name, image, host, carried, started_ns, ended_ns, exit_code, first_ns, last_ns, runs = who
             lives[identity] = Life(
                 type="container",
                 id=identity,

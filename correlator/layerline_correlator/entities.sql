@@ -13,11 +13,16 @@ told AS (
 point_of AS (
     SELECT series.entity_id AS container_id, series.signal, series.attributes, series.kind, series.resource, time_ns, value
     FROM point JOIN series ON series.series = point.series
-    WHERE entity_type = 'container' AND time_ns >= $from_ns - 60_000_000_000 AND time_ns < $to_ns
+    WHERE entity_type = 'container' AND part_of IS NULL AND time_ns >= $from_ns - 60_000_000_000 AND time_ns < $to_ns
+),
+-- Who sent spans, and the container it was tied to.
+sender AS (
+    SELECT DISTINCT resource, container_id, service FROM tagged($from_ns, $to_ns)
+    WHERE container_id IS NOT NULL AND service IS NOT NULL
 ),
 span_of AS (
     SELECT container_id, start_ns, end_ns, thread_cpu_ns, thread_blocks_read, container_throttled_ns
-    FROM span JOIN owner ON owner.resource = span.resource
+    FROM span JOIN sender USING (resource)
     WHERE container_id IS NOT NULL AND start_ns >= $from_ns - 60_000_000_000 AND start_ns < $to_ns
 ),
 seen AS (
@@ -117,7 +122,7 @@ who AS (
     LEFT JOIN container ON container.container_id = seen.container_id
     LEFT JOIN host ON host.host = container.host
     LEFT JOIN machine ON machine.host = container.host
-    LEFT JOIN (SELECT container_id, min(service) AS service FROM owner GROUP BY container_id) AS serving
+    LEFT JOIN (SELECT container_id, min(service) AS service FROM sender GROUP BY container_id) AS serving
         ON serving.container_id = seen.container_id
 ),
 bounds AS (

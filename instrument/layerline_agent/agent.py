@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from queue import Empty
+from typing import Concatenate, ParamSpec
 
 from layerline_agent.cgroups import Tree, processes
 from layerline_agent.containers import Container
 from layerline_agent.discovery import Discovery, Event, Gone, Seen, Sighting, say
+from layerline_agent.docker_stats import SOURCE, DockerStats, Told
 from layerline_agent.encode import Encoder, logs
 from layerline_agent.endings import Ended, Endings
 from layerline_agent.files import File
@@ -26,6 +27,9 @@ FLUSH_S = 2.0
 #: live for less than a second, and what was read last is all that is known where its end cannot be read.
 YOUNG_S = 5.0
 POLL_S = 0.1
+
+
+P = ParamSpec("P")
 
 
 class SensorHealth:
@@ -82,8 +86,10 @@ class Agent:
         discovery: Discovery,
         outbox: Outbox,
         clock: Callable[[], int] = time.time_ns,
+        stats: DockerStats | None = None,
     ) -> None:
         self._settings = settings
+        self._stats = stats
         self._machine = machine
         self._discovery = discovery
         self._outbox = outbox
@@ -146,6 +152,8 @@ class Agent:
         left = self._outbox.close(FLUSH_S)
         self._discovery.stop()
         self._endings.close()
+        if self._stats is not None:
+            self._stats.close()
         if left:
             say(f"stopped; {left} points could not be sent")
 
@@ -172,6 +180,9 @@ class Agent:
             self._end(sighting)
         elif isinstance(sighting, Ended):
             self._ended_now(sighting)
+        elif isinstance(sighting, Told):
+            if sighting.container_id in self._watched:
+                self._watched[sighting.container_id][1].told.read(sighting.time_ns, sighting.raws, full=True)
         else:
             self._see(sighting)
 
@@ -184,18 +195,19 @@ class Agent:
             container.directories,
         )
         if known is not None and same_run:
-            known[1].attributes = {**container.attributes, **self._machine_attributes}
+            known[1].attributes = self._attributes(container)
             known[1].held = not seen.described
             self._watched[container.id] = (container, known[1])
             return
         if not container.directories and not self._said_no_cgroup:
             self._said_no_cgroup = True
             who = container.name or container.id[:12]
-            say(f"no cgroup of container {who} on this machine: nothing is read for it and others alike")
+            instead = "the Docker stats API is asked about it" if self._stats else "nothing is read for it"
+            say(f"no cgroup of container {who} on this machine: {instead} and others alike")
         self._forget(container.id)  # without a last reading: its files are the new run's already
         entity = Entity.of(
             "container",
-            {**container.attributes, **self._machine_attributes},
+            self._attributes(container),
             container.started_ns,
             container.directories,
             self._sensors,
@@ -205,7 +217,7 @@ class Agent:
         entity.held = not seen.described
         self._watched[container.id] = (container, entity)
         for sensor in self._sensors:  # at once: it may not live until the next tick
-            self._read_sensor(sensor, (entity,), partial(Entity.read, sensor=sensor, full=True))
+            self._read_sensor(sensor, (entity,), Entity.read, True)
         if container.directories:
             files = [path for readers in entity.total_readers.values() for reader in readers for path in reader.paths]
             self._endings.watch(container.id, processes(container.directories), files)
@@ -213,23 +225,30 @@ class Agent:
         if entity.total_readers and age_s < YOUNG_S:
             self._young[container.id] = time.monotonic() + YOUNG_S - max(0.0, age_s)
 
+    def _attributes(self, container: Container) -> dict[str, str | list[str] | int]:
+        """Its resource, with the host's attributes and where its readings come from, if not from its cgroup."""
+        return {**container.attributes, **self._machine_attributes, **({} if container.directories else SOURCE)}
+
     def _ended_now(self, ended: Ended) -> None:
         """Its last process has ended: its counters will not move any more."""
         if ended.container_id in self._watched:
             entity = self._watched[ended.container_id][1]
-            read = partial(Entity.ended, time_ns=ended.time_ns, contents=ended.contents)
-            fine = [self._read_sensor(name, (entity,), partial(read, sensor=name)) for name in entity.total_readers]
+            fine = [
+                self._read_sensor(name, (entity,), Entity.ended, ended.time_ns, ended.contents)
+                for name in entity.total_readers
+            ]
             if all(fine):
                 self._over.add(ended.container_id)
             self._young.pop(ended.container_id, None)
 
     def _end(self, gone: Gone) -> None:
-        """A last reading, which mostly comes too late: its cgroup is gone before Docker says so."""
+        """Where its end was not read: a last reading, which mostly comes too late. Its cgroup is gone before this."""
         if gone.container_id in self._watched:
             entity = self._watched[gone.container_id][1]
-            for sensor in self._sensors:
-                self._read_sensor(sensor, (entity,), partial(Entity.read, sensor=sensor, full=True))
-            if gone.time_ns and gone.container_id in self._over:
+            if gone.container_id not in self._over:
+                for sensor in self._sensors:
+                    self._read_sensor(sensor, (entity,), Entity.read, True)
+            elif gone.time_ns:
                 entity.died(gone.time_ns)
             self._forget(gone.container_id)
 
@@ -252,22 +271,30 @@ class Agent:
             young = [self._watched[container_id][1] for container_id in self._young]
             for name, sensor in self._sensors.items():
                 if sensor.totals:
-                    self._read_sensor(name, young, partial(Entity.poll, sensor=name))
+                    self._read_sensor(name, young, Entity.poll)
 
     def read(self, full: bool) -> None:
         """One tick: everything when ``full``, else the stall counters."""
         entities = [entity for _, entity in self._watched.values()]
+        if full and self._stats is not None:
+            self._stats.ask(key for key, (container, _) in self._watched.items() if not container.directories)
         for name, sensor in self._sensors.items():
-            read = partial(Entity.read, sensor=name, full=full)
-            self._read_sensor(name, (self._host,) if sensor.entity == "host" else entities, read)
+            self._read_sensor(name, (self._host,) if sensor.entity == "host" else entities, Entity.read, full)
 
-    def _read_sensor(self, name: str, entities: Iterable[Entity], read: Callable[[Entity], None]) -> bool:
-        """Read one sensor of these entities; whether nothing was in the way."""
+    def _read_sensor(
+        self,
+        name: str,
+        entities: Iterable[Entity],
+        read: Callable[Concatenate[Entity, str, P], None],
+        *arguments: P.args,
+        **named: P.kwargs,
+    ) -> bool:
+        """Read one sensor of these entities, by a method of theirs; whether nothing was in the way."""
         began_ns = time.perf_counter_ns()
         fine = True
         for entity in entities:
             try:
-                read(entity)
+                read(entity, name, *arguments, **named)
             except Exception as problem:  # a sensor that fails costs its own readings and nothing more
                 self._health.failed(name, problem)
                 fine = False
@@ -296,7 +323,7 @@ def build(settings: Settings) -> tuple[Agent, str]:
     tree = Tree.of(machine)
     discovery = Discovery(machine, tree)
     outbox = Outbox(settings.endpoint, settings.headers, settings.buffer_bytes)
-    agent = Agent(settings, machine, discovery, outbox)
+    agent = Agent(settings, machine, discovery, outbox, stats=DockerStats(discovery.sightings.put))
     discovery.start()
     agent.look()
     with_docker = f"Docker {discovery.docker_version}" if discovery.docker_version else "no Docker"

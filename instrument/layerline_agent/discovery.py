@@ -24,6 +24,7 @@ from docker.errors import DockerException, NotFound
 from layerline_agent import network
 from layerline_agent.cgroups import UNIFIED, Tree, cpuset, pids
 from layerline_agent.containers import Container, from_event, from_inspect, time_ns
+from layerline_agent.docker_stats import Told
 from layerline_agent.endings import Ended
 from layerline_agent.machine import Machine
 
@@ -71,7 +72,7 @@ class Gone:
     """When it died, by Docker's clock; 0 where unknown."""
 
 
-Sighting = Event | Seen | Gone | Ended
+Sighting = Event | Seen | Gone | Ended | Told
 
 
 def say(line: str) -> None:
@@ -174,6 +175,7 @@ class Discovery:
 
     def _connect(self) -> None:
         """Reach the Engine; tell what happened while it was not reached, subscribe to its events and list what runs."""
+        again = self._client is not None
         if self._client is not None:
             self._client.close()
         self._client = client = docker.from_env(timeout=10)
@@ -188,12 +190,13 @@ class Discovery:
             known = self._managed.get(container_id)
             if known is not None and known.inode and not same_run(known):
                 self._died_unseen(container_id)
-                self._synthesize(container_id, "start", time_ns(self._state(container_id).get("StartedAt", "")))
+                if began_ns := time_ns(self._state(container_id).get("StartedAt", "")):
+                    self._synthesize(container_id, "start", began_ns)
             else:
                 self._inspect(container_id)
         for container_id in self._managed.keys() - running:
             self._died_unseen(container_id)
-        if since_ns > self._began_ns:
+        if again:
             self._lived_unseen(since_ns)
         self.docker_version = version
 

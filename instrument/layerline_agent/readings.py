@@ -3,8 +3,8 @@
 Everything is read every full tick. Between full ticks only the stall counters are, and a point of theirs is sent only
 when the value changed. When it changes after standing still, the last reading before the change is sent too. So between
 two consecutive points that were sent a counter either stood still, or moved between two consecutive readings: the
-increase of each interval is exact, and a stall is known to a fine tick. When an entity is gone, what was read of it last
-is sent, as of then.
+increase of each interval is exact, and a stall is known to a fine tick. When an entity is gone, what was read last is
+sent, as of then.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from layerline.signals import Kind, find
 from layerline_agent.files import File
@@ -185,19 +184,8 @@ class Scanner:
         """Nothing is kept open."""
 
 
-AnyReader = TypeVar("AnyReader", Reader, Reader | Scanner)
-
-
-def each(readers: Iterable[AnyReader], read: Callable[[AnyReader], None]) -> None:
-    """Read all of them; the last problem is raised when all had their turn."""
-    problem: Exception | None = None
-    for reader in readers:
-        try:
-            read(reader)
-        except (OSError, ValueError, LookupError, ArithmeticError) as caught:
-            problem = caught
-    if problem is not None:
-        raise problem
+#: What a file that is unreadable, or not what it should be, makes its reader raise.
+UNREADABLE = (OSError, ValueError, LookupError, ArithmeticError)
 
 
 @dataclass(eq=False)
@@ -214,6 +202,8 @@ class Entity:
     """By sensor: those of them that hold stall counters."""
     total_readers: Mapping[str, tuple[Reader, ...]] = field(default_factory=dict)
     """By sensor: its sources, where they hold what the entity used in its life."""
+    told: Runs = field(default_factory=Runs)
+    """What somebody else read and told, where it has no readers."""
     held: bool = False
     """It is not yet known by all its tags: nothing of it is sent."""
 
@@ -248,15 +238,24 @@ class Entity:
 
     def read(self, sensor: str, full: bool) -> None:
         """Read one sensor's files now. One unreadable file does not keep the others from being read; then it raises."""
-        each((self.readers if full else self.stall_readers).get(sensor, ()), lambda reader: reader.read(full))
+        problem: Exception | None = None
+        for reader in (self.readers if full else self.stall_readers).get(sensor, ()):
+            try:  # thousands of times a second
+                reader.read(full)
+            except UNREADABLE as caught:
+                problem = caught
+        if problem is not None:
+            raise problem
 
     def poll(self, sensor: str) -> None:
-        """Read what it used so far, as ``read`` does; the counters that are not fine are sent with a later reading."""
-        each(self.total_readers.get(sensor, ()), lambda reader: reader.read(full=False))
+        """Read what it used so far; the counters that are not fine are sent with a later reading."""
+        for reader in self.total_readers.get(sensor, ()):
+            reader.read(full=False)
 
     def ended(self, sensor: str, time_ns: int, contents: Mapping[str, bytes | None]) -> None:
         """Its last process has ended; this is what the files of ``total_readers`` held then, by path."""
-        each(self.total_readers.get(sensor, ()), lambda reader: reader.copied(time_ns, contents))
+        for reader in self.total_readers.get(sensor, ()):
+            reader.copied(time_ns, contents)
 
     def died(self, time_ns: int) -> None:
         """Nothing ran in it from ``ended`` until this time, when the engine says it died."""
@@ -270,6 +269,7 @@ class Entity:
         for readers in self.readers.values():
             for reader in readers:
                 yield from reader.runs.series
+        yield from self.told.series
 
     def close(self) -> None:
         """It is not read any more. What was read and not sent is to be sent yet."""
@@ -277,3 +277,4 @@ class Entity:
             for reader in readers:
                 reader.runs.flush()
                 reader.close()
+        self.told.flush()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
@@ -12,13 +14,16 @@ from typing import Any
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
-from layerline_agent.agent import Agent
+from layerline_agent.agent import POLL_S, Agent
 from layerline_agent.cgroups import Tree
 from layerline_agent.containers import Container
 from layerline_agent.discovery import Event, Gone, Seen
+from layerline_agent.docker_stats import Told
+from layerline_agent.endings import Ended
+from layerline_agent.files import File
 from layerline_agent.machine import Machine
 from layerline_agent.outbox import LOGS, METRICS, Outbox
-from layerline_agent.sensor import all_sensors
+from layerline_agent.sensor import Raw, all_sensors
 from layerline_agent.settings import Settings
 
 from .conftest import HYBRID, HYBRID_ID, V2, V2_ID, Clock, Sink, attributes_of, points_of
@@ -51,16 +56,28 @@ class Kept:
                         found.setdefault(key, []).append(getattr(point, point.WhichOneof("value") or ""))
         return found
 
+    def times(self, who: str, signal: str) -> list[int]:
+        """The times of the points of a signal in the last request of metrics."""
+        message = [message for path, message, _ in self.parcels if path == METRICS][-1]
+        return [
+            point.time_unix_nano
+            for sent in ExportMetricsServiceRequest.FromString(message).resource_metrics
+            if attributes_of(sent.resource).get("container.id") == who
+            for metric in sent.scope_metrics[0].metrics
+            if metric.name == signal
+            for point in points_of(metric)
+        ]
+
 
 class Watch:
     """An agent below a root, whose discovery we are."""
 
-    def __init__(self, root: Path, tags: dict[str, str] | None = None, outbox: Any = None) -> None:
+    def __init__(self, root: Path, tags: dict[str, str] | None = None, outbox: Any = None, stats: Any = None) -> None:
         self.outbox: Any = outbox or Kept()
         self.clock = Clock()
         self.discovery: Any = SimpleNamespace(sightings=SimpleQueue(), stop=lambda: None)
         settings = Settings(tags=tags or {}, interval_ns=100_000_000, fine_ns=20_000_000)
-        self.agent = Agent(settings, Machine(str(root)), self.discovery, self.outbox, self.clock)
+        self.agent = Agent(settings, Machine(str(root)), self.discovery, self.outbox, self.clock, stats)
 
     def see(self, *sightings: object) -> None:
         for sighting in sightings:
@@ -111,6 +128,80 @@ def test_a_container_of_another_machine(capsys: pytest.CaptureFixture[str]) -> N
     watch.second()
     assert watch.outbox.last("c" * 64) == {}
     assert capsys.readouterr().err.count("no cgroup of container far") == 1
+
+
+def test_the_end_is_measured(copied: Callable[[Path], Path]) -> None:
+    """What was copied when its last process had ended is sent, and holds until the time of its death."""
+    root = copied(V2 / "first")
+    watch = Watch(root)
+    watch.see(Seen(container(root)))
+    watch.second()
+    directory = Path(container(root).directories["unified"])
+    contents = {str(path): path.read_bytes() for path in directory.iterdir()}
+    contents[str(directory / "cpu.stat")] = b"usage_usec 900000\nthrottled_usec 3000000\n"
+    watch.see(Ended(V2_ID, 2_100_000_000, contents))
+    shutil.rmtree(directory)
+    watch.see(Gone(V2_ID, 2_150_000_000))
+    watch.second()
+    assert watch.outbox.last(V2_ID)["container.cpu.time",] == [0.9, 0.9]
+    assert watch.outbox.last(V2_ID)["container.cpu.throttled",] == [3_000_000_000] * 2
+    assert watch.outbox.times(V2_ID, "container.cpu.time") == [2_100_000_000, 2_150_000_000]
+    assert watch.outbox.last(V2_ID)["container.disk.operations", "read", "none"] == [0, 0]
+
+
+def test_the_end_was_missed(copied: Callable[[Path], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the cgroup was gone first, the last reading of a young container is sent, as of when it was read."""
+    monkeypatch.setattr(File, "_most", -1)  # a removed file that is kept open can be read, unlike that of a cgroup
+    root = copied(V2 / "first")
+    watch = Watch(root)
+    watch.see(Seen(container(root, started_ns=watch.clock.now_ns)))
+    watch.second()
+    directory = Path(container(root).directories["unified"])
+    (directory / "cpu.stat").write_bytes(b"usage_usec 900000\nthrottled_usec 3000000\n")
+    time.sleep(POLL_S)
+    watch.agent.poll()
+    shutil.rmtree(directory)
+    watch.clock.now_ns += 90_000_000
+    watch.see(Gone(V2_ID, 2_150_000_000))
+    watch.second()
+    assert watch.outbox.last(V2_ID)["container.cpu.time",][-1] == 0.9
+    assert watch.outbox.times(V2_ID, "container.cpu.time")[-1] == 2_000_000_000
+
+
+def test_nothing_is_sent_before_it_is_described() -> None:
+    """What was read of a container goes out when Docker has described it, all under the same resource."""
+    watch = Watch(V2 / "first")
+    watch.see(Seen(container(V2 / "first", name="we"), described=False))
+    watch.second()
+    assert watch.outbox.last(V2_ID) == {}
+    watch.see(Seen(container(V2 / "first", name="web")))
+    watch.second()
+    assert watch.outbox.last(V2_ID)["container.cpu.throttled",] == [2_844_585_000] * 3
+    watch = Watch(V2 / "first")
+    watch.see(Seen(container(V2 / "first", name="we"), described=False), Gone(V2_ID))
+    watch.second()
+    assert watch.outbox.last(V2_ID), "it has ended: there is no more to come"
+
+
+def test_told_by_docker(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where no cgroup is within reach, what Docker says is sent, and its resource says where it comes from."""
+    asked: list[str] = []
+    stats: Any = SimpleNamespace(ask=asked.extend, close=lambda: None)
+    watch = Watch(V2 / "first", stats=stats)
+    watch.see(Seen(Container("c" * 64, name="far")), Seen(container(V2 / "first")))
+    watch.second()
+    assert asked == ["c" * 64]
+    watch.see(Told("c" * 64, 1_900_000_000, (Raw("container.cpu.time", 5_000_000),)))
+    watch.second()
+    assert watch.outbox.last("c" * 64) == {("container.cpu.time",): [0.005]}
+    resources = [
+        attributes_of(sent.resource)
+        for path, message, _ in watch.outbox.parcels
+        for sent in ExportMetricsServiceRequest.FromString(message).resource_metrics
+    ]
+    sources = {one["container.id"]: one.get("layerline.reading.source") for one in resources if "container.id" in one}
+    assert sources == {"c" * 64: "docker_stats", V2_ID: None}
+    assert "the Docker stats API is asked about it" in capsys.readouterr().err
 
 
 def test_recreated_under_the_same_name() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -329,3 +330,127 @@ def test_another_machines_engine(engine: Engine, start: Start) -> None:
     (seen,) = take(start(), 1)
     assert isinstance(seen, Seen)
     assert seen.container.directories == {}
+
+
+def test_seen_before_docker_answers(engine: Engine, start: Start) -> None:
+    """A container that starts is seen by its cgroup and its event; that Docker answers late delays only its tags."""
+    found = start()
+    engine.answers.clear()
+    engine.run(HYBRID_ID, "web")
+    engine.tell("start", HYBRID_ID, name="web", image="shop/web:1", team="shop")
+    seen, started = take(found, 2)
+    assert isinstance(seen, Seen)
+    assert isinstance(started, Event)
+    assert not seen.described
+    assert set(seen.container.directories) == {"blkio", "cpu", "cpuacct", "cpuset", "memory", "pids", "unified"}
+    assert seen.container.attributes["container.label.team"] == "shop"
+    engine.answers.set()
+    (described,) = take(found, 1)
+    assert isinstance(described, Seen)
+    assert described.described
+    assert described.container.networks
+    same = [(one.container.directories, one.container.started_ns, one.container.inode) for one in (seen, described)]
+    assert same[0] == same[1], "it is the same run"
+
+
+def test_events_out_of_order(engine: Engine, start: Start) -> None:
+    """Of two events at nearly the same time the one that comes second may be the earlier: both are told."""
+    found = start()
+    now_ns = time.time_ns() + 10**9
+    for container_id, at_ns in ((HYBRID_ID, now_ns), (OTHER_ID, now_ns - 1000)):
+        actor = {"ID": container_id, "Attributes": {"name": "job", "exitCode": "0"}}
+        engine.messages.put({"Action": "die", "Actor": actor, "timeNano": at_ns})
+    events = [one for one in take(found, 4) if isinstance(one, Event)]
+    assert [event.container.id for event in events] == [HYBRID_ID, OTHER_ID]
+
+
+def away(engine: Engine, meanwhile: Callable[[], None]) -> None:
+    """Docker goes away, and comes back when this has happened."""
+    engine.up = False
+    engine.messages.put(None)
+    time.sleep(0.1)
+    meanwhile()
+    engine.up = True
+
+
+def test_died_while_docker_was_away(engine: Engine, start: Start) -> None:
+    """Who died unseen gets its die event when Docker is back, with the time and exit code that Docker kept."""
+    engine.run(HYBRID_ID, "web")
+    found = start()
+    take(found, 1)
+    away(engine, lambda: engine.stop(HYBRID_ID, 137, "2026-11-25T03:56:41.500000001Z"))
+    died, gone = take(found, 2)
+    assert isinstance(died, Event)
+    assert (died.name, died.time_ns) == ("container.die", 1_795_579_001_500_000_001)
+    assert (died.attributes, died.container.name) == ({"process.exit.code": 137}, "web")
+    assert gone == Gone(HYBRID_ID, died.time_ns)
+
+
+def test_events_that_docker_remembers(engine: Engine, start: Start) -> None:
+    """What happened while the stream was broken is told from what Docker remembers, once, and not made up again."""
+    engine.run(HYBRID_ID, "web")
+    found = start()
+    take(found, 1)
+
+    def die() -> None:
+        engine.stop(HYBRID_ID, 0, "2026-11-25T03:56:41.5Z")
+        actor = {"ID": HYBRID_ID, "Attributes": {"name": "web", "exitCode": "0"}}
+        engine.missed.append({"Action": "die", "Actor": actor, "timeNano": time.time_ns()})
+
+    away(engine, die)
+    died, gone = take(found, 2)
+    assert isinstance(died, Event)
+    assert died.time_ns == engine.missed[0]["timeNano"]
+    assert gone == Gone(HYBRID_ID, died.time_ns)
+    engine.messages.put(engine.missed[0])
+    with pytest.raises(Empty):
+        found.sightings.get(timeout=0.3)
+
+
+def test_lived_while_docker_was_away(engine: Engine, start: Start) -> None:
+    """Who was started and died while Docker could not be asked gets both events."""
+    engine.run(HYBRID_ID, "web")
+    found = start()
+    take(found, 1)
+    engine.tell("pause", HYBRID_ID, name="web")
+    take(found, 1)
+
+    def live() -> None:
+        engine.run(OTHER_ID, "job")
+        engine.stop(OTHER_ID, 3, "2026-11-25T03:56:41.5Z")
+
+    away(engine, live)
+    again, started, died, gone = take(found, 4)
+    assert isinstance(again, Seen)
+    assert isinstance(started, Event)
+    assert isinstance(died, Event)
+    assert [one.name for one in (started, died)] == ["container.start", "container.die"]
+    assert (died.container.name, died.attributes) == ("job", {"process.exit.code": 3})
+    assert gone == Gone(OTHER_ID, died.time_ns)
+
+
+def test_restarted_while_docker_was_away(engine: Engine, start: Start, copied: Callable[[Path], Path]) -> None:
+    """Who died and was started again unseen gets both events, and is seen anew: its cgroup is another one."""
+    root = copied(HYBRID / "first")
+    engine.run(HYBRID_ID, "web")
+    found = start(root)
+    take(found, 1)
+
+    def restart() -> None:
+        directory = root / f"sys/fs/cgroup/cpu/docker/{HYBRID_ID}"
+        shutil.copytree(directory.resolve(), root / "anew")
+        directory.resolve().rename(root / "before")
+        (root / "anew").rename(directory)
+        state = engine.running[HYBRID_ID]["State"]
+        times = {"FinishedAt": "2026-11-25T03:56:41.5Z", "StartedAt": "2026-11-25T03:56:42.5Z"}
+        engine.running[HYBRID_ID] = {**engine.running[HYBRID_ID], "State": {**state, **times}}
+
+    away(engine, restart)
+    died, gone, seen, started = take(found, 4)
+    assert isinstance(died, Event)
+    assert isinstance(seen, Seen)
+    assert isinstance(started, Event)
+    assert [died.name, started.name] == ["container.die", "container.start"]
+    assert died.attributes == {}, "Docker keeps no exit code of a run before"
+    assert gone == Gone(HYBRID_ID, died.time_ns)
+    assert started.time_ns == died.time_ns + 10**9 == seen.container.started_ns

@@ -11,6 +11,7 @@ import tarfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import docker
 import pytest
@@ -145,6 +146,35 @@ def test_limits_changed(sink: Sink, busy: Container, agent: subprocess.Popen[str
     seen = len(sink.metrics)
     assert sink.wait_for(lambda: len(sink.metrics) > seen + 1, timeout_s=20)
     assert readings(sink, container_id, "container.cpu.limit")[-1][1] == 0.5
+
+
+def test_cgroups_out_of_reach(sink: Sink, run: Run, tmp_path: Path) -> None:
+    """Where the agent sees no cgroup, Docker is asked what a container used, and the readings say so."""
+    container = run(["/bin/sh", "-c", "while :; do :; done"])
+    container.start()
+    container_id = str(container.id)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "layerline_agent.command", "--endpoint", sink.url],
+        env={**os.environ, "LAYERLINE_HOST_ROOT": str(tmp_path)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert sink.wait_for(lambda: len(readings(sink, container_id, "container.cpu.time")) > 2, timeout_s=30)
+    finally:
+        process.terminate()
+        _, said = process.communicate(timeout=20)
+    assert "the Docker stats API is asked about it" in said
+    used = [value for _, value in readings(sink, container_id, "container.cpu.time")]
+    assert used == sorted(used)
+    assert used[-1] > used[0]
+    sources = {
+        attributes_of(sent.resource).get("layerline.reading.source")
+        for request in sink.metrics
+        for sent in request.resource_metrics
+        if attributes_of(sent.resource).get("container.id") == container_id
+    }
+    assert sources == {"docker_stats"}
 
 
 #: A shell whose child takes memory until the kernel ends it; the shell itself lives on.

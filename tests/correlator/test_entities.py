@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from spans import batch, container_id, span_row
 
 from layerline_correlator.correlator import Correlator
 from layerline_correlator.entities import TOTALS, Life, Total
@@ -122,6 +123,27 @@ def test_never_read_is_not_measured(drawn: Drawn) -> None:
     (life,) = drawn.lives()
     assert (life.exit_code, life.runs) == (0, 1)
     assert set(life.totals.values()) == {Total(None, None, None, "not measured")}
+
+
+def test_what_the_wrapper_told(drawn: Drawn) -> None:
+    """What the threads of its spans used is the least that it used, also where it was never read."""
+    job = container_id("job")
+    drawn.event("start", 1, job)
+    drawn.event("die", 1.5, job)
+    spans = [
+        {"id": "a", "kind": "server", "ms": [1000, 1400], "cpu": 50, "throttled": 20, "blocks_read": 8},
+        {"id": "b", "parent": "a", "ms": [1100, 1200], "cpu": 30},
+    ]
+    rows = [span_row({"container": "job", "host": "boot", **span}, "1" * 32, T) for span in spans]
+    drawn.correlator.append(batch(rows))
+    (life,) = drawn.lives()
+    assert life.tags["service.name"] == "web"
+    assert life.totals == {
+        "cpu.time": Total(80_000_000, None, None, "range"),
+        "cpu.throttled": Total(20_000_000, None, None, "range"),
+        "disk.io.read": Total(4096, None, None, "range"),
+        "disk.io.write": Total(None, None, None, "not measured"),
+    }
 
 
 def test_nobody_saw_it_begin_or_end(drawn: Drawn) -> None:

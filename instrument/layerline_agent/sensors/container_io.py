@@ -38,14 +38,19 @@ def counter_v1(signal: str) -> Callable[[Machine, bytes], Iterator[Raw]]:
     """What it read and wrote, its children included.
 
     Source: v1 ``blkio.throttle.io_service_bytes_recursive`` (bytes) and ``io_serviced_recursive`` (operations), lines
-    of ``major:minor Operation value``; only grow. Empty until it touched a device: nothing is yielded for that device.
+    of ``major:minor Operation value``; only grow. A device is listed once it was touched; before any was, there are no
+    operations on the device ``none``.
     """
 
     def read(machine: Machine, content: bytes) -> Iterator[Raw]:
+        touched = False
         for line in content.splitlines():
             words = line.split()
             if len(words) == 3 and (direction := DIRECTIONS_V1.get(words[1])):
+                touched = True
                 yield Raw(signal, int(words[2]), _where(machine, words[0], direction))
+        if not touched and signal == NONE_YET[0].signal:
+            yield from NONE_YET
 
     return read
 
@@ -69,7 +74,8 @@ def keyed_v2(signals: dict[bytes, tuple[str, str]]) -> Callable[[Machine, bytes]
 
     Source: v2 ``io.stat`` (bytes and operations, only grow) and ``io.max``, Linux 4.5, lines of
     ``major:minor key=value …``; a limit of ``max`` is none. Some kernels leave the line of a device without figures
-    open, so that the next device stands on the same line: the last one named is meant.
+    open, so that the next device stands on the same line: the last one named is meant. Before any device was touched
+    there are no operations on the device ``none``.
     """
 
     def read(machine: Machine, content: bytes) -> Iterator[Raw]:

@@ -1,0 +1,95 @@
+"""The end of a container: its files are copied when its last process has ended."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+import pytest
+
+from layerline_agent.endings import Ended, Endings
+
+
+@pytest.fixture
+def told() -> SimpleQueue[Ended]:
+    return SimpleQueue()
+
+
+@pytest.fixture
+def endings(told: SimpleQueue[Ended]) -> Iterator[Endings]:
+    made = Endings(told.put)
+    yield made
+    made.close()
+
+
+def process() -> subprocess.Popen[bytes]:
+    """A process that lives until it is told to end."""
+    return subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE)
+
+
+def end(*processes: subprocess.Popen[bytes]) -> None:
+    for one in processes:
+        one.communicate(b"\n", timeout=20)
+
+
+def group(folder: Path, *processes: subprocess.Popen[bytes]) -> str:
+    """The list of processes of a cgroup."""
+    path = folder / "cgroup.procs"
+    path.write_text("".join(f"{one.pid}\n" for one in processes))
+    return str(path)
+
+
+def test_read_when_the_last_has_ended(tmp_path: Path, endings: Endings, told: SimpleQueue[Ended]) -> None:
+    """While one of its processes lives nothing is read; when the last has ended the files are, as they are then."""
+    first, second = process(), process()
+    counter, missing = tmp_path / "usage", str(tmp_path / "missing")
+    counter.write_text("1")
+    endings.watch("c1", group(tmp_path, first, second), [str(counter), missing])
+    end(first)
+    with pytest.raises(Empty):
+        told.get(timeout=0.2)
+    counter.write_text("2")
+    before_ns = time.time_ns()
+    group(tmp_path)
+    end(second)
+    ended = told.get(timeout=20)
+    assert (ended.container_id, ended.contents) == ("c1", {str(counter): b"2", missing: None})
+    assert before_ns < ended.time_ns < time.time_ns()
+
+
+def test_its_group_was_gone(tmp_path: Path, endings: Endings, told: SimpleQueue[Ended]) -> None:
+    """Where the cgroup was removed first, nothing is told: the end of its counters is unknown."""
+    one = process()
+    processes = group(tmp_path, one)
+    endings.watch("c1", processes, [])
+    Path(processes).unlink()
+    end(one)
+    with pytest.raises(Empty):
+        told.get(timeout=0.3)
+
+
+def test_forgotten(tmp_path: Path, endings: Endings, told: SimpleQueue[Ended]) -> None:
+    """Who is forgotten is not told of, and another one still is."""
+    one, other = process(), process()
+    for name, container in (("c1", one), ("c2", other)):
+        (tmp_path / name).mkdir()
+        endings.watch(name, group(tmp_path / name, container), [])
+    endings.forget("c1")
+    group(tmp_path / "c2")
+    end(one, other)
+    assert told.get(timeout=20).container_id == "c2"
+    with pytest.raises(Empty):
+        told.get(timeout=0.2)
+
+
+def test_processes_that_cannot_be_named(tmp_path: Path, endings: Endings, told: SimpleQueue[Ended]) -> None:
+    """In another pid namespace the kernel lists 0 for a process: it is not waited for."""
+    path = tmp_path / "cgroup.procs"
+    path.write_text("0\n0\n")
+    endings.watch("c1", str(path), [])
+    with pytest.raises(Empty):
+        told.get(timeout=0.2)
