@@ -12,6 +12,7 @@ from layerline_api.coverage import coverage
 from layerline_api.guard import guard
 from layerline_api.intake import Intake
 from layerline_api.measures import CONTENT_TYPE, Measures
+from layerline_api.monitors import monitors
 from layerline_api.page import page
 from layerline_api.problems import Problem, otlp_status, problem_json
 from layerline_api.receive import is_otlp, receiver, speaks_json
@@ -40,6 +41,7 @@ def create_app(questions: Questions, settings: ServerSettings | None = None, int
     app.register_blueprint(answers(questions))
     app.register_blueprint(coverage(questions))
     app.register_blueprint(tags(questions))
+    app.register_blueprint(monitors(lambda: questions.monitors, settings))
     app.register_blueprint(page(questions))
 
     @app.get("/healthz")

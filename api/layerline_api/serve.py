@@ -22,6 +22,8 @@ from layerline_api.door import DRAIN_S, Door
 from layerline_api.grpc_door import GrpcDoor, credentials
 from layerline_api.intake import Intake
 from layerline_api.measures import Measures
+from layerline_api.notify import Teller
+from layerline_api.patrol import Patrol
 from layerline_api.settings import ServerSettings
 from layerline_correlator.correlator import Correlator
 from layerline_correlator.settings import Settings
@@ -114,6 +116,7 @@ def run(command: str, options: argparse.Namespace, companion: Companion | None =
     try:
         intake = Intake(correlator, server, Measures(correlator))
         door = Door(create_app(correlator, server, intake), sockets)
+        patrol = Patrol(correlator.monitors, Teller(server))
         grpc_door = GrpcDoor(intake, server, grpc_bound, secret)
         print(f"layerline: listening on {where}, store in {settings.store}", file=sys.stderr, flush=True)
         if missing:
@@ -127,7 +130,9 @@ def run(command: str, options: argparse.Namespace, companion: Companion | None =
             stop.set()
 
         threading.Thread(target=finish, name="layerline-finish", daemon=True).start()
+        patrol.start()
         door.serve(stop)
+        patrol.stop()
         grpc_door.wait()
     except CannotListen as problem:  # gRPC's address was taken since it was looked at
         return refuse(str(problem))

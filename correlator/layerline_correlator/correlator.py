@@ -26,6 +26,8 @@ from layerline_correlator.causes import all_causes
 from layerline_correlator.coverage import Coverage, read_coverage
 from layerline_correlator.judge import is_slow, judge
 from layerline_correlator.model import Batch
+from layerline_correlator.monitors.keeper import Monitors
+from layerline_correlator.monitors.sources import of_query
 from layerline_correlator.names import Names, tag_condition
 from layerline_correlator.query import BadCursor, Health, Page, RequestItem, RequestQuery, TooHeavy, Verdict
 from layerline_correlator.requests import Request, around, as_item, ask_usual, read_ledgers, select_requests
@@ -79,6 +81,7 @@ class Correlator:
         self._work_lock = threading.Lock()
         self._cursor = self._store.cursor()
         self._names = Names(self._store.cursor())
+        self.monitors = Monitors(self._store.cursor(), {"query": of_query(self.containers)})
         self._backlog = Backlog(self._cursor, settings.settle_ns)
         self._thread = threading.Thread(target=self._correlate_forever, name="layerline-correlator", daemon=True)
         self._thread.start()

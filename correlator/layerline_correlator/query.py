@@ -13,6 +13,7 @@ from layerline_correlator.model import Batch
 from layerline_correlator.tagquery.model import Query, Selection
 
 if TYPE_CHECKING:
+    from layerline_correlator.monitors.keeper import Monitors
     from layerline_correlator.tagquery.answer import Containers
     from layerline_correlator.tagquery.complete import TagKey, TagValue
 
@@ -120,7 +121,9 @@ class Suspect:
 class Join:
     """How the request was tied to its container: the weakest join on the critical path."""
 
-    container: str | None  # the attribute that told it: "container.id", "host.name" …; null where it is in none, or unknown
+    container: (
+        str | None
+    )  # the attribute that told it: "container.id", "host.name" …; null where it is in none, or unknown
     confidence: float
     skew_adjusted_ns: int
     reason: str | None = None  # why it is not surer
@@ -208,6 +211,8 @@ class TooHeavy(RuntimeError):
 
 class Questions(Protocol):
     """What the API may ask; ``layerline_correlator.correlator.Correlator`` answers."""
+
+    monitors: Monitors
 
     def append(self, batch: Batch) -> None:
         """Return when the batch is durable. ``Overloaded`` when there is no room for it now."""

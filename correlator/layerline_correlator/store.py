@@ -345,7 +345,9 @@ def _renew_resources(connection: duckdb.DuckDBPyConnection) -> None:
 
 def _host(attributes: dict[str, str]) -> tuple[str | None, str | None]:
     """The machine, and the attribute that names it."""
-    return next(((attributes[name], name) for name in (BOOT_ID, "host.id", "host.name") if attributes.get(name)), (None, None))
+    return next(
+        ((attributes[name], name) for name in (BOOT_ID, "host.id", "host.name") if attributes.get(name)), (None, None)
+    )
 
 
 def _resource_row(row: ResourceRow, now_ns: int) -> tuple[Any, ...]:
