@@ -17,7 +17,7 @@ from layerline_api.names import clean
 from layerline_api.render import cut, wrapped
 from layerline_api.settings import AskSettings
 from layerline_api.story import human
-from layerline_api.why import CannotAsk, NoAnswer, Server, _json, _print_body, _print_lines
+from layerline_api.why import CannotAsk, NoAnswer, Server, body_of, print_body, print_lines
 
 Json = dict[str, Any]
 _SERVICE = 24
@@ -32,9 +32,9 @@ def main(argv: Sequence[str]) -> int:
         server = Server(settings.server, settings.token)
         given = {"since": options.since, "from": options.begin, "to": options.to, "service": options.service}
         answer = server.get("/api/v1/coverage", [(name, text) for name, text in given.items() if text is not None])
-        body = _json(server, answer)
+        body = body_of(server, answer)
         if options.json:
-            _print_body(answer)
+            print_body(answer)
         if body.get("reason"):
             raise NoAnswer(str(body["reason"]))
         if not options.json:
@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
                 lines = show(body)
             except (LookupError, TypeError, ValueError, AttributeError):
                 raise server.stranger() from None
-            _print_lines(lines)
+            print_lines(lines)
     except NoAnswer as nothing:
         print(f"layerline coverage: {clean(nothing)}", file=sys.stderr)
         return 1

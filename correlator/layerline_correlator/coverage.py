@@ -17,6 +17,7 @@ import duckdb
 
 from layerline.signals import SIGNALS
 from layerline_correlator.causes import by_name
+from layerline_correlator.join import join
 from layerline_correlator.judge import rfc3339
 from layerline_correlator.query import Entity
 from layerline_correlator.requests import blind_reason
@@ -186,7 +187,7 @@ def read_coverage(
     """Coverage of what began in the window; with ``service``, of that service's spans, requests and blind causes."""
     window = {"from_ns": from_ns, "to_ns": to_ns}
     run(cursor, "coverage_senders.sql", window)
-    run(cursor, "join.sql")
+    join(cursor)
     stalls = [signal.name for signal in SIGNALS if signal.stall]
     until_ns = min(to_ns, time.time_ns())
     run(

@@ -67,7 +67,8 @@ def _described(attributes: Mapping[str, str]) -> Iterator[Handle]:
         yield from _of_container(attributes)
         if container_id := reported(attributes["container.id"]):
             yield Handle("host name", container_id[:12], "host.name")
-        if name := attributes.get("container.hostname"):
+        name = attributes.get("container.hostname")
+        if name and name != attributes.get("host.name"):  # in the network of its machine it has the machine's name
             yield Handle("host name", name, "host.name")
         if "layerline.boot_id" in attributes:
             return  # the agent describes its machine by itself as well

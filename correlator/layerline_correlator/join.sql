@@ -1,7 +1,8 @@
 -- Which container and machine every span came from: how that is known, how sure it is, and why not surer.
 --
--- In:  moment (resource, at_ns: who sent a span that began then), called_at (resource, address: where it was called).
--- Out: tie, one row per moment: container_id, host, in_container, method (the attribute that told the container),
+-- In:  moment (resource, at_ns: who sent a span that began then), called_at (resource, address: where it was called), and
+--      tie as join_plain.sql left it.
+-- Out: tie, with a row for each moment: container_id, host, in_container, method (the attribute that told the container),
 --      confidence (0 to 1), reason (null where nothing is in doubt), host_method (the attribute that told the machine).
 --
 -- A process and a container's description that share a handle (handles.py) are a candidate. A candidate is rejected, with
@@ -198,7 +199,7 @@ SELECT
 FROM counted
 QUALIFY row_number() OVER (PARTITION BY resource, at_ns, key ORDER BY container_id, host) = 1;
 
-CREATE OR REPLACE TEMP TABLE tie AS
+INSERT INTO tie BY NAME
 WITH
 -- What a sender says of itself: the weakest is that nobody knows the id though somebody looks.
 own AS (

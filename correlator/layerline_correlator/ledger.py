@@ -13,6 +13,7 @@ from collections.abc import Collection, Sequence
 import duckdb
 
 from layerline_correlator.causes import all_causes
+from layerline_correlator.join import join
 from layerline_correlator.store import run
 
 #: Spans of a trace are looked for this long around those that are known of.
@@ -36,7 +37,7 @@ def work_out(
     cursor.execute("INSERT INTO batch SELECT unnest($ids)", {"ids": list(trace_ids)}).fetchall()
     bounds = _widened(cursor, from_ns, to_ns)
     run(cursor, "batch.sql", bounds)
-    run(cursor, "join.sql")
+    join(cursor)
     run(cursor, "path.sql")
     if not keep:
         return

@@ -78,3 +78,8 @@ def tag_condition(number: int, selection: Selection) -> tuple[str, dict[str, Any
     holds = condition(selection, lambda key: f"tag_of(own, of_container, of_host, {key})", bound)
     senders = f"SELECT row(resource, container_id) FROM tagged($from_ns, $to_ns) WHERE {holds}"
     return f"row(resource, container_id) IN ({senders})", bound.values
+
+
+def glob(value: str) -> str:
+    """Only ``*`` is a wildcard; what else GLOB knows is taken as it is."""
+    return value.replace("[", "[[]").replace("?", "[?]")

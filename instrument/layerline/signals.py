@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
 from typing import NamedTuple
 
 from layerline.aliases import (
@@ -264,7 +263,7 @@ SIGNALS: tuple[Signal, ...] = (
         "container",
         Kind.COUNTER,
         "{operation}",
-        "block I/O operations it made",
+        "block I/O operations it made; 0 for the device `none` while it has touched none",
         "v1 blkio.throttle.io_serviced_recursive; v2 io.stat rios, wios",
         dimensions=("disk.io.direction", "system.device"),
         aliases=(
@@ -704,12 +703,6 @@ def find(name: str) -> Signal | None:
     return _BY_NAME.get(name)
 
 
-def meant(name: str) -> bool:
-    """Whether a metric of that name may be one of our signals."""
-    return name in _MEANT
-
-
-@lru_cache(maxsize=65_536)
 def translate(name: str, unit: str, attributes: Attributes) -> Translation | None:
     """The signal that a point with these attributes belongs to; None where it is none of ours.
 
@@ -730,7 +723,7 @@ def document() -> str:
         "# Signals",
         "",
         "What Layerline's readings are called, what they count and where they come from. Generated from the catalogue",
-        "by `python -m layerline.signals > docs/SIGNALS.md`.",
+        "by `python docs/make.py`.",
         "",
         "Units are those stored; whoever sends another time unit is converted on receipt. A **counter** only grows:",
         "its increase over an interval is the reading. A **gauge** holds until the next value. What the kernel does",
@@ -762,20 +755,19 @@ def document() -> str:
     ]
     for signal in SIGNALS:
         if signal.aliases:
-            lines.append(f"| `{signal.name}` | {'; '.join(_shown(signal, alias) for alias in signal.aliases)} |")
+            by_source: dict[str, list[str]] = defaultdict(list)
+            for alias in signal.aliases:
+                by_source[alias.source].append(_shown(signal, alias))
+            told = "; ".join(f"{source}: {', '.join(names)}" for source, names in by_source.items())
+            lines.append(f"| `{signal.name}` | {told} |")
     lines.append("")
     return "\n".join(lines)
 
 
 def _shown(signal: Signal, alias: Alias) -> str:
-    """An alias as the document has it: who, under which name, and for which of our attributes."""
+    """An alias as the document has it: under which name, and which of its points."""
     name = "the same name" if alias.name == signal.name else f"`{alias.name}`"
-    which = ", ".join(f"`{key}` = {value}" if value else f"without `{key}`" for key, value in alias.only)
-    means = ", ".join(f"`{key}` = {value}" for key, value in alias.implies)
-    zero = "" if alias.zero else "0 is left out: it is also said where nothing was counted or set"
-    told = "; ".join(part for part in (which and f"only {which}", means, zero) if part)
-    return f"{alias.source}: {name}{f' ({told})' if told else ''}"
-
-
-if __name__ == "__main__":
-    print(document(), end="")
+    told = [f"`{key}` = {value}" if value else f"without `{key}`" for key, value in alias.only]
+    if not alias.zero:
+        told.append("0 is left out: it is also said where nothing was counted or set")
+    return f"{name} ({'; '.join(told)})" if told else name

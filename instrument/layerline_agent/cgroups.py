@@ -95,6 +95,11 @@ def pids(directories: Mapping[str, str]) -> list[int]:
     return []
 
 
+def processes(directories: Mapping[str, str]) -> str:
+    """The file that lists the processes of a cgroup; on a hybrid machine a v1 controller's, as with ``Tree.walk``."""
+    return f"{directories.get('cpu') or directories.get('memory') or directories.get(UNIFIED, '')}/cgroup.procs"
+
+
 def _mounts(machine: Machine) -> Iterator[tuple[str, str, str]]:
     """``(hierarchy, root within it, mount point)`` of every cgroup mount of the host."""
     for process in ("1", "self"):

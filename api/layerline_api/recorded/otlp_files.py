@@ -32,14 +32,7 @@ from layerline_api.recorded.elements import elements
 from layerline_api.recorded.gathered import Gathered, Place, Unreadable
 
 #: The list that a request in JSON consists of, and its signal.
-SIGNALS = {
-    "resourceSpans": "traces",
-    "resourceMetrics": "metrics",
-    "resourceLogs": "logs",
-    "resource_spans": "traces",
-    "resource_metrics": "metrics",
-    "resource_logs": "logs",
-}
+SIGNALS = {"resourceSpans": "traces", "resourceMetrics": "metrics", "resourceLogs": "logs"}
 _ITEMS = {
     "traces": ("scopeSpans", "spans"),
     "metrics": ("scopeMetrics", "metrics"),
@@ -48,7 +41,7 @@ _ITEMS = {
 #: No line and no message is longer than this, in bytes.
 MESSAGE_LIMIT_BYTES = 256 * 2**20
 #: Of a request in JSON that is too large for the decoder, this many items are decoded at a time.
-_TOGETHER = 500
+_TOGETHER = 100
 _RESOURCE_GROUP = re.compile(r'\{\s*"resource"\s*:')
 _PREFIX_BYTES = 4
 
@@ -120,35 +113,41 @@ def _request(line: bytes, where: str, gathered: Gathered) -> None:
         return
     if not isinstance(document, dict) or not SIGNALS.keys() & document.keys():
         found = ", ".join(list(document)[:3]) if isinstance(document, dict) else type(document).__name__
-        expected = ", ".join(list(SIGNALS)[:3])
+        expected = ", ".join(SIGNALS)
         gathered.reject(where, f"expected an object with {expected}; found {found or 'an empty one'}")
         return
     _decode_json(document, where, gathered)
 
 
-def _decode_json(document: dict[str, Any], where: str, gathered: Gathered) -> None:
+def _decode_json(document: dict[str, Any], where: str, gathered: Gathered, whole: bool = True) -> None:
     for name, signal in SIGNALS.items():
         if name not in document:
             continue
-        whole = {name: document[name]}
         try:
-            body = to_protobuf(DECODERS[signal].request, json.dumps(whole).encode())
-        except TooLarge:
-            for part in _parts(document[name], *_ITEMS[signal]):
-                _decode_json({name: [part]}, where, gathered)
+            body = to_protobuf(DECODERS[signal].request, json.dumps({name: document[name]}).encode())
+        except TooLarge as problem:
+            parts = _parts(document[name], *_ITEMS[signal]) if whole else []
+            if not parts:
+                gathered.reject(where, str(problem))
+            for part in parts:
+                _decode_json({name: [part]}, where, gathered, whole=False)
         except Malformed as problem:
             gathered.reject(where, str(problem))
         else:
             _decode(signal, body, where, gathered)
 
 
-def _parts(found: Any, scopes: str, items: str) -> Iterator[dict[str, Any]]:
-    """A few items at a time, each with their resource: what is left of it is what the decoder keeps."""
-    for group in found if isinstance(found, list) else ():
-        for scope in group.get(scopes) or ():
-            rows = scope.get(items) or ()
-            for begin in range(0, len(rows), _TOGETHER):
-                yield {"resource": group.get("resource", {}), scopes: [{items: rows[begin : begin + _TOGETHER]}]}
+def _parts(found: Any, scopes: str, items: str) -> list[dict[str, Any]]:
+    """A few items at a time, each with their resource (which is all of the rest that the decoder keeps)."""
+    try:
+        return [
+            {"resource": group.get("resource", {}), scopes: [{items: scope[items][begin : begin + _TOGETHER]}]}
+            for group in found
+            for scope in group[scopes]
+            for begin in range(0, len(scope[items]), _TOGETHER)
+        ]
+    except (LookupError, TypeError, AttributeError):
+        return []  # it is not even formed like one
 
 
 # ---- protobuf, and JSON behind lengths

@@ -67,7 +67,7 @@ def _guess(path: Path) -> str:
         return "jaeger"
     if name is None or name[1].decode(errors="replace") in otlp_files.SIGNALS:
         return "otlp"
-    expected = f"{', '.join(list(otlp_files.SIGNALS)[:3])} (OTLP) or data (Jaeger)"
+    expected = f"{', '.join(otlp_files.SIGNALS)} (OTLP) or data (Jaeger)"
     raise Unreadable(
         f"{path} is JSON, but begins with {name[1][:40].decode(errors='replace')!r}: expected {expected};"
         " --format names what it is"
