@@ -107,7 +107,7 @@ def test_the_generic_shape_has_everything() -> None:
 
 @pytest.mark.parametrize("state", [{}, {"state": "resolved", "resolved_ns": NOW + 60 * SECOND}])
 def test_alertmanager_takes_its_shape(state: dict[str, Any]) -> None:
-    """The body fits Alertmanager's published schema; labels stay the same when it is over; the end tells which it is."""
+    """The body fits Alertmanager's published schema; labels stay when it is over; the end tells which it is."""
     body = payload(notice("alertmanager", **state), NOW)
     jsonschema.validate(body, SCHEMA, jsonschema.Draft202012Validator)
     (alert,) = body

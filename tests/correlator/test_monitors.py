@@ -54,7 +54,7 @@ class Drawn:
     """A source that answers as is drawn: one word for each evaluation, ``a`` holds, ``?a`` is unknown, ``!`` fails."""
 
     def __init__(self, line: str) -> None:
-        self.words = [word for word in line.split("|")]
+        self.words = line.split("|")
         self.asked: list[int] = []
 
     def __call__(self, question: str, at_ns: int) -> Evaluation:
@@ -142,7 +142,7 @@ def test_there_is_one_open_alert_for_each_at_most(line: list[str]) -> None:
     ],
 )
 def test_what_is_told_to_whom(alert: dict[str, Any], silent: int, told: tuple[Target, ...]) -> None:
-    """Each state once; to Alertmanager again every hour, as it forgets; nothing in silence, and what is still so after it."""
+    """Each state once; to Alertmanager again every hour, as it forgets; nothing in silence, but what is so after it."""
     monitor = replace(MONITOR, targets=(SLACK, ALERTMANAGER), silent_until_ns=silent)
     assert to_tell(Alert("x", "m1", entity("a"), since_ns=0, held_ns=0, **alert), monitor, 100 * MINUTE) == told
 
@@ -273,7 +273,7 @@ def test_silence_is_kept_and_then_what_is_still_so_is_told(keep: Callable[[Drawn
 
 
 def test_who_is_deaf_is_told_again_later_and_in_order(keep: Callable[[Drawn], Monitors]) -> None:
-    """After 15 s, 30 s, 1 min …, at most every 10 min; what came later waits for its turn; after a day it is given up."""
+    """After 15 s, 30 s, …, at most every 10 min; what came later waits for its turn; after a day it is given up."""
     monitors = keep(Drawn("a|"))
     monitors.save(replace(MONITOR, for_ns=0))
     monitors.evaluate("m1", 0)
@@ -323,7 +323,7 @@ def test_what_is_long_over_is_forgotten(keep: Callable[[Drawn], Monitors]) -> No
 
 
 def test_a_tag_query_is_a_monitor(tmp_path: Path) -> None:
-    """Of the fleet web-2 exceeds 350 MiB from second 300 on: over a minute's window, for two minutes, that fires at 480;
+    """Of the fleet web-2 exceeds 350 MiB from second 300 on: over a minute, for two minutes, that fires at 480;
     who was not measured fires nothing; a restart of the correlator changes nothing."""
     drawn = tomllib.loads(Path(__file__).with_name("tag_queries.toml").read_text(encoding="utf-8"))
     zero_ns = a_while_ago(WINDOW_S + 60)
