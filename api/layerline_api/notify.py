@@ -3,8 +3,8 @@
 A server must not become a way for strangers to reach addresses that only it can reach. Whoever may save a monitor
 chooses where it writes to; without a token that is everybody on this machine. So without a token only addresses are
 written to that were named when the server was started (``LAYERLINE_NOTIFY``); with a token those that were named or,
-where none were, any. Redirects are not followed, nothing of an answer but its status is shown to anybody, and an address
-is looked at again each time something is sent there.
+where none were, any. Redirects are not followed, nothing of an answer but its status is shown to anybody, and whether
+an address may be written to is asked again each time.
 """
 
 from __future__ import annotations
