@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from flask import Flask, Response, request
+from typing_extensions import TypedDict
 from werkzeug.exceptions import HTTPException
 
-from layerline_api.answers import answers, as_json
+from layerline_api.answers import answers
+from layerline_api.declared import declared
 from layerline_api.guard import guard
+from layerline_api.openapi import document
 from layerline_api.page import page
 from layerline_api.problems import Problem, otlp_status, problem_json
 from layerline_api.receive import is_otlp, receiver, speaks_json
@@ -26,6 +30,12 @@ HEADERS = {
 }
 
 
+class Status(TypedDict):
+    """One word on how the server is."""
+
+    status: str
+
+
 def create_app(questions: Questions, settings: ServerSettings | None = None) -> Flask:
     """The app that answers from ``questions``. It holds no state of its own."""
     settings = settings or ServerSettings()
@@ -36,14 +46,24 @@ def create_app(questions: Questions, settings: ServerSettings | None = None) -> 
     app.register_blueprint(page(questions))
 
     @app.get("/healthz")
-    def healthz() -> Response:
-        return as_json({"status": "ok"})
+    @declared(Status, None)
+    def healthz() -> Status:
+        """Whether the server runs."""
+        return {"status": "ok"}
 
     @app.get("/readyz")
-    def readyz() -> Response:
+    @declared(Status, None, problems=(503,))
+    def readyz() -> Status:
+        """Whether data can be taken and questions answered."""
         if not questions.ready():
             raise Problem(503, "the store is not ready")
-        return as_json({"status": "ready"})
+        return {"status": "ready"}
+
+    @app.get("/openapi.json")
+    @declared(dict[str, Any])
+    def openapi() -> dict[str, Any]:
+        """This document."""
+        return document(app)
 
     @app.errorhandler(Exception)
     def failed(problem: Exception) -> Response:

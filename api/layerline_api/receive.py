@@ -16,6 +16,7 @@ from flask import Blueprint, Request, Response, request
 from google.protobuf.json_format import MessageToJson
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from layerline_api.declared import Declared, declared
 from layerline_api.inflate import inflate
 from layerline_api.otlp import DECODERS, Decoded, Malformed, TooLarge, decode
 from layerline_api.problems import Problem
@@ -24,7 +25,7 @@ from layerline_correlator.query import Overloaded, Questions
 
 log = logging.getLogger(__name__)
 
-PROTOBUF, JSON = "application/x-protobuf", "application/json"
+PROTOBUF, JSON = BOTH = "application/x-protobuf", "application/json"
 #: Bodies beyond this are decoded one at a time, so that the largest ones do not add up in memory.
 LARGE_BYTES = 2**20
 #: How long a large body waits for its turn before its sender is told to come back.
@@ -79,8 +80,13 @@ def receiver(questions: Questions, settings: ServerSettings) -> Blueprint:
     return blueprint
 
 
-def _bound(receive: Callable[[str], Response], signal: str) -> Callable[[], Response]:
-    return lambda: receive(signal)
+def _bound(receive: Callable[[str], Response], signal: str) -> Declared:
+    @declared(None, None, problems=(400, 413, 415, 503), answers_in=BOTH, problems_in=BOTH, body_in=BOTH)
+    def store() -> Response:
+        """OTLP: answered when what was sent is durable."""
+        return receive(signal)
+
+    return store
 
 
 def _read(signal: str, settings: ServerSettings, turns: threading.BoundedSemaphore) -> Decoded:

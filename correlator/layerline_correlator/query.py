@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
+from typing_extensions import TypedDict
+
 from layerline_correlator.model import Batch
 
 Item = TypeVar("Item")
@@ -147,6 +149,56 @@ class Page(Generic[Item]):
     reason: str | None = None
 
 
+CauseItem = TypedDict(
+    "CauseItem",
+    {
+        "cause": str,
+        "layer": str,
+        "title": str,
+        "means": str,
+        "needs": list[str],
+        "mistaken_for": str,
+        "try": str,
+        "enable": str,
+        "source": str,
+    },
+)
+
+
+class TraceSpan(TypedDict):
+    """A span of a trace, its start where clocks agree."""
+
+    span_id: str
+    parent_span_id: str | None
+    service: str
+    name: str
+    kind: str  # "unspecified" | "internal" | "server" | "client" | "producer" | "consumer"
+    start: str
+    duration_ns: int
+    status: str  # "unset" | "ok" | "error"
+    container_id: str | None
+    account: str  # "thread" | "task" | "none"
+    account_reason: str | None
+    skew_adjusted_ns: int
+    thread_id: int | None
+
+
+class TraceSegment(TypedDict):
+    """A piece of the critical path: the offset is from the root request's start."""
+
+    span_id: str
+    offset_ns: int
+    length_ns: int
+
+
+class Trace(TypedDict):
+    """A trace as it was received, and its root request's critical path."""
+
+    trace_id: str
+    spans: list[TraceSpan]
+    segments: list[TraceSegment]
+
+
 class BadCursor(ValueError):
     """A cursor that this list did not hand out."""
 
@@ -171,10 +223,10 @@ class Questions(Protocol):
         """One verdict per service and operation that was slow in the window, most excess first."""
 
     def trace(self, trace_id: str) -> dict[str, Any] | None:
-        """``{"trace_id", "spans": […], "segments": […]}``."""
+        """The ``Trace``; None when no span of it was received."""
 
     def causes(self) -> list[dict[str, Any]]:
-        """Every cause with ``cause, layer, title, means, needs, mistaken_for, try, source``."""
+        """Every cause, each a ``CauseItem``."""
 
     def services(self) -> list[str]:
         """The services a span was received from."""
@@ -189,7 +241,7 @@ def plain(value: Any) -> Any:
         return {
             item.name.rstrip("_"): plain(getattr(value, item.name))
             for item in fields(value)
-            if not (isinstance(value, Verdict) and item.name in _WINDOW and getattr(value, item.name) is None)
+            if not (isinstance(value, Verdict) and item.name in WINDOW_ONLY and getattr(value, item.name) is None)
         }
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
@@ -198,4 +250,5 @@ def plain(value: Any) -> Any:
     return value
 
 
-_WINDOW = ("requests", "slow", "examples")
+#: The fields of a ``Verdict`` that only one over a window has.
+WINDOW_ONLY = ("requests", "slow", "examples")
