@@ -28,7 +28,7 @@ class OneRequest(OneTrace):
 
 
 def answers(questions: Questions) -> Blueprint:
-    """Requests, verdicts, traces, causes and services, as JSON."""
+    """Requests, verdicts, traces and causes, as JSON."""
     blueprint = Blueprint("api", __name__, url_prefix="/api/v1")
 
     @blueprint.get("/requests")
@@ -68,12 +68,5 @@ def answers(questions: Questions) -> Blueprint:
     def causes() -> Page[dict[str, Any]]:
         """What Layerline can blame, with what it means and what to try."""
         return Page(questions.causes())
-
-    @blueprint.get("/services")
-    @declared(Page[str])
-    def services() -> Page[str]:
-        """The services that spans were received from."""
-        found = questions.services()
-        return Page(found, reason=None if found else "no span was received yet")
 
     return blueprint

@@ -10,8 +10,11 @@ from typing_extensions import TypedDict
 from werkzeug.exceptions import HTTPException
 
 from layerline_api.answers import answers
+from layerline_api.changes import changes
+from layerline_api.curious import curious
 from layerline_api.declared import declared
 from layerline_api.guard import guard
+from layerline_api.inventory import inventory
 from layerline_api.openapi import document
 from layerline_api.page import page
 from layerline_api.problems import Problem, otlp_status, problem_json
@@ -43,6 +46,9 @@ def create_app(questions: Questions, settings: ServerSettings | None = None) -> 
     app.before_request(guard(settings))
     app.register_blueprint(receiver(questions, settings))
     app.register_blueprint(answers(questions))
+    app.register_blueprint(inventory(questions))
+    app.register_blueprint(changes(questions))
+    app.register_blueprint(curious(questions, settings))
     app.register_blueprint(page(questions))
 
     @app.get("/healthz")

@@ -61,9 +61,13 @@ class Read:
     schema: Mapping[str, Any]
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        return core_schema.with_info_plain_validator_function(
-            lambda text, info: self.parse(str(info.field_name).rstrip("_"), text)
-        )
+        def read(text: Any, info: core_schema.ValidationInfo) -> Any:
+            name = str(info.field_name).rstrip("_")
+            if not isinstance(text, str):  # in a body
+                raise Problem(400, f"{name} is no text", name)
+            return self.parse(name, text)
+
+        return core_schema.with_info_plain_validator_function(read)
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         return dict(self.schema)

@@ -79,10 +79,10 @@ def tag_condition(number: int, key: str, value: str) -> tuple[str, dict[str, Any
         f"   resource.attributes[$tag{number}], container.attributes[$tag{number}],"
         f"   container.attributes['container.label.' || $tag{number}], host.attributes[$tag{number}]"
         f" ) GLOB $value{number})",
-        {f"tag{number}": attribute, f"value{number}": _glob(value)},
+        {f"tag{number}": attribute, f"value{number}": glob(value)},
     )
 
 
-def _glob(value: str) -> str:
+def glob(value: str) -> str:
     """Only ``*`` is a wildcard; what else GLOB knows is taken as it is."""
     return value.replace("[", "[[]").replace("?", "[?]")

@@ -149,6 +149,102 @@ class Page(Generic[Item]):
     reason: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class EntityQuery:
+    """Which entities: those that lived in a half-open window, of a type, with tags."""
+
+    from_ns: int
+    to_ns: int
+    type: str | None = None  # "process" | "container" | "host" | "service"
+    tags: tuple[tuple[str, str], ...] = ()
+    limit: int = 50
+    cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EntityItem:
+    """An entity with its tags (its own, and those of what it runs in) and its lifetime."""
+
+    type: str  # "process" | "container" | "host" | "service"
+    id: str
+    name: str
+    tags: dict[str, str]
+    first_seen: str  # when its first data came
+    last_seen: str  # its last data in the window
+    started: str | None  # as the agent saw; null where nobody looked
+    ended: str | None
+    host: Entity | None
+    runs_on: Entity | None  # a process's container or host, a container's host
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceItem:
+    """A service and the requests it answered in the window; quantiles of their durations."""
+
+    service: str
+    requests: int
+    errors: int
+    p50_ns: int
+    p95_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """Calls from one service to another, or to a dependency; quantiles of the caller's spans."""
+
+    caller: str
+    callee_type: str  # "service" | "dependency" (seen only from outside)
+    callee: str  # the service's name; server.address:server.port of a dependency
+    calls: int
+    errors: int
+    p50_ns: int
+    p95_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceMap:
+    """A list of services, and the calls between them."""
+
+    items: list[ServiceItem] = field(default_factory=list)
+    edges: list[Edge] = field(default_factory=list)
+    next: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventQuery:
+    """Which events: those of a half-open window, newest first."""
+
+    from_ns: int
+    to_ns: int
+    name: str | None = None  # with * for anything
+    service: str | None = None
+    tags: tuple[tuple[str, str], ...] = ()
+    limit: int = 50
+    cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventItem:
+    """Something that happened: to a container, or told from outside (a deploy)."""
+
+    time: str
+    name: str
+    body: str
+    attributes: dict[str, str]
+    entity: Entity | None  # what it happened to, where that is known
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What a SQL query found. ``cut`` when there was more than was asked for."""
+
+    columns: list[str]
+    types: list[str]
+    rows: list[list[Any]]
+    cut: bool
+
+
 CauseItem = TypedDict(
     "CauseItem",
     {
@@ -203,6 +299,14 @@ class BadCursor(ValueError):
     """A cursor that this list did not hand out."""
 
 
+class BadSql(ValueError):
+    """A query that may not be asked, or that makes no sense; the message says why."""
+
+
+class TooHeavy(RuntimeError):
+    """A query that was cut off; the message says what to narrow."""
+
+
 class Overloaded(RuntimeError):
     """The store cannot take more now; the sender shall try again later."""
 
@@ -230,6 +334,18 @@ class Questions(Protocol):
 
     def services(self) -> list[str]:
         """The services a span was received from."""
+
+    def service_map(self, from_ns: int, to_ns: int) -> ServiceMap:
+        """The services that answered requests in the window, and who called whom."""
+
+    def entities(self, query: EntityQuery) -> Page[EntityItem]:
+        """What lived in the window. ``BadCursor``."""
+
+    def events(self, query: EventQuery) -> Page[EventItem]:
+        """What happened in the window. ``BadCursor``."""
+
+    def sql(self, text: str, limit: int) -> Table:
+        """One SELECT over the documented views. ``BadSql``, ``TooHeavy``."""
 
     def ready(self) -> bool:
         """True when data can be taken and questions answered."""

@@ -111,10 +111,15 @@ class Store:
         self._queue: queue.Queue[_Waiting | None] = queue.Queue(maxsize=_WAITING)
         self._database = duckdb.connect(
             str(folder / "hot.duckdb"),
-            config={"checkpoint_threshold": "256MB", "autoinstall_known_extensions": False},
+            config={
+                "checkpoint_threshold": "256MB",
+                "autoinstall_known_extensions": False,
+                "python_enable_replacements": False,  # a table's name never finds a variable of this process
+            },
         )
         self._database.execute("SET asof_loop_join_threshold = 0").fetchall()
         run(self._database, "schema.sql")
+        run(self._database, "views.sql")
         for (key,) in self._database.execute(
             "SELECT resource FROM resource UNION ALL SELECT series FROM series"
         ).fetchall():
