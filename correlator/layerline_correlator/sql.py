@@ -33,7 +33,6 @@ _NODES = re.compile(
     "|LAMBDA_REF|CASE|CASE_EXPR|CAST|COLLATE|POSITIONAL_REFERENCE|TYPE"
     "|(COMPARE|CONJUNCTION|OPERATOR|WINDOW)_[A-Z_]+|[A-Z_]+_TYPE_INFO"
 )
-_NAME = re.compile(r"[a-z_][a-z0-9_]*", re.IGNORECASE | re.ASCII)
 _TABLE_FUNCTIONS = frozenset({"unnest", "range", "generate_series"})
 
 # Functions that read nothing, change nothing, and give back little more than they get: `repeat`, `lpad`, `format` and
@@ -118,48 +117,56 @@ def _check(cursor: duckdb.DuckDBPyConnection, text: str) -> str:
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         raise BadSql("expected one SELECT statement, and nothing else")
     told = cursor.execute("SELECT json_serialize_sql($text::VARCHAR)", {"text": text}).fetchone()
-    tree = json.loads(told[0]) if told else {"error": True}
+    try:
+        tree = json.loads(told[0]) if told else {"error": True}
+    except RecursionError:
+        raise BadSql("this SELECT is nested too deeply") from None
     if tree["error"]:
         raise BadSql(f"this SELECT cannot be read: {tree.get('error_message', 'no reason given')}")
-    nodes = list(_walk(tree["statements"]))
-    own = {str(pair["key"]).casefold() for node in nodes for pair in node.get("cte_map", {}).get("map", ())}
-    for name in own:
-        if not _NAME.fullmatch(name) or name in VIEWS:
-            raise BadSql(f"a common table may not be called {name[:80]!r} here")
-    for node in nodes:
-        _check_node(node, own)
+    for node, tables in _walk(tree["statements"]):
+        _check_node(node, tables)
     return statements[0].query.strip().rstrip(";")
 
 
-def _check_node(node: dict[str, Any], own: set[str]) -> None:
+def _check_node(node: dict[str, Any], tables: frozenset[str]) -> None:
     kind = node.get("type")
     if isinstance(kind, str) and not _NODES.fullmatch(kind):
         raise BadSql(f"{kind} is not possible here: one SELECT over the views {', '.join(sorted(VIEWS))}")
-    if kind == "TABLE_FUNCTION":
-        name = str((node.get("function") or {}).get("function_name"))
-        if name.casefold() not in _TABLE_FUNCTIONS:
-            raise BadSql(f"the table function {name[:80]} is not possible here")
-    elif "function_name" in node:
+    if "function_name" in node:
         name = str(node["function_name"])
-        if name.casefold() not in _FUNCTIONS | _TABLE_FUNCTIONS or any(
-            node.get(part) for part in ("schema", "catalog")
-        ):
+        if name.casefold() not in _FUNCTIONS or any(node.get(part) for part in ("schema", "catalog")):
             raise BadSql(f"the function {name[:80]} is not possible here")
     if kind == "BASE_TABLE":
         name = str(node.get("table_name"))
-        if name.casefold() not in VIEWS | own or node.get("schema_name") or node.get("catalog_name"):
+        if name.casefold() not in tables or node.get("schema_name") or node.get("catalog_name"):
             raise BadSql(f"there is no view {name[:80]!r} here; there are: {', '.join(sorted(VIEWS))}")
 
 
-def _walk(value: Any) -> Iterator[dict[str, Any]]:
-    waiting = [value]
+def _walk(statements: Any) -> Iterator[tuple[dict[str, Any], frozenset[str]]]:
+    """Every node of the tree, with the tables that may be named there: our views and the common tables in scope."""
+    waiting: list[tuple[Any, frozenset[str]]] = [(statements, VIEWS)]
     while waiting:
-        one = waiting.pop()
-        if isinstance(one, dict):
-            yield one
-            waiting += one.values()
-        elif isinstance(one, list):
-            waiting += one
+        one, tables = waiting.pop()
+        if isinstance(one, list):
+            waiting += [(value, tables) for value in one]
+            continue
+        if not isinstance(one, dict):
+            continue
+        rest = dict(one)
+        for pair in (rest.pop("cte_map", None) or {}).get("map", ()):
+            # Behind its definition a common table is known, and within it only to itself, if it is recursive.
+            name, body = str(pair["key"]).casefold(), pair["value"]
+            recursive = (body.get("query_node") or {}).get("type") == "RECURSIVE_CTE_NODE"
+            waiting.append((body, tables | {name} if recursive else tables))
+            tables |= {name}
+        if rest.get("type") == "TABLE_FUNCTION":
+            function = dict(rest.pop("function"))
+            name = str(function.pop("function_name"))
+            if name.casefold() not in _TABLE_FUNCTIONS or any(function.get(part) for part in ("schema", "catalog")):
+                raise BadSql(f"the table function {name[:80]} is not possible here")
+            waiting.append((function, tables))
+        yield rest, tables
+        waiting += [(value, tables) for value in rest.values()]
 
 
 def _first_line(problem: Exception) -> str:
