@@ -126,7 +126,7 @@ def _read_body(asked: Request, adapter: TypeAdapter[Any]) -> Any:
 def _problem(wrong: ValidationError) -> Problem:
     """The first thing that is wrong with a body."""
     first = wrong.errors(include_url=False)[0]
-    field = ".".join(str(step) for step in first["loc"])[:80]
+    field = ".".join(str(step) for step in first["loc"] if not str(step).startswith("("))[:80]
     if first["type"] == "json_invalid":
         return Problem(400, f"the body is not JSON: {first['ctx']['error']}")
     if first["type"] == "missing":

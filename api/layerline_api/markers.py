@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, PlainValidator, Tag, WithJsonSchema
 
 from layerline_api.declared import Body
 from layerline_api.parameters import Instant
@@ -36,21 +36,31 @@ class Ignored(Exception):
     """What was sent is understood, and is no change; the message says why."""
 
 
+def _attribute(value: object) -> str:
+    if not isinstance(value, str | bool | int | float):
+        raise ValueError("expected text, a number, true or false")
+    return attribute_text(value)
+
+
+AttributeValue = Annotated[
+    str, PlainValidator(_attribute), WithJsonSchema({"type": ["string", "number", "boolean"]}, mode="validation")
+]
+
+
 class OwnMarker(Body):
     """A change, as `layerline event` sends it. With its time it may be sent again: it counts once."""
 
     name: Annotated[str, Field(min_length=1, max_length=200, description="what kind of event")] = DEPLOYED
-    body: Annotated[str, Field(max_length=10_000, description="what happened, for people")] = ""
+    body: Annotated[str, Field(min_length=1, max_length=10_000, description="what happened, for people")]
     time: Annotated[Instant | None, Field(description="when, RFC 3339 with zone; now unless said")] = None
     attributes: Annotated[
-        dict[Annotated[str, Field(min_length=1, max_length=200)], str | bool | int | float],
+        dict[Annotated[str, Field(min_length=1, max_length=200)], AttributeValue],
         Field(default_factory=dict, max_length=100, description="such as service.name and service.version"),
     ]
 
     def marker(self) -> Marker:
         when_ns = time.time_ns() if self.time is None else self.time
-        attributes = {key: attribute_text(value) for key, value in self.attributes.items()}
-        return Marker(when_ns, self.name, self.body, attributes)
+        return Marker(when_ns, self.name, self.body, self.attributes)
 
 
 class Sent(BaseModel):
@@ -220,25 +230,25 @@ class ArgoHook(Sent):
 
 
 def _shape(sent: Any) -> str:
-    """Which of the shapes it is, by what only that one has."""
+    """Which of the shapes it is, by what only that one has. In parentheses: it is no field of what was sent."""
     keys = sent.keys() if isinstance(sent, dict) else ()
     if "app" in keys:
-        return "argo"
+        return "(argo)"
     if "repository" in keys or "zen" in keys:
         for key in ("deployment_status", "deployment", "release"):
             if key in keys:
-                return key
-        return "other"
-    return "own"
+                return f"({key})"
+        return "(other)"
+    return "(own)"
 
 
 AnyMarker = Annotated[
-    Annotated[OwnMarker, Tag("own")]
-    | Annotated[GitHubStatusHook, Tag("deployment_status")]
-    | Annotated[GitHubDeploymentHook, Tag("deployment")]
-    | Annotated[GitHubReleaseHook, Tag("release")]
-    | Annotated[GitHubOtherHook, Tag("other")]
-    | Annotated[ArgoHook, Tag("argo")],
+    Annotated[OwnMarker, Tag("(own)")]
+    | Annotated[GitHubStatusHook, Tag("(deployment_status)")]
+    | Annotated[GitHubDeploymentHook, Tag("(deployment)")]
+    | Annotated[GitHubReleaseHook, Tag("(release)")]
+    | Annotated[GitHubOtherHook, Tag("(other)")]
+    | Annotated[ArgoHook, Tag("(argo)")],
     Discriminator(_shape),
 ]
 

@@ -86,7 +86,11 @@ def document(app: Flask) -> dict[str, Any]:
 
 
 class _AsSent(GenerateJsonSchema):
-    """Answers as ``query.plain`` sends them: every field is there, and none ends in an underscore."""
+    """Bodies as they are read; answers as ``query.plain`` sends them: every field is there, none ends in ``_``."""
+
+    def tagged_union_schema(self, schema: core_schema.TaggedUnionSchema) -> dict[str, Any]:
+        # Which of the shapes it is, we look up; what is of one shape may hold another.
+        return {"anyOf" if key == "oneOf" else key: of for key, of in super().tagged_union_schema(schema).items()}
 
     def dataclass_schema(self, schema: core_schema.DataclassSchema) -> dict[str, Any]:
         made = super().dataclass_schema(schema)
