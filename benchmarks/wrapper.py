@@ -68,9 +68,10 @@ class Sink(BaseHTTPRequestHandler):
     """Takes whatever is posted and says 200."""
 
     protocol_version = "HTTP/1.1"
+    received_bytes = 0
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["content-length"]))
+        Sink.received_bytes += len(self.rfile.read(int(self.headers["content-length"])))
         self.send_response(200)
         self.send_header("content-length", "0")
         self.end_headers()
@@ -155,7 +156,7 @@ def load(port: int, route: str, requests: int, clients: int) -> float:
 
 
 def measure(variant: str, script: Path, sink: str, options: argparse.Namespace) -> Run:
-    port = free_port()
+    port, received = free_port(), Sink.received_bytes
     process = subprocess.Popen(
         command(variant, script, port, options.spans, options.turns), env=environment(sink), stderr=subprocess.DEVNULL
     )
@@ -180,6 +181,8 @@ def measure(variant: str, script: Path, sink: str, options: argparse.Namespace) 
     finally:
         process.terminate()
         process.wait()
+    if (Sink.received_bytes > received) != (variant != BARE):
+        raise RuntimeError(f"{variant}: its spans came to {Sink.received_bytes - received} bytes; it measures nothing")
     return Run(options.requests / took, used / options.requests * 1e6)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 
-DEFAULT = "127.0.0.1:4318"
+DEFAULT, GRPC_DEFAULT = "127.0.0.1:4318", "127.0.0.1:4317"
 
 
 class CannotListen(Exception):
@@ -17,7 +17,7 @@ class CannotListen(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """One socket address that a ``--listen`` stands for."""
+    """One socket address that a ``--listen`` or ``--grpc-listen`` stands for."""
 
     given: str
     family: socket.AddressFamily
@@ -56,8 +56,8 @@ def bind(address: Address) -> socket.socket:
     return bound
 
 
-def url(bound: socket.socket) -> str:
+def url(bound: socket.socket, scheme: str = "http") -> str:
     """How this machine reaches it: ``http://127.0.0.1:4318``."""
     host, port = bound.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - read, not bound
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

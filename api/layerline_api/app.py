@@ -11,15 +11,20 @@ from werkzeug.exceptions import HTTPException
 
 from layerline_api.answers import answers
 from layerline_api.changes import changes
+from layerline_api.coverage import coverage
 from layerline_api.curious import curious
 from layerline_api.declared import declared
 from layerline_api.guard import guard
+from layerline_api.intake import Intake
 from layerline_api.inventory import inventory
+from layerline_api.measures import CONTENT_TYPE, Measures
+from layerline_api.monitors import monitors
 from layerline_api.openapi import document
 from layerline_api.page import page
 from layerline_api.problems import Problem, otlp_status, problem_json
 from layerline_api.receive import is_otlp, receiver, speaks_json
 from layerline_api.settings import ServerSettings
+from layerline_api.tags import tags
 from layerline_correlator.query import Questions
 
 log = logging.getLogger(__name__)
@@ -39,16 +44,20 @@ class Status(TypedDict):
     status: str
 
 
-def create_app(questions: Questions, settings: ServerSettings | None = None) -> Flask:
-    """The app that answers from ``questions``. It holds no state of its own."""
+def create_app(questions: Questions, settings: ServerSettings | None = None, intake: Intake | None = None) -> Flask:
+    """The app that answers from ``questions``. It holds no state of its own; ``intake`` is shared with other doors."""
     settings = settings or ServerSettings()
+    intake = intake or Intake(questions, settings, Measures(questions))
     app = Flask(__name__, static_folder=None)
     app.before_request(guard(settings))
-    app.register_blueprint(receiver(questions, settings))
+    app.register_blueprint(receiver(intake, settings))
     app.register_blueprint(answers(questions))
     app.register_blueprint(inventory(questions))
     app.register_blueprint(changes(questions))
     app.register_blueprint(curious(questions, settings))
+    app.register_blueprint(coverage(questions))
+    app.register_blueprint(tags(questions))
+    app.register_blueprint(monitors(lambda: questions.monitors, settings))
     app.register_blueprint(page(questions))
 
     @app.get("/healthz")
@@ -70,6 +79,12 @@ def create_app(questions: Questions, settings: ServerSettings | None = None) -> 
     def openapi() -> dict[str, Any]:
         """This document."""
         return document(app)
+
+    @app.get("/metrics")
+    @declared(parameters=None, answers_in=(CONTENT_TYPE,))
+    def metrics() -> Response:
+        """What the server tells about itself, for Prometheus."""
+        return Response(intake.measures.text(), content_type=CONTENT_TYPE)
 
     @app.errorhandler(Exception)
     def failed(problem: Exception) -> Response:

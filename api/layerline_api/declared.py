@@ -42,6 +42,7 @@ class Declared:
         parameters: type[Parameters] | None,
         body: Any,
         problems: tuple[int, ...],
+        status: int,
         answers_in: tuple[str, ...],
         problems_in: tuple[str, ...],
         body_in: tuple[str, ...],
@@ -52,6 +53,7 @@ class Declared:
         self.parameters = parameters
         self.body = body
         self.problems = problems
+        self.status = status
         self.answers_in = answers_in
         self.problems_in = problems_in
         self.body_in = body_in
@@ -80,6 +82,7 @@ def declared(
     *,
     body: Any = None,
     problems: tuple[int, ...] = (),
+    status: int = 200,
     answers_in: tuple[str, ...] = (JSON,),
     problems_in: tuple[str, ...] = (PROBLEM,),
     body_in: tuple[str, ...] = (),
@@ -89,7 +92,8 @@ def declared(
     ``answer``: the type of its JSON (a dataclass, a TypedDict; None where it is no JSON of ours). ``parameters``: the
     view gets them as ``asked``, where there are any; None: the query string is not looked at. ``body``: the type that
     reads the JSON body, which the view gets as ``body``. ``problems``: statuses beyond 400, 401, 403 (and 413, 415
-    with a body) that may come. ``body_in``: the content types of a body that the view reads by itself.
+    with a body) that may come. ``status``: of its answer, where that is no 200. ``body_in``: the content types of a
+    body that the view reads by itself.
     """
     return lambda view: Declared(
         view,
@@ -97,6 +101,7 @@ def declared(
         parameters,
         body,
         problems,
+        status,
         answers_in,
         problems_in,
         body_in or (() if body is None else (JSON,)),

@@ -18,12 +18,18 @@ SIGNED_PATH, SIGNATURE = "/api/v1/events", "X-Hub-Signature-256"
 _OWN_NAME = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE | re.ASCII)
 
 
+def holds_token(authorization: str, token: str) -> bool:
+    """Whether that is ``Bearer TOKEN``, found out in a time that does not tell how much of it was right."""
+    scheme, _, given = authorization.partition(" ")
+    right = hmac.compare_digest(given.strip().encode("latin-1", "replace"), token.encode())
+    return right and scheme.lower() == "bearer"
+
+
 def guard(settings: ServerSettings) -> Callable[[], None]:
     """What to run before each request; ``Problem`` 401 or 403."""
 
-    def with_token(token: bytes) -> None:
-        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode("latin-1", "replace"), token):
+    def with_token(token: str) -> None:
+        if not holds_token(request.headers.get("Authorization", ""), token):
             raise Problem(401, "the token is missing or wrong; expected Authorization: Bearer TOKEN (LAYERLINE_TOKEN)")
 
     def signed(token: bytes) -> bool:
@@ -44,7 +50,7 @@ def guard(settings: ServerSettings) -> Callable[[], None]:
     def before() -> None:
         if settings.token is not None:
             if request.path != OPEN_PATH and not signed(settings.token.encode()):
-                with_token(settings.token.encode())
+                with_token(settings.token)
         elif settings.loopback_only:
             with_own_name()
 

@@ -29,7 +29,7 @@ def inventory(questions: Questions) -> Blueprint:
     def entities(asked: EntityParameters) -> Page[EntityItem]:
         """Processes, containers, hosts and services that lived in a window, the dead included."""
         from_ns, to_ns = asked.window()
-        return questions.entities(EntityQuery(from_ns, to_ns, asked.type, asked.tag, asked.limit, asked.cursor))
+        return questions.inventory(EntityQuery(from_ns, to_ns, asked.type, asked.tag, asked.limit, asked.cursor))
 
     @blueprint.get("/services")
     @declared(ServiceMap, Window)

@@ -24,7 +24,7 @@ _MEANING = {
     401: "the token is missing or wrong",
     403: "refused",
     404: "there is nothing of that name",
-    408: "it took longer than it may",
+    409: "there are too many",
     413: "the body is too long",
     415: "the body is of another type",
     422: "it is understood, and cannot be done",
@@ -33,13 +33,14 @@ _MEANING = {
 
 
 class ProblemDetails(TypedDict):
-    """Why there is no answer (RFC 9457). ``field`` names the parameter to blame, where there is one."""
+    """Why there is no answer (RFC 9457). ``field`` names the parameter to blame, ``column`` where in its text."""
 
     type: str
     title: str
     status: int
     detail: str
     field: NotRequired[str]
+    column: NotRequired[int]
 
 
 def routes(app: Flask) -> Iterator[tuple[Rule, str, Declared | None]]:
@@ -113,9 +114,8 @@ def _operation(rule: Rule, view: Declared, schemas: dict[str, Any]) -> dict[str,
         schema = schemas.get(f"{rule.endpoint} body", {})
         made["requestBody"] = {"required": True, "content": {kind: {"schema": schema} for kind in view.body_in}}
     answer = schemas.get(f"{rule.endpoint} answer", {} if JSON in view.answers_in else {"type": "string"})
-    made["responses"] = {
-        "200": {"description": "the answer", "content": {kind: {"schema": answer} for kind in view.answers_in}}
-    }
+    answers = {"content": {kind: {"schema": answer} for kind in view.answers_in}} if view.answers_in else {}
+    made["responses"] = {str(view.status): {"description": "the answer", **answers}}
     problem = schemas["problem"] if view.problems_in == (PROBLEM,) else {}
     for status in sorted(_statuses(view)):
         content = {kind: {"schema": problem} for kind in view.problems_in}

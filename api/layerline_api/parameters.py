@@ -19,9 +19,9 @@ from werkzeug.datastructures import MultiDict
 from layerline_api.problems import Problem
 from layerline_correlator.query import RequestQuery
 from layerline_correlator.settings import duration_ns
+from layerline_correlator.tagquery.model import BadQuery, Selection
+from layerline_correlator.tagquery.parse import parse_selection
 
-WINDOW = ("since", "from", "to")
-FILTERS = ("service", "operation", "tag", "min_duration", "order", "limit", "cursor")
 ORDERS = ("excess", "duration", "start")
 RANKS = ("excess", "lost")
 REPEATABLE = ("tag",)
@@ -143,11 +143,16 @@ def _duration(name: str, text: str) -> int:
     return found
 
 
-def _tag(name: str, text: str) -> tuple[str, str]:
-    key, colon, value = text.partition(":")
-    if not (key and colon and value):
-        raise Problem(400, f"{name} is {text[:80]!r}; expected key:value", name)
-    return key, value
+def _tag(name: str, text: str) -> Selection:
+    try:
+        return parse_selection(text)
+    except BadQuery as problem:
+        raise Problem(
+            400,
+            f"{name} is {text[:80]!r}; expected key:value: {problem.detail} (column {problem.column})",
+            name,
+            problem.column,
+        ) from None
 
 
 def _given(name: str, text: str) -> str:
@@ -176,11 +181,12 @@ def _limit(name: str, text: str) -> int:
 _HEX_SCHEMA = {name: {"type": "string", "pattern": f"^{pattern.pattern}$"} for name, pattern in _HEX.items()}
 
 Text = Annotated[str, Read(_given, {"type": "string", "minLength": 1})]
+AnyText = Annotated[str, Read(lambda _, text: text, {"type": "string"})]
 TraceId = Annotated[str, Read(identifier, _HEX_SCHEMA["trace_id"])]
 SpanId = Annotated[str, Read(identifier, _HEX_SCHEMA["span_id"])]
 Instant = Annotated[int, Read(instant_ns, {"type": "string", "format": "date-time"})]
 Duration = Annotated[int, Read(_duration, {"type": "string", "pattern": r"^\d+(\.\d+)?(ns|us|ms|s|m|h|d)$"})]
-Tag = Annotated[tuple[str, str], Read(_tag, {"type": "string", "pattern": "^[^:]+:.+$"})]
+Tag = Annotated[Selection, Read(_tag, {"type": "string", "pattern": "^[^:]+:.+$"})]
 Order = Annotated[str, one_of(ORDERS)]
 Rank = Annotated[str, one_of(RANKS)]
 Limit = Annotated[int, Read(_limit, {"type": "integer", "minimum": 1, "maximum": MOST})]

@@ -23,19 +23,28 @@ _GRPC_CODE = {
 _INTERNAL = 13
 
 
-class Problem(Exception):
-    """An answer that is not the one asked for. ``field`` names the parameter to blame, where one is."""
+def grpc_code(status: int) -> int:
+    """gRPC's code for an HTTP status."""
+    return _GRPC_CODE.get(status, _INTERNAL)
 
-    def __init__(self, status: int, detail: str, field: str | None = None) -> None:
+
+class Problem(Exception):
+    """An answer that is not the one asked for. ``field`` names the parameter to blame, where one is.
+
+    ``column`` is where in its text, from 1, for a parameter that is a query.
+    """
+
+    def __init__(self, status: int, detail: str, field: str | None = None, column: int | None = None) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
         self.field = field
+        self.column = column
 
 
 def problem_json(problem: Problem) -> Response:
     """RFC 9457. ``about:blank`` as type: the title is the status's own phrase, the detail says the rest."""
-    body = {
+    body: dict[str, str | int] = {
         "type": "about:blank",
         "title": HTTPStatus(problem.status).phrase,
         "status": problem.status,
@@ -43,12 +52,14 @@ def problem_json(problem: Problem) -> Response:
     }
     if problem.field is not None:
         body["field"] = problem.field
+    if problem.column is not None:
+        body["column"] = problem.column
     return Response(json.dumps(body), problem.status, content_type="application/problem+json")
 
 
 def otlp_status(problem: Problem, *, is_json: bool) -> Response:
     """OTLP's form, in the encoding of the request (OTLP specification, "Failures")."""
-    status = Status(code=_GRPC_CODE.get(problem.status, _INTERNAL), message=problem.detail)
+    status = Status(code=grpc_code(problem.status), message=problem.detail)
     if is_json:
         return Response(MessageToJson(status, indent=None), problem.status, content_type="application/json")
     return Response(status.SerializeToString(), problem.status, content_type="application/x-protobuf")

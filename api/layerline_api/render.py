@@ -43,6 +43,10 @@ def request(story: Story) -> list[Text]:
         out += _labelled("try", blame.try_)
         out += _labelled("easily mistaken for", blame.mistaken_for)
         out += _labelled("without it", blame.without)
+    if story.suspects:
+        out += [Text(), Text("suspects, charged nothing", style="bold")]
+        for number, (who, because, enable) in enumerate(story.suspects, 1):
+            out += wrapped(f"{number}. {who}: {because}." + (f" To decide: {enable}" if enable else ""), indent=2)
     if story.blind:
         out += [Text(), Text("not measured", style="bold")]
         for title, reason, enable in story.blind:
@@ -61,6 +65,8 @@ def window(stories: Iterable[Story]) -> list[Text]:
             out.append(Text())
         out += _head(story)
         out += wrapped(" ".join(story.answer))
+        for who, because, _ in story.suspects[:1]:
+            out += wrapped(f"First suspect, charged nothing: {who}: {because}.")
         for number, example in enumerate(story.examples):
             out.append(fitted(f"  {'see one' if number == 0 else 'others'}: layerline why {example}", WIDTH))
             if number == 2:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +34,15 @@ class ServerSettings:
 
     token: str | None = None
     """LAYERLINE_TOKEN (none): requests must carry ``Authorization: Bearer TOKEN``; needed beyond loopback."""
+    tls_cert: Path | None = None
+    """LAYERLINE_TLS_CERT (none): the certificate, in PEM, with which gRPC is served over TLS; HTTP never is."""
+    tls_key: Path | None = None
+    """LAYERLINE_TLS_KEY (none): the key of that certificate, in PEM, without a passphrase."""
+    notify: tuple[str, ...] = ()
+    """LAYERLINE_NOTIFY (none): the addresses, and all below them, that monitors may write to, separated by commas;
+    without it any where there is a token, and none where there is none."""
     loopback_only: bool = True
-    """Whether every address it listens on is this machine's own (follows from ``--listen``)."""
+    """Whether every address it listens on for HTTP is this machine's own (follows from ``--listen``)."""
     body_limit_bytes: int = 16 * 2**20
     """How long a request's body may be as sent."""
     inflated_limit_bytes: int = 64 * 2**20
@@ -45,4 +53,11 @@ class ServerSettings:
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> ServerSettings:
         """The settings that the environment names, defaults for the others."""
-        return cls(token=environment.get("LAYERLINE_TOKEN") or None)
+        certificate, key = environment.get("LAYERLINE_TLS_CERT"), environment.get("LAYERLINE_TLS_KEY")
+        named = (address.strip() for address in environment.get("LAYERLINE_NOTIFY", "").split(","))
+        return cls(
+            token=environment.get("LAYERLINE_TOKEN") or None,
+            notify=tuple(address for address in named if address),
+            tls_cert=Path(certificate) if certificate else None,
+            tls_key=Path(key) if key else None,
+        )

@@ -60,6 +60,7 @@ class Story:
     lines: tuple[Line, ...]
     total: Line
     blames: tuple[Blame, ...]
+    suspects: tuple[tuple[str, str, str], ...]  # who, why, what would decide
     blind: tuple[tuple[str, str, str], ...]  # titles, reason, what to enable
     sure: tuple[str, ...]
     examples: tuple[str, ...]
@@ -82,6 +83,7 @@ def tell(verdict: Json, causes: Sequence[Json]) -> Story:
         lines=tuple(_lines(verdict, title)),
         total=_total(verdict),
         blames=tuple(_blame(verdict, culprit, title, by_name) for culprit in verdict["culprits"]),
+        suspects=tuple(_suspects(verdict)),
         blind=tuple(_blind(verdict, title)),
         sure=tuple(_sure(verdict)),
         examples=tuple(clean(one) for one in verdict.get("examples") or ()),
@@ -234,6 +236,12 @@ def _blind(verdict: Json, title: Any) -> Iterator[tuple[str, str, str]]:
     for reason, group in alike.items():
         enable = dict.fromkeys(clean(one["enable"]) for one in group)
         yield "; ".join(title(one["cause"]) for one in group), reason, "; or ".join(enable)
+
+
+def _suspects(verdict: Json) -> Iterator[tuple[str, str, str]]:
+    """Who may be behind what is unexplained, why, and what would decide."""
+    for one in verdict.get("suspects", ()):
+        yield whole(one["entity"]), clean(one["because"]), clean(one["enable"])
 
 
 def _small(part: Json, verdict: Json, blamed: set[tuple[str, str]]) -> bool:

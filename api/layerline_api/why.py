@@ -27,7 +27,14 @@ PATIENCE_S = (3.05, 60)
 
 
 class CannotAsk(Exception):
-    """The server was not reached, refused, or is not Layerline; the message is for people."""
+    """The server was not reached, refused, or is not Layerline; the message is for people.
+
+    ``column`` is where in the question's text, from 1, when the server said so.
+    """
+
+    def __init__(self, detail: str, column: int | None = None) -> None:
+        super().__init__(detail)
+        self.column = column
 
 
 class NoAnswer(Exception):
@@ -84,12 +91,13 @@ class Server:
         if answer.status_code == 200:
             return answer
         try:
-            detail = str(answer.json()["detail"])
+            said = answer.json()
+            detail, column = str(said["detail"]), said.get("column")
         except (ValueError, KeyError, TypeError, AttributeError):
             raise self.stranger() from None
         if answer.status_code == 404:
             raise NoAnswer(detail)
-        raise CannotAsk(detail)
+        raise CannotAsk(detail, column if isinstance(column, int) else None)
 
     def stranger(self) -> CannotAsk:
         """What to raise when the answer is not of this API."""
@@ -166,6 +174,7 @@ def _story(server: Server, verdict: dict[str, Any], causes: list[dict[str, Any]]
 
 
 def _json(server: Server, answer: requests.Response) -> dict[str, Any]:
+    """The answer's JSON object. ``CannotAsk`` when it is none."""
     try:
         body = answer.json()
     except ValueError:
@@ -183,6 +192,7 @@ def _print_body(answer: requests.Response) -> None:
 
 
 def _print_lines(lines: Sequence[Text]) -> None:
+    """Lines for people."""
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a terminal without the bars' characters gets question marks
     render.show(lines, Console(width=render.WIDTH, highlight=False, markup=False, emoji=False))
@@ -209,7 +219,9 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--since", metavar="15m", help="the window: that long until now (default 15m)")
     parser.add_argument("--from", dest="begin", metavar="T", help="the window's begin, such as 2026-11-23T10:00:00Z")
     parser.add_argument("--to", metavar="T", help="the window's end")
-    parser.add_argument("--tag", action="append", default=[], metavar="KEY:VALUE", help="repeatable")
+    parser.add_argument(
+        "--tag", action="append", default=[], metavar="KEY:VALUE", help="tags as in docs/QUERY.md; repeatable"
+    )
     parser.add_argument("--absolute", action="store_true", help="rank by time lost, without usual")
     parser.add_argument("--json", action="store_true", help="the API's answer, unchanged")
     parser.add_argument("--server", metavar="URL", help=f"default LAYERLINE_SERVER, else {AskSettings().server}")

@@ -17,7 +17,7 @@ from docker.errors import DockerException
 from requests.exceptions import RequestException
 from rich.console import Console
 
-from benchmarks.lab import report
+from benchmarks.lab import intervals, report
 from benchmarks.lab.catalogue import all_faults
 from benchmarks.lab.draw import by_variant, draw
 from benchmarks.lab.fault import Case, Variant
@@ -63,7 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     dirty = bool(git("status", "--porcelain"))
     seed: str = options.seed or commit[:8]
     if options.score is not None:
-        report.show(console, summarise(load(options.score)))
+        records = load(options.score)
+        report.show(console, summarise(records), again(console, options.score, records))
         return 0
     try:
         cases = choose(options.only, options.quick, options.cases, seed)
@@ -87,12 +88,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     summary = summarise(records)
     command = " ".join(["python -m benchmarks.lab", *(sys.argv[1:] if argv is None else argv)])
     setting = report.Setting(command, seed, commit, dirty, seconds_per_case(records), len(os.sched_getaffinity(0)))
-    report.show(console, summary)
+    rows = again(console, folder / "cases.jsonl", records)
+    report.show(console, summary, rows)
     console.print(f"{len(records)} cases in {time.monotonic() - began:.0f} s; {folder / 'cases.jsonl'}")
     if not options.quick and options.only is None:
-        ACCURACY.write_text(report.markdown(summary, setting))
+        ACCURACY.write_text(report.markdown(summary, setting, rows))
         console.print(f"written: {ACCURACY.relative_to(HERE)}")
     return 0
+
+
+def again(console: Console, lines: Path, records: Sequence[Record]) -> list[intervals.Row]:
+    """The run judged again at coarser intervals, where its store was kept."""
+    store = lines.parent / "layerline"
+    if not (store / intervals.DATABASE).exists():
+        return []
+    with Progress(console).stage("judging again without our account, at other intervals"):
+        return intervals.compare(store, records)
 
 
 def git(*arguments: str) -> str:
@@ -132,6 +143,8 @@ def run(console: Console, cases: Sequence[Case], seed: str, path: Path) -> list[
                     lines.writelines(line(record) + "\n" for record in found)
                     lines.flush()
                     waiting = made
+            with progress.stage("keeping the store"):
+                stage.keep_store(path.parent)
         finally:
             ignore_signals()
     return records

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.lab.intervals import Row as Interval
 from benchmarks.lab.score import KNOWN_NS, KNOWN_RATIO, NOTHING, Blame, Goal, Score, Summary, median, percentile, share
 
 #: What cannot be produced at will on any one machine; tested with made-up readings in tests/scenarios.
@@ -52,7 +53,7 @@ class Setting:
         ]
 
 
-def sections(summary: Summary) -> Iterator[tuple[str, list[str], Rows]]:
+def sections(summary: Summary, intervals: Sequence[Interval]) -> Iterator[tuple[str, list[str], Rows]]:
     """Every table as title, column heads and rows; both writers use these."""
     yield "Goals", ["goal", "found", "must be", ""], [goal_row(goal) for goal in summary.goals]
     said = sorted({cause for row in summary.confusion.values() for cause in row})
@@ -69,6 +70,21 @@ def sections(summary: Summary) -> Iterator[tuple[str, list[str], Rows]]:
         ["cause", "n", "median error", "p90 error", "median error %", "inside", "width %"],
         [cause_row(cause, blames) for cause, blames in sorted(summary.blames.items())],
     )
+    if intervals:
+        yield (
+            "Without our account, by interval of the readings",
+            ["interval", "n", "truth inside the range", "median width", "blind besides"],
+            [
+                [
+                    f"{row.interval_ns / 1e9:g} s",
+                    str(len(row.blames)),
+                    percent(row.inside),
+                    percent(row.width),
+                    str(row.blind),
+                ]
+                for row in intervals
+            ],
+        )
     faults = sorted({one.record.fault for one in summary.scores})
     yield (
         "By fault",
@@ -148,21 +164,21 @@ def percent(value: float | None) -> str:
     return "–" if value is None else f"{value:.1%}"
 
 
-def show(console: Console, summary: Summary) -> None:
+def show(console: Console, summary: Summary, intervals: Sequence[Interval] = ()) -> None:
     """On the terminal."""
-    for title, heads, rows in sections(summary):
+    for title, heads, rows in sections(summary, intervals):
         table = Table(*heads, title=title, title_justify="left", box=box.SIMPLE_HEAD)
         for row in rows:
             table.add_row(*(cell.replace("[", "\\[") for cell in row))
         console.print(table)
 
 
-def markdown(summary: Summary, setting: Setting) -> str:
+def markdown(summary: Summary, setting: Setting, intervals: Sequence[Interval] = ()) -> str:
     """The document."""
     text = ["# How right the verdicts are", "", "Made by the fault lab; `make lab` makes it again on your machine.", ""]
     text += [*RULES, ""]
     text += [f"* {line}" for line in setting.lines()]
-    for title, heads, rows in sections(summary):
+    for title, heads, rows in sections(summary, intervals):
         text += ["", f"## {title}", "", f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
         text += [
             f"| {' | '.join(cell.replace('|', '/').replace(chr(10), ' ')[:300] for cell in row)} |" for row in rows

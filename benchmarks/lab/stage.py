@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+import tarfile
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,6 +61,17 @@ class Stage:
         service = Service(CALLEE, command, port=PORT, limits=limits, binds=(APPS,), restarts=True)
         self.callee = self.place.start(service)
         wait_ready(self.place, CALLEE)
+
+    def keep_store(self, folder: Path) -> None:
+        """Stop the server and copy its store into this folder: the run can then be judged again."""
+        server = self.place.container("server")
+        server.stop(timeout=20)
+        chunks, _ = server.get_archive(f"{self.place.folder('store')}/layerline")
+        with tempfile.TemporaryFile() as archive:
+            archive.writelines(chunks)
+            archive.seek(0)
+            with tarfile.open(fileobj=archive) as tar:
+                tar.extractall(folder, filter="data")
 
     @contextmanager
     def subject(self, variant: Variant) -> Iterator[Subject]:
@@ -278,7 +291,8 @@ class Subject:
     @contextmanager
     def callee_killed(self) -> Iterator[None]:
         """The callee outgrows its memory; the engine starts it again after the kernel has killed it."""
-        _put(f"{self.stage.place.url(CALLEE)}/grow")
+        with suppress(DemoError):  # it may be dead before it has answered
+            _put(f"{self.stage.place.url(CALLEE)}/grow")
         time.sleep(0.08)  # until it has grown
         try:
             yield

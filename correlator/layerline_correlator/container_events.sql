@@ -39,7 +39,8 @@ ends AS (
     SELECT
         died.container_id, any_value(died.name) AS name, died.time_ns,
         coalesce(min(asked.time_ns), died.time_ns) AS deaf_ns,
-        coalesce(bool_or(killed.time_ns IS NOT NULL), false) AS out_of_memory
+        -- Engines tell of a want of memory also when they take down a container that somebody asked to end.
+        coalesce(min(killed.time_ns) < coalesce(min(asked.time_ns), min(killed.time_ns) + 1), false) AS out_of_memory
     FROM happened AS died
     LEFT JOIN happened AS asked
         ON asked.container_id = died.container_id AND asked.what = 'container.kill'
@@ -68,8 +69,8 @@ lives AS (
 answers AS (
     SELECT container_id, start_ns FROM entry WHERE container_id IS NOT NULL
     UNION ALL
-    SELECT owner.container_id, request.start_ns FROM request JOIN owner ON owner.resource = request.resource
-    WHERE request.start_ns BETWEEN (SELECT min(from_ns) FROM lives) AND (SELECT max(to_ns) FROM visit)
+    SELECT request.container_id, request.start_ns FROM request
+    WHERE request.container_id IS NOT NULL AND request.start_ns BETWEEN (SELECT min(from_ns) FROM lives) AND (SELECT max(to_ns) FROM visit)
 )
 SELECT lives.container_id, lives.name, time_ns AS died_ns, from_ns, started_ns, out_of_memory, min(answers.start_ns) AS answered_ns
 FROM lives

@@ -13,18 +13,24 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import duckdb
 
 from layerline_correlator import ledger
+from layerline_correlator.backlog import Backlog
 from layerline_correlator.causes import all_causes
+from layerline_correlator.coverage import Coverage, read_coverage
+from layerline_correlator.entities import Life, entities
 from layerline_correlator.happenings import read_events
 from layerline_correlator.inventory import read_entities
-from layerline_correlator.judge import Ledger, Usual, is_slow, judge
+from layerline_correlator.judge import is_slow, judge
 from layerline_correlator.model import Batch
+from layerline_correlator.monitors.keeper import Monitors
+from layerline_correlator.monitors.sources import of_query
 from layerline_correlator.names import Names, tag_condition
 from layerline_correlator.query import (
     BadCursor,
@@ -32,18 +38,26 @@ from layerline_correlator.query import (
     EntityQuery,
     EventItem,
     EventQuery,
+    Health,
     Page,
     RequestItem,
     RequestQuery,
     ServiceMap,
     Table,
+    TooHeavy,
     Verdict,
 )
-from layerline_correlator.requests import Request, as_item, ask_usual, read_ledgers, select_requests
+from layerline_correlator.requests import Request, around, as_item, ask_usual, read_ledgers, select_requests
 from layerline_correlator.service_map import read_service_map
 from layerline_correlator.settings import Settings
+from layerline_correlator.sides import with_sides
 from layerline_correlator.sql import ask
 from layerline_correlator.store import Arrived, Store, run
+from layerline_correlator.suspects import with_suspects
+from layerline_correlator.tagquery.answer import Containers
+from layerline_correlator.tagquery.complete import TagKey, TagValue, tag_keys, tag_values
+from layerline_correlator.tagquery.evaluate import evaluate
+from layerline_correlator.tagquery.model import Query
 from layerline_correlator.traces import read_trace
 
 _log = logging.getLogger("layerline.correlator")
@@ -56,15 +70,18 @@ _PAUSE_S = 0.5
 _TOGETHER = 2_000
 #: How far apart in time they may have begun.
 _ALONGSIDE_NS = 5 * 60 * 10**9
+#: How long a tag query may take, in seconds.
+_PATIENCE_S = 30.0
 #: Slow requests of one operation that a verdict over a window adds up, at most; the newest.
 _WINDOW_LEDGERS = 500
 
 
 class _Span(NamedTuple):
-    """When the spans of a trace started, as far as known."""
+    """When the spans of a trace started, as far as known, and since when it waits to be worked out."""
 
     from_ns: int
     to_ns: int
+    waits_ns: int
 
 
 class Correlator:
@@ -77,11 +94,14 @@ class Correlator:
         self._fresh: dict[str, _Span] = {}  # traces whose spans arrived since they were worked out
         self._due: list[tuple[int, str, _Span]] = []  # heap: when to work a trace out again
         self._closed = False
+        self._at_work: dict[str, _Span] = {}  # traces that are being worked out
+        self._passes = self._worked_traces = self._failed_traces = self._deleted_rows = 0
         self._store = Store(settings, self._arrived)
         self._work_lock = threading.Lock()
         self._cursor = self._store.cursor()
         self._names = Names(self._store.cursor())
-        self._catch_up()
+        self.monitors = Monitors(self._store.cursor(), {"query": of_query(self.containers)})
+        self._backlog = Backlog(self._cursor, settings.settle_ns)
         self._thread = threading.Thread(target=self._correlate_forever, name="layerline-correlator", daemon=True)
         self._thread.start()
 
@@ -100,6 +120,23 @@ class Correlator:
         """True when data can be taken and questions answered."""
         return not self._closed and self._thread.is_alive()
 
+    def health(self) -> Health:
+        """How the store and the correlator are; answered while traces are being worked out."""
+        waiting_batches, waiting_limit = self._store.waiting()
+        with self._wake:
+            waits_ns = [span.waits_ns for traces in (self._fresh, self._at_work) for span in traces.values()]
+        return Health(
+            waiting_batches=waiting_batches,
+            waiting_limit=waiting_limit,
+            waiting_traces=len(waits_ns),
+            lag_ns=max(0, time.time_ns() - min(waits_ns)) if waits_ns else 0,
+            passes=self._passes,
+            worked_traces=self._worked_traces,
+            failed_traces=self._failed_traces,
+            used_bytes=self._store.used_bytes(),
+            deleted_rows=self._deleted_rows,
+        )
+
     def close(self) -> None:
         """Write what waits and close the store."""
         with self._wake:
@@ -108,6 +145,11 @@ class Correlator:
         self._thread.join()
         with self._work_lock:
             self._store.close()
+
+    def behind(self) -> int:
+        """How many traces have yet to be worked out."""
+        with self._wake:
+            return self._backlog.left + len(self._fresh) + len(self._at_work)
 
     # ---- questions
 
@@ -124,7 +166,8 @@ class Correlator:
             if not rows:
                 return None
             ledgers, usuals = read_ledgers(cursor, rows, self._settings.settle_ns)
-            return judge(ledgers, usuals, self._names.entity, absolute=absolute)
+            verdict = judge(ledgers, usuals, self._names.entity, absolute=absolute)
+            return self._told(verdict, cursor, [0], rows)
 
     def requests(self, query: RequestQuery) -> Page[RequestItem]:
         """Slow requests of the window (or those of at least ``min_duration_ns``). ``BadCursor``."""
@@ -177,21 +220,21 @@ class Correlator:
             )
             ledgers, usuals = read_ledgers(cursor, rows, self._settings.settle_ns)
             reason = None if rows else self._why_empty(cursor, query)
-        groups: dict[tuple[str, str], list[tuple[Ledger, Usual | None]]] = defaultdict(list)
-        for one, usual in zip(ledgers, usuals, strict=True):
-            groups[one.service, one.operation].append((one, usual))
-        verdicts = [
-            judge(
-                [one for one, _ in group],
-                [usual for _, usual in group],
-                self._names.entity,
-                window=True,
-                absolute=query.absolute,
-                received=received[key][0],
-                slow=received[key][1],
-            )
-            for key, group in groups.items()
-        ]
+            groups: dict[tuple[str, str], list[int]] = defaultdict(list)
+            for number, one in enumerate(ledgers):
+                groups[one.service, one.operation].append(number)
+            verdicts = []
+            for key, numbers in groups.items():
+                verdict = judge(
+                    [ledgers[number] for number in numbers],
+                    [usuals[number] for number in numbers],
+                    self._names.entity,
+                    window=True,
+                    absolute=query.absolute,
+                    received=received[key][0],
+                    slow=received[key][1],
+                )
+                verdicts.append(self._told(verdict, cursor, numbers, rows))
         verdicts.sort(
             key=lambda verdict: -(verdict.duration_ns if query.absolute else verdict.excess_ns or verdict.duration_ns)
         )
@@ -200,10 +243,25 @@ class Correlator:
         following = _write_cursor("verdicts", last, "") if last < len(verdicts) else None
         return Page(verdicts[max(0, first) : last], following, reason)
 
+    def _told(
+        self, verdict: Verdict, cursor: duckdb.DuckDBPyConnection, numbers: Sequence[int], rows: Sequence[Request]
+    ) -> Verdict:
+        """With suspects for what nobody measured, and the side on which time between two services passed."""
+        bounds = around([rows[number] for number in numbers])
+        verdict = with_suspects(verdict, cursor, numbers, bounds, self._names.entity)
+        return with_sides(verdict, cursor, bounds, self._names.entity)
+
     def trace(self, trace_id: str) -> dict[str, Any] | None:
         """``{"trace_id", "spans": […], "segments": […]}``: segments of its root request."""
         with self._reading() as cursor:
             return read_trace(cursor, trace_id)
+
+    def entities(
+        self, from_ns: int, to_ns: int, type: str = "container", tags: Sequence[tuple[str, str]] = ()
+    ) -> list[Life]:
+        """Who lived in the window, how long, and what each used (``layerline_correlator.entities``)."""
+        with self._reading() as cursor:
+            return entities(cursor, from_ns, to_ns, type, tags)
 
     def causes(self) -> list[dict[str, Any]]:
         """Every cause with its documentation, in the order in which they take."""
@@ -222,6 +280,12 @@ class Correlator:
             for cause in all_causes()
         ]
 
+    def coverage(self, from_ns: int, to_ns: int, service: str | None = None) -> Coverage:
+        """What was seen in the window and what was not; with ``service``, of its spans and requests."""
+        self._bring_up_to_date()
+        with self._reading() as cursor:
+            return read_coverage(cursor, self._names.entity, from_ns, to_ns, service)
+
     def services(self) -> list[str]:
         """The services a span was received from."""
         with self._reading() as cursor:
@@ -238,7 +302,7 @@ class Correlator:
         with self._reading() as cursor:
             return read_service_map(cursor, from_ns, to_ns)
 
-    def entities(self, query: EntityQuery) -> Page[EntityItem]:
+    def inventory(self, query: EntityQuery) -> Page[EntityItem]:
         """What lived in the window. ``BadCursor``."""
         with self._reading() as cursor:
             return read_entities(cursor, query)
@@ -254,33 +318,56 @@ class Correlator:
         with self._reading() as cursor:
             return ask(cursor, text, limit)
 
+    def containers(self, query: Query, to_ns: int, limit: int, cursor: str | None = None) -> Containers:
+        """What a tag query holds for, in the window that ends at ``to_ns``. ``BadCursor``, ``TooHeavy``.
+
+        A cursor stays with the window of the page that handed it out.
+        """
+        first = 0
+        if cursor is not None:
+            first, until = _read_cursor(cursor, "containers")
+            if first < 0 or not until.isdecimal():
+                raise BadCursor("expected a cursor from this list's `next`")
+            to_ns = min(int(until), to_ns)
+        self._bring_up_to_date()
+        with self._reading() as reading, _cut_off(reading, _PATIENCE_S):
+            answer = evaluate(reading, query, to_ns, self._names.entity, first, limit)
+        if answer.next is None:
+            return answer
+        return replace(answer, next=_write_cursor("containers", int(answer.next), str(to_ns)))
+
+    def tag_keys(self, prefix: str, limit: int) -> list[TagKey]:
+        """The keys of tags that begin so: what a query can ask by."""
+        with self._reading() as cursor:
+            return tag_keys(cursor, prefix, limit)
+
+    def tag_values(self, key: str, prefix: str, limit: int) -> list[TagValue]:
+        """The values of a key that begin so."""
+        with self._reading() as cursor:
+            return tag_values(cursor, key, prefix, limit)
+
     # ---- keeping up
 
     def _arrived(self, arrived: Arrived) -> None:
         with self._wake:
-            for trace_id in arrived.trace_ids:
-                known = self._fresh.get(trace_id)
-                self._fresh[trace_id] = _Span(
-                    min(arrived.from_ns, known.from_ns if known else arrived.from_ns),
-                    max(arrived.to_ns, known.to_ns if known else arrived.to_ns),
-                )
+            self._touch(dict.fromkeys(arrived.trace_ids, (arrived.from_ns, arrived.to_ns)))
             self._wake.notify_all()
 
-    def _catch_up(self) -> None:
-        """After a restart: what was received but never settled is worked out again."""
-        rows = self._cursor.execute(
-            "SELECT trace_id, min(start_ns), max(start_ns) FROM span WHERE trace_id NOT IN"
-            " (SELECT trace_id FROM request WHERE judged_ns >= end_ns + $settle_ns) GROUP BY ALL",
-            {"settle_ns": self._settings.settle_ns},
-        ).fetchall()
-        for trace_id, from_ns, to_ns in rows:
-            self._fresh[trace_id] = _Span(from_ns, to_ns)
+    def _touch(self, traces: Mapping[str, tuple[int, int]]) -> None:
+        """These traces, with the first and last start of their spans, must be worked out. Called with the lock held."""
+        for trace_id, (from_ns, to_ns) in traces.items():
+            known = self._fresh.get(trace_id)
+            self._fresh[trace_id] = _Span(
+                min(from_ns, known.from_ns) if known else from_ns,
+                max(to_ns, known.to_ns) if known else to_ns,
+                known.waits_ns if known else time.time_ns(),
+            )
 
     def _correlate_forever(self) -> None:
         retained = time.monotonic()
         while True:
             with self._wake:
-                if not self._fresh and not self._closed:
+                if not self._fresh and not self._backlog.left and not self._closed:
                     self._wake.wait(timeout=0.5)
                 if self._closed:
                     return
@@ -292,7 +379,7 @@ class Correlator:
                 self._retain()
             # A pass costs nearly the same for one trace as for hundreds, so it is made worth its while: at most a
             # tenth of a core while little arrives. Who asks does not wait for it (_bring_up_to_date).
-            if len(self._fresh) < _TOGETHER:
+            if len(self._fresh) < _TOGETHER and not self._backlog.left:
                 self._pause(min(2.0, max(_PAUSE_S, 9 * worked_s)))
 
     def _pause(self, seconds: float) -> None:
@@ -321,11 +408,18 @@ class Correlator:
         with self._work_lock:
             with self._wake:
                 if trace_id is None:
+                    if len(self._fresh) < _TOGETHER:
+                        self._touch(self._backlog.next(_TOGETHER, _ALONGSIDE_NS))
                     due = self._take_due()
                 else:
+                    self._touch(self._backlog.find(trace_id))
                     due = {trace_id: self._fresh.pop(trace_id)} if trace_id in self._fresh else {}
+                self._at_work = due
             if due:
                 self._work(due)
+                self._at_work = {}
+                self._passes += 1
+                self._worked_traces += len(due)
 
     def _work(self, due: dict[str, _Span]) -> None:
         """Called with the work lock held."""
@@ -336,6 +430,7 @@ class Correlator:
         except duckdb.Error:
             if len(due) == 1:
                 _log.exception("trace %s could not be worked out", next(iter(due)))
+                self._failed_traces += 1
                 return
             # One trace must not cost the others their ledgers.
             half = len(due) // 2
@@ -350,7 +445,7 @@ class Correlator:
             for trace_id, end_ns in ends.items():
                 for again_ns in (end_ns + READINGS_NS, end_ns + self._settings.settle_ns + 500_000_000):
                     if again_ns > now:
-                        heapq.heappush(self._due, (again_ns, trace_id, due[trace_id]))
+                        heapq.heappush(self._due, (again_ns, trace_id, due[trace_id]._replace(waits_ns=again_ns)))
                         break
 
     def _rate(self, trace_ids: Iterable[str]) -> list[Request]:
@@ -388,20 +483,29 @@ class Correlator:
         return rows
 
     def _retain(self) -> None:
-        """Delete what is older than ``Settings.retain_ns``, and the oldest hour of a store that is too large."""
+        """Delete what is older than ``Settings.retain_ns``, and the oldest hour of a store that is too large.
+
+        Nothing is deleted from a recording: it is old by its nature.
+        """
         before = time.time_ns() - self._settings.retain_ns
         try:
             with self._work_lock:
-                run(self._cursor, "retain.sql", {"before_ns": before})
+                if self._store.is_recording():
+                    return
+                self._delete(before)
                 if self._store.used_bytes() > self._settings.retain_bytes:
                     oldest = self._cursor.execute(
                         "SELECT min(first) FROM (SELECT min(start_ns) AS first FROM span"
                         " UNION ALL SELECT min(time_ns) FROM point)"
                     ).fetchone()
                     if oldest and oldest[0] is not None:
-                        run(self._cursor, "retain.sql", {"before_ns": oldest[0] + 3600 * 10**9})
+                        self._delete(oldest[0] + 3600 * 10**9)
         except duckdb.Error:
             _log.exception("old data could not be deleted; it will be tried again in a minute")
+
+    def _delete(self, before_ns: int) -> None:
+        deleted = run(self._cursor, "retain.sql", {"before_ns": before_ns})
+        self._deleted_rows += sum(count for ((count,),) in deleted)
 
     @contextmanager
     def _reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -422,8 +526,8 @@ class Correlator:
         if query.operation is not None:
             conditions.append("operation = $operation")
             values["operation"] = query.operation
-        for number, (key, value) in enumerate(query.tags):
-            condition, bound = tag_condition(number, key, value)
+        for number, selection in enumerate(query.tags):
+            condition, bound = tag_condition(number, selection)
             conditions.append(condition)
             values |= bound
         if query.min_duration_ns is not None:
@@ -437,6 +541,8 @@ class Correlator:
             {"from_ns": query.from_ns, "to_ns": query.to_ns},
         ).fetchone()
         matching = cursor.execute(f"SELECT count(*) FROM request WHERE {where}", _used(values, where)).fetchone()
+        if self._backlog.left:
+            return f"{self._backlog.left} traces are still being worked out; ask again in a moment"
         if not found or not found[0]:
             return "no request was received in this window"
         if not matching or not matching[0]:
@@ -444,6 +550,28 @@ class Correlator:
         if query.min_duration_ns is not None:
             return f"none of the {matching[0]} requests in this window took that long"
         return f"none of the {matching[0]} requests in this window was slow"
+
+
+@contextmanager
+def _cut_off(cursor: duckdb.DuckDBPyConnection, patience_s: float) -> Iterator[None]:
+    """Interrupt what runs on the cursor when it takes longer. ``TooHeavy``."""
+    done = threading.Event()
+
+    def watch() -> None:
+        waited = done.wait(patience_s)
+        while not waited:  # again and again: it may be between two statements
+            cursor.interrupt()
+            waited = done.wait(0.05)
+
+    watcher = threading.Thread(target=watch, name="layerline-patience", daemon=True)
+    watcher.start()
+    try:
+        yield
+    except duckdb.InterruptException:
+        raise TooHeavy(f"it took longer than {patience_s:g} s") from None
+    finally:
+        done.set()
+        watcher.join()
 
 
 def _chosen(query: RequestQuery) -> str:

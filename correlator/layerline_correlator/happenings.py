@@ -7,11 +7,12 @@ from typing import Any
 
 import duckdb
 
-from layerline.tags import TAG_WORDS
 from layerline_correlator.cursors import read_cursor, write_cursor
+from layerline_correlator.inventory import TAG_VALUES
 from layerline_correlator.judge import rfc3339
 from layerline_correlator.names import glob
 from layerline_correlator.query import Entity, EventItem, EventQuery, Page
+from layerline_correlator.tagquery.condition import Bound, condition
 
 _EVENTS = """
 SELECT * FROM (
@@ -41,9 +42,10 @@ def read_events(
     if query.service is not None:
         conditions.append("service = $service")
         bound["service"] = query.service
-    for number, (key, value) in enumerate(query.tags):
-        conditions.append(f"coalesce(tags[$tag{number}], tags['container.label.' || $tag{number}]) GLOB $value{number}")
-        bound |= {f"tag{number}": TAG_WORDS.get(key, key), f"value{number}": glob(value)}
+    for number, selection in enumerate(query.tags):
+        words = Bound(f"tag{number}_")
+        conditions.append(condition(selection, TAG_VALUES, words))
+        bound |= words.values
     if query.cursor is not None:
         bound["time_ns"], bound["after_name"], bound["resource"], bound["body"] = read_cursor(
             query.cursor, "events", int, str, str, str

@@ -15,10 +15,9 @@ WHERE piece.kind <> 3
 -- a request inside another is on both paths
 QUALIFY row_number() OVER (PARTITION BY piece.span_no, segment.from_ns, segment.to_ns) = 1
 UNION ALL
-SELECT owner.container_id, request.start_ns, request.end_ns
+SELECT request.container_id, request.start_ns, request.end_ns
 FROM request
-JOIN owner ON owner.resource = request.resource
-SEMI JOIN dark_containers ON dark_containers.container_id = owner.container_id
+SEMI JOIN dark_containers ON dark_containers.container_id = request.container_id
 WHERE request.start_ns BETWEEN $since_ns AND $until_ns
   AND request.trace_id NOT IN (SELECT trace_id FROM batch);
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.resources import files
 from typing import Any
 
 import duckdb
 
-from layerline.tags import TAG_WORDS
 from layerline_correlator.cursors import read_cursor, write_cursor
+from layerline_correlator.entities import Life, entities
 from layerline_correlator.judge import rfc3339
-from layerline_correlator.names import glob
 from layerline_correlator.query import Entity, EntityItem, EntityQuery, Page
+from layerline_correlator.tagquery.condition import Bound, condition
+
+#: The values that a key has in a map `tags`; labels are asked for by their own names.
+TAG_VALUES = "values_in(coalesce(tags[{0}], tags['container.label.' || {0}]))".format
 
 
 def read_entities(cursor: duckdb.DuckDBPyConnection, query: EntityQuery) -> Page[EntityItem]:
@@ -21,9 +25,10 @@ def read_entities(cursor: duckdb.DuckDBPyConnection, query: EntityQuery) -> Page
     if query.type is not None:
         conditions.append("type = $type")
         bound["type"] = query.type
-    for number, (key, value) in enumerate(query.tags):
-        conditions.append(f"coalesce(tags[$tag{number}], tags['container.label.' || $tag{number}]) GLOB $value{number}")
-        bound |= {f"tag{number}": TAG_WORDS.get(key, key), f"value{number}": glob(value)}
+    for number, selection in enumerate(query.tags):
+        words = Bound(f"tag{number}_")
+        conditions.append(condition(selection, TAG_VALUES, words))
+        bound |= words.values
     if query.cursor is not None:
         bound["after_type"], bound["after_name"], bound["after_id"] = read_cursor(
             query.cursor, "entities", str, str, str
@@ -34,9 +39,16 @@ def read_entities(cursor: duckdb.DuckDBPyConnection, query: EntityQuery) -> Page
         f"{text} WHERE {' AND '.join(conditions)} ORDER BY type, name, id LIMIT $limit", bound
     ).fetchall()
     items = [_item(*row) for row in rows[: query.limit]]
+    if any(item.type == "container" for item in items):
+        lives = {life.id: life for life in entities(cursor, query.from_ns, query.to_ns)}
+        items = [_with_life(item, lives.get(item.id)) if item.type == "container" else item for item in items]
     if len(rows) > query.limit:
         return Page(items, write_cursor("entities", items[-1].type, items[-1].name, items[-1].id))
     return Page(items, reason=None if items or query.cursor else "nothing of that kind sent anything in this window")
+
+
+def _with_life(item: EntityItem, life: Life | None) -> EntityItem:
+    return item if life is None else replace(item, exit_code=life.exit_code, runs=life.runs, totals=life.totals)
 
 
 def _item(

@@ -25,7 +25,18 @@ told AS (
     WHERE event.name IN ('container.start', 'container.die') AND event.time_ns < $to_ns AND container_id IS NOT NULL
     GROUP BY ALL
 ),
-working AS (SELECT owner.*, spoke.last_ns FROM spoke JOIN owner USING (resource)),
+-- Where requests were worked out, it is known better where their senders are than these say themselves (join.sql).
+tied AS (
+    SELECT resource, arg_max(container_id, start_ns) AS container_id, arg_max(host, start_ns) AS host
+    FROM request WHERE start_ns >= $from_ns AND start_ns < $to_ns GROUP BY resource
+),
+working AS (
+    SELECT
+        resource.* REPLACE (coalesce(tied.container_id, resource.container_id) AS container_id,
+                            coalesce(tied.host, resource.host) AS host),
+        spoke.last_ns
+    FROM spoke JOIN resource USING (resource) LEFT JOIN tied USING (resource)
+),
 in_containers AS (
     SELECT container_id, max(last_ns) AS last_ns
     FROM (

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from layerline_correlator.causes import by_name
 from layerline_correlator.query import Blind, Culprit, Entity, Join, Neighbour, Part, Verdict
@@ -52,6 +53,14 @@ class LedgerPart:
         return self.cause, self.service, self.entity_id if self.entity_type == "service" else ""
 
 
+class Unseen(NamedTuple):
+    """A cause that could not be seen in one request."""
+
+    cause: str
+    reason: str
+    foreign: bool = False  # its container is read, but not by our agent
+
+
 @dataclass(frozen=True, slots=True)
 class Ledger:
     """One request and where its time went; ``sum(lost_ns) + unexplained_ns == duration_ns``."""
@@ -64,7 +73,7 @@ class Ledger:
     duration_ns: int
     unexplained_ns: int
     parts: tuple[LedgerPart, ...]
-    blind: tuple[tuple[str, str], ...] = ()  # cause, reason
+    blind: tuple[Unseen, ...] = ()
     join: Join = field(default_factory=lambda: Join(None, 0.0, 0))
     settled: bool = True
 
@@ -297,11 +306,13 @@ def _conclusive(parts: list[Part], culprits: list[Culprit], ranked_by: str, tota
 
 def _blind(ledgers: Iterable[Ledger]) -> list[Blind]:
     reasons: dict[str, list[str]] = defaultdict(list)
+    foreign: dict[str, bool] = {}
     for ledger in ledgers:
-        for cause, reason in ledger.blind:
-            if reason not in reasons[cause]:
-                reasons[cause].append(reason)
+        for one in ledger.blind:
+            if one.reason not in reasons[one.cause]:
+                reasons[one.cause].append(one.reason)
+            foreign[one.cause] = foreign.get(one.cause, True) and one.foreign
     return [
-        Blind(cause, "; ".join(found[:3]), by_name(cause).enable)
+        Blind(cause, "; ".join(found[:3]), by_name(cause).to_enable(foreign[cause]))
         for cause, found in sorted(reasons.items(), key=lambda item: by_name(item[0]).order)
     ]

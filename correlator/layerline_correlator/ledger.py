@@ -1,7 +1,7 @@
 """From spans and readings to ledgers, for a batch of traces at once.
 
-The steps are ``.sql`` files, run in this order on one cursor: ``path`` (critical path and segments), ``pieces`` (what
-each span did with its own time), ``readings`` (the time join), ``infer`` (what the readings say of spans that nobody
+The steps are ``.sql`` files, run in this order on one cursor: ``batch`` (its spans), ``join`` (which container and machine
+each came from), ``path`` (critical path and segments), ``pieces`` (what each span did with its own time), ``readings`` (the time join), ``infer`` (what the readings say of spans that nobody
 measured), then one cause after another, then ``parts``.
 """
 
@@ -13,6 +13,7 @@ from collections.abc import Collection, Sequence
 import duckdb
 
 from layerline_correlator.causes import all_causes
+from layerline_correlator.join import join
 from layerline_correlator.store import run
 
 #: Spans of a trace are looked for this long around those that are known of.
@@ -35,7 +36,9 @@ def work_out(
     cursor.execute("CREATE OR REPLACE TEMP TABLE batch (trace_id VARCHAR)").fetchall()
     cursor.execute("INSERT INTO batch SELECT unnest($ids)", {"ids": list(trace_ids)}).fetchall()
     bounds = _widened(cursor, from_ns, to_ns)
-    run(cursor, "path.sql", bounds)
+    run(cursor, "batch.sql", bounds)
+    join(cursor)
+    run(cursor, "path.sql")
     if not keep:
         return
     run(cursor, "pieces.sql", bounds)

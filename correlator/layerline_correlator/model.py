@@ -74,6 +74,20 @@ class EventRow(NamedTuple):
     attributes: dict[str, str]
 
 
+class RecordingRow(NamedTuple):
+    """How far one file of recorded data was read. It becomes durable together with the rows that were read."""
+
+    source: str  # the file's absolute path
+    bytes: int
+    modified_ns: int  # with the size: whether it is still the same file
+    offset: int  # where reading goes on: bytes of the (decompressed) file, or rows of a table
+    line: int
+    inside: str  # the list of a JSON document that the offset is in
+    rejected: int  # items that could not be read
+    left_out: int  # items that are not kept, such as log records that are no events
+    finished: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Rows that become durable together."""
@@ -83,6 +97,7 @@ class Batch:
     series: list[SeriesRow] = field(default_factory=list)
     points: list[PointRow] = field(default_factory=list)
     events: list[EventRow] = field(default_factory=list)
+    recordings: list[RecordingRow] = field(default_factory=list)
 
 
 def attribute_text(value: object) -> str:

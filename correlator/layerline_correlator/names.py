@@ -8,8 +8,9 @@ from typing import Any
 
 import duckdb
 
-from layerline.tags import TAG_WORDS
 from layerline_correlator.query import Entity
+from layerline_correlator.tagquery.condition import Bound, condition
+from layerline_correlator.tagquery.model import Selection
 
 _REFRESH_S = 2.0
 
@@ -68,19 +69,15 @@ class Names:
             }
 
 
-def tag_condition(number: int, key: str, value: str) -> tuple[str, dict[str, Any]]:
-    """SQL that holds for requests whose service, its container or its host carries the tag; ``*`` matches anything."""
-    attribute = TAG_WORDS.get(key, key)
-    return (
-        f"resource IN (SELECT resource.resource FROM resource"
-        f" LEFT JOIN container ON container.container_id = resource.container_id"
-        f" LEFT JOIN host ON host.host = coalesce(resource.host, container.host)"
-        f" WHERE coalesce("
-        f"   resource.attributes[$tag{number}], container.attributes[$tag{number}],"
-        f"   container.attributes['container.label.' || $tag{number}], host.attributes[$tag{number}]"
-        f" ) GLOB $value{number})",
-        {f"tag{number}": attribute, f"value{number}": glob(value)},
-    )
+def tag_condition(number: int, selection: Selection) -> tuple[str, dict[str, Any]]:
+    """SQL that holds for requests whose service, its container or its host carries the tags; ``number`` is its own.
+
+    The statement must bind ``$from_ns`` and ``$to_ns`` around the requests.
+    """
+    bound = Bound(f"tag{number}_")
+    holds = condition(selection, lambda key: f"tag_of(own, of_container, of_host, {key})", bound)
+    senders = f"SELECT row(resource, container_id) FROM tagged($from_ns, $to_ns) WHERE {holds}"
+    return f"row(resource, container_id) IN ({senders})", bound.values
 
 
 def glob(value: str) -> str:

@@ -2,6 +2,7 @@
 DELETE FROM request WHERE trace_id IN (SELECT trace_id FROM batch) AND start_ns BETWEEN $from_ns AND $to_ns;
 DELETE FROM part    WHERE trace_id IN (SELECT trace_id FROM batch) AND start_ns BETWEEN $from_ns AND $to_ns;
 DELETE FROM blind   WHERE trace_id IN (SELECT trace_id FROM batch) AND start_ns BETWEEN $from_ns AND $to_ns;
+DELETE FROM stay    WHERE trace_id IN (SELECT trace_id FROM batch) AND start_ns BETWEEN $from_ns AND $to_ns;
 
 CREATE OR REPLACE TEMP TABLE fresh_part AS
 SELECT
@@ -22,31 +23,29 @@ HAVING sum(lost_ns) > 0;
 
 INSERT INTO part BY NAME SELECT * EXCLUDE (request_no) FROM fresh_part;
 
+INSERT INTO stay BY NAME
+SELECT
+    entry.trace_id, entry.span_id, entry.start_ns - entry.shift_ns AS start_ns,
+    coalesce(piece.service, '') AS service, piece.container_id, piece.host,
+    sum(length_ns)::BIGINT AS own_ns, sum(cpu_left + wait_left + off_left + queued_left + dark_ns)::BIGINT AS open_ns
+FROM piece JOIN entry USING (request_no)
+GROUP BY ALL;
+
+-- The weakest join on the path.
 CREATE OR REPLACE TEMP TABLE joined AS
-WITH ties AS (
-    SELECT
-        request_no,
-        join_method AS method,
-        CASE
-            WHEN join_method = 'host.name'                              THEN 0.8
-            WHEN visit.container_id IS NOT NULL AND container.described THEN 1.0
-            WHEN visit.container_id IS NOT NULL                        THEN 0.9
-            WHEN visit.in_container = false                            THEN 1.0
-            ELSE 0.0
-        END AS confidence
-    FROM visit LEFT JOIN container ON container.container_id = visit.container_id
-)
-SELECT request_no, arg_min(method, confidence) AS join_method, min(confidence) AS join_confidence
-FROM ties GROUP BY request_no;
+SELECT request_no, weakest.* FROM (
+    SELECT request_no, first({'join_method': join_method, 'join_confidence': join_confidence, 'join_reason': join_reason}
+                             ORDER BY join_confidence, join_method NULLS LAST) AS weakest
+    FROM visit GROUP BY request_no);
 
 INSERT INTO request BY NAME
 SELECT
-    entry.trace_id, entry.span_id, root, coalesce(service, '') AS service, name AS operation, resource,
+    entry.trace_id, entry.span_id, root, coalesce(service, '') AS service, name AS operation, resource, container_id, host,
     start_ns - shift_ns AS start_ns, end_ns - shift_ns AS end_ns, status,
     end_ns - start_ns - coalesce(lost_ns, 0) AS unexplained_ns,
     coalesce(moved_ns, 0) AS skew_adjusted_ns,
     NULL::BIGINT AS usual_ns, false AS slow, NULL AS cause,
-    joined.join_method, coalesce(join_confidence, 0.0) AS join_confidence, $now_ns AS judged_ns
+    joined.join_method, coalesce(joined.join_confidence, 0.0) AS join_confidence, joined.join_reason, $now_ns AS judged_ns
 FROM entry
 LEFT JOIN (SELECT request_no, sum(lost_ns)::BIGINT AS lost_ns FROM fresh_part GROUP BY ALL) AS lost USING (request_no)
 LEFT JOIN joined USING (request_no)
@@ -64,8 +63,12 @@ places AS (
     FROM visit
 ),
 unmet AS (
-    SELECT places.request_no, cause, number, places.service, list(DISTINCT need.fact ORDER BY need.fact) AS facts
+    SELECT places.request_no, cause, number, places.service, list(DISTINCT need.fact ORDER BY need.fact) AS facts,
+           bool_or(read.request_no IS NOT NULL AND container.attributes['layerline.boot_id'] IS NULL) AS foreign_readings
     FROM places
+    LEFT JOIN container ON container.container_id = places.container_id
+    LEFT JOIN fact AS read
+        ON read.request_no = places.request_no AND read.visit_no = places.visit_no AND read.name = 'container.cpu.time'
     JOIN need ON need.applies IS NULL OR places.container_id IS NOT NULL
     LEFT JOIN fact ON fact.request_no = places.request_no AND fact.visit_no = places.visit_no AND fact.name = need.fact
     WHERE path_ns >= 0.05 * request_ns
@@ -78,7 +81,7 @@ whys AS (
 )
 SELECT DISTINCT
     entry.trace_id, entry.span_id, start_ns - shift_ns AS start_ns, cause, unmet.service, facts,
-    CASE WHEN facts = ['layerline.account'] THEN why END AS why
+    CASE WHEN facts = ['layerline.account'] THEN why END AS why, foreign_readings
 FROM unmet
 JOIN entry ON entry.request_no = unmet.request_no
 LEFT JOIN whys ON whys.request_no = unmet.request_no AND whys.service = unmet.service;

@@ -1,6 +1,6 @@
 -- From spans to segments: the critical path of every request in the batch.
 --
--- In:  batch(trace_id), and $from_ns, $to_ns around the start of its spans.
+-- In:  arrived (the batch's spans; batch.sql), tie (join.sql).
 -- Out: node (the batch's spans), entry (its requests), walk (spans on the path, with the stretch in which each was
 --      waited for), segment (pieces of the path owned by one span). The segments of a request tile it exactly.
 
@@ -8,13 +8,11 @@ CREATE OR REPLACE TEMP TABLE numbered AS
 WITH
 chosen AS (
     SELECT
-        span.*, owner.service, owner.instance, owner.container_id, owner.host, owner.in_container, owner.cpus,
-        owner.join_method,
+        span.*, tie.service, tie.instance, tie.container_id, tie.host, tie.in_container, tie.cpus,
+        tie.method AS join_method, tie.confidence AS join_confidence, tie.reason AS join_reason,
         row_number() OVER (ORDER BY span.trace_id, span.start_ns, span.end_ns DESC, span.span_id) AS span_no
-    FROM span
-    SEMI JOIN batch ON batch.trace_id = span.trace_id
-    LEFT JOIN owner ON owner.resource = span.resource
-    WHERE span.start_ns BETWEEN $from_ns AND $to_ns
+    FROM arrived AS span
+    LEFT JOIN tie ON tie.resource = span.resource AND tie.at_ns = span.start_ns
 ),
 linked AS (
     SELECT

@@ -5,6 +5,9 @@
 -- A piece's length is cpu + wait + off + queued + dark: on a CPU, ready without one, asleep, handed over but not begun,
 -- not measured. Each cause takes from what is left.
 
+-- The view of that name, worked out once for all that follows.
+CREATE OR REPLACE TEMP TABLE container AS FROM main.container;
+
 -- The thread's account in time. What a stranger sent is put in bounds: nothing negative, nothing outside its span.
 CREATE OR REPLACE TEMP TABLE slice AS
 WITH
@@ -207,7 +210,7 @@ SELECT
     -- The meters that count who ran begin with the handler.
     not_below_zero(node.end_ns - node.start_ns - coalesce(in_bounds(node.accept_wait_ns), 0)) AS metered_ns,
     cpus_of(container.attributes['layerline.container.cpuset']) AS cpuset,
-    node.join_method, node.name, node.root, node.is_request, node.process_first_request = 1 AS is_first,
+    node.join_method, node.join_confidence, node.join_reason, node.name, node.root, node.is_request, node.process_first_request = 1 AS is_first,
     in_bounds(container_refaults)     AS refaults,
     in_bounds(container_memory_pressure_ns) AS memory_pressure_ns,
     in_bounds(container_throttled_ns) AS throttled_ns,

@@ -7,11 +7,17 @@ one into what ``json.dumps`` takes.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from typing_extensions import TypedDict
 
 from layerline_correlator.model import Batch
+from layerline_correlator.tagquery.model import Query, Selection
+
+if TYPE_CHECKING:
+    from layerline_correlator.monitors.keeper import Monitors
+    from layerline_correlator.tagquery.answer import Containers
+    from layerline_correlator.tagquery.complete import TagKey, TagValue
 
 Item = TypeVar("Item")
 
@@ -24,7 +30,7 @@ class RequestQuery:
     to_ns: int
     service: str | None = None
     operation: str | None = None
-    tags: tuple[tuple[str, str], ...] = ()
+    tags: tuple[Selection, ...] = ()  # all of them
     min_duration_ns: int | None = None  # replaces "slow"
     order: str = "excess"  # "excess" | "duration" | "start", descending
     limit: int = 50
@@ -89,12 +95,40 @@ class Culprit:
 
 
 @dataclass(frozen=True, slots=True)
+class SuspectReading:
+    """A reading beside the requests and what it usually is: cores (``{cpu}``) or bytes per second (``By/s``)."""
+
+    signal: str
+    unit: str
+    value: float
+    usual: float
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """Who may be behind time that nobody measured: named, and charged nothing."""
+
+    entity: Entity
+    cause: str | None
+    """What it may have been: a cause that is blind here. None where every cause that fits was measured."""
+    excess_ns: int | None
+    """Own time in it above usual that nothing explains; None for company, whose own time it is not."""
+    readings: list[SuspectReading]
+    because: str
+    enable: str = ""
+    """What to enable to decide."""
+
+
+@dataclass(frozen=True, slots=True)
 class Join:
     """How the request was tied to its container: the weakest join on the critical path."""
 
-    container: str | None
+    container: (
+        str | None
+    )  # the attribute that told it: "container.id", "host.name" …; null where it is in none, or unknown
     confidence: float
     skew_adjusted_ns: int
+    reason: str | None = None  # why it is not surer
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +155,7 @@ class Verdict:
     requests: int | None = None  # these three: of a verdict over a window only
     slow: int | None = None
     examples: list[str] | None = None
+    suspects: list[Suspect] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +191,32 @@ class EntityQuery:
     from_ns: int
     to_ns: int
     type: str | None = None  # "process" | "container" | "host" | "service"
-    tags: tuple[tuple[str, str], ...] = ()
+    tags: tuple[Selection, ...] = ()  # all of them
     limit: int = 50
     cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """What was used in a life, in the unit of its signal. Not measured is not zero."""
+
+    low: int | None
+    """At least: what was read last, and what the wrapper told; None where nothing is known."""
+    high: int | None
+    """At most: what can have been used between the last reading and the end besides; None where there is no bound."""
+    value: int | None
+    """The figure itself, where both are the same."""
+    evidence: str
+    """``measured``, ``range`` or ``not measured``."""
+
+    @classmethod
+    def of(cls, low: int | None, high: int | None) -> Total:
+        """The total between these bounds."""
+        if low is None:
+            return cls(None, None, None, "not measured")
+        if low == high:
+            return cls(low, high, low, "measured")
+        return cls(low, high, None, "range")
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +233,9 @@ class EntityItem:
     ended: str | None
     host: Entity | None
     runs_on: Entity | None  # a process's container or host, a container's host
+    exit_code: int | None = None  # these three: of a container
+    runs: int | None = None  # how often it was started, as far as was seen
+    totals: dict[str, Total] | None = None  # what it used in its life
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +280,7 @@ class EventQuery:
     to_ns: int
     name: str | None = None  # with * for anything
     service: str | None = None
-    tags: tuple[tuple[str, str], ...] = ()
+    tags: tuple[Selection, ...] = ()  # all of them
     limit: int = 50
     cursor: str | None = None
 
@@ -295,6 +356,21 @@ class Trace(TypedDict):
     segments: list[TraceSegment]
 
 
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How the store and the correlator are; counts are since the process began."""
+
+    waiting_batches: int  # to be written
+    waiting_limit: int  # how many may
+    waiting_traces: int  # with spans that are not worked out yet
+    lag_ns: int  # how long the oldest of them has been waiting, 0 when none does
+    passes: int
+    worked_traces: int
+    failed_traces: int
+    used_bytes: int  # of the database file
+    deleted_rows: int  # by retention
+
+
 class BadCursor(ValueError):
     """A cursor that this list did not hand out."""
 
@@ -303,16 +379,18 @@ class BadSql(ValueError):
     """A query that may not be asked, or that makes no sense; the message says why."""
 
 
-class TooHeavy(RuntimeError):
-    """A query that was cut off; the message says what to narrow."""
-
-
 class Overloaded(RuntimeError):
     """The store cannot take more now; the sender shall try again later."""
 
 
+class TooHeavy(RuntimeError):
+    """A question that took too long to answer; the message says how long."""
+
+
 class Questions(Protocol):
     """What the API may ask; ``layerline_correlator.correlator.Correlator`` answers."""
+
+    monitors: Monitors
 
     def append(self, batch: Batch) -> None:
         """Return when the batch is durable. ``Overloaded`` when there is no room for it now."""
@@ -332,13 +410,16 @@ class Questions(Protocol):
     def causes(self) -> list[dict[str, Any]]:
         """Every cause, each a ``CauseItem``."""
 
+    def coverage(self, from_ns: int, to_ns: int, service: str | None = None) -> Any:
+        """What was seen in the window and what was not: ``layerline_correlator.coverage.Coverage``."""
+
     def services(self) -> list[str]:
         """The services a span was received from."""
 
     def service_map(self, from_ns: int, to_ns: int) -> ServiceMap:
         """The services that answered requests in the window, and who called whom."""
 
-    def entities(self, query: EntityQuery) -> Page[EntityItem]:
+    def inventory(self, query: EntityQuery) -> Page[EntityItem]:
         """What lived in the window. ``BadCursor``."""
 
     def events(self, query: EventQuery) -> Page[EventItem]:
@@ -347,8 +428,20 @@ class Questions(Protocol):
     def sql(self, text: str, limit: int) -> Table:
         """One SELECT over the documented views. ``BadSql``, ``TooHeavy``."""
 
+    def containers(self, query: Query, to_ns: int, limit: int, cursor: str | None = None) -> Containers:
+        """What a tag query holds for, in the window that ends at ``to_ns``. ``BadCursor``, ``TooHeavy``."""
+
+    def tag_keys(self, prefix: str, limit: int) -> list[TagKey]:
+        """The keys of tags that begin so: what a query can ask by."""
+
+    def tag_values(self, key: str, prefix: str, limit: int) -> list[TagValue]:
+        """The values of a key that begin so."""
+
     def ready(self) -> bool:
         """True when data can be taken and questions answered."""
+
+    def health(self) -> Health:
+        """How the store and the correlator are."""
 
 
 def plain(value: Any) -> Any:

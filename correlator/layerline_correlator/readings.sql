@@ -30,7 +30,8 @@ windows AS (
 )
 SELECT row_number() OVER () AS stretch_no, * FROM windows;
 
-CREATE OR REPLACE TEMP TABLE reading AS
+-- Who tells of a signal: our agent, or one sender; one CPU's share at a time, or the whole.
+CREATE OR REPLACE TEMP TABLE told AS
 WITH
 wanted AS (
     SELECT series.* FROM series
@@ -41,34 +42,70 @@ wanted AS (
         'container.network.tcp.retransmits',
         'system.cpu.time', 'system.io.pressure', 'system.disk.io_time', 'system.memory.pressure',
         'system.network.io', 'system.network.dropped', 'system.network.tcp.retransmits', 'system.process.cpu.time')
-),
+)
+SELECT
+    wanted.* EXCLUDE (attributes, part_of), coalesce(part_of, wanted.attributes) AS attributes, part_of IS NOT NULL AS is_part,
+    resource.attributes['layerline.boot_id'] IS NOT NULL AS ours,
+    CASE WHEN ours THEN 'layerline' ELSE wanted.resource END || CASE WHEN is_part THEN ' in parts' ELSE '' END AS teller
+FROM wanted LEFT JOIN resource ON resource.resource = wanted.resource;
+
+CREATE OR REPLACE TEMP TABLE growth AS
+WITH
 steps AS (
     SELECT
-        wanted.series, wanted.kind, point.start_ns, point.time_ns, point.value,
+        told.series, told.kind, told.ours, point.start_ns, point.time_ns, point.value,
         lag(point.time_ns) OVER each AS before_ns, lag(point.value) OVER each AS before_value
-    FROM point JOIN wanted ON wanted.series = point.series
+    FROM point JOIN told ON told.series = point.series
     WHERE point.time_ns BETWEEN $since_ns AND $until_ns
     WINDOW each AS (PARTITION BY point.series ORDER BY point.time_ns)
 ),
 -- A counter that fell, or whose start moved past the last value, began again: it grew by its value since its start.
+-- Only our agent says when the counter began; others say there when they themselves did, though the counter was old.
+begun AS (
+    SELECT *, before_ns IS NULL OR start_ns > before_ns AS is_new, value < before_value AS fell FROM steps
+),
 intervals AS (
     SELECT
         series, time_ns AS to_ns,
         CASE
-            WHEN kind = 'delta' THEN start_ns
-            WHEN before_ns IS NULL OR value < before_value OR start_ns > before_ns
-                THEN greatest(start_ns, coalesce(before_ns, 0))
+            -- What was told already is not told twice; without a start it is since the last.
+            WHEN kind = 'delta' THEN greatest(start_ns, coalesce(before_ns, 0))
+            WHEN ours AND (is_new OR fell) THEN greatest(start_ns, coalesce(before_ns, 0))
             ELSE before_ns
         END AS from_ns,
         CASE
-            WHEN kind = 'delta' OR before_ns IS NULL OR value < before_value OR start_ns > before_ns THEN value
+            WHEN kind = 'delta' AND before_ns > start_ns AND 0 < start_ns AND start_ns < time_ns
+                THEN value * ((time_ns - before_ns) / (time_ns - start_ns))
+            WHEN kind = 'delta' OR fell OR (ours AND is_new) THEN value
             ELSE value - before_value
         END AS rise
-    FROM steps
+    FROM begun
 )
-SELECT wanted.series, signal, entity_type, entity_id, host, attributes, from_ns, to_ns, greatest(rise, 0) AS rise
-FROM intervals JOIN wanted ON wanted.series = intervals.series
+SELECT series, from_ns, to_ns, greatest(rise, 0) AS rise FROM intervals
 WHERE to_ns > from_ns AND to_ns - from_ns <= 120_000_000_000;
+
+-- Where several tell of the same, one is heard: our agent, else who tells the whole, else who tells most often.
+CREATE OR REPLACE TEMP TABLE unheard AS
+WITH
+contested AS (SELECT entity_id, signal FROM told GROUP BY ALL HAVING count(DISTINCT teller) > 1),
+tellers AS (
+    SELECT entity_id, signal, teller, any_value(ours) AS ours, any_value(is_part) AS is_part, count(*) AS readings
+    FROM growth JOIN told USING (series) SEMI JOIN contested USING (entity_id, signal) GROUP BY ALL
+)
+SELECT entity_id, signal, teller FROM tellers
+QUALIFY row_number() OVER (PARTITION BY entity_id, signal ORDER BY ours DESC, is_part, readings DESC, teller) > 1;
+
+CREATE OR REPLACE TEMP TABLE reading AS
+WITH chosen AS (
+    SELECT told.* EXCLUDE (resource, unit, kind), from_ns, to_ns, rise
+    FROM growth JOIN told USING (series)
+    ANTI JOIN unheard ON unheard.entity_id = told.entity_id AND unheard.signal = told.signal AND unheard.teller = told.teller
+)
+SELECT series, signal, entity_type, entity_id, host, attributes, from_ns, to_ns, rise FROM chosen WHERE NOT is_part
+UNION ALL BY NAME
+-- the shares of all CPUs, of all modes
+SELECT min(series) AS series, signal, entity_type, entity_id, host, attributes, from_ns, to_ns, sum(rise) AS rise
+FROM chosen WHERE is_part GROUP BY ALL;
 
 -- A stretch that says it lasted for centuries is looked at only where there are readings.
 CREATE OR REPLACE TEMP TABLE stretch_second AS
@@ -82,11 +119,21 @@ WHERE to_ns > (SELECT min(from_ns) FROM stretch) AND from_ns < (SELECT max(to_ns
 
 -- Several CPUs may run at once: `cpus` is how much faster than the clock a counter of its kind can grow.
 CREATE OR REPLACE TEMP TABLE cpus AS
-SELECT host, arg_max(value, time_ns) AS cpus
-FROM series JOIN point ON point.series = series.series
-WHERE signal = 'system.cpu.logical.count'
-  AND time_ns BETWEEN $since_ns AND $until_ns
-GROUP BY host;
+WITH
+counted AS (
+    SELECT host, arg_max(value, time_ns) AS cpus
+    FROM series JOIN point ON point.series = series.series
+    WHERE signal = 'system.cpu.logical.count'
+      AND time_ns BETWEEN $since_ns AND $until_ns
+    GROUP BY host
+),
+-- Who does not say how many tells of each.
+told_apart AS (
+    SELECT host, count(DISTINCT attributes['cpu.logical_number'])::DOUBLE AS cpus FROM series
+    WHERE signal = 'system.cpu.time' AND part_of IS NOT NULL GROUP BY host
+)
+SELECT host, coalesce(counted.cpus, nullif(told_apart.cpus, 0)) AS cpus
+FROM counted FULL JOIN told_apart USING (host);
 
 CREATE OR REPLACE TEMP MACRO at_least(rise, interval_ns, overlap_ns, speed) AS
     greatest(0, rise - (interval_ns - overlap_ns) * speed);

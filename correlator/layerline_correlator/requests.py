@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import duckdb
 
 from layerline_correlator.causes import FACTS
-from layerline_correlator.judge import Ledger, LedgerPart, Ran, Usual, rfc3339
+from layerline_correlator.judge import Ledger, LedgerPart, Ran, Unseen, Usual, rfc3339
 from layerline_correlator.query import Join, RequestItem
 from layerline_correlator.store import run
 
@@ -40,6 +40,7 @@ class Request(NamedTuple):
     join_method: str | None
     join_confidence: float
     judged_ns: int
+    join_reason: str | None
 
     @property
     def excess_or_duration(self) -> int:
@@ -49,11 +50,16 @@ class Request(NamedTuple):
 def select_requests(cursor: duckdb.DuckDBPyConnection, where: str, values: dict[str, Any]) -> list[Request]:
     rows = cursor.execute(
         "SELECT trace_id, span_id, service, operation, start_ns, end_ns - start_ns, status, unexplained_ns,"
-        " skew_adjusted_ns, usual_ns, slow, cause, join_method, join_confidence, judged_ns"
+        " skew_adjusted_ns, usual_ns, slow, cause, join_method, join_confidence, judged_ns, join_reason"
         f" FROM request WHERE {where}",
         values,
     ).fetchall()
     return [Request(*row) for row in rows]
+
+
+def around(rows: Sequence[Request]) -> tuple[int, int]:
+    """The first start and the last end. ValueError when there is none."""
+    return min(row.start_ns for row in rows), max(row.start_ns + row.duration_ns for row in rows)
 
 
 def as_item(row: Request) -> RequestItem:
@@ -101,12 +107,12 @@ def read_ledgers(
     parts = _parts_of(cursor)
     run(cursor, "usual_members.sql")
     usual_parts = _usual_parts(cursor)
-    blind: dict[int, list[tuple[str, str]]] = defaultdict(list)
-    for number, cause, service, facts, why in cursor.execute(
-        "SELECT request_no, cause, blind.service, facts, why FROM asked JOIN blind USING (trace_id, span_id, start_ns)"
-        " ORDER BY ALL"
+    blind: dict[int, list[Unseen]] = defaultdict(list)
+    for number, cause, service, facts, why, foreign in cursor.execute(
+        "SELECT request_no, cause, blind.service, facts, why, coalesce(foreign_readings, false)"
+        " FROM asked JOIN blind USING (trace_id, span_id, start_ns) ORDER BY ALL"
     ).fetchall():
-        blind[number].append((cause, _reason(service, facts, why)))
+        blind[number].append(Unseen(cause, blind_reason(service, facts, why), foreign))
     now = time.time_ns()
     ledgers = [
         Ledger(
@@ -119,7 +125,7 @@ def read_ledgers(
             unexplained_ns=row.unexplained_ns,
             parts=tuple(parts[number]),
             blind=tuple(blind[number]),
-            join=Join(row.join_method, row.join_confidence, row.skew_adjusted_ns),
+            join=Join(row.join_method, row.join_confidence, row.skew_adjusted_ns, row.join_reason),
             settled=row.judged_ns >= row.start_ns + row.duration_ns + settle_ns <= now,
         )
         for number, row in enumerate(rows)
@@ -131,7 +137,7 @@ def read_ledgers(
     return ledgers, usuals
 
 
-def _reason(service: str, facts: list[str], why: str | None) -> str:
+def blind_reason(service: str, facts: list[str], why: str | None) -> str:
     """``web: the busy time of the disks was not measured``."""
     missing = " and ".join(FACTS.get(fact, fact) for fact in facts)
     verb = "were" if len(facts) > 1 else "was"

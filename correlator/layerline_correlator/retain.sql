@@ -5,3 +5,4 @@ DELETE FROM event   WHERE time_ns  < $before_ns;
 DELETE FROM request WHERE start_ns < $before_ns;
 DELETE FROM part    WHERE start_ns < $before_ns;
 DELETE FROM blind   WHERE start_ns < $before_ns;
+DELETE FROM stay    WHERE start_ns < $before_ns;

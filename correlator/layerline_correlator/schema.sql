@@ -10,6 +10,11 @@ CREATE OR REPLACE MACRO cpus_of(text) AS flatten(list_transform(
     lambda part: range(split_part(part, '-', 1)::BIGINT,
                        coalesce(nullif(split_part(part, '-', 2), ''), split_part(part, '-', 1))::BIGINT + 1)));
 
+-- The address at which a span says that its process was called; null where that is a name.
+CREATE OR REPLACE MACRO local_address(attributes) AS nullif(regexp_extract(
+    coalesce(attributes['network.local.address'], attributes['net.sock.host.addr'], attributes['net.host.ip'], attributes['server.address']),
+    '^((\d{1,3}\.){3}\d{1,3}|[0-9a-fA-F]*:[0-9a-fA-F:.]+)$'), '');
+
 -- What is kept: what came in, and the ledger worked out from it. Times are nanoseconds since 1970, UTC.
 -- No unique index: a span or point delivered twice is dropped when it is written (store.py), which is cheaper.
 
@@ -18,12 +23,15 @@ CREATE TABLE IF NOT EXISTS resource (
     resource     VARCHAR,                 -- key over the attributes
     service      VARCHAR,                 -- service.name, null for containers and hosts themselves
     instance     VARCHAR,                 -- one process: boot id and pid, else service.instance.id, else the resource
-    container_id VARCHAR,                 -- container.id
+    container_id VARCHAR,                 -- container.id, bare; null where that is none
     host         VARCHAR,                 -- boot id, else host.id, else host.name
     in_container BOOLEAN,                 -- null where nobody looked
     cpus         BIGINT,                  -- how many CPUs it may use, by affinity and cpuset
     attributes   MAP(VARCHAR, VARCHAR),
-    seen_ns      BIGINT                   -- when it was first received
+    seen_ns      BIGINT,                  -- when it was first received
+    host_by      VARCHAR,                 -- the attribute that `host` was taken from
+    handles      STRUCT("key" VARCHAR, "value" VARCHAR, attribute VARCHAR)[],  -- handles.py
+    sandbox      BOOLEAN                  -- a container that holds a pod's namespaces and runs nothing of the application
 );
 
 -- One OpenTelemetry span. The columns after `slices` are the figures of layerline.attributes.SPAN_FIGURES.
@@ -80,7 +88,8 @@ CREATE TABLE IF NOT EXISTS series (
     entity_type VARCHAR,                  -- container | host | service
     entity_id   VARCHAR,                  -- container id, host key, service name
     host        VARCHAR,                  -- the host that the entity is on
-    attributes  MAP(VARCHAR, VARCHAR)
+    attributes  MAP(VARCHAR, VARCHAR),
+    part_of     MAP(VARCHAR, VARCHAR)     -- of one CPU, of one mode …: the attributes of the figure they add up to; null for the figure itself
 );
 
 -- The values as they came. Readings (increases over intervals) are worked out from them when asked for,
@@ -100,6 +109,20 @@ CREATE TABLE IF NOT EXISTS event (
     attributes MAP(VARCHAR, VARCHAR)
 );
 
+-- The files of recorded data that were imported, and how far each was read. Where there is one, the store is a recording:
+-- nothing is deleted from it by age or size.
+CREATE TABLE IF NOT EXISTS recording (
+    source      VARCHAR,                  -- absolute path
+    bytes       BIGINT,
+    modified_ns BIGINT,
+    "offset"    BIGINT,                   -- where reading goes on: bytes of the file, or rows of a table
+    line        BIGINT,
+    inside      VARCHAR,                  -- the list of a JSON document that the offset is in
+    rejected    BIGINT,                   -- items that could not be read
+    left_out    BIGINT,                   -- items that are not kept, such as log records that are no events
+    finished    BOOLEAN
+);
+
 -- ---- the ledger, worked out again whenever a request's spans or readings change
 
 CREATE TABLE IF NOT EXISTS request (
@@ -117,8 +140,11 @@ CREATE TABLE IF NOT EXISTS request (
     usual_ns         BIGINT,              -- null where there is none
     slow             BOOLEAN,
     cause            VARCHAR,             -- first culprit, null where there is none
-    join_method      VARCHAR,
+    container_id     VARCHAR,             -- that its entry span came from (join.sql)
+    host             VARCHAR,
+    join_method      VARCHAR,             -- the weakest on its path
     join_confidence  DOUBLE,
+    join_reason      VARCHAR,             -- why it is not surer, null where it could not be
     judged_ns        BIGINT               -- when it was worked out
 );
 
@@ -147,7 +173,20 @@ CREATE TABLE IF NOT EXISTS blind (
     cause    VARCHAR,
     service  VARCHAR,                     -- where
     facts    VARCHAR[],                   -- what was not measured there: any one of these would do
-    why      VARCHAR                      -- what is known about why, null where nothing is
+    why      VARCHAR,                     -- what is known about why, null where nothing is
+    foreign_readings BOOLEAN              -- its container is read, but not by our agent
+);
+
+-- Where a request's own time was spent, explained or not.
+CREATE TABLE IF NOT EXISTS stay (
+    trace_id     VARCHAR,
+    span_id      VARCHAR,                 -- of the request
+    start_ns     BIGINT,
+    service      VARCHAR,
+    container_id VARCHAR,
+    host         VARCHAR,
+    own_ns       BIGINT,                  -- on the critical path; these sum to the request's duration
+    open_ns      BIGINT                   -- of it, what no cause explains; these sum to what is unexplained
 );
 
 -- ---- stores of earlier versions lack some columns
@@ -160,8 +199,41 @@ ALTER TABLE span ADD COLUMN IF NOT EXISTS loop_wait_ns BIGINT;
 ALTER TABLE span ADD COLUMN IF NOT EXISTS loop_wait_low_ns BIGINT;
 ALTER TABLE span ADD COLUMN IF NOT EXISTS loop_queued_ns BIGINT;
 ALTER TABLE span ADD COLUMN IF NOT EXISTS samples_every_ns BIGINT;
+ALTER TABLE series ADD COLUMN IF NOT EXISTS part_of MAP(VARCHAR, VARCHAR);
+ALTER TABLE resource ADD COLUMN IF NOT EXISTS host_by VARCHAR;
+ALTER TABLE resource ADD COLUMN IF NOT EXISTS handles STRUCT("key" VARCHAR, "value" VARCHAR, attribute VARCHAR)[];
+ALTER TABLE resource ADD COLUMN IF NOT EXISTS sandbox BOOLEAN;
+ALTER TABLE request ADD COLUMN IF NOT EXISTS container_id VARCHAR;
+ALTER TABLE request ADD COLUMN IF NOT EXISTS host VARCHAR;
+ALTER TABLE request ADD COLUMN IF NOT EXISTS join_reason VARCHAR;
 ALTER TABLE part ADD COLUMN IF NOT EXISTS place VARCHAR;
 ALTER TABLE part ADD COLUMN IF NOT EXISTS calls BIGINT;
+ALTER TABLE blind ADD COLUMN IF NOT EXISTS foreign_readings BOOLEAN;
+
+-- How much counters grew, interval by interval, resets removed. One that fell, or whose start moved past the last value,
+-- began again: it grew by its value since its start.
+CREATE OR REPLACE MACRO rises(signals, since_ns, until_ns) AS TABLE
+WITH
+steps AS (
+    SELECT
+        series.series, signal, entity_type, entity_id, host, series.attributes, kind, point.start_ns, time_ns, value,
+        lag(time_ns) OVER each AS before_ns, lag(value) OVER each AS before_value
+    FROM point JOIN series ON series.series = point.series
+    WHERE time_ns BETWEEN since_ns AND until_ns AND kind IN ('cumulative', 'delta') AND list_contains(signals, signal)
+    WINDOW each AS (PARTITION BY point.series ORDER BY time_ns)
+),
+intervals AS (
+    SELECT
+        * EXCLUDE (kind, start_ns, time_ns, value, before_ns, before_value), time_ns AS to_ns,
+        CASE WHEN kind = 'delta' THEN start_ns
+             WHEN before_ns IS NULL OR value < before_value OR start_ns > before_ns
+                 THEN greatest(start_ns, coalesce(before_ns, 0))
+             ELSE before_ns END AS from_ns,
+        CASE WHEN kind = 'delta' OR before_ns IS NULL OR value < before_value OR start_ns > before_ns THEN value
+             ELSE value - before_value END AS rise
+    FROM steps
+)
+SELECT * REPLACE (greatest(rise, 0) AS rise) FROM intervals WHERE to_ns > from_ns AND to_ns - from_ns <= 120_000_000_000;
 
 -- ---- who is who
 
@@ -182,24 +254,8 @@ FROM resource
 WHERE container_id IS NOT NULL
 GROUP BY container_id;
 
--- Where a process runs. Who sends a container's id but not the machine's is on the machine that the agent found that
--- container on; who sends neither is known by its host name, which inside a container is the short container id.
-CREATE OR REPLACE VIEW owner AS
-SELECT
-    resource.* EXCLUDE (container_id, host, in_container),
-    coalesce(resource.container_id, by_name.container_id)                    AS container_id,
-    CASE WHEN attributes['layerline.boot_id'] IS NOT NULL THEN resource.host
-         ELSE coalesce(by_id.host, by_name.host, resource.host) END          AS host,
-    CASE WHEN coalesce(resource.container_id, by_name.container_id) IS NOT NULL THEN true
-         ELSE in_container END                                               AS in_container,
-    CASE WHEN resource.container_id IS NOT NULL THEN 'container.id'
-         WHEN by_name.container_id IS NOT NULL  THEN 'host.name' END         AS join_method
-FROM resource
-LEFT JOIN (SELECT container_id, host FROM container WHERE described) AS by_id
-    ON by_id.container_id = resource.container_id
-LEFT JOIN (SELECT left(container_id, 12) AS short_id, any_value(container_id) AS container_id, any_value(host) AS host
-           FROM container WHERE described GROUP BY ALL HAVING count(*) = 1) AS by_name
-    ON resource.container_id IS NULL AND by_name.short_id = resource.attributes['host.name'];
+-- Which process ran where is worked out for the moment in question (join.sql).
+DROP VIEW IF EXISTS owner;
 
 CREATE OR REPLACE VIEW host AS
 SELECT
@@ -211,3 +267,36 @@ SELECT
 FROM resource
 WHERE host IS NOT NULL
 GROUP BY host;
+
+-- ---- tags
+
+-- An attribute that is a list was written down as JSON: each of its items is a value.
+CREATE OR REPLACE MACRO values_in(text) AS
+    CASE WHEN text IS NULL THEN [] WHEN text LIKE '[%]' AND json_valid(text) THEN json_extract_string(text, '$[*]') ELSE [text] END;
+-- The values of a tag: its own, else its container's attribute or Docker label, else its host's.
+CREATE OR REPLACE MACRO tag_of(own, of_container, of_host, key) AS values_in(coalesce(
+    own[key], of_container[key], of_container['container.label.' || key], own['container.label.' || key], of_host[key]));
+-- `*` came as `%` (tagquery/condition.py).
+CREATE OR REPLACE MACRO has_value(listed, pattern) AS
+    coalesce(len(list_filter(listed, lambda one: one LIKE pattern ESCAPE '\')) > 0, false);
+
+-- Where the tags of each sender stand: of those whose requests began in the window, where these were (join.sql); of all
+-- others, where they say they are. What the agent says of a container counts as it said it last.
+CREATE OR REPLACE MACRO tagged(since_ns, until_ns) AS TABLE
+WITH
+tied AS (
+    SELECT DISTINCT resource, container_id, host FROM request WHERE start_ns >= since_ns AND start_ns < until_ns
+),
+placed AS (
+    FROM tied
+    UNION ALL
+    SELECT resource, container_id, host FROM resource ANTI JOIN tied USING (resource)
+)
+SELECT
+    placed.resource, service, placed.container_id, coalesce(placed.host, container.host) AS host,
+    CASE WHEN service IS NOT NULL OR container.attributes IS NULL THEN resource.attributes END AS own,
+    container.attributes AS of_container, host.attributes AS of_host
+FROM placed
+JOIN resource ON resource.resource = placed.resource
+LEFT JOIN container ON container.container_id = placed.container_id
+LEFT JOIN host ON host.host = coalesce(placed.host, container.host);

@@ -21,8 +21,10 @@ from typing import Any, NamedTuple
 import duckdb
 import pyarrow as pa
 
-from layerline.attributes import SPAN_FIGURES, column
+from layerline.attributes import BOOT_ID, SPAN_FIGURES, VERSION, column
+from layerline.container import reported
 from layerline.signals import find
+from layerline_correlator.handles import Handle, handles, is_sandbox
 from layerline_correlator.model import Batch, ResourceRow, SeriesRow
 from layerline_correlator.query import Overloaded
 from layerline_correlator.settings import Settings
@@ -36,6 +38,9 @@ _RESOURCE = pa.schema(
         ("cpus", pa.int64()),
         ("attributes", _TEXT_MAP),
         ("seen_ns", pa.int64()),
+        ("host_by", pa.string()),
+        ("handles", pa.list_(pa.struct([(name, pa.string()) for name in Handle._fields]))),
+        ("sandbox", pa.bool_()),
     ]
 )
 _SPAN = pa.schema(
@@ -60,6 +65,7 @@ _SERIES = pa.schema(
             for name in ("series", "resource", "signal", "unit", "kind", "entity_type", "entity_id", "host")
         ),
         ("attributes", _TEXT_MAP),
+        ("part_of", _TEXT_MAP),
     ]
 )
 _POINT = pa.schema(
@@ -72,6 +78,15 @@ _EVENT = pa.schema(
         ("name", pa.string()),
         ("body", pa.string()),
         ("attributes", _TEXT_MAP),
+    ]
+)
+_RECORDING = pa.schema(
+    [
+        ("source", pa.string()),
+        *((name, pa.int64()) for name in ("bytes", "modified_ns", "offset", "line")),
+        ("inside", pa.string()),
+        *((name, pa.int64()) for name in ("rejected", "left_out")),
+        ("finished", pa.bool_()),
     ]
 )
 
@@ -119,6 +134,8 @@ class Store:
         )
         self._database.execute("SET asof_loop_join_threshold = 0").fetchall()
         run(self._database, "schema.sql")
+        _renew_resources(self._database)
+        run(self._database, "whereabouts.sql")
         run(self._database, "views.sql")
         for (key,) in self._database.execute(
             "SELECT resource FROM resource UNION ALL SELECT series FROM series"
@@ -149,6 +166,10 @@ class Store:
         """A connection of its own to the same database."""
         return self._database.cursor()
 
+    def waiting(self) -> tuple[int, int]:
+        """How many batches wait to be written, and how many may."""
+        return self._queue.qsize(), _WAITING
+
     def used_bytes(self) -> int:
         """How much of the database file is in use: what was deleted is used again before the file grows."""
         used = (
@@ -157,6 +178,12 @@ class Store:
             .fetchone()
         )
         return int(used[0]) if used else 0
+
+    def is_recording(self) -> bool:
+        """Whether recorded data was imported into this store."""
+        with self.cursor() as cursor:
+            found = cursor.execute("SELECT count(*) > 0 FROM recording").fetchone()
+        return bool(found and found[0])
 
     def close(self) -> None:
         """Write what waits, then close. Afterwards the folder can be opened by another process."""
@@ -211,12 +238,15 @@ class Store:
         spans = {(row.trace_id, row.span_id): row for batch in batches for row in batch.spans}
         points = {(row.series, row.time_ns): row for batch in batches for row in batch.points}
         events = {(row.resource, row.time_ns, row.name, row.body): row for batch in batches for row in batch.events}
+        recordings = {row.source: row for batch in batches for row in batch.recordings}
         arrived = None
         cursor.execute("BEGIN")
         try:
             now = time.time_ns()
             _insert(cursor, "resource", _RESOURCE, (_resource_row(row, now) for row in fresh))
             _insert(cursor, "series", _SERIES, (_series_row(row, resources) for row in series.values()))
+            if any(_needs_a_place(row) for row in (*fresh, *(resources[one.resource] for one in series.values()))):
+                run(cursor, "whereabouts.sql")
             if spans:
                 from_ns = min(row.start_ns for row in spans.values())
                 to_ns = max(row.start_ns for row in spans.values())
@@ -252,6 +282,11 @@ class Store:
                     "WHERE NOT EXISTS (FROM event AS old WHERE old.time_ns = new.time_ns AND old.name = new.name"
                     " AND old.resource = new.resource AND old.body = new.body)",
                 )
+            if recordings:
+                cursor.execute(
+                    "DELETE FROM recording WHERE source IN (SELECT unnest($sources))", {"sources": list(recordings)}
+                ).fetchall()
+                _insert(cursor, "recording", _RECORDING, recordings.values())
             cursor.execute("COMMIT")
         except Exception:
             cursor.execute("ROLLBACK")
@@ -259,11 +294,18 @@ class Store:
         return {row.resource for row in fresh} | set(series), arrived
 
 
-def run(connection: duckdb.DuckDBPyConnection, name: str, parameters: dict[str, Any] | None = None) -> None:
-    """Run one of our ``.sql`` files, statement by statement; parameters go to the statements that name them."""
+def run(
+    connection: duckdb.DuckDBPyConnection, name: str, parameters: dict[str, Any] | None = None
+) -> list[list[tuple[Any, ...]]]:
+    """Run one of our ``.sql`` files, statement by statement; parameters go to the statements that name them.
+
+    Returns the rows of each statement.
+    """
+    answers = []
     for statement in connection.extract_statements((files(__package__) / name).read_text(encoding="utf-8")):
         wanted = {key: value for key, value in (parameters or {}).items() if key in statement.named_parameters}
-        connection.execute(statement, wanted).fetchall()
+        answers.append(connection.execute(statement, wanted).fetchall())
+    return answers
 
 
 def _insert(
@@ -289,46 +331,76 @@ def _insert(
         cursor.unregister("arriving")
 
 
-def _host(attributes: dict[str, str]) -> str | None:
-    return attributes.get("layerline.boot_id") or attributes.get("host.id") or attributes.get("host.name")
+def _needs_a_place(row: ResourceRow) -> bool:
+    """Whether others may know better on which machine it is, or may learn it from this."""
+    return "layerline.boot_id" not in row.attributes or "host.name" in row.attributes
+
+
+def _renew_resources(connection: duckdb.DuckDBPyConnection) -> None:
+    """Resources that an earlier version wrote are read again: it did not know their handles."""
+    rows = [
+        _resource_row(ResourceRow(resource, dict(attributes)), seen_ns)
+        for resource, attributes, seen_ns in connection.execute(
+            "SELECT resource, attributes, seen_ns FROM resource WHERE handles IS NULL"
+        ).fetchall()
+    ]
+    connection.execute("DELETE FROM resource WHERE handles IS NULL").fetchall()
+    _insert(connection, "resource", _RESOURCE, rows)
+
+
+def _host(attributes: dict[str, str]) -> tuple[str | None, str | None]:
+    """The machine, and the attribute that names it."""
+    return next(
+        ((attributes[name], name) for name in (BOOT_ID, "host.id", "host.name") if attributes.get(name)), (None, None)
+    )
 
 
 def _resource_row(row: ResourceRow, now_ns: int) -> tuple[Any, ...]:
     attributes = row.attributes
     service = attributes.get("service.name")
-    boot_id, pid = attributes.get("layerline.boot_id"), attributes.get("process.pid")
-    container_id = attributes.get("container.id")
+    boot_id, pid = attributes.get(BOOT_ID), attributes.get("process.pid")
+    container_id = reported(attributes.get("container.id", ""))
+    host, host_by = _host(attributes)
     instance = (
         f"{boot_id}:{container_id or ''}:{pid}"
         if boot_id and pid
         else attributes.get("service.instance.id") or row.resource
     )
-    in_container = True if container_id else (False if boot_id else None)
+    # Our wrapper names the machine unless it is inside a container, be it one whose id it could not find out.
+    nameless = VERSION in attributes and "host.name" not in attributes
+    in_container = True if container_id or nameless else (False if boot_id else None)
     return (
         row.resource,
         service,
         instance,
         container_id,
-        _host(attributes),
+        host,
         in_container,
         int(cpus) if (cpus := attributes.get("layerline.cpus", "")).isdecimal() and 0 < len(cpus) < 6 else None,
         list(attributes.items()),
         now_ns,
+        host_by,
+        [handle._asdict() for handle in handles(attributes)],
+        is_sandbox(attributes),
     )
 
 
 def _series_row(row: SeriesRow, resources: dict[str, ResourceRow]) -> tuple[Any, ...]:
     attributes = resources[row.resource].attributes
     signal = find(row.signal)
-    host = _host(attributes)
-    container_id = attributes.get("container.id")
+    host, _ = _host(attributes)
+    container_id = reported(attributes.get("container.id", ""))
     wanted = (
         signal.entity
         if signal
         else ("container" if container_id else "service" if "service.name" in attributes else "host")
     )
     entity_id = {"container": container_id, "host": host, "service": attributes.get("service.name")}[wanted]
-    return (*row[:5], wanted, entity_id, host, list(row.attributes.items()))
+    # What is told apart further than the signal is (by CPU, by mode) is a part of one figure.
+    dimensions = signal.dimensions if signal else tuple(row.attributes)
+    whole = {key: value for key, value in row.attributes.items() if key in dimensions}
+    part_of = list(whole.items()) if len(whole) < len(row.attributes) else None
+    return (*row[:5], wanted, entity_id, host, list(row.attributes.items()), part_of)
 
 
 def _lock(folder: Path) -> int:

@@ -15,7 +15,7 @@ _KIND = ("unspecified", "internal", "server", "client", "producer", "consumer")
 _SPANS = """
 SELECT span_id, parent_span_id, coalesce(service, '') AS service, name, kind, start_ns - shift_ns AS start_ns,
        end_ns - start_ns AS duration_ns, status, container_id, account, account_reason, shift_ns,
-       thread_id
+       thread_id, host, join_method, join_confidence, join_reason
 FROM node ORDER BY start_ns, span_no
 """
 
@@ -59,6 +59,10 @@ def _span(
     account_reason: str | None,
     shift_ns: int,
     thread_id: int | None,
+    host: str | None,
+    join_method: str | None,
+    join_confidence: float,
+    join_reason: str | None,
 ) -> dict[str, Any]:
     return {
         "span_id": span_id,
@@ -74,4 +78,6 @@ def _span(
         "account_reason": account_reason,
         "skew_adjusted_ns": shift_ns,
         "thread_id": thread_id,
+        "host": host,
+        "join": {"container": join_method, "confidence": join_confidence, "reason": join_reason},
     }

@@ -8,8 +8,8 @@ SELECT
     make_timestamp(start_ns // 1000) AS start, start_ns, end_ns - start_ns AS duration_ns,
     CASE status WHEN 1 THEN 'ok' WHEN 2 THEN 'error' ELSE 'unset' END AS status,
     usual_ns, end_ns - start_ns - usual_ns AS excess_ns, slow, cause, unexplained_ns,
-    owner.container_id, owner.host, owner.instance AS process
-FROM main.request LEFT JOIN main.owner USING (resource);
+    request.container_id, request.host, resource.instance AS process
+FROM main.request LEFT JOIN main.resource USING (resource);
 
 CREATE OR REPLACE VIEW views.parts AS
 SELECT
@@ -23,14 +23,14 @@ FROM main.blind;
 
 CREATE OR REPLACE VIEW views.spans AS
 SELECT
-    trace_id, span_id, parent_span_id, owner.service, name,
+    trace_id, span_id, parent_span_id, resource.service, name,
     CASE kind WHEN 1 THEN 'internal' WHEN 2 THEN 'server' WHEN 3 THEN 'client' WHEN 4 THEN 'producer' WHEN 5 THEN 'consumer'
               ELSE 'unspecified' END AS kind,
     make_timestamp(start_ns // 1000) AS start, start_ns, end_ns - start_ns AS duration_ns,
     CASE status WHEN 1 THEN 'ok' WHEN 2 THEN 'error' ELSE 'unset' END AS status,
     thread_id, account, account_reason, thread_cpu_ns, thread_runqueue_ns, thread_blkio_ns, gc_ns,
-    owner.container_id, owner.host, owner.instance AS process, span.attributes
-FROM main.span LEFT JOIN main.owner USING (resource);
+    resource.container_id, resource.host, resource.instance AS process, span.attributes
+FROM main.span LEFT JOIN main.resource USING (resource);
 
 CREATE OR REPLACE VIEW views.points AS
 SELECT
@@ -58,4 +58,4 @@ SELECT
     instance AS process, any_value(service) AS service, any_value(container_id) AS container_id, any_value(host) AS host,
     any_value(attributes['process.pid']) AS pid, make_timestamp(min(seen_ns) // 1000) AS first_seen,
     arg_max(attributes, seen_ns) AS attributes
-FROM main.owner WHERE service IS NOT NULL GROUP BY instance;
+FROM main.resource WHERE service IS NOT NULL GROUP BY instance;

@@ -87,8 +87,11 @@ SELECT
     smaller(raw_ns, off_left)::BIGINT                                    AS lost_ns,
     smaller(raw_low_ns, smaller(raw_ns, off_left))::BIGINT               AS low_ns,
     smaller(greatest(raw_high_ns, raw_ns), off_left)::BIGINT             AS high_ns,
-    -- At its limit: it moved at least half of what the limit allows in the time that it waited.
+    -- At its limit: it moved at least half of what the limit allows in the time that it waited; or it has a limit, moved
+    -- something, and waited for a device that stood idle: it still paid for what it had moved before.
     coalesce(greatest(bytes, own_bytes) >= 0.5 * bytes_per_s * smaller(raw_ns, off_left) / 1e9, false)
+        OR coalesce(device_seen AND bytes_per_s > 0 AND greatest(bytes, own_bytes) > 0
+                    AND busy_ns < 0.25 * smaller(raw_ns, off_left), false)
         OR operations_per_s IS NOT NULL AS at_limit
 FROM waits
 LEFT JOIN (

@@ -61,6 +61,12 @@ BOOT_ID: Final = "layerline.boot_id"
 VERSION: Final = "layerline.version"
 CPUS: Final = "layerline.cpus"  # how many CPUs the process may use, by its affinity and cpuset
 
+SAMPLER: Final = "layerline.sampler"  # the sampler of its TracerProvider, as the SDK describes it
+
+#: On a span, put there by the receiver: the threshold of ``ot=th:`` in its trace state (OpenTelemetry, "Probability
+#: sampling"), up to 14 hex digits: of 2^56, what was not kept.
+SAMPLING_THRESHOLD: Final = "layerline.sampling.threshold"
+
 #: Span attributes that carry a figure, in the order above. The store gives each a column of its own.
 SPAN_FIGURES: Final = (
     CPU_NS, SYSTEM_NS, RUNQUEUE_NS, BLKIO_NS, MAJOR_FAULTS, VOLUNTARY_SWITCHES, INVOLUNTARY_SWITCHES,

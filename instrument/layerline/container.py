@@ -15,9 +15,14 @@ from typing import Final
 from layerline.cgroup import Cgroup, Mount
 
 #: One component of a cgroup path that names a container: ``<id>``, ``docker-<id>.scope``, ``libpod-<id>``,
-#: ``cri-containerd-<id>.scope``, ``crio-<id>``, ``kubepods-….slice:cri-containerd:<id>``. Not its monitor (conmon).
-_COMPONENT: Final = re.compile(r"(?:.*:|(?!.*conmon)[a-z][a-z0-9_.-]*-)?([0-9a-f]{64})(?:\.scope|\.service|\.slice)?")
+#: ``libpod-payload-<id>``, ``cri-containerd-<id>.scope``, ``crio-<id>``, ``kubepods-….slice:cri-containerd:<id>``. Not its
+#: monitor (conmon). ``maker`` is what stands before the id, if anything does.
+COMPONENT: Final = re.compile(
+    r"(?!.*conmon)(?:(?:.*:)?(?P<maker>[a-z][a-z0-9_.-]*)[-:])?(?P<id>[0-9a-f]{64})(?:\.scope|\.service|\.slice)?"
+)
 _ID: Final = re.compile(r"[0-9a-f]{64}")
+#: An id as others report it: whole or cut to at least 12 digits, or that of a task on ECS Fargate.
+_REPORTED: Final = re.compile(r"[0-9a-f]{12,64}|[0-9a-f]{32}-[0-9]{1,20}")
 
 #: Files that an engine mounts into its container from a folder named after it.
 _MOUNTED: Final = re.compile(
@@ -54,9 +59,20 @@ def identify(cgroup: Cgroup, override: str = "") -> Identity | None:
 def in_path(path: str) -> str | None:
     """The innermost container id in a cgroup path; of nested containers the last one is ours."""
     for component in reversed(path.split("/")):
-        if match := _COMPONENT.fullmatch(component):
-            return match[1]
+        if match := COMPONENT.fullmatch(component):
+            return match["id"]
     return None
+
+
+def reported(text: str) -> str | None:
+    """The id in a ``container.id`` that anybody may have sent; None where it is none: ``2``, ``cafe``.
+
+    Kubernetes writes ``containerd://<id>``, others the whole cgroup path or its last part, and some only 12 digits.
+    """
+    last = text.strip().rpartition("/")[2]
+    if match := COMPONENT.fullmatch(last):
+        return match["id"]
+    return last if _REPORTED.fullmatch(last) else None
 
 
 def in_mounts(mounts: Iterable[Mount]) -> str | None:

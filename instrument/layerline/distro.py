@@ -116,6 +116,7 @@ def configure(settings: Settings, **kwargs: Any) -> None:
             os.environ["OTEL_TRACES_EXPORTER"] = before
     provider = get_tracer_provider()
     if isinstance(provider, TracerProvider):
+        wiring.update(provider, wiring.sampler(provider))
         wiring.follow_forks(provider)
         wiring.record_work(provider)
         welcome(provider, processors, attributes)

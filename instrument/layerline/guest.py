@@ -22,7 +22,7 @@ from opentelemetry.sdk.trace import (
 )
 
 from layerline import guard
-from layerline.wiring import follow_forks, update
+from layerline.wiring import follow_forks, sampler, update
 
 
 class Handed(SpanProcessor):
@@ -68,6 +68,7 @@ def welcome(host: TracerProvider, ours: Sequence[SpanProcessor], attributes: Map
             handed = Handed(theirs, ours)
             trace._TRACER_PROVIDER = tracer_provider
             update(tracer_provider, {name: value for name, value in attributes.items() if name not in said})
+            update(tracer_provider, sampler(tracer_provider))
             update(host, said)
             host.add_span_processor(handed)
             for each in ours:

@@ -1,16 +1,38 @@
 """The signal catalogue: what Layerline's readings are called, what they count and in which unit.
 
 A signal is one quantity of one kind of entity. Names are OpenTelemetry's where its semantic conventions have one;
-``aliases`` are the names under which others report the same quantity. Inside, time is integer nanoseconds and sizes
-are bytes; a value is converted once, where it enters, by ``canonical``.
+``aliases`` are the names under which others report the same quantity (``aliases.py``). Inside, time is integer
+nanoseconds and sizes are bytes; a value is converted once, where it enters, by ``translate``.
 
 No third-party import: the wrapper, the agent and the correlator share this file.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
+from typing import NamedTuple
+
+from layerline.aliases import (
+    FULL,
+    READ,
+    RECEIVE,
+    SOME,
+    TRANSMIT,
+    WRITE,
+    Alias,
+    Attributes,
+    cadvisor,
+    conventions,
+    docker_stats,
+    hostmetrics,
+    in_our_words,
+    kubeletstats,
+    left_out,
+    node_exporter,
+)
 
 
 class Kind(StrEnum):
@@ -31,7 +53,7 @@ class Signal:
     meaning: str
     source: str  # the kernel file or endpoint, and since when
     dimensions: tuple[str, ...] = ()  # attributes of a point that make it a series of its own
-    aliases: tuple[str, ...] = ()
+    aliases: tuple[Alias, ...] = ()
     stall: bool = False  # the agent reads it several times a second: a finer grid gives a narrower range
     additive: str = ""  # "cpus": sums over CPUs; "tasks": sums over tasks; "union": wall time in which any was stalled
 
@@ -58,7 +80,11 @@ SIGNALS: tuple[Signal, ...] = (
         "v1 cpuacct.usage; v2 cpu.stat usage_usec",
         stall=True,
         additive="cpus",
-        aliases=("container.cpu.usage.total",),
+        aliases=(
+            docker_stats("container.cpu.usage.total"),
+            kubeletstats("container.cpu.time"),
+            cadvisor("container_cpu_usage_seconds_total"),
+        ),
     ),
     Signal(
         "container.cpu.throttled",
@@ -69,7 +95,10 @@ SIGNALS: tuple[Signal, ...] = (
         "v1 cpu.stat throttled_time; v2 cpu.stat throttled_usec",
         stall=True,
         additive="cpus",
-        aliases=("container.cpu.throttling_data.throttled_time",),
+        aliases=(
+            docker_stats("container.cpu.throttling_data.throttled_time"),
+            cadvisor("container_cpu_cfs_throttled_seconds_total"),
+        ),
     ),
     Signal(
         "container.cpu.periods",
@@ -78,7 +107,10 @@ SIGNALS: tuple[Signal, ...] = (
         "{period}",
         "enforcement periods that have passed",
         "cpu.stat nr_periods",
-        aliases=("container.cpu.throttling_data.periods",),
+        aliases=(
+            docker_stats("container.cpu.throttling_data.periods"),
+            cadvisor("container_cpu_cfs_periods_total"),
+        ),
     ),
     Signal(
         "container.cpu.throttled_periods",
@@ -87,7 +119,10 @@ SIGNALS: tuple[Signal, ...] = (
         "{period}",
         "enforcement periods in which it was throttled",
         "cpu.stat nr_throttled",
-        aliases=("container.cpu.throttling_data.throttled_periods",),
+        aliases=(
+            docker_stats("container.cpu.throttling_data.throttled_periods"),
+            cadvisor("container_cpu_cfs_throttled_periods_total"),
+        ),
     ),
     Signal(
         "container.cpu.limit",
@@ -96,7 +131,7 @@ SIGNALS: tuple[Signal, ...] = (
         "{cpu}",
         "CPUs it may use by quota; absent when there is no quota",
         "v1 cpu.cfs_quota_us / cpu.cfs_period_us; v2 cpu.max",
-        aliases=("container.cpu.limit",),
+        aliases=(docker_stats("container.cpu.limit"),),
     ),
     Signal(
         "container.cpu.pressure",
@@ -107,6 +142,10 @@ SIGNALS: tuple[Signal, ...] = (
         "cgroup v2 cpu.pressure total, Linux 4.20",
         dimensions=("pressure.kind",),
         additive="union",
+        aliases=(
+            cadvisor("container_pressure_cpu_waiting_seconds_total", SOME),
+            cadvisor("container_pressure_cpu_stalled_seconds_total", FULL),
+        ),
     ),
     # ---- container: memory
     Signal(
@@ -116,7 +155,10 @@ SIGNALS: tuple[Signal, ...] = (
         "By",
         "memory charged to it, page cache included",
         "v1 memory.usage_in_bytes; v2 memory.current",
-        aliases=("container.memory.usage.total",),
+        aliases=(
+            kubeletstats("container.memory.usage"),
+            cadvisor("container_memory_usage_bytes"),
+        ),
     ),
     Signal(
         "container.memory.working_set",
@@ -125,6 +167,11 @@ SIGNALS: tuple[Signal, ...] = (
         "By",
         "memory charged to it less inactive file pages",
         "usage less memory.stat (total_)inactive_file",
+        aliases=(
+            docker_stats("container.memory.usage.total"),
+            kubeletstats("container.memory.working_set"),
+            cadvisor("container_memory_working_set_bytes"),
+        ),
     ),
     Signal(
         "container.memory.limit",
@@ -133,7 +180,10 @@ SIGNALS: tuple[Signal, ...] = (
         "By",
         "its memory limit; absent when there is none",
         "v1 memory.limit_in_bytes; v2 memory.max",
-        aliases=("container.memory.usage.limit",),
+        aliases=(
+            docker_stats("container.memory.usage.limit", zero=False),
+            cadvisor("container_spec_memory_limit_bytes", zero=False),
+        ),
     ),
     Signal(
         "container.memory.pressure",
@@ -145,6 +195,10 @@ SIGNALS: tuple[Signal, ...] = (
         dimensions=("pressure.kind",),
         stall=True,
         additive="union",
+        aliases=(
+            cadvisor("container_pressure_memory_waiting_seconds_total", SOME),
+            cadvisor("container_pressure_memory_stalled_seconds_total", FULL),
+        ),
     ),
     Signal(
         "container.memory.refaults",
@@ -161,6 +215,12 @@ SIGNALS: tuple[Signal, ...] = (
         "{fault}",
         "page faults that had to wait for a device",
         "v1 memory.stat total_pgmajfault; v2 memory.stat pgmajfault, Linux 4.11",
+        aliases=(
+            docker_stats("container.memory.pgmajfault"),
+            docker_stats("container.memory.total_pgmajfault"),
+            kubeletstats("container.memory.major_page_faults"),
+            cadvisor("container_memory_failures_total", only=(("scope", "hierarchy"), ("type", "pgmajfault"))),
+        ),
     ),
     Signal(
         "container.memory.limit_hits",
@@ -169,8 +229,11 @@ SIGNALS: tuple[Signal, ...] = (
         "{hit}",
         "times its usage came up against its limit, whereupon the kernel reclaims in the task that asked",
         "v1 memory.failcnt + memory.memsw.failcnt (blind where both limits are equal); v2 memory.events max",
-        aliases=("container.memory.fails",),
         stall=True,
+        aliases=(
+            docker_stats("container.memory.fails", zero=False),
+            cadvisor("container_memory_failcnt", zero=False),
+        ),
     ),
     Signal(
         "container.memory.oom_kills",
@@ -179,6 +242,7 @@ SIGNALS: tuple[Signal, ...] = (
         "{kill}",
         "processes of it that the kernel killed for want of memory",
         "v1 memory.oom_control oom_kill, Linux 4.13; v2 memory.events oom_kill, Linux 4.13",
+        aliases=(cadvisor("container_oom_events_total"),),
     ),
     # ---- container: block I/O
     Signal(
@@ -189,16 +253,25 @@ SIGNALS: tuple[Signal, ...] = (
         "bytes it read from and wrote to block devices",
         "v1 blkio.throttle.io_service_bytes_recursive; v2 io.stat rbytes, wbytes",
         dimensions=("disk.io.direction", "system.device"),
-        aliases=("container.blockio.io_service_bytes_recursive",),
+        aliases=(
+            docker_stats("container.blockio.io_service_bytes_recursive"),
+            cadvisor("container_fs_reads_bytes_total", READ),
+            cadvisor("container_fs_writes_bytes_total", WRITE),
+        ),
     ),
     Signal(
         "container.disk.operations",
         "container",
         Kind.COUNTER,
         "{operation}",
-        "block I/O operations it made",
+        "block I/O operations it made; 0 for the device `none` while it has touched none",
         "v1 blkio.throttle.io_serviced_recursive; v2 io.stat rios, wios",
         dimensions=("disk.io.direction", "system.device"),
+        aliases=(
+            docker_stats("container.blockio.io_serviced_recursive"),
+            cadvisor("container_fs_reads_total", READ),
+            cadvisor("container_fs_writes_total", WRITE),
+        ),
     ),
     Signal(
         "container.disk.limit",
@@ -228,6 +301,10 @@ SIGNALS: tuple[Signal, ...] = (
         dimensions=("pressure.kind",),
         stall=True,
         additive="union",
+        aliases=(
+            cadvisor("container_pressure_io_waiting_seconds_total", SOME),
+            cadvisor("container_pressure_io_stalled_seconds_total", FULL),
+        ),
     ),
     # ---- container: network
     Signal(
@@ -238,6 +315,12 @@ SIGNALS: tuple[Signal, ...] = (
         "bytes received and transmitted on the interfaces of its own network, loopback left out",
         "/proc/<pid>/net/dev of one of its processes; absent where it shares the host's network",
         dimensions=("network.io.direction", "network.interface.name"),
+        aliases=(
+            docker_stats("container.network.io.usage.rx_bytes", RECEIVE),
+            docker_stats("container.network.io.usage.tx_bytes", TRANSMIT),
+            cadvisor("container_network_receive_bytes_total", RECEIVE),
+            cadvisor("container_network_transmit_bytes_total", TRANSMIT),
+        ),
     ),
     Signal(
         "container.network.packets",
@@ -247,6 +330,12 @@ SIGNALS: tuple[Signal, ...] = (
         "packets received and transmitted on the interfaces of its own network",
         "/proc/<pid>/net/dev of one of its processes; absent where it shares the host's network",
         dimensions=("network.io.direction", "network.interface.name"),
+        aliases=(
+            docker_stats("container.network.io.usage.rx_packets", RECEIVE),
+            docker_stats("container.network.io.usage.tx_packets", TRANSMIT),
+            cadvisor("container_network_receive_packets_total", RECEIVE),
+            cadvisor("container_network_transmit_packets_total", TRANSMIT),
+        ),
     ),
     Signal(
         "container.network.errors",
@@ -256,6 +345,12 @@ SIGNALS: tuple[Signal, ...] = (
         "packets that the interfaces of its own network could not receive or transmit",
         "/proc/<pid>/net/dev of one of its processes; absent where it shares the host's network",
         dimensions=("network.io.direction", "network.interface.name"),
+        aliases=(
+            docker_stats("container.network.io.usage.rx_errors", RECEIVE),
+            docker_stats("container.network.io.usage.tx_errors", TRANSMIT),
+            cadvisor("container_network_receive_errors_total", RECEIVE),
+            cadvisor("container_network_transmit_errors_total", TRANSMIT),
+        ),
     ),
     Signal(
         "container.network.dropped",
@@ -265,6 +360,12 @@ SIGNALS: tuple[Signal, ...] = (
         "packets that the interfaces of its own network dropped for want of room, or because nobody wanted them",
         "/proc/<pid>/net/dev of one of its processes; absent where it shares the host's network",
         dimensions=("network.io.direction", "network.interface.name"),
+        aliases=(
+            docker_stats("container.network.io.usage.rx_dropped", RECEIVE),
+            docker_stats("container.network.io.usage.tx_dropped", TRANSMIT),
+            cadvisor("container_network_receive_packets_dropped_total", RECEIVE),
+            cadvisor("container_network_transmit_packets_dropped_total", TRANSMIT),
+        ),
     ),
     Signal(
         "container.network.tcp.retransmits",
@@ -282,7 +383,10 @@ SIGNALS: tuple[Signal, ...] = (
         "{process}",
         "processes and threads in it",
         "pids.current, Linux 4.3",
-        aliases=("container.pids.count",),
+        aliases=(
+            docker_stats("container.pids.count"),
+            cadvisor("container_threads"),
+        ),
     ),
     # ---- host
     Signal(
@@ -295,8 +399,23 @@ SIGNALS: tuple[Signal, ...] = (
         dimensions=("cpu.mode",),
         stall=True,
         additive="cpus",
+        aliases=(
+            hostmetrics("system.cpu.time"),
+            node_exporter("node_cpu_seconds_total"),
+        ),
     ),
-    Signal("system.cpu.logical.count", "host", Kind.GAUGE, "{cpu}", "CPUs online", "/proc/stat cpuN"),
+    Signal(
+        "system.cpu.logical.count",
+        "host",
+        Kind.GAUGE,
+        "{cpu}",
+        "CPUs online",
+        "/proc/stat cpuN",
+        aliases=(
+            hostmetrics("system.cpu.logical.count"),
+            cadvisor("machine_cpu_cores"),
+        ),
+    ),
     Signal(
         "system.cpu.pressure",
         "host",
@@ -307,6 +426,10 @@ SIGNALS: tuple[Signal, ...] = (
         dimensions=("pressure.kind",),
         stall=True,
         additive="union",
+        aliases=(
+            hostmetrics("system.cpu.linux.pressure.total", unit="us"),
+            node_exporter("node_pressure_cpu_waiting_seconds_total", SOME),
+        ),
     ),
     Signal(
         "system.memory.pressure",
@@ -318,6 +441,11 @@ SIGNALS: tuple[Signal, ...] = (
         dimensions=("pressure.kind",),
         stall=True,
         additive="union",
+        aliases=(
+            hostmetrics("system.memory.linux.pressure.total", unit="us"),
+            node_exporter("node_pressure_memory_waiting_seconds_total", SOME),
+            node_exporter("node_pressure_memory_stalled_seconds_total", FULL),
+        ),
     ),
     Signal(
         "system.io.pressure",
@@ -329,6 +457,11 @@ SIGNALS: tuple[Signal, ...] = (
         dimensions=("pressure.kind",),
         stall=True,
         additive="union",
+        aliases=(
+            hostmetrics("system.io.linux.pressure.total", unit="us"),
+            node_exporter("node_pressure_io_waiting_seconds_total", SOME),
+            node_exporter("node_pressure_io_stalled_seconds_total", FULL),
+        ),
     ),
     Signal(
         "system.disk.io",
@@ -338,6 +471,11 @@ SIGNALS: tuple[Signal, ...] = (
         "bytes read from and written to a device",
         "/proc/diskstats",
         dimensions=("disk.io.direction", "system.device"),
+        aliases=(
+            hostmetrics("system.disk.io"),
+            node_exporter("node_disk_read_bytes_total", READ),
+            node_exporter("node_disk_written_bytes_total", WRITE),
+        ),
     ),
     Signal(
         "system.disk.operations",
@@ -347,6 +485,11 @@ SIGNALS: tuple[Signal, ...] = (
         "operations completed by a device",
         "/proc/diskstats",
         dimensions=("disk.io.direction", "system.device"),
+        aliases=(
+            hostmetrics("system.disk.operations"),
+            node_exporter("node_disk_reads_completed_total", READ),
+            node_exporter("node_disk_writes_completed_total", WRITE),
+        ),
     ),
     Signal(
         "system.disk.io_time",
@@ -358,6 +501,10 @@ SIGNALS: tuple[Signal, ...] = (
         dimensions=("system.device",),
         stall=True,
         additive="union",
+        aliases=(
+            hostmetrics("system.disk.io_time"),
+            node_exporter("node_disk_io_time_seconds_total"),
+        ),
     ),
     Signal(
         "system.network.io",
@@ -367,6 +514,12 @@ SIGNALS: tuple[Signal, ...] = (
         "bytes received and transmitted on the host's own interfaces, loopback and veth left out",
         "net/dev below /proc/self, or /proc/1 of a host mounted elsewhere",
         dimensions=("network.io.direction", "network.interface.name"),
+        aliases=(
+            hostmetrics("system.network.io"),
+            kubeletstats("k8s.node.network.io"),
+            node_exporter("node_network_receive_bytes_total", RECEIVE),
+            node_exporter("node_network_transmit_bytes_total", TRANSMIT),
+        ),
     ),
     Signal(
         "system.network.packets",
@@ -376,6 +529,12 @@ SIGNALS: tuple[Signal, ...] = (
         "packets received and transmitted on the host's own interfaces",
         "net/dev below /proc/self, or /proc/1 of a host mounted elsewhere",
         dimensions=("network.io.direction", "network.interface.name"),
+        aliases=(
+            hostmetrics("system.network.packets"),
+            conventions("system.network.packet.count"),
+            node_exporter("node_network_receive_packets_total", RECEIVE),
+            node_exporter("node_network_transmit_packets_total", TRANSMIT),
+        ),
     ),
     Signal(
         "system.network.errors",
@@ -385,6 +544,12 @@ SIGNALS: tuple[Signal, ...] = (
         "packets that the host's own interfaces could not receive or transmit",
         "net/dev below /proc/self, or /proc/1 of a host mounted elsewhere",
         dimensions=("network.io.direction", "network.interface.name"),
+        aliases=(
+            hostmetrics("system.network.errors"),
+            kubeletstats("k8s.node.network.errors"),
+            node_exporter("node_network_receive_errs_total", RECEIVE),
+            node_exporter("node_network_transmit_errs_total", TRANSMIT),
+        ),
     ),
     Signal(
         "system.network.dropped",
@@ -394,6 +559,12 @@ SIGNALS: tuple[Signal, ...] = (
         "packets that the host's own interfaces dropped for want of room, or because nobody wanted them",
         "net/dev below /proc/self, or /proc/1 of a host mounted elsewhere",
         dimensions=("network.io.direction", "network.interface.name"),
+        aliases=(
+            hostmetrics("system.network.dropped"),
+            conventions("system.network.packet.dropped"),
+            node_exporter("node_network_receive_drop_total", RECEIVE),
+            node_exporter("node_network_transmit_drop_total", TRANSMIT),
+        ),
     ),
     Signal(
         "system.network.speed",
@@ -403,6 +574,7 @@ SIGNALS: tuple[Signal, ...] = (
         "what the interface can carry in each direction; absent where it does not say",
         "/sys/class/net/*/speed (Mbit/s), Linux 2.6.33",
         dimensions=("network.interface.name",),
+        aliases=(node_exporter("node_network_speed_bytes"),),
     ),
     Signal(
         "system.network.tcp.retransmits",
@@ -411,6 +583,7 @@ SIGNALS: tuple[Signal, ...] = (
         "{segment}",
         "TCP segments that the host's own network had to send again",
         "net/snmp below /proc/self, or /proc/1 of a host mounted elsewhere: Tcp RetransSegs",
+        aliases=(node_exporter("node_netstat_Tcp_RetransSegs"),),
     ),
     Signal(
         "system.memory.refaults",
@@ -428,6 +601,12 @@ SIGNALS: tuple[Signal, ...] = (
         "pages swapped in and out",
         "/proc/vmstat pswpin, pswpout",
         dimensions=("system.paging.direction",),
+        aliases=(
+            # hostmetrics counts bytes there, and what is read and written otherwise beside what is swapped.
+            conventions("system.paging.operations", only=(("type", ""),)),
+            node_exporter("node_vmstat_pswpin", ("system.paging.direction", "in")),
+            node_exporter("node_vmstat_pswpout", ("system.paging.direction", "out")),
+        ),
     ),
     Signal(
         "system.memory.available",
@@ -436,6 +615,11 @@ SIGNALS: tuple[Signal, ...] = (
         "By",
         "memory that can be had without swapping, as the kernel estimates",
         "/proc/meminfo MemAvailable, Linux 3.14",
+        aliases=(
+            hostmetrics("system.linux.memory.available"),
+            conventions("system.memory.linux.available"),
+            node_exporter("node_memory_MemAvailable_bytes"),
+        ),
     ),
     Signal(
         "system.memory.limit",
@@ -444,6 +628,11 @@ SIGNALS: tuple[Signal, ...] = (
         "By",
         "memory the host has",
         "/proc/meminfo MemTotal",
+        aliases=(
+            hostmetrics("system.memory.limit"),
+            cadvisor("machine_memory_bytes"),
+            node_exporter("node_memory_MemTotal_bytes"),
+        ),
     ),
     Signal(
         "system.process.cpu.time",
@@ -485,26 +674,54 @@ SIGNALS: tuple[Signal, ...] = (
 )
 
 _BY_NAME = {signal.name: signal for signal in SIGNALS}
-_BY_ALIAS = {alias: signal for signal in SIGNALS for alias in signal.aliases}
+
+
+def _tongues() -> dict[str, list[tuple[Signal, Alias]]]:
+    """By every name that anybody uses: which signal it may mean. Who uses our own names needs no entry for each."""
+    found: dict[str, list[tuple[Signal, Alias]]] = defaultdict(list)
+    for signal in SIGNALS:
+        for alias in signal.aliases:
+            found[alias.name].append((signal, alias))
+        if signal.name not in found:
+            found[signal.name].append((signal, conventions(signal.name)))
+    return dict(found)
+
+
+_MEANT = _tongues()
+
+
+class Translation(NamedTuple):
+    """What one point of somebody's metric is in the catalogue's words."""
+
+    signal: Signal
+    factor: float  # from the metric's unit to the stored one
+    attributes: dict[str, str]
+    zero: bool  # False: its zeros say nothing
 
 
 def find(name: str) -> Signal | None:
-    """The signal of that name or alias; None where the catalogue does not know it: it then keeps its own name."""
-    return _BY_NAME.get(name) or _BY_ALIAS.get(name)
+    """The signal of that name; None where the catalogue does not know it."""
+    return _BY_NAME.get(name)
 
 
-def canonical(name: str, unit: str) -> tuple[str, float]:
-    """``(name, factor)``: the signal's own name, and what to multiply a value of ``unit`` by to get the stored unit.
+def meant(name: str) -> bool:
+    """Whether a metric of that name may be one of our signals."""
+    return name in _MEANT
 
-    An unknown name comes back unchanged with factor 1. A time whose unit is not one of ``TIME_UNITS_NS`` is taken to be
-    in the stored unit already.
+
+@lru_cache(maxsize=65_536)
+def translate(name: str, unit: str, attributes: Attributes) -> Translation | None:
+    """The signal that a point with these attributes belongs to; None where it is none of ours.
+
+    A metric's points need not all be translated: block I/O counts ``total`` beside ``read`` and ``write``. A time whose
+    unit is not one of ``TIME_UNITS_NS`` is taken to be in the stored unit already.
     """
-    signal = find(name)
-    if signal is None:
-        return name, 1.0
-    if signal.unit == "ns":
-        return signal.name, float(TIME_UNITS_NS.get(unit, 1))
-    return signal.name, 1.0
+    for signal, alias in _MEANT.get(name, ()):
+        ours = in_our_words(alias, signal.dimensions, attributes)
+        if ours is not None and not left_out(signal.name, ours):
+            factor = float(TIME_UNITS_NS.get(alias.unit or unit, 1)) if signal.unit == "ns" else 1.0
+            return Translation(signal, factor, ours, alias.zero)
+    return None
 
 
 def document() -> str:
@@ -529,12 +746,38 @@ def document() -> str:
                 meaning = signal.meaning
                 if signal.dimensions:
                     meaning += "; by " + ", ".join(f"`{dimension}`" for dimension in signal.dimensions)
-                others = [alias for alias in signal.aliases if alias != signal.name]
-                if others:
-                    meaning += "; also known as " + ", ".join(f"`{alias}`" for alias in others)
                 lines.append(f"| `{signal.name}` | {kind} | `{signal.unit}` | {meaning} | {signal.source} |")
         lines.append("")
+    lines += [
+        "## Also known as",
+        "",
+        "Whoever sends these gets the same readings: by OTLP from a Collector (its receivers `docker_stats`,",
+        "`hostmetrics`, `kubeletstats`, or its Prometheus receiver, which scrapes cAdvisor and node_exporter) or from",
+        "anybody who uses the names of OpenTelemetry's semantic conventions, with today's attributes or those of old",
+        "(`state`, `device`, `direction` …). Figures per CPU are added up when read. What is not listed here is kept",
+        "under its own name.",
+        "",
+        "| signal | also known as |",
+        "| --- | --- |",
+    ]
+    for signal in SIGNALS:
+        if signal.aliases:
+            by_source: dict[str, list[str]] = defaultdict(list)
+            for alias in signal.aliases:
+                by_source[alias.source].append(_shown(signal, alias))
+            told = "; ".join(f"{source}: {', '.join(names)}" for source, names in by_source.items())
+            lines.append(f"| `{signal.name}` | {told} |")
+    lines.append("")
     return "\n".join(lines)
+
+
+def _shown(signal: Signal, alias: Alias) -> str:
+    """An alias as the document has it: under which name, and which of its points."""
+    name = "the same name" if alias.name == signal.name else f"`{alias.name}`"
+    told = [f"`{key}` = {value}" if value else f"without `{key}`" for key, value in alias.only]
+    if not alias.zero:
+        told.append("0 is left out: it is also said where nothing was counted or set")
+    return f"{name} ({'; '.join(told)})" if told else name
 
 
 if __name__ == "__main__":

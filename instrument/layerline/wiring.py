@@ -18,7 +18,7 @@ from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ConcurrentMultiSpanProcessor, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter
 
-from layerline import accept, guard, tasks, work
+from layerline import accept, attributes, guard, tasks, work
 from layerline.account import Account
 from layerline.cgroup import Cgroup
 from layerline.container import identify
@@ -117,12 +117,17 @@ def join(provider: TracerProvider, settings: Settings) -> None:
         )
         return
     cgroup = Cgroup.of_this_process()
-    update(provider, described(settings, cgroup, provider.resource.attributes))
+    update(provider, {**described(settings, cgroup, provider.resource.attributes), **sampler(provider)})
     senders = [batches(each, settings) for each in destinations(settings) if each.ours]
     for processor in measured(account(cgroup, settings), senders):
         provider.add_span_processor(processor)
     follow_forks(provider)
     record_work(provider)
+
+
+def sampler(provider: TracerProvider) -> dict[str, str]:
+    """Which spans it keeps: coverage tells a service that is sampled from one that is not."""
+    return {attributes.SAMPLER: provider.sampler.get_description()}
 
 
 def update(provider: TracerProvider, attributes: Mapping[str, Any]) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from queue import Empty
 
-from layerline_agent.cgroups import Tree
+from layerline_agent.cgroups import Tree, processes
 from layerline_agent.containers import Container
 from layerline_agent.discovery import Discovery, Event, Gone, Seen, Sighting, say
 from layerline_agent.encode import Encoder, logs
+from layerline_agent.endings import Ended, Endings
 from layerline_agent.files import File
 from layerline_agent.machine import Machine
 from layerline_agent.outbox import LOGS, METRICS, Outbox
@@ -19,6 +21,11 @@ from layerline_agent.settings import Settings
 
 #: How long a stopping agent tries to send what it still has.
 FLUSH_S = 2.0
+
+#: How long after its start a container is young, and how often what it used is read then, in seconds: many containers
+#: live for less than a second, and what was read last is all that is known where its end cannot be read.
+YOUNG_S = 5.0
+POLL_S = 0.1
 
 
 class SensorHealth:
@@ -87,6 +94,10 @@ class Agent:
         self._stopping = False
         self._said_no_cgroup = False
         self._watched: dict[str, tuple[Container, Entity]] = {}
+        self._young: dict[str, float] = {}  # by container: until when, on the monotonic clock
+        self._polled = 0.0
+        self._endings = Endings(discovery.sightings.put)
+        self._over: set[str] = set()  # their last process has ended, and what they used is known
         self._ended: list[Entity] = []  # gone, with points still to be sent
         self._events: list[Event] = []
         tags = settings.tags
@@ -118,9 +129,12 @@ class Agent:
         due = time.monotonic()
         tick = 0
         while not self._stopping:
-            self._look(until=due)
+            self._look(due)
             if self._stopping:
                 break
+            self.poll()
+            if time.monotonic() < due:
+                continue
             self.read(full=tick % steps == 0)
             if tick % steps == 0:
                 self.send()
@@ -131,16 +145,18 @@ class Agent:
         self.send()
         left = self._outbox.close(FLUSH_S)
         self._discovery.stop()
+        self._endings.close()
         if left:
             say(f"stopped; {left} points could not be sent")
 
     def look(self) -> None:
         """Take in what was discovered so far."""
-        self._look(until=time.monotonic())
+        self._look(time.monotonic())
 
-    def _look(self, until: float) -> None:
-        """Take in what is discovered until this time; at least once."""
+    def _look(self, due: float) -> None:
+        """Take in what is discovered until this time, or until the young ones are due; at least once."""
         while True:
+            until = min(due, self._polled + POLL_S) if self._young else due
             try:
                 sighting = self._discovery.sightings.get(timeout=max(0.0, until - time.monotonic()))
             except Empty:
@@ -153,7 +169,9 @@ class Agent:
         if isinstance(sighting, Event):
             self._events.append(sighting)
         elif isinstance(sighting, Gone):
-            self._end(sighting.container_id)
+            self._end(sighting)
+        elif isinstance(sighting, Ended):
+            self._ended_now(sighting)
         else:
             self._see(sighting)
 
@@ -167,6 +185,7 @@ class Agent:
         )
         if known is not None and same_run:
             known[1].attributes = {**container.attributes, **self._machine_attributes}
+            known[1].held = not seen.described
             self._watched[container.id] = (container, known[1])
             return
         if not container.directories and not self._said_no_cgroup:
@@ -183,44 +202,85 @@ class Agent:
             self._machine,
             self._clock,
         )
+        entity.held = not seen.described
         self._watched[container.id] = (container, entity)
         for sensor in self._sensors:  # at once: it may not live until the next tick
-            self._read_sensor(sensor, (entity,), full=True)
+            self._read_sensor(sensor, (entity,), partial(Entity.read, sensor=sensor, full=True))
+        if container.directories:
+            files = [path for readers in entity.total_readers.values() for reader in readers for path in reader.paths]
+            self._endings.watch(container.id, processes(container.directories), files)
+        age_s = (self._clock() - container.started_ns) / 1e9 if container.started_ns else 0.0
+        if entity.total_readers and age_s < YOUNG_S:
+            self._young[container.id] = time.monotonic() + YOUNG_S - max(0.0, age_s)
 
-    def _end(self, container_id: str) -> None:
+    def _ended_now(self, ended: Ended) -> None:
+        """Its last process has ended: its counters will not move any more."""
+        if ended.container_id in self._watched:
+            entity = self._watched[ended.container_id][1]
+            read = partial(Entity.ended, time_ns=ended.time_ns, contents=ended.contents)
+            fine = [self._read_sensor(name, (entity,), partial(read, sensor=name)) for name in entity.total_readers]
+            if all(fine):
+                self._over.add(ended.container_id)
+            self._young.pop(ended.container_id, None)
+
+    def _end(self, gone: Gone) -> None:
         """A last reading, which mostly comes too late: its cgroup is gone before Docker says so."""
-        if container_id in self._watched:
+        if gone.container_id in self._watched:
+            entity = self._watched[gone.container_id][1]
             for sensor in self._sensors:
-                self._read_sensor(sensor, (self._watched[container_id][1],), full=True)
-            self._forget(container_id)
+                self._read_sensor(sensor, (entity,), partial(Entity.read, sensor=sensor, full=True))
+            if gone.time_ns and gone.container_id in self._over:
+                entity.died(gone.time_ns)
+            self._forget(gone.container_id)
 
     def _forget(self, container_id: str) -> None:
         _, entity = self._watched.pop(container_id, (None, None))
+        self._young.pop(container_id, None)
+        self._over.discard(container_id)
+        self._endings.forget(container_id)
         if entity is not None:
+            entity.held = False
             entity.close()
             self._ended.append(entity)
+
+    def poll(self) -> None:
+        """Read what the young ones used so far, where that is due. It is sent with the next reading that is."""
+        now = time.monotonic()
+        if self._young and now >= self._polled + POLL_S:
+            self._polled = now
+            self._young = {container_id: until for container_id, until in self._young.items() if until > now}
+            young = [self._watched[container_id][1] for container_id in self._young]
+            for name, sensor in self._sensors.items():
+                if sensor.totals:
+                    self._read_sensor(name, young, partial(Entity.poll, sensor=name))
 
     def read(self, full: bool) -> None:
         """One tick: everything when ``full``, else the stall counters."""
         entities = [entity for _, entity in self._watched.values()]
         for name, sensor in self._sensors.items():
-            self._read_sensor(name, (self._host,) if sensor.entity == "host" else entities, full)
+            read = partial(Entity.read, sensor=name, full=full)
+            self._read_sensor(name, (self._host,) if sensor.entity == "host" else entities, read)
 
-    def _read_sensor(self, name: str, entities: list[Entity] | tuple[Entity, ...], full: bool) -> None:
+    def _read_sensor(self, name: str, entities: Iterable[Entity], read: Callable[[Entity], None]) -> bool:
+        """Read one sensor of these entities; whether nothing was in the way."""
         began_ns = time.perf_counter_ns()
+        fine = True
         for entity in entities:
             try:
-                entity.read(name, full)
+                read(entity)
             except Exception as problem:  # a sensor that fails costs its own readings and nothing more
                 self._health.failed(name, problem)
+                fine = False
         self._health.spent_ns[name] += time.perf_counter_ns() - began_ns
+        return fine
 
     def send(self) -> None:
         """Hand everything that waits to the outbox: one request of metrics, and one of events if there were any."""
         now_ns = self._clock()
         self._health.report(self._own, now_ns)
         self._own.set("layerline.agent.dropped_points", self._outbox.dropped, now_ns)
-        entities = [self._host, self._own, *(entity for _, entity in self._watched.values()), *self._ended]
+        watched = [entity for _, entity in self._watched.values() if not entity.held]
+        entities = [self._host, self._own, *watched, *self._ended]
         message, points = self._encoder.metrics(entities)
         self._outbox.put(METRICS, message, points)
         self._ended.clear()

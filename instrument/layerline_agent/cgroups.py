@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from layerline.container import COMPONENT
 from layerline_agent.machine import Machine
 
 UNIFIED = "unified"
@@ -22,17 +23,19 @@ UNIFIED = "unified"
 #: The v1 controllers the sensors read.
 CONTROLLERS = frozenset({"cpu", "cpuacct", "memory", "blkio", "pids", "cpuset", "freezer"})
 
-#: The last part of a container's cgroup: the bare id (cgroupfs driver, kubepods), or ``docker-<id>.scope`` and alike.
-#: ``libpod-conmon-<id>.scope`` and ``crio-conmon-<id>.scope`` hold the monitor of a container, not the container.
-NAME = re.compile(r"(?:(?P<engine>docker|libpod|cri-containerd|crio|nerdctl)-)?(?P<id>[0-9a-f]{64})(?:\.scope)?")
-
+#: Who made a container's cgroup, by what stands before the id in its name.
 ENGINES = {
     "docker": "docker",
     "libpod": "podman",
+    "libpod-payload": "podman",
     "cri-containerd": "containerd",
     "crio": "cri-o",
     "nerdctl": "containerd",
 }
+
+
+#: The pod in a path below ``kubepods``; the systemd driver writes ``_`` for ``-``. A static pod's uid is 32 digits.
+_POD = re.compile(r"pod([0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}|[0-9a-f]{32})")
 
 
 class Found(NamedTuple):
@@ -44,6 +47,12 @@ class Found(NamedTuple):
     path: str
     """From the root of the tree, as in ``/proc/<pid>/cgroup``: ``/docker/05387d40…``."""
 
+    @property
+    def pod_uid(self) -> str:
+        """Of the Kubernetes pod it belongs to; empty where the path names none."""
+        found = _POD.findall(self.path.rpartition("/")[0])
+        return found[-1].replace("_", "-") if found else ""
+
 
 def identify(path: str) -> Found | None:
     """The container whose cgroup this path is; None where its last part holds no 64-digit id.
@@ -51,16 +60,16 @@ def identify(path: str) -> Found | None:
     ``/user.slice/…/session-2.scope`` is none, and neither is anything below a container's cgroup.
     """
     parent, _, last = path.rstrip("/").rpartition("/")
-    match = NAME.fullmatch(last)
+    match = COMPONENT.fullmatch(last)
     if match is None:
         return None
-    engine = match["engine"] or parent.rpartition("/")[2].removesuffix("_parent")
+    engine = match["maker"] or parent.rpartition("/")[2].removesuffix("_parent")
     return Found(match["id"], ENGINES.get(engine, ""), path)
 
 
 def inside_container(listing: str) -> bool:
     """Whether a process with this ``/proc/<pid>/cgroup`` is in a container, or in a group below a container's."""
-    return any(NAME.fullmatch(part) for line in listing.splitlines() for part in line.split(":", 2)[-1].split("/"))
+    return any(COMPONENT.fullmatch(part) for line in listing.splitlines() for part in line.split(":", 2)[-1].split("/"))
 
 
 def cpuset(directories: Mapping[str, str]) -> str:
@@ -84,6 +93,11 @@ def pids(directories: Mapping[str, str]) -> list[int]:
         with suppress(OSError):
             return [pid for line in Path(directory, "cgroup.procs").read_text("ascii").split() if (pid := int(line))]
     return []
+
+
+def processes(directories: Mapping[str, str]) -> str:
+    """The file that lists the processes of a cgroup; on a hybrid machine a v1 controller's, as with ``Tree.walk``."""
+    return f"{directories.get('cpu') or directories.get('memory') or directories.get(UNIFIED, '')}/cgroup.procs"
 
 
 def _mounts(machine: Machine) -> Iterator[tuple[str, str, str]]:

@@ -52,6 +52,10 @@ class Container:
     addresses: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     """Names that others on its networks call it by, besides its own."""
+    hostname: str = ""
+    """What it calls itself, where somebody chose that; else it is the short id."""
+    pod_uid: str = ""
+    """Of its Kubernetes pod; empty where it is in none or nobody tells."""
     started_ns: int = 0
     """When it was last started, in ns since 1970; 0 where unknown."""
     inode: int = 0
@@ -70,6 +74,8 @@ class Container:
             "container.image.tags": [tag] if tag else [],
             "container.image.id": self.image_id,
             "container.runtime": self.runtime,
+            "container.hostname": self.hostname,
+            "k8s.pod.uid": self.pod_uid,
             "layerline.cgroup.inode": self.inode,
             "layerline.container.cpuset": self.cpuset,
             "layerline.container.networks": list(self.networks),
@@ -83,7 +89,7 @@ class Container:
 def from_inspect(
     answer: Mapping[str, Any], directories: Mapping[str, str] | None = None, inode: int = 0, cpuset: str = ""
 ) -> Container:
-    """The container that Docker's ``GET /containers/<id>/json`` describes. Of ``Config``, only image and labels."""
+    """The container that Docker's ``GET /containers/<id>/json`` describes. Of ``Config``, image, labels and host name."""
     networks: Mapping[str, Mapping[str, Any]] = (answer.get("NetworkSettings") or {}).get("Networks") or {}
     addresses = [
         address
@@ -92,6 +98,7 @@ def from_inspect(
         if (address := network.get(key))
     ]
     own = {answer["Id"][:12], answer["Name"].lstrip("/")}
+    hostname = answer["Config"].get("Hostname") or ""
     names = [
         name
         for network in networks.values()
@@ -110,6 +117,7 @@ def from_inspect(
         networks=tuple(networks),
         addresses=tuple(addresses),
         aliases=tuple(dict.fromkeys(names)),
+        hostname="" if hostname in own else hostname,
         started_ns=time_ns(answer["State"]["StartedAt"]),
         inode=inode,
         cpuset=cpuset,

@@ -7,14 +7,11 @@ Documentation/networking/statistics.rst.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator
 
+from layerline.aliases import INTERFACES_LEFT_OUT
 from layerline_agent.machine import Machine
 from layerline_agent.sensor import Dimensions, Raw
-
-#: Loopback, the host's ends of containers' cables, and the tunnels that every namespace has from the start, unused.
-LEFT_OUT = re.compile(r"lo|veth.*|tunl0|sit0|gre0|gretap0|erspan0|ip_vti0|ip6_vti0|ip6tnl0|ip6gre0")
 
 #: Where a line of ``net/dev`` has what, by direction, counting after the name from 0.
 COLUMNS = {"receive": 0, "transmit": 8}
@@ -49,7 +46,7 @@ def interfaces(prefix: str) -> Callable[[Machine, bytes], Iterator[Raw]]:
         for line in content.splitlines()[2:]:
             name, _colon, figures = line.decode().rpartition(":")
             interface = name.strip()
-            if LEFT_OUT.fullmatch(interface):
+            if INTERFACES_LEFT_OUT.fullmatch(interface):
                 continue
             columns = figures.split()
             for direction, first in COLUMNS.items():

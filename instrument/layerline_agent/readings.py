@@ -3,7 +3,8 @@
 Everything is read every full tick. Between full ticks only the stall counters are, and a point of theirs is sent only
 when the value changed. When it changes after standing still, the last reading before the change is sent too. So between
 two consecutive points that were sent a counter either stood still, or moved between two consecutive readings: the
-increase of each interval is exact, and a stall is known to a fine tick.
+increase of each interval is exact, and a stall is known to a fine tick. When an entity is gone, what was read of it last
+is sent, as of then.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from layerline.signals import Kind, find
 from layerline_agent.files import File
@@ -88,6 +90,12 @@ class Runs:
             series.value = value
             series.send(at_ns)
 
+    def flush(self) -> None:
+        """It is not read any more: what the newest reading held is sent, as of then, where it was not yet."""
+        for series in self.current:
+            if series.sent_ns < self._at_ns:
+                series.send(self._at_ns)
+
     def forget(self) -> None:
         """Forget the series that the newest reading did not hold and that have nothing to send."""
         current = set(map(id, self.current))
@@ -123,8 +131,9 @@ class Reader:
 
     def read(self, full: bool) -> None:
         """Read the files now. OSError or ValueError where one is unreadable or not what it should be."""
-        time_ns = self._clock()
-        contents = self._get()
+        self._take(self._clock(), self._get(), full)
+
+    def _take(self, time_ns: int, contents: bytes | tuple[bytes | None, ...] | None, full: bool) -> None:
         if contents == self._contents:
             if contents is not None:
                 self.runs.stood_still(time_ns, full)
@@ -134,6 +143,17 @@ class Reader:
         elif contents is not None:
             self.runs.read(time_ns, tuple(self._parse(self._machine, *contents)), full)
         self._contents = contents
+
+    @property
+    def paths(self) -> list[str]:
+        """Its files."""
+        return [file.path for file in self._files]
+
+    def copied(self, time_ns: int, contents: Mapping[str, bytes | None]) -> None:
+        """What its files, by path, held at this time: copied elsewhere, the last of a container."""
+        found = tuple([contents[path] for path in self.paths])
+        if found.count(None) < len(found):
+            self._take(time_ns, found[0] if len(found) == 1 else found, full=True)
 
     def close(self) -> None:
         """Give the descriptors back."""
@@ -165,6 +185,21 @@ class Scanner:
         """Nothing is kept open."""
 
 
+AnyReader = TypeVar("AnyReader", Reader, Reader | Scanner)
+
+
+def each(readers: Iterable[AnyReader], read: Callable[[AnyReader], None]) -> None:
+    """Read all of them; the last problem is raised when all had their turn."""
+    problem: Exception | None = None
+    for reader in readers:
+        try:
+            read(reader)
+        except (OSError, ValueError, LookupError, ArithmeticError) as caught:
+            problem = caught
+    if problem is not None:
+        raise problem
+
+
 @dataclass(eq=False)
 class Entity:
     """A container or the host: who it is, where its files are, and what was read from them."""
@@ -177,6 +212,10 @@ class Entity:
     """By sensor: its sources."""
     stall_readers: Mapping[str, tuple[Reader, ...]] = field(default_factory=dict)
     """By sensor: those of them that hold stall counters."""
+    total_readers: Mapping[str, tuple[Reader, ...]] = field(default_factory=dict)
+    """By sensor: its sources, where they hold what the entity used in its life."""
+    held: bool = False
+    """It is not yet known by all its tags: nothing of it is sent."""
 
     @classmethod
     def of(
@@ -192,6 +231,7 @@ class Entity:
         """An entity with the readers that its directories allow; a sensor whose hierarchy is missing has none."""
         readers: dict[str, tuple[Reader | Scanner, ...]] = {}
         stall_readers: dict[str, tuple[Reader, ...]] = {}
+        total_readers: dict[str, tuple[Reader, ...]] = {}
         for name, sensor in sensors.items():
             if sensor.entity == kind:
                 made = [
@@ -202,18 +242,27 @@ class Entity:
                 scans = (Scanner(sensor.scan(machine), clock),) if sensor.scan else ()
                 readers[name] = (*(reader for _, reader in made), *scans)
                 stall_readers[name] = tuple(reader for stalls, reader in made if stalls)
-        return cls(attributes, start_ns, readers, stall_readers)
+                if sensor.totals and made:
+                    total_readers[name] = tuple(reader for _, reader in made)
+        return cls(attributes, start_ns, readers, stall_readers, total_readers)
 
     def read(self, sensor: str, full: bool) -> None:
         """Read one sensor's files now. One unreadable file does not keep the others from being read; then it raises."""
-        problem: Exception | None = None
-        for reader in (self.readers if full else self.stall_readers).get(sensor, ()):
-            try:
-                reader.read(full)
-            except (OSError, ValueError, LookupError, ArithmeticError) as caught:
-                problem = caught
-        if problem is not None:
-            raise problem
+        each((self.readers if full else self.stall_readers).get(sensor, ()), lambda reader: reader.read(full))
+
+    def poll(self, sensor: str) -> None:
+        """Read what it used so far, as ``read`` does; the counters that are not fine are sent with a later reading."""
+        each(self.total_readers.get(sensor, ()), lambda reader: reader.read(full=False))
+
+    def ended(self, sensor: str, time_ns: int, contents: Mapping[str, bytes | None]) -> None:
+        """Its last process has ended; this is what the files of ``total_readers`` held then, by path."""
+        each(self.total_readers.get(sensor, ()), lambda reader: reader.copied(time_ns, contents))
+
+    def died(self, time_ns: int) -> None:
+        """Nothing ran in it from ``ended`` until this time, when the engine says it died."""
+        for readers in self.total_readers.values():
+            for reader in readers:
+                reader.runs.stood_still(time_ns, full=True)
 
     @property
     def series(self) -> Iterable[Series]:
@@ -223,7 +272,8 @@ class Entity:
                 yield from reader.runs.series
 
     def close(self) -> None:
-        """Its files are not needed any more."""
+        """It is not read any more. What was read and not sent is to be sent yet."""
         for readers in self.readers.values():
             for reader in readers:
+                reader.runs.flush()
                 reader.close()

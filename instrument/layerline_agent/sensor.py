@@ -68,6 +68,8 @@ class Sensor:
     controller: str = ""
     """The v1 controller which, where it holds the container, is read instead (v1 and hybrid)."""
     sources_v1: tuple[Source, ...] = ()
+    totals: bool = False
+    """Holds what a container used in its life: read every 100 ms while it is young, and when its last process ended."""
     scan: Callable[[Machine], Scan] | None = None
     """Makes what looks around on each full tick, for the one sensor that cannot name its files."""
 

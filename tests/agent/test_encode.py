@@ -6,7 +6,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_CUMULATIVE
 
-from layerline.signals import canonical
+from layerline.signals import translate
 from layerline_agent.containers import Container
 from layerline_agent.discovery import Event
 from layerline_agent.encode import Encoder, logs
@@ -37,10 +37,11 @@ def decoded(message: bytes) -> dict[tuple[str, ...], list[tuple[int, int, int | 
     found: dict[tuple[str, ...], list[tuple[int, int, int | float]]] = {}
     for sent in ExportMetricsServiceRequest.FromString(message).resource_metrics:
         for metric in sent.scope_metrics[0].metrics:
-            name, factor = canonical(metric.name, metric.unit)
+            meant = translate(metric.name, metric.unit, ())
+            assert meant is not None, f"{metric.name} is no signal"
             for point in points_of(metric):
-                value = point.as_double * factor if point.WhichOneof("value") == "as_double" else point.as_int
-                key = (name, *(str(item) for item in attributes_of(point).values()))
+                value = point.as_double * meant.factor if point.WhichOneof("value") == "as_double" else point.as_int
+                key = (meant.signal.name, *(str(item) for item in attributes_of(point).values()))
                 found.setdefault(key, []).append((point.start_time_unix_nano, point.time_unix_nano, value))
     return found
 

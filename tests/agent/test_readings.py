@@ -140,7 +140,6 @@ def test_fine_ticks_read_stall_counters_only(copied: Callable[[Path], Path], clo
     entity = Entity.of("container", {}, 0, {"unified": str(directory)}, all_sensors(), machine, clock)
     for sensor in all_sensors():
         entity.read(sensor, full=False)
-    entity.close()
     assert {series.signal for series in entity.series if series.points} == {
         "container.cpu.time",
         "container.cpu.throttled",
@@ -148,3 +147,4 @@ def test_fine_ticks_read_stall_counters_only(copied: Callable[[Path], Path], clo
         "container.memory.pressure",
         "container.memory.limit_hits",
     }
+    entity.close()

@@ -106,6 +106,8 @@ def test_v2_container() -> None:
         ("container.memory.limit_hits",): 0,
         ("container.memory.oom_kills",): 0,
         ("container.pids",): 1,
+        ("container.disk.operations", "read", "none"): 0,
+        ("container.disk.operations", "write", "none"): 0,
         ("container.memory.pressure", "some"): 0,
         ("container.memory.pressure", "full"): 0,
         ("container.io.pressure", "some"): 0,

@@ -20,6 +20,7 @@ from layerline_correlator.query import (
     EntityQuery,
     EventItem,
     EventQuery,
+    Health,
     Join,
     Neighbour,
     Overloaded,
@@ -236,7 +237,7 @@ class FakeCorrelator:
         items = [ServiceItem(one, 1, 0, 700 * MS, 700 * MS) for one in self.services()]
         return ServiceMap(items, reason=None if items else "no request was received in this window")
 
-    def entities(self, query: EntityQuery) -> Page[EntityItem]:
+    def inventory(self, query: EntityQuery) -> Page[EntityItem]:
         return Page(reason="nothing of that kind sent anything in this window")
 
     def events(self, query: EventQuery) -> Page[EventItem]:
@@ -247,6 +248,9 @@ class FakeCorrelator:
 
     def ready(self) -> bool:
         return self.is_ready
+
+    def health(self) -> Health:
+        return Health(3, 256, 20, 1_500_000_000, 7, 140, 1, 4096, 12)
 
     def close(self) -> None:
         self.is_ready = False

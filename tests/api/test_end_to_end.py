@@ -112,7 +112,14 @@ def answers_all(client: FlaskClient) -> None:
     window = "from=1970-01-01T00:00:00Z&to=2262-04-11T23:47:16.854775807Z"
     for path in (
         f"/api/v1/requests?{window}&min_duration=0ns",
-        f"/api/v1/requests?{window}&order=duration&tag=image:*'%22\\&service=%00&limit=1",
+        f"/api/v1/requests?{window}&order=duration&tag=image:%22*'\\%22\\\\%22&service=%00&limit=1",
+        f"/api/v1/requests?{window}&tag=-zone:*&tag=region:a OR version:1",
+        "/api/v1/containers?q=container:* cpu.time > 2 * avg(cpu.time by zone) over 31d",
+        "/api/v1/containers?q=cpu.limit > 0 requests.p95 > 1ms&to=2262-04-11T23:47:16.854775807Z",
+        "/api/v1/containers?q=image:*&to=1970-01-01T00:00:00Z",
+        "/api/v1/tags",
+        "/api/v1/tags/container.id",
+        "/api/v1/tags/%00/x?prefix=%00",
         f"/api/v1/verdicts?{window}&min_duration=0ns",
         f"/api/v1/verdicts?{window}&rank=lost",
         f"/api/v1/requests/{TRACE}",

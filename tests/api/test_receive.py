@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import time
 import tracemalloc
 import zlib
 from typing import Any
@@ -182,9 +181,7 @@ NOTHINGS = {
 @pytest.mark.parametrize(("signal", "body"), NOTHINGS.values(), ids=NOTHINGS)
 def test_millions_of_nothings_are_refused_before_they_are_built(client: FlaskClient, signal: str, body: bytes) -> None:
     """Two bytes make an empty message of any kind; what a request may hold is counted, so memory stays bounded."""
-    began = time.perf_counter()
     assert post(client, body, path=f"/v1/{signal}").status_code == 413
-    assert time.perf_counter() - began < 20
 
 
 @given(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -15,12 +16,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 import requests
 from api_fake import MS, TOKEN, FakeCorrelator, one_span
 from live_server import Live
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from layerline_api.addresses import CannotListen, addresses
+from layerline_api.addresses import GRPC_DEFAULT, CannotListen, addresses
+from layerline_api.serve import grpc_places, grpc_sockets, parser
 from layerline_api.settings import ServerSettings
 from layerline_api.why import main as why
 from layerline_correlator.model import Batch
@@ -112,6 +116,74 @@ def test_nothing_acknowledged_is_lost_to_kill_9(start: Start, free_port: int) ->
     assert len(requests.get(f"{where}/api/v1/requests", timeout=10).json()["items"]) == 3
 
 
+GRPC = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+
+
+def test_grpc_beside_http(start: Start, free_port: int) -> None:
+    """Spans sent by gRPC from several senders at once while the server is told to stop: what was answered is kept, what
+    was not is for the sender to send again, and the end is clean."""
+    where = f"http://127.0.0.1:{free_port}"
+    process = start("serve", "--listen", f"127.0.0.1:{free_port}", "--grpc-listen", "127.0.0.1:0")
+    said = re.fullmatch(
+        rf"layerline: listening on {where}, for gRPC on http://(127\S+), store in .+\n", until_up(process)
+    )
+    assert said
+    kept: list[str] = []
+    codes: list[grpc.StatusCode] = []
+
+    def keep_sending() -> None:
+        with grpc.insecure_channel(said[1]) as channel:
+            export = channel.unary_unary(GRPC)
+            while True:
+                body = seconds_ago(1, 900)
+                try:
+                    export(body, timeout=20)
+                except grpc.RpcError as error:
+                    codes.append(error.code())
+                    return
+                kept.append(
+                    ExportTraceServiceRequest.FromString(body).resource_spans[0].scope_spans[0].spans[0].trace_id.hex()
+                )
+
+    senders = [threading.Thread(target=keep_sending) for _ in range(6)]
+    for sender in senders:
+        sender.start()
+    assert eventually(lambda: len(kept) > 20)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+    for sender in senders:
+        sender.join(20)
+    assert process.communicate()[1] == ""
+    assert set(codes) <= {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
+
+    until_up(start("serve", "--listen", f"127.0.0.1:{free_port}"))
+    found = requests.get(f"{where}/api/v1/requests", params={"limit": "1000"}, timeout=20).json()["items"]
+    assert set(kept) <= {item["trace_id"] for item in found}
+
+
+def test_where_grpc_listens() -> None:
+    """On 4317 unless addresses were chosen; nowhere with `off`."""
+    options = parser("serve", "")
+    for given, expected in (
+        ([], [GRPC_DEFAULT]),
+        (["--listen", "127.0.0.1:0"], []),
+        (["--grpc-listen", "off"], []),
+        (["--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:5"], ["127.0.0.1:5"]),
+    ):
+        assert [place.given for place in grpc_places(options.parse_args(given))] == expected
+
+
+def test_a_usual_port_that_is_taken_is_gone_without() -> None:
+    """gRPC's port in use by somebody else: served without it and told, unless it was asked for by name."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        places = addresses(f"127.0.0.1:{taken.getsockname()[1]}")
+        sockets, missing = grpc_sockets(places, wanted=False)
+        assert sockets == []
+        assert "in use; going on without OTLP/gRPC" in missing
+        with pytest.raises(CannotListen, match="in use"):
+            grpc_sockets(places, wanted=True)
+
+
 def refused(process: subprocess.Popen[str]) -> str:
     """Its one line, having ended with 2."""
     said = process.communicate(timeout=20)[1]
@@ -127,6 +199,13 @@ def test_what_it_refuses(start: Start, free_port: int, tmp_path: Path) -> None:
     assert "in use by another process" in refused(start("serve", "--listen", "127.0.0.1:0"))
     assert "LAYERLINE_TOKEN" in refused(start("serve", "--listen", "0.0.0.0:0"))
     assert "expected HOST:PORT" in refused(start("serve", "--listen", "4318"))
+    http = ("--listen", "127.0.0.1:0")
+    assert "in use" in refused(start("serve", *http, "--grpc-listen", f"127.0.0.1:{free_port}"))
+    assert "LAYERLINE_TOKEN" in refused(start("serve", *http, "--grpc-listen", "0.0.0.0:0"))
+    assert "--tls-key" in refused(start("serve", *http, "--grpc-listen", "127.0.0.1:0", "--tls-cert", "cert.pem"))
+    assert "expected HOST:PORT" in refused(
+        start("serve", *http, "--grpc-listen", "off", "--grpc-listen", "127.0.0.1:0")
+    )
     assert "LAYERLINE_SLOW" in refused(start("serve", LAYERLINE_SLOW="soon"))
     (tmp_path / "file").touch()
     assert "cannot be opened" in refused(
@@ -178,7 +257,7 @@ def eventually(condition: Callable[[], Any], seconds: float = 10) -> bool:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_the_agent_ends_with_its_server(start: Start, free_port: int, number: signal.Signals) -> None:
     """`up` runs the agent as a child that outlives neither a clean end nor kill -9."""
-    process = start("up", "--listen", f"127.0.0.1:{free_port}")
+    process = start("up", "--listen", f"127.0.0.1:{free_port}", "--grpc-listen", "127.0.0.1:0")
     until_up(process)
     assert eventually(lambda: any("layerline_api.leash" in words(child) for child in children(process.pid)))
     (agent,) = children(process.pid)

@@ -59,7 +59,7 @@ def test_what_sent_spans_or_was_measured_is_there(correlator: Correlator) -> Non
     """Containers that only the agent saw, hosts without a container, processes and services: each once."""
     zero_ns = a_while_ago()
     shop(correlator, zero_ns)
-    found = correlator.entities(around(zero_ns)).items
+    found = correlator.inventory(around(zero_ns)).items
     assert [(item.type, item.name) for item in found] == [
         ("container", "idle-1"), ("container", "stock-1"), ("container", "web-1"),
         ("host", "host-1"), ("host", "host-2-name"),
@@ -72,8 +72,8 @@ def test_an_entity_runs_on_another_and_has_its_tags(correlator: Correlator) -> N
     """A process runs on its container, that on its host; each has the tags of what it runs in."""
     zero_ns = a_while_ago()
     shop(correlator, zero_ns)
-    process = by_name(correlator.entities(around(zero_ns, type="process")).items)["pid 550"]
-    container = by_name(correlator.entities(around(zero_ns, type="container")).items)["stock-1"]
+    process = by_name(correlator.inventory(around(zero_ns, type="process")).items)["pid 550"]
+    container = by_name(correlator.inventory(around(zero_ns, type="container")).items)["stock-1"]
     assert process.runs_on == Entity("container", container_id("stock-1"), "stock-1")
     assert process.tags["container.name"] == "stock-1"
     assert process.tags["service.name"] == "stock"
@@ -86,7 +86,7 @@ def test_a_lifetime_is_what_the_agent_told(correlator: Correlator) -> None:
     """A container that died has an end; where nobody told, none is made up."""
     zero_ns = a_while_ago()
     shop(correlator, zero_ns)
-    found = by_name(correlator.entities(around(zero_ns, type="container")).items)
+    found = by_name(correlator.inventory(around(zero_ns, type="container")).items)
     assert found["stock-1"].started is not None
     assert found["stock-1"].ended is not None
     assert found["stock-1"].started < found["stock-1"].ended
@@ -100,21 +100,21 @@ def test_a_container_that_started_again_lives(correlator: Correlator) -> None:
     correlator.append(
         batch([], events=[event_row({"name": "container.start", "container": "stock-1", "at": 6000}, zero_ns)])
     )
-    assert by_name(correlator.entities(around(zero_ns, type="container")).items)["stock-1"].ended is None
+    assert by_name(correlator.inventory(around(zero_ns, type="container")).items)["stock-1"].ended is None
 
 
 def test_the_window_and_the_tags_choose(correlator: Correlator) -> None:
     """What sent nothing in the window is not listed; a tag chooses, with * for anything and nothing else."""
     zero_ns = a_while_ago(600)
     shop(correlator, zero_ns)
-    empty = correlator.entities(EntityQuery(zero_ns - HOUR, zero_ns - HOUR // 2))
+    empty = correlator.inventory(EntityQuery(zero_ns - HOUR, zero_ns - HOUR // 2))
     assert empty.items == []
     assert empty.reason
 
     def named(value: str) -> list[str]:
         return [
             item.name
-            for item in correlator.entities(around(zero_ns, type="container", tags=(("container", value),))).items
+            for item in correlator.inventory(around(zero_ns, type="container", tags=(("container", value),))).items
         ]
 
     assert named("stock-*") == ["stock-1"]
@@ -129,14 +129,14 @@ def test_pages_of_entities_follow_each_other(correlator: Correlator) -> None:
     shop(correlator, zero_ns)
     seen, cursor = [], None
     while True:
-        page = correlator.entities(around(zero_ns, limit=2, cursor=cursor))
+        page = correlator.inventory(around(zero_ns, limit=2, cursor=cursor))
         seen += [(item.type, item.id) for item in page.items]
         if (cursor := page.next) is None:
             break
     assert len(seen) == len(set(seen)) == 9
     for nonsense in ("x", "W10", "WyJldmVudHMiLCAxXQ"):
         with pytest.raises(BadCursor):
-            correlator.entities(around(zero_ns, cursor=nonsense))
+            correlator.inventory(around(zero_ns, cursor=nonsense))
 
 
 def test_services_and_their_calls(correlator: Correlator) -> None:

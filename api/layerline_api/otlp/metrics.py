@@ -1,8 +1,11 @@
-"""Readings: an ExportMetricsServiceRequest becomes series and points, in the catalogue's names and units.
+"""Readings: an ExportMetricsServiceRequest becomes series and points, in the catalogue's names, units and attributes.
 
-A sum is cumulative or delta, a cumulative sum that may fall is a gauge, a gauge is a gauge. Histograms, exponential
-histograms and summaries are kept as two series, ``<name>.count`` and ``<name>.sum``; their buckets and quantiles are
-not stored. Points without a recorded value, and values that are not finite, are skipped: they say nothing.
+A sum is cumulative or delta, a cumulative sum that may fall is a gauge, a gauge is a gauge; of the catalogue's signals
+the catalogue knows better (others send counters as gauges, and levels as counters). Histograms, exponential histograms
+and summaries are kept as two series, ``<name>.count`` and ``<name>.sum``; their buckets and quantiles are not stored.
+Points without a recorded value, and values that are not finite, are skipped: they say nothing. What is not a signal of
+ours is kept under its own name, with its own unit and attributes; a point that says something else under a signal's own
+name as ``<name>.other``.
 """
 
 from __future__ import annotations
@@ -15,7 +18,9 @@ from typing import NamedTuple
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, DataPointFlags, Metric
 
-from layerline.signals import canonical, find
+from layerline.aliases import Attributes
+from layerline.signals import Kind, find, meant, translate
+from layerline_api.otlp.entities import is_scraped, whose
 from layerline_api.otlp.envelope import groups, parse
 from layerline_api.otlp.problems import Budget, Rejections
 from layerline_api.otlp.values import texts
@@ -46,38 +51,59 @@ def decode_metrics(body: bytes) -> tuple[Batch, Rejections]:
     resources: set[str] = set()
     series_seen: set[str] = set()
     for sender, items in groups(body, budget):
-        attributes = texts(sender.attributes, budget)
-        resource = resource_key(attributes)
+        sent_by = texts(sender.attributes, budget)
+        sent_by_key, sent_by_items = resource_key(sent_by), tuple(sorted(sent_by.items()))
         for raw in items:
             metric = parse(Metric, raw)
-            name, unit, factor = _named(metric.name, metric.unit)
+            scraped, is_meant = is_scraped(metric.name), meant(metric.name)
             for found in _values(metric, rejections, budget):
-                counts = found.suffix == ".count"
-                value = found.value if counts else found.value * factor
-                if not isfinite(value):
+                attributes, resource, known = sent_by, sent_by_key, True
+                own = tuple(sorted(texts(found.attributes, budget).items()))
+                if scraped:
+                    attributes, own, known = whose(sent_by_items, metric.name, own)
+                    resource = resource_key(attributes)
+                one = _one(metric, found, own, known and is_meant)
+                if one is None:
                     continue
-                own = texts(found.attributes, budget)
-                signal = name + found.suffix
-                series = _series(resource, signal, tuple(sorted(own.items())))
+                series = _series(resource, one.signal, tuple(sorted(one.attributes.items())))
                 if resource not in resources:
                     resources.add(resource)
                     batch.resources.append(ResourceRow(resource, attributes))
                 if series not in series_seen:
                     series_seen.add(series)
-                    batch.series.append(SeriesRow(series, resource, signal, "1" if counts else unit, found.kind, own))
-                batch.points.append(PointRow(series, found.start_ns, found.time_ns, value))
+                    batch.series.append(SeriesRow(series, resource, one.signal, one.unit, one.kind, one.attributes))
+                batch.points.append(PointRow(series, found.start_ns, found.time_ns, one.value))
     return batch, rejections
 
 
-def _named(name: str, unit: str) -> tuple[str, str, float]:
-    """The catalogue's name and unit, and the factor of a value; both unchanged where it does not know the metric."""
-    signal = find(name)
-    canonical_name, factor = canonical(name, unit)
-    return canonical_name, unit if signal is None else signal.unit, factor
+class _One(NamedTuple):
+    """A value as it is kept."""
+
+    signal: str
+    unit: str
+    kind: str
+    attributes: dict[str, str]
+    value: float
+
+
+def _one(metric: Metric, found: _Value, attributes: Attributes, is_meant: bool) -> _One | None:
+    """The value in the catalogue's words, or in its own where it is no signal of ours; None where it says nothing."""
+    ours = translate(metric.name, metric.unit, attributes) if is_meant and not found.suffix else None
+    value = found.value * ours.factor if ours else found.value
+    if not isfinite(value) or (ours and not ours.zero and value == 0):
+        return None
+    if ours:
+        signal = ours.signal
+        kind = found.kind
+        if kind != "delta":
+            kind = "cumulative" if signal.kind is Kind.COUNTER else "gauge"
+        return _One(signal.name, signal.unit, kind, ours.attributes, value)
+    name = metric.name + (found.suffix or (".other" if find(metric.name) else ""))
+    return _One(name, "1" if found.suffix == ".count" else metric.unit, found.kind, dict(attributes), value)
 
 
 @lru_cache(maxsize=65_536)
-def _series(resource: str, signal: str, attributes: tuple[tuple[str, str], ...]) -> str:
+def _series(resource: str, signal: str, attributes: Attributes) -> str:
     """``series_key``, remembered: every export names the same series again."""
     return series_key(resource, signal, dict(attributes))
 

@@ -15,7 +15,7 @@ from functools import cache
 from importlib.resources import files
 
 _REQUIRED = ("title", "layer", "order", "needs", "means", "mistaken for", "try", "enable", "source")
-_OPTIONAL = ("prepare", "applies")
+_OPTIONAL = ("prepare", "applies", "enable elsewhere")
 #: What a cause may need, and how to say that it is missing.
 FACTS = {
     "layerline.account": "what its threads did",
@@ -58,6 +58,12 @@ class Cause:
     prepare: tuple[str, ...]  # files to run before, in this order, once a batch
     applies: str | None  # "container": only to what runs in one
     sql: str
+    enable_elsewhere: str | None = None
+    """What to enable where somebody else's collector reads the containers, if that is something else."""
+
+    def to_enable(self, foreign_readings: bool) -> str:
+        """The one thing to enable where it cannot be seen."""
+        return (self.enable_elsewhere if foreign_readings else None) or self.enable
 
 
 def parse(name: str, text: str) -> Cause:
@@ -95,6 +101,7 @@ def parse(name: str, text: str) -> Cause:
         prepare=tuple(header.get("prepare", "").split()),
         applies=header.get("applies"),
         sql=text,
+        enable_elsewhere=header.get("enable elsewhere"),
     )
 
 

@@ -7,6 +7,7 @@
 -- mistaken for: A busy neighbour (host.cpu_contended): there the container is below its limit and the throttled counter does not grow. Slow code (app.cpu_busy): there the thread computes.
 -- try: Raise the CPU limit (`docker update --cpus N NAME`), or use fewer threads: they spend the quota together.
 -- enable: start the service with `layerline run -- CMD` in a container whose cgroup files it can read
+-- enable elsewhere: let the Collector's docker_stats receiver report `container.cpu.throttling_data.throttled_time` (it is off by default)
 -- source: cpu.stat throttled_time (v1, ns) or throttled_usec (v2); /proc/PID/task/TID/schedstat field 2
 --
 -- The counter sums over CPUs and over everybody in the container, so it is divided by how many wanted to run. What

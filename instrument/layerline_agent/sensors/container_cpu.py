@@ -59,6 +59,7 @@ def limit_v2(_: Machine, limit: bytes) -> Iterator[Raw]:
 
 SENSOR = Sensor(
     entity="container",
+    totals=True,
     sources=(
         Source(("unified/cpu.stat",), stat_v2, stalls=True),
         Source(("unified/cpu.max",), limit_v2),

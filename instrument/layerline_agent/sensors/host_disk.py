@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
+from layerline.aliases import DISKS_LEFT_OUT
 from layerline_agent.machine import Machine
 from layerline_agent.sensor import Raw, Sensor, Source
-
-#: Memory-backed devices and partitions, as node_exporter leaves them out: a partition's figures are within its disk's.
-LEFT_OUT = re.compile(rb"(z?ram|loop|fd|(h|s|v|xv)d[a-z]+|nvme\d+n\d+p|mmcblk\d+p)\d+")
 
 SECTOR_BYTES = 512
 """What ``/proc/diskstats`` calls a sector, whatever the device's own sectors are."""
@@ -23,7 +20,7 @@ def read(_machine: Machine, content: bytes) -> Iterator[Raw]:
     """
     for line in content.splitlines():
         _major, _minor, device, *fields = line.split()
-        if LEFT_OUT.fullmatch(device):
+        if DISKS_LEFT_OUT.fullmatch(device.decode()):
             continue
         name = ("system.device", device.decode())
         reads, _, sectors_read, _, writes, _, sectors_written, _, _, busy_ms = map(int, fields[:10])

@@ -1,0 +1,132 @@
+-- What was seen in a window, and what was not.
+--
+-- In:  sent (coverage_senders.sql), tie (join.sql), $from_ns and $to_ns (half-open), $until_ns (the window's end, or now),
+--      $stalls (signals that are sent when they change, not on a beat), $most_series,
+--      $service (whose requests; null: all).
+-- Out: span_cover, request_cover, beat, blind_cover, life, explosion.
+
+-- How the spans of each service were tied, and why not.
+CREATE OR REPLACE TEMP TABLE span_cover AS
+SELECT
+    coalesce(tie.service, '') AS service, tie.container_id IS NOT NULL AS in_known_container,
+    coalesce(NOT tie.in_container, false) AS on_machine, tie.method, tie.confidence, tie.reason,
+    tie.host, tie.host_method, tie.host IN (SELECT host FROM resource WHERE service IS NULL) AS on_known_host,
+    sent.account, sent.threshold, resource.attributes['layerline.sampler'] AS sampler, sum(sent.spans)::BIGINT AS spans
+FROM sent
+JOIN tie ON tie.resource = sent.resource AND tie.at_ns = sent.at_ns
+JOIN resource ON resource.resource = sent.resource
+GROUP BY ALL;
+
+-- Its requests, and those of them whose caller's span was never received.
+CREATE OR REPLACE TEMP TABLE request_cover AS
+SELECT request.service, count(*) AS requests, count(*) FILTER (root AND span.parent_span_id IS NOT NULL) AS orphans
+FROM request
+LEFT JOIN span ON span.trace_id = request.trace_id AND span.span_id = request.span_id AND span.start_ns = request.start_ns
+WHERE request.start_ns >= $from_ns AND request.start_ns < $to_ns
+GROUP BY request.service;
+
+-- The beat of the readings of each entity and layer: the steps of its steadiest series. A series goes on under a
+-- description that changed. What stands open at the end of the window is a step too where the machine itself fell silent.
+CREATE OR REPLACE TEMP TABLE beat AS
+WITH
+line AS (
+    SELECT
+        series, entity_type, entity_id, host, signal, attributes,
+        CASE WHEN signal LIKE '%network%' THEN 'network' ELSE entity_type END AS layer,
+        signal IN (SELECT unnest($stalls::VARCHAR[])) AS stall
+    FROM series WHERE entity_type IN ('container', 'host') AND entity_id IS NOT NULL AND signal NOT LIKE 'layerline.%'
+),
+counts AS (
+    SELECT layer, entity_type, entity_id, host, signal, line.attributes, any_value(stall) AS stall, count(*) AS points
+    FROM point JOIN line ON line.series = point.series
+    WHERE point.time_ns >= $from_ns AND point.time_ns < $to_ns
+    GROUP BY ALL
+),
+steadiest AS (
+    SELECT *, sum(points) OVER each AS all_points FROM counts
+    WINDOW each AS (PARTITION BY layer, entity_type, entity_id, host)
+    QUALIFY row_number() OVER (each ORDER BY stall, points DESC, signal, counts.attributes::VARCHAR) = 1
+),
+times AS (
+    SELECT DISTINCT steadiest.layer, steadiest.entity_type, steadiest.entity_id, steadiest.host, all_points, time_ns
+    FROM point
+    JOIN line ON line.series = point.series
+    JOIN steadiest ON steadiest.layer = line.layer AND steadiest.entity_id = line.entity_id AND steadiest.signal = line.signal
+        AND steadiest.entity_type = line.entity_type AND steadiest.host IS NOT DISTINCT FROM line.host
+        AND steadiest.attributes = line.attributes
+    WHERE point.time_ns >= $from_ns AND point.time_ns < $to_ns
+),
+steps AS (
+    SELECT *, time_ns - lag(time_ns) OVER (PARTITION BY layer, entity_type, entity_id, host ORDER BY time_ns) AS step_ns FROM times
+),
+ends AS (
+    SELECT layer, entity_type, entity_id, host, any_value(all_points) AS points, max(time_ns) AS last_ns,
+           median(step_ns)::BIGINT AS median_ns, max(step_ns) AS longest_ns,
+           list(step_ns) FILTER (step_ns IS NOT NULL) AS steps
+    FROM steps GROUP BY ALL
+)
+SELECT
+    layer, entity_type, entity_id, host, points, last_ns, median_ns,
+    CASE WHEN silent THEN greatest(longest_ns, $until_ns - last_ns) ELSE longest_ns END AS longest_ns,
+    len(list_filter(steps, lambda step: step > 3 * median_ns)) + CASE WHEN silent THEN 1 ELSE 0 END AS gaps
+FROM (SELECT *, coalesce(entity_type = 'host' AND $until_ns - last_ns > 3 * median_ns, false) AS silent FROM ends);
+
+-- Where (in which service) which cause could not be seen, in how many requests; with `service` null the requests in
+-- which it was blind anywhere.
+CREATE OR REPLACE TEMP TABLE blind_cover AS
+SELECT cause, blind.service, facts, why, count(DISTINCT (trace_id, span_id)) AS requests
+FROM blind JOIN request USING (trace_id, span_id, start_ns)
+WHERE start_ns >= $from_ns AND start_ns < $to_ns AND ($service IS NULL OR request.service = $service)
+GROUP BY GROUPING SETS ((cause, blind.service, facts, why), (cause));
+
+-- Containers that ended in the window, as their engine told, and how often each was read while it lived.
+CREATE OR REPLACE TEMP TABLE life AS
+WITH
+turns AS (
+    SELECT DISTINCT container_id, host, time_ns, event.name = 'container.start' AS begins,
+           coalesce(resource.attributes['container.name'], '') AS name
+    FROM event JOIN resource ON resource.resource = event.resource
+    WHERE event.name IN ('container.start', 'container.die') AND container_id IS NOT NULL AND event.time_ns < $to_ns
+),
+ended AS (
+    SELECT container_id, host, name, time_ns AS died_ns, begins,
+           CASE WHEN lag(begins) OVER each THEN lag(time_ns) OVER each END AS started_ns
+    FROM turns WINDOW each AS (PARTITION BY container_id, host ORDER BY time_ns)
+)
+SELECT ended.container_id, any_value(name) AS name, started_ns, died_ns, count(point.time_ns) AS readings
+FROM ended
+LEFT JOIN (
+    SELECT entity_id, series.host, point.time_ns FROM point JOIN series ON series.series = point.series
+    WHERE entity_type = 'container' AND entity_id IN (SELECT container_id FROM ended WHERE NOT begins AND died_ns >= $from_ns)
+) AS point
+    ON point.entity_id = ended.container_id AND point.host IS NOT DISTINCT FROM ended.host
+    AND point.time_ns BETWEEN coalesce(started_ns, 0) AND died_ns
+WHERE NOT begins AND died_ns >= $from_ns
+GROUP BY ended.container_id, ended.host, started_ns, died_ns;
+
+-- Metrics of one sender that fell apart into very many series, senders that come in very many guises, and the attribute
+-- that made them so many.
+CREATE OR REPLACE TEMP TABLE explosion AS
+WITH
+many AS (
+    SELECT 'series' AS what, signal AS name, resource AS of, count(*) AS number FROM series
+    GROUP BY signal, resource HAVING count(*) > $most_series
+    UNION ALL
+    SELECT 'resources', service, service, count(*) FROM resource WHERE service IS NOT NULL
+    GROUP BY service HAVING count(*) > $most_series
+    ORDER BY number DESC LIMIT 5
+),
+entries AS (
+    SELECT what, name, of, unnest(map_entries(series.attributes)) AS entry
+    FROM many JOIN series ON series.signal = many.name AND series.resource = many.of WHERE what = 'series'
+    UNION ALL
+    SELECT what, name, of, unnest(map_entries(resource.attributes))
+    FROM many JOIN resource ON resource.service = many.of WHERE what = 'resources'
+),
+spread AS (
+    SELECT what, name, of, entry."key" AS attribute, count(DISTINCT entry."value") AS distinct_values FROM entries GROUP BY ALL
+)
+SELECT many.what, many.name, any_value(number) AS number, arg_max(attribute, distinct_values) AS attribute,
+       max(distinct_values) AS distinct_values
+FROM many LEFT JOIN spread ON spread.what = many.what AND spread.name = many.name AND spread.of = many.of
+GROUP BY many.what, many.name, many.of;

@@ -1,0 +1,90 @@
+"""Who may be behind time that nobody measured: company is named, and charged nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from spans import MS, a_while_ago, batch, series_rows, span_row
+
+from layerline_correlator.correlator import Correlator
+from layerline_correlator.query import RequestQuery, Verdict
+
+TRACE = "5a5bec75" * 4
+#: What a stranger's collector says, in seconds: once before the healthy requests, then every ten.
+TICKS = [-70, -60, -50, -40, -30, -20, -10, 0, 10]
+
+
+def stranger(length_ms: float) -> dict[str, Any]:
+    """A request of a service without our account."""
+    return {"id": "a", "kind": "server", "container": "web-1", "name": "GET /cart", "ms": [0, length_ms]}
+
+
+def counter(signal: str, container: str, per_tick: list[float]) -> dict[str, Any]:
+    """A counter that rises by so much (milliseconds, or bytes) from each tick to the next."""
+    values = [sum(per_tick[:number]) for number in range(len(TICKS))]
+    tags = {"disk.io.direction": "write"} if signal == "container.disk.io" else {}
+    at = [tick * 1_000 + 5_000 for tick in TICKS]
+    return {"signal": signal, "container": container, "tags": tags, "at": at, "values": values}
+
+
+def judged(correlator: Correlator, *readings: dict[str, Any]) -> Verdict:
+    """Thirty requests of 50 ms, a second apart, then one of 600 ms: its verdict."""
+    zero_ns = a_while_ago()
+    usual = [span_row(stranger(50), f"{n:032x}", zero_ns - (n + 2) * 1_000 * MS) for n in range(30)]
+    correlator.append(batch(usual, (series_rows(series, zero_ns) for series in readings)))
+    correlator.requests(RequestQuery(from_ns=0, to_ns=zero_ns))
+    correlator.append(batch([span_row(stranger(600), TRACE, zero_ns)]))
+    verdict = correlator.verdict(TRACE)
+    assert verdict is not None
+    assert not verdict.conclusive
+    assert sum(part.lost_ns for part in verdict.parts) + verdict.unexplained_ns == verdict.duration_ns
+    return verdict
+
+
+QUIET = counter("container.cpu.time", "web-1", [100.0] * 8)
+
+
+def test_without_its_throttled_time_a_container_is_its_own_first_suspect(correlator: Correlator) -> None:
+    """Nothing else rose: the container is suspected, for the cause that one more reading would decide."""
+    verdict = judged(correlator, QUIET, counter("container.cpu.time", "batch-1", [900.0] * 8))
+    first = verdict.suspects[0]
+    assert (first.entity.type, first.entity.name, first.cause) == ("container", "web-1", "container.cpu_throttled")
+    assert first.excess_ns == pytest.approx(550 * MS, abs=90 * MS)
+    assert not [part for part in verdict.parts if part.cause.startswith(("container.", "host."))]
+    assert verdict.blind[0].cause == "container.cpu_throttled"
+    assert len(verdict.suspects) == 1
+
+
+def test_a_neighbour_that_rose_is_suspected_first(correlator: Correlator) -> None:
+    """Who ran beside the slow request, and did not before, comes before the container in which it happened."""
+    verdict = judged(correlator, QUIET, counter("container.cpu.time", "batch-1", [10.0] * 6 + [9_500.0] * 2))
+    assert [one.entity.name for one in verdict.suspects] == ["batch-1", "web-1"]
+    first = verdict.suspects[0]
+    assert (first.cause, first.excess_ns) == ("host.cpu_contended", None)
+    assert first.readings[0].value == pytest.approx(0.95, abs=0.01)
+    assert first.readings[0].usual == pytest.approx(0.001, abs=0.001)
+    assert verdict.blind[0].cause == "host.cpu_contended"
+
+
+def test_a_container_that_wrote_may_have_waited_for_its_disk(correlator: Correlator) -> None:
+    """It moved bytes while time went missing: its disk limit comes before its CPU limit."""
+    verdict = judged(correlator, QUIET, counter("container.disk.io", "web-1", [5e6] * 8))
+    assert (verdict.suspects[0].entity.name, verdict.suspects[0].cause) == ("web-1", "container.io_throttled")
+
+
+def test_what_was_measured_is_not_suspected(correlator: Correlator) -> None:
+    """Where the throttled time is known and did not grow, the CPU limit is no suspect."""
+    verdict = judged(correlator, QUIET, counter("container.cpu.throttled", "web-1", [0.0] * 8))
+    assert "container.cpu_throttled" not in {one.cause for one in verdict.suspects}
+
+
+def test_what_is_explained_has_no_suspects(correlator: Correlator) -> None:
+    """A request whose time was measured is nobody else's matter, whoever rose beside it."""
+    zero_ns = a_while_ago()
+    rising = counter("container.cpu.time", "batch-1", [10.0] * 6 + [9_500.0] * 2)
+    busy = {**stranger(600), "cpu": 598}
+    correlator.append(batch([span_row(busy, TRACE, zero_ns)], [series_rows(rising, zero_ns)]))
+    verdict = correlator.verdict(TRACE)
+    assert verdict is not None
+    assert verdict.suspects == []

@@ -1,0 +1,137 @@
+"""Spans of somebody else's SDK, readings of somebody else's collector, and nothing of ours on the machine.
+
+A Node service with the OpenTelemetry SDK from npm; ``docker_stats`` and ``hostmetrics`` names from ``collector.py``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import docker
+import pytest
+from live.collector import Collector
+
+from benchmarks.lab.fault import Variant
+from benchmarks.lab.stage import Stage, Subject
+from docker_engine import docker_engine  # noqa: F401 - a fixture
+from layerline_api.demo import engine, layout
+from layerline_api.demo.ask import Ask
+from layerline_api.demo.containers import Containers
+from layerline_api.demo.load import Response, median_ns, send
+from layerline_api.demo.processes import Processes
+from layerline_api.demo.watching import Watching
+
+pytestmark = pytest.mark.docker
+
+THROTTLED = "container.cpu.throttling_data.throttled_time"
+INTERVAL_S = 1.0
+USUAL, FAULTY, PAUSE_S, FAULTY_PAUSE_S = 30, 5, 0.05, 0.25
+#: The causes that nothing of this machine's readings can measure.
+LIMITS = ("container.cpu_throttled", "container.io_throttled", "host.cpu_contended", "host.io_saturated")
+
+
+@dataclass(frozen=True, slots=True)
+class Strangers:
+    """A server that only strangers send to."""
+
+    stage: Stage
+
+    @contextmanager
+    def collector(self, *enabled: str) -> Iterator[None]:
+        """Somebody's Collector, with these metrics enabled beside its default ones."""
+        watching = self.stage.watching
+        headers = {"Authorization": f"Bearer {watching.token}"}
+        with Collector(watching.url, headers, INTERVAL_S, frozenset(enabled)):
+            yield
+
+    def verdict(self, subject: Subject, healthy: str, faulty: str, trouble: AbstractContextManager[None]) -> Told:
+        """What is said of the middle one of some requests with the trouble, after enough without it."""
+        well = send(subject.url + healthy, USUAL, PAUSE_S)
+        slow: list[Response] = []
+        with trouble:
+            time.sleep(2 * INTERVAL_S)
+            for _ in range(FAULTY):
+                slow.extend(send(subject.url + faulty, 1, 0))
+                time.sleep(FAULTY_PAUSE_S)
+            time.sleep(2 * INTERVAL_S)
+        judged = sorted(slow, key=lambda one: one.duration_ns)[FAULTY // 2]
+        with Ask(self.stage.watching.url, self.stage.watching.token) as ask:
+            ask.verdict(judged.trace_id, timeout_s=20)
+            body = ask.body(f"requests/{judged.trace_id}")
+        assert body is not None
+        assert sum(part["lost_ns"] for part in body["parts"]) + body["unexplained_ns"] == body["duration_ns"]
+        return Told(body, judged.duration_ns - median_ns(well), subject)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A verdict, what the client measured more, and about whom."""
+
+    body: dict[str, Any]
+    more_ns: int
+    subject: Subject
+
+    def suspects(self, entity_id: str | None, enable: str) -> None:
+        """This one is suspected first, nobody is charged, and one thing would decide."""
+        assert not self.body["conclusive"], self.body
+        charged = {part["cause"]: part["lost_ns"] for part in self.body["parts"] if part["cause"] in LIMITS}
+        assert not any(charged.values()), charged
+        first = self.body["suspects"][0]
+        assert first["entity"]["id"] == entity_id, self.body["suspects"]
+        assert enable in self.body["blind"][0]["enable"], self.body["blind"][0]
+        assert enable in first["enable"], first
+
+
+@pytest.fixture(scope="module")
+def strangers(docker_engine: docker.DockerClient) -> Iterator[Strangers]:  # noqa: F811 - that fixture
+    cores = layout.here()
+    if cores.subject is None:
+        pytest.skip("one core only: what measures would disturb what is measured")
+    with ExitStack() as stack:
+        place = stack.enter_context(Containers(docker_engine))
+        engine.probe(place)
+        watching = Watching(place, stack.enter_context(Processes()), cores)
+        watching.open_server()
+        yield Strangers(Stage(place, watching, cores, stack))
+    assert not place.problems
+
+
+NODE = Variant(app="node")
+WORK = "/cpu?ms=60"
+
+
+def test_a_quota_whose_throttled_time_is_read(strangers: Strangers) -> None:
+    """With the one reading enabled the quota is the first culprit, and the truth lies in its range."""
+    with strangers.collector(THROTTLED), strangers.stage.subject(NODE) as subject:
+        told = strangers.verdict(subject, WORK, WORK, subject.quota(10))
+    first = told.body["culprits"][0]
+    assert (first["cause"], first["entity"]["id"]) == ("container.cpu_throttled", subject.entity.id), told.body
+    part = next(part for part in told.body["parts"] if part["cause"] == "container.cpu_throttled")
+    assert part["evidence"] == "inferred"
+    assert part["low_ns"] <= told.more_ns * 1.03 + 3_000_000, (part, told.more_ns)
+    assert part["high_ns"] >= told.more_ns * 0.97 - 3_000_000, (part, told.more_ns)
+
+
+def test_a_quota_whose_throttled_time_is_not_read(strangers: Strangers) -> None:
+    """Without it its own container is the first suspect, and the verdict says which reading to enable."""
+    with strangers.collector(), strangers.stage.subject(NODE) as subject:
+        told = strangers.verdict(subject, WORK, WORK, subject.quota(10))
+    told.suspects(subject.entity.id, THROTTLED)
+
+
+def test_a_neighbour(strangers: Strangers) -> None:
+    """The container that began to compute on the same machine is the first suspect."""
+    with strangers.collector(), strangers.stage.subject(NODE) as subject:
+        told = strangers.verdict(subject, WORK, WORK, subject.neighbour())
+    told.suspects(subject.neighbour_id, "layerline agent")
+
+
+def test_a_device_limit(strangers: Strangers) -> None:
+    """A container that wrote while its time went missing is the first suspect, for its disk."""
+    with strangers.collector(), strangers.stage.subject(Variant(app="node", write_kib_per_second=1024)) as subject:
+        told = strangers.verdict(subject, "/write?kib=4", "/write?kib=512", nullcontext())
+    told.suspects(subject.entity.id, "layerline agent")
