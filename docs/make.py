@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from layerline.signals import document
 from layerline_correlator.causes import all_causes
 
 ROOT = Path(__file__).parent.parent
@@ -97,6 +98,7 @@ def readme(text: str) -> str:
 def main() -> int:
     """Write them all."""
     (ROOT / "docs/CAUSES.md").write_text(causes(), encoding="utf-8")
+    (ROOT / "docs/SIGNALS.md").write_text(document(), encoding="utf-8")
     page = ROOT / "README.md"
     page.write_text(readme(page.read_text(encoding="utf-8")), encoding="utf-8")
     return 0

@@ -17,6 +17,7 @@ from pathlib import Path
 import docker
 import pytest
 from docker.models.containers import Container
+from live_server import serving
 
 from docker_engine import docker_engine  # noqa: F401 - a fixture
 from layerline_api.demo import root
@@ -25,7 +26,6 @@ from layerline_correlator.correlator import Correlator
 from layerline_correlator.entities import TOTALS, Life
 from layerline_correlator.query import RequestQuery
 from layerline_correlator.settings import Settings
-from live_server import serving
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 

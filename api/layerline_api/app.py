@@ -15,6 +15,7 @@ from layerline_api.coverage import coverage
 from layerline_api.curious import curious
 from layerline_api.declared import declared
 from layerline_api.guard import guard
+from layerline_api.incidents import incidents
 from layerline_api.intake import Intake
 from layerline_api.inventory import inventory
 from layerline_api.measures import CONTENT_TYPE, Measures
@@ -58,6 +59,7 @@ def create_app(questions: Questions, settings: ServerSettings | None = None, int
     app.register_blueprint(coverage(questions))
     app.register_blueprint(tags(questions))
     app.register_blueprint(monitors(lambda: questions.monitors, settings))
+    app.register_blueprint(incidents(questions.incidents))
     app.register_blueprint(page(questions))
 
     @app.get("/healthz")

@@ -17,7 +17,7 @@ from layerline_api.names import clean
 from layerline_api.render import cut, wrapped
 from layerline_api.settings import AskSettings
 from layerline_api.story import human
-from layerline_api.why import CannotAsk, NoAnswer, Server, _json, _print_body, _print_lines
+from layerline_api.why import CannotAsk, NoAnswer, Server, body_of, print_body, print_lines
 
 Json = dict[str, Any]
 _SERVICE = 24
@@ -32,9 +32,9 @@ def main(argv: Sequence[str]) -> int:
         server = Server(settings.server, settings.token)
         given = {"since": options.since, "from": options.begin, "to": options.to, "service": options.service}
         answer = server.get("/api/v1/coverage", [(name, text) for name, text in given.items() if text is not None])
-        body = _json(server, answer)
+        body = body_of(server, answer)
         if options.json:
-            _print_body(answer)
+            print_body(answer)
         if body.get("reason"):
             raise NoAnswer(str(body["reason"]))
         if not options.json:
@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
                 lines = show(body)
             except (LookupError, TypeError, ValueError, AttributeError):
                 raise server.stranger() from None
-            _print_lines(lines)
+            print_lines(lines)
     except NoAnswer as nothing:
         print(f"layerline coverage: {clean(nothing)}", file=sys.stderr)
         return 1
@@ -56,7 +56,13 @@ def main(argv: Sequence[str]) -> int:
 
 def show(body: Json) -> list[Text]:
     """The answer for people: services, readings, what is blind, what lived unseen, what explodes."""
-    sections = (_services(body), _layers(body["layers"]), _blind(body), _lives(body["containers"]), _explosions(body["cardinality"]))
+    sections = (
+        _services(body),
+        _layers(body["layers"]),
+        _blind(body),
+        _lives(body["containers"]),
+        _explosions(body["cardinality"]),
+    )
     out: list[Text] = []
     for section in sections:
         if section:
@@ -83,11 +89,16 @@ def _notes(one: Json) -> Iterable[Text]:
     for title, joined in (("container", one["container"]), ("machine", one["host"])):
         if joined["methods"]:
             ways = ", ".join(
-                f"{clean(way['what'])} {way['spans']}" + (f" ({way['confidence']:.0%} sure)" if way["confidence"] < 1 else "")
+                f"{clean(way['what'])} {way['spans']}"
+                + (f" ({way['confidence']:.0%} sure)" if way["confidence"] < 1 else "")
                 for way in joined["methods"]
             )
             yield from wrapped(f"{title} by {ways}", indent=2)
-    for title, joined in (("no container", one["container"]), ("no machine", one["host"]), ("no account", one["account"])):
+    for title, joined in (
+        ("no container", one["container"]),
+        ("no machine", one["host"]),
+        ("no account", one["account"]),
+    ):
         for why in joined["missing"]:
             yield from wrapped(f"{title}, {why['spans']} spans: {clean(why['what'])}", indent=2)
     if one["orphans"]:
@@ -104,7 +115,13 @@ def _layers(layers: list[Json]) -> list[Text]:
     heads = ("entities", "readings", "every", "gaps", "longest")
     out = [Text(f"{'layer':<{_SERVICE}}" + "".join(f"{head:>11}" for head in heads), style="bold")]
     for one in layers:
-        cells = (str(one["entities"]), str(one["readings"]), _time(one["interval_ns"]), str(one["gaps"]), _time(one["longest_gap_ns"]))
+        cells = (
+            str(one["entities"]),
+            str(one["readings"]),
+            _time(one["interval_ns"]),
+            str(one["gaps"]),
+            _time(one["longest_gap_ns"]),
+        )
         if one["layer"] == "app":  # spans have no beat
             cells = (*cells[:2], "-", "-", "-")
         out.append(Text(f"{clean(one['layer']):<{_SERVICE}}" + "".join(f"{cell:>11}" for cell in cells)))
@@ -130,7 +147,9 @@ def _lives(lives: Json) -> list[Text]:
         return wrapped(clean(lives["reason"]))
     if not lives["ended"]:
         return [Text("No container ended in this window.")]
-    out = wrapped(f"{lives['ended']} containers ended, {lives['unseen']} of them lived without one reading", style="bold")
+    out = wrapped(
+        f"{lives['ended']} containers ended, {lives['unseen']} of them lived without one reading", style="bold"
+    )
     for one in lives["named"][:_UNSEEN]:
         began = f"from {clean(one['started'])} " if one["started"] else ""
         out += wrapped(f"{clean(one['name'])} ({clean(one['id'])[:12]}) {began}to {clean(one['ended'])}", indent=2)
@@ -142,7 +161,9 @@ def _lives(lives: Json) -> list[Text]:
 def _explosions(found: list[Json]) -> list[Text]:
     out: list[Text] = []
     for one in found:
-        what = f"metric {one['name']} of one sender is" if one["what"] == "series" else f"service {one['name']} comes as"
+        what = (
+            f"metric {one['name']} of one sender is" if one["what"] == "series" else f"service {one['name']} comes as"
+        )
         kinds = "series" if one["what"] == "series" else "different resources"
         which = f": attribute {one['attribute']} has {one['distinct_values']} values" if one["attribute"] else ""
         out += wrapped(clean(f"{what} {one['number']} {kinds}{which}"))

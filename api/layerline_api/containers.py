@@ -18,7 +18,7 @@ from layerline_api.names import clean
 from layerline_api.render import WIDTH, cut, fitted, wrapped
 from layerline_api.settings import AskSettings
 from layerline_api.story import human
-from layerline_api.why import CannotAsk, NoAnswer, Server, _json, _print_body, _print_lines
+from layerline_api.why import CannotAsk, NoAnswer, Server, body_of, print_body, print_lines
 
 Json = dict[str, Any]
 
@@ -36,15 +36,15 @@ def main(argv: Sequence[str]) -> int:
         server = Server(settings.server, settings.token)
         window = [] if options.to is None else [("to", options.to)]
         answer = server.get("/api/v1/containers", [("q", options.query), *window])
-        body = _json(server, answer)
+        body = body_of(server, answer)
         try:
             lines = list(table(body))
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
             raise server.stranger() from None
         if options.json:
-            _print_body(answer)
+            print_body(answer)
         elif lines:
-            _print_lines(lines)
+            print_lines(lines)
         if not body["items"]:
             raise NoAnswer(str(body.get("reason") or "it holds for no container"))
     except NoAnswer as nothing:

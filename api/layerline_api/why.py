@@ -127,11 +127,11 @@ def _one(server: Server, options: argparse.Namespace) -> None:
     """One request's verdict."""
     path = f"/api/v1/requests/{options.trace_id.lower()}"
     answer = server.get(path, [("rank", "lost")] if options.absolute else [])
-    verdict = _json(server, answer)
+    verdict = body_of(server, answer)
     if options.json:
-        _print_body(answer)
+        print_body(answer)
     else:
-        _print_lines(render.request(_story(server, verdict, _causes(server))))
+        print_lines(render.request(_story(server, verdict, causes_of(server))))
 
 
 def _window(server: Server, options: argparse.Namespace) -> None:
@@ -146,23 +146,24 @@ def _window(server: Server, options: argparse.Namespace) -> None:
     }
     parameters = [(name, text) for name, text in given.items() if text is not None]
     answer = server.get("/api/v1/verdicts", [*parameters, *(("tag", tag) for tag in options.tag)])
-    body = _json(server, answer)
+    body = body_of(server, answer)
     if not isinstance(body.get("items"), list):
         raise server.stranger()
     if options.json:
-        _print_body(answer)
+        print_body(answer)
     if not body["items"]:
         raise NoAnswer(str(body.get("reason") or "nothing was slow in the window"))
     if not options.json:
-        causes = _causes(server)
+        causes = causes_of(server)
         lines = render.window([_story(server, verdict, causes) for verdict in body["items"]])
         if body.get("next"):
             lines += [Text(), Text(f"There are more than {len(body['items'])}; narrow with --service or --operation.")]
-        _print_lines(lines)
+        print_lines(lines)
 
 
-def _causes(server: Server) -> list[dict[str, Any]]:
-    items = _json(server, server.get("/api/v1/causes")).get("items")
+def causes_of(server: Server) -> list[dict[str, Any]]:
+    """Every cause with its documentation."""
+    items = body_of(server, server.get("/api/v1/causes")).get("items")
     return items if isinstance(items, list) else []
 
 
@@ -173,8 +174,8 @@ def _story(server: Server, verdict: dict[str, Any], causes: list[dict[str, Any]]
         raise server.stranger() from None
 
 
-def _json(server: Server, answer: requests.Response) -> dict[str, Any]:
-    """The answer's JSON object. ``CannotAsk`` when it is none."""
+def body_of(server: Server, answer: requests.Response) -> dict[str, Any]:
+    """The answer's JSON object. ``CannotAsk`` where it is none."""
     try:
         body = answer.json()
     except ValueError:
@@ -184,15 +185,15 @@ def _json(server: Server, answer: requests.Response) -> dict[str, Any]:
     return body
 
 
-def _print_body(answer: requests.Response) -> None:
+def print_body(answer: requests.Response) -> None:
     """The API's body, byte for byte."""
     sys.stdout.flush()
     sys.stdout.buffer.write(answer.content)
     sys.stdout.buffer.flush()
 
 
-def _print_lines(lines: Sequence[Text]) -> None:
-    """Lines for people."""
+def print_lines(lines: Sequence[Text]) -> None:
+    """For people."""
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a terminal without the bars' characters gets question marks
     render.show(lines, Console(width=render.WIDTH, highlight=False, markup=False, emoji=False))

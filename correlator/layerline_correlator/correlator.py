@@ -26,6 +26,8 @@ from layerline_correlator.causes import all_causes
 from layerline_correlator.coverage import Coverage, read_coverage
 from layerline_correlator.entities import Life, entities
 from layerline_correlator.happenings import read_events
+from layerline_correlator.incidents.questions import Incidents
+from layerline_correlator.incidents.watch import Reworked, Watch
 from layerline_correlator.inventory import read_entities
 from layerline_correlator.judge import is_slow, judge
 from layerline_correlator.model import Batch
@@ -102,8 +104,12 @@ class Correlator:
         self._names = Names(self._store.cursor())
         self.monitors = Monitors(self._store.cursor(), {"query": of_query(self.containers)})
         self._backlog = Backlog(self._cursor, settings.settle_ns)
+        #: What was found without being asked.
+        self.incidents = Incidents(self._reading, self._names, settings.settle_ns)
+        self._watch = Watch(self._store.cursor(), Names(self._store.cursor()), settings.settle_ns, self._work_again)
         self._thread = threading.Thread(target=self._correlate_forever, name="layerline-correlator", daemon=True)
         self._thread.start()
+        self._watch.start()
 
     @classmethod
     def open(cls, settings: Settings) -> Correlator:
@@ -143,6 +149,7 @@ class Correlator:
             self._closed = True
             self._wake.notify_all()
         self._thread.join()
+        self._watch.stop()
         with self._work_lock:
             self._store.close()
 
@@ -150,6 +157,12 @@ class Correlator:
         """How many traces have yet to be worked out."""
         with self._wake:
             return self._backlog.left + len(self._fresh) + len(self._at_work)
+
+    def look_for_incidents(self) -> None:
+        """Work out what arrived and look for incidents in it now, instead of within seconds."""
+        while self._bring_up_to_date():
+            pass
+        self._watch.look()
 
     # ---- questions
 
@@ -363,6 +376,10 @@ class Correlator:
                 known.waits_ns if known else time.time_ns(),
             )
 
+    def _work_again(self, reworked: Reworked) -> None:
+        """What is usual for these was not known when they were worked out."""
+        self._arrived(Arrived(frozenset(reworked.trace_ids), reworked.from_ns, reworked.to_ns))
+
     def _correlate_forever(self) -> None:
         retained = time.monotonic()
         while True:
@@ -403,8 +420,11 @@ class Correlator:
             due.setdefault(trace_id, span)
         return due
 
-    def _bring_up_to_date(self, trace_id: str | None = None) -> None:
-        """Work out what arrived of this trace (None: of all traces) and wait for what is being worked out."""
+    def _bring_up_to_date(self, trace_id: str | None = None) -> bool:
+        """Work out what arrived of this trace (None: of all traces) and wait for what is being worked out.
+
+        False when there was nothing to do.
+        """
         with self._work_lock:
             with self._wake:
                 if trace_id is None:
@@ -420,6 +440,7 @@ class Correlator:
                 self._at_work = {}
                 self._passes += 1
                 self._worked_traces += len(due)
+            return bool(due)
 
     def _work(self, due: dict[str, _Span]) -> None:
         """Called with the work lock held."""

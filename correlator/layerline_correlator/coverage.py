@@ -201,15 +201,15 @@ def read_coverage(
 
     rows = [_Row(*row) for row in cursor.execute("FROM span_cover ORDER BY ALL").fetchall()]
     requests = {
-        found: (number, orphans) for found, number, orphans in cursor.execute("FROM request_cover").fetchall() if asked(found)
+        found: (number, orphans)
+        for found, number, orphans in cursor.execute("FROM request_cover").fetchall()
+        if asked(found)
     }
     by_service: dict[str, list[_Row]] = {found: [] for found in sorted(requests)}
     for row in rows:
         if asked(row.service):
             by_service.setdefault(row.service, []).append(row)
-    services = [
-        _service(found, *requests.get(found, (0, 0)), sent) for found, sent in sorted(by_service.items())
-    ]
+    services = [_service(found, *requests.get(found, (0, 0)), sent) for found, sent in sorted(by_service.items())]
     total = sum(one.requests for one in services)
     layers = _layers(cursor, name, services)
     nothing = not services and not any(layer.readings for layer in layers)
@@ -244,12 +244,8 @@ def _service(service: str, requests: int, orphans: int, rows: list[_Row]) -> Ser
         container=_joined(
             [(row, row.method if row.in_known_container else None, row.confidence, row.reason or "") for row in inside]
         ),
-        host=_joined(
-            [(row, row.host_method if row.on_known_host else None, None, _hostless(row)) for row in rows]
-        ),
-        account=_joined(
-            [(row, "measured" if row.account == "measured" else None, None, row.account) for row in rows]
-        ),
+        host=_joined([(row, row.host_method if row.on_known_host else None, None, _hostless(row)) for row in rows]),
+        account=_joined([(row, "measured" if row.account == "measured" else None, None, row.account) for row in rows]),
         sampling=_sampling(rows),
     )
 
@@ -357,7 +353,9 @@ def _blind(cursor: duckdb.DuckDBPyConnection, total: int) -> list[BlindCoverage]
 
 
 def _lives(cursor: duckdb.DuckDBPyConnection) -> Lives:
-    rows = cursor.execute("SELECT container_id, name, started_ns, died_ns, readings FROM life ORDER BY died_ns").fetchall()
+    rows = cursor.execute(
+        "SELECT container_id, name, started_ns, died_ns, readings FROM life ORDER BY died_ns"
+    ).fetchall()
     told = cursor.execute("SELECT count(*) FROM event WHERE name LIKE 'container.%'").fetchone()
     unseen = [
         Unseen(identity, name or identity[:12], rfc3339(started) if started else None, rfc3339(died))

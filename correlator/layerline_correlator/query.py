@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from layerline_correlator.tagquery.answer import Containers
     from layerline_correlator.tagquery.complete import TagKey, TagValue
 
+if TYPE_CHECKING:  # it is made of what stands here
+    from layerline_correlator.incidents.model import IncidentQuestions
+
 Item = TypeVar("Item")
 
 
@@ -436,6 +439,10 @@ class Questions(Protocol):
 
     def tag_values(self, key: str, prefix: str, limit: int) -> list[TagValue]:
         """The values of a key that begin so."""
+
+    @property
+    def incidents(self) -> IncidentQuestions:
+        """What was found without being asked."""
 
     def ready(self) -> bool:
         """True when data can be taken and questions answered."""

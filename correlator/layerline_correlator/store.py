@@ -136,6 +136,8 @@ class Store:
         run(self._database, "schema.sql")
         _renew_resources(self._database)
         run(self._database, "whereabouts.sql")
+        run(self._database, "settle.sql")
+        run(self._database, "incidents/schema.sql")
         run(self._database, "views.sql")
         for (key,) in self._database.execute(
             "SELECT resource FROM resource UNION ALL SELECT series FROM series"
@@ -246,7 +248,7 @@ class Store:
             _insert(cursor, "resource", _RESOURCE, (_resource_row(row, now) for row in fresh))
             _insert(cursor, "series", _SERIES, (_series_row(row, resources) for row in series.values()))
             if any(_needs_a_place(row) for row in (*fresh, *(resources[one.resource] for one in series.values()))):
-                run(cursor, "whereabouts.sql")
+                run(cursor, "settle.sql")
             if spans:
                 from_ns = min(row.start_ns for row in spans.values())
                 to_ns = max(row.start_ns for row in spans.values())
@@ -294,6 +296,11 @@ class Store:
         return {row.resource for row in fresh} | set(series), arrived
 
 
+def text(name: str) -> str:
+    """One of our ``.sql`` files."""
+    return (files(__package__) / name).read_text(encoding="utf-8")
+
+
 def run(
     connection: duckdb.DuckDBPyConnection, name: str, parameters: dict[str, Any] | None = None
 ) -> list[list[tuple[Any, ...]]]:
@@ -302,7 +309,7 @@ def run(
     Returns the rows of each statement.
     """
     answers = []
-    for statement in connection.extract_statements((files(__package__) / name).read_text(encoding="utf-8")):
+    for statement in connection.extract_statements(text(name)):
         wanted = {key: value for key, value in (parameters or {}).items() if key in statement.named_parameters}
         answers.append(connection.execute(statement, wanted).fetchall())
     return answers

@@ -1,10 +1,4 @@
--- On which machine everybody is, in one word per machine, whoever calls it what.
---
--- In:  resource, series.
--- Out: the same, with `host` (and the `entity_id` of host series) put in that word, and container series whose sender
---      named only pod and container tied to the container's id.
--- Run whenever somebody is heard of who does not carry the machine's boot id: rows are few, and what is known of a
--- machine may come after what is known of its containers.
+-- On which machine everybody is, in one word per machine, whoever calls it what. settle.sql puts it into the tables.
 --
 -- A machine is known by its boot id (our agent and wrapper), its host.id, its name (host.name, k8s.node.name, or
 -- nodename in node_exporter's node_uname_info), or by the address at which it is scraped. Full and short names are the
@@ -70,22 +64,3 @@ FROM put
 LEFT JOIN by_id ON by_id.id = put.id
 LEFT JOIN by_name ON by_name.short = short_name(name)
 LEFT JOIN by_address ON by_address.address = put.address;
-
-UPDATE resource SET host = whereabouts.host FROM whereabouts
-WHERE whereabouts.resource = resource.resource AND whereabouts.host IS DISTINCT FROM resource.host;
-
-UPDATE series SET host = resource.host,
-                  entity_id = CASE WHEN entity_type = 'host' THEN resource.host ELSE entity_id END
-FROM resource
-WHERE resource.resource = series.resource
-  AND (resource.host IS DISTINCT FROM series.host OR (entity_type = 'host' AND entity_id IS DISTINCT FROM resource.host));
-
--- The Collector's kubeletstats receiver tells pod and container by name unless it is asked for the container's id.
-UPDATE series SET entity_id = known.container_id
-FROM resource, (
-    SELECT attributes['k8s.pod.uid'] AS pod, attributes['k8s.container.name'] AS name, any_value(container_id) AS container_id
-    FROM resource WHERE container_id IS NOT NULL AND attributes['k8s.container.name'] IS NOT NULL
-    GROUP BY ALL HAVING count(DISTINCT container_id) = 1
-) AS known
-WHERE series.entity_type = 'container' AND series.entity_id IS NULL AND resource.resource = series.resource
-  AND resource.attributes['k8s.pod.uid'] = known.pod AND resource.attributes['k8s.container.name'] = known.name;

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
 from typing import NamedTuple
 
 from layerline.aliases import (
@@ -704,12 +703,6 @@ def find(name: str) -> Signal | None:
     return _BY_NAME.get(name)
 
 
-def meant(name: str) -> bool:
-    """Whether a metric of that name may be one of our signals."""
-    return name in _MEANT
-
-
-@lru_cache(maxsize=65_536)
 def translate(name: str, unit: str, attributes: Attributes) -> Translation | None:
     """The signal that a point with these attributes belongs to; None where it is none of ours.
 
@@ -730,7 +723,7 @@ def document() -> str:
         "# Signals",
         "",
         "What Layerline's readings are called, what they count and where they come from. Generated from the catalogue",
-        "by `python -m layerline.signals > docs/SIGNALS.md`.",
+        "by `python docs/make.py`.",
         "",
         "Units are those stored; whoever sends another time unit is converted on receipt. A **counter** only grows:",
         "its increase over an interval is the reading. A **gauge** holds until the next value. What the kernel does",
@@ -778,7 +771,3 @@ def _shown(signal: Signal, alias: Alias) -> str:
     if not alias.zero:
         told.append("0 is left out: it is also said where nothing was counted or set")
     return f"{name} ({'; '.join(told)})" if told else name
-
-
-if __name__ == "__main__":
-    print(document(), end="")

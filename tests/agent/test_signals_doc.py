@@ -10,5 +10,5 @@ DOCUMENT = Path(__file__).parent.parent.parent / "docs/SIGNALS.md"
 
 
 def test_document_is_generated() -> None:
-    """The committed document says what the catalogue says: ``python -m layerline.signals > docs/SIGNALS.md``."""
+    """The committed document says what the catalogue says: ``python docs/make.py``."""
     assert DOCUMENT.read_text(encoding="utf-8") == document()

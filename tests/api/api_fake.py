@@ -10,6 +10,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from layerline_correlator.incidents.model import IncidentQuery
 from layerline_correlator.model import Batch
 from layerline_correlator.query import (
     BadCursor,
@@ -188,6 +189,26 @@ def item() -> RequestItem:
 
 
 @dataclass
+class FakeIncidents:
+    """Incidents from a list of documents, and what it was asked."""
+
+    documents: list[dict[str, Any]] = field(default_factory=list)
+    asked: list[IncidentQuery] = field(default_factory=list)
+
+    def list(self, query: IncidentQuery) -> Page[dict[str, Any]]:
+        self.asked.append(query)
+        if query.cursor is not None:
+            raise BadCursor(query.cursor)
+        return Page(self.documents, reason=None if self.documents else "no operation was in trouble")
+
+    def one(self, incident: str) -> dict[str, Any] | None:
+        return next((document for document in self.documents if document["id"] == incident), None)
+
+    def bundle(self, incident: str) -> bytes | None:
+        return b"bundle" if self.one(incident) else None
+
+
+@dataclass
 class FakeCorrelator:
     """Answers from lists, remembers what it was asked and given."""
 
@@ -197,6 +218,7 @@ class FakeCorrelator:
     traces: dict[str, dict[str, Any]] = field(default_factory=dict)
     batches: list[Batch] = field(default_factory=list)
     asked: list[RequestQuery] = field(default_factory=list)
+    incidents: FakeIncidents = field(default_factory=FakeIncidents)
     overloaded: bool = False
     broken: bool = False
     is_ready: bool = True

@@ -26,7 +26,10 @@ def description(drawn: dict[str, str]) -> ResourceRow:
     """A container as the agent or a receiver describes it."""
     attributes = {key: spelled(value) for key, value in drawn.items() if key not in ("container", "host")}
     if "container" in drawn:
-        attributes = {"container.id": container_id(drawn["container"]), "container.name": drawn["container"]} | attributes
+        attributes = {
+            "container.id": container_id(drawn["container"]),
+            "container.name": drawn["container"],
+        } | attributes
     if "container" in drawn or "host" in drawn:
         attributes |= {"layerline.boot_id": drawn.get("host", "host-1")}
     return ResourceRow(resource_key(attributes), attributes)

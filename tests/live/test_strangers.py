@@ -13,7 +13,6 @@ from typing import Any
 
 import docker
 import pytest
-from live.collector import Collector
 
 from benchmarks.lab.fault import Variant
 from benchmarks.lab.stage import Stage, Subject
@@ -24,6 +23,7 @@ from layerline_api.demo.containers import Containers
 from layerline_api.demo.load import Response, median_ns, send
 from layerline_api.demo.processes import Processes
 from layerline_api.demo.watching import Watching
+from live.collector import Collector
 
 pytestmark = pytest.mark.docker
 
@@ -108,6 +108,7 @@ def test_a_quota_whose_throttled_time_is_read(strangers: Strangers) -> None:
     """With the one reading enabled the quota is the first culprit, and the truth lies in its range."""
     with strangers.collector(THROTTLED), strangers.stage.subject(NODE) as subject:
         told = strangers.verdict(subject, WORK, WORK, subject.quota(10))
+    assert told.body["culprits"], told.body
     first = told.body["culprits"][0]
     assert (first["cause"], first["entity"]["id"]) == ("container.cpu_throttled", subject.entity.id), told.body
     part = next(part for part in told.body["parts"] if part["cause"] == "container.cpu_throttled")

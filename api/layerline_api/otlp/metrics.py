@@ -19,7 +19,7 @@ from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, DataPointFlags, Metric
 
 from layerline.aliases import Attributes
-from layerline.signals import Kind, find, meant, translate
+from layerline.signals import Kind, find, translate
 from layerline_api.otlp.entities import is_scraped, whose
 from layerline_api.otlp.envelope import groups, parse
 from layerline_api.otlp.problems import Budget, Rejections
@@ -55,57 +55,53 @@ def decode_metrics(body: bytes) -> tuple[Batch, Rejections]:
         sent_by_key, sent_by_items = resource_key(sent_by), tuple(sorted(sent_by.items()))
         for raw in items:
             metric = parse(Metric, raw)
-            scraped, is_meant = is_scraped(metric.name), meant(metric.name)
+            scraped = is_scraped(metric.name)
             for found in _values(metric, rejections, budget):
                 attributes, resource, known = sent_by, sent_by_key, True
                 own = tuple(sorted(texts(found.attributes, budget).items()))
                 if scraped:
                     attributes, own, known = whose(sent_by_items, metric.name, own)
                     resource = resource_key(attributes)
-                one = _one(metric, found, own, known and is_meant)
-                if one is None:
+                kept = _kept(resource, metric.name, metric.unit, found.suffix, found.kind, known, own)
+                value = found.value * kept.factor
+                if not isfinite(value) or (value == 0 and not kept.zero):
                     continue
-                series = _series(resource, one.signal, tuple(sorted(one.attributes.items())))
                 if resource not in resources:
                     resources.add(resource)
                     batch.resources.append(ResourceRow(resource, attributes))
+                series = kept.row.series
                 if series not in series_seen:
                     series_seen.add(series)
-                    batch.series.append(SeriesRow(series, resource, one.signal, one.unit, one.kind, one.attributes))
-                batch.points.append(PointRow(series, found.start_ns, found.time_ns, one.value))
+                    batch.series.append(kept.row)
+                batch.points.append(PointRow(series, found.start_ns, found.time_ns, value))
     return batch, rejections
 
 
-class _One(NamedTuple):
-    """A value as it is kept."""
+class _Kept(NamedTuple):
+    """The series that a value belongs to."""
 
-    signal: str
-    unit: str
-    kind: str
-    attributes: dict[str, str]
-    value: float
-
-
-def _one(metric: Metric, found: _Value, attributes: Attributes, is_meant: bool) -> _One | None:
-    """The value in the catalogue's words, or in its own where it is no signal of ours; None where it says nothing."""
-    ours = translate(metric.name, metric.unit, attributes) if is_meant and not found.suffix else None
-    value = found.value * ours.factor if ours else found.value
-    if not isfinite(value) or (ours and not ours.zero and value == 0):
-        return None
-    if ours:
-        signal = ours.signal
-        kind = found.kind
-        if kind != "delta":
-            kind = "cumulative" if signal.kind is Kind.COUNTER else "gauge"
-        return _One(signal.name, signal.unit, kind, ours.attributes, value)
-    name = metric.name + (found.suffix or (".other" if find(metric.name) else ""))
-    return _One(name, "1" if found.suffix == ".count" else metric.unit, found.kind, dict(attributes), value)
+    row: SeriesRow
+    factor: float  # from the value as it came
+    zero: bool  # False: its zeros say nothing
 
 
 @lru_cache(maxsize=65_536)
-def _series(resource: str, signal: str, attributes: Attributes) -> str:
-    """``series_key``, remembered: every export names the same series again."""
-    return series_key(resource, signal, dict(attributes))
+def _kept(resource: str, name: str, unit: str, suffix: str, kind: str, known: bool, attributes: Attributes) -> _Kept:
+    """In the catalogue's words, or in its own where it is no signal of ours; every export names the same series again.
+
+    ``known`` is False where the point tells of nothing that we know as an entity.
+    """
+    ours = translate(name, unit, attributes) if known and not suffix else None
+    if ours:
+        signal, words = ours.signal.name, ours.attributes
+        unit = ours.signal.unit
+        if kind != "delta":
+            kind = "cumulative" if ours.signal.kind is Kind.COUNTER else "gauge"
+    else:
+        signal, words = name + (suffix or (".other" if find(name) else "")), dict(attributes)
+        unit = "1" if suffix == ".count" else unit
+    row = SeriesRow(series_key(resource, signal, words), resource, signal, unit, kind, words)
+    return _Kept(row, ours.factor if ours else 1.0, ours.zero if ours else True)
 
 
 def _values(metric: Metric, rejections: Rejections, budget: Budget) -> Iterator[_Value]:

@@ -1,0 +1,30 @@
+-- The affected requests of some troubles, and those beside them: all requests of the operations while they lasted.
+-- In: asked_trouble(trouble). Out: concerned(trouble, trace_id, span_id, …, duration_ns, affected).
+CREATE OR REPLACE TEMP TABLE concerned AS
+WITH
+during AS (
+    SELECT trouble.trouble, trouble.causes, trouble.slow_ns, list_contains(signs, 'error') AS counts_errors,
+           request.trace_id, request.span_id, request.service, request.operation, request.resource, request.start_ns,
+           request.end_ns, request.end_ns - request.start_ns AS duration_ns, status
+    FROM trouble
+    SEMI JOIN asked_trouble USING (trouble)
+    JOIN request ON request.service = trouble.service AND request.operation = trouble.operation
+        AND request.start_ns >= trouble.start_ns
+        AND (trouble.end_ns IS NULL OR request.start_ns < trouble.end_ns)
+),
+hit AS (
+    SELECT DISTINCT trouble, trace_id, span_id
+    FROM (
+        SELECT during.trouble, during.trace_id, during.span_id, sign
+        FROM (SELECT *, unnest(causes) AS sign FROM during) AS during
+        JOIN part ON part.trace_id = during.trace_id AND part.span_id = during.span_id AND part.start_ns = during.start_ns
+            AND part.cause = sign.cause AND part.service = sign.service
+            AND address_of(entity_type, entity_id) = sign.address
+        GROUP BY ALL
+        HAVING sum(lost_ns) >= any_value(sign.least_ns)
+    )
+)
+SELECT during.* EXCLUDE (causes, slow_ns, counts_errors),
+       duration_ns >= slow_ns OR (counts_errors AND status = 2) OR hit.trace_id IS NOT NULL AS affected
+FROM during
+LEFT JOIN hit USING (trouble, trace_id, span_id);

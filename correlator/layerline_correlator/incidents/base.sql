@@ -1,0 +1,73 @@
+-- What is usual for the operations that had requests in [$from_ns, $to_ns), seen from $at_ns: the hour before, less the
+-- last minute (trouble that nobody has noticed yet) and less the time inside incidents. At most about 2,000 requests of
+-- each are looked at, picked by their ids.
+--
+-- Out: base(service, operation, requests, base_ns, slow_ns, slow_hits, error_hits),
+--      base_cause(service, operation, cause, part_service, address, usual_ns, least_ns, hits).
+CREATE OR REPLACE TEMP TABLE base_request AS
+WITH
+watched AS (
+    SELECT DISTINCT service, operation FROM request WHERE start_ns >= $from_ns AND start_ns < $to_ns
+),
+as_of AS (
+    SELECT watched.service, watched.operation,
+           least($at_ns - 60_000_000_000, min(unusual.start_ns) FILTER (unusual.end_ns > $at_ns - 60_000_000_000)) AS as_of_ns
+    FROM watched
+    LEFT JOIN unusual ON unusual.service = watched.service AND unusual.operation = watched.operation
+        AND unusual.start_ns <= $at_ns
+    GROUP BY ALL
+),
+bounds AS (
+    SELECT as_of.service, as_of.operation, as_of_ns,
+           as_of_ns - 3_600_000_000_000 - coalesce(sum(unusual.end_ns - unusual.start_ns), 0)::BIGINT AS since_ns
+    FROM as_of
+    LEFT JOIN unusual ON unusual.service = as_of.service AND unusual.operation = as_of.operation
+        AND unusual.end_ns <= as_of_ns AND unusual.end_ns > as_of_ns - 3_600_000_000_000
+    GROUP BY as_of.service, as_of.operation, as_of_ns
+),
+before AS (
+    SELECT ordinary_request.service, ordinary_request.operation, trace_id, span_id, start_ns, end_ns - start_ns AS duration_ns,
+           status = 2 AS is_error,
+           count(*) OVER (PARTITION BY ordinary_request.service, ordinary_request.operation) AS together
+    FROM ordinary_request JOIN bounds USING (service, operation)
+    WHERE end_ns <= as_of_ns AND end_ns > since_ns
+      AND start_ns > (SELECT min(since_ns) FROM bounds) - 3_600_000_000_000
+)
+SELECT *, row_number() OVER (PARTITION BY service, operation ORDER BY duration_ns, span_id) AS place,
+       count(*) OVER (PARTITION BY service, operation) AS sampled
+FROM before
+WHERE hash(span_id) % (1 + together // 2000) = 0 AND together >= 20;
+
+CREATE OR REPLACE TEMP TABLE base AS
+WITH middle AS (
+    SELECT service, operation, round(avg(duration_ns))::BIGINT AS base_ns
+    FROM base_request WHERE place BETWEEN floor(0.1 * sampled) + 1 AND ceil(0.5 * sampled)
+    GROUP BY ALL
+)
+SELECT service, operation, base_ns, greatest(2 * base_ns + 1, base_ns + 50_000_000) AS slow_ns,
+       count(*) AS requests,
+       count(*) FILTER (duration_ns >= greatest(2 * base_ns + 1, base_ns + 50_000_000)) AS slow_hits,
+       count(*) FILTER (is_error) AS error_hits
+FROM base_request JOIN middle USING (service, operation)
+GROUP BY ALL;
+
+CREATE OR REPLACE TEMP TABLE base_cause AS
+WITH
+lost AS (
+    SELECT base_request.service, base_request.operation, base_request.place, sampled, cause, part.service AS part_service,
+           address_of(entity_type, entity_id) AS address, sum(lost_ns)::BIGINT AS lost_ns
+    FROM base_request JOIN part USING (trace_id, span_id, start_ns)
+    GROUP BY ALL
+),
+usual AS (
+    SELECT service, operation, cause, part_service, address,
+           (coalesce(sum(lost_ns) FILTER (place BETWEEN floor(0.1 * sampled) + 1 AND ceil(0.5 * sampled)), 0)
+               / any_value(ceil(0.5 * sampled) - floor(0.1 * sampled)))::BIGINT AS usual_ns
+    FROM lost GROUP BY ALL
+)
+SELECT usual.*, usual_ns + greatest(50_000_000, base_ns // 4) AS least_ns,
+       count(*) FILTER (lost_ns >= usual_ns + greatest(50_000_000, base_ns // 4)) AS hits
+FROM usual
+JOIN lost USING (service, operation, cause, part_service, address)
+JOIN base USING (service, operation)
+GROUP BY ALL;

@@ -1,0 +1,158 @@
+"""An incident as one file: what it takes to judge it again elsewhere, and what was judged here.
+
+A zip with ``bundle.json`` (the incident, which requests were judged, versions and settings) and one Parquet file for
+each table of raw data. The same incident of the same store gives the same bytes: there is no time of writing in it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import duckdb
+
+from layerline_correlator.incidents.verdict import choose, concern, judge_window
+from layerline_correlator.names import Names
+from layerline_correlator.query import plain
+from layerline_correlator.requests import read_ledgers
+from layerline_correlator.store import run
+
+#: What a bundle looks like; one of another format is refused.
+FORMAT = 1
+TABLES = ("resource", "span", "series", "point", "event", "trouble")
+MANIFEST = "bundle.json"
+#: How large a bundle may be once unpacked, its JSON alone, and how many rows a table may have.
+MOST_BYTES, MOST_JSON_BYTES, MOST_ROWS = 2 << 30, 64 << 20, 50_000_000
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # zip's own
+
+
+class BadBundle(ValueError):
+    """Not a bundle, or not one that is safe or possible to read; the message says why."""
+
+
+class NothingLeft(LookupError):
+    """The data that an incident was judged by are not kept any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """What was recorded, and where the tables' files were unpacked to."""
+
+    manifest: Mapping[str, Any]
+    tables: Mapping[str, Path]
+
+
+def write_bundle(
+    cursor: duckdb.DuckDBPyConnection, incident: Mapping[str, Any], names: Names, settle_ns: int, file: BinaryIO
+) -> None:
+    """Write the incident's bundle. ``NothingLeft`` when its requests were deleted since."""
+    troubles = cursor.execute(
+        "SELECT trouble FROM trouble WHERE incident = $incident ORDER BY start_ns, trouble",
+        {"incident": incident["id"]},
+    ).fetchall()
+    concern(cursor, [key for (key,) in troubles])
+    rows = choose(cursor)
+    ledgers, usuals = read_ledgers(cursor, rows, settle_ns)  # leaves the tables of usual.sql
+    recorded = (incident.get("verdict") or {}).get("requests") or len(rows)
+    verdict = judge_window(ledgers, usuals, names, recorded)
+    if verdict is None:
+        raise NothingLeft(f"the requests of incident {incident['id']} are not kept any more")
+    run(cursor, "incidents/bundle.sql")
+    manifest = {
+        "format": FORMAT,
+        "layerline": version("layerline"),
+        "settings": {"settle_ns": settle_ns},
+        "incident": {**incident, "verdict": plain(verdict)},
+        "judged": [[row.trace_id, row.span_id, row.start_ns] for row in rows],
+    }
+    with tempfile.TemporaryDirectory(prefix="layerline-bundle-") as folder, zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(zipfile.ZipInfo(MANIFEST, _EPOCH), canonical(manifest), zipfile.ZIP_DEFLATED)
+        for table in TABLES:
+            path = Path(folder) / f"{table}.parquet"
+            cursor.execute(f"COPY bundle_{table} TO '{path}' (FORMAT parquet, COMPRESSION zstd)").fetchall()
+            with archive.open(zipfile.ZipInfo(path.name, _EPOCH), "w") as member, path.open("rb") as source:
+                shutil.copyfileobj(source, member)
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys and no space to spare: equal values are equal texts."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Bundle]:
+    """The bundle in a file, unpacked for as long as the context lasts. ``BadBundle`` when it is none.
+
+    Nothing in it says where to write: its members must have the names that they always have.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory(prefix="layerline-bundle-") as folder:
+            expected = {MANIFEST, *(f"{table}.parquet" for table in TABLES)}
+            found = [info.filename for info in archive.infolist()]
+            if sorted(found) != sorted(expected):
+                odd = next(iter(sorted(set(found) ^ expected)), "a name twice")
+                raise BadBundle(
+                    f"not a bundle: expected its {len(expected)} members, found a difference in {odd[:80]!r}"
+                )
+            manifest = _manifest(_unpacked(archive, MANIFEST, MOST_JSON_BYTES))
+            left, tables = MOST_BYTES, {}
+            for table in TABLES:
+                tables[table] = Path(folder) / f"{table}.parquet"
+                data = _unpacked(archive, f"{table}.parquet", left)
+                left -= len(data)
+                tables[table].write_bytes(data)
+            yield Bundle(manifest, tables)
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as problem:
+        raise BadBundle(f"not a bundle: {problem}") from None
+
+
+def _unpacked(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
+    """A member, never more than allowed, whatever its header claims."""
+    with archive.open(name) as member:
+        data = member.read(most + 1)
+    if len(data) > most:
+        raise BadBundle(f"{name} is larger than the {most:,} bytes that it may have")
+    return data
+
+
+def _manifest(data: bytes) -> Mapping[str, Any]:
+    try:
+        manifest = json.loads(data)
+        found = manifest["format"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise BadBundle(f"{MANIFEST} is not that of a bundle") from None
+    if found != FORMAT:
+        raise BadBundle(f"the bundle has format {str(found)[:20]}; this version reads format {FORMAT}")
+    judged = manifest.get("judged")
+    incident = manifest.get("incident")
+    settings = manifest.get("settings")
+    if not (
+        isinstance(incident, dict)
+        and isinstance(incident.get("verdict"), dict)
+        and isinstance(settings, dict)
+        and type(settings.get("settle_ns")) is int
+        and isinstance(judged, list)
+        and judged
+        and all(_is_key(key) for key in judged)
+    ):
+        raise BadBundle(f"{MANIFEST} lacks the incident, its verdict, its settings or the requests that were judged")
+    return dict(manifest)
+
+
+def _is_key(key: Any) -> bool:
+    return (
+        isinstance(key, list)
+        and len(key) == 3
+        and isinstance(key[0], str)
+        and isinstance(key[1], str)
+        and type(key[2]) is int
+        and abs(key[2]) < 2**63
+    )

@@ -1,0 +1,43 @@
+-- What it takes to judge an incident again elsewhere. In: judged(trace_id, span_id, start_ns) (verdict.py), usual, recent
+-- (usual.sql). Out: bundle_span, bundle_resource, bundle_series, bundle_point, bundle_event, bundle_trouble.
+CREATE OR REPLACE TEMP TABLE bundle_trace AS
+SELECT DISTINCT trace_id FROM judged
+UNION
+SELECT DISTINCT trace_id
+FROM recent
+JOIN (SELECT service, operation, min(first_place) AS first_place, max(last_place) AS last_place FROM usual GROUP BY ALL) AS compared
+    USING (service, operation)
+WHERE place BETWEEN compared.first_place AND compared.last_place;
+
+CREATE OR REPLACE TEMP TABLE bundle_span AS
+SELECT span.* FROM span SEMI JOIN bundle_trace USING (trace_id) ORDER BY start_ns, trace_id, span_id;
+
+CREATE OR REPLACE TEMP TABLE bundle_time AS
+SELECT min(start_ns) - 130_000_000_000 AS from_ns, max(end_ns) + 130_000_000_000 AS to_ns FROM bundle_span;
+
+CREATE OR REPLACE TEMP TABLE bundle_host AS
+SELECT DISTINCT owner.host FROM bundle_span JOIN owner USING (resource) WHERE owner.host IS NOT NULL;
+
+CREATE OR REPLACE TEMP TABLE bundle_series AS
+SELECT series.* FROM series WHERE host IS NULL OR host IN (FROM bundle_host) ORDER BY series;
+
+CREATE OR REPLACE TEMP TABLE bundle_point AS
+SELECT point.* FROM point SEMI JOIN bundle_series USING (series), bundle_time
+WHERE time_ns BETWEEN from_ns AND to_ns ORDER BY series, time_ns;
+
+CREATE OR REPLACE TEMP TABLE bundle_event AS
+SELECT event.* FROM event, bundle_time WHERE time_ns BETWEEN from_ns - 3_600_000_000_000 AND to_ns ORDER BY time_ns, resource, name;
+
+-- Names of the dead are asked for too.
+CREATE OR REPLACE TEMP TABLE bundle_resource AS
+SELECT resource.* FROM resource
+WHERE host IS NULL OR host IN (FROM bundle_host) OR resource IN (SELECT resource FROM bundle_span)
+   OR resource IN (SELECT resource FROM bundle_event)
+ORDER BY seen_ns, resource;
+
+-- What an operation did inside any incident is not its usual.
+CREATE OR REPLACE TEMP TABLE bundle_trouble AS
+SELECT trouble.* FROM trouble
+WHERE EXISTS (FROM judged JOIN request USING (trace_id, span_id, start_ns)
+              WHERE request.service = trouble.service AND request.operation = trouble.operation)
+ORDER BY start_ns, trouble;

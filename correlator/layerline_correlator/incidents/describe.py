@@ -1,0 +1,454 @@
+"""Everything that is said of one incident, worked out from what the store holds of it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+
+from layerline_correlator.causes import by_name
+from layerline_correlator.incidents.changes import AFTER_NS, BEFORE_NS, Happened, Path, judge_changes, neighbours_of
+from layerline_correlator.incidents.detect import STEP_NS
+from layerline_correlator.incidents.group import Blamed
+from layerline_correlator.incidents.lift import Count, radius, shares
+from layerline_correlator.incidents.model import (
+    Change,
+    Excess,
+    ExcessSeries,
+    Explained,
+    FirstSign,
+    Hit,
+    Incident,
+    Radius,
+    Without,
+)
+from layerline_correlator.incidents.verdict import FEW, blamed, choose, concern, judge_window
+from layerline_correlator.judge import Ledger, Usual, rfc3339
+from layerline_correlator.names import Names
+from layerline_correlator.query import Entity, Part, Verdict
+from layerline_correlator.requests import read_ledgers, select_requests
+from layerline_correlator.store import run, text
+
+#: Time around an incident that its series show, and how many steps they have, at most.
+AROUND_NS, STEPS = 60 * 10**9, 120
+#: Series shown, and culprits whose counterfactual is worked out.
+_SERIES, _CULPRITS = 10, 3
+#: A layer gave a sign when a request lost so much more than usual to one of its causes, and a tenth of its excess.
+_SIGN_NS, _SIGN_SHARE = 20_000_000, 0.1
+#: Layers with less of the excess than this gave none.
+_LAYER_SHARE = 0.05
+_EARLIEST = 60
+#: What may take over when one of them is gone: faults are not additive.
+_TAKES_OVER = {
+    "container.cpu_throttled": ["host.cpu_contended", "app.cpu_crowded"],
+    "host.cpu_contended": ["container.cpu_throttled", "app.cpu_crowded"],
+    "host.cpu_stolen": ["container.cpu_throttled", "host.cpu_contended"],
+    "app.cpu_crowded": ["container.cpu_throttled", "host.cpu_contended"],
+    "container.io_throttled": ["host.io_saturated"],
+    "host.io_saturated": ["container.io_throttled"],
+    "container.memory_stalled": ["host.memory_stalled"],
+    "host.memory_stalled": ["container.memory_stalled"],
+    "app.gil_waited": ["app.cpu_crowded", "host.cpu_contended"],
+}
+
+
+def describe(
+    cursor: duckdb.DuckDBPyConnection, incident: str, names: Names, settle_ns: int, *, settled: bool
+) -> Incident:
+    """The incident as it is known now. LookupError when there is none with this id."""
+    row = cursor.execute(
+        "SELECT start_ns, end_ns, noticed_ns FROM incident WHERE incident = $incident", {"incident": incident}
+    ).fetchone()
+    if row is None:
+        raise LookupError(f"there is no incident {incident}")
+    start_ns, end_ns, noticed_ns = row
+    troubles = [
+        key
+        for (key,) in cursor.execute(
+            "SELECT trouble FROM trouble WHERE incident = $incident ORDER BY start_ns, trouble", {"incident": incident}
+        ).fetchall()
+    ]
+    concern(cursor, troubles)
+    rows = choose(cursor)
+    ledgers, usuals = read_ledgers(cursor, rows, settle_ns)
+    hits = _hits(cursor)
+    first = (rows[0].service, rows[0].operation) if rows else None
+    verdict = judge_window(
+        ledgers, usuals, names, sum(hit.requests for hit in hits if (hit.service, hit.operation) == first)
+    )
+    culprits = blamed(verdict) if verdict else ()
+    requests, affected, last_ns = cursor.execute(
+        "SELECT count(DISTINCT trace_id), count(DISTINCT trace_id) FILTER (affected),"
+        " coalesce(max(start_ns), $start_ns) FROM concerned",
+        {"start_ns": start_ns},
+    ).fetchall()[0]
+    around = _Around(start_ns, end_ns if end_ns is not None else last_ns + 1)
+    _front(cursor, around, ledgers, usuals)
+    counts, of_hit = _counts(cursor, troubles, culprits, first, 0)
+    compared, _ = _counts(cursor, troubles, (), first, BEFORE_NS)
+    told = [culprit.entity for culprit in verdict.culprits] if verdict and culprits else []
+    return Incident(
+        id=incident,
+        state="open" if end_ns is None else "ended",
+        start=rfc3339(start_ns),
+        end=None if end_ns is None else rfc3339(end_ns),
+        noticed=rfc3339(noticed_ns),
+        duration_ns=None if end_ns is None else end_ns - start_ns,
+        services=sorted({hit.service for hit in hits}),
+        operations=[[hit.service, hit.operation] for hit in hits],
+        requests=requests,
+        affected=affected,
+        cause=culprits[0].cause if culprits else None,
+        entity=told[0] if told else None,
+        conclusive=bool(verdict and verdict.conclusive and culprits),
+        summary=_summary(hits, culprits, told, first, is_open=end_ns is None),
+        settled=settled,
+        hit=hits,
+        verdict=verdict,
+        excess=_excess(cursor, around, names.entity),
+        first_signs=_first_signs(cursor, ledgers, usuals, verdict, start_ns, settle_ns, names.entity)
+        if culprits
+        else [],
+        changes=_changes(cursor, verdict, culprits, start_ns, end_ns, names.entity),
+        radius=radius(counts, of_hit[0], of_hit[1], of_hit[2]) if of_hit else Radius("no request was affected", []),
+        common=shares(compared),
+        propagation=_propagation(cursor, troubles, settle_ns, names),
+        without=_without(cursor, culprits, told, first, around),
+        blind=list(verdict.blind) if verdict else [],
+        examples=list(verdict.examples or ()) if verdict else [],
+        try_=list(dict.fromkeys(by_name(one.cause).try_ for one in culprits)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Around:
+    """The time of an incident, and the steps that its series have."""
+
+    start_ns: int
+    end_ns: int
+
+    @property
+    def step_ns(self) -> int:
+        steps = (self.end_ns - self.start_ns + 2 * AROUND_NS) // STEP_NS
+        return STEP_NS * max(1, -(-steps // STEPS))
+
+    @property
+    def from_ns(self) -> int:
+        return (self.start_ns - AROUND_NS) // self.step_ns * self.step_ns
+
+    @property
+    def to_ns(self) -> int:
+        return self.end_ns + AROUND_NS
+
+
+def _summary(
+    hits: Sequence[Hit],
+    culprits: Sequence[Blamed],
+    entities: Sequence[Entity],
+    first: tuple[str, str] | None,
+    *,
+    is_open: bool,
+) -> str:
+    """``web GET /cart and 2 more: container stock-1 held back by its CPU limit (83 % of the excess)``."""
+    service, operation = first or ((hits[0].service, hits[0].operation) if hits else ("", ""))
+    more = f" and {len(hits) - 1} more" if len(hits) > 1 else ""
+    failing = any("error" in hit.signs for hit in hits) and not any(hit.signs != ["error"] for hit in hits)
+    how = ("fails" if is_open else "failed") if failing else ("is slow" if is_open else "was slow")
+    begin = f"{service} {operation}{more} {how}"
+    if not culprits:
+        return f"{begin}; no single cause stands out"
+    kind = "dependency" if entities[0].type == "service" else entities[0].type
+    title = by_name(culprits[0].cause).title
+    return f"{begin}: {kind} {entities[0].name} {title} ({culprits[0].share:.0%} of the excess)".replace("%", " %")
+
+
+def _hits(cursor: duckdb.DuckDBPyConnection) -> list[Hit]:
+    run(cursor, "incidents/hits.sql")
+    return [
+        Hit(
+            service=service,
+            operation=operation,
+            start=rfc3339(start_ns),
+            end=None if end_ns is None else rfc3339(end_ns),
+            signs=list(signs),
+            requests=requests,
+            affected=affected,
+            errors=errors,
+            base_ns=base_ns,
+            p50_ns=p50_ns,
+            p95_ns=p95_ns,
+            usual_p50_ns=usual_p50_ns,
+            usual_p95_ns=usual_p95_ns,
+        )
+        for (
+            service,
+            operation,
+            start_ns,
+            end_ns,
+            signs,
+            base_ns,
+            requests,
+            affected,
+            errors,
+            p50_ns,
+            p95_ns,
+            usual_p50_ns,
+            usual_p95_ns,
+        ) in cursor.execute(
+            "SELECT service, operation, start_ns, end_ns, signs, base_ns, requests, affected, errors, p50_ns, p95_ns,"
+            " usual_p50_ns, usual_p95_ns FROM hit ORDER BY affected DESC, service, operation, start_ns"
+        ).fetchall()
+    ]
+
+
+# ---- over time, and without a culprit
+
+
+def _front(
+    cursor: duckdb.DuckDBPyConnection, around: _Around, ledgers: Sequence[Ledger], usuals: Sequence[Usual | None]
+) -> None:
+    """Leave the outermost requests, their parts and their usual parts in tables."""
+    run(cursor, "incidents/front.sql", {"from_ns": around.from_ns, "to_ns": around.to_ns})
+    known: dict[tuple[str, str, str, str, str], int] = {}
+    for ledger, usual in zip(ledgers, usuals, strict=True):
+        for part in usual.parts if usual else ():
+            known[(ledger.service, ledger.operation, *part.key)] = part.lost_ns
+    columns = ("service", "operation", "cause", "part_service", "address")
+    cursor.execute(
+        "CREATE OR REPLACE TEMP TABLE front_usual AS SELECT "
+        + ", ".join(f"unnest(${column}::VARCHAR[]) AS {column}" for column in columns)
+        + ", unnest($usual::BIGINT[]) AS usual_ns",
+        {column: [key[place] for key in known] for place, column in enumerate(columns)}
+        | {"usual": list(known.values())},
+    ).fetchall()
+
+
+def _excess(cursor: duckdb.DuckDBPyConnection, around: _Around, name: Callable[[str, str], Entity]) -> Excess | None:
+    """The largest series; what is left open is not among them: it is in the verdict."""
+    rows = cursor.execute(
+        text("incidents/excess.sql"), {"from_ns": around.from_ns, "step_ns": around.step_ns}
+    ).fetchall()
+    counts = dict(
+        cursor.execute(
+            "SELECT (start_ns - $from_ns) // $step_ns AS step_no, count(*) FROM front GROUP BY ALL",
+            {"from_ns": around.from_ns, "step_ns": around.step_ns},
+        ).fetchall()
+    )
+    if not counts:
+        return None
+    steps = max(counts) + 1
+    series: dict[tuple[str, str, str, str], dict[int, int]] = defaultdict(dict)
+    for step_no, cause, service, entity_type, entity_id, excess_ns in rows:
+        series[cause, service, entity_type, entity_id][step_no] = excess_ns
+    largest = sorted(series, key=lambda key: (-sum(series[key].values()), key))[:_SERIES]
+    return Excess(
+        start=rfc3339(around.from_ns),
+        step_ns=around.step_ns,
+        requests=[counts.get(step, 0) for step in range(steps)],
+        series=[
+            ExcessSeries(
+                cause=cause,
+                layer=by_name(cause).layer,
+                service=service,
+                entity=name(entity_type, entity_id),
+                excess_ns=[
+                    series[cause, service, entity_type, entity_id].get(step, 0) if step in counts else None
+                    for step in range(steps)
+                ],
+            )
+            for cause, service, entity_type, entity_id in largest
+        ],
+    )
+
+
+def _without(
+    cursor: duckdb.DuckDBPyConnection,
+    culprits: Sequence[Blamed],
+    entities: Sequence[Entity],
+    first: tuple[str, str] | None,
+    around: _Around,
+) -> list[Without]:
+    if first is None:
+        return []
+    found = []
+    for culprit, entity in list(zip(culprits, entities, strict=True))[:_CULPRITS]:
+        row = cursor.execute(
+            text("incidents/without.sql"),
+            {
+                "service": first[0],
+                "operation": first[1],
+                "cause": culprit.cause,
+                "entity_type": culprit.entity_type,
+                "entity_id": culprit.entity_id,
+                "from_ns": around.start_ns,
+                "to_ns": around.end_ns,
+            },
+        ).fetchone()
+        if row is not None and row[0] is not None:
+            others = _TAKES_OVER.get(culprit.cause, [])
+            p50_ns, p95_ns, p50_without_ns, p95_without_ns = row
+            found.append(
+                Without(
+                    culprit.cause, entity, p50_ns, p95_ns, p50_without_ns, p95_without_ns, bool(others), list(others)
+                )
+            )
+    return found
+
+
+# ---- who was first
+
+
+def _first_signs(
+    cursor: duckdb.DuckDBPyConnection,
+    ledgers: Sequence[Ledger],
+    usuals: Sequence[Usual | None],
+    verdict: Verdict | None,
+    start_ns: int,
+    settle_ns: int,
+    name: Callable[[str, str], Entity],
+) -> list[FirstSign]:
+    """For each layer that has a say in the verdict, the first affected request in which it cost more than usual."""
+    if verdict is None:
+        return []
+    whole = sum(max(0, _weight(part)) for part in verdict.parts)
+    layers: dict[str, int] = defaultdict(int)
+    for part in verdict.parts:
+        layers[part.layer] += max(0, _weight(part))
+    telling = {layer for layer, weight in layers.items() if weight >= _LAYER_SHARE * whole}
+    earliest = select_requests(
+        cursor,
+        "(trace_id, span_id) IN (SELECT trace_id, span_id FROM concerned WHERE affected"
+        " ORDER BY start_ns, span_id LIMIT $most) AND start_ns >= $start_ns ORDER BY start_ns, span_id",
+        {"most": _EARLIEST, "start_ns": start_ns},
+    )
+    early_ledgers, early_usuals = read_ledgers(cursor, earliest, settle_ns)
+    both = [*zip(early_ledgers, early_usuals, strict=True), *zip(ledgers, usuals, strict=True)]
+    both.sort(key=lambda item: (item[0].start_ns, item[0].span_id))
+    signs: dict[str, FirstSign] = {}
+    for ledger, usual in both:
+        for cause, entity_type, entity_id, excess_ns in _excesses(ledger, usual):
+            layer = by_name(cause).layer
+            if (
+                layer in telling
+                and layer not in signs
+                and excess_ns >= max(_SIGN_NS, _SIGN_SHARE * (ledger.duration_ns - (usual.usual_ns if usual else 0)))
+            ):
+                signs[layer] = FirstSign(
+                    layer, rfc3339(ledger.start_ns), ledger.start_ns - start_ns, cause, name(entity_type, entity_id)
+                )
+    return sorted(signs.values(), key=lambda sign: (sign.offset_ns, sign.layer))
+
+
+def _weight(part: Part) -> int:
+    return part.lost_ns if part.excess_ns is None else part.excess_ns
+
+
+def _excesses(ledger: Ledger, usual: Usual | None) -> Iterable[tuple[str, str, str, int]]:
+    """(cause, entity type, entity id, excess) of the parts of one request, the largest first."""
+    usually = {part.key: part.lost_ns for part in usual.parts} if usual else {}
+    found = [
+        (part.cause, part.entity_type, part.entity_id, part.lost_ns - usually.get(part.key, 0)) for part in ledger.parts
+    ]
+    return sorted(found, key=lambda item: (-item[3], item[0]))
+
+
+def _propagation(
+    cursor: duckdb.DuckDBPyConnection, troubles: Sequence[str], settle_ns: int, names: Names
+) -> list[Explained]:
+    """For each operation that was hit: in which services its excess was spent."""
+    explained: dict[tuple[str, str], int] = defaultdict(int)
+    whole: dict[str, int] = defaultdict(int)
+    for trouble in troubles[:8]:
+        concern(cursor, [trouble])
+        ledgers, usuals = read_ledgers(cursor, choose(cursor, FEW), settle_ns)
+        verdict = judge_window(ledgers, usuals, names, len(ledgers))
+        for part in verdict.parts if verdict else ():
+            if verdict and _weight(part) > 0:
+                explained[verdict.service, part.service] += _weight(part)
+                whole[verdict.service] += _weight(part)
+    return [
+        Explained(service, by, excess_ns, round(excess_ns / whole[service], 4))
+        for (service, by), excess_ns in sorted(explained.items(), key=lambda item: (-item[1], item[0]))
+        if excess_ns >= _LAYER_SHARE * whole[service]
+    ]
+
+
+# ---- what changed, and what they have in common
+
+
+def _changes(
+    cursor: duckdb.DuckDBPyConnection,
+    verdict: Verdict | None,
+    culprits: Sequence[Blamed],
+    start_ns: int,
+    end_ns: int | None,
+    name: Callable[[str, str], Entity],
+) -> list[Change]:
+    run(cursor, "incidents/changes.sql", {"from_ns": start_ns - BEFORE_NS, "to_ns": start_ns + AFTER_NS})
+    happened = [
+        Happened(*row)
+        for row in cursor.execute("SELECT at_ns, kind, container_id, service, what FROM change ORDER BY ALL").fetchall()
+    ]
+    if not happened:
+        return []
+    services: dict[str, set[str]] = defaultdict(set)
+    for service, container_id in cursor.execute(
+        "SELECT DISTINCT request.service, container_id FROM request JOIN owner ON owner.resource = request.resource"
+        " WHERE trace_id IN (SELECT trace_id FROM concerned WHERE affected)"
+        " AND start_ns BETWEEN $from_ns AND coalesce($to_ns, start_ns)",
+        {"from_ns": start_ns - AFTER_NS, "to_ns": end_ns},
+    ).fetchall():
+        services[service] |= {container_id} if container_id else set()
+    parts = verdict.parts if verdict else []
+    for part in parts:
+        if part.entity.type == "container" and part.lost_ns:
+            services[part.service].add(part.entity.id)
+    neighbours = neighbours_of(
+        [(part.cause, [(by.entity.id, by.share) for by in part.by]) for part in parts],
+        culprits[0].cause if culprits else None,
+    )
+    called = [part.entity.id for part in parts if part.entity.type == "service"]
+    path = Path({service: frozenset(found) for service, found in services.items()}, neighbours, _called(cursor, called))
+    return judge_changes(happened, path, culprits[0] if culprits else None, start_ns, name)
+
+
+def _called(cursor: duckdb.DuckDBPyConnection, addresses: Sequence[str]) -> dict[str, str]:
+    """Which containers answer to these addresses, ``prices:8080``: by name, alias or IP address."""
+    hosts = {address.rpartition(":")[0].strip("[]") or address: address for address in addresses}
+    found = {}
+    for container_id, name, attributes in cursor.execute(
+        "SELECT container_id, name, attributes FROM container WHERE described"
+    ).fetchall():
+        known: dict[str, Any] = attributes or {}
+        alike = f"{known.get('layerline.container.aliases', '')}{known.get('layerline.container.addresses', '')}"
+        for host, address in hosts.items():
+            if host == name or f'"{host}"' in alike:
+                found[container_id] = address
+    return found
+
+
+def _counts(
+    cursor: duckdb.DuckDBPyConnection,
+    troubles: Sequence[str],
+    culprits: Sequence[Blamed],
+    first: tuple[str, str] | None,
+    before_ns: int,
+) -> tuple[list[Count], tuple[str, int, int] | None]:
+    """Counts of attribute values in the operation of the first culprit's service, else in the outermost one.
+
+    And that operation, how many requests it had and how many were affected.
+    """
+    rows = cursor.execute(
+        "SELECT trouble, service, operation, requests, affected FROM hit WHERE affected > 0"
+    ).fetchall()
+    if not rows or first is None:
+        return [], None
+    service = culprits[0].service if culprits else first[0]
+    trouble, *operation, requests, affected = max(
+        rows, key=lambda row: (row[1] == service, (row[1], row[2]) == first, row[4], row[0])
+    )
+    counts = cursor.execute(text("incidents/shares.sql"), {"trouble": trouble, "before_ns": before_ns}).fetchall()
+    return [Count(*row) for row in counts], (" ".join(operation), requests, affected)

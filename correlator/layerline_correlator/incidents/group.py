@@ -1,0 +1,88 @@
+"""Which stretches of trouble are one incident: those at the same time that have the same first culprit.
+
+A slow callee makes its callers slow; each of them is found by itself, and each blames the same part of the path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+#: Trouble that returns within this time, with the same culprit, is the same incident.
+APART_NS = 120 * 10**9
+#: Of the affected requests of the smaller of two, this share in the same traces as those of the other, at least.
+SHARED_RATIO = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Blamed:
+    """A culprit, by what makes two of them the same: its cause, and either its entity or its service."""
+
+    cause: str
+    service: str
+    entity_type: str
+    entity_id: str
+    share: float
+
+    def same(self, other: Blamed) -> bool:
+        """A container that was made anew, or another of the same service, is still the same culprit."""
+        return self.cause == other.cause and (
+            (self.entity_type, self.entity_id) == (other.entity_type, other.entity_id)
+            or (self.service == other.service and self.entity_type != "service")
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """One operation's stretch of trouble, as far as grouping is concerned."""
+
+    key: str
+    start_ns: int
+    end_ns: int | None
+    culprits: tuple[Blamed, ...]  # the first is the most to blame
+    traces: frozenset[str]  # of some of its affected requests
+    incident: str | None = None  # that it was found to belong to
+
+
+def together(troubles: Sequence[Trouble]) -> list[list[Trouble]]:
+    """The groups, each and all in order of start. Relations are followed: a to b and b to c is one incident."""
+    rest = sorted(troubles, key=lambda one: (one.start_ns, one.key))
+    groups: list[list[Trouble]] = []
+    while rest:
+        group = [rest.pop(0)]
+        for member in group:  # grows while it is walked
+            related = [one for one in rest if are_related(member, one)]
+            group += related
+            rest = [one for one in rest if one not in related]
+        groups.append(sorted(group, key=lambda one: (one.start_ns, one.key)))
+    return groups
+
+
+def are_related(one: Trouble, other: Trouble) -> bool:
+    """Whether both belong to one incident; what was together stays together."""
+    if one.incident is not None and one.incident == other.incident:
+        return True
+    if not _at_the_same_time(one, other):
+        return False
+    if one.culprits and other.culprits and one.culprits[0].same(other.culprits[0]):
+        return True
+    if not _same_traces(one.traces, other.traces):
+        return False
+    # Without a culprit (errors, unexplained time) the traces alone tell.
+    if not one.culprits or not other.culprits:
+        return True
+    return _names(other.culprits, one.culprits[0]) or _names(one.culprits, other.culprits[0])
+
+
+def _at_the_same_time(one: Trouble, other: Trouble) -> bool:
+    first, second = sorted((one, other), key=lambda each: each.start_ns)
+    return first.end_ns is None or second.start_ns <= first.end_ns + APART_NS
+
+
+def _same_traces(some: Collection[str], others: Collection[str]) -> bool:
+    smaller = min(len(some), len(others))
+    return smaller > 0 and len(set(some) & set(others)) >= SHARED_RATIO * smaller
+
+
+def _names(culprits: Sequence[Blamed], wanted: Blamed) -> bool:
+    return any(culprit.same(wanted) for culprit in culprits)

@@ -1,0 +1,186 @@
+"""What is said of an incident. The fields are, name for name, the JSON of the API; times are RFC 3339, UTC."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from layerline_correlator.query import Blind, Entity, Page, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentQuery:
+    """Which incidents: those that went on at some time of a window, and filters."""
+
+    from_ns: int
+    to_ns: int
+    state: str | None = None  # "open" | "ended"
+    service: str | None = None
+    operation: str | None = None
+    cause: str | None = None  # the first culprit's
+    limit: int = 50
+    cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """An operation that was hit. ``base_ns`` and ``usual_p95_ns`` are of the hour before."""
+
+    service: str
+    operation: str
+    start: str
+    end: str | None
+    signs: list[str]  # "slow" | "error" | "cause"
+    requests: int
+    affected: int
+    errors: int
+    base_ns: int
+    p50_ns: int
+    p95_ns: int
+    usual_p50_ns: int | None
+    usual_p95_ns: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExcessSeries:
+    """How much one cause cost beyond its usual, summed over the requests of each step; null where there were none."""
+
+    cause: str  # or "unexplained"
+    layer: str | None
+    service: str
+    entity: Entity | None
+    excess_ns: list[int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Excess:
+    """Excess by cause and entity over time, over the outermost operations. ``start`` is that of the first step."""
+
+    start: str
+    step_ns: int
+    requests: list[int]
+    series: list[ExcessSeries]
+
+
+@dataclass(frozen=True, slots=True)
+class FirstSign:
+    """When a layer first cost time beyond the usual, in which cause, and by whom."""
+
+    layer: str
+    at: str
+    offset_ns: int  # from the incident's start
+    cause: str
+    entity: Entity
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something that changed near the start. ``likely``: it fits the first culprit."""
+
+    at: str
+    offset_ns: int  # from the incident's start; negative is before
+    kind: str  # the event's name, or "version", "limit", "neighbour"
+    entity: Entity | None
+    what: str
+    likely: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """How often a tag or attribute has this value among affected requests, and among others."""
+
+    key: str
+    value: str
+    affected: int
+    others: int
+    affected_ratio: float
+    others_ratio: float
+    lift: float | None  # affected_ratio / others_ratio; null where no other request has it
+
+
+@dataclass(frozen=True, slots=True)
+class Radius:
+    """Blast radius: which tags tell affected requests from others of the same operations at the same time."""
+
+    sentence: str
+    tags: list[Share]
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """Of the excess of one service's operations, how much was spent in which service."""
+
+    service: str
+    by: str
+    excess_ns: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Without:
+    """The requests of the outermost operations, timed again without what one culprit cost beyond its usual.
+
+    ``at_least``: another cause can take over, so this is the least that would remain.
+    """
+
+    cause: str
+    entity: Entity
+    p50_ns: int
+    p95_ns: int
+    p50_without_ns: int
+    p95_without_ns: int
+    at_least: bool
+    takes_over: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentItem:
+    """An incident in a list."""
+
+    id: str
+    state: str  # "open" | "ended"
+    start: str
+    end: str | None
+    noticed: str
+    duration_ns: int | None
+    services: list[str]
+    operations: list[list[str]]  # [service, operation]
+    requests: int
+    affected: int
+    cause: str | None
+    entity: Entity | None
+    conclusive: bool
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
+class Incident(IncidentItem):
+    """Everything that is known of an incident."""
+
+    settled: bool
+    hit: list[Hit]
+    verdict: Verdict | None
+    excess: Excess | None
+    first_signs: list[FirstSign]
+    changes: list[Change]
+    radius: Radius
+    common: list[Share]
+    propagation: list[Explained]
+    without: list[Without]
+    blind: list[Blind]
+    examples: list[str]
+    try_: list[str] = field(default_factory=list)
+
+
+class IncidentQuestions(Protocol):
+    """What the API may ask about incidents."""
+
+    def list(self, query: IncidentQuery) -> Page[dict[str, Any]]:
+        """The incidents of the window, newest first, as ``IncidentItem`` in JSON. ``BadCursor``."""
+
+    def one(self, incident: str) -> dict[str, Any] | None:
+        """The incident with this id (or the one it became part of), as ``Incident`` in JSON."""
+
+    def bundle(self, incident: str) -> bytes | None:
+        """The incident as one file that can be judged again elsewhere. ``NothingLeft``."""

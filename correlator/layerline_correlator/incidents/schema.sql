@@ -1,0 +1,46 @@
+-- Incidents, and the stretches of trouble of single operations that they are made of.
+
+CREATE TABLE IF NOT EXISTS incident (
+    incident   VARCHAR,
+    start_ns   BIGINT,                    -- the first affected request's
+    end_ns     BIGINT,                    -- the last one's; null while it goes on
+    noticed_ns BIGINT,                    -- when it was known that these were too many
+    told_ns    BIGINT,                    -- when `document` was written, null until then
+    settled    BOOLEAN,                   -- nothing of it can change any more
+    merged_into VARCHAR,                  -- the incident that it turned out to be part of
+    document   VARCHAR                    -- JSON: what describe.py says of it
+);
+
+-- Requests judged until then were looked at for incidents. One row.
+CREATE TABLE IF NOT EXISTS watched (judged_ns BIGINT);
+
+CREATE TABLE IF NOT EXISTS trouble (
+    trouble    VARCHAR,
+    incident   VARCHAR,
+    service    VARCHAR,
+    operation  VARCHAR,
+    start_ns   BIGINT,
+    end_ns     BIGINT,                    -- null while it goes on
+    noticed_ns BIGINT,
+    seen_ns    BIGINT,                    -- the end of the last step that was looked at
+    base_ns    BIGINT,                    -- the usual duration when it began
+    slow_ns    BIGINT,                    -- a request that takes so long is affected
+    signs      VARCHAR[],                 -- 'slow', 'error', 'cause'
+    -- A request that loses so much to a cause is affected too.
+    causes     STRUCT(cause VARCHAR, service VARCHAR, address VARCHAR, least_ns BIGINT)[],
+    lasting    BOOLEAN                    -- it went on for so long that it is the new usual
+);
+
+-- When an operation was not itself: what it did then is not its usual.
+CREATE OR REPLACE VIEW unusual AS
+SELECT service, operation, start_ns, coalesce(end_ns, 9_223_372_036_854_775_807) AS end_ns
+FROM trouble WHERE NOT lasting;
+
+CREATE OR REPLACE VIEW ordinary_request AS
+SELECT request.*
+FROM request ANTI JOIN unusual
+    ON unusual.service = request.service AND unusual.operation = request.operation
+    AND request.start_ns >= unusual.start_ns AND request.start_ns < unusual.end_ns;
+
+-- The service that a dependency's part is known by besides its cause, as a usual part is matched (judge.LedgerPart.key).
+CREATE OR REPLACE MACRO address_of(entity_type, entity_id) AS CASE WHEN entity_type = 'service' THEN entity_id ELSE '' END;

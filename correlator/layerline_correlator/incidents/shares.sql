@@ -1,0 +1,42 @@
+-- How often each attribute has which value among affected requests of one operation and among others of it: at most about
+-- 2,000 of either, picked by their ids. In: concerned, $trouble, $before_ns (0: others are those of the same time only).
+-- Out: rows of (is_tag, key, value, affected, others, of_affected, of_others).
+WITH
+picked AS (
+    SELECT trace_id, span_id, start_ns, resource, affected
+    FROM (
+        SELECT trace_id, span_id, start_ns, resource, affected FROM concerned WHERE trouble = $trouble
+        UNION ALL
+        SELECT request.trace_id, request.span_id, request.start_ns, request.resource, false
+        FROM ordinary_request AS request
+        JOIN trouble ON trouble.service = request.service AND trouble.operation = request.operation
+        WHERE trouble.trouble = $trouble AND request.start_ns < trouble.start_ns AND request.start_ns >= trouble.start_ns - $before_ns
+    )
+    QUALIFY row_number() OVER (PARTITION BY affected ORDER BY md5(trace_id || span_id)) <= 2000
+),
+totals AS (
+    SELECT count(*) FILTER (affected) AS of_affected, count(*) FILTER (NOT affected) AS of_others FROM picked
+),
+of_resource AS (
+    SELECT owner.resource, map_concat(coalesce(host.attributes, MAP {}), coalesce(container.attributes, MAP {}), owner.attributes) AS tags
+    FROM owner
+    LEFT JOIN container ON container.container_id = owner.container_id
+    LEFT JOIN host ON host.host = owner.host
+    WHERE owner.resource IN (SELECT resource FROM picked)
+),
+pairs AS (
+    SELECT picked.trace_id, picked.span_id, affected, false AS is_tag, unnest(map_entries(span.attributes)) AS pair
+    FROM picked JOIN span USING (trace_id, span_id)
+    WHERE span.start_ns BETWEEN (SELECT min(start_ns) FROM picked) - 60_000_000_000
+                            AND (SELECT max(start_ns) FROM picked) + 60_000_000_000
+    UNION ALL
+    SELECT trace_id, span_id, affected, true AS is_tag, unnest(map_entries(tags)) AS pair
+    FROM picked JOIN of_resource USING (resource)
+)
+SELECT is_tag, pair.key, pair.value, count(*) FILTER (affected) AS affected, count(*) FILTER (NOT affected) AS others,
+       of_affected, of_others
+FROM pairs, totals
+WHERE length(pair.value) <= 200
+GROUP BY ALL
+HAVING count(*) FILTER (affected) >= 5
+ORDER BY ALL;

@@ -1,0 +1,196 @@
+"""The signs of trouble of every operation, step by step, and the stretches in which there were too many."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import duckdb
+
+from layerline_correlator.incidents.detect import (
+    STEP_NS,
+    Seen,
+    Step,
+    Stretch,
+    first_hit_ns,
+    last_hit_ns,
+    stretches,
+    usual_ratio,
+)
+from layerline_correlator.store import run, text
+
+#: Stretches of one operation that are no further apart are one.
+GAP_NS = 60 * 10**9
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Sign:
+    """What is counted: slow requests, failed ones, or those that lost much to one cause (with its service)."""
+
+    kind: str  # "slow" | "error" | "cause"
+    cause: str = ""
+    service: str = ""
+    address: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What is usual for an operation."""
+
+    requests: int
+    base_ns: int
+    slow_ns: int
+    usual: dict[Sign, float]  # the usual share of requests that show a sign
+    least_ns: dict[Sign, int]  # of a cause: what a request must lose to it
+
+    def least(self, sign: Sign) -> int:
+        """From how much lost to it a cause is a sign."""
+        return self.least_ns.get(sign, max(50_000_000, self.base_ns // 4))
+
+    def usual_ratio(self, sign: Sign) -> float:
+        return self.usual.get(sign, usual_ratio(0, self.requests))
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A stretch of trouble of one operation, all its signs together."""
+
+    from_ns: int
+    noticed_ns: int
+    to_ns: int | None
+    signs: frozenset[Sign]
+    each: tuple[tuple[Sign, Stretch], ...]
+
+
+Operation = tuple[str, str]  # service, operation
+
+
+def read_bases(cursor: duckdb.DuckDBPyConnection, from_ns: int, to_ns: int, at_ns: int) -> dict[Operation, Base]:
+    """The bases of operations with requests in the window; leaves the tables of base.sql."""
+    run(cursor, "incidents/base.sql", {"from_ns": from_ns, "to_ns": to_ns, "at_ns": at_ns})
+    bases = {}
+    for service, operation, requests, base_ns, slow_ns, slow, errors in cursor.execute(
+        "SELECT service, operation, requests, base_ns, slow_ns, slow_hits, error_hits FROM base ORDER BY ALL"
+    ).fetchall():
+        usual = {Sign("slow"): usual_ratio(slow, requests), Sign("error"): usual_ratio(errors, requests)}
+        bases[service, operation] = Base(requests, base_ns, slow_ns, usual, {})
+    for service, operation, cause, part_service, address, least_ns, hits in cursor.execute(
+        "SELECT service, operation, cause, part_service, address, least_ns, hits FROM base_cause ORDER BY ALL"
+    ).fetchall():
+        base, sign = bases[service, operation], Sign("cause", cause, part_service, address)
+        base.usual[sign] = usual_ratio(hits, base.requests)
+        base.least_ns[sign] = least_ns
+    return bases
+
+
+def read_steps(cursor: duckdb.DuckDBPyConnection, from_ns: int, to_ns: int) -> dict[Operation, dict[Sign, list[Step]]]:
+    """For every operation with a base: the steps of each sign that was seen at all, and of slow and failed requests."""
+    run(cursor, "incidents/steps.sql", {"from_ns": from_ns, "to_ns": to_ns})
+    requests: dict[Operation, dict[int, int]] = defaultdict(dict)
+    hits: dict[Operation, dict[Sign, dict[int, int]]] = defaultdict(lambda: defaultdict(dict))
+    for service, operation, step_ns, count, slow, errors in cursor.execute(
+        "SELECT service, operation, step_ns, requests, slow, errors FROM step ORDER BY ALL"
+    ).fetchall():
+        requests[service, operation][step_ns] = count
+        hits[service, operation][Sign("slow")][step_ns] = slow
+        hits[service, operation][Sign("error")][step_ns] = errors
+    for service, operation, step_ns, cause, part_service, address, count in cursor.execute(
+        "SELECT service, operation, step_ns, cause, part_service, address, hits FROM step_cause ORDER BY ALL"
+    ).fetchall():
+        hits[service, operation][Sign("cause", cause, part_service, address)][step_ns] = count
+    return {
+        operation: {
+            sign: [Step(step_ns, count, by_step.get(step_ns, 0)) for step_ns, count in sorted(counts.items())]
+            for sign, by_step in hits[operation].items()
+        }
+        for operation, counts in requests.items()
+    }
+
+
+def find(
+    steps: dict[Sign, list[Step]], base: Base, open_from_ns: int | None = None, open_signs: Iterable[Sign] = ()
+) -> list[Found]:
+    """The stretches of trouble of one operation. Of trouble that goes on, each sign is followed to its end."""
+    known = set(open_signs)
+    each = [
+        (sign, stretch)
+        for sign in sorted({*steps, *known})
+        for stretch in stretches(
+            steps.get(sign) or _without(steps), base.usual_ratio(sign), open_from_ns if sign in known else None
+        )
+    ]
+    each.sort(key=lambda item: (item[1].from_ns, item[0]))
+    groups: list[list[tuple[Sign, Stretch]]] = []
+    until_ns: int | None = None
+    for item in each:
+        stretch = item[1]
+        if groups and (until_ns is None or stretch.from_ns <= until_ns + GAP_NS):
+            groups[-1].append(item)
+            until_ns = None if until_ns is None or stretch.to_ns is None else max(until_ns, stretch.to_ns)
+        else:
+            groups.append([item])
+            until_ns = stretch.to_ns
+    return [_found(group) for group in groups]
+
+
+def _without(steps: dict[Sign, list[Step]]) -> list[Step]:
+    """The steps of a sign that was not seen."""
+    return [Step(step.from_ns, step.requests, 0) for step in steps.get(Sign("slow"), ())]
+
+
+def _found(group: Sequence[tuple[Sign, Stretch]]) -> Found:
+    ends = [stretch.to_ns for _, stretch in group]
+    return Found(
+        from_ns=min(stretch.from_ns for _, stretch in group),
+        noticed_ns=min(stretch.noticed_ns for _, stretch in group),
+        to_ns=None if None in ends else max(end for end in ends if end is not None),
+        signs=frozenset(sign for sign, _ in group),
+        each=tuple(group),
+    )
+
+
+def begin_ns(cursor: duckdb.DuckDBPyConnection, operation: Operation, base: Base, found: Found) -> int:
+    """When the trouble began: the first of the requests that made it."""
+    firsts = [
+        first_hit_ns(_seen(cursor, operation, base, sign, stretch.from_ns - 2 * STEP_NS, stretch.noticed_ns), ratio)
+        for sign, stretch in found.each
+        if (ratio := base.usual_ratio(sign))
+    ]
+    return min((first for first in firsts if first is not None), default=found.from_ns)
+
+
+def finish_ns(cursor: duckdb.DuckDBPyConnection, operation: Operation, base: Base, found: Found) -> int | None:
+    """When the trouble was over: the end of the last of the requests that made it; None while it goes on."""
+    if found.to_ns is None:
+        return None
+    lasts = [
+        last_hit_ns(
+            _seen(cursor, operation, base, sign, stretch.to_ns - 3 * STEP_NS, stretch.to_ns + 3 * STEP_NS),
+            base.usual_ratio(sign),
+        )
+        for sign, stretch in found.each
+        if stretch.to_ns is not None
+    ]
+    return max((last for last in lasts if last is not None), default=found.to_ns)
+
+
+def _seen(
+    cursor: duckdb.DuckDBPyConnection, operation: Operation, base: Base, sign: Sign, from_ns: int, to_ns: int
+) -> list[Seen]:
+    rows = cursor.execute(
+        text("incidents/seen.sql"),
+        {
+            "sign": sign.kind,
+            "service": operation[0],
+            "operation": operation[1],
+            "slow_ns": base.slow_ns,
+            "cause": sign.cause,
+            "part_service": sign.service,
+            "address": sign.address,
+            "least_ns": base.least(sign),
+            "from_ns": from_ns,
+            "to_ns": to_ns,
+        },
+    ).fetchall()
+    return [Seen(*row) for row in rows]

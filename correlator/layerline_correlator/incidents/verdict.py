@@ -1,0 +1,99 @@
+"""One verdict for the affected requests of an incident, and the culprits of one operation's trouble."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import duckdb
+
+from layerline_correlator.incidents.group import Blamed
+from layerline_correlator.judge import Ledger, Usual, judge
+from layerline_correlator.names import Names
+from layerline_correlator.query import Verdict
+from layerline_correlator.requests import Request, read_ledgers, select_requests
+from layerline_correlator.store import run
+
+#: A request is slow when it took this much longer than usual, at least (judge.is_slow).
+SLOW_BY_NS = 50_000_000
+#: Affected requests that a verdict adds up, at most, and those that tell who is to blame for one operation's trouble.
+MOST, FEW = 500, 100
+
+_OUTERMOST = """
+CREATE OR REPLACE TEMP TABLE judged AS
+SELECT trace_id, span_id, start_ns FROM (
+    SELECT trace_id, span_id, start_ns FROM concerned WHERE affected
+    QUALIFY row_number() OVER (PARTITION BY trace_id ORDER BY duration_ns DESC, start_ns, span_id) = 1
+) AS outermost
+ORDER BY md5(trace_id || span_id) LIMIT $most
+"""
+
+
+def concern(cursor: duckdb.DuckDBPyConnection, troubles: Sequence[str]) -> None:
+    """Leave the requests of these troubles in the table ``concerned``, and whether each was affected."""
+    cursor.execute(
+        "CREATE OR REPLACE TEMP TABLE asked_trouble AS SELECT unnest($keys::VARCHAR[]) AS trouble",
+        {"keys": list(troubles)},
+    ).fetchall()
+    run(cursor, "incidents/affected.sql")
+
+
+def choose(cursor: duckdb.DuckDBPyConnection, most: int = MOST) -> list[Request]:
+    """Of what is ``concerned``, the affected requests to judge: of each trace the outermost, picked by their ids.
+
+    Those of the operation that most of them belong to come first, each in order of start.
+    """
+    cursor.execute(_OUTERMOST, {"most": most}).fetchall()
+    rows = select_requests(
+        cursor,
+        "(trace_id, span_id) IN (SELECT trace_id, span_id FROM judged)"
+        " AND start_ns BETWEEN (SELECT min(start_ns) FROM judged) AND (SELECT max(start_ns) FROM judged)"
+        " ORDER BY start_ns, span_id",
+        {},
+    )
+    return in_order(rows)
+
+
+def in_order(rows: Sequence[Request]) -> list[Request]:
+    """Requests that are given in order of start, those of the operation that most of them belong to first."""
+    counts = Counter((row.service, row.operation) for row in rows)
+    return sorted(rows, key=lambda row: (-counts[row.service, row.operation], row.service, row.operation))
+
+
+def judge_window(
+    ledgers: Sequence[Ledger], usuals: Sequence[Usual | None], names: Names, received: int
+) -> Verdict | None:
+    """The merged verdict; None where nothing was affected."""
+    if not ledgers:
+        return None
+    return judge(ledgers, usuals, names.entity, window=True, received=received, slow=len(ledgers))
+
+
+def culprits_of(
+    cursor: duckdb.DuckDBPyConnection, trouble: str, names: Names, settle_ns: int
+) -> tuple[tuple[Blamed, ...], frozenset[str]]:
+    """Who is to blame for one operation's trouble, and traces that it was seen in."""
+    concern(cursor, [trouble])
+    rows = choose(cursor, FEW)
+    ledgers, usuals = read_ledgers(cursor, rows, settle_ns)
+    verdict = judge_window(ledgers, usuals, names, len(rows))
+    traces = frozenset(
+        trace_id for (trace_id,) in cursor.execute("SELECT DISTINCT trace_id FROM concerned WHERE affected").fetchall()
+    )
+    return (blamed(verdict) if verdict else ()), traces
+
+
+def blamed(verdict: Verdict) -> tuple[Blamed, ...]:
+    """The culprits of a verdict, each with the service whose time it was.
+
+    None where the requests were not slower than usual by what makes one slow: they failed, and no time is to blame.
+    """
+    if verdict.excess_ns is not None and verdict.excess_ns < SLOW_BY_NS * (verdict.slow or 1):
+        return ()
+    found = []
+    for culprit in verdict.culprits:
+        part = next(part for part in verdict.parts if part.cause == culprit.cause and part.entity == culprit.entity)
+        found.append(
+            Blamed(culprit.cause, part.service, culprit.entity.type, culprit.entity.id, culprit.share_of_excess)
+        )
+    return tuple(found)

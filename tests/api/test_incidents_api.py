@@ -1,0 +1,111 @@
+"""Incidents over HTTP and at the terminal."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from api_fake import CAUSES, FakeCorrelator
+from flask.testing import FlaskClient
+
+from layerline_api.app import create_app
+from layerline_api.incident_story import lines_of_incident, lines_of_list
+
+DOCUMENT: dict[str, Any] = json.loads((Path(__file__).parent / "golden/incident.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def fake() -> FakeCorrelator:
+    correlator = FakeCorrelator()
+    correlator.incidents.documents.append(DOCUMENT)
+    return correlator
+
+
+@pytest.fixture
+def client(fake: FakeCorrelator) -> FlaskClient:
+    return create_app(fake).test_client()
+
+
+def test_an_incident_is_answered_as_it_was_told(client: FlaskClient) -> None:
+    """The list and the single incident are the documents of the correlator, unchanged."""
+    listed = client.get("/api/v1/incidents?since=1h").get_json()
+    assert listed == {"items": [DOCUMENT], "next": None, "reason": None}
+    assert client.get(f"/api/v1/incidents/{DOCUMENT['id']}").get_json() == DOCUMENT
+
+
+def test_a_bundle_is_one_file(client: FlaskClient) -> None:
+    """The bundle comes as a zip with a name; that of an unknown incident is a 404."""
+    answer = client.get(f"/api/v1/incidents/{DOCUMENT['id']}/bundle")
+    assert (answer.status_code, answer.content_type, answer.data) == (200, "application/zip", b"bundle")
+    assert DOCUMENT["id"] in answer.headers["Content-Disposition"]
+    assert client.get(f"/api/v1/incidents/{'0' * 12}/bundle").status_code == 404
+
+
+def test_filters_reach_the_correlator(client: FlaskClient, fake: FakeCorrelator) -> None:
+    """Window, state, service, operation, cause and limit are asked as given."""
+    query = "from=2026-11-25T00:00:00Z&to=2026-11-25T01:00:00Z&state=open&service=web&operation=GET /&cause=app.blocked"
+    client.get(f"/api/v1/incidents?{query}&limit=3")
+    (asked,) = fake.incidents.asked
+    assert asked.to_ns - asked.from_ns == 3600 * 10**9
+    assert (asked.state, asked.service, asked.operation, asked.cause, asked.limit) == (
+        "open",
+        "web",
+        "GET /",
+        "app.blocked",
+        3,
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "field"),
+    [
+        ("?state=closed", 400, "state"),
+        ("?cause=", 400, "cause"),
+        ("?cursor=x", 400, "cursor"),
+        ("?limit=0", 400, "limit"),
+        ("?since=soon", 400, "since"),
+        ("?nonsense=1", 400, "nonsense"),
+        ("/nonsense", 400, "incident"),
+        ("/" + "0" * 12, 404, None),
+    ],
+)
+def test_bad_questions_name_what_is_wrong(client: FlaskClient, path: str, status: int, field: str | None) -> None:
+    """Whatever is not said plainly is a 400 that names the field; an unknown id is a 404."""
+    answer = client.get(f"/api/v1/incidents{path}")
+    assert answer.status_code == status
+    assert answer.content_type == "application/problem+json"
+    assert answer.get_json().get("field") == field
+
+
+def test_the_story_says_what_since_when_why_what_changed_and_what_to_do() -> None:
+    """Somebody who was woken reads the answer first, and every line fits into a terminal."""
+    told = [line.plain for line in lines_of_incident(DOCUMENT, CAUSES)]
+    text = "\n".join(told)
+    assert all(len(line) <= 80 for line in told)
+    for part in (
+        "over, it took",
+        "is slow" if DOCUMENT["state"] == "open" else "was slow",
+        "held back by its CPU limit",
+        "without “held back by its CPU limit”: p95 at least",
+        "→ 1.2 s before",
+        "container stock-2: container.cpu.limit is 0.2, was 2.0",
+        "only container stock-2",
+        "what to do",
+        "layerline why ",
+    ):
+        assert part in text, text
+
+
+def test_a_list_names_each_incident_and_how_to_see_it() -> None:
+    """Two or three lines for each, and the command for more."""
+    text = "\n".join(line.plain for line in lines_of_list([DOCUMENT], is_all=True))
+    assert DOCUMENT["id"] in text
+    assert f"layerline incidents {DOCUMENT['id']}" in text
+
+
+def test_names_from_outside_cannot_act_on_a_terminal() -> None:
+    """Escape sequences in names come out as replacement characters."""
+    hostile = json.loads(json.dumps(DOCUMENT).replace("GET /cart", "GET \\u001b[2J"))
+    assert "\x1b" not in "\n".join(line.plain for line in lines_of_incident(hostile, CAUSES))

@@ -1,0 +1,121 @@
+"""When trouble begins and ends, decided on counts alone: found when it is there, silent when it is not."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from layerline_correlator.incidents.detect import (
+    STEP_NS,
+    Seen,
+    Step,
+    first_hit_ns,
+    last_hit_ns,
+    stretches,
+    usual_ratio,
+)
+
+S = 10**9
+
+
+def steps_of(requests: list[Seen]) -> list[Step]:
+    """The requests counted in steps."""
+    counts: dict[int, list[int]] = {}
+    for one in requests:
+        count = counts.setdefault(one.start_ns // STEP_NS * STEP_NS, [0, 0])
+        count[0] += 1
+        count[1] += one.hit
+    return [Step(from_ns, *counts[from_ns]) for from_ns in sorted(counts)]
+
+
+def traffic(draw: random.Random, seconds: int, rate: float, ratio: float, bursts: bool = False) -> list[Seen]:
+    """Requests of which a share is slow; with ``bursts``, all of them are for some seconds now and then."""
+    found, at_s, hiccup_until_s = [], draw.expovariate(rate), -1.0
+    next_hiccup_s = draw.expovariate(1 / 240)
+    while at_s < seconds:
+        if bursts and at_s >= next_hiccup_s:
+            hiccup_until_s = at_s + draw.uniform(0.5, 8)
+            next_hiccup_s = hiccup_until_s + 30 + draw.expovariate(1 / 240)
+        start_ns = round(at_s * S)
+        found.append(Seen(start_ns, start_ns + S // 10, draw.random() < ratio or at_s < hiccup_until_s))
+        at_s += draw.expovariate(rate)
+    return found
+
+
+@pytest.mark.parametrize("rate", [0.1, 1.0, 20.0])
+@pytest.mark.parametrize("ratio", [0.0, 0.02, 0.1, 0.3])
+def test_hours_of_heavy_tails_and_hiccups_raise_nothing(rate: float, ratio: float) -> None:
+    """Six hours in which some requests are always slow, and all of them for seconds now and then, raise nothing."""
+    draw = random.Random(f"{rate} {ratio}")  # noqa: S311 - a reproducible test
+    requests = traffic(draw, 6 * 3600, rate, ratio, bursts=True)
+    before, after = requests[: len(requests) // 6], requests[len(requests) // 6 :]
+    usual = usual_ratio(sum(one.hit for one in before), len(before))
+    assert stretches(steps_of(after), usual) == []
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    rate=st.floats(2, 20),
+    ratio=st.floats(0, 0.08),
+    share=st.floats(0.6, 1),
+    begin_s=st.integers(100, 400),
+    lasts_s=st.integers(60, 300),
+)
+def test_a_fault_is_found_with_its_start_and_its_end(
+    seed: int, rate: float, ratio: float, share: float, begin_s: int, lasts_s: int
+) -> None:
+    """Most requests slow from a known time until another: one stretch, its start and end within ten seconds of both."""
+    draw = random.Random(seed)  # noqa: S311 - a reproducible test
+    requests = [
+        Seen(one.start_ns, one.end_ns, draw.random() < share)
+        if begin_s * S <= one.start_ns < (begin_s + lasts_s) * S
+        else one
+        for one in traffic(draw, begin_s + lasts_s + 200, rate, ratio)
+    ]
+    usual = usual_ratio(round(ratio * 500), 500)
+    (found,) = stretches(steps_of(requests), usual)
+    assert found.to_ns is not None
+    around_start = [one for one in requests if found.from_ns - 2 * STEP_NS <= one.start_ns < found.noticed_ns]
+    around_end = [one for one in requests if abs(one.start_ns - found.to_ns) < 3 * STEP_NS]
+    start_ns, end_ns = first_hit_ns(around_start, usual), last_hit_ns(around_end, usual)
+    assert start_ns is not None
+    assert end_ns is not None
+    assert abs(start_ns - begin_s * S) <= 10 * S
+    assert abs(end_ns - (begin_s + lasts_s) * S) <= 10 * S
+
+
+def test_a_burst_however_large_is_no_trouble() -> None:
+    """One step of ten seconds in which a thousand requests are slow is a hiccup: three steps must agree."""
+    steps = [Step(n * STEP_NS, 1000, 1000 if n == 5 else 0) for n in range(20)]
+    assert stretches(steps, 0.02) == []
+
+
+def test_a_rarely_used_operation_is_watched_too() -> None:
+    """One request a minute: the fifth slow one in a row is trouble, that began with the first."""
+    steps = [Step(n * 6 * STEP_NS, 1, 1 if n >= 30 else 0) for n in range(35)]
+    (found,) = stretches(steps, 0.02)
+    assert found.from_ns == 30 * 6 * STEP_NS
+    assert found.to_ns is None
+
+
+def test_what_is_usual_most_of_the_time_is_no_sign() -> None:
+    """Where two thirds of the requests are always slow, seeing slow ones says nothing."""
+    assert stretches([Step(n * STEP_NS, 10, 10) for n in range(20)], usual_ratio(660, 1000)) == []
+
+
+def test_known_trouble_is_followed_until_its_end() -> None:
+    """Trouble known to go on ends with its last slow step, however long ago it began."""
+    steps = [Step(n * STEP_NS, 20, 18 if n < 6 else 0) for n in range(12)]
+    (found,) = stretches(steps, 0.02, open_from_ns=0)
+    assert found.to_ns == 6 * STEP_NS
+
+
+def test_a_pause_in_traffic_is_no_recovery() -> None:
+    """Steps without requests say neither that trouble is over nor that it goes on."""
+    steps = [Step(n * STEP_NS, 20, 20) for n in (*range(5), *range(60, 65))]
+    (found,) = stretches(steps, 0.02)
+    assert found.to_ns is None

@@ -1,0 +1,60 @@
+"""Which troubles are one incident."""
+
+from __future__ import annotations
+
+from layerline_correlator.incidents.group import Blamed, Trouble, together
+
+S = 10**9
+QUOTA = Blamed("container.cpu_throttled", "stock", "container", "c1", 0.9)
+OTHER_CONTAINER = Blamed("container.cpu_throttled", "stock", "container", "c2", 0.9)
+PRICES = Blamed("dependency.slow", "stock", "service", "prices:8000", 0.8)
+PARTNER = Blamed("dependency.slow", "stock", "service", "partner:8000", 0.8)
+CODE = Blamed("app.cpu_busy", "web", "container", "w1", 0.7)
+
+
+def trouble(
+    key: str, start_s: int, end_s: int | None, *culprits: Blamed, traces: str = "", incident: str | None = None
+) -> Trouble:
+    end_ns = None if end_s is None else end_s * S
+    return Trouble(key, start_s * S, end_ns, culprits, frozenset(traces), incident)
+
+
+def keys(*troubles: Trouble) -> list[list[str]]:
+    return [[one.key for one in group] for group in together(troubles)]
+
+
+def test_callee_and_caller_with_one_culprit_are_one_incident() -> None:
+    """The same first culprit at the same time: one incident, whoever was noticed first."""
+    assert keys(trouble("web", 11, None, QUOTA), trouble("stock", 10, None, QUOTA)) == [["stock", "web"]]
+
+
+def test_replicas_of_a_service_are_one_culprit() -> None:
+    """Two containers of one service held back at once are one incident; two dependencies of it are two."""
+    assert keys(trouble("a", 10, 90, QUOTA), trouble("b", 20, 80, OTHER_CONTAINER)) == [["a", "b"]]
+    assert keys(trouble("a", 10, 90, PRICES), trouble("b", 20, 80, PARTNER)) == [["a"], ["b"]]
+
+
+def test_two_faults_at_once_are_two_incidents() -> None:
+    """Different first culprits in different requests are different incidents."""
+    assert keys(trouble("a", 10, 90, QUOTA, traces="xyz"), trouble("b", 20, 80, CODE, traces="pqr")) == [["a"], ["b"]]
+
+
+def test_the_same_fault_an_hour_later_is_another_incident() -> None:
+    """What was over for more than two minutes and comes back is new; sooner, it is the same."""
+    assert keys(trouble("a", 10, 90, QUOTA), trouble("b", 3600, None, QUOTA)) == [["a"], ["b"]]
+    assert keys(trouble("a", 10, 90, QUOTA), trouble("b", 200, None, QUOTA)) == [["a", "b"]]
+
+
+def test_without_a_culprit_shared_traces_tell() -> None:
+    """A caller that fails in the traces in which its callee fails belongs to it."""
+    assert keys(trouble("a", 10, 90, traces="xyz"), trouble("b", 12, 90, traces="xy")) == [["a", "b"]]
+    assert keys(trouble("a", 10, 90, traces="xyz"), trouble("b", 12, 90, traces="pq")) == [["a"], ["b"]]
+
+
+def test_what_was_together_stays_together() -> None:
+    """New evidence does not tear a known incident apart."""
+    assert keys(
+        trouble("a", 10, 90, QUOTA, incident="one"),
+        trouble("b", 20, 80, CODE, incident="one"),
+        trouble("c", 20, 80, CODE),
+    ) == [["a", "b", "c"]]
