@@ -9,9 +9,6 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
-
-import requests
 
 from layerline_api.names import clean
 from layerline_api.settings import AskSettings
@@ -39,21 +36,3 @@ def with_server(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="the API's answer, unchanged")
     parser.add_argument("--server", metavar="URL", help=f"default LAYERLINE_SERVER, else {AskSettings().server}")
     parser.add_argument("--token", help="default LAYERLINE_TOKEN")
-
-
-def body_of(server: Server, answer: requests.Response) -> dict[str, Any]:
-    """The answer's JSON object. ``CannotAsk`` when it is none."""
-    try:
-        body = answer.json()
-    except ValueError:
-        body = None
-    if not isinstance(body, dict):
-        raise server.stranger()
-    return body
-
-
-def print_bytes(answer: requests.Response) -> None:
-    """The API's body, byte for byte."""
-    sys.stdout.flush()
-    sys.stdout.buffer.write(answer.content)
-    sys.stdout.buffer.flush()

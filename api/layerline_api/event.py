@@ -11,10 +11,10 @@ import time
 from collections.abc import Sequence
 
 from layerline.tags import TAG_WORDS
-from layerline_api.asking import ask, body_of, print_bytes, with_server
+from layerline_api.asking import ask, with_server
 from layerline_api.markers import DEPLOYED
 from layerline_api.names import clean
-from layerline_api.why import Server
+from layerline_api.why import Server, body_of, print_body
 from layerline_correlator.judge import rfc3339
 
 
@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
         if not isinstance(told, dict):
             raise server.stranger()
         if options.json:
-            print_bytes(answer)
+            print_body(answer)
         else:
             print(clean(f"{told.get('time')}  {told.get('name')}  {told.get('body')}"))
 

@@ -12,9 +12,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from layerline_api.asking import ask, body_of, print_bytes, with_server
+from layerline_api.asking import ask, with_server
 from layerline_api.names import clean
-from layerline_api.why import Server
+from layerline_api.why import Server, body_of, print_body
 
 
 def main(argv: Sequence[str]) -> int:
@@ -25,7 +25,7 @@ def main(argv: Sequence[str]) -> int:
     def question(server: Server) -> None:
         answer = server.post("/api/v1/sql", {"sql": text, "limit": options.limit})
         if options.json:
-            print_bytes(answer)
+            print_body(answer)
             return
         body = body_of(server, answer)
         columns, rows = body.get("columns"), body.get("rows")

@@ -74,10 +74,10 @@ FROM (SELECT *, coalesce(entity_type = 'host' AND $until_ns - last_ns > 3 * medi
 -- Where (in which service) which cause could not be seen, in how many requests; with `service` null the requests in
 -- which it was blind anywhere.
 CREATE OR REPLACE TEMP TABLE blind_cover AS
-SELECT cause, blind.service, facts, why, count(DISTINCT (trace_id, span_id)) AS requests
+SELECT blind.cause, blind.service, facts, why, count(DISTINCT (trace_id, span_id)) AS requests
 FROM blind JOIN request USING (trace_id, span_id, start_ns)
 WHERE start_ns >= $from_ns AND start_ns < $to_ns AND ($service IS NULL OR request.service = $service)
-GROUP BY GROUPING SETS ((cause, blind.service, facts, why), (cause));
+GROUP BY GROUPING SETS ((blind.cause, blind.service, facts, why), (blind.cause));
 
 -- Containers that ended in the window, as their engine told, and how often each was read while it lived.
 CREATE OR REPLACE TEMP TABLE life AS

@@ -10,7 +10,7 @@ SELECT
     max(attributes['layerline.sampling.threshold']) AS threshold
 FROM span
 WHERE start_ns >= $from_ns AND start_ns < $to_ns
-GROUP BY ALL, start_ns // 1_000_000_000;
+GROUP BY 1, 4, start_ns // 1_000_000_000;
 
 CREATE OR REPLACE TEMP TABLE moment AS SELECT DISTINCT resource, at_ns FROM sent;
 

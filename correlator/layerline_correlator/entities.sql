@@ -17,7 +17,7 @@ point_of AS (
 ),
 span_of AS (
     SELECT container_id, start_ns, end_ns, thread_cpu_ns, thread_blocks_read, container_throttled_ns
-    FROM span JOIN owner ON owner.resource = span.resource
+    FROM span JOIN resource ON resource.resource = span.resource
     WHERE container_id IS NOT NULL AND start_ns >= $from_ns - 60_000_000_000 AND start_ns < $to_ns
 ),
 seen AS (
@@ -117,7 +117,7 @@ who AS (
     LEFT JOIN container ON container.container_id = seen.container_id
     LEFT JOIN host ON host.host = container.host
     LEFT JOIN machine ON machine.host = container.host
-    LEFT JOIN (SELECT container_id, min(service) AS service FROM owner GROUP BY container_id) AS serving
+    LEFT JOIN (SELECT container_id, min(service) AS service FROM resource GROUP BY container_id) AS serving
         ON serving.container_id = seen.container_id
 ),
 bounds AS (

@@ -221,6 +221,6 @@ def test_figures_are_said_as_people_say_them(value: float, unit: str, said: str)
 
 def test_a_stranger_is_recognised(live: Live, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
     """An answer that is not of this shape is no traceback: 2."""
-    monkeypatch.setattr("layerline_api.containers._json", lambda *_: {"items": [{}]})
+    monkeypatch.setattr("layerline_api.containers.body_of", lambda *_: {"items": [{}]})
     assert main([QUERY, "--server", live(Tagged())]) == 2
     assert "did not answer as Layerline does" in capsys.readouterr().err
