@@ -104,14 +104,6 @@ def read(model: type[Asked], arguments: Arguments, path: Mapping[str, str] | Non
         raise Problem(400, f"{name} is missing", name) from None
 
 
-def request_query(arguments: Arguments, now_ns: Callable[[], int] = time.time_ns) -> RequestQuery:
-    """The window and the filters, whatever else is asked. ``Problem`` 400 names the field."""
-    known = names(VerdictParameters)
-    return read(VerdictParameters, MultiDict([item for item in arguments.items(multi=True) if item[0] in known])).query(
-        now_ns
-    )
-
-
 def instant_ns(name: str, text: str) -> int:
     """RFC 3339 with a zone, in nanoseconds since 1970, UTC; the nine digits are kept."""
     match = _RFC3339.fullmatch(text)
