@@ -2,79 +2,71 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
+from typing import Annotated, Any
 
-from flask import Blueprint, Response, request
+from flask import Blueprint
+from pydantic import Field
 
-from layerline_api.parameters import FILTERS, RANKS, WINDOW, check, identifier, request_query
+from layerline_api.declared import as_json as as_json
+from layerline_api.declared import declared
+from layerline_api.parameters import RANKS, Parameters, Rank, RequestParameters, SpanId, TraceId, VerdictParameters
 from layerline_api.problems import Problem
-from layerline_correlator.query import BadCursor, Page, Questions, plain
+from layerline_correlator.query import CauseItem, Page, Questions, RequestItem, Trace, Verdict
+
+
+class OneTrace(Parameters):
+    """One trace."""
+
+    trace_id: TraceId
+
+
+class OneRequest(OneTrace):
+    """One request, and how it is judged."""
+
+    span_id: Annotated[SpanId | None, Field(description="of another entry span than the root's")] = None
+    rank: Annotated[Rank, Field(description="rank by excess over usual, or by what was lost")] = RANKS[0]
 
 
 def answers(questions: Questions) -> Blueprint:
-    """Requests, verdicts, traces, causes and services, as JSON."""
+    """Requests, verdicts, traces and causes, as JSON."""
     blueprint = Blueprint("api", __name__, url_prefix="/api/v1")
 
     @blueprint.get("/requests")
-    def requests() -> Response:
-        check(request.args, (*WINDOW, *FILTERS))
-        try:
-            return as_json(questions.requests(request_query(request.args)))
-        except BadCursor:
-            raise _bad_cursor() from None
+    @declared(Page[RequestItem], RequestParameters)
+    def requests(asked: RequestParameters) -> Page[RequestItem]:
+        """Slow requests of a window, or those that took at least ``min_duration``."""
+        return questions.requests(asked.query())
 
     @blueprint.get("/requests/<trace_id>")
-    def one_request(trace_id: str) -> Response:
-        check(request.args, ("span_id", "rank"))
-        identifier("trace_id", trace_id)
-        span_id = request.args.get("span_id")
-        if span_id is not None:
-            identifier("span_id", span_id)
-        rank = request.args.get("rank", RANKS[0])
-        if rank not in RANKS:
-            raise Problem(400, f"rank is {rank[:80]!r}; expected one of {', '.join(RANKS)}", "rank")
-        verdict = questions.verdict(trace_id, span_id, absolute=rank == "lost")
+    @declared(Verdict, OneRequest, problems=(404,))
+    def one_request(asked: OneRequest) -> Verdict:
+        """Why a request took as long as it did: the verdict of the trace's root request."""
+        verdict = questions.verdict(asked.trace_id, asked.span_id, absolute=asked.rank == "lost")
         if verdict is None:
+            span_id, trace_id = asked.span_id, asked.trace_id
             which = f"with trace id {trace_id}" if span_id is None else f"of span {span_id} in trace {trace_id}"
             raise Problem(404, f"there is no request {which}")
-        return as_json(verdict)
+        return verdict
 
     @blueprint.get("/verdicts")
-    def verdicts() -> Response:
-        check(request.args, (*WINDOW, *FILTERS, "rank"))
-        try:
-            return as_json(questions.verdicts(request_query(request.args)))
-        except BadCursor:
-            raise _bad_cursor() from None
+    @declared(Page[Verdict], VerdictParameters)
+    def verdicts(asked: VerdictParameters) -> Page[Verdict]:
+        """One verdict per service and operation that was slow in a window, most excess first."""
+        return questions.verdicts(asked.query())
 
     @blueprint.get("/traces/<trace_id>")
-    def trace(trace_id: str) -> Response:
-        check(request.args, ())
-        found = questions.trace(identifier("trace_id", trace_id))
+    @declared(Trace, OneTrace, problems=(404,))
+    def trace(asked: OneTrace) -> dict[str, Any]:
+        """A trace's spans, and the segments of its root request's critical path."""
+        found = questions.trace(asked.trace_id)
         if found is None:
-            raise Problem(404, f"there is no trace {trace_id}")
-        return as_json(found)
+            raise Problem(404, f"there is no trace {asked.trace_id}")
+        return found
 
     @blueprint.get("/causes")
-    def causes() -> Response:
-        check(request.args, ())
-        return as_json(Page(questions.causes()))
-
-    @blueprint.get("/services")
-    def services() -> Response:
-        check(request.args, ())
-        found = questions.services()
-        return as_json(Page(found, reason=None if found else "no span was received yet"))
+    @declared(Page[CauseItem])
+    def causes() -> Page[dict[str, Any]]:
+        """What Layerline can blame, with what it means and what to try."""
+        return Page(questions.causes())
 
     return blueprint
-
-
-def as_json(answer: Any) -> Response:
-    """A dataclass of ``query`` as its JSON."""
-    body = json.dumps(plain(answer), ensure_ascii=False)
-    return Response(body.encode("utf-8", "replace") + b"\n", content_type="application/json")
-
-
-def _bad_cursor() -> Problem:
-    return Problem(400, "cursor is not one that this list handed out", "cursor")

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from flask import Flask, Response, request
+from typing_extensions import TypedDict
 from werkzeug.exceptions import HTTPException
 
-from layerline_api.answers import answers, as_json
+from layerline_api.answers import answers
+from layerline_api.changes import changes
 from layerline_api.coverage import coverage
+from layerline_api.curious import curious
+from layerline_api.declared import declared
 from layerline_api.guard import guard
 from layerline_api.incidents import incidents
 from layerline_api.intake import Intake
+from layerline_api.inventory import inventory
 from layerline_api.measures import CONTENT_TYPE, Measures
 from layerline_api.monitors import monitors
+from layerline_api.openapi import document
 from layerline_api.page import page
 from layerline_api.problems import Problem, otlp_status, problem_json
 from layerline_api.receive import is_otlp, receiver, speaks_json
@@ -33,6 +40,12 @@ HEADERS = {
 }
 
 
+class Status(TypedDict):
+    """One word on how the server is."""
+
+    status: str
+
+
 def create_app(questions: Questions, settings: ServerSettings | None = None, intake: Intake | None = None) -> Flask:
     """The app that answers from ``questions``. It holds no state of its own; ``intake`` is shared with other doors."""
     settings = settings or ServerSettings()
@@ -41,6 +54,9 @@ def create_app(questions: Questions, settings: ServerSettings | None = None, int
     app.before_request(guard(settings))
     app.register_blueprint(receiver(intake, settings))
     app.register_blueprint(answers(questions))
+    app.register_blueprint(inventory(questions))
+    app.register_blueprint(changes(questions))
+    app.register_blueprint(curious(questions, settings))
     app.register_blueprint(coverage(questions))
     app.register_blueprint(tags(questions))
     app.register_blueprint(timeline(questions))
@@ -49,17 +65,29 @@ def create_app(questions: Questions, settings: ServerSettings | None = None, int
     app.register_blueprint(page(questions))
 
     @app.get("/healthz")
-    def healthz() -> Response:
-        return as_json({"status": "ok"})
+    @declared(Status, None)
+    def healthz() -> Status:
+        """Whether the server runs."""
+        return {"status": "ok"}
 
     @app.get("/readyz")
-    def readyz() -> Response:
+    @declared(Status, None, problems=(503,))
+    def readyz() -> Status:
+        """Whether data can be taken and questions answered."""
         if not questions.ready():
             raise Problem(503, "the store is not ready")
-        return as_json({"status": "ready"})
+        return {"status": "ready"}
+
+    @app.get("/openapi.json")
+    @declared(dict[str, Any])
+    def openapi() -> dict[str, Any]:
+        """This document."""
+        return document(app)
 
     @app.get("/metrics")
+    @declared(parameters=None, answers_in=(CONTENT_TYPE,))
     def metrics() -> Response:
+        """What the server tells about itself, for Prometheus."""
         return Response(intake.measures.text(), content_type=CONTENT_TYPE)
 
     @app.errorhandler(Exception)

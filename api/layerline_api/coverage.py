@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, request
+from typing import Annotated, Any
 
-from layerline_api.answers import as_json
-from layerline_api.parameters import WINDOW, check, request_query
+from flask import Blueprint
+from pydantic import Field
+
+from layerline_api.declared import declared
+from layerline_api.parameters import Text, Window
+from layerline_correlator.coverage import Coverage
 from layerline_correlator.query import Questions
+
+
+class CoverageParameters(Window):
+    """Which spans."""
+
+    service: Annotated[Text | None, Field(description="service.name")] = None
 
 
 def coverage(questions: Questions) -> Blueprint:
@@ -14,9 +24,9 @@ def coverage(questions: Questions) -> Blueprint:
     blueprint = Blueprint("coverage", __name__, url_prefix="/api/v1")
 
     @blueprint.get("/coverage")
-    def covered() -> Response:
-        check(request.args, (*WINDOW, "service"))
-        asked = request_query(request.args)
-        return as_json(questions.coverage(asked.from_ns, asked.to_ns, asked.service))
+    @declared(Coverage, CoverageParameters)
+    def covered(asked: CoverageParameters) -> Any:
+        """What of a window was seen, what was not, why, and the one thing to enable."""
+        return questions.coverage(*asked.window(), asked.service)
 
     return blueprint

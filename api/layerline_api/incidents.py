@@ -3,19 +3,42 @@
 from __future__ import annotations
 
 import re
+from typing import Annotated, Any
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
+from pydantic import Field
 
-from layerline_api.answers import as_json
-from layerline_api.parameters import WINDOW, check, request_query
+from layerline_api.declared import declared
+from layerline_api.parameters import Paged, Parameters, Read, Text, Window, one_of
 from layerline_api.problems import Problem
 from layerline_correlator.incidents.bundle import NothingLeft
-from layerline_correlator.incidents.model import IncidentQuery, IncidentQuestions
-from layerline_correlator.query import BadCursor
+from layerline_correlator.incidents.model import Incident, IncidentItem, IncidentQuery, IncidentQuestions
+from layerline_correlator.query import Page
 
-FILTERS = ("state", "service", "operation", "cause", "limit", "cursor")
-STATES = ("open", "ended")
 _ID = re.compile(r"[0-9a-f]{12}")
+ZIP = "application/zip"
+
+
+def identifier(name: str, text: str) -> str:
+    """An incident's id as asked for. 400 unless it is 12 lower-case hex digits."""
+    if not _ID.fullmatch(text):
+        raise Problem(400, f"the incident's id is {text[:80]!r}; expected 12 lower-case hex digits", name)
+    return text
+
+
+class IncidentParameters(Paged, Window):
+    """Which incidents."""
+
+    state: Annotated[Annotated[str, one_of(("open", "ended"))] | None, Field(description="both unless said")] = None
+    service: Annotated[Text | None, Field(description="service.name")] = None
+    operation: Annotated[Text | None, Field(description="the entry span's name")] = None
+    cause: Annotated[Text | None, Field(description="docs/CAUSES.md")] = None
+
+
+class OneIncident(Parameters):
+    """One incident."""
+
+    incident: Annotated[str, Read(identifier, {"type": "string", "pattern": f"^{_ID.pattern}$"})]
 
 
 def incidents(questions: IncidentQuestions) -> Blueprint:
@@ -23,49 +46,35 @@ def incidents(questions: IncidentQuestions) -> Blueprint:
     blueprint = Blueprint("incidents", __name__, url_prefix="/api/v1/incidents")
 
     @blueprint.get("")
-    def all_incidents() -> Response:
-        check(request.args, (*WINDOW, *FILTERS))
-        state = request.args.get("state")
-        if state is not None and state not in STATES:
-            raise Problem(400, f"state is {state[:80]!r}; expected one of {', '.join(STATES)}", "state")
-        cause = request.args.get("cause")
-        if cause == "":
-            raise Problem(400, "cause is empty", "cause")
-        asked = request_query(request.args)
+    @declared(Page[IncidentItem], IncidentParameters)
+    def all_incidents(asked: IncidentParameters) -> Page[dict[str, Any]]:
+        """What was found without being asked: stretches of time in which operations were slower than usual."""
         query = IncidentQuery(
-            asked.from_ns, asked.to_ns, state, asked.service, asked.operation, cause, asked.limit, asked.cursor
+            *asked.window(), asked.state, asked.service, asked.operation, asked.cause, asked.limit, asked.cursor
         )
-        try:
-            return as_json(questions.list(query))
-        except BadCursor:
-            raise Problem(400, "cursor is not one that this list handed out", "cursor") from None
+        return questions.list(query)
 
     @blueprint.get("/<incident>")
-    def one_incident(incident: str) -> Response:
-        check(request.args, ())
-        found = questions.one(identifier(incident))
+    @declared(Incident, OneIncident, problems=(404,))
+    def one_incident(asked: OneIncident) -> dict[str, Any]:
+        """One incident: its verdict, first signs, changes near its start, and who was hit."""
+        found = questions.one(asked.incident)
         if found is None:
-            raise Problem(404, f"there is no incident {incident}")
-        return as_json(found)
+            raise Problem(404, f"there is no incident {asked.incident}")
+        return found
 
     @blueprint.get("/<incident>/bundle")
-    def bundle(incident: str) -> Response:
-        check(request.args, ())
+    @declared(None, OneIncident, problems=(404,), answers_in=(ZIP,))
+    def bundle(asked: OneIncident) -> Response:
+        """One incident as a file that `layerline replay` turns into the same verdict elsewhere."""
         try:
-            found = questions.bundle(identifier(incident))
+            found = questions.bundle(asked.incident)
         except NothingLeft as problem:
             raise Problem(404, str(problem)) from None
         if found is None:
-            raise Problem(404, f"there is no incident {incident}")
-        name = f"incident-{incident}.layerline.zip"
+            raise Problem(404, f"there is no incident {asked.incident}")
+        name = f"incident-{asked.incident}.layerline.zip"
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-        return Response(found, content_type="application/zip", headers=headers)
+        return Response(found, content_type=ZIP, headers=headers)
 
     return blueprint
-
-
-def identifier(text: str) -> str:
-    """An incident's id as asked for. 400 unless it is 12 lower-case hex digits."""
-    if not _ID.fullmatch(text):
-        raise Problem(400, f"the incident's id is {text[:80]!r}; expected 12 lower-case hex digits", "incident")
-    return text

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, request
 
-from layerline_api.answers import as_json
+from layerline_api.declared import JSON, as_json, declared
 from layerline_api.notify import KINDS, summary, why_not
-from layerline_api.parameters import check, instant_ns
+from layerline_api.parameters import AnyText, Parameters, instant_ns
 from layerline_api.problems import Problem
 from layerline_api.settings import ServerSettings
 from layerline_api.tags import query_of
@@ -35,20 +35,28 @@ Json = dict[str, Any]
 Clock = Callable[[], int]
 
 
+class OneMonitor(Parameters):
+    """One monitor."""
+
+    monitor_id: AnyText
+
+
 def monitors(kept: Callable[[], Monitors], settings: ServerSettings, clock: Clock = time.time_ns) -> Blueprint:
     """``/api/v1/monitors`` and what is below it; ``kept`` is asked for the monitors by each request."""
     blueprint = Blueprint("monitors", __name__, url_prefix="/api/v1/monitors")
 
     @blueprint.get("")
-    def all_monitors() -> Response:
-        check(request.args, ())
+    @declared(Page[dict[str, Any]])
+    def all_monitors() -> Page[Json]:
+        """Every monitor with its state."""
         keeper = kept()
         found = [_item(keeper, monitor) for monitor in keeper.all()]
-        return as_json(Page(found, reason=None if found else "no monitor was saved yet"))
+        return Page(found, reason=None if found else "no monitor was saved yet")
 
     @blueprint.post("")
+    @declared(dict[str, Any], status=201, problems=(409,), body_in=(JSON,))
     def save() -> Response:
-        check(request.args, ())
+        """Save a monitor: a tag query that is asked on schedule."""
         keeper = kept()
         monitor = _monitor(_body(("name", "query", "for", "every", "targets")), settings, clock())
         if len(keeper.all()) >= MOST:
@@ -60,8 +68,9 @@ def monitors(kept: Callable[[], Monitors], settings: ServerSettings, clock: Cloc
         return answer
 
     @blueprint.post("/preview")
+    @declared(dict[str, Any], body_in=(JSON,))
     def preview() -> Response:
-        check(request.args, ())
+        """What a monitor would have done in the past."""
         body = _body(("name", "query", "for", "every", "targets", "since", "to"))
         now_ns = clock()
         to_ns = now_ns if "to" not in body else instant_ns("to", _text(body, "to"))
@@ -85,26 +94,29 @@ def monitors(kept: Callable[[], Monitors], settings: ServerSettings, clock: Cloc
         )
 
     @blueprint.get("/<monitor_id>")
-    def one_monitor(monitor_id: str) -> Response:
-        check(request.args, ())
+    @declared(dict[str, Any], OneMonitor, problems=(404,))
+    def one_monitor(asked: OneMonitor) -> Response:
+        """A monitor and its alerts."""
         keeper = kept()
-        monitor = _known(keeper, monitor_id)
+        monitor = _known(keeper, asked.monitor_id)
         past = keeper.history(monitor.id, MOST_ALERTS)
         alerts = keeper.open_alerts(monitor.id) + [alert for alert in past if alert.state == "resolved"]
         return as_json({**_item(keeper, monitor), "alerts": [_alert(alert) for alert in alerts]})
 
     @blueprint.delete("/<monitor_id>")
-    def delete(monitor_id: str) -> Response:
-        check(request.args, ())
+    @declared(None, OneMonitor, status=204, answers_in=(), problems=(404,))
+    def delete(asked: OneMonitor) -> Response:
+        """Forget a monitor; what fires is over then."""
         keeper = kept()
-        keeper.delete(_known(keeper, monitor_id), clock())
+        keeper.delete(_known(keeper, asked.monitor_id), clock())
         return Response(status=204)
 
     @blueprint.post("/<monitor_id>/silence")
-    def silence(monitor_id: str) -> Response:
-        check(request.args, ())
+    @declared(dict[str, Any], OneMonitor, problems=(404,), body_in=(JSON,))
+    def silence(asked: OneMonitor) -> Response:
+        """Tell nothing of a monitor for a while."""
         keeper = kept()
-        monitor = _known(keeper, monitor_id)
+        monitor = _known(keeper, asked.monitor_id)
         body = _body(("until", "for"))
         if ("until" in body) == ("for" in body):
             raise Problem(

@@ -1,12 +1,19 @@
-"""What a question's query string says, as a ``RequestQuery``. Whatever it does not say plainly is a 400."""
+"""What a route may be asked with: models that read the path and the query string, and that OpenAPI is made from.
+
+Whatever is not said plainly is a 400 that names the parameter.
+"""
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
 
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
+from pydantic_core import core_schema
 from werkzeug.datastructures import MultiDict
 
 from layerline_api.problems import Problem
@@ -15,11 +22,10 @@ from layerline_correlator.settings import duration_ns
 from layerline_correlator.tagquery.model import BadQuery, Selection
 from layerline_correlator.tagquery.parse import parse_selection
 
-WINDOW = ("since", "from", "to")
-FILTERS = ("service", "operation", "tag", "min_duration", "order", "limit", "cursor")
 ORDERS = ("excess", "duration", "start")
 RANKS = ("excess", "lost")
-DEFAULT_SINCE = "15m"
+REPEATABLE = ("tag",)
+DEFAULT_SINCE_NS = 15 * 60 * 10**9
 LIMIT, MOST = 50, 1000
 LAST_NS = 2**63 - 1
 
@@ -35,7 +41,7 @@ def check(arguments: Arguments, known: Collection[str]) -> None:
         if name not in known:
             may_be = ", ".join(known) or "none"
             raise Problem(400, f"there is no parameter {name[:80]!r} here; there are: {may_be}", name[:80])
-        if len(values) > 1 and name != "tag":
+        if len(values) > 1 and name not in REPEATABLE:
             raise Problem(400, f"{name} is given {len(values)} times; expected once", name)
 
 
@@ -47,33 +53,55 @@ def identifier(name: str, text: str) -> str:
     return text
 
 
-def request_query(arguments: Arguments, now_ns: Callable[[], int] = time.time_ns) -> RequestQuery:
-    """The window (the last 15 minutes unless said otherwise) and the filters. ``Problem`` 400 names the field."""
-    from_ns, to_ns = _window(arguments, now_ns)
-    min_duration = arguments.get("min_duration")
-    return RequestQuery(
-        from_ns=from_ns,
-        to_ns=to_ns,
-        service=_given(arguments, "service"),
-        operation=_given(arguments, "operation"),
-        tags=tuple(_tag(text) for text in arguments.getlist("tag")),
-        min_duration_ns=None if min_duration is None else _duration("min_duration", min_duration),
-        order=_one_of(arguments, "order", ORDERS),
-        limit=limit_of(arguments.get("limit")),
-        cursor=_given(arguments, "cursor"),
-        absolute=_one_of(arguments, "rank", RANKS) == "lost",
-    )
+@dataclass(frozen=True, eq=False)
+class Read:
+    """How a parameter's text is read (``parse(name, text)``, raising ``Problem``), and what OpenAPI says of it."""
+
+    parse: Callable[[str, str], Any]
+    schema: Mapping[str, Any]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        def read(text: Any, info: core_schema.ValidationInfo) -> Any:
+            name = str(info.field_name).rstrip("_")
+            if not isinstance(text, str):  # in a body
+                raise Problem(400, f"{name} is no text", name)
+            return self.parse(name, text)
+
+        return core_schema.with_info_plain_validator_function(read)
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return dict(self.schema)
 
 
-def _window(arguments: Arguments, now_ns: Callable[[], int]) -> tuple[int, int]:
-    since, begin, end = (arguments.get(name) for name in WINDOW)
-    if since is not None and (begin is not None or end is not None):
-        raise Problem(400, "since is given beside from or to; expected one or the other", "since")
-    to_ns = now_ns() + 1 if end is None else instant_ns("to", end)
-    from_ns = max(0, to_ns - _duration("since", since or DEFAULT_SINCE)) if begin is None else instant_ns("from", begin)
-    if from_ns >= to_ns:
-        raise Problem(400, "the window is empty: from is not before to", "to" if begin is None else "from")
-    return from_ns, to_ns
+class Parameters(BaseModel):
+    """What a route may be asked with: one field per parameter, of the path or of the query string.
+
+    A trailing ``_`` of a field is not part of the parameter's name (``from_`` is ``from``).
+    """
+
+    model_config = ConfigDict(frozen=True, alias_generator=lambda name: name.rstrip("_"))
+
+
+Asked = TypeVar("Asked", bound=Parameters)
+
+
+def names(model: type[Parameters]) -> tuple[str, ...]:
+    """The parameters of a route, as they are written."""
+    return tuple(name.rstrip("_") for name in model.model_fields)
+
+
+def read(model: type[Asked], arguments: Arguments, path: Mapping[str, str] | None = None) -> Asked:
+    """The parameters of the query string, and of the path, as ``model`` has them. ``Problem`` 400 names the field."""
+    path = path or {}
+    check(arguments, [name for name in names(model) if name not in path])
+    given = {
+        name: tuple(values) if name in REPEATABLE else values[0] for name, values in arguments.lists() if values
+    } | dict(path)
+    try:
+        return model.model_validate(given)
+    except ValidationError as wrong:  # what `Read` does not look at: a parameter that is not there
+        name = str(wrong.errors()[0]["loc"][0])
+        raise Problem(400, f"{name} is missing", name) from None
 
 
 def instant_ns(name: str, text: str) -> int:
@@ -107,35 +135,119 @@ def _duration(name: str, text: str) -> int:
     return found
 
 
-def _tag(text: str) -> Selection:
+def _tag(name: str, text: str) -> Selection:
     try:
         return parse_selection(text)
     except BadQuery as problem:
         raise Problem(
             400,
-            f"tag is {text[:80]!r}; expected key:value: {problem.detail} (column {problem.column})",
-            "tag",
+            f"{name} is {text[:80]!r}; expected key:value: {problem.detail} (column {problem.column})",
+            name,
             problem.column,
         ) from None
 
 
-def _given(arguments: Arguments, name: str) -> str | None:
-    text = arguments.get(name)
+def _given(name: str, text: str) -> str:
     if text == "":
         raise Problem(400, f"{name} is empty", name)
     return text
 
 
-def _one_of(arguments: Arguments, name: str, choices: tuple[str, ...]) -> str:
-    text = arguments.get(name, choices[0])
-    if text not in choices:
-        raise Problem(400, f"{name} is {text[:80]!r}; expected one of {', '.join(choices)}", name)
-    return text
+def one_of(choices: tuple[str, ...]) -> Read:
+    """One of these words, as it is written."""
+
+    def parse(name: str, text: str) -> str:
+        if text not in choices:
+            raise Problem(400, f"{name} is {text[:80]!r}; expected one of {', '.join(choices)}", name)
+        return text
+
+    return Read(parse, {"type": "string", "enum": list(choices)})
 
 
-def limit_of(text: str | None) -> int:
-    if text is None:
-        return LIMIT
+def _limit(name: str, text: str) -> int:
     if re.fullmatch(r"[0-9]{1,4}", text) and 1 <= int(text) <= MOST:
         return int(text)
-    raise Problem(400, f"limit is {text[:80]!r}; expected 1 to {MOST}", "limit")
+    raise Problem(400, f"{name} is {text[:80]!r}; expected 1 to {MOST}", name)
+
+
+_HEX_SCHEMA = {name: {"type": "string", "pattern": f"^{pattern.pattern}$"} for name, pattern in _HEX.items()}
+
+Text = Annotated[str, Read(_given, {"type": "string", "minLength": 1})]
+AnyText = Annotated[str, Read(lambda _, text: text, {"type": "string"})]
+TraceId = Annotated[str, Read(identifier, _HEX_SCHEMA["trace_id"])]
+SpanId = Annotated[str, Read(identifier, _HEX_SCHEMA["span_id"])]
+Instant = Annotated[int, Read(instant_ns, {"type": "string", "format": "date-time"})]
+Duration = Annotated[int, Read(_duration, {"type": "string", "pattern": r"^\d+(\.\d+)?(ns|us|ms|s|m|h|d)$"})]
+Tag = Annotated[Selection, Read(_tag, {"type": "string", "pattern": "^[^:]+:.+$"})]
+Order = Annotated[str, one_of(ORDERS)]
+Rank = Annotated[str, one_of(RANKS)]
+Limit = Annotated[int, Read(_limit, {"type": "integer", "minimum": 1, "maximum": MOST})]
+
+
+class Window(Parameters):
+    """A stretch of time, half-open: the last 15 minutes unless said otherwise."""
+
+    since: Annotated[Duration | None, Field(description="that long until now (15m unless said otherwise)")] = None
+    from_: Annotated[Instant | None, Field(description="the window's begin, RFC 3339 with zone")] = None
+    to: Annotated[Instant | None, Field(description="the window's end; now unless said otherwise")] = None
+
+    def window(self, now_ns: Callable[[], int] = time.time_ns) -> tuple[int, int]:
+        """Its begin and end in nanoseconds. ``Problem`` 400 when it is said twice, or is empty."""
+        if self.since is not None and (self.from_ is not None or self.to is not None):
+            raise Problem(400, "since is given beside from or to; expected one or the other", "since")
+        to_ns = now_ns() + 1 if self.to is None else self.to
+        since = DEFAULT_SINCE_NS if self.since is None else self.since
+        from_ns = max(0, to_ns - since) if self.from_ is None else self.from_
+        if from_ns >= to_ns:
+            field = "to" if self.from_ is None else "from"
+            raise Problem(400, "the window is empty: from is not before to", field)
+        return from_ns, to_ns
+
+
+class Paged(Parameters):
+    """How much of a list."""
+
+    limit: Annotated[Limit, Field(description="how many at most")] = LIMIT
+    cursor: Annotated[Text | None, Field(description="`next` of the page before")] = None
+
+
+class Tagged(Parameters):
+    """Only what carries these tags."""
+
+    tag: Annotated[
+        tuple[Tag, ...], Field(description="key:value, repeatable; `*` in the value stands for anything")
+    ] = ()
+
+
+class RequestParameters(Paged, Tagged, Window):
+    """Which requests, and in which order."""
+
+    service: Annotated[Text | None, Field(description="service.name")] = None
+    operation: Annotated[Text | None, Field(description="the entry span's name")] = None
+    min_duration: Annotated[Duration | None, Field(description='at least this long, instead of "slow"')] = None
+    order: Annotated[Order, Field(description="what comes first, descending")] = ORDERS[0]
+
+    def query(self, now_ns: Callable[[], int] = time.time_ns) -> RequestQuery:
+        """What the correlator is asked. ``Problem`` 400 when the window is none."""
+        from_ns, to_ns = self.window(now_ns)
+        return RequestQuery(
+            from_ns=from_ns,
+            to_ns=to_ns,
+            service=self.service,
+            operation=self.operation,
+            tags=self.tag,
+            min_duration_ns=self.min_duration,
+            order=self.order,
+            limit=self.limit,
+            cursor=self.cursor,
+        )
+
+
+class VerdictParameters(RequestParameters):
+    """Which requests, and how they are judged."""
+
+    rank: Annotated[Rank, Field(description="rank by excess over usual, or by what was lost")] = RANKS[0]
+
+    def query(self, now_ns: Callable[[], int] = time.time_ns) -> RequestQuery:
+        """What the correlator is asked. ``Problem`` 400 when the window is none."""
+        return replace(super().query(now_ns), absolute=self.rank == "lost")

@@ -14,12 +14,13 @@ from flask import Blueprint, Request, Response, request
 from google.protobuf.json_format import MessageToJson
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from layerline_api.declared import Declared, declared
 from layerline_api.intake import Intake
 from layerline_api.otlp import DECODERS
 from layerline_api.problems import Problem
 from layerline_api.settings import ServerSettings
 
-PROTOBUF, JSON = "application/x-protobuf", "application/json"
+PROTOBUF, JSON = BOTH = "application/x-protobuf", "application/json"
 
 
 def is_otlp(path: str) -> bool:
@@ -71,5 +72,10 @@ def receiver(intake: Intake, settings: ServerSettings) -> Blueprint:
     return blueprint
 
 
-def _bound(receive: Callable[[str], Response], signal: str) -> Callable[[], Response]:
-    return lambda: receive(signal)
+def _bound(receive: Callable[[str], Response], signal: str) -> Declared:
+    @declared(None, None, problems=(400, 413, 415, 503), answers_in=BOTH, problems_in=BOTH, body_in=BOTH)
+    def store() -> Response:
+        """OTLP: answered when what was sent is durable."""
+        return receive(signal)
+
+    return store

@@ -73,9 +73,16 @@ class Server:
 
     def get(self, path: str, parameters: Sequence[tuple[str, str]] = ()) -> requests.Response:
         """The 200 answer. ``NoAnswer`` for 404, ``CannotAsk`` for everything else."""
+        return self._ask("GET", path, params=list(parameters))
+
+    def post(self, path: str, body: dict[str, Any]) -> requests.Response:
+        """The 200 answer. ``NoAnswer`` for 404, ``CannotAsk`` for everything else."""
+        return self._ask("POST", path, json=body)
+
+    def _ask(self, method: str, path: str, **what: Any) -> requests.Response:
         try:
-            answer = self.session.get(
-                f"{self.url}{path}", params=list(parameters), timeout=PATIENCE_S, allow_redirects=False
+            answer = self.session.request(
+                method, f"{self.url}{path}", timeout=PATIENCE_S, allow_redirects=False, **what
             )
         except requests.Timeout:
             raise CannotAsk(f"{self.url} did not answer in time") from None

@@ -25,18 +25,36 @@ from layerline_correlator.backlog import Backlog
 from layerline_correlator.causes import all_causes
 from layerline_correlator.coverage import Coverage, read_coverage
 from layerline_correlator.entities import Life, entities
+from layerline_correlator.happenings import read_events
 from layerline_correlator.incidents.model import IncidentQuery
 from layerline_correlator.incidents.questions import Incidents
 from layerline_correlator.incidents.watch import Reworked, Watch
+from layerline_correlator.inventory import read_entities
 from layerline_correlator.judge import is_slow, judge
 from layerline_correlator.model import Batch
 from layerline_correlator.monitors.keeper import Monitors
 from layerline_correlator.monitors.sources import of_query
 from layerline_correlator.names import Names, tag_condition
-from layerline_correlator.query import BadCursor, Health, Page, RequestItem, RequestQuery, TooHeavy, Verdict
+from layerline_correlator.query import (
+    BadCursor,
+    EntityItem,
+    EntityQuery,
+    EventItem,
+    EventQuery,
+    Health,
+    Page,
+    RequestItem,
+    RequestQuery,
+    ServiceMap,
+    Table,
+    TooHeavy,
+    Verdict,
+)
 from layerline_correlator.requests import Request, around, as_item, ask_usual, read_ledgers, select_requests
+from layerline_correlator.service_map import read_service_map
 from layerline_correlator.settings import Settings
 from layerline_correlator.sides import with_sides
+from layerline_correlator.sql import ask
 from layerline_correlator.store import Arrived, Store, run
 from layerline_correlator.suspects import with_suspects
 from layerline_correlator.tagquery.answer import Containers
@@ -307,6 +325,28 @@ class Correlator:
                     "SELECT DISTINCT service FROM resource WHERE service IS NOT NULL ORDER BY service"
                 ).fetchall()
             ]
+
+    def service_map(self, from_ns: int, to_ns: int) -> ServiceMap:
+        """The services that answered requests in the window, and who called whom."""
+        self._bring_up_to_date()
+        with self._reading() as cursor:
+            return read_service_map(cursor, from_ns, to_ns)
+
+    def inventory(self, query: EntityQuery) -> Page[EntityItem]:
+        """What lived in the window. ``BadCursor``."""
+        with self._reading() as cursor:
+            return read_entities(cursor, query)
+
+    def events(self, query: EventQuery) -> Page[EventItem]:
+        """What happened in the window, newest first. ``BadCursor``."""
+        with self._reading() as cursor:
+            return read_events(cursor, query, self._names.entity)
+
+    def sql(self, text: str, limit: int) -> Table:
+        """One SELECT over the documented views. ``BadSql``, ``TooHeavy``."""
+        self._bring_up_to_date()
+        with self._reading() as cursor:
+            return ask(cursor, text, limit)
 
     def containers(self, query: Query, to_ns: int, limit: int, cursor: str | None = None) -> Containers:
         """What a tag query holds for, in the window that ends at ``to_ns``. ``BadCursor``, ``TooHeavy``.

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from typing_extensions import TypedDict
+
 from layerline_correlator.model import Batch
 from layerline_correlator.tagquery.model import Query, Selection
 
@@ -187,6 +189,178 @@ class Page(Generic[Item]):
 
 
 @dataclass(frozen=True, slots=True)
+class EntityQuery:
+    """Which entities: those that lived in a half-open window, of a type, with tags."""
+
+    from_ns: int
+    to_ns: int
+    type: str | None = None  # "process" | "container" | "host" | "service"
+    tags: tuple[Selection, ...] = ()  # all of them
+    limit: int = 50
+    cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """What was used in a life, in the unit of its signal. Not measured is not zero."""
+
+    low: int | None
+    """At least: what was read last, and what the wrapper told; None where nothing is known."""
+    high: int | None
+    """At most: what can have been used between the last reading and the end besides; None where there is no bound."""
+    value: int | None
+    """The figure itself, where both are the same."""
+    evidence: str
+    """``measured``, ``range`` or ``not measured``."""
+
+    @classmethod
+    def of(cls, low: int | None, high: int | None) -> Total:
+        """The total between these bounds."""
+        if low is None:
+            return cls(None, None, None, "not measured")
+        if low == high:
+            return cls(low, high, low, "measured")
+        return cls(low, high, None, "range")
+
+
+@dataclass(frozen=True, slots=True)
+class EntityItem:
+    """An entity with its tags (its own, and those of what it runs in) and its lifetime."""
+
+    type: str  # "process" | "container" | "host" | "service"
+    id: str
+    name: str
+    tags: dict[str, str]
+    first_seen: str  # when its first data came
+    last_seen: str  # its last data in the window
+    started: str | None  # as the agent saw; null where nobody looked
+    ended: str | None
+    host: Entity | None
+    runs_on: Entity | None  # a process's container or host, a container's host
+    exit_code: int | None = None  # these three: of a container
+    runs: int | None = None  # how often it was started, as far as was seen
+    totals: dict[str, Total] | None = None  # what it used in its life
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceItem:
+    """A service and the requests it answered in the window; quantiles of their durations."""
+
+    service: str
+    requests: int
+    errors: int
+    p50_ns: int
+    p95_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """Calls from one service to another, or to a dependency; quantiles of the caller's spans."""
+
+    caller: str
+    callee_type: str  # "service" | "dependency" (seen only from outside)
+    callee: str  # the service's name; server.address:server.port of a dependency
+    calls: int
+    errors: int
+    p50_ns: int
+    p95_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceMap:
+    """A list of services, and the calls between them."""
+
+    items: list[ServiceItem] = field(default_factory=list)
+    edges: list[Edge] = field(default_factory=list)
+    next: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventQuery:
+    """Which events: those of a half-open window, newest first."""
+
+    from_ns: int
+    to_ns: int
+    name: str | None = None  # with * for anything
+    service: str | None = None
+    tags: tuple[Selection, ...] = ()  # all of them
+    limit: int = 50
+    cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventItem:
+    """Something that happened: to a container, or told from outside (a deploy)."""
+
+    time: str
+    name: str
+    body: str
+    attributes: dict[str, str]
+    entity: Entity | None  # what it happened to, where that is known
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What a SQL query found. ``cut`` when there was more than was asked for."""
+
+    columns: list[str]
+    types: list[str]
+    rows: list[list[Any]]
+    cut: bool
+
+
+CauseItem = TypedDict(
+    "CauseItem",
+    {
+        "cause": str,
+        "layer": str,
+        "title": str,
+        "means": str,
+        "needs": list[str],
+        "mistaken_for": str,
+        "try": str,
+        "enable": str,
+        "source": str,
+    },
+)
+
+
+class TraceSpan(TypedDict):
+    """A span of a trace, its start where clocks agree."""
+
+    span_id: str
+    parent_span_id: str | None
+    service: str
+    name: str
+    kind: str  # "unspecified" | "internal" | "server" | "client" | "producer" | "consumer"
+    start: str
+    duration_ns: int
+    status: str  # "unset" | "ok" | "error"
+    container_id: str | None
+    account: str  # "thread" | "task" | "none"
+    account_reason: str | None
+    skew_adjusted_ns: int
+    thread_id: int | None
+
+
+class TraceSegment(TypedDict):
+    """A piece of the critical path: the offset is from the root request's start."""
+
+    span_id: str
+    offset_ns: int
+    length_ns: int
+
+
+class Trace(TypedDict):
+    """A trace as it was received, and its root request's critical path."""
+
+    trace_id: str
+    spans: list[TraceSpan]
+    segments: list[TraceSegment]
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """How the store and the correlator are; counts are since the process began."""
 
@@ -203,6 +377,10 @@ class Health:
 
 class BadCursor(ValueError):
     """A cursor that this list did not hand out."""
+
+
+class BadSql(ValueError):
+    """A query that may not be asked, or that makes no sense; the message says why."""
 
 
 class Overloaded(RuntimeError):
@@ -231,10 +409,10 @@ class Questions(Protocol):
         """One verdict per service and operation that was slow in the window, most excess first."""
 
     def trace(self, trace_id: str) -> dict[str, Any] | None:
-        """``{"trace_id", "spans": […], "segments": […]}``."""
+        """The ``Trace``; None when no span of it was received."""
 
     def causes(self) -> list[dict[str, Any]]:
-        """Every cause with ``cause, layer, title, means, needs, mistaken_for, try, source``."""
+        """Every cause, each a ``CauseItem``."""
 
     def coverage(self, from_ns: int, to_ns: int, service: str | None = None) -> Any:
         """What was seen in the window and what was not: ``layerline_correlator.coverage.Coverage``."""
@@ -244,6 +422,18 @@ class Questions(Protocol):
 
     def services(self) -> list[str]:
         """The services a span was received from."""
+
+    def service_map(self, from_ns: int, to_ns: int) -> ServiceMap:
+        """The services that answered requests in the window, and who called whom."""
+
+    def inventory(self, query: EntityQuery) -> Page[EntityItem]:
+        """What lived in the window. ``BadCursor``."""
+
+    def events(self, query: EventQuery) -> Page[EventItem]:
+        """What happened in the window. ``BadCursor``."""
+
+    def sql(self, text: str, limit: int) -> Table:
+        """One SELECT over the documented views. ``BadSql``, ``TooHeavy``."""
 
     def containers(self, query: Query, to_ns: int, limit: int, cursor: str | None = None) -> Containers:
         """What a tag query holds for, in the window that ends at ``to_ns``. ``BadCursor``, ``TooHeavy``."""
@@ -271,7 +461,7 @@ def plain(value: Any) -> Any:
         return {
             item.name.rstrip("_"): plain(getattr(value, item.name))
             for item in fields(value)
-            if not (isinstance(value, Verdict) and item.name in _WINDOW and getattr(value, item.name) is None)
+            if not (isinstance(value, Verdict) and item.name in WINDOW_ONLY and getattr(value, item.name) is None)
         }
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
@@ -280,4 +470,5 @@ def plain(value: Any) -> Any:
     return value
 
 
-_WINDOW = ("requests", "slow", "examples")
+#: The fields of a ``Verdict`` that only one over a window has.
+WINDOW_ONLY = ("requests", "slow", "examples")

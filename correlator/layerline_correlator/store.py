@@ -126,7 +126,11 @@ class Store:
         self._queue: queue.Queue[_Waiting | None] = queue.Queue(maxsize=_WAITING)
         self._database = duckdb.connect(
             str(folder / "hot.duckdb"),
-            config={"checkpoint_threshold": "256MB", "autoinstall_known_extensions": False},
+            config={
+                "checkpoint_threshold": "256MB",
+                "autoinstall_known_extensions": False,
+                "python_enable_replacements": False,  # a table's name never finds a variable of this process
+            },
         )
         self._database.execute("SET asof_loop_join_threshold = 0").fetchall()
         run(self._database, "schema.sql")
@@ -134,6 +138,7 @@ class Store:
         run(self._database, "whereabouts.sql")
         run(self._database, "settle.sql")
         run(self._database, "incidents/schema.sql")
+        run(self._database, "views.sql")
         for (key,) in self._database.execute(
             "SELECT resource FROM resource UNION ALL SELECT series FROM series"
         ).fetchall():

@@ -17,6 +17,10 @@ from layerline_correlator.query import (
     Blind,
     Culprit,
     Entity,
+    EntityItem,
+    EntityQuery,
+    EventItem,
+    EventQuery,
     Health,
     Join,
     Neighbour,
@@ -25,6 +29,9 @@ from layerline_correlator.query import (
     Part,
     RequestItem,
     RequestQuery,
+    ServiceItem,
+    ServiceMap,
+    Table,
     Verdict,
 )
 
@@ -247,6 +254,19 @@ class FakeCorrelator:
 
     def services(self) -> list[str]:
         return sorted({one.service for one in self.items})
+
+    def service_map(self, from_ns: int, to_ns: int) -> ServiceMap:
+        items = [ServiceItem(one, 1, 0, 700 * MS, 700 * MS) for one in self.services()]
+        return ServiceMap(items, reason=None if items else "no request was received in this window")
+
+    def inventory(self, query: EntityQuery) -> Page[EntityItem]:
+        return Page(reason="nothing of that kind sent anything in this window")
+
+    def events(self, query: EventQuery) -> Page[EventItem]:
+        return Page(reason="no such event was received in this window")
+
+    def sql(self, text: str, limit: int) -> Table:
+        return Table(["one"], ["INTEGER"], [[1]], cut=False)
 
     def ready(self) -> bool:
         return self.is_ready

@@ -12,7 +12,7 @@ from hypothesis import strategies as some
 from werkzeug.datastructures import MultiDict
 
 from layerline_api.app import create_app
-from layerline_api.parameters import request_query
+from layerline_api.parameters import VerdictParameters, read
 from layerline_api.problems import Problem
 from layerline_api.settings import ServerSettings
 
@@ -73,7 +73,7 @@ def test_the_small_questions(client: FlaskClient) -> None:
     """Traces, causes, services, healthz and readyz answer."""
     assert client.get(f"/api/v1/traces/{TRACE}").json["trace_id"] == TRACE
     assert client.get("/api/v1/causes").json["items"][0]["cause"] == "container.cpu_throttled"
-    assert client.get("/api/v1/services").json["items"] == ["web"]
+    assert [one["service"] for one in client.get("/api/v1/services").json["items"]] == ["web"]
     assert client.get("/healthz").json == {"status": "ok"}
     assert client.get("/readyz").json == {"status": "ready"}
 
@@ -163,7 +163,9 @@ def test_a_window_in_every_form() -> None:
     hour_ns = 3600 * 10**9
 
     def window(**arguments: str) -> tuple[int, int]:
-        query = request_query(MultiDict({name.rstrip("_"): text for name, text in arguments.items()}), lambda: START_NS)
+        query = read(VerdictParameters, MultiDict({name.rstrip("_"): text for name, text in arguments.items()})).query(
+            lambda: START_NS
+        )
         return query.from_ns, query.to_ns
 
     now = START_NS + 1
@@ -196,7 +198,7 @@ def test_filters_arrive(client: FlaskClient, correlator: FakeCorrelator) -> None
 def test_any_query_string_is_a_question_or_a_problem(arguments: dict[str, str]) -> None:
     """Whatever the parameters say, the answer is a query or a 400."""
     try:
-        query = request_query(MultiDict(arguments))
+        query = read(VerdictParameters, MultiDict(arguments)).query()
     except Problem as problem:
         said = problem
     else:

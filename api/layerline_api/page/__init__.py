@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from flask import Blueprint, Response, render_template, request
+from flask import Blueprint, Response, render_template
 
+from layerline_api.declared import declared
 from layerline_api.names import clean
-from layerline_api.parameters import check, identifier
+from layerline_api.parameters import Parameters, SpanId, TraceId
 from layerline_api.problems import Problem
 from layerline_api.story import human, tell
 from layerline_correlator.query import Questions, RequestItem, RequestQuery, plain
 
 WINDOW_NS = 15 * 60 * 10**9
 ROWS = 100
+HTML = "text/html; charset=utf-8"
 _STYLE = Path(__file__).with_name("style.css")
 
 
@@ -47,18 +49,28 @@ class Piece:
     width: float
 
 
+class OnePage(Parameters):
+    """One request."""
+
+    trace_id: TraceId
+    span_id: SpanId | None = None
+
+
 def page(questions: Questions) -> Blueprint:
     """``/``, ``/requests/<trace_id>`` and the style sheet."""
     blueprint = Blueprint("page", __name__, template_folder=".")
     style = _STYLE.read_text(encoding="utf-8")
 
     @blueprint.get("/style.css")
+    @declared(parameters=None, answers_in=("text/css; charset=utf-8",))
     def style_sheet() -> Response:
+        """The page's style sheet."""
         return Response(style, content_type="text/css; charset=utf-8", headers={"Cache-Control": "max-age=3600"})
 
     @blueprint.get("/")
+    @declared(answers_in=(HTML,))
     def slow_requests() -> str:
-        check(request.args, ())
+        """The page: slow requests of the last minutes."""
         now_ns = time.time_ns()
         found = questions.requests(RequestQuery(from_ns=now_ns - WINDOW_NS, to_ns=now_ns + 1, limit=ROWS))
         titles = {cause["cause"]: str(cause["title"]) for cause in questions.causes()}
@@ -71,13 +83,11 @@ def page(questions: Questions) -> Blueprint:
         )
 
     @blueprint.get("/requests/<trace_id>")
-    def one_request(trace_id: str) -> str:
-        check(request.args, ("span_id",))
-        identifier("trace_id", trace_id)
-        span_id = request.args.get("span_id")
-        if span_id is not None:
-            identifier("span_id", span_id)
-        verdict = questions.verdict(trace_id, span_id)
+    @declared(None, OnePage, problems=(404,), answers_in=(HTML,))
+    def one_request(asked: OnePage) -> str:
+        """The page of one request: its ledger."""
+        trace_id = asked.trace_id
+        verdict = questions.verdict(trace_id, asked.span_id)
         if verdict is None:
             raise Problem(404, f"there is no request with trace id {trace_id}")
         story = tell(plain(verdict), questions.causes())

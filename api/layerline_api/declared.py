@@ -1,0 +1,141 @@
+"""A route's one declaration: what it may be asked with, what it answers, what else may come.
+
+``@declared(Answer, Parameters)`` below a blueprint's ``@get`` or ``@post`` reads the request as declared, hands it to
+the view and makes its answer JSON; ``openapi.py`` makes the document from the same declarations.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable
+from typing import Any
+
+from flask import Request, Response, request
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from layerline_api.parameters import Parameters, read
+from layerline_api.problems import Problem
+from layerline_correlator.query import BadCursor, plain
+
+JSON, PROBLEM = "application/json", "application/problem+json"
+#: How long a body may be that is no OTLP.
+BODY_LIMIT_BYTES = 2**20
+
+
+class Body(BaseModel):
+    """A request's body in JSON. What it does not name is a 400."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+class Declared:
+    """A view with its declaration. Flask calls it; ``openapi.py`` reads it."""
+
+    __name__: str
+
+    def __init__(
+        self,
+        view: Callable[..., Any],
+        answer: Any,
+        parameters: type[Parameters] | None,
+        body: Any,
+        problems: tuple[int, ...],
+        status: int,
+        answers_in: tuple[str, ...],
+        problems_in: tuple[str, ...],
+        body_in: tuple[str, ...],
+    ) -> None:
+        functools.update_wrapper(self, view)
+        self.view = view
+        self.answer = answer
+        self.parameters = parameters
+        self.body = body
+        self.problems = problems
+        self.status = status
+        self.answers_in = answers_in
+        self.problems_in = problems_in
+        self.body_in = body_in
+        self._body: TypeAdapter[Any] | None = None if body is None else TypeAdapter(body)
+
+    def __call__(self, **path: str) -> Response:
+        given: dict[str, Any] = {}
+        if self.parameters is not None:
+            asked = read(self.parameters, request.args, path)
+            if self.parameters.model_fields:
+                given["asked"] = asked
+        if self._body is not None:
+            given["body"] = _read_body(request, self._body)
+        try:
+            found = self.view(**given)
+        except BadCursor:
+            raise Problem(400, "cursor is not one that this list handed out", "cursor") from None
+        if isinstance(found, str):
+            return Response(found, content_type=self.answers_in[0])
+        return found if isinstance(found, Response) else as_json(found)
+
+
+def declared(
+    answer: Any = None,
+    parameters: type[Parameters] | None = Parameters,
+    *,
+    body: Any = None,
+    problems: tuple[int, ...] = (),
+    status: int = 200,
+    answers_in: tuple[str, ...] = (JSON,),
+    problems_in: tuple[str, ...] = (PROBLEM,),
+    body_in: tuple[str, ...] = (),
+) -> Callable[[Callable[..., Any]], Declared]:
+    """Declare a view. Its docstring's first line becomes the route's summary, the rest its description.
+
+    ``answer``: the type of its JSON (a dataclass, a TypedDict; None where it is no JSON of ours). ``parameters``: the
+    view gets them as ``asked``, where there are any; None: the query string is not looked at. ``body``: the type that
+    reads the JSON body, which the view gets as ``body``. ``problems``: statuses beyond 400, 401, 403 (and 413, 415
+    with a body) that may come. ``status``: of its answer, where that is no 200. ``body_in``: the content types of a
+    body that the view reads by itself.
+    """
+    return lambda view: Declared(
+        view,
+        answer,
+        parameters,
+        body,
+        problems,
+        status,
+        answers_in,
+        problems_in,
+        body_in or (() if body is None else (JSON,)),
+    )
+
+
+def as_json(answer: Any) -> Response:
+    """A dataclass of ``query`` as its JSON."""
+    body = json.dumps(plain(answer), ensure_ascii=False)
+    return Response(body.encode("utf-8", "replace") + b"\n", content_type=JSON)
+
+
+def _read_body(asked: Request, adapter: TypeAdapter[Any]) -> Any:
+    if asked.mimetype != JSON:
+        raise Problem(415, f"Content-Type is {asked.mimetype[:80]!r}; expected {JSON}")
+    asked.max_content_length = BODY_LIMIT_BYTES
+    try:
+        text = asked.get_data()
+    except RequestEntityTooLarge:
+        raise Problem(413, f"the body is more than {BODY_LIMIT_BYTES:,} bytes long") from None
+    try:
+        return adapter.validate_json(text)
+    except ValidationError as wrong:
+        raise _problem(wrong) from None
+
+
+def _problem(wrong: ValidationError) -> Problem:
+    """The first thing that is wrong with a body."""
+    first = wrong.errors(include_url=False)[0]
+    field = ".".join(str(step) for step in first["loc"] if not str(step).startswith("("))[:80]
+    if first["type"] == "json_invalid":
+        return Problem(400, f"the body is not JSON: {first['ctx']['error']}")
+    if first["type"] == "missing":
+        return Problem(400, f"{field} is missing", field)
+    if first["type"] == "extra_forbidden":
+        return Problem(400, f"there is no field {field!r} here", field)
+    return Problem(400, f"{field or 'the body'}: {first['msg']}", field or None)

@@ -1,0 +1,59 @@
+"""The OpenAPI document: it names every route, and the server keeps to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from api_fake import full
+from flask import Flask
+from openapi_spec_validator import validate
+
+from layerline_api.app import create_app
+from layerline_api.openapi import document, routes
+
+
+def test_every_route_is_declared() -> None:
+    """A route without a declaration is in no document; each says in a sentence what it is for."""
+    for rule, method, view in routes(create_app(full())):
+        assert view is not None, (
+            f"{method.upper()} {rule.rule} is not declared: @declared(…) below its blueprint.{method}"
+        )
+        assert view.__doc__, f"{method.upper()} {rule.rule} does not say what it is for"
+
+
+def test_the_document_is_openapi() -> None:
+    """/openapi.json is OpenAPI 3.1 as its specification has it."""
+    answer = create_app(full()).test_client().get("/openapi.json")
+    assert answer.content_type == "application/json"
+    assert answer.json["openapi"].startswith("3.1")
+    validate(answer.json)
+
+
+def parameters(path: str) -> dict[str, Any]:
+    found = document(create_app(full()))["paths"][path]["get"]["parameters"]
+    return {one["name"]: one for one in found}
+
+
+def test_parameters_follow_from_their_models() -> None:
+    """A parameter stands in the document as it is read: its name, place, type and bounds."""
+    asked = parameters("/api/v1/requests")
+    assert set(asked) == {
+        "since", "from", "to", "tag", "limit", "cursor", "service", "operation", "min_duration", "order",
+    }  # fmt: skip
+    assert asked["limit"]["schema"] == {"type": "integer", "minimum": 1, "maximum": 1000, "default": 50}
+    assert asked["tag"]["schema"]["type"] == "array"
+    assert asked["order"]["schema"]["enum"] == ["excess", "duration", "start"]
+    one = parameters("/api/v1/requests/{trace_id}")
+    assert (one["trace_id"]["in"], one["trace_id"]["required"]) == ("path", True)
+    assert (one["span_id"]["in"], one["span_id"]["required"]) == ("query", False)
+
+
+def test_answers_follow_from_their_dataclasses() -> None:
+    """A part in the document has the fields of a part in an answer, by the names of the JSON."""
+    app: Flask = create_app(full())
+    schemas = document(app)["components"]["schemas"]
+    part = app.test_client().get("/api/v1/verdicts").json["items"][0]["parts"][0]
+    assert set(schemas["Part"]["required"]) == set(schemas["Part"]["properties"]) == set(part)
+    assert set(schemas["Verdict"]["properties"]) - set(schemas["Verdict"]["required"]) == {
+        "requests", "slow", "examples",
+    }  # fmt: skip
