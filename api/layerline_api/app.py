@@ -14,6 +14,7 @@ from layerline_api.page import page
 from layerline_api.problems import Problem, otlp_status, problem_json
 from layerline_api.receive import is_otlp, receiver, speaks_json
 from layerline_api.settings import ServerSettings
+from layerline_api.slos import slos
 from layerline_correlator.query import Questions
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ def create_app(questions: Questions, settings: ServerSettings | None = None) -> 
     app.register_blueprint(receiver(questions, settings))
     app.register_blueprint(answers(questions))
     app.register_blueprint(incidents(questions.incidents))
+    app.register_blueprint(slos(questions.incidents))
     app.register_blueprint(page(questions))
 
     @app.get("/healthz")

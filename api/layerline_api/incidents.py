@@ -64,8 +64,8 @@ def incidents(questions: IncidentQuestions) -> Blueprint:
     return blueprint
 
 
-def identifier(text: str) -> str:
-    """An incident's id as asked for. 400 unless it is 12 lower-case hex digits."""
+def identifier(text: str, name: str = "incident") -> str:
+    """The id of an incident (or of what ``name`` says) as asked for. 400 unless it is 12 lower-case hex digits."""
     if not _ID.fullmatch(text):
-        raise Problem(400, f"the incident's id is {text[:80]!r}; expected 12 lower-case hex digits", "incident")
+        raise Problem(400, f"the {name}'s id is {text[:80]!r}; expected 12 lower-case hex digits", name)
     return text

@@ -22,6 +22,7 @@ import duckdb
 from layerline_correlator import ledger
 from layerline_correlator.causes import all_causes
 from layerline_correlator.incidents.questions import Incidents
+from layerline_correlator.incidents.slo import read_file
 from layerline_correlator.incidents.watch import Reworked, Watch
 from layerline_correlator.judge import Ledger, Usual, is_slow, judge
 from layerline_correlator.model import Batch
@@ -63,6 +64,7 @@ class Correlator:
         self._fresh: dict[str, _Span] = {}  # traces whose spans arrived since they were worked out
         self._due: list[tuple[int, str, _Span]] = []  # heap: when to work a trace out again
         self._closed = False
+        slos = read_file(settings.slos) if settings.slos else []
         self._store = Store(settings, self._arrived)
         self._work_lock = threading.Lock()
         self._cursor = self._store.cursor()
@@ -70,6 +72,8 @@ class Correlator:
         #: What was found without being asked.
         self.incidents = Incidents(self._reading, self._names, settings.settle_ns)
         self._watch = Watch(self._store.cursor(), Names(self._store.cursor()), settings.settle_ns, self._work_again)
+        for promised in slos:
+            self.incidents.set_slo(promised)
         self._catch_up()
         self._thread = threading.Thread(target=self._correlate_forever, name="layerline-correlator", daemon=True)
         self._thread.start()

@@ -17,6 +17,7 @@ from typing import Any
 
 import duckdb
 
+from layerline_correlator.incidents import slo
 from layerline_correlator.incidents.describe import describe
 from layerline_correlator.incidents.detect import STEP_NS
 from layerline_correlator.incidents.group import Trouble, together
@@ -52,6 +53,8 @@ _BLOCK_NS, _CONTEXT_NS = 300 * 10**9, 600 * 10**9
 _BLOCKS = 24
 #: What is usual for the hour before holds for this long: to work it out is nearly all that a pass costs.
 _BASE_NS = 60 * 10**9
+#: Budgets are looked at this often.
+_SLO_NS = 60 * 10**9
 #: Trouble without any request for so long is over.
 SILENT_NS = 600 * 10**9
 #: Trouble that lasts is the new usual from then on.
@@ -101,6 +104,7 @@ class Watch:
         self._lock = threading.Lock()
         self._backlog_ns: int | None = None  # where the pass before stopped, if it did not come to the end
         self._bases: tuple[int, dict[Operation, Base]] | None = None  # as of when; their tables are on the cursor
+        self._slos_ns = 0  # when budgets were looked at
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch_forever, name="layerline-incidents", daemon=True)
 
@@ -142,6 +146,9 @@ class Watch:
                     self._run("DELETE FROM watched")
                     self._run("INSERT INTO watched VALUES ($now_ns)", now_ns=now_ns)
             self._end_what_is_over(until_ns)
+            if now_ns - self._slos_ns >= _SLO_NS:
+                self._slos_ns = now_ns
+                slo.watch(self._cursor, now_ns)
             self._gather()
             self._tell(now_ns)
 
@@ -177,7 +184,8 @@ class Watch:
             current = next(
                 iter(
                     self._known(
-                        "service = $service AND operation = $operation AND end_ns IS NULL AND start_ns < $to_ns",
+                        "service = $service AND operation = $operation AND NOT lasting AND end_ns IS NULL"
+                        " AND start_ns < $to_ns",
                         service=operation[0],
                         operation=operation[1],
                         to_ns=to_ns,
@@ -256,7 +264,7 @@ class Watch:
 
     def _end_what_is_over(self, until_ns: int) -> None:
         """Trouble that nobody asks for any more, and trouble that has become usual."""
-        for one in self._known("end_ns IS NULL"):
+        for one in self._known("end_ns IS NULL AND slo IS NULL"):
             service, operation = one.operation
             last_ns = self._one(
                 "SELECT max(end_ns) FROM request WHERE service = $service AND operation = $operation"
