@@ -42,7 +42,7 @@ from layerline_correlator.store import text
 _log = logging.getLogger("layerline.correlator")
 
 #: The shortest time between two passes, and how many times as long as a pass took the next one waits: a twentieth of a
-#: core at most, whatever arrives.
+#: core at most, whatever arrives; half a core while there is a past to work through (an import, a new version).
 PAUSE_S, IDLE = 5.0, 20
 #: What began this recently is left for the next pass: its slow requests have not ended yet.
 LATE_NS = 5 * 10**9
@@ -124,9 +124,10 @@ class Watch:
             began = time.monotonic()
             try:
                 self.look()
-            except duckdb.Error:
+            except Exception:  # whatever it was, the next pass may succeed
                 _log.exception("incidents could not be looked for; it will be tried again")
-            pause_s = max(PAUSE_S, IDLE * (time.monotonic() - began))
+            worked_s = time.monotonic() - began
+            pause_s = max(PAUSE_S, worked_s if self._backlog_ns is not None else IDLE * worked_s)
 
     def look(self) -> None:
         """One pass."""
@@ -141,6 +142,8 @@ class Watch:
             )
             starts = [start for start in (touched_ns, self._backlog_ns) if start is not None]
             if starts:
+                if min(starts) < until_ns - 2 * _BLOCK_NS:  # what happens now does not wait for the past
+                    self._look_at(until_ns - _BLOCK_NS, until_ns)
                 self._work_through(min(starts) // STEP_NS * STEP_NS, until_ns)
                 if self._backlog_ns is None:
                     self._run("DELETE FROM watched")
@@ -340,7 +343,11 @@ class Watch:
         ).fetchall()
         for incident, end_ns in rows:
             settled = end_ns is not None and end_ns < now_ns - SETTLED_NS
-            told = describe(self._cursor, incident, self._names, self._settle_ns, settled=settled)
+            try:
+                told = describe(self._cursor, incident, self._names, self._settle_ns, settled=settled)
+            except duckdb.Error:
+                _log.exception("incident %s could not be described; it will be tried again", incident)
+                continue
             self._run(
                 "UPDATE incident SET document = $document, told_ns = $now_ns, settled = $settled"
                 " WHERE incident = $incident",
