@@ -25,6 +25,7 @@ from layerline_api.page import page
 from layerline_api.problems import Problem, otlp_status, problem_json
 from layerline_api.receive import is_otlp, receiver, speaks_json
 from layerline_api.settings import ServerSettings
+from layerline_api.slos import slos
 from layerline_api.tags import tags
 from layerline_api.timeline import timeline
 from layerline_correlator.query import Questions
@@ -62,6 +63,7 @@ def create_app(questions: Questions, settings: ServerSettings | None = None, int
     app.register_blueprint(timeline(questions))
     app.register_blueprint(monitors(lambda: questions.monitors, settings))
     app.register_blueprint(incidents(questions.incidents))
+    app.register_blueprint(slos(questions.incidents))
     app.register_blueprint(page(questions))
 
     @app.get("/healthz")

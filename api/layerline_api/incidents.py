@@ -16,13 +16,14 @@ from layerline_correlator.incidents.model import Incident, IncidentItem, Inciden
 from layerline_correlator.query import Page
 
 _ID = re.compile(r"[0-9a-f]{12}")
+ID_PATTERN = f"^{_ID.pattern}$"
 ZIP = "application/zip"
 
 
 def identifier(name: str, text: str) -> str:
-    """An incident's id as asked for. 400 unless it is 12 lower-case hex digits."""
+    """The id of an incident (or of what ``name`` says) as asked for. 400 unless it is 12 lower-case hex digits."""
     if not _ID.fullmatch(text):
-        raise Problem(400, f"the incident's id is {text[:80]!r}; expected 12 lower-case hex digits", name)
+        raise Problem(400, f"the {name}'s id is {text[:80]!r}; expected 12 lower-case hex digits", name)
     return text
 
 
@@ -38,7 +39,7 @@ class IncidentParameters(Paged, Window):
 class OneIncident(Parameters):
     """One incident."""
 
-    incident: Annotated[str, Read(identifier, {"type": "string", "pattern": f"^{_ID.pattern}$"})]
+    incident: Annotated[str, Read(identifier, {"type": "string", "pattern": ID_PATTERN})]
 
 
 def incidents(questions: IncidentQuestions) -> Blueprint:

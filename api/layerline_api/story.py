@@ -146,7 +146,7 @@ def _took(verdict: Json) -> str:
     else:
         begin = f"took {human(duration)}"
     if usual is None:
-        return f"{begin} (ranked by time lost; there is no usual to compare with)"
+        return f"{begin} (no usual yet: ranked by time lost)"
     if excess > 0:
         return f"{begin}, usually {human(usual / count)}: {human(excess / count)} too slow"
     return f"{begin}, usually {human(usual / count)}: not slower than usual"

@@ -2,17 +2,81 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, request
+from typing import Annotated, Any
 
-from layerline_api.answers import as_json
-from layerline_api.parameters import WINDOW, Arguments, check, identifier, request_query
+from flask import Blueprint, request
+from pydantic import Field
+
+from layerline_api.declared import declared
+from layerline_api.parameters import Read, Tagged, Text, TraceId, Window
 from layerline_api.problems import Problem
 from layerline_correlator.query import Questions, TooHeavy
 from layerline_correlator.settings import duration_ns
-from layerline_correlator.timeline import SIGNALS, StepTooFine, TimelineQuery
+from layerline_correlator.timeline import SIGNALS, StepTooFine, Timeline, TimelineQuery
 
-OF = ("service", "operation", "entity", "tag")
 ENTITIES = ("container", "host")
+
+
+def _entity(name: str, text: str) -> tuple[str, str]:
+    kind, _, identity = text.partition(":")
+    if kind not in ENTITIES or not identity:
+        raise Problem(400, f"{name} is {text[:80]!r}; expected container:NAME_OR_ID or host:NAME_OR_ID", name)
+    return kind, identity
+
+
+def _step(name: str, text: str) -> int:
+    try:
+        found = duration_ns(text[:40])
+    except (ValueError, OverflowError):
+        found = 0
+    if not 0 < found < 2**62:
+        raise Problem(400, f"{name} is {text[:80]!r}; expected a duration such as 500ms or 10s", name)
+    return found
+
+
+def _signals(name: str, text: str) -> tuple[str, ...]:
+    """Names or patterns with ``*``, separated by commas. What else a pattern could say is taken as it is."""
+    patterns = tuple(part.strip() for part in text.split(","))
+    if not all(patterns) or len(patterns) > 50:
+        raise Problem(
+            400, f"{name} is {text[:80]!r}; expected names such as container.cpu.*, separated by commas", name
+        )
+    return tuple(pattern.replace("[", "[[]").replace("?", "[?]") for pattern in patterns)
+
+
+Of = Annotated[tuple[str, str], Read(_entity, {"type": "string", "pattern": "^(container|host):.+$"})]
+Step = Annotated[int, Read(_step, {"type": "string", "pattern": r"^\d+(\.\d+)?(ns|us|ms|s|m|h|d)$"})]
+Signals = Annotated[tuple[str, ...], Read(_signals, {"type": "string", "minLength": 1})]
+
+
+class TimelineParameters(Tagged, Window):
+    """One request, or what service, operation, entity and tags leave together; all if none."""
+
+    trace_id: Annotated[TraceId | None, Field(description="one request, and a little around it")] = None
+    service: Annotated[Text | None, Field(description="service.name")] = None
+    operation: Annotated[Text | None, Field(description="the entry span's name")] = None
+    entity: Annotated[Of | None, Field(description="container:NAME_OR_ID or host:NAME_OR_ID")] = None
+    step: Annotated[Step | None, Field(description="such as 10s; chosen to fit the window unless said")] = None
+    signal: Annotated[Signals | None, Field(description="other readings: names or patterns, by commas")] = None
+
+    def query(self) -> TimelineQuery:
+        """What is asked for. ``Problem`` 400 names the field."""
+        of = {"service": self.service, "operation": self.operation, "entity": self.entity, "tag": self.tag}
+        if self.trace_id is not None and (beside := next((name for name, given in of.items() if given), None)):
+            raise Problem(400, f"{beside} is given beside trace_id, which names one request", beside)
+        around = self.trace_id is not None and self.since is None and self.from_ is None and self.to is None
+        from_ns, to_ns = (None, None) if around else self.window()
+        return TimelineQuery(
+            from_ns=from_ns,
+            to_ns=to_ns,
+            trace_id=self.trace_id,
+            service=self.service,
+            operation=self.operation,
+            entity=self.entity,
+            tags=self.tag,
+            step_ns=self.step,
+            signals=self.signal or SIGNALS,
+        )
 
 
 def timeline(questions: Questions) -> Blueprint:
@@ -20,9 +84,10 @@ def timeline(questions: Questions) -> Blueprint:
     blueprint = Blueprint("timeline", __name__, url_prefix="/api/v1")
 
     @blueprint.get("/timeline")
-    def timeline() -> Response:
-        check(request.args, ("trace_id", *OF, *WINDOW, "step", "signal"))
-        query = timeline_query(request.args)
+    @declared(Timeline, TimelineParameters, problems=(404,))
+    def timeline(asked: TimelineParameters) -> Any:
+        """What every layer did at the same moment: aligned series, events and incidents; a gap is null, never zero."""
+        query = asked.query()
         try:
             found = questions.timeline(query)
         except StepTooFine as problem:
@@ -31,62 +96,6 @@ def timeline(questions: Questions) -> Blueprint:
             raise Problem(400, f"{problem}; ask for a shorter window or fewer signals") from None
         if found is None:
             raise Problem(404, f"there is no request with trace id {query.trace_id}")
-        return as_json(found)
+        return found
 
     return blueprint
-
-
-def timeline_query(arguments: Arguments) -> TimelineQuery:
-    """What is asked for. ``Problem`` 400 names the field."""
-    asked = request_query(arguments)
-    trace_id = arguments.get("trace_id")
-    if trace_id is not None:
-        identifier("trace_id", trace_id)
-        beside = next((name for name in OF if name in arguments), None)
-        if beside is not None:
-            raise Problem(400, f"{beside} is given beside trace_id, which names one request", beside)
-    around = trace_id is not None and not any(name in arguments for name in WINDOW)
-    return TimelineQuery(
-        from_ns=None if around else asked.from_ns,
-        to_ns=None if around else asked.to_ns,
-        trace_id=trace_id,
-        service=asked.service,
-        operation=asked.operation,
-        entity=_entity(arguments.get("entity")),
-        tags=asked.tags,
-        step_ns=_step(arguments.get("step")),
-        signals=_signals(arguments.get("signal")),
-    )
-
-
-def _entity(text: str | None) -> tuple[str, str] | None:
-    if text is None:
-        return None
-    kind, _, identity = text.partition(":")
-    if kind not in ENTITIES or not identity:
-        raise Problem(400, f"entity is {text[:80]!r}; expected container:NAME_OR_ID or host:NAME_OR_ID", "entity")
-    return kind, identity
-
-
-def _step(text: str | None) -> int | None:
-    if text is None:
-        return None
-    try:
-        found = duration_ns(text[:40])
-    except (ValueError, OverflowError):
-        found = 0
-    if not 0 < found < 2**62:
-        raise Problem(400, f"step is {text[:80]!r}; expected a duration such as 500ms or 10s", "step")
-    return found
-
-
-def _signals(text: str | None) -> tuple[str, ...]:
-    """Names or patterns with ``*``, separated by commas. What else a pattern could say is taken as it is."""
-    if text is None:
-        return SIGNALS
-    patterns = tuple(part.strip() for part in text.split(","))
-    if not all(patterns) or len(patterns) > 50:
-        raise Problem(
-            400, f"signal is {text[:80]!r}; expected names such as container.cpu.*, separated by commas", "signal"
-        )
-    return tuple(pattern.replace("[", "[[]").replace("?", "[?]") for pattern in patterns)

@@ -28,6 +28,7 @@ from layerline_correlator.entities import Life, entities
 from layerline_correlator.happenings import read_events
 from layerline_correlator.incidents.model import IncidentQuery
 from layerline_correlator.incidents.questions import Incidents
+from layerline_correlator.incidents.slo import read_file
 from layerline_correlator.incidents.watch import Reworked, Watch
 from layerline_correlator.inventory import read_entities
 from layerline_correlator.judge import is_slow, judge
@@ -100,6 +101,7 @@ class Correlator:
         self._closed = False
         self._at_work: dict[str, _Span] = {}  # traces that are being worked out
         self._passes = self._worked_traces = self._failed_traces = self._deleted_rows = 0
+        slos = read_file(settings.slos) if settings.slos else []
         self._store = Store(settings, self._arrived)
         self._work_lock = threading.Lock()
         self._cursor = self._store.cursor()
@@ -109,6 +111,8 @@ class Correlator:
         #: What was found without being asked.
         self.incidents = Incidents(self._reading, self._names, settings.settle_ns)
         self._watch = Watch(self._store.cursor(), Names(self._store.cursor()), settings.settle_ns, self._work_again)
+        for promised in slos:
+            self.incidents.set_slo(promised)
         self._thread = threading.Thread(target=self._correlate_forever, name="layerline-correlator", daemon=True)
         self._thread.start()
         self._watch.start()

@@ -46,6 +46,8 @@ class Settings:
     """LAYERLINE_RETAIN (``72h``): hours older than this are deleted."""
     retain_bytes: int = 10 * 10**9
     """LAYERLINE_RETAIN_BYTES (``10GB``): the oldest hour is deleted when the store is larger than this."""
+    slos: Path | None = None
+    """LAYERLINE_SLOS (none): a TOML file with service level objectives, read at the start; the API can set more."""
     group_ns: int = 200_000_000
     """How long arriving data is gathered before it is written and acknowledged."""
     settle_ns: int = 10_000_000_000
@@ -71,4 +73,5 @@ class Settings:
             slow_ns=parsed("LAYERLINE_SLOW", duration_ns, default.slow_ns),
             retain_ns=parsed("LAYERLINE_RETAIN", duration_ns, default.retain_ns),
             retain_bytes=parsed("LAYERLINE_RETAIN_BYTES", size_bytes, default.retain_bytes),
+            slos=Path(slos) if (slos := environment.get("LAYERLINE_SLOS")) else None,
         )

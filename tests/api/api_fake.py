@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from base64 import b64decode
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,6 +12,7 @@ from google.protobuf.message import Message
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from layerline_correlator.incidents.model import IncidentQuery
+from layerline_correlator.incidents.slo import Slo, SloState
 from layerline_correlator.model import Batch
 from layerline_correlator.query import (
     BadCursor,
@@ -194,6 +196,7 @@ class FakeIncidents:
 
     documents: list[dict[str, Any]] = field(default_factory=list)
     asked: list[IncidentQuery] = field(default_factory=list)
+    kept: list[Slo] = field(default_factory=list)
 
     def list(self, query: IncidentQuery) -> Page[dict[str, Any]]:
         self.asked.append(query)
@@ -203,6 +206,21 @@ class FakeIncidents:
 
     def one(self, incident: str) -> dict[str, Any] | None:
         return next((document for document in self.documents if document["id"] == incident), None)
+
+    def slos(self) -> builtins.list[SloState]:
+        return [self._state(slo) for slo in self.kept]
+
+    def set_slo(self, slo: Slo) -> SloState:
+        self.kept.append(slo)
+        return self._state(slo)
+
+    def remove_slo(self, slo: str) -> bool:
+        found = [one for one in self.kept if one.id == slo]
+        self.kept = [one for one in self.kept if one not in found]
+        return bool(found)
+
+    def _state(self, slo: Slo) -> SloState:
+        return SloState(slo.id, slo.service, slo.operation, slo.objective, slo.threshold_ns, 0, 0, None, False, [])
 
     def bundle(self, incident: str) -> bytes | None:
         return b"bundle" if self.one(incident) else None

@@ -109,3 +109,38 @@ def test_names_from_outside_cannot_act_on_a_terminal() -> None:
     """Escape sequences in names come out as replacement characters."""
     hostile = json.loads(json.dumps(DOCUMENT).replace("GET /cart", "GET \\u001b[2J"))
     assert "\x1b" not in "\n".join(line.plain for line in lines_of_incident(hostile, CAUSES))
+
+
+def test_slos_are_set_listed_and_removed(client: FlaskClient) -> None:
+    """What is posted is listed until it is removed; the same promise is the same SLO."""
+    assert "no SLO" in client.get("/api/v1/slos").get_json()["reason"]
+    body = {"service": "web", "operation": "GET /cart", "objective": 0.99, "threshold": "300ms"}
+    made = client.post("/api/v1/slos", json=body)
+    assert made.status_code == 201
+    assert made.get_json()["threshold_ns"] == 300_000_000
+    assert [slo["id"] for slo in client.get("/api/v1/slos").get_json()["items"]] == [made.get_json()["id"]]
+    assert client.delete(f"/api/v1/slos/{made.get_json()['id']}").status_code == 204
+    assert client.delete(f"/api/v1/slos/{made.get_json()['id']}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "field"),
+    [
+        ("nonsense", 400, None),
+        ("[]", 400, None),
+        ("{}", 400, "service"),
+        ('{"service": "web"}', 400, "objective"),
+        ('{"service": "web", "objective": 1}', 400, "objective"),
+        ('{"service": "web", "objective": true}', 400, "objective"),
+        ('{"service": "web", "objective": 0.9, "operation": 3}', 400, "operation"),
+        ('{"service": "web", "objective": 0.9, "threshold": "fast"}', 400, "threshold"),
+        ('{"service": "web", "objective": 0.9, "threshold": 300}', 400, "threshold"),
+        ('{"service": "web", "objective": 0.9, "window": "30d"}', 400, "window"),
+        (" " * 20_000, 413, None),
+    ],
+)
+def test_an_slo_that_is_none_is_refused(client: FlaskClient, body: str, status: int, field: str | None) -> None:
+    """A body that is not an SLO is a 4xx that names the field."""
+    answer = client.post("/api/v1/slos", data=body)
+    assert answer.status_code == status
+    assert answer.get_json().get("field") == field

@@ -24,7 +24,7 @@ DAY = 86400 * S
 def found(correlator: Correlator) -> list[dict[str, Any]]:
     """All incidents, the oldest first, whole."""
     now_ns = a_while_ago(0)
-    items = correlator.incidents.list(IncidentQuery(now_ns - DAY, now_ns + DAY)).items
+    items = correlator.incidents.list(IncidentQuery(now_ns - 2 * DAY, now_ns + DAY)).items
     documents = [correlator.incidents.one(item["id"]) for item in reversed(items)]
     return [document for document in documents if document is not None]
 
@@ -241,3 +241,12 @@ def test_a_healthy_shop_has_no_incident(correlator: Correlator) -> None:
     assert found(correlator) == []
     page = correlator.incidents.list(IncidentQuery(zero_ns, zero_ns + 3600 * S))
     assert "more often than usual" in (page.reason or "")
+
+
+def test_what_is_imported_is_looked_at_too(correlator: Correlator) -> None:
+    """Trouble of yesterday, received today, is found with its own times and is over."""
+    zero_ns = a_while_ago(86_400)
+    serve(correlator, carts(zero_ns, 500, During(330, 400, slow_code), rate=1.5))
+    (incident,) = found(correlator)
+    assert (incident["cause"], incident["state"]) == ("app.cpu_busy", "ended")
+    assert abs(start_s(incident, zero_ns) - 330) <= 10

@@ -3,7 +3,7 @@
 CREATE OR REPLACE TEMP TABLE concerned AS
 WITH
 during AS (
-    SELECT trouble.trouble, trouble.causes, trouble.slow_ns, list_contains(signs, 'error') AS counts_errors,
+    SELECT trouble.trouble, trouble.causes, trouble.slow_ns, list_has_any(signs, ['error', 'slo']) AS counts_errors,
            request.trace_id, request.span_id, request.service, request.operation, request.resource, request.start_ns,
            request.end_ns, request.end_ns - request.start_ns AS duration_ns, status
     FROM trouble

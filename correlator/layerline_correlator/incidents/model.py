@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import builtins
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from layerline_correlator.incidents.slo import Slo, SloState
 from layerline_correlator.query import Blind, Entity, Page, Verdict
 
 
@@ -30,7 +32,7 @@ class Hit:
     operation: str
     start: str
     end: str | None
-    signs: list[str]  # "slow" | "error" | "cause"
+    signs: list[str]  # "slow" | "error" | "cause" | "slo"
     requests: int
     affected: int
     errors: int
@@ -181,6 +183,15 @@ class IncidentQuestions(Protocol):
 
     def one(self, incident: str) -> dict[str, Any] | None:
         """The incident with this id (or the one it became part of), as ``Incident`` in JSON."""
+
+    def slos(self) -> builtins.list[SloState]:
+        """Every SLO and how its budget stands."""
+
+    def set_slo(self, slo: Slo) -> SloState:
+        """Keep an SLO, or give it a new objective."""
+
+    def remove_slo(self, slo: str) -> bool:
+        """Forget an SLO; False when there is none with this id."""
 
     def bundle(self, incident: str) -> bytes | None:
         """The incident as one file that can be judged again elsewhere. ``NothingLeft``."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import builtins
 import json
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import fields
@@ -14,6 +16,7 @@ import duckdb
 
 from layerline_correlator.incidents.bundle import write_bundle
 from layerline_correlator.incidents.model import IncidentItem, IncidentQuery
+from layerline_correlator.incidents.slo import Slo, SloState, keep, remove, states
 from layerline_correlator.names import Names
 from layerline_correlator.query import BadCursor, Page
 
@@ -75,6 +78,22 @@ class Incidents:
                 incident = row[1]
         document: dict[str, Any] | None = json.loads(row[0]) if row and row[0] else None
         return document
+
+    def slos(self) -> builtins.list[SloState]:
+        """Every SLO and how its budget stands."""
+        with self._reading() as cursor:
+            return states(cursor, time.time_ns())
+
+    def set_slo(self, slo: Slo) -> SloState:
+        """Keep an SLO, or give it a new objective."""
+        with self._reading() as cursor:
+            keep(cursor, slo)
+            return next(state for state in states(cursor, time.time_ns()) if state.id == slo.id)
+
+    def remove_slo(self, slo: str) -> bool:
+        """Forget an SLO; False when there is none with this id."""
+        with self._reading() as cursor:
+            return remove(cursor, slo)
 
     def bundle(self, incident: str) -> bytes | None:
         """The incident as one file (bundle.py); None for an unknown one. ``NothingLeft``."""

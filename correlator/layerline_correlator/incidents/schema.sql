@@ -25,10 +25,11 @@ CREATE TABLE IF NOT EXISTS trouble (
     seen_ns    BIGINT,                    -- the end of the last step that was looked at
     base_ns    BIGINT,                    -- the usual duration when it began
     slow_ns    BIGINT,                    -- a request that takes so long is affected
-    signs      VARCHAR[],                 -- 'slow', 'error', 'cause'
+    signs      VARCHAR[],                 -- 'slow', 'error', 'cause', 'slo'
     -- A request that loses so much to a cause is affected too.
     causes     STRUCT(cause VARCHAR, service VARCHAR, address VARCHAR, least_ns BIGINT)[],
-    lasting    BOOLEAN                    -- it went on for so long that it is the new usual
+    lasting    BOOLEAN,                   -- it goes on for so long, or burns so slowly, that it is usual
+    slo        VARCHAR                    -- whose budget burns; null where it was found without one
 );
 
 -- When an operation was not itself: what it did then is not its usual.
@@ -44,3 +45,12 @@ FROM request ANTI JOIN unusual
 
 -- The service that a dependency's part is known by besides its cause, as a usual part is matched (judge.LedgerPart.key).
 CREATE OR REPLACE MACRO address_of(entity_type, entity_id) AS CASE WHEN entity_type = 'service' THEN entity_id ELSE '' END;
+
+-- What is promised of a service's requests: so large a share of them succeeds, within so much time.
+CREATE TABLE IF NOT EXISTS slo (
+    slo          VARCHAR,
+    service      VARCHAR,
+    operation    VARCHAR,                 -- null: all operations of the service
+    objective    DOUBLE,                  -- 0.99
+    threshold_ns BIGINT                   -- null: only failures count
+);

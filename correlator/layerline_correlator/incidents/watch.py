@@ -17,6 +17,7 @@ from typing import Any
 
 import duckdb
 
+from layerline_correlator.incidents import slo
 from layerline_correlator.incidents.describe import describe
 from layerline_correlator.incidents.detect import STEP_NS
 from layerline_correlator.incidents.group import Trouble, together
@@ -41,7 +42,7 @@ from layerline_correlator.store import text
 _log = logging.getLogger("layerline.correlator")
 
 #: The shortest time between two passes, and how many times as long as a pass took the next one waits: a twentieth of a
-#: core at most, whatever arrives.
+#: core at most, whatever arrives; half a core while there is a past to work through (an import, a new version).
 PAUSE_S, IDLE = 5.0, 20
 #: What began this recently is left for the next pass: its slow requests have not ended yet.
 LATE_NS = 5 * 10**9
@@ -52,6 +53,8 @@ _BLOCK_NS, _CONTEXT_NS = 300 * 10**9, 600 * 10**9
 _BLOCKS = 24
 #: What is usual for the hour before holds for this long: to work it out is nearly all that a pass costs.
 _BASE_NS = 60 * 10**9
+#: Budgets are looked at this often.
+_SLO_NS = 60 * 10**9
 #: Trouble without any request for so long is over.
 SILENT_NS = 600 * 10**9
 #: Trouble that lasts is the new usual from then on.
@@ -101,6 +104,7 @@ class Watch:
         self._lock = threading.Lock()
         self._backlog_ns: int | None = None  # where the pass before stopped, if it did not come to the end
         self._bases: tuple[int, dict[Operation, Base]] | None = None  # as of when; their tables are on the cursor
+        self._slos_ns = 0  # when budgets were looked at
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch_forever, name="layerline-incidents", daemon=True)
 
@@ -120,9 +124,10 @@ class Watch:
             began = time.monotonic()
             try:
                 self.look()
-            except duckdb.Error:
+            except Exception:  # whatever it was, the next pass may succeed
                 _log.exception("incidents could not be looked for; it will be tried again")
-            pause_s = max(PAUSE_S, IDLE * (time.monotonic() - began))
+            worked_s = time.monotonic() - began
+            pause_s = max(PAUSE_S, worked_s if self._backlog_ns is not None else IDLE * worked_s)
 
     def look(self) -> None:
         """One pass."""
@@ -137,11 +142,16 @@ class Watch:
             )
             starts = [start for start in (touched_ns, self._backlog_ns) if start is not None]
             if starts:
+                if min(starts) < until_ns - 2 * _BLOCK_NS:  # what happens now does not wait for the past
+                    self._look_at(until_ns - _BLOCK_NS, until_ns)
                 self._work_through(min(starts) // STEP_NS * STEP_NS, until_ns)
                 if self._backlog_ns is None:
                     self._run("DELETE FROM watched")
                     self._run("INSERT INTO watched VALUES ($now_ns)", now_ns=now_ns)
             self._end_what_is_over(until_ns)
+            if now_ns - self._slos_ns >= _SLO_NS:
+                self._slos_ns = now_ns
+                slo.watch(self._cursor, now_ns)
             self._gather()
             self._tell(now_ns)
 
@@ -177,7 +187,8 @@ class Watch:
             current = next(
                 iter(
                     self._known(
-                        "service = $service AND operation = $operation AND end_ns IS NULL AND start_ns < $to_ns",
+                        "service = $service AND operation = $operation AND NOT lasting AND end_ns IS NULL"
+                        " AND start_ns < $to_ns",
                         service=operation[0],
                         operation=operation[1],
                         to_ns=to_ns,
@@ -256,7 +267,7 @@ class Watch:
 
     def _end_what_is_over(self, until_ns: int) -> None:
         """Trouble that nobody asks for any more, and trouble that has become usual."""
-        for one in self._known("end_ns IS NULL"):
+        for one in self._known("end_ns IS NULL AND slo IS NULL"):
             service, operation = one.operation
             last_ns = self._one(
                 "SELECT max(end_ns) FROM request WHERE service = $service AND operation = $operation"
@@ -332,7 +343,11 @@ class Watch:
         ).fetchall()
         for incident, end_ns in rows:
             settled = end_ns is not None and end_ns < now_ns - SETTLED_NS
-            told = describe(self._cursor, incident, self._names, self._settle_ns, settled=settled)
+            try:
+                told = describe(self._cursor, incident, self._names, self._settle_ns, settled=settled)
+            except duckdb.Error:
+                _log.exception("incident %s could not be described; it will be tried again", incident)
+                continue
             self._run(
                 "UPDATE incident SET document = $document, told_ns = $now_ns, settled = $settled"
                 " WHERE incident = $incident",
