@@ -16,7 +16,11 @@ CREATE OR REPLACE TEMP TABLE bundle_time AS
 SELECT min(start_ns) - 130_000_000_000 AS from_ns, max(end_ns) + 130_000_000_000 AS to_ns FROM bundle_span;
 
 CREATE OR REPLACE TEMP TABLE bundle_host AS
-SELECT DISTINCT owner.host FROM bundle_span JOIN owner USING (resource) WHERE owner.host IS NOT NULL;
+SELECT DISTINCT host FROM (
+    SELECT resource.host FROM bundle_span JOIN resource ON resource.resource = bundle_span.resource
+    UNION ALL
+    SELECT request.host FROM request SEMI JOIN bundle_trace ON bundle_trace.trace_id = request.trace_id)
+WHERE host IS NOT NULL;
 
 CREATE OR REPLACE TEMP TABLE bundle_series AS
 SELECT series.* FROM series WHERE host IS NULL OR host IN (FROM bundle_host) ORDER BY series;
