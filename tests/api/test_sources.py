@@ -269,10 +269,30 @@ def test_it_is_known_again_after_a_restart(tmp_path: Path) -> None:
         again.close()
 
 
-def test_a_stranger_in_a_container_of_the_one_machine(correlator: Correlator) -> None:
+#: What SDKs of other languages say of where they run, as their resource detectors write it.
+STRANGERS = {
+    "nodejs": {"service.name": "shop", "container.id": WEB, "host.name": WEB[:12], "telemetry.sdk.language": "nodejs"},
+    "java": {
+        "service.name": "shop",
+        "service.instance.id": "2f6f2a4c-6c2b-4a2c-9a1b-5a0e6a3a1f11",
+        "container.id": WEB,
+        "host.arch": "amd64",
+        "host.name": WEB[:12],
+        "os.type": "linux",
+        "process.pid": "1",
+        "process.runtime.name": "OpenJDK Runtime Environment",
+        "telemetry.distro.name": "opentelemetry-java-instrumentation",
+        "telemetry.sdk.language": "java",
+    },
+    "go": {"service.name": "shop", "host.name": WEB[:12], "os.type": "linux", "telemetry.sdk.language": "go"},
+}
+
+
+@pytest.mark.parametrize("language", STRANGERS)
+def test_a_stranger_in_a_container_of_the_one_machine(correlator: Correlator, language: str) -> None:
     """A span of an SDK that takes its container for a host, with a Collector's readings: its quota explains it."""
     zero_ns = a_while_ago()
-    resource = {"service.name": "shop", "container.id": WEB, "host.name": WEB[:12], "telemetry.sdk.language": "nodejs"}
+    resource = STRANGERS[language]
     owner = ResourceRow(resource_key(resource), resource)
     _, span = span_row({"id": "a", "kind": "server", "ms": [0, 400]}, "5ce7a710" * 4, zero_ns)
     held = {0: 0, 200: 150, 400: 310, 600: 310}
