@@ -80,6 +80,17 @@ LEFT JOIN answers
     AND answers.start_ns >= coalesce(started_ns, time_ns)
 GROUP BY ALL;
 
+-- Who has the address that a call went to, and was alive when it began: names are used again, and by several at a time.
+CREATE OR REPLACE TEMP TABLE living AS
+WITH called AS (SELECT DISTINCT callee.piece_no, callee.container_id, piece.from_ns FROM callee JOIN piece USING (piece_no)),
+turns AS (
+    SELECT piece_no, called.container_id, arg_max(what, time_ns) AS last
+    FROM called JOIN happened ON happened.container_id = called.container_id AND time_ns <= from_ns
+        AND what IN ('container.start', 'container.die')
+    GROUP BY ALL
+)
+SELECT piece_no, container_id FROM turns WHERE last = 'container.start';
+
 -- Time in a call while whoever was called was dead, or not yet ready.
 CREATE OR REPLACE TEMP MACRO called_the_dead(of_memory) AS TABLE
 SELECT
@@ -101,4 +112,5 @@ WHERE piece.kind = 3 AND moment.pool = 'off' AND out_of_memory = of_memory
   -- What never sends spans never answers one: it is not dead for ever, but while it was before it was started again.
   AND (answered_ns IS NOT NULL OR started_ns IS NULL OR moment.from_ns < started_ns)
   AND dead.from_ns < moment.to_ns AND coalesce(answered_ns, moment.to_ns) > moment.from_ns
+  AND NOT EXISTS (FROM living WHERE living.piece_no = piece.piece_no AND living.container_id <> dead.container_id)
 GROUP BY piece_no;

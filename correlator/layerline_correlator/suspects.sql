@@ -51,9 +51,22 @@ during AS (
     )
     GROUP BY series
 ),
--- The middle one of the intervals before: a burst, or another slow request, does not make it.
+-- What is usual of others is what they did during the requests that make the usual: who was not there then did nothing.
+member AS (
+    SELECT DISTINCT usual_member.start_ns, usual_member.start_ns + duration_ns AS end_ns
+    FROM usual_member SEMI JOIN doubtful ON doubtful.request_no = usual_member.request_no
+    WHERE usual_member.start_ns >= $since_ns
+),
 earlier AS (
-    SELECT series, median(rate) AS rate FROM rates WHERE to_ns <= (SELECT min(start_ns) FROM doubtful) GROUP BY series
+    SELECT series, sum(rate * (least(to_ns, end_ns) - greatest(from_ns, start_ns)))
+                   / (SELECT sum(end_ns - start_ns) FROM member) AS rate
+    FROM rates JOIN member ON from_ns < end_ns AND to_ns > start_ns
+    GROUP BY series
+    UNION ALL
+    -- Without a usual, the middle one of the intervals before: a burst, or another slow request, does not make it.
+    SELECT series, median(rate) FROM rates
+    WHERE to_ns <= (SELECT min(start_ns) FROM doubtful) AND NOT EXISTS (FROM member)
+    GROUP BY series
 )
 SELECT
     CASE WHEN entity_type = 'container' THEN 'container' ELSE 'process' END AS entity_type,

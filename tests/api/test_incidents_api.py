@@ -141,6 +141,6 @@ def test_slos_are_set_listed_and_removed(client: FlaskClient) -> None:
 )
 def test_an_slo_that_is_none_is_refused(client: FlaskClient, body: str, status: int, field: str | None) -> None:
     """A body that is not an SLO is a 4xx that names the field."""
-    answer = client.post("/api/v1/slos", data=body)
+    answer = client.post("/api/v1/slos", data=body, content_type="application/json")
     assert answer.status_code == status
     assert answer.get_json().get("field") == field
