@@ -45,6 +45,10 @@ ends AS (
     LEFT JOIN happened AS asked
         ON asked.container_id = died.container_id AND asked.what = 'container.kill'
         AND asked.time_ns BETWEEN died.time_ns - 15_000_000_000 AND died.time_ns
+        -- of this life, not of the one before
+        AND NOT EXISTS (FROM happened AS began
+                        WHERE began.container_id = died.container_id AND began.what = 'container.start'
+                          AND began.time_ns BETWEEN asked.time_ns AND died.time_ns)
     LEFT JOIN happened AS killed
         ON killed.container_id = died.container_id AND killed.what = 'container.oom'
         AND killed.time_ns BETWEEN died.time_ns - 2_000_000_000 AND died.time_ns + 2_000_000_000

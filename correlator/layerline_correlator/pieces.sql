@@ -5,8 +5,9 @@
 -- A piece's length is cpu + wait + off + queued + dark: on a CPU, ready without one, asleep, handed over but not begun,
 -- not measured. Each cause takes from what is left.
 
--- The view of that name, worked out once for all that follows.
-CREATE OR REPLACE TEMP TABLE container AS FROM main.container;
+-- The view of that name, worked out once for all that follows. The table of the pass before would be taken for the view.
+DROP TABLE IF EXISTS temp.container;
+CREATE TEMP TABLE container AS FROM main.container;
 
 -- The thread's account in time. What a stranger sent is put in bounds: nothing negative, nothing outside its span.
 CREATE OR REPLACE TEMP TABLE slice AS

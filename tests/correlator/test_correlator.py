@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from spans import MS, a_while_ago, batch, hex_id, series_rows, span_row
+from spans import MS, a_while_ago, batch, container_id, hex_id, series_rows, span_row
 
 from layerline_correlator.correlator import Correlator
+from layerline_correlator.model import EventRow, ResourceRow, resource_key
 from layerline_correlator.query import BadCursor, Overloaded, RequestQuery
 from layerline_correlator.settings import Settings, duration_ns, size_bytes
 from layerline_correlator.store import StoreInUse
@@ -298,3 +299,25 @@ def test_an_account_needs_no_label(correlator: Correlator) -> None:
     verdict = correlator.verdict(trace_id(1))
     assert verdict is not None
     assert {part.cause: part.lost_ns for part in verdict.parts} == {"app.cpu_busy": 500 * MS, "app.blocked": 100 * MS}
+
+
+def test_a_container_that_is_described_later_is_known_to_the_next_pass(correlator: Correlator) -> None:
+    """What a pass learnt of containers is not kept for the passes after it."""
+    zero_ns = a_while_ago()
+    drawn = {"id": "a", "kind": "server", "container": "web-1", "ms": [0, 400]}
+    drawn |= {"cpu": 40, "wait": 350, "throttled": 300}
+    correlator.append(batch([span_row({**drawn, "container": "web-0"}, "0a" * 16, zero_ns)]))
+    assert correlator.verdict("0a" * 16) is not None
+    attributes = {
+        "container.id": container_id("web-1"),
+        "container.name": "web-1",
+        "layerline.boot_id": "host-1",
+        "layerline.container.cpuset": "1",
+    }
+    told = ResourceRow(resource_key(attributes), attributes)
+    event = (told, EventRow(told.resource, zero_ns - 10**9, "container.start", "", {}))
+    correlator.append(batch([span_row(drawn, "0b" * 16, zero_ns)], events=[event]))
+    verdict = correlator.verdict("0b" * 16)
+    assert verdict is not None
+    part = next(part for part in verdict.parts if part.cause == "container.cpu_throttled")
+    assert part.low_ns == 250 * MS, "on one CPU, what grew while this thread did not wait is somebody else's"
