@@ -6,7 +6,6 @@ Exit codes: 0 answered, 1 nothing was received (the reason on stderr), 2 could n
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -17,7 +16,7 @@ from layerline_api.names import clean
 from layerline_api.render import cut, wrapped
 from layerline_api.settings import AskSettings
 from layerline_api.story import human
-from layerline_api.why import CannotAsk, NoAnswer, Server, body_of, print_body, print_lines
+from layerline_api.why import NoAnswer, Server, answered, body_of, print_body, print_lines
 
 Json = dict[str, Any]
 _SERVICE = 24
@@ -26,32 +25,23 @@ _UNSEEN = 5
 
 def main(argv: Sequence[str]) -> int:
     """``layerline coverage [--service S] [--since 15m | --from T --to T] [--json]``."""
-    options = _options(argv)
-    try:
-        settings = AskSettings.of(options.server, options.token)
-        server = Server(settings.server, settings.token)
-        given = {"since": options.since, "from": options.begin, "to": options.to, "service": options.service}
-        answer = server.get("/api/v1/coverage", [(name, text) for name, text in given.items() if text is not None])
-        body = body_of(server, answer)
-        if options.json:
-            print_body(answer)
-        if body.get("reason"):
-            raise NoAnswer(str(body["reason"]))
-        if not options.json:
-            try:
-                lines = show(body)
-            except (LookupError, TypeError, ValueError, AttributeError):
-                raise server.stranger() from None
-            print_lines(lines)
-    except NoAnswer as nothing:
-        print(f"layerline coverage: {clean(nothing)}", file=sys.stderr)
-        return 1
-    except CannotAsk as problem:
-        print(f"layerline coverage: {clean(problem)}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # the reader of a pipe has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+    return answered("coverage", _options(argv), _ask)
+
+
+def _ask(server: Server, options: argparse.Namespace) -> None:
+    given = {"since": options.since, "from": options.begin, "to": options.to, "service": options.service}
+    answer = server.get("/api/v1/coverage", [(name, text) for name, text in given.items() if text is not None])
+    body = body_of(server, answer)
+    if options.json:
+        print_body(answer)
+    if body.get("reason"):
+        raise NoAnswer(str(body["reason"]))
+    if not options.json:
+        try:
+            lines = show(body)
+        except (LookupError, TypeError, ValueError, AttributeError):
+            raise server.stranger() from None
+        print_lines(lines)
 
 
 def show(body: Json) -> list[Text]:

@@ -6,55 +6,44 @@ Exit codes: 0 answered, 1 nothing to answer with (the reason on stderr), 2 could
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
-from layerline_api.names import clean
 from layerline_api.settings import AskSettings
 from layerline_api.timeline_picture import picture
-from layerline_api.why import CannotAsk, NoAnswer, Server, body_of, print_body, print_lines
+from layerline_api.why import NoAnswer, Server, answered, body_of, print_body, print_lines
 
 
 def main(argv: Sequence[str]) -> int:
     """``layerline timeline [TRACE_ID] [--service S] [--operation O] [--entity TYPE:NAME] … [--json]``."""
-    options = _options(argv)
+    return answered("timeline", _options(argv), _ask)
+
+
+def _ask(server: Server, options: argparse.Namespace) -> None:
+    given = {
+        "trace_id": options.trace_id and options.trace_id.lower(),
+        "service": options.service,
+        "operation": options.operation,
+        "entity": options.entity,
+        "since": options.since,
+        "from": options.begin,
+        "to": options.to,
+        "step": options.step,
+        "signal": ",".join(options.signal) or None,
+    }
+    parameters = [(name, text) for name, text in given.items() if text is not None]
+    answer = server.get("/api/v1/timeline", [*parameters, *(("tag", tag) for tag in options.tag)])
+    body = body_of(server, answer)
     try:
-        settings = AskSettings.of(options.server, options.token)
-        server = Server(settings.server, settings.token)
-        given = {
-            "trace_id": options.trace_id and options.trace_id.lower(),
-            "service": options.service,
-            "operation": options.operation,
-            "entity": options.entity,
-            "since": options.since,
-            "from": options.begin,
-            "to": options.to,
-            "step": options.step,
-            "signal": ",".join(options.signal) or None,
-        }
-        parameters = [(name, text) for name, text in given.items() if text is not None]
-        answer = server.get("/api/v1/timeline", [*parameters, *(("tag", tag) for tag in options.tag)])
-        body = body_of(server, answer)
-        try:
-            lines = picture(body)
-        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
-            raise server.stranger() from None
-        if options.json:
-            print_body(answer)
-        if body["reason"] is not None:
-            raise NoAnswer(str(body["reason"]))
-        if not options.json:
-            print_lines(lines)
-    except NoAnswer as nothing:
-        print(f"layerline timeline: {clean(nothing)}", file=sys.stderr)
-        return 1
-    except CannotAsk as problem:
-        print(f"layerline timeline: {clean(problem)}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # the reader of a pipe has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+        lines = picture(body)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
+        raise server.stranger() from None
+    if options.json:
+        print_body(answer)
+    if body["reason"] is not None:
+        raise NoAnswer(str(body["reason"]))
+    if not options.json:
+        print_lines(lines)
 
 
 def _options(argv: Sequence[str]) -> argparse.Namespace:

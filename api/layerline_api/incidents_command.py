@@ -6,32 +6,18 @@ Exit codes: 0 answered, 1 nothing to answer with (the reason on stderr), 2 could
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
 from layerline_api.incident_story import lines_of_incident, lines_of_list
-from layerline_api.names import clean
 from layerline_api.settings import AskSettings
-from layerline_api.why import CannotAsk, NoAnswer, Server, body_of, causes_of, print_body, print_lines
+from layerline_api.why import CannotAsk, NoAnswer, Server, answered, body_of, causes_of, print_body, print_lines
 
 
 def main(argv: Sequence[str]) -> int:
     """``layerline incidents [ID] [--since …] [--state …] [--json]``."""
     options = _options(argv)
-    try:
-        settings = AskSettings.of(options.server, options.token)
-        server = Server(settings.server, settings.token)
-        (_one if options.id else _list)(server, options)
-    except NoAnswer as nothing:
-        print(f"layerline incidents: {clean(nothing)}", file=sys.stderr)
-        return 1
-    except CannotAsk as problem:
-        print(f"layerline incidents: {clean(problem)}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # the reader of a pipe has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+    return answered("incidents", options, _one if options.id else _list)
 
 
 def _one(server: Server, options: argparse.Namespace) -> None:

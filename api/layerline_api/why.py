@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -107,16 +107,20 @@ class Server:
 def main(argv: Sequence[str]) -> int:
     """``layerline why [TRACE_ID] [--service S] … [--json]``."""
     options = _options(argv)
+    ask = _one if options.trace_id else _window
+    return answered("why", options, ask)
+
+
+def answered(command: str, options: argparse.Namespace, ask: Callable[[Server, argparse.Namespace], None]) -> int:
+    """Ask the server that ``options`` (``server``, ``token``) name; the exit code, with its reason on stderr."""
     try:
         settings = AskSettings.of(options.server, options.token)
-        server = Server(settings.server, settings.token)
-        ask = _one if options.trace_id else _window
-        ask(server, options)
+        ask(Server(settings.server, settings.token), options)
     except NoAnswer as nothing:
-        print(f"layerline why: {clean(nothing)}", file=sys.stderr)
+        print(f"layerline {command}: {clean(nothing)}", file=sys.stderr)
         return 1
     except CannotAsk as problem:
-        print(f"layerline why: {clean(problem)}", file=sys.stderr)
+        print(f"layerline {command}: {clean(problem)}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
