@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
@@ -15,7 +15,7 @@ from layerline_api.names import clean
 from layerline_api.render import LAYER_STYLE, WIDTH, cut, fitted, wrapped
 from layerline_api.story import human, whole
 
-Json = dict[str, Any]
+Json = Mapping[str, Any]
 
 _LABEL, _PICTURE = 26, 40
 _AXIS = 8  # of a time on the axis
@@ -28,10 +28,10 @@ _HEADINGS = {"requests": "requests", "causes": "where the time went, per second"
 def picture(body: Json) -> list[Text]:
     """Head, axis, a line for each series that was ever more than 0, events and incidents."""
     columns = _columns(int(body["points"]))
-    from_ns, step_ns, points = _ns(body["from"]), int(body["step_ns"]), int(body["points"])
+    from_ns, step_ns, points = ns_of(body["from"]), int(body["step_ns"]), int(body["points"])
     out = [*_head(body, step_ns), Text(), _axis(from_ns, step_ns * points, columns)]
     still = 0
-    for heading, group in groupby(body["series"], key=_heading):
+    for title, group in groupby(body["series"], key=heading):
         lines = []
         for series in group:
             values = _drawn(series["values"], columns)
@@ -40,7 +40,7 @@ def picture(body: Json) -> list[Text]:
             elif series["attributes"].get("cpu.mode") != "idle":
                 lines.append(_line(series, values))
         if lines:
-            out += [fitted(heading, WIDTH), *lines]
+            out += [fitted(title, WIDTH), *lines]
     out += _marks(body, from_ns, step_ns * points, columns)
     out += [
         Text(),
@@ -58,24 +58,30 @@ def _head(body: Json, step_ns: int) -> Iterator[Text]:
     chosen = [clean(body[name]) for name in ("service", "operation") if body[name]]
     if chosen:
         yield fitted("  ".join(chosen), WIDTH)
-    yield fitted(f"{_when(body['from'])} to {_when(body['to'])} UTC, a value for each {_length(step_ns)}", WIDTH)
+    yield fitted(f"{when(body['from'])} to {when(body['to'])} UTC, a value for each {length(step_ns)}", WIDTH)
 
 
-def _heading(series: Json) -> str:
+def heading(series: Json) -> str:
+    """What the series is about: requests, causes, or whose readings."""
     entity = series["entity"]
     return _HEADINGS.get(series["about"], "") if entity is None else whole(entity)
 
 
-def _line(series: Json, values: Sequence[float | None]) -> Text:
+def label_of(series: Json) -> str:
+    """``cpu.time user`` of a reading, a cause's whole name."""
     name = clean(series["name"])
     if series["about"] != "causes":
         name = name.partition(".")[2] or name
-    label = " ".join((name, *map(clean, series["attributes"].values())))
+    return " ".join((name, *map(clean, series["attributes"].values())))
+
+
+def _line(series: Json, values: Sequence[float | None]) -> Text:
+    label = label_of(series)
     most = max((value for value in values if value is not None), default=None)
     return Text.assemble(
         "  " + set_cell_size(cut(label, _LABEL - 3), _LABEL - 2),
         ("".join(_block(value, most) for value in values), LAYER_STYLE.get(series["layer"], "")),
-        ("" if most is None else " " + cut(_amount(most, series), WIDTH - _LABEL - len(values) - 1), "dim"),
+        ("" if most is None else " " + cut(amount_of(most, series), WIDTH - _LABEL - len(values) - 1), "dim"),
     )
 
 
@@ -87,7 +93,8 @@ def _block(value: float | None, most: float | None) -> str:
     return _BLOCKS[min(len(_BLOCKS) - 1, int(value / most * len(_BLOCKS)))]
 
 
-def _amount(value: float, series: Json) -> str:
+def amount_of(value: float, series: Json) -> str:
+    """A value of the series with its unit."""
     if series["name"].endswith(".cpu.time"):
         return f"{value:.2f} CPUs"
     if series["unit"] == "s/s":
@@ -134,28 +141,28 @@ def _marks(body: Json, from_ns: int, length_ns: int, columns: int) -> Iterator[T
     if incidents:
         yield Text("incidents")
         for one in incidents:
-            begin = column(_ns(one["start"]))
-            end = columns - 1 if one["end"] is None else column(_ns(one["end"]))
+            begin = column(ns_of(one["start"]))
+            end = columns - 1 if one["end"] is None else column(ns_of(one["end"]))
             label = cut(clean(one["cause"] or ", ".join(one["services"])), _LABEL - 3)
             yield Text("  " + set_cell_size(label, _LABEL - 2) + " " * begin + "━" * (end - begin + 1), style="bold")
-            yield fitted(f"  {_when(one['start'])[11:]}  {clean(one['summary'])}", WIDTH)
+            yield fitted(f"  {when(one['start'])[11:]}  {clean(one['summary'])}", WIDTH)
     if not events:
         return
     counts = [0] * columns
     for event in events:
-        counts[column(_ns(event["time"]))] += 1
+        counts[column(ns_of(event["time"]))] += 1
     row = "".join(" " if not count else (str(count) if count < 10 else "+") for count in counts)
     yield Text(f"{'events':<{_LABEL}}{row}".rstrip(), style="bold")
     for event in events[:_EVENTS]:
         who = "" if event["entity"] is None else whole(event["entity"])
         yield fitted(
-            f"  {_when(event['time'])[11:]}  {clean(event['name'])}  {who}  {clean(event['body'])}".rstrip(), WIDTH
+            f"  {when(event['time'])[11:]}  {clean(event['name'])}  {who}  {clean(event['body'])}".rstrip(), WIDTH
         )
     if len(events) > _EVENTS:
         yield Text(f"  and {len(events) - _EVENTS} more (--json shows them)")
 
 
-def _length(step_ns: int) -> str:
+def length(step_ns: int) -> str:
     """``100 ms``, ``5 s``, ``15 min``, ``3 h``: steps are round."""
     for unit, size_ns in (("h", 3600 * 10**9), ("min", 60 * 10**9), ("s", 10**9)):
         if step_ns % size_ns == 0:
@@ -163,14 +170,14 @@ def _length(step_ns: int) -> str:
     return human(step_ns)
 
 
-def _ns(time: str) -> int:
+def ns_of(time: str) -> int:
     """RFC 3339 as the API writes it, in UTC with nine digits, in nanoseconds."""
     whole_seconds, _, fraction = time.removesuffix("Z").partition(".")
     moment = datetime.fromisoformat(whole_seconds).replace(tzinfo=UTC)
     return round(moment.timestamp()) * 10**9 + int(fraction.ljust(9, "0"))
 
 
-def _when(time: str) -> str:
+def when(time: str) -> str:
     """``2026-11-23 10:00:00``; tenths where there are any."""
     moment, _, fraction = clean(time).removesuffix("Z").partition(".")
     return moment.replace("T", " ") + (f".{fraction[:1]}" if fraction.strip("0") else "")

@@ -20,6 +20,8 @@ from layerline_correlator.incidents.slo import Slo, SloState, keep, remove, stat
 from layerline_correlator.names import Names
 from layerline_correlator.query import BadCursor, Page
 
+#: Requests of an operation in an hour before it has a usual (base.sql).
+USUAL_FROM = 20
 _FIELDS = tuple(item.name for item in fields(IncidentItem))
 
 
@@ -120,6 +122,13 @@ def _why_empty(cursor: duckdb.DuckDBPyConnection, query: IncidentQuery) -> str:
     ).fetchone()
     if found and found[0]:
         return f"none of the {found[0]} incidents in this window matches the filters"
+    most = cursor.execute(
+        "SELECT max(requests) FROM (SELECT count(*) AS requests FROM request"
+        " WHERE end_ns > $to_ns - 3_600_000_000_000 AND start_ns < $to_ns GROUP BY service, operation)",
+        {"to_ns": query.to_ns},
+    ).fetchone()
+    if not most or (most[0] or 0) < USUAL_FROM:
+        return f"no usual yet: nothing can be unusual before {USUAL_FROM} requests of an operation in an hour"
     return f"no operation was in trouble more often than usual ({received[0]} requests in this window)"
 
 

@@ -1,0 +1,131 @@
+"""The box at the top of the pages: which tags, which service and operation, which time. It asks as the API is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+from urllib.parse import urlencode
+
+from flask import Response, render_template
+from pydantic import Field
+from werkzeug.datastructures import MultiDict
+
+from layerline_api.containers import pointed
+from layerline_api.names import clean
+from layerline_api.parameters import AnyText, Arguments, Parameters, read
+from layerline_api.problems import Problem
+from layerline_correlator.query import Questions
+from layerline_correlator.tagquery.model import BadQuery
+from layerline_correlator.tagquery.parse import parse, parse_selection
+
+#: The windows that are offered; any other can be asked for in the address.
+WINDOWS = {"15m": "15 minutes", "1h": "hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days"}
+DEFAULT = "15m"
+#: Services offered while one writes.
+MOST_SERVICES = 200
+HTML = "text/html; charset=utf-8"
+
+Asked = TypeVar("Asked", bound=Parameters)
+
+
+class Form(Parameters):
+    """What a page is asked with. A browser sends every field of a form; an empty one says nothing."""
+
+    q: Annotated[AnyText, Field(description="tags, as in docs/QUERY.md")] = ""
+    service: Annotated[AnyText, Field(description="service.name")] = ""
+    operation: Annotated[AnyText, Field(description="the entry span's name")] = ""
+    since: Annotated[AnyText, Field(description="that long until now; not looked at beside from or to")] = ""
+    from_: Annotated[AnyText, Field(description="the window's begin, RFC 3339 with zone")] = ""
+    to: Annotated[AnyText, Field(description="the window's end; now unless said otherwise")] = ""
+
+    def fields(self) -> dict[str, str]:
+        """The fields that say something, by their names."""
+        return {name: text.strip() for name, text in self.model_dump(by_alias=True).items() if text.strip()}
+
+    def window(self) -> dict[str, str]:
+        """The window as the API takes it; without any the API's own."""
+        given = self.fields()
+        exact = {name: text for name, text in given.items() if name in ("from", "to")}
+        return exact or {"since": given.get("since", DEFAULT)}
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether a window was chosen."""
+        return any(name in self.fields() for name in ("since", "from", "to"))
+
+    @property
+    def stretch(self) -> str:
+        """``of the last 15 minutes``, ``from … to …``."""
+        window = self.window()
+        if (since := window.get("since")) is not None:
+            return f"of the last {WINDOWS.get(since, clean(since))}"
+        words = ("from", window.get("from"), "to", window.get("to", "now"))
+        return " ".join(clean(word) for word in (words if window.get("from") else ("until", window["to"])))
+
+    def parameters(self, model: type[Asked]) -> Asked:
+        """What is asked for as a route of the API reads it. ``Problem`` 400 names the field."""
+        known = {name.rstrip("_") for name in model.model_fields}
+        given = {name: text for name, text in self.fields().items() if name in known} | self.window()
+        arguments: Arguments = MultiDict(given)
+        if "tag" in known and (tags := self.tags()):
+            arguments["tag"] = tags
+        return read(model, arguments)
+
+    def tags(self) -> str:
+        """The tags asked for. ``Problem`` 400 with the column where they are none."""
+        text = self.fields().get("q", "")
+        if text:
+            try:
+                parse_selection(text)
+            except BadQuery as problem:
+                raise Problem(400, f"{problem.detail} (column {problem.column})", "q", problem.column) from None
+        return text
+
+    def link(self, path: str, *names: str) -> str:
+        """The address of another page with these fields of this one; all of them unless said."""
+        given = self.fields()
+        query = urlencode({name: given[name] for name in names or given if name in given})
+        return f"{path}?{query}" if query else path
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """Why a page has no answer; ``pointed`` is the query and a caret below its column."""
+
+    detail: str
+    field: str
+    pointed: str
+    is_of_containers: bool
+    """Whether it is a query that only the containers can be asked."""
+
+    @classmethod
+    def of(cls, problem: Problem, form: Form) -> Complaint:
+        """What to say of the problem."""
+        text = form.fields().get("q", "")
+        lines = "\n".join(pointed(text, problem.column)) if problem.column is not None else ""
+        return cls(clean(problem.detail), problem.field or "", lines, _goes_further(text, problem.column))
+
+
+def _goes_further(text: str, column: int | None) -> bool:
+    """Whether a query of containers makes more sense of it than a selection of tags, which ends at the column."""
+    if column is None:
+        return False
+    try:
+        parse(text)
+    except BadQuery as problem:
+        return problem.column > column
+    return True
+
+
+def answer(template: str, form: Form, questions: Questions, fill: Callable[[], dict[str, Any]]) -> Response:
+    """The page with what ``fill`` finds, or with why it finds nothing and what was asked, to be mended."""
+    found: dict[str, Any] = {}
+    complaint, status = None, 200
+    try:
+        found = fill()
+    except Problem as problem:
+        complaint, status = Complaint.of(problem, form), problem.status
+    services = [clean(service) for service in questions.services()[:MOST_SERVICES]]
+    html = render_template(template, form=form, complaint=complaint, services=services, **found)
+    return Response(html, status, content_type=HTML)

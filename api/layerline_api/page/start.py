@@ -1,0 +1,113 @@
+"""The first page: incidents, those that go on first, and slow requests."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from flask import Blueprint, Response
+
+from layerline_api.declared import PROBLEM, declared
+from layerline_api.incidents import IncidentParameters
+from layerline_api.names import clean
+from layerline_api.page.form import HTML, Form, answer
+from layerline_api.parameters import RequestParameters
+from layerline_api.story import human
+from layerline_api.timeline_picture import when
+from layerline_correlator.incidents.model import IncidentQuery
+from layerline_correlator.query import Questions, RequestItem
+
+ROWS, INCIDENTS = 100, 20
+#: Incidents are shown of so long, unless a window was chosen: who was woken wants to know about last night.
+_INCIDENTS_NS = 24 * 3600 * 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A slow request in the list. Widths are in hundredths of the longest."""
+
+    service: str
+    operation: str
+    cause: str
+    layer: str
+    took: str
+    usual: str
+    width: float
+    usual_width: float
+    start: str
+    link: str
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentRow:
+    """An incident in the list."""
+
+    summary: str
+    layer: str
+    since: str
+    took: str  # "" while it goes on
+    affected: str
+    link: str
+
+
+def add(blueprint: Blueprint, questions: Questions) -> None:
+    """``/``."""
+
+    @blueprint.get("/")
+    @declared(None, Form, answers_in=(HTML,), problems_in=(PROBLEM, HTML))
+    def slow_requests(asked: Form) -> Response:
+        """The page: incidents, and slow requests of the last minutes."""
+        return answer("start.html", asked, questions, lambda: _found(asked, questions))
+
+
+def _found(form: Form, questions: Questions) -> dict[str, Any]:
+    titles = {cause["cause"]: str(cause["title"]) for cause in questions.causes()}
+    query = form.parameters(RequestParameters).query()
+    of = form.parameters(IncidentParameters)
+    from_ns, to_ns = of.window() if form.is_timed else (time.time_ns() - _INCIDENTS_NS, time.time_ns() + 1)
+    incidents, more, why_none = [], False, None
+    for state in ("open", "ended"):
+        page = questions.incidents.list(IncidentQuery(from_ns, to_ns, state, of.service, of.operation, None, INCIDENTS))
+        incidents += [_incident(one) for one in page.items]
+        more = more or page.next is not None
+        why_none = page.reason
+    found = questions.requests(query)
+    longest_ns = max((item.duration_ns for item in found.items), default=0) or 1
+    return {
+        "incidents": incidents,
+        "incidents_of": form.stretch if form.is_timed else "of the last 24 hours",
+        "more_incidents": more,
+        "why_no_incidents": clean(why_none or ""),
+        "rows": [_row(item, titles, longest_ns) for item in found.items],
+        "more_rows": found.next is not None,
+        "reason": clean(found.reason or "No request was slow."),
+    }
+
+
+def _incident(one: Mapping[str, Any]) -> IncidentRow:
+    return IncidentRow(
+        summary=clean(one["summary"]),
+        layer=clean(one["cause"] or "").partition(".")[0],
+        since=when(one["start"])[:19],
+        took="" if one["state"] == "open" else human(one["duration_ns"]),
+        affected=f"{one['affected']:,} of {one['requests']:,}",
+        link=f"/incidents/{quote(one['id'])}",
+    )
+
+
+def _row(item: RequestItem, titles: Mapping[str, str], longest_ns: int) -> Row:
+    return Row(
+        service=clean(item.service),
+        operation=clean(item.operation),
+        cause=clean(titles.get(item.cause or "", item.cause or "no single cause")),
+        layer=(item.cause or "").partition(".")[0],
+        took=human(item.duration_ns),
+        usual="" if item.usual_ns is None else human(item.usual_ns),
+        width=round(100 * item.duration_ns / longest_ns, 1),
+        usual_width=round(100 * min(item.usual_ns or 0, item.duration_ns) / longest_ns, 1),
+        start=clean(item.start).replace("T", " ")[:19],
+        link=f"/requests/{quote(item.trace_id)}?span_id={quote(item.span_id)}",
+    )

@@ -1,0 +1,100 @@
+"""The page of a timeline: what every layer did at the same moment, for a request, an entity or what tags select."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+from flask import Blueprint, Response
+from pydantic import Field
+
+from layerline_api.declared import PROBLEM, declared
+from layerline_api.names import clean
+from layerline_api.page.form import HTML, Form, answer
+from layerline_api.page.picture import pictured
+from layerline_api.parameters import AnyText
+from layerline_api.problems import Problem
+from layerline_api.timeline import TimelineParameters
+from layerline_api.timeline_picture import ns_of
+from layerline_correlator.judge import rfc3339
+from layerline_correlator.query import Questions, TooHeavy, plain
+from layerline_correlator.timeline import TimelineQuery
+
+
+class TimelineForm(Form):
+    """What the timeline is of."""
+
+    entity: Annotated[AnyText, Field(description="container:NAME_OR_ID or host:NAME_OR_ID")] = ""
+    trace_id: Annotated[AnyText, Field(description="one request, and a little around it")] = ""
+
+    def window(self) -> dict[str, str]:
+        """A request needs none."""
+        return {} if self.trace_id and not self.is_timed else super().window()
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Another window of the same."""
+
+    title: str
+    address: str
+
+
+def add(blueprint: Blueprint, questions: Questions) -> None:
+    """``/timeline``."""
+
+    @blueprint.get("/timeline")
+    @declared(None, TimelineForm, problems=(404,), answers_in=(HTML,), problems_in=(PROBLEM, HTML))
+    def timeline_page(asked: TimelineForm) -> Response:
+        """The page of a timeline: every layer at the same moment."""
+        return answer("timeline.html", asked, questions, lambda: _found(asked, questions))
+
+
+def _found(form: TimelineForm, questions: Questions) -> dict[str, Any]:
+    body = ask(questions, form.parameters(TimelineParameters).query())
+    titles = {cause["cause"]: clean(cause["title"]) for cause in questions.causes()}
+    return {
+        "picture": pictured(body, titles),
+        "reason": clean(body["reason"] or ""),
+        "of": [clean(body[name]) for name in ("service", "operation") if body[name]],
+        "windows_beside": _beside(form, ns_of(body["from"]), ns_of(body["to"])),
+        "json": "/api/v1/timeline?" + urlencode(_as_api(form)),
+    }
+
+
+def ask(questions: Questions, query: TimelineQuery) -> dict[str, Any]:
+    """The timeline's JSON. ``Problem`` where there is none."""
+    try:
+        found = questions.timeline(query)
+    except TooHeavy as problem:
+        raise Problem(400, f"{problem}; ask for a shorter window, or narrow it by service or tag") from None
+    if found is None:
+        raise Problem(404, f"there is no request with trace id {query.trace_id}", "trace_id")
+    body: dict[str, Any] = plain(found)
+    return body
+
+
+def _as_api(form: TimelineForm) -> dict[str, str]:
+    return {"tag" if name == "q" else name: text for name, text in _choice(form).items()} | form.window()
+
+
+def _choice(form: TimelineForm) -> dict[str, str]:
+    """What is asked for besides the window."""
+    return {name: text for name, text in form.fields().items() if name not in ("since", "from", "to")}
+
+
+def _beside(form: TimelineForm, from_ns: int, to_ns: int) -> list[Link]:
+    """Earlier, later, wider, narrower: the page without a script."""
+    length_ns = to_ns - from_ns
+
+    def link(title: str, begin_ns: int, end_ns: int) -> Link:
+        window = {"from": rfc3339(max(0, begin_ns)), "to": rfc3339(end_ns)}
+        return Link(title, "/timeline?" + urlencode(_choice(form) | window))
+
+    return [
+        link("earlier", from_ns - length_ns, from_ns),
+        link("later", to_ns, to_ns + length_ns),
+        link("wider", from_ns - length_ns // 2, to_ns + length_ns // 2),
+        link("narrower", from_ns + length_ns // 4, to_ns - length_ns // 4),
+    ]

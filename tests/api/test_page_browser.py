@@ -1,0 +1,151 @@
+"""The pages in a real browser: they draw, lead on, complete tags, and run nothing that a stranger's telemetry says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from browser import browser, complaints  # noqa: F401 - a fixture
+from live_server import serving
+from selenium.webdriver import Chrome
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.wait import WebDriverWait
+from shop import During, S, carts, happened, serve, throttled
+from spans import a_while_ago, batch, series_rows, span_row
+
+from layerline_api.settings import ServerSettings
+from layerline_correlator.correlator import Correlator
+from layerline_correlator.settings import Settings
+
+pytestmark = pytest.mark.browser
+
+EVIL = "<script>window.hacked=1</script>\"'><img src=x onerror=window.hacked=1>"
+PAGES = ("/", "/timeline", "/timeline?q=service:web", "/containers?q=container:* cpu.time > 0.1%", "/?q=service:<script>")
+PATIENCE_S = 60
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server whose store has seven minutes of a shop, an incident, readings with a hole, and a hostile service."""
+    correlator = Correlator.open(Settings(store=tmp_path_factory.mktemp("shop"), group_ns=1_000_000))
+    zero_ns = a_while_ago(440)
+    read = [second for second in range(420) if not 100 <= second < 200]
+    cpu = {
+        "signal": "container.cpu.time",
+        "container": "stock-1",
+        "at": [second * 1000 for second in read],
+        "values": [second * 30 for second in read],
+    }
+    hostile = {"id": "e", "kind": "server", "ms": [0, 900], "service": EVIL, "name": EVIL, "container": "stock-1"}
+    serve(
+        correlator,
+        carts(zero_ns, 420, During(330, 400, throttled), rate=1.5),
+        [series_rows(cpu, zero_ns)],
+        [happened("stock-1", EVIL, zero_ns + 329 * S)],
+    )
+    correlator.append(batch([span_row(hostile, "e" * 32, zero_ns + 300 * S)]))
+    with serving(correlator, ServerSettings()) as url:
+        yield url
+    correlator.close()
+
+
+def text_of(browser: Chrome) -> str:
+    return browser.find_element(By.TAG_NAME, "main").text
+
+
+def test_from_the_incident_to_one_request(browser: Chrome, shop: str) -> None:
+    """The first page names the incident; its page says why and draws it; from there one comes to a slow request."""
+    browser.get(shop)
+    browser.find_element(By.PARTIAL_LINK_TEXT, "held back by its CPU limit").click()
+    told = text_of(browser)
+    for heading in ("What changed near its start", "First sign in each layer", "Without it", "How far it reaches"):
+        assert heading in told
+    areas = browser.find_elements(By.CSS_SELECTOR, ".strip.tall path.area.container")
+    assert any(area.size["width"] > 20 and area.size["height"] > 20 for area in areas)
+    browser.find_element(By.CSS_SELECTOR, "a[href^='/requests/']").click()
+    assert "where the time went" in text_of(browser)
+    assert complaints(browser) == []
+
+
+def test_a_gap_is_seen_as_a_gap(browser: Chrome, shop: str) -> None:
+    """Where nobody looked, a strip shows that nobody looked, and its line has a hole there."""
+    browser.get(f"{shop}/timeline?entity=container:stock-1")
+    strip = browser.find_element(By.CSS_SELECTOR, "svg[aria-label^='cpu.time']")
+    assert "not measured in" in (strip.get_attribute("aria-label") or "")
+    gap = strip.find_elements(By.CSS_SELECTOR, "rect.gap")[-1]
+    assert gap.size["width"] > 20
+    path = strip.find_element(By.CSS_SELECTOR, "path.line").get_attribute("d") or ""
+    assert path.count("M") == 2
+    assert complaints(browser) == []
+
+
+def test_tags_are_completed_and_choose(browser: Chrome, shop: str) -> None:
+    """Keys and values come from what was received; Enter shows only what the tags select."""
+    browser.get(shop)
+    box = browser.find_element(By.NAME, "q")
+
+    def offered() -> list[str]:
+        return [one.get_attribute("value") or "" for one in browser.find_elements(By.CSS_SELECTOR, "#tags option")]
+
+    box.send_keys("-container:noisy ser")
+    WebDriverWait(browser, PATIENCE_S).until(lambda _: "-container:noisy service:" in offered())
+    box.send_keys("vice:sto")
+    WebDriverWait(browser, PATIENCE_S).until(lambda _: offered() == ["-container:noisy service:stock"])
+    box.send_keys("ck", Keys.ESCAPE, Keys.ENTER)
+    WebDriverWait(browser, PATIENCE_S).until(lambda _: "q=-container%3Anoisy" in browser.current_url)
+    services = {one.text for one in browser.find_elements(By.CSS_SELECTOR, "h2.large ~ table tbody td:first-child")}
+    assert services == {"stock"}
+    assert complaints(browser) == []
+
+
+def test_what_is_wrong_with_a_query_is_pointed_at(browser: Chrome, shop: str) -> None:
+    """The complaint stands beside the box, with a caret below the column; the box keeps what was written."""
+    browser.get(f"{shop}/timeline?q=image:web (host:a")
+    query, caret = browser.find_element(By.CSS_SELECTOR, ".complaint pre").text.split("\n")
+    assert caret.index("^") >= query.index("host:a")
+    box = browser.find_element(By.NAME, "q")
+    assert box.get_attribute("value") == "image:web (host:a"
+    assert box.get_attribute("aria-invalid") == "true"
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_names_from_outside_run_nothing(browser: Chrome, shop: str, path: str) -> None:
+    """A service named <script> is text on every page: nothing runs, and the policy has nothing to forbid."""
+    browser.get(shop + path)
+    assert browser.execute_script("return window.hacked") is None
+    assert browser.find_elements(By.CSS_SELECTOR, "main img, main script") == []
+    assert [one for one in complaints(browser) if "status of 400" not in one] == []
+    if path == "/":
+        assert EVIL in text_of(browser)
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_pages_fit_a_telephone_and_the_dark(browser: Chrome, shop: str, path: str) -> None:
+    """At 400 pixels nothing sticks out sideways; who asks for dark colours gets them."""
+    for scheme, is_dark in (("light", False), ("dark", True)):
+        browser.execute_cdp_cmd(
+            "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+        )
+        browser.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": 400, "height": 800, "deviceScaleFactor": 1, "mobile": False},
+        )
+        browser.get(shop + path)
+        paper = browser.execute_script(
+            "const c = document.createElement('canvas').getContext('2d');"
+            "c.fillStyle = getComputedStyle(document.body).backgroundColor; c.fillRect(0, 0, 1, 1);"
+            "return c.getImageData(0, 0, 1, 1).data[0]"
+        )
+        assert (paper < 128) is is_dark
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= 400
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_the_keyboard_reaches_the_content(browser: Chrome, shop: str) -> None:
+    """The first stop of the keyboard leads past the navigation, and it is seen."""
+    browser.get(shop)
+    browser.switch_to.active_element.send_keys(Keys.TAB)
+    first = browser.switch_to.active_element
+    assert first.text == "to the content"
+    assert first.location["x"] >= 0
