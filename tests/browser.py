@@ -1,14 +1,12 @@
 """A real Chromium for tests of the pages, or a visible reason why there is none.
 
-A test that needs it is marked ``browser`` and takes the fixture ``browser``::
-
-    from browser import browser  # noqa: F401 - a fixture
+A test that needs it is marked ``browser`` and takes the fixture ``browser`` (which a room's conftest.py imports)::
 
     @pytest.mark.browser
     def test_…(browser: Chrome) -> None: …
 
-Without Chromium and its driver such a test is skipped and says why; with ``CI=true`` it fails (``.ci/run`` installs both).
-The browser knows no address but this machine's, and keeps what its console said for ``complaints``.
+Without Chromium and its driver such a test is skipped and says why; with ``CI=true`` it fails, because ``.ci/run``
+installs both. The browser knows no address but this machine's, and keeps what its console said for ``complaints``.
 """
 
 from __future__ import annotations

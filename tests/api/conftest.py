@@ -9,6 +9,7 @@ from contextlib import ExitStack
 import pytest
 from live_server import Live, serving
 
+from browser import browser  # noqa: F401 - a fixture
 from layerline_api.settings import ServerSettings
 from layerline_correlator.query import Questions
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from browser import browser, complaints  # noqa: F401 - a fixture
 from live_server import serving
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
@@ -14,6 +13,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 from shop import During, S, carts, happened, serve, throttled
 from spans import a_while_ago, batch, series_rows, span_row
 
+from browser import complaints
 from layerline_api.settings import ServerSettings
 from layerline_correlator.correlator import Correlator
 from layerline_correlator.settings import Settings
@@ -21,7 +21,13 @@ from layerline_correlator.settings import Settings
 pytestmark = pytest.mark.browser
 
 EVIL = "<script>window.hacked=1</script>\"'><img src=x onerror=window.hacked=1>"
-PAGES = ("/", "/timeline", "/timeline?q=service:web", "/containers?q=container:* cpu.time > 0.1%", "/?q=service:<script>")
+PAGES = (
+    "/",
+    "/timeline",
+    "/timeline?q=service:web",
+    "/containers?q=container:* cpu.time > 0.1%",
+    "/?q=service:<script>",
+)
 PATIENCE_S = 60
 
 
@@ -48,6 +54,12 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with serving(correlator, ServerSettings()) as url:
         yield url
     correlator.close()
+
+
+@pytest.fixture(autouse=True)
+def afresh(browser: Chrome) -> None:
+    """What the console said before belongs to the test before."""
+    complaints(browser)
 
 
 def text_of(browser: Chrome) -> str:

@@ -243,6 +243,14 @@ def test_a_healthy_shop_has_no_incident(correlator: Correlator) -> None:
     assert "more often than usual" in (page.reason or "")
 
 
+def test_a_shop_that_just_opened_has_no_usual_yet(correlator: Correlator) -> None:
+    """Before twenty requests of an operation nothing can be unusual, and the empty list says that and nothing else."""
+    zero_ns = a_while_ago(60)
+    serve(correlator, carts(zero_ns, 10, rate=1.0))
+    page = correlator.incidents.list(IncidentQuery(zero_ns, zero_ns + 60 * S))
+    assert "no usual yet" in (page.reason or "")
+
+
 def test_what_is_imported_is_looked_at_too(correlator: Correlator) -> None:
     """Trouble of yesterday, received today, is found with its own times and is over."""
     zero_ns = a_while_ago(86_400)

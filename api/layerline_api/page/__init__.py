@@ -18,7 +18,7 @@ from layerline_correlator.query import Questions
 
 _HERE = Path(__file__).parent
 _KEPT = {"Cache-Control": "max-age=3600"}
-_CSS, _JS = "text/css; charset=utf-8", "text/javascript; charset=utf-8"
+_CSS, _JS, _SVG = "text/css; charset=utf-8", "text/javascript; charset=utf-8", "image/svg+xml"
 
 
 def page(questions: Questions) -> Blueprint:
@@ -26,6 +26,7 @@ def page(questions: Questions) -> Blueprint:
     blueprint = Blueprint("page", __name__, template_folder=".")
     style = (_HERE / "style.css").read_text(encoding="utf-8")
     script = (_HERE / "complete.js").read_text(encoding="utf-8")
+    icon = (_HERE / "icon.svg").read_text(encoding="utf-8")
     # In the addresses of both, so that no browser shows a new page with an old style.
     version = sha256((style + script).encode()).hexdigest()[:8]
 
@@ -40,6 +41,12 @@ def page(questions: Questions) -> Blueprint:
     def completion() -> Response:
         """The pages' script: completes tags in the query box."""
         return Response(script, content_type=_JS, headers=_KEPT)
+
+    @blueprint.get("/icon.svg")
+    @declared(parameters=None, answers_in=(_SVG,))
+    def tab_icon() -> Response:
+        """The pages' sign in a browser's tabs."""
+        return Response(icon, content_type=_SVG, headers=_KEPT)
 
     @blueprint.context_processor
     def everywhere() -> dict[str, object]:

@@ -13,7 +13,7 @@ from werkzeug.datastructures import MultiDict
 
 from layerline_api.containers import pointed
 from layerline_api.names import clean
-from layerline_api.parameters import AnyText, Arguments, Parameters, read
+from layerline_api.parameters import AnyText, Arguments, Parameters, names, read
 from layerline_api.problems import Problem
 from layerline_correlator.query import Questions
 from layerline_correlator.tagquery.model import BadQuery
@@ -22,6 +22,7 @@ from layerline_correlator.tagquery.parse import parse, parse_selection
 #: The windows that are offered; any other can be asked for in the address.
 WINDOWS = {"15m": "15 minutes", "1h": "hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days"}
 DEFAULT = "15m"
+WINDOW = ("since", "from", "to")
 #: Services offered while one writes.
 MOST_SERVICES = 200
 HTML = "text/html; charset=utf-8"
@@ -43,6 +44,10 @@ class Form(Parameters):
         """The fields that say something, by their names."""
         return {name: text.strip() for name, text in self.model_dump(by_alias=True).items() if text.strip()}
 
+    def choice(self) -> dict[str, str]:
+        """The fields that say something besides the window."""
+        return {name: text for name, text in self.fields().items() if name not in WINDOW}
+
     def window(self) -> dict[str, str]:
         """The window as the API takes it; without any the API's own."""
         given = self.fields()
@@ -52,7 +57,7 @@ class Form(Parameters):
     @property
     def is_timed(self) -> bool:
         """Whether a window was chosen."""
-        return any(name in self.fields() for name in ("since", "from", "to"))
+        return any(name in self.fields() for name in WINDOW)
 
     @property
     def stretch(self) -> str:
@@ -65,9 +70,10 @@ class Form(Parameters):
 
     def parameters(self, model: type[Asked]) -> Asked:
         """What is asked for as a route of the API reads it. ``Problem`` 400 names the field."""
-        known = {name.rstrip("_") for name in model.model_fields}
-        given = {name: text for name, text in self.fields().items() if name in known} | self.window()
-        arguments: Arguments = MultiDict(given)
+        known = names(model)
+        arguments: Arguments = MultiDict(
+            {name: text for name, text in self.choice().items() if name in known} | self.window()
+        )
         if "tag" in known and (tags := self.tags()):
             arguments["tag"] = tags
         return read(model, arguments)
@@ -82,10 +88,10 @@ class Form(Parameters):
                 raise Problem(400, f"{problem.detail} (column {problem.column})", "q", problem.column) from None
         return text
 
-    def link(self, path: str, *names: str) -> str:
-        """The address of another page with these fields of this one; all of them unless said."""
+    def link(self, path: str) -> str:
+        """The address of another page with those fields of this one that all pages have."""
         given = self.fields()
-        query = urlencode({name: given[name] for name in names or given if name in given})
+        query = urlencode({name: given[name] for name in names(Form) if name in given})
         return f"{path}?{query}" if query else path
 
 

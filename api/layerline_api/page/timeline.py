@@ -76,12 +76,7 @@ def ask(questions: Questions, query: TimelineQuery) -> dict[str, Any]:
 
 
 def _as_api(form: TimelineForm) -> dict[str, str]:
-    return {"tag" if name == "q" else name: text for name, text in _choice(form).items()} | form.window()
-
-
-def _choice(form: TimelineForm) -> dict[str, str]:
-    """What is asked for besides the window."""
-    return {name: text for name, text in form.fields().items() if name not in ("since", "from", "to")}
+    return {"tag" if name == "q" else name: text for name, text in form.choice().items()} | form.window()
 
 
 def _beside(form: TimelineForm, from_ns: int, to_ns: int) -> list[Link]:
@@ -90,7 +85,7 @@ def _beside(form: TimelineForm, from_ns: int, to_ns: int) -> list[Link]:
 
     def link(title: str, begin_ns: int, end_ns: int) -> Link:
         window = {"from": rfc3339(max(0, begin_ns)), "to": rfc3339(end_ns)}
-        return Link(title, "/timeline?" + urlencode(_choice(form) | window))
+        return Link(title, "/timeline?" + urlencode(form.choice() | window))
 
     return [
         link("earlier", from_ns - length_ns, from_ns),
