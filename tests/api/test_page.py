@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from api_fake import SPAN, TRACE, FakeCorrelator, full, item, part, verdict
@@ -14,7 +15,8 @@ from api_fake import SPAN, TRACE, FakeCorrelator, full, item, part, verdict
 from layerline_api.app import create_app
 from layerline_correlator.query import Blind, Culprit, Entity, TooHeavy
 from layerline_correlator.tagquery.answer import Compared, ContainerItem, Containers, NotMeasured, NotMeasuredItem
-from layerline_correlator.tagquery.model import Query
+from layerline_correlator.tagquery.model import Query, Tag
+from layerline_correlator.tagquery.parse import parse
 from layerline_correlator.timeline import Event, IncidentMark, Series, Timeline, TimelineQuery
 
 EVIL = "<script>alert(1)</script>\"'>{{7*7}}"
@@ -202,6 +204,15 @@ def test_what_is_asked_for_goes_along() -> None:
     """The links at the top keep the tags and the window, so that one looks at the same in another way."""
     html = create_app(shown()).test_client().get("/?q=image:web&since=1h").text
     assert 'href="/timeline?q=image%3Aweb&amp;since=1h"' in html
+
+
+def test_a_service_is_a_tag_of_containers() -> None:
+    """The link to the containers asks for those of the service, whatever its name is; a query can read it."""
+    name = 'we"b \\ 1'
+    html = create_app(shown()).test_client().get("/", query_string={"service": name, "operation": "GET /"}).text
+    (link,) = [str(of["href"]) for tag, of in Tags(html).seen if str(of.get("href")).startswith("/containers")]
+    (text,) = parse_qs(urlsplit(link).query)["q"]
+    assert parse(text).selection == Tag("service", name)
 
 
 def test_names_from_outside_are_text() -> None:

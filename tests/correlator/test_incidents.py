@@ -246,7 +246,7 @@ def test_a_healthy_shop_has_no_incident(correlator: Correlator) -> None:
 def test_a_shop_that_just_opened_has_no_usual_yet(correlator: Correlator) -> None:
     """Before twenty requests of an operation nothing can be unusual, and the empty list says that and nothing else."""
     zero_ns = a_while_ago(60)
-    serve(correlator, carts(zero_ns, 10, rate=1.0))
+    serve(correlator, carts(zero_ns, 5, rate=1.0))
     page = correlator.incidents.list(IncidentQuery(zero_ns, zero_ns + 60 * S))
     assert "no usual yet" in (page.reason or "")
 

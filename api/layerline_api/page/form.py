@@ -60,6 +60,11 @@ class Form(Parameters):
         return any(name in self.fields() for name in WINDOW)
 
     @property
+    def is_exact(self) -> bool:
+        """Whether exact times were chosen."""
+        return "since" not in self.window()
+
+    @property
     def stretch(self) -> str:
         """``of the last 15 minutes``, ``from … to …``."""
         window = self.window()
@@ -89,9 +94,17 @@ class Form(Parameters):
         return text
 
     def link(self, path: str) -> str:
-        """The address of another page with those fields of this one that all pages have."""
-        given = self.fields()
-        query = urlencode({name: given[name] for name in names(Form) if name in given})
+        """The address of another page with those fields of this one that all pages have.
+
+        Containers know no requests: there a service is a tag, and the operation is left out.
+        """
+        given = {name: text for name, text in self.fields().items() if name in names(Form)}
+        if path == "/containers":
+            given.pop("operation", None)
+            if (service := given.pop("service", None)) is not None:
+                quoted = service.replace("\\", r"\\").replace('"', r"\"")
+                given["q"] = f'service:"{quoted}" {given.get("q", "")}'.rstrip()
+        query = urlencode(given)
         return f"{path}?{query}" if query else path
 
 

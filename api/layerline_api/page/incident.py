@@ -14,7 +14,7 @@ from layerline_api.incidents import OneIncident
 from layerline_api.names import clean
 from layerline_api.page.form import HTML
 from layerline_api.page.one_request import pieces
-from layerline_api.page.picture import Picture, excess_of, pictured
+from layerline_api.page.picture import Picture, excess_of, link_of, pictured
 from layerline_api.page.timeline import ask
 from layerline_api.problems import Problem
 from layerline_api.story import human, tell, whole
@@ -58,6 +58,7 @@ class Change:
     who: str
     why: str
     is_likely: bool
+    link: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +131,7 @@ def told(incident: Json, titles: Mapping[str, str]) -> Told:
                 who="" if one["entity"] is None else whole(one["entity"]),
                 why=clean(one["why"]),
                 is_likely=bool(one["likely"]),
+                link=link_of(one["entity"], _window(incident)),
             )
             for one in sorted(incident["changes"], key=lambda one: not one["likely"])
         ],

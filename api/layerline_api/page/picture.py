@@ -117,6 +117,7 @@ def pictured(
     points, step_ns = int(body["points"]), int(body["step_ns"])
     from_ns = ns_of(body["from"])
     times = _Times(from_ns, step_ns, points)
+    window = {"from": str(body["from"]), "to": str(body["to"])}
     groups: list[Group] = []
     still = 0
     for title, found in groupby(body["series"], key=heading):
@@ -131,7 +132,7 @@ def pictured(
             strips = [_single(one, times) for one in group if _moves(one)]
             still += sum(not _moves(one) and any(value is not None for value in one["values"]) for one in group)
             if strips:
-                groups.append(Group(title, strips, _link_of(entity)))
+                groups.append(Group(title, strips, link_of(entity, window)))
     if excess is not None:
         groups.insert(1 if groups and groups[0].title == "requests" else 0, excess)
     return Picture(
@@ -374,10 +375,11 @@ def _incident_mark(one: Json, times: _Times) -> Mark:
     return Mark(begin, round(end - begin, 2))
 
 
-def _link_of(entity: Json | None) -> str:
+def link_of(entity: Json | None, window: Mapping[str, str]) -> str:
+    """The timeline of a container or host; "" of what has none."""
     if entity is None or entity["type"] not in ("container", "host"):
         return ""
-    return "/timeline?" + urlencode({"entity": f"{entity['type']}:{entity['id']}"})
+    return "/timeline?" + urlencode({"entity": f"{entity['type']}:{entity['id']}", **window})
 
 
 def _notes(body: Json, still: int) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +20,7 @@ from layerline_correlator.incidents.model import IncidentQuery
 from layerline_correlator.query import Questions, RequestItem
 
 ROWS, INCIDENTS = 100, 20
-#: Incidents are shown of so long, unless a window was chosen: who was woken wants to know about last night.
+#: Incidents are shown of so long at least, unless exact times are asked for: who was woken asks about the night.
 _INCIDENTS_NS = 24 * 3600 * 10**9
 
 
@@ -67,7 +66,9 @@ def _found(form: Form, questions: Questions) -> dict[str, Any]:
     titles = {cause["cause"]: str(cause["title"]) for cause in questions.causes()}
     query = form.parameters(RequestParameters).query()
     of = form.parameters(IncidentParameters)
-    from_ns, to_ns = of.window() if form.is_timed else (time.time_ns() - _INCIDENTS_NS, time.time_ns() + 1)
+    from_ns, to_ns = of.window()
+    is_longer = not form.is_exact and to_ns - from_ns < _INCIDENTS_NS
+    from_ns = to_ns - _INCIDENTS_NS if is_longer else from_ns
     incidents, more, why_none = [], False, None
     for state in ("open", "ended"):
         page = questions.incidents.list(IncidentQuery(from_ns, to_ns, state, of.service, of.operation, None, INCIDENTS))
@@ -78,7 +79,7 @@ def _found(form: Form, questions: Questions) -> dict[str, Any]:
     longest_ns = max((item.duration_ns for item in found.items), default=0) or 1
     return {
         "incidents": incidents,
-        "incidents_of": form.stretch if form.is_timed else "of the last 24 hours",
+        "incidents_of": "of the last 24 hours" if is_longer else form.stretch,
         "more_incidents": more,
         "why_no_incidents": clean(why_none or ""),
         "rows": [_row(item, titles, longest_ns) for item in found.items],

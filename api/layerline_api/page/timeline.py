@@ -55,7 +55,7 @@ def _found(form: TimelineForm, questions: Questions) -> dict[str, Any]:
     body = ask(questions, form.parameters(TimelineParameters).query())
     titles = {cause["cause"]: clean(cause["title"]) for cause in questions.causes()}
     return {
-        "picture": pictured(body, titles),
+        "picture": pictured(body, titles, moments_ns=_began_and_ended(form, questions)),
         "reason": clean(body["reason"] or ""),
         "of": [clean(body[name]) for name in ("service", "operation") if body[name]],
         "windows_beside": _beside(form, ns_of(body["from"]), ns_of(body["to"])),
@@ -73,6 +73,15 @@ def ask(questions: Questions, query: TimelineQuery) -> dict[str, Any]:
         raise Problem(404, f"there is no request with trace id {query.trace_id}", "trace_id")
     body: dict[str, Any] = plain(found)
     return body
+
+
+def _began_and_ended(form: TimelineForm, questions: Questions) -> tuple[int, ...]:
+    """Of the one request that is asked for; nothing where it is not one."""
+    verdict = questions.verdict(form.trace_id) if form.trace_id else None
+    if verdict is None:
+        return ()
+    start_ns = ns_of(verdict.start)
+    return start_ns, start_ns + verdict.duration_ns
 
 
 def _as_api(form: TimelineForm) -> dict[str, str]:
