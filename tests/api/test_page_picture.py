@@ -72,6 +72,17 @@ def test_what_never_took_much_is_told_together() -> None:
     assert [shape.name for shape in only(large, small[0]).shapes] == ["container.cpu_throttled", "app.cpu_busy"]
 
 
+def test_what_is_unexplained_is_always_told() -> None:
+    """However little no cause accounts for, the legend says so, even that it is nothing."""
+    causes: dict[str, Any] = {"about": "causes", "entity": None}
+    small = [series(name, [0.001] * 4, **causes) for name in ("app.cpu_busy", "app.blocked")]
+    strip = only(series("app.lock_waited", [1.0] * 4, **causes), *small, series("unexplained", [0.0] * 4, **causes))
+    assert [(shape.name, shape.most) for shape in strip.shapes][1:] == [
+        ("unexplained", "0 ms/s"),
+        ("2 smaller", "2.0 ms/s"),
+    ]
+
+
 def test_what_stayed_at_zero_is_counted_not_drawn() -> None:
     """A reading that never moved takes no room, and the notes say that it was measured; a gap alone is not counted."""
     picture = pictured(body(series("a.b", [0, 0, 0, 0]), series("a.c", [None] * 4), series("a.d", [1, 1, 1, 1])), {})

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby, islice
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from layerline_api.names import clean
 from layerline_api.story import whole
@@ -25,6 +25,9 @@ Values = Sequence[float | None]
 EVENTS = 100
 _TOP, _BASE = 2.0, 98.0
 _LAYERS = ("app", "dependency", "network", "container", "host")
+#: What no cause accounts for: its name, and the style of whatever has no layer.
+UNEXPLAINED = "unexplained"
+#: Of the highest: causes that never took so much are told together.
 _SMALL = 0.01
 _QUANTILES = ("requests.p50", "requests.p95", "requests.p99")
 #: What causes and excess are: seconds per second.
@@ -143,7 +146,7 @@ def pictured(
         incidents=[_incident_mark(one, times) for one in body["incidents"]],
         events=sorted({times.place(at_ns) for at_ns in (*moments_ns, *(ns_of(one["time"]) for one in body["events"]))}),
         listed_incidents=[
-            Listed(when(one["start"]), clean(one["summary"]), "", "", f"/incidents/{one['id']}")
+            Listed(when(one["start"]), clean(one["summary"]), "", "", f"/incidents/{quote(one['id'])}")
             for one in body["incidents"]
         ],
         listed_events=[
@@ -183,17 +186,17 @@ class _Times:
 
 
 def _named(group: Sequence[Json], titles: Mapping[str, str]) -> list[tuple[str, str, Values]]:
-    """Name, layer and values of causes; those that took nothing are left out."""
+    """Name, layer and values of causes; those that took nothing are left out, what is unexplained is always there."""
     return [
         (titles.get(one["name"], clean(one["name"])), _layer(one["name"]), one["values"])
         for one in group
-        if _moves(one)
+        if _moves(one) or one["name"] == UNEXPLAINED
     ]
 
 
 def _layer(cause: str) -> str:
     layer = cause.partition(".")[0]
-    return layer if layer in _LAYERS else "unexplained"
+    return layer if layer in _LAYERS else UNEXPLAINED
 
 
 def _moves(series: Json) -> bool:
@@ -228,9 +231,9 @@ def _requests(group: Sequence[Json], times: _Times) -> Iterator[Strip]:
 def _single(series: Json, times: _Times, style: str | None = None) -> Strip:
     values: Values = series["values"]
     top = _top(values)
-    layer = style or (series["layer"] if series["layer"] in _LAYERS else "unexplained")
+    layer = style or (series["layer"] if series["layer"] in _LAYERS else UNEXPLAINED)
     if series["about"] == "requests" and style is None:
-        layer = "unexplained"
+        layer = UNEXPLAINED
     return Strip(
         name=label_of(series),
         most=_most(series),
@@ -275,17 +278,16 @@ def stack(series: Sequence[tuple[str, str, Values]], times: _Times, told: str = 
 
 
 def _without_small(series: Sequence[tuple[str, str, Values]]) -> list[tuple[str, str, Values]]:
-    """What never took a hundredth of the highest is told together."""
+    """Causes that never took a hundredth of the highest are told together. What is unexplained is told by itself."""
     bound = _SMALL * max(_top(values) for *_, values in series)
-    large = [one for one in series if _top(one[2]) >= bound]
-    small = [values for *_, values in series if _top(values) < bound]
+    small = [one for one in series if _top(one[2]) < bound and one[1] != UNEXPLAINED]
     if len(small) < 2:
         return list(series)
     together = [
         None if all(value is None for value in at) else sum(value or 0.0 for value in at)
-        for at in zip(*small, strict=True)
+        for at in zip(*(values for *_, values in small), strict=True)
     ]
-    return [*large, (f"{len(small)} smaller", "unexplained", together)]
+    return [*(one for one in series if one not in small), (f"{len(small)} smaller", UNEXPLAINED, together)]
 
 
 def excess_of(incident: Json, titles: Mapping[str, str]) -> Group | None:

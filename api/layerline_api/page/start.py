@@ -81,10 +81,10 @@ def _found(form: Form, questions: Questions) -> dict[str, Any]:
         "incidents": incidents,
         "incidents_of": "of the last 24 hours" if is_longer else form.stretch,
         "more_incidents": more,
-        "why_no_incidents": clean(why_none or ""),
+        "why_no_incidents": clean(why_none or "no operation was in trouble"),
         "rows": [_row(item, titles, longest_ns) for item in found.items],
         "more_rows": found.next is not None,
-        "reason": clean(found.reason or "No request was slow."),
+        "reason": clean(found.reason or "no request was slow"),
     }
 
 
