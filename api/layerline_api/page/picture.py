@@ -58,7 +58,7 @@ class Strip:
     """The same for those who do not see it."""
     shapes: list[Shape]
     gaps: list[tuple[int, int]]
-    """Where nobody looked: first step and number of steps."""
+    """Where nobody looked, or no request was: first step and number of steps."""
     is_tall: bool = False
 
 
@@ -320,11 +320,12 @@ def _most(series: Json) -> str:
 def _told(name: str, series: Json, times: _Times, top: float) -> str:
     values: Values = series["values"]
     unseen = sum(value is None for value in values)
+    gap = "not measured" if series.get("about") == "readings" else "no request"
     if unseen == len(values):
-        return f"{name}: not measured"
+        return f"{name}: {gap}"
     at = times.clock(list(values).index(top)) if top in values else ""
     said = f"{name}: at most {amount_of(top, series)}" + (f", at {at}" if at else "")
-    return said + (f"; not measured in {unseen} of {len(values)} steps" if unseen else "")
+    return said + (f"; {gap} in {unseen} of {len(values)} steps" if unseen else "")
 
 
 def _y(value: float, top: float) -> float:
