@@ -37,8 +37,8 @@ wanted AS (
     SELECT series.* FROM series
     SEMI JOIN (SELECT DISTINCT host FROM stretch) AS hosts ON hosts.host = series.host
     WHERE kind IN ('cumulative', 'delta') AND signal IN (
-        'container.cpu.time', 'container.cpu.throttled', 'container.cpu.pressure', 'container.io.pressure',
-        'container.disk.io', 'container.memory.refaults', 'container.memory.limit_hits', 'container.memory.pressure',
+        'container.cpu.time', 'container.cpu.throttled', 'container.cpu.throttled_periods', 'container.cpu.pressure',
+        'container.io.pressure', 'container.disk.io', 'container.memory.refaults', 'container.memory.limit_hits', 'container.memory.pressure',
         'container.network.tcp.retransmits',
         'system.cpu.time', 'system.io.pressure', 'system.disk.io_time', 'system.memory.pressure',
         'system.network.io', 'system.network.dropped', 'system.network.tcp.retransmits', 'system.process.cpu.time')
@@ -199,13 +199,20 @@ FROM sums
 LEFT JOIN container ON entity_type = 'container' AND container.container_id = entity_id
 WHERE ran_ns >= 1 AND coalesce(list_has_any(cpuset, cpus_of(container.attributes['layerline.container.cpuset'])), true);
 
+-- A container that was first read only after the visit had then what it has now.
 CREATE OR REPLACE TEMP TABLE level AS
-SELECT visit.request_no, visit.visit_no, signal, series.attributes, arg_max(value, time_ns) AS value
+WITH first_read AS (
+    SELECT entity_id AS container_id, min(to_ns) AS first_ns FROM reading WHERE signal = 'container.cpu.time' GROUP BY ALL
+)
+SELECT visit.request_no, visit.visit_no, signal, series.attributes,
+       coalesce(arg_max(value, time_ns) FILTER (time_ns - 2_000_000_000 <= visit.to_ns), arg_min(value, time_ns)) AS value
 FROM visit
+LEFT JOIN first_read USING (container_id)
 JOIN series ON series.entity_id = visit.container_id AND kind = 'gauge'
     AND signal IN ('container.cpu.limit', 'container.disk.limit', 'container.disk.operations.limit', 'container.memory.limit', 'container.memory.usage')
 JOIN point ON point.series = series.series
-WHERE point.time_ns + 20_000_000_000 >= visit.from_ns AND point.time_ns - 2_000_000_000 <= visit.to_ns
+WHERE point.time_ns + 20_000_000_000 >= visit.from_ns
+  AND point.time_ns - CASE WHEN first_ns > visit.to_ns THEN 20_000_000_000 ELSE 2_000_000_000 END <= visit.to_ns
   AND point.time_ns BETWEEN $since_ns AND $until_ns
 GROUP BY visit.request_no, visit.visit_no, signal, series.series, series.attributes;
 
