@@ -44,7 +44,8 @@ class RequestQuery:
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """A process, container, host or service (a dependency), as a verdict names it."""
+    """A process, container, host or service (a dependency), as a verdict names it; an alert's may be an operation or
+    an incident."""
 
     type: str
     id: str
