@@ -59,29 +59,14 @@ steps AS (
     WHERE point.time_ns BETWEEN $since_ns AND $until_ns
     WINDOW each AS (PARTITION BY point.series ORDER BY point.time_ns)
 ),
--- A counter that fell, or whose start moved past the last value, began again: it grew by its value since its start.
--- Only our agent says when the counter began; others say there when they themselves did, though the counter was old.
-begun AS (
-    SELECT *, before_ns IS NULL OR start_ns > before_ns AS is_new, value < before_value AS fell FROM steps
-),
 intervals AS (
     SELECT
         series, time_ns AS to_ns,
-        CASE
-            -- What was told already is not told twice; without a start it is since the last.
-            WHEN kind = 'delta' THEN greatest(start_ns, coalesce(before_ns, 0))
-            WHEN ours AND (is_new OR fell) THEN greatest(start_ns, coalesce(before_ns, 0))
-            ELSE before_ns
-        END AS from_ns,
-        CASE
-            WHEN kind = 'delta' AND before_ns > start_ns AND 0 < start_ns AND start_ns < time_ns
-                THEN value * ((time_ns - before_ns) / (time_ns - start_ns))
-            WHEN kind = 'delta' OR fell OR (ours AND is_new) THEN value
-            ELSE value - before_value
-        END AS rise
-    FROM begun
+        rose_from(kind, ours, start_ns, before_ns, value, before_value)        AS from_ns,
+        rose_by(kind, ours, start_ns, time_ns, before_ns, value, before_value) AS rise
+    FROM steps
 )
-SELECT series, from_ns, to_ns, greatest(rise, 0) AS rise FROM intervals
+SELECT series, from_ns, to_ns, rise FROM intervals
 WHERE to_ns > from_ns AND to_ns - from_ns <= 120_000_000_000;
 
 -- Where several tell of the same, one is heard: our agent, else who tells the whole, else who tells most often.

@@ -36,10 +36,29 @@ SELECT
 FROM now LEFT JOIN usually ON usually.service = now.service;
 
 CREATE OR REPLACE TEMP TABLE rates AS
-WITH hosts AS (SELECT DISTINCT host FROM open_time WHERE excess_ns > 0 AND host IS NOT NULL)
-SELECT risen.*, rise / (to_ns - from_ns) AS rate
-FROM rises(['container.cpu.time', 'container.disk.io', 'system.process.cpu.time', 'system.cpu.time'], $since_ns, $until_ns) AS risen
-SEMI JOIN hosts USING (host);
+WITH
+hosts AS (SELECT DISTINCT host FROM open_time WHERE excess_ns > 0 AND host IS NOT NULL),
+steps AS (
+    SELECT
+        series.series, series.kind, resource.attributes['layerline.boot_id'] IS NOT NULL AS ours, point.start_ns, time_ns, value,
+        lag(time_ns) OVER each AS before_ns, lag(value) OVER each AS before_value
+    FROM series
+    SEMI JOIN hosts ON hosts.host = series.host
+    LEFT JOIN resource ON resource.resource = series.resource
+    JOIN point ON point.series = series.series
+    WHERE kind IN ('cumulative', 'delta') AND time_ns BETWEEN $since_ns AND $until_ns
+      AND signal IN ('container.cpu.time', 'container.disk.io', 'system.process.cpu.time', 'system.cpu.time')
+    WINDOW each AS (PARTITION BY point.series ORDER BY time_ns)
+),
+rises AS (
+    SELECT
+        series, time_ns AS to_ns,
+        rose_from(kind, ours, start_ns, before_ns, value, before_value)        AS from_ns,
+        rose_by(kind, ours, start_ns, time_ns, before_ns, value, before_value) AS rise
+    FROM steps
+)
+SELECT series, from_ns, to_ns, rise / (to_ns - from_ns) AS rate FROM rises
+WHERE to_ns > from_ns AND to_ns - from_ns <= 120_000_000_000;
 
 -- Two requests at the same time are one stretch of the machine's life: the overlap is a weight.
 CREATE OR REPLACE TEMP TABLE during AS
