@@ -18,10 +18,10 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
+from layerline_api.asking import Bearer
 from layerline_api.containers import amount
 from layerline_api.names import clean
 from layerline_api.settings import ServerSettings
-from layerline_api.why import Bearer
 from layerline_correlator.judge import rfc3339
 from layerline_correlator.monitors.model import Alert, Notice
 
