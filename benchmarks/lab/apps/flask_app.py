@@ -42,9 +42,13 @@ PER_MILLISECOND = rounds_per_millisecond()
 
 
 def burn(milliseconds: float) -> None:
-    """Compute, in one call that does not hold the interpreter lock: threads then compete for cores."""
-    if milliseconds > 0:
-        hashlib.pbkdf2_hmac("sha256", b"layerline", b"salt", max(1, round(milliseconds * PER_MILLISECOND)))
+    """Compute until this thread has used so much CPU time, however fast the machine is just now.
+
+    In calls of 5 ms that do not hold the interpreter lock: threads then compete for cores.
+    """
+    end = time.thread_time() + milliseconds / 1_000
+    while (left := (end - time.thread_time()) * 1_000) > 0:
+        hashlib.pbkdf2_hmac("sha256", b"layerline", b"salt", max(1, round(min(left, 5) * PER_MILLISECOND)))
 
 
 def hog(milliseconds: float) -> None:

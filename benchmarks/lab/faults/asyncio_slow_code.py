@@ -15,7 +15,7 @@ def draw(chance: random.Random) -> Parameters:
 FAULT = Fault(
     name="asyncio_slow_code",
     kind=Kind.SINGLE,
-    expected=(Expected("app.cpu_busy"),),
+    expected=(Expected("app.cpu_busy", constant="ms"),),
     draw=draw,
     healthy=lambda p: "/cpu?ms=60",
     faulty=lambda p: f"/cpu?ms={60 + p['ms']}",

@@ -16,7 +16,7 @@ FAULT = Fault(
     name="slow_code_and_dependency",
     kind=Kind.DOUBLE,
     expected=(
-        Expected("app.cpu_busy"),
+        Expected("app.cpu_busy", constant="cpu_ms"),
         Expected("dependency.slow", entity="supplier", constant="ms"),
     ),
     draw=draw,

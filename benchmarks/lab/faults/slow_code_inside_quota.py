@@ -15,7 +15,7 @@ def draw(chance: random.Random) -> Parameters:
 FAULT = Fault(
     name="slow_code_inside_quota",
     kind=Kind.LOOK_ALIKE,
-    expected=(Expected("app.cpu_busy"),),
+    expected=(Expected("app.cpu_busy", constant="ms"),),
     draw=draw,
     healthy=lambda p: "/slow?ms=20",
     faulty=lambda p: f"/slow?ms={20 + p['ms']}",
