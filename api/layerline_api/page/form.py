@@ -11,7 +11,7 @@ from flask import Response, render_template
 from pydantic import Field
 from werkzeug.datastructures import MultiDict
 
-from layerline_api.containers import pointed
+from layerline_api.asking import pointed
 from layerline_api.names import clean
 from layerline_api.parameters import AnyText, Arguments, Parameters, names, read
 from layerline_api.problems import Problem
