@@ -21,12 +21,15 @@ from layerline_correlator.settings import Settings
 pytestmark = pytest.mark.browser
 
 EVIL = "<script>window.hacked=1</script>\"'><img src=x onerror=window.hacked=1>"
+FIRST_INCIDENT = "/incidents/first"
 PAGES = (
     "/",
     "/timeline",
     "/timeline?q=service:web",
     "/containers?q=container:* cpu.time > 0.1%",
     "/?q=service:<script>",
+    f"/requests/{'e' * 32}",
+    FIRST_INCIDENT,
 )
 PATIENCE_S = 60
 
@@ -60,6 +63,13 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def afresh(browser: Chrome) -> None:
     """What the console said before belongs to the test before."""
     complaints(browser)
+
+
+def visit(browser: Chrome, shop: str, path: str) -> None:
+    """Open a page."""
+    browser.get(shop + ("/" if path == FIRST_INCIDENT else path))
+    if path == FIRST_INCIDENT:
+        browser.get(browser.find_element(By.CSS_SELECTOR, "a[href^='/incidents/']").get_attribute("href") or "")
 
 
 def text_of(browser: Chrome) -> str:
@@ -124,11 +134,11 @@ def test_what_is_wrong_with_a_query_is_pointed_at(browser: Chrome, shop: str) ->
 @pytest.mark.parametrize("path", PAGES)
 def test_names_from_outside_run_nothing(browser: Chrome, shop: str, path: str) -> None:
     """A service named <script> is text on every page: nothing runs, and the policy has nothing to forbid."""
-    browser.get(shop + path)
+    visit(browser, shop, path)
     assert browser.execute_script("return window.hacked") is None
     assert browser.find_elements(By.CSS_SELECTOR, "main img, main script") == []
     assert [one for one in complaints(browser) if "status of 400" not in one] == []
-    if path == "/":
+    if path in ("/", f"/requests/{'e' * 32}"):
         assert EVIL in text_of(browser)
 
 
@@ -143,7 +153,7 @@ def test_pages_fit_a_telephone_and_the_dark(browser: Chrome, shop: str, path: st
             "Emulation.setDeviceMetricsOverride",
             {"width": 400, "height": 800, "deviceScaleFactor": 1, "mobile": False},
         )
-        browser.get(shop + path)
+        visit(browser, shop, path)
         paper = browser.execute_script(
             "const c = document.createElement('canvas').getContext('2d');"
             "c.fillStyle = getComputedStyle(document.body).backgroundColor; c.fillRect(0, 0, 1, 1);"
