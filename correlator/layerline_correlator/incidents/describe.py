@@ -315,9 +315,13 @@ def _first_signs(
         return []
     whole = sum(max(0, _weight(part)) for part in verdict.parts)
     layers: dict[str, int] = defaultdict(int)
+    causes: dict[str, int] = defaultdict(int)
     for part in verdict.parts:
         layers[part.layer] += max(0, _weight(part))
-    telling = {layer for layer, weight in layers.items() if weight >= _LAYER_SHARE * whole}
+        causes[part.cause] += max(0, _weight(part))
+    # Not a cause of the same layer that another fault brought, whose end this one's beginning saw.
+    telling = {cause for cause, weight in causes.items() if weight >= _LAYER_SHARE * layers[by_name(cause).layer] > 0}
+    telling = {cause for cause in telling if layers[by_name(cause).layer] >= _LAYER_SHARE * whole}
     earliest = select_requests(
         cursor,
         "(trace_id, span_id) IN (SELECT trace_id, span_id FROM concerned WHERE affected"
@@ -332,14 +336,14 @@ def _first_signs(
         for cause, entity_type, entity_id, excess_ns in _excesses(ledger, usual):
             layer = by_name(cause).layer
             if (
-                layer in telling
+                cause in telling
                 and layer not in signs
                 and excess_ns >= max(_SIGN_NS, _SIGN_SHARE * (ledger.duration_ns - (usual.usual_ns if usual else 0)))
             ):
                 signs[layer] = FirstSign(
                     layer, rfc3339(ledger.start_ns), ledger.start_ns - start_ns, cause, name(entity_type, entity_id)
                 )
-    return sorted(signs.values(), key=lambda sign: (sign.offset_ns, sign.layer))
+    return sorted(signs.values(), key=lambda sign: sign.offset_ns)  # stable: of one request, what cost most first
 
 
 def _weight(part: Part) -> int:
