@@ -40,6 +40,12 @@ def test_a_cause_that_follows_another_has_taken_over_after_a_minute() -> None:
     assert pairs(130, *seen) == [(QUOTA, CODE)]
 
 
+def test_what_comes_long_after_has_not_taken_over() -> None:
+    """Where something else was wrong for more than a minute between two causes, neither follows the other."""
+    assert pairs(900, lasted(SLOW, 0, None), lasted(QUOTA, 0, 70), lasted(CODE, 131, None)) == []
+    assert pairs(900, lasted(SLOW, 0, None), lasted(QUOTA, 0, 70), lasted(CODE, 130, None)) == [(QUOTA, CODE)]
+
+
 def test_what_the_first_left_behind_is_its_own() -> None:
     """A cause that ends less than a minute after the one before it has not taken over."""
     assert pairs(900, lasted(QUOTA, 0, 70), lasted(CODE, 68, 120)) == []
@@ -91,8 +97,13 @@ def second(incident: dict[str, Any], which: str, zero_ns: int) -> float:
 
 def test_three_faults_back_to_back_are_three_incidents(correlator: Correlator) -> None:
     """Quota, then slow code, then a neighbour, without healthy time between: each with its own times and signs."""
+
+    def neighbour(request: Request, draw: random.Random) -> None:
+        crowded_out(request, draw)
+        request.web_cpu += 45  # and a little of it in another layer, in the same requests
+
     zero_ns = a_while_ago(900)
-    faults = (During(330, 430, throttled), During(430, 550, slow_code), During(550, 660, crowded_out))
+    faults = (During(330, 430, throttled), During(430, 550, slow_code), During(550, 660, neighbour))
     serve(correlator, carts(zero_ns, 760, *faults, rate=2.0))
     incidents = found(correlator)
     assert [one["cause"] for one in incidents] == ["container.cpu_throttled", "app.cpu_busy", "host.cpu_contended"]

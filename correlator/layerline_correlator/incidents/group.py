@@ -43,7 +43,7 @@ class Trouble:
     culprits: tuple[Blamed, ...]  # the first is the most to blame
     traces: frozenset[str]  # of some of its affected requests
     incident: str | None = None  # that it was found to belong to
-    apart: str | None = None  # the incident that its own was split off from
+    split_from: str | None = None  # the incident that it was part of until another cause had taken over
 
 
 def together(troubles: Sequence[Trouble]) -> list[list[Trouble]]:
@@ -78,9 +78,10 @@ def are_related(one: Trouble, other: Trouble) -> bool:
 
 
 def are_apart(one: Trouble, other: Trouble) -> bool:
-    """Whether one belongs to an incident that was split off from the other's."""
-    return (one.apart is not None and one.apart == other.incident) or (
-        other.apart is not None and other.apart == one.incident
+    """Whether one was split off from the other's incident."""
+    return one.incident != other.incident and (
+        (one.split_from is not None and one.split_from == other.incident)
+        or (other.split_from is not None and other.split_from == one.incident)
     )
 
 

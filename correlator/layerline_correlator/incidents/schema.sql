@@ -8,10 +8,8 @@ CREATE TABLE IF NOT EXISTS incident (
     told_ns    BIGINT,                    -- when `document` was written, null until then
     settled    BOOLEAN,                   -- nothing of it can change any more
     merged_into VARCHAR,                  -- the incident that it turned out to be part of
-    document   VARCHAR,                   -- JSON: what describe.py says of it
-    split_from VARCHAR                    -- the incident that it was taken for a part of, until its cause had taken over
+    document   VARCHAR                    -- JSON: what describe.py says of it
 );
-ALTER TABLE incident ADD COLUMN IF NOT EXISTS split_from VARCHAR;
 
 -- Requests judged until then were looked at for incidents. One row.
 CREATE TABLE IF NOT EXISTS watched (judged_ns BIGINT);
@@ -32,10 +30,12 @@ CREATE TABLE IF NOT EXISTS trouble (
     causes     STRUCT(cause VARCHAR, service VARCHAR, address VARCHAR, least_ns BIGINT)[],
     lasting    BOOLEAN,                   -- it goes on for so long, or burns so slowly, that it is usual
     slo        VARCHAR,                   -- whose budget burns; null where it was found without one
+    split_from VARCHAR,                   -- the incident that it was part of until another cause had taken over
     -- When each sign was seen too often; `to_ns` is null while it is.
     stretches  STRUCT(kind VARCHAR, cause VARCHAR, service VARCHAR, address VARCHAR,
                       from_ns BIGINT, noticed_ns BIGINT, to_ns BIGINT)[]
 );
+ALTER TABLE trouble ADD COLUMN IF NOT EXISTS split_from VARCHAR;
 ALTER TABLE trouble ADD COLUMN IF NOT EXISTS stretches STRUCT(
     kind VARCHAR, cause VARCHAR, service VARCHAR, address VARCHAR, from_ns BIGINT, noticed_ns BIGINT, to_ns BIGINT)[];
 

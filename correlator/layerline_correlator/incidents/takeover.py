@@ -31,13 +31,14 @@ class Takeover:
 def takeovers(lasted: Iterable[Lasted], until_ns: int) -> list[Takeover]:
     """The possible ones among the causes of one incident, the earliest first.
 
-    A cause that is over, and another that began later, outlived it, and shared less than half of the time of either.
+    A cause that is over, and another that began later and outlived it: not long after it was over, and so late that
+    they shared less than half of the time of either.
     """
     causes = [one for one in joined(lasted) if one[0].kind == "cause"]
     found = []
     for over, first in causes:
         for began, second in causes:
-            if over == began or first.to_ns is None or second.from_ns <= first.from_ns:
+            if over == began or first.to_ns is None or not first.from_ns < second.from_ns <= first.to_ns + GAP_NS:
                 continue
             to_ns = until_ns if second.to_ns is None else second.to_ns
             shared_ns = max(0, first.to_ns - second.from_ns)

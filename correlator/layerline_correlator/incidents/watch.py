@@ -11,8 +11,8 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import duckdb
@@ -20,7 +20,7 @@ import duckdb
 from layerline_correlator.incidents import slo
 from layerline_correlator.incidents.describe import describe
 from layerline_correlator.incidents.detect import STEP_NS, Stretch
-from layerline_correlator.incidents.group import Blamed, Trouble, together
+from layerline_correlator.incidents.gather import Gathering
 from layerline_correlator.incidents.signs import (
     GAP_NS,
     Base,
@@ -34,12 +34,21 @@ from layerline_correlator.incidents.signs import (
     read_bases,
     read_steps,
 )
-from layerline_correlator.incidents.takeover import OUTLIVES_NS, Takeover, divided, joined, takeovers
-from layerline_correlator.incidents.verdict import concern, culprits_of, leader
-from layerline_correlator.model import resource_key
+from layerline_correlator.incidents.takeover import joined
+from layerline_correlator.incidents.troubles import (
+    CAUSES,
+    SET_COLUMNS,
+    STRETCHES,
+    Known,
+    columns,
+    key_of,
+    near,
+    owner,
+    read_troubles,
+)
+from layerline_correlator.incidents.verdict import concern
 from layerline_correlator.names import Names
 from layerline_correlator.query import plain
-from layerline_correlator.store import text
 
 _log = logging.getLogger("layerline.correlator")
 
@@ -78,21 +87,6 @@ class Reworked:
     to_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """A row of the table ``trouble``."""
-
-    key: str
-    incident: str | None
-    operation: Operation
-    start_ns: int
-    noticed_ns: int
-    end_ns: int | None
-    lasted: tuple[Lasted, ...]
-    least_ns: Mapping[Sign, int]  # of each sign that is a cause
-    apart: str | None  # the incident that its own was split off from
-
-
 class Watch:
     """Keeps the tables ``incident`` and ``trouble``. Owns its cursor."""
 
@@ -106,6 +100,7 @@ class Watch:
     ) -> None:
         self._cursor, self._names, self._settle_ns = cursor, names, settle_ns
         self._rework, self._clock = rework, clock
+        self._gathering = Gathering(cursor, names, settle_ns)
         self._lock = threading.Lock()
         self._backlog_ns: int | None = None  # where the pass before stopped, if it did not come to the end
         self._bases: tuple[int, dict[Operation, Base]] | None = None  # as of when; their tables are on the cursor
@@ -157,9 +152,9 @@ class Watch:
             if now_ns - self._slos_ns >= _SLO_NS:
                 self._slos_ns = now_ns
                 slo.watch(self._cursor, now_ns)
-            self._gather()
-            if self._split(until_ns):
-                self._gather()
+            self._gathering.gather()
+            if self._gathering.split(until_ns):
+                self._gathering.gather()
             self._tell(now_ns)
 
     # ---- trouble of single operations
@@ -225,7 +220,7 @@ class Watch:
             return
         known = self._without_twins(known)
         for one in known:
-            if belonging := [item for item in lasted if _owner(item, known) is one]:
+            if belonging := [item for item in lasted if owner(item, known) is one]:
                 self._go_on(one, base, belonging, seen_ns)
 
     def _begin(self, operation: Operation, base: Base, lasted: Sequence[Lasted], seen_ns: int) -> None:
@@ -238,8 +233,8 @@ class Watch:
             "INSERT INTO trouble BY NAME SELECT $key AS trouble, NULL AS incident, $service AS service,"
             " $operation AS operation, $start_ns AS start_ns, $end_ns AS end_ns, $noticed_ns AS noticed_ns,"
             " $seen_ns AS seen_ns, $base_ns AS base_ns, $slow_ns AS slow_ns, $signs::VARCHAR[] AS signs,"
-            f" $causes::{_CAUSES} AS causes, false AS lasting, $stretches::{_STRETCHES} AS stretches",
-            key=_key(operation, start_ns),
+            f" $causes::{CAUSES} AS causes, false AS lasting, $stretches::{STRETCHES} AS stretches",
+            key=key_of(operation, start_ns),
             service=operation[0],
             operation=operation[1],
             start_ns=start_ns,
@@ -248,19 +243,19 @@ class Watch:
             seen_ns=seen_ns,
             base_ns=base.base_ns,
             slow_ns=base.slow_ns,
-            **_columns(exact, {sign: base.least(sign) for sign, _ in exact}),
+            **columns(exact, {sign: base.least(sign) for sign, _ in exact}),
         )
         self._judge_again(operation, start_ns, noticed_ns if end_ns is None else end_ns)
 
-    def _go_on(self, one: _Known, base: Base, lasted: Sequence[Lasted], seen_ns: int) -> None:
+    def _go_on(self, one: Known, base: Base, lasted: Sequence[Lasted], seen_ns: int) -> None:
         """What is known of a trouble, and what was found of it now."""
         known, start_ns = list(one.lasted), one.start_ns
         for sign, stretch in lasted:
-            if one.apart is not None:  # what was before is the trouble's that it was split off from
+            if one.split_from is not None:  # what was before is the trouble's that it was split off from
                 stretch = replace(stretch, from_ns=max(stretch.from_ns, one.start_ns))
                 if stretch.to_ns is not None and stretch.to_ns <= stretch.from_ns:
                     continue
-            place = next((n for n, item in enumerate(known) if item[0] == sign and _near(item[1], stretch)), None)
+            place = next((n for n, item in enumerate(known) if item[0] == sign and near(item[1], stretch)), None)
             if place is None:
                 known.append(self._exact(one.operation, base, sign, stretch))
                 continue
@@ -276,24 +271,24 @@ class Watch:
         if (tuple(known), start_ns, end_ns) == (one.lasted, one.start_ns, one.end_ns):
             return
         self._run(
-            "UPDATE trouble SET start_ns = $start_ns, end_ns = $end_ns, seen_ns = $seen_ns, signs = $signs::VARCHAR[],"
-            f" causes = $causes::{_CAUSES}, stretches = $stretches::{_STRETCHES} WHERE trouble = $key",
+            "UPDATE trouble SET start_ns = $start_ns, end_ns = $end_ns, seen_ns = $seen_ns,"
+            f" {SET_COLUMNS} WHERE trouble = $key",
             key=one.key,
             start_ns=start_ns,
             end_ns=end_ns if end_ns is None else max(end_ns, start_ns + 1),
             seen_ns=seen_ns,
-            **_columns(known, {sign: base.least(sign) for sign, _ in known} | dict(one.least_ns)),
+            **columns(known, {sign: base.least(sign) for sign, _ in known} | dict(one.least_ns)),
         )
         self._changed(one.incident)
         if start_ns < one.start_ns:
             self._judge_again(one.operation, start_ns, one.start_ns)
 
-    def _without_twins(self, known: Sequence[_Known]) -> list[_Known]:
+    def _without_twins(self, known: Sequence[Known]) -> list[Known]:
         """Troubles of one operation in order of start; those that were found twice, from either end, made one."""
         kept = [known[0]]
         for one in known[1:]:
             last = kept[-1]
-            split = one.apart is not None and one.apart == last.incident
+            split = one.split_from is not None and one.split_from == last.incident
             if split or (last.end_ns is not None and last.end_ns <= one.start_ns):
                 kept.append(one)
                 continue
@@ -305,16 +300,14 @@ class Watch:
                 end_ns=end_of(lasted),
                 lasted=lasted,
                 least_ns=least_ns,
-                apart=last.apart or one.apart,
             )
             self._run("DELETE FROM trouble WHERE trouble = $key", key=one.key)
             self._run(
-                "UPDATE trouble SET incident = $incident, end_ns = $end_ns, signs = $signs::VARCHAR[],"
-                f" causes = $causes::{_CAUSES}, stretches = $stretches::{_STRETCHES} WHERE trouble = $key",
+                f"UPDATE trouble SET incident = $incident, end_ns = $end_ns, {SET_COLUMNS} WHERE trouble = $key",
                 key=last.key,
                 incident=kept[-1].incident,
                 end_ns=kept[-1].end_ns,
-                **_columns(lasted, least_ns),
+                **columns(lasted, least_ns),
             )
             if last.incident is not None and one.incident not in (None, last.incident):
                 self._run(
@@ -322,7 +315,7 @@ class Watch:
                     incident=last.incident,
                     other=one.incident,
                 )
-                self._merge(last.incident, [one.incident])
+                self._gathering.merge(last.incident, [one.incident])
             self._changed(kept[-1].incident)
         return kept
 
@@ -364,161 +357,22 @@ class Watch:
             elif one.start_ns < until_ns - LASTING_NS:
                 self._end(one, until_ns, lasting=True)
 
-    def _end(self, one: _Known, end_ns: int, *, lasting: bool) -> None:
+    def _end(self, one: Known, end_ns: int, *, lasting: bool) -> None:
         lasted = [
             (sign, replace(stretch, to_ns=max(end_ns, stretch.from_ns + 1)) if stretch.to_ns is None else stretch)
             for sign, stretch in one.lasted
         ]
         self._run(
-            f"UPDATE trouble SET end_ns = $end_ns, lasting = $lasting, stretches = $stretches::{_STRETCHES}"
+            f"UPDATE trouble SET end_ns = $end_ns, lasting = $lasting, stretches = $stretches::{STRETCHES}"
             " WHERE trouble = $key",
             key=one.key,
             end_ns=end_ns,
             lasting=lasting,
-            stretches=_columns(lasted, {})["stretches"],
+            stretches=columns(lasted, {})["stretches"],
         )
         self._run("UPDATE incident SET told_ns = NULL WHERE incident = $it", it=one.incident)
 
-    # ---- incidents
-
-    def _gather(self) -> None:
-        """Put troubles together into incidents, as long as these may change."""
-        known = self._known(
-            "incident IS NULL OR incident IN (SELECT incident FROM incident WHERE NOT settled) ORDER BY start_ns"
-        )
-        if not known:
-            return
-        troubles = []
-        for one in known:
-            culprits, traces = culprits_of(self._cursor, one.key, self._names, self._settle_ns)
-            troubles.append(Trouble(one.key, one.start_ns, one.end_ns, culprits, traces, one.incident, one.apart))
-        for group in together(troubles):
-            self._put_together(group)
-
-    def _put_together(self, group: Sequence[Trouble]) -> None:
-        """Write down that these troubles are one incident, under the id that was known first."""
-        if len({one.incident for one in group}) == 1 and group[0].incident is not None:
-            self._run(text("incidents/span_of_incident.sql"), incident=group[0].incident)
-            return
-        earlier = list(dict.fromkeys(one.incident for one in group if one.incident is not None))
-        incident = earlier[0] if earlier else group[0].key
-        if not earlier:
-            self._open(incident, None)
-        self._move([one.key for one in group], incident)
-        self._merge(incident, earlier[1:])
-
-    def _open(self, incident: str, split_from: str | None) -> None:
-        """A row for a new incident; an id that had become part of another may stand for itself again."""
-        self._run("DELETE FROM incident WHERE incident = $incident", incident=incident)
-        self._run(
-            "INSERT INTO incident BY NAME SELECT $incident AS incident, 0 AS start_ns, 0 AS noticed_ns,"
-            " false AS settled, $split_from AS split_from",
-            incident=incident,
-            split_from=split_from,
-        )
-
-    def _move(self, troubles: Sequence[str], incident: str) -> None:
-        self._run(
-            "UPDATE trouble SET incident = $incident WHERE trouble IN (SELECT unnest($keys::VARCHAR[]))",
-            incident=incident,
-            keys=list(troubles),
-        )
-        self._run(text("incidents/span_of_incident.sql"), incident=incident)
-        self._run("UPDATE incident SET told_ns = NULL WHERE incident = $incident", incident=incident)
-
-    def _merge(self, incident: str, others: Sequence[str]) -> None:
-        """The others turned out to be part of this incident; their troubles are its own already."""
-        values = {"incident": incident, "others": list(others)}
-        self._run(
-            "UPDATE incident SET merged_into = $incident, settled = true"
-            " WHERE incident IN (SELECT unnest($others::VARCHAR[]))",
-            **values,
-        )
-        self._run(
-            "UPDATE incident SET split_from = $incident WHERE split_from IN (SELECT unnest($others::VARCHAR[]))"
-            " AND incident <> $incident",
-            **values,
-        )
-
-    def _split(self, until_ns: int) -> bool:
-        """Split incidents in which one fault followed another without healthy time between. True when there was one."""
-        rows = self._cursor.execute("SELECT incident FROM incident WHERE NOT settled ORDER BY start_ns").fetchall()
-        return any([self._split_one(incident, until_ns) for (incident,) in rows])  # noqa: C419 - each must be looked at
-
-    def _split_one(self, incident: str, until_ns: int) -> bool:
-        troubles = self._known("incident = $incident AND slo IS NULL ORDER BY start_ns, trouble", incident=incident)
-        for found in takeovers((item for one in troubles for item in one.lasted), until_ns):
-            if self._has_taken_over(troubles, found):
-                later = self._after(troubles, found)
-                self._open(later[0], incident)
-                self._move(later, later[0])
-                self._run(text("incidents/span_of_incident.sql"), incident=incident)
-                self._changed(incident)
-                self._split_one(later[0], until_ns)
-                return True
-        return False
-
-    def _has_taken_over(self, troubles: Sequence[_Known], found: Takeover) -> bool:
-        """Whether the one really was first to blame while it was alone, and the other is since."""
-        keys = [one.key for one in troubles]
-        spans = ((found.from_ns, min(found.over_ns, found.began_ns)), (found.over_ns, found.to_ns))
-        first, second = (
-            leader(self._cursor, keys, from_ns, to_ns, self._names, self._settle_ns) for from_ns, to_ns in spans
-        )
-        if first is None or second is None or first.same(second):
-            return False
-        return _sign_of(first) == found.over and _sign_of(second) == found.began
-
-    def _after(self, troubles: Sequence[_Known], found: Takeover) -> list[str]:
-        """End the troubles of an incident where its cause was over; those since the next began, the earliest first."""
-        later = []
-        for one in troubles:
-            ends = [
-                st.to_ns for sign, st in one.lasted if sign == found.over and st.from_ns < found.over_ns and st.to_ns
-            ]
-            begins = [
-                st.from_ns
-                for sign, st in one.lasted
-                if sign == found.began and found.began_ns <= st.from_ns < found.to_ns
-            ]
-            only_later = bool(begins) and not ends and one.start_ns >= found.began_ns - GAP_NS
-            if only_later or one.start_ns >= found.began_ns:
-                later.append((one.start_ns, one.key))
-                continue
-            if one.end_ns is not None and one.end_ns < found.over_ns + OUTLIVES_NS:
-                continue
-            over_ns, began_ns = max(ends, default=found.over_ns), min(begins, default=found.began_ns)
-            before, after = divided(one.lasted, over_ns, began_ns)
-            if before and after:
-                later.append((began_ns, self._cut(one, before, after)))
-            elif after:
-                later.append((one.start_ns, one.key))
-        return [key for _, key in sorted(later)]
-
-    def _cut(self, one: _Known, before: Sequence[Lasted], after: Sequence[Lasted]) -> str:
-        """Make two troubles of one; the key of the second."""
-        start_ns, end_ns = min(stretch.from_ns for _, stretch in after), end_of(after)
-        key = _key(one.operation, start_ns)
-        columns = (
-            "end_ns = $end_ns, signs = $signs::VARCHAR[],"
-            f" causes = $causes::{_CAUSES}, stretches = $stretches::{_STRETCHES}"
-        )
-        self._run(
-            "INSERT INTO trouble SELECT * REPLACE ($key AS trouble, NULL AS incident, $start_ns AS start_ns,"
-            " $noticed_ns AS noticed_ns) FROM trouble WHERE trouble = $old",
-            key=key,
-            old=one.key,
-            start_ns=start_ns,
-            noticed_ns=min(stretch.noticed_ns for _, stretch in after),
-        )
-        for which, lasted, until_ns in ((one.key, before, end_of(before)), (key, after, end_ns)):
-            self._run(
-                f"UPDATE trouble SET {columns} WHERE trouble = $key",
-                key=which,
-                end_ns=until_ns,
-                **_columns(lasted, one.least_ns),
-            )
-        return key
+    # ---- what is said of incidents
 
     def _tell(self, now_ns: int) -> None:
         """Describe what may have changed."""
@@ -545,29 +399,8 @@ class Watch:
 
     # ---- the tables
 
-    def _known(self, where: str, **values: Any) -> list[_Known]:
-        rows = self._cursor.execute(
-            "SELECT trouble, incident, service, operation, start_ns, noticed_ns, end_ns, signs, causes, stretches,"
-            " (SELECT split_from FROM incident AS its WHERE its.incident = trouble.incident)"
-            f" FROM trouble WHERE {where}",
-            values,
-        ).fetchall()
-        found = []
-        for key, incident, service, operation, start_ns, noticed_ns, end_ns, signs, causes, stretches, apart in rows:
-            least_ns = {
-                Sign("cause", cause["cause"], cause["service"], cause["address"]): cause["least_ns"] for cause in causes
-            }
-            # One that an earlier version wrote has no stretches: each sign was seen all the time.
-            whole = Stretch(start_ns, noticed_ns, end_ns)
-            lasted = (
-                tuple((sign, whole) for sign in (*(Sign(kind) for kind in signs if kind != "cause"), *least_ns))
-                if stretches is None
-                else tuple(_read(stretch) for stretch in stretches)
-            )
-            found.append(
-                _Known(key, incident, (service, operation), start_ns, noticed_ns, end_ns, lasted, least_ns, apart)
-            )
-        return found
+    def _known(self, where: str, **values: Any) -> list[Known]:
+        return read_troubles(self._cursor, where, values)
 
     def _changed(self, incident: str | None) -> None:
         self._run("UPDATE incident SET settled = false, told_ns = NULL WHERE incident = $it", it=incident)
@@ -578,56 +411,3 @@ class Watch:
 
     def _run(self, sql: str, **values: Any) -> None:
         self._cursor.execute(sql, values).fetchall()
-
-
-_CAUSES = "STRUCT(cause VARCHAR, service VARCHAR, address VARCHAR, least_ns BIGINT)[]"
-_STRETCHES = (
-    "STRUCT(kind VARCHAR, cause VARCHAR, service VARCHAR, address VARCHAR,"
-    " from_ns BIGINT, noticed_ns BIGINT, to_ns BIGINT)[]"
-)
-
-
-def _columns(lasted: Iterable[Lasted], least_ns: Mapping[Sign, int]) -> dict[str, list[Any]]:
-    """The columns ``signs``, ``causes`` and ``stretches``."""
-    told = sorted(lasted, key=lambda item: (item[0], item[1].from_ns))
-    return {
-        "signs": sorted({sign.kind for sign, _ in told}),
-        "causes": [
-            {"cause": sign.cause, "service": sign.service, "address": sign.address, "least_ns": least_ns[sign]}
-            for sign in dict.fromkeys(sign for sign, _ in told if sign.kind == "cause" and sign in least_ns)
-        ],
-        "stretches": [asdict(sign) | asdict(stretch) for sign, stretch in told],
-    }
-
-
-def _read(stretch: Mapping[str, Any]) -> Lasted:
-    return (
-        Sign(stretch["kind"], stretch["cause"], stretch["service"], stretch["address"]),
-        Stretch(stretch["from_ns"], stretch["noticed_ns"], stretch["to_ns"]),
-    )
-
-
-def _key(operation: Operation, start_ns: int) -> str:
-    return resource_key({"service": operation[0], "operation": operation[1], "start_ns": str(start_ns)})[:12]
-
-
-def _near(one: Stretch, other: Stretch) -> bool:
-    """Whether there is no more than ``GAP_NS`` between them."""
-    first, second = sorted((one, other), key=lambda each: each.from_ns)
-    return first.to_ns is None or second.from_ns <= first.to_ns + GAP_NS
-
-
-def _owner(item: Lasted, known: Sequence[_Known]) -> _Known:
-    """Of troubles of one operation, in order of start, the one that a stretch belongs to."""
-    sign, stretch = item
-    for one in reversed(known):
-        if any(sign == of_it and _near(stretch, known_stretch) for of_it, known_stretch in one.lasted):
-            return one
-    begun_before = [one for one in known if stretch.to_ns is None or one.start_ns < stretch.to_ns]
-    return begun_before[-1] if begun_before else known[0]
-
-
-def _sign_of(culprit: Blamed) -> Sign:
-    """The sign by which a culprit's cause is counted."""
-    address = culprit.entity_id if culprit.entity_type == "service" else ""
-    return Sign("cause", culprit.cause, culprit.service, address)
