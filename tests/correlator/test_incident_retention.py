@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from shop import During, S, carts, serve, slow_prices, throttled
@@ -43,7 +44,7 @@ def test_what_ended_before_what_is_kept_is_forgotten_and_what_goes_on_is_not(cor
         correlator.close()
 
 
-def found(correlator: Correlator) -> list[dict[str, object]]:
+def found(correlator: Correlator) -> list[dict[str, Any]]:
     """All incidents, the oldest first."""
     now_ns = a_while_ago(0)
     return list(reversed(correlator.incidents.list(IncidentQuery(now_ns - 3 * KEPT, now_ns + KEPT)).items))

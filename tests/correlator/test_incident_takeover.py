@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from shop import During, Request, S, carts, crowded_out, serve, slow_code, slow_prices, throttled
+from shop import During, Request, S, carts, crowded_out, happened, serve, slow_code, slow_prices, throttled
 from spans import a_while_ago, container_id
 
 from layerline_correlator.correlator import Correlator
@@ -102,9 +102,13 @@ def test_three_faults_back_to_back_are_three_incidents(correlator: Correlator) -
         crowded_out(request, draw)
         request.web_cpu += 45  # and a little of it in another layer, in the same requests
 
+    def deployed(request: Request, at_s: float, draw: random.Random) -> None:
+        request.web_version = "1.5" if 430 <= at_s < 550 else "1.4"
+
     zero_ns = a_while_ago(900)
     faults = (During(330, 430, throttled), During(430, 550, slow_code), During(550, 660, neighbour))
-    serve(correlator, carts(zero_ns, 760, *faults, rate=2.0))
+    events = [happened("stock-1", "container.update", zero_ns + 329 * S)]
+    serve(correlator, carts(zero_ns, 760, *faults, rate=2.0, change=deployed), [], events)
     incidents = found(correlator)
     assert [one["cause"] for one in incidents] == ["container.cpu_throttled", "app.cpu_busy", "host.cpu_contended"]
     assert [one["entity"]["type"] for one in incidents] == ["container", "container", "host"]
@@ -115,6 +119,12 @@ def test_three_faults_back_to_back_are_three_incidents(correlator: Correlator) -
         assert one["first_signs"][0]["cause"] == one["cause"]
         assert one["verdict"]["culprits"][0]["share_of_excess"] > 0.8
     assert [one["services"] for one in incidents] == [["stock", "web"], ["web"], ["stock", "web"]]
+    changes = [next(change for change in one["changes"] if change["likely"]) for one in incidents[:2]]
+    assert [(change["kind"], change["entity"]["id"]) for change in changes] == [
+        ("container.update", container_id("stock-1")),
+        ("version", container_id("web-1")),
+    ]
+    assert not [change for change in incidents[2]["changes"] if change["likely"]]
     assert len({one["id"] for one in incidents}) == 3
 
 
@@ -156,6 +166,24 @@ def test_a_weaker_fault_that_overlaps_a_strong_one_keeps_its_own_cause(correlato
     assert [one["cause"] for one in incidents] == ["container.cpu_throttled", "dependency.slow"]
     assert abs(second(incidents[0], "end", zero_ns) - 430) <= 10
     assert abs(second(incidents[1], "start", zero_ns) - 390) <= 10
+
+
+def test_the_same_cause_in_another_service_is_another_fault(correlator: Correlator) -> None:
+    """Web's code is slow, then stock's: two incidents; what web still cost when the second began is no sign of that."""
+
+    def slow_stock(request: Request, draw: random.Random) -> None:
+        request.stock_cpu += draw.uniform(140, 180)
+
+    zero_ns = a_while_ago(900)
+    faults = (During(330, 430, slow_code), During(410, 560, slow_stock))
+    serve(correlator, carts(zero_ns, 660, *faults, rate=2.0))
+    incidents = found(correlator)
+    assert [(one["cause"], one["entity"]["id"]) for one in incidents] == [
+        ("app.cpu_busy", container_id("web-1")),
+        ("app.cpu_busy", container_id("stock-1")),
+    ]
+    assert incidents[1]["first_signs"][0]["entity"]["id"] == container_id("stock-1")
+    assert incidents[1]["first_signs"][0]["offset_ns"] < 5 * S
 
 
 def test_two_faults_that_share_most_of_their_time_are_one_incident(correlator: Correlator) -> None:
