@@ -1,6 +1,6 @@
 """Does it find incidents by itself, and nothing else? Five services in real containers, three faults at known times.
 
-    python benchmarks/incidents.py [--healthy 300] [--fault 100] [--gap 100]
+    python benchmarks/incidents.py [--healthy 300] [--fault 100] [--gap 100] [--keep FOLDER]
 
 ``web`` asks ``stock`` asks ``prices``; beside them ``kiosk`` asks ``depot`` asks ``prices``, and nothing ever happens
 to these two. After healthy minutes stock's CPU limit is lowered while it runs; then a busy neighbour is started on its
@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -182,6 +183,9 @@ def run(console: Console, stack: ExitStack, options: argparse.Namespace) -> bool
         watching.check()
         console.print(f"{_clock(time.time())} {customers.sent:,} carts; asking for incidents")
     found = ask(watching, began_s)
+    if options.keep is not None:
+        place.container("server").stop(timeout=20)
+        place.copy("server", f"{place.folder('store')}/layerline", options.keep)
     return compare(console, injected, found)
 
 
@@ -256,7 +260,8 @@ def compare(console: Console, injected: Sequence[Injected], found: Sequence[Mapp
     good = len(injected) == len(found)
     console.print(f"\ninjected {len(injected)}, found {len(found)}")
     for one_found in found:
-        console.print(f"  found {one_found['start'][11:19]} {one_found['summary']}")
+        ended = (one_found["end"] or "")[11:19]
+        console.print(f"  found {one_found['start'][11:19]}-{ended} {one_found['summary']}")
     for fault in injected:
         near = [one for one in found if abs(_seconds(one["start"]) - fault.at_s) <= 60]
         console.print(f"{fault.name} at {_clock(fault.at_s)}")
@@ -304,6 +309,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--healthy", type=float, default=300, metavar="S", help="healthy seconds at first (300)")
     parser.add_argument("--fault", type=float, default=100, metavar="S", help="how long each fault lasts (100)")
     parser.add_argument("--gap", type=float, default=100, metavar="S", help="healthy seconds after each (100)")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="copy the server's store into this folder")
     options = parser.parse_args(argv)
     console = Console(highlight=False)
     with ending_on_signals(), ExitStack() as stack:

@@ -1,6 +1,6 @@
 """What Layerline sees and what it does not: ``layerline coverage``, from the server.
 
-Exit codes: 0 answered, 1 nothing was received (the reason on stderr), 2 could not ask.
+Exit codes: 0 ask, 1 nothing was received (the reason on stderr), 2 could not ask.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ from typing import Any
 
 from rich.text import Text
 
+from layerline_api.asking import NoAnswer, Server, ask, body_of, print_body, print_lines, with_server
 from layerline_api.names import clean
 from layerline_api.render import cut, wrapped
-from layerline_api.settings import AskSettings
 from layerline_api.story import human
-from layerline_api.why import NoAnswer, Server, answered, body_of, print_body, print_lines
 
 Json = dict[str, Any]
 _SERVICE = 24
@@ -25,7 +24,7 @@ _UNSEEN = 5
 
 def main(argv: Sequence[str]) -> int:
     """``layerline coverage [--service S] [--since 15m | --from T --to T] [--json]``."""
-    return answered("coverage", _options(argv), _ask)
+    return ask("coverage", _options(argv), _ask)
 
 
 def _ask(server: Server, options: argparse.Namespace) -> None:
@@ -180,9 +179,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--since", metavar="15m", help="the window: that long until now (default 15m)")
     parser.add_argument("--from", dest="begin", metavar="T", help="the window's begin, such as 2026-11-23T10:00:00Z")
     parser.add_argument("--to", metavar="T", help="the window's end")
-    parser.add_argument("--json", action="store_true", help="the API's answer, unchanged")
-    parser.add_argument("--server", metavar="URL", help=f"default LAYERLINE_SERVER, else {AskSettings().server}")
-    parser.add_argument("--token", help="default LAYERLINE_TOKEN")
+    with_server(parser)
     return parser.parse_args(argv)
 
 

@@ -1,6 +1,6 @@
 """What every layer did at the same moment, one line for each series, from the server.
 
-Exit codes: 0 answered, 1 nothing to answer with (the reason on stderr), 2 could not ask.
+Exit codes: 0 ask, 1 nothing to answer with (the reason on stderr), 2 could not ask.
 """
 
 from __future__ import annotations
@@ -9,14 +9,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from layerline_api.settings import AskSettings
+from layerline_api.asking import NoAnswer, Server, ask, body_of, print_body, print_lines, with_server
 from layerline_api.timeline_picture import picture
-from layerline_api.why import NoAnswer, Server, answered, body_of, print_body, print_lines
 
 
 def main(argv: Sequence[str]) -> int:
     """``layerline timeline [TRACE_ID] [--service S] [--operation O] [--entity TYPE:NAME] … [--json]``."""
-    return answered("timeline", _options(argv), _ask)
+    return ask("timeline", _options(argv), _ask)
 
 
 def _ask(server: Server, options: argparse.Namespace) -> None:
@@ -65,9 +64,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--signal", action="append", default=[], metavar="NAME", help="readings to show, * matches any; repeatable"
     )
-    parser.add_argument("--json", action="store_true", help="the API's answer, unchanged")
-    parser.add_argument("--server", metavar="URL", help=f"default LAYERLINE_SERVER, else {AskSettings().server}")
-    parser.add_argument("--token", help="default LAYERLINE_TOKEN")
+    with_server(parser)
     options = parser.parse_args(argv)
     if options.trace_id and (options.tag or options.service or options.operation or options.entity):
         parser.error("TRACE_ID names one request; --service, --operation, --entity and --tag choose among many")

@@ -6,19 +6,17 @@ Exit codes: 0 answered, 1 nothing to answer with (the reason on stderr), 2 could
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import set_cell_size
 from rich.text import Text
 
+from layerline_api.asking import NoAnswer, Server, ask, body_of, print_body, print_lines, with_server
 from layerline_api.names import clean
 from layerline_api.render import WIDTH, cut, fitted, wrapped
-from layerline_api.settings import AskSettings
 from layerline_api.story import human
-from layerline_api.why import CannotAsk, NoAnswer, Server, body_of, print_body, print_lines
 
 Json = dict[str, Any]
 
@@ -30,40 +28,23 @@ _SIZES = ("B", "KiB", "MiB", "GiB", "TiB")
 
 def main(argv: Sequence[str]) -> int:
     """``layerline containers 'QUERY' [--to T] [--json]``."""
-    options = _options(argv)
+    return ask("containers", _options(argv), _ask)
+
+
+def _ask(server: Server, options: argparse.Namespace) -> None:
+    window = [] if options.to is None else [("to", options.to)]
+    answer = server.get("/api/v1/containers", [("q", options.query), *window])
+    body = body_of(server, answer)
     try:
-        settings = AskSettings.of(options.server, options.token)
-        server = Server(settings.server, settings.token)
-        window = [] if options.to is None else [("to", options.to)]
-        answer = server.get("/api/v1/containers", [("q", options.query), *window])
-        body = body_of(server, answer)
-        try:
-            lines = list(table(body))
-        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
-            raise server.stranger() from None
-        if options.json:
-            print_body(answer)
-        elif lines:
-            print_lines(lines)
-        if not body["items"]:
-            raise NoAnswer(str(body.get("reason") or "it holds for no container"))
-    except NoAnswer as nothing:
-        print(f"layerline containers: {clean(nothing)}", file=sys.stderr)
-        return 1
-    except CannotAsk as problem:
-        print(f"layerline containers: {clean(problem)}", file=sys.stderr)
-        if problem.column is not None:
-            print(*pointed(options.query, problem.column), sep="\n", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # the reader of a pipe has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
-
-
-def pointed(query: str, column: int) -> tuple[str, str]:
-    """The query, and below it a caret at the column."""
-    text = "".join(clean(char) if not char.isspace() else " " for char in query)
-    return f"  {text}", f"  {' ' * cell_len(text[: column - 1])}^"
+        lines = list(table(body))
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
+        raise server.stranger() from None
+    if options.json:
+        print_body(answer)
+    elif lines:
+        print_lines(lines)
+    if not body["items"]:
+        raise NoAnswer(str(body.get("reason") or "it holds for no container"))
 
 
 def table(body: Json) -> Iterator[Text]:
@@ -154,9 +135,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("query", metavar="QUERY", help="tags, comparisons and a window, in quotes")
     parser.add_argument("--to", metavar="T", help="the window's end, such as 2026-11-23T10:00:00Z (default now)")
-    parser.add_argument("--json", action="store_true", help="the API's answer, unchanged")
-    parser.add_argument("--server", metavar="URL", help=f"default LAYERLINE_SERVER, else {AskSettings().server}")
-    parser.add_argument("--token", help="default LAYERLINE_TOKEN")
+    with_server(parser)
     return parser.parse_args(argv)
 
 

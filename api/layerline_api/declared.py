@@ -12,22 +12,21 @@ from collections.abc import Callable
 from typing import Any
 
 from flask import Request, Response, request
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from layerline_api.parameters import Parameters, read
 from layerline_api.problems import Problem
 from layerline_correlator.query import BadCursor, plain
+from layerline_correlator.written import Written, refusal
 
 JSON, PROBLEM = "application/json", "application/problem+json"
 #: How long a body may be that is no OTLP.
 BODY_LIMIT_BYTES = 2**20
 
 
-class Body(BaseModel):
+class Body(Written):
     """A request's body in JSON. What it does not name is a 400."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
 
 class Declared:
@@ -73,7 +72,11 @@ class Declared:
             raise Problem(400, "cursor is not one that this list handed out", "cursor") from None
         if isinstance(found, str):
             return Response(found, content_type=self.answers_in[0])
-        return found if isinstance(found, Response) else as_json(found)
+        if isinstance(found, Response):
+            return found
+        answer = as_json(found)
+        answer.status_code = self.status
+        return answer
 
 
 def declared(
@@ -125,17 +128,5 @@ def _read_body(asked: Request, adapter: TypeAdapter[Any]) -> Any:
     try:
         return adapter.validate_json(text)
     except ValidationError as wrong:
-        raise _problem(wrong) from None
-
-
-def _problem(wrong: ValidationError) -> Problem:
-    """The first thing that is wrong with a body."""
-    first = wrong.errors(include_url=False)[0]
-    field = ".".join(str(step) for step in first["loc"] if not str(step).startswith("("))[:80]
-    if first["type"] == "json_invalid":
-        return Problem(400, f"the body is not JSON: {first['ctx']['error']}")
-    if first["type"] == "missing":
-        return Problem(400, f"{field} is missing", field)
-    if first["type"] == "extra_forbidden":
-        return Problem(400, f"there is no field {field!r} here", field)
-    return Problem(400, f"{field or 'the body'}: {first['msg']}", field or None)
+        field, detail = refusal(wrong, "the body")
+        raise Problem(400, detail, field or None) from None

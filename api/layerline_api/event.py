@@ -11,10 +11,9 @@ import time
 from collections.abc import Sequence
 
 from layerline.tags import TAG_WORDS
-from layerline_api.asking import ask, with_server
+from layerline_api.asking import Server, ask, body_of, print_body, with_server
 from layerline_api.markers import DEPLOYED
 from layerline_api.names import clean
-from layerline_api.why import Server, body_of, print_body
 from layerline_correlator.judge import rfc3339
 
 
@@ -33,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
         "attributes": attributes,
     }
 
-    def tell(server: Server) -> None:
+    def tell(server: Server, _: argparse.Namespace) -> None:
         answer = server.post("/api/v1/events", body)
         told = body_of(server, answer).get("event")
         if not isinstance(told, dict):

@@ -1,6 +1,6 @@
 """What was in trouble lately, since when, why, and what changed just before: incidents, found without being asked.
 
-Exit codes: 0 answered, 1 nothing to answer with (the reason on stderr), 2 could not ask.
+Exit codes: 0 ask, 1 nothing to answer with (the reason on stderr), 2 could not ask.
 """
 
 from __future__ import annotations
@@ -9,15 +9,24 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from layerline_api.asking import (
+    CannotAsk,
+    NoAnswer,
+    Server,
+    ask,
+    body_of,
+    causes_of,
+    print_body,
+    print_lines,
+    with_server,
+)
 from layerline_api.incident_story import lines_of_incident, lines_of_list
-from layerline_api.settings import AskSettings
-from layerline_api.why import CannotAsk, NoAnswer, Server, answered, body_of, causes_of, print_body, print_lines
 
 
 def main(argv: Sequence[str]) -> int:
     """``layerline incidents [ID] [--since …] [--state …] [--json]``."""
     options = _options(argv)
-    return answered("incidents", options, _one if options.id else _list)
+    return ask("incidents", options, _one if options.id else _list)
 
 
 def _one(server: Server, options: argparse.Namespace) -> None:
@@ -77,9 +86,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--operation", metavar="O")
     parser.add_argument("--state", choices=("open", "ended"))
     parser.add_argument("--bundle", metavar="FILE", help="with ID: write all that is needed to judge it elsewhere")
-    parser.add_argument("--json", action="store_true", help="the API's answer, unchanged")
-    parser.add_argument("--server", metavar="URL", help=f"default LAYERLINE_SERVER, else {AskSettings().server}")
-    parser.add_argument("--token", help="default LAYERLINE_TOKEN")
+    with_server(parser)
     options = parser.parse_args(argv)
     of_window = ("since", "begin", "to", "service", "operation", "state")
     if options.id and any(getattr(options, name) is not None for name in of_window):

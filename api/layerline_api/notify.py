@@ -11,24 +11,24 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
+from layerline_api.asking import Bearer
 from layerline_api.containers import amount
 from layerline_api.names import clean
 from layerline_api.settings import ServerSettings
-from layerline_api.why import Bearer
 from layerline_correlator.judge import rfc3339
 from layerline_correlator.monitors.model import Alert, Notice
 
 log = logging.getLogger(__name__)
 
 #: The shapes that are spoken.
-KINDS = ("webhook", "alertmanager", "slack")
+Kind = Literal["webhook", "alertmanager", "slack"]
 #: How long a target may take to accept and to answer, in seconds.
 PATIENCE_S = (3.05, 10)
 #: Alertmanager takes an alert for resolved when its end has passed; it is told again every hour while it fires.

@@ -5,6 +5,7 @@ Whatever is not said plainly is a 400 that names the parameter.
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -18,7 +19,7 @@ from werkzeug.datastructures import MultiDict
 
 from layerline_api.problems import Problem
 from layerline_correlator.query import RequestQuery
-from layerline_correlator.settings import duration_ns
+from layerline_correlator.settings import DURATION_PATTERN, duration_ns
 from layerline_correlator.tagquery.model import BadQuery, Selection
 from layerline_correlator.tagquery.parse import parse_selection
 
@@ -64,7 +65,8 @@ class Read:
         def read(text: Any, info: core_schema.ValidationInfo) -> Any:
             name = str(info.field_name).rstrip("_")
             if not isinstance(text, str):  # in a body
-                raise Problem(400, f"{name} is no text", name)
+                such = "".join(f" such as {one}" for one in self.schema.get("examples", ()))
+                raise Problem(400, f"{name} is {json.dumps(text)[:80]}; expected text{such}", name)
             return self.parse(name, text)
 
         return core_schema.with_info_plain_validator_function(read)
@@ -135,6 +137,33 @@ def _duration(name: str, text: str) -> int:
     return found
 
 
+def words(longest: int) -> Read:
+    """Text that says something, of at most so many characters."""
+
+    def parse(name: str, text: str) -> str:
+        if not text.strip() or len(text) > longest:
+            raise Problem(400, f"{name} is {text[:80]!r}; expected text of 1 to {longest} characters", name)
+        return text
+
+    return Read(parse, {"type": "string", "minLength": 1, "maxLength": longest, "pattern": r"\S"})
+
+
+def between(least_ns: int, most_ns: int) -> Read:
+    """A duration within these bounds."""
+
+    def parse(name: str, text: str) -> int:
+        try:
+            found = duration_ns(text[:40])
+        except (ValueError, OverflowError):
+            found = -1
+        if not least_ns <= found <= most_ns:
+            bounds = f"{least_ns // 10**9}s to {most_ns // 10**9}s"
+            raise Problem(400, f"{name} is {text[:80]!r}; expected a duration such as 30s or 2m, {bounds}", name)
+        return found
+
+    return Read(parse, {"type": "string", "pattern": DURATION_PATTERN, "examples": ["2m"]})
+
+
 def _tag(name: str, text: str) -> Selection:
     try:
         return parse_selection(text)
@@ -177,7 +206,7 @@ AnyText = Annotated[str, Read(lambda _, text: text, {"type": "string"})]
 TraceId = Annotated[str, Read(identifier, _HEX_SCHEMA["trace_id"])]
 SpanId = Annotated[str, Read(identifier, _HEX_SCHEMA["span_id"])]
 Instant = Annotated[int, Read(instant_ns, {"type": "string", "format": "date-time"})]
-Duration = Annotated[int, Read(_duration, {"type": "string", "pattern": r"^\d+(\.\d+)?(ns|us|ms|s|m|h|d)$"})]
+Duration = Annotated[int, Read(_duration, {"type": "string", "pattern": DURATION_PATTERN})]
 Tag = Annotated[Selection, Read(_tag, {"type": "string", "pattern": "^[^:]+:.+$"})]
 Order = Annotated[str, one_of(ORDERS)]
 Rank = Annotated[str, one_of(RANKS)]

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from flask import Blueprint, Response, request
-from werkzeug.exceptions import RequestEntityTooLarge
+from flask import Blueprint, Response
 
-from layerline_api.declared import JSON, as_json, declared
+from layerline_api.declared import declared
 from layerline_api.incidents import ID_PATTERN, identifier
 from layerline_api.parameters import Parameters, Read
 from layerline_api.problems import Problem
 from layerline_correlator.incidents.model import IncidentQuestions
-from layerline_correlator.incidents.slo import BadSlo, SloState, parse
+from layerline_correlator.incidents.slo import Promise, SloState
 from layerline_correlator.query import Page
-
-#: How long the body of a POST may be.
-BODY_BYTES = 16 << 10
 
 
 class OneSlo(Parameters):
@@ -37,24 +33,10 @@ def slos(questions: IncidentQuestions) -> Blueprint:
         return Page(found, reason=None if found else "no SLO was set; POST one here or name LAYERLINE_SLOS")
 
     @blueprint.post("")
-    @declared(SloState, status=201, body_in=(JSON,))
-    def set_slo() -> Response:
+    @declared(SloState, status=201, body=Promise)
+    def set_slo(body: Promise) -> SloState:
         """Promise something of a service, or of one of its operations: `{"service": "web", "objective": 0.99}`."""
-        if request.mimetype != JSON:  # and no page of a stranger in a browser can send that
-            raise Problem(415, f"Content-Type is {request.mimetype[:80]!r}; expected {JSON}")
-        request.max_content_length = BODY_BYTES
-        try:
-            given: Any = request.get_json(silent=True)
-        except RequestEntityTooLarge:
-            raise Problem(413, f"an SLO has at most {BODY_BYTES:,} bytes") from None
-        if not isinstance(given, dict):
-            raise Problem(400, 'the body is not a JSON object such as {"service": "web", "objective": 0.99}')
-        try:
-            answer = as_json(questions.set_slo(parse(given)))
-        except BadSlo as problem:
-            raise Problem(400, str(problem), problem.field) from None
-        answer.status_code = 201
-        return answer
+        return questions.set_slo(body.slo())
 
     @blueprint.delete("/<slo>")
     @declared(None, OneSlo, status=204, answers_in=(), problems=(404,))

@@ -12,9 +12,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from layerline_api.asking import ask, with_server
+from layerline_api.asking import Server, ask, body_of, print_body, with_server
 from layerline_api.names import clean
-from layerline_api.why import Server, body_of, print_body
 
 
 def main(argv: Sequence[str]) -> int:
@@ -22,7 +21,7 @@ def main(argv: Sequence[str]) -> int:
     options = _options(argv)
     text = sys.stdin.read() if options.query == "-" else options.query
 
-    def question(server: Server) -> None:
+    def question(server: Server, _: argparse.Namespace) -> None:
         answer = server.post("/api/v1/sql", {"sql": text, "limit": options.limit})
         if options.json:
             print_body(answer)

@@ -71,7 +71,7 @@ def tags(questions: Questions) -> Blueprint:
         return Page(found, reason=None if found else "nothing that was received carries a tag that begins so")
 
     @blueprint.get("/tags/<path:key>")
-    @declared(Page[TagValue], BegunValue)
+    @declared(Page[TagValue], BegunValue, problems=(404,))  # a key with a line break is no address
     def values(asked: BegunValue) -> Page[TagValue]:
         """The values of a key."""
         found = questions.tag_values(asked.key, asked.prefix, asked.limit)

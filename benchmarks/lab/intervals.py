@@ -76,9 +76,18 @@ def at_interval(store: Path, records: Sequence[Record], interval_ns: int) -> Row
             judged = [replace(record, verdict=verdict_of(correlator, record.trace_id)) for record in records]
         finally:
             correlator.close()
-    seen = [record for record in judged if record.truths[0].cause not in blind(record)]
+    seen = [within(record) for record in judged if record.truths[0].cause not in blind(record)]
     blames = tuple(blame for record in seen for blame in score(record).blames)
     return Row(interval_ns, blames, len(judged) - len(seen))
+
+
+def within(record: Record) -> Record:
+    """The truth, as far as it lies in the request's spans: what the client waited before them no reading shows."""
+    assert record.verdict is not None
+    longest_ns = record.verdict["duration_ns"]
+    return replace(
+        record, truths=tuple(replace(truth, truth_ns=min(truth.truth_ns, longest_ns)) for truth in record.truths)
+    )
 
 
 def verdict_of(correlator: Correlator, trace_id: str) -> dict[str, object] | None:

@@ -139,8 +139,7 @@ def _blame(truth: Truth, verdict: Verdict, evidence: dict[tuple[str, str], str])
     if part is None:
         return Blame(truth.cause, truth.truth_ns, 0, 0, 0, "measured")
     said = evidence.get((part.cause, part.entity_id), "measured")
-    low_ns, high_ns = max(0, part.low_ns - part.usual_ns), max(0, part.high_ns - part.usual_ns)
-    return Blame(truth.cause, truth.truth_ns, part.excess_ns, low_ns, high_ns, said)
+    return Blame(truth.cause, truth.truth_ns, part.excess_ns, *part.excess_range_ns, said)
 
 
 @dataclass(frozen=True, slots=True)

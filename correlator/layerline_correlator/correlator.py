@@ -34,7 +34,7 @@ from layerline_correlator.inventory import read_entities
 from layerline_correlator.judge import is_slow, judge
 from layerline_correlator.model import Batch
 from layerline_correlator.monitors.keeper import Monitors
-from layerline_correlator.monitors.sources import of_query
+from layerline_correlator.monitors.sources import of_incidents, of_query, of_slo
 from layerline_correlator.names import Names, tag_condition
 from layerline_correlator.query import (
     BadCursor,
@@ -106,10 +106,17 @@ class Correlator:
         self._work_lock = threading.Lock()
         self._cursor = self._store.cursor()
         self._names = Names(self._store.cursor())
-        self.monitors = Monitors(self._store.cursor(), {"query": of_query(self.containers)})
         self._backlog = Backlog(self._cursor, settings.settle_ns)
         #: What was found without being asked.
         self.incidents = Incidents(self._reading, self._names, settings.settle_ns)
+        self.monitors = Monitors(
+            self._store.cursor(),
+            {
+                "query": of_query(self.containers),
+                "slo": of_slo(self._reading),
+                "incidents": of_incidents(self.incidents.list),
+            },
+        )
         self._watch = Watch(self._store.cursor(), Names(self._store.cursor()), settings.settle_ns, self._work_again)
         for promised in slos:
             self.incidents.set_slo(promised)

@@ -43,12 +43,23 @@ at_work AS (
         ON active.container_id = counters.container_id AND active.from_ns < counters.to_ns AND active.to_ns > counters.from_ns
     GROUP BY ALL
 ),
+-- How many CPUs the quota held back at once. Each of m stands still in a throttled period for as long as their share of
+-- the quota does not last: per period, together, m - limit periods.
+held AS (
+    SELECT entity_id AS container_id, from_ns, to_ns, sum(rise) AS periods FROM reading
+    WHERE signal = 'container.cpu.throttled_periods' AND rise > 0 GROUP BY ALL
+),
+limits AS (
+    SELECT request_no, visit_no, min(value) AS cpus FROM level WHERE signal = 'container.cpu.limit' GROUP BY ALL
+),
 meets AS (
     SELECT
-        piece_no, stretch.stretch_no, reading.signal, rise, reading.to_ns - reading.from_ns AS interval_ns,
+        piece_no, reading.signal, rise, reading.to_ns - reading.from_ns AS interval_ns,
         least(reading.to_ns, stretch.to_ns) - greatest(reading.from_ns, stretch.from_ns) AS o,
         coalesce(together_ns, 0) AS together_ns, idle.rate,
-        coalesce(len(visit.cpuset), cpus.cpus, 1024) AS cpus
+        coalesce(len(visit.cpuset), cpus.cpus, 1024) AS cpus,
+        CASE WHEN reading.signal = 'container.cpu.throttled'
+             THEN rise / (periods * 100_000_000) + limits.cpus END AS held_cpus
     FROM stretch
     JOIN piece USING (piece_no)
     JOIN visit ON visit.request_no = stretch.request_no AND visit.visit_no = stretch.visit_no
@@ -56,27 +67,45 @@ meets AS (
         ON reading.container_id = stretch.container_id AND reading.from_ns < stretch.to_ns AND reading.to_ns > stretch.from_ns
     LEFT JOIN idle ON idle.container_id = reading.container_id AND idle.signal = reading.signal
     LEFT JOIN at_work ON at_work.series = reading.series AND at_work.from_ns = reading.from_ns
+    LEFT JOIN held
+        ON held.container_id = reading.container_id AND held.from_ns = reading.from_ns AND held.to_ns = reading.to_ns
+    LEFT JOIN limits ON limits.request_no = stretch.request_no AND limits.visit_no = stretch.visit_no
     LEFT JOIN cpus ON cpus.host = stretch.host
     WHERE NOT stretch.peer AND piece.dark_ns > 0 AND piece.covered_ns = 0
 ),
-shares AS (
+works AS (
     SELECT *, greatest(together_ns, o) AS work_ns, least(greatest(together_ns, o), interval_ns) AS busy_ns FROM meets
+),
+shares AS (
+    SELECT
+        *,
+        least(cpus, greatest(1, work_ns / busy_ns, coalesce(held_cpus, 1)))     AS likely_cpus,
+        least(cpus, greatest(1, coalesce(ceil(held_cpus - 0.1), cpus)))         AS most_cpus,
+        -- What others at work can have added, and the background: three times what that is while nobody works, or 6 % of
+        -- a core where that was never seen.
+        (work_ns - o) + coalesce(3 * rate, 0.06) * (interval_ns - busy_ns)      AS others_ns
+    FROM works
 )
 SELECT
     piece_no, signal, sum(o)::BIGINT AS covered_ns,
-    sum(CASE WHEN signal = 'container.cpu.time' THEN least(o, rise * (o / work_ns))
-             ELSE least(o, rise * (o / busy_ns) / CASE WHEN signal = 'container.cpu.throttled'
-                                                       THEN least(cpus, greatest(1, work_ns / busy_ns)) ELSE 1 END) END) AS estimate,
-    sum(CASE WHEN signal = 'container.cpu.pressure' THEN 0
-             WHEN signal = 'container.io.pressure' THEN CASE WHEN work_ns = o THEN greatest(0, rise - (interval_ns - o)) ELSE 0 END
-             -- All of it, but what others at work can have added, and the background: three times what that is while
-             -- nobody works, or 6 % of a core where that was never seen.
-             ELSE greatest(0, rise - cpus * interval_ns + o,
-                           least(o, rise - (work_ns - o) - coalesce(3 * rate, 0.06) * (interval_ns - busy_ns)))
-        END) AS low,
-    sum(least(rise, o)) AS high
+    CASE signal
+        WHEN 'container.cpu.time' THEN sum(least(o, rise * (o / work_ns)))
+        -- The kernel counts a throttled stretch when it ends, perhaps in the next interval: only their sum is bounded.
+        WHEN 'container.cpu.throttled' THEN least(sum(o), sum(rise * (o / busy_ns) / likely_cpus))
+        ELSE sum(least(o, rise * (o / busy_ns)))
+    END AS estimate,
+    CASE signal
+        WHEN 'container.cpu.time' THEN sum(greatest(0, rise - cpus * interval_ns + o, least(o, rise - others_ns)))
+        -- What ends in the first interval may have begun before: a period, 100 ms.
+        WHEN 'container.cpu.throttled'
+            THEN greatest(0, sum(greatest(0, least(o, greatest(rise / most_cpus - (interval_ns - o), (rise - others_ns) / most_cpus))))
+                             - 100_000_000)
+        WHEN 'container.io.pressure' THEN sum(CASE WHEN work_ns = o THEN greatest(0, rise - (interval_ns - o)) ELSE 0 END)
+        ELSE 0
+    END AS low,
+    CASE signal WHEN 'container.cpu.throttled' THEN least(sum(o), sum(rise)) ELSE sum(least(rise, o)) END AS high
 FROM shares
-GROUP BY ALL;
+GROUP BY piece_no, signal;
 
 CREATE OR REPLACE TEMP TABLE guessed AS
 WITH
@@ -112,6 +141,8 @@ SELECT
     floor(least(stood_ns, dark_ns - coalesce(cpu_ns, 0)))::BIGINT                  AS wait_ns,
     least(coalesce(cpu_low, 0), coalesce(cpu_ns, 0))::BIGINT                       AS cpu_low,
     least(greatest(cpu_high, cpu_ns), dark_ns)::BIGINT                             AS cpu_high,
+    least(throttled_low, stood_ns, dark_ns)::BIGINT                                AS throttled_low,
+    least(throttled_high, dark_ns)::BIGINT                                         AS throttled_high,
     least(coalesce(throttled_low, 0), least(stood_ns, dark_ns - coalesce(cpu_ns, 0)))::BIGINT AS wait_low,
     least(greatest(stood_high, stood_ns), dark_ns)::BIGINT                         AS wait_high
 FROM taken

@@ -197,32 +197,55 @@ def _sum(group: list[LedgerPart]) -> LedgerPart:
 def _parts(merged: list[LedgerPart], usuals: Sequence[Usual] | None, name: Callable[[str, str], Entity]) -> list[Part]:
     if usuals is None:
         return [_part(part, None, name) for part in merged]
-    usual_ns: dict[Key, int] = defaultdict(int)
-    example: dict[Key, LedgerPart] = {}
+    usually: dict[Key, list[LedgerPart]] = defaultdict(list)
     for usual in usuals:
         for part in usual.parts:
-            usual_ns[part.key] += part.lost_ns
-            example[part.key] = part
+            usually[part.key].append(part)
     alike: dict[Key, list[LedgerPart]] = defaultdict(list)
     for part in merged:
         alike[part.key].append(part)
     # Where two containers share one usual part, it is divided as their time was; the rest goes to the first.
     result = []
     for key, group in alike.items():
-        whole, lost = usual_ns.pop(key, 0), sum(part.lost_ns for part in group)
-        shares = [whole * part.lost_ns // lost if lost else 0 for part in group]
-        shares[0] += whole - sum(shares)
-        result += [_part(part, share, name) for part, share in zip(group, shares, strict=True)]
+        whole = Around.of(usually.pop(key, []))
+        result += [_part(part, share, name) for part, share in zip(group, whole.divided(group), strict=True)]
     # What this operation usually spends and did not spend now: without it the usual parts would not add up.
-    for key, whole in usual_ns.items():
-        if whole > 0:
-            gone = example[key]
-            absent = LedgerPart(gone.cause, gone.service, gone.entity_type, gone.entity_id, 0, 0, 0)
+    for gone in usually.values():
+        whole = Around.of(gone)
+        if whole.lost_ns > 0:
+            last = gone[-1]
+            absent = LedgerPart(last.cause, last.service, last.entity_type, last.entity_id, 0, 0, 0)
             result.append(_part(absent, whole, name))
     return result
 
 
-def _part(part: LedgerPart, usual_ns: int | None, name: Callable[[str, str], Entity]) -> Part:
+@dataclass(frozen=True, slots=True)
+class Around:
+    """A figure and its range."""
+
+    lost_ns: int
+    low_ns: int
+    high_ns: int
+
+    @classmethod
+    def of(cls, parts: Sequence[LedgerPart]) -> Around:
+        """Their sum."""
+        return cls(
+            sum(part.lost_ns for part in parts), sum(part.low_ns for part in parts), sum(part.high_ns for part in parts)
+        )
+
+    def divided(self, parts: Sequence[LedgerPart]) -> list[Around]:
+        """Shares in the proportion in which these lost time; the rest goes to the first."""
+        lost = sum(part.lost_ns for part in parts)
+
+        def shares(whole: int) -> list[int]:
+            each = [whole * part.lost_ns // lost if lost else 0 for part in parts]
+            return [each[0] + whole - sum(each), *each[1:]]
+
+        return list(map(Around, shares(self.lost_ns), shares(self.low_ns), shares(self.high_ns)))
+
+
+def _part(part: LedgerPart, usual: Around | None, name: Callable[[str, str], Entity]) -> Part:
     cause = by_name(part.cause)
     return Part(
         cause=part.cause,
@@ -232,8 +255,10 @@ def _part(part: LedgerPart, usual_ns: int | None, name: Callable[[str, str], Ent
         lost_ns=part.lost_ns,
         low_ns=part.low_ns,
         high_ns=part.high_ns,
-        usual_ns=usual_ns,
-        excess_ns=None if usual_ns is None else part.lost_ns - usual_ns,
+        usual_ns=usual.lost_ns if usual else None,
+        usual_low_ns=usual.low_ns if usual else None,
+        usual_high_ns=usual.high_ns if usual else None,
+        excess_ns=part.lost_ns - usual.lost_ns if usual else None,
         evidence="inferred" if part.inferred else "measured",
         by=_neighbours(part.neighbours, name),
         where=_where(part.place),
@@ -266,8 +291,8 @@ def _weight(part: Part, ranked_by: str) -> int:
 
 
 def _deducted(part: Part, ranked_by: str) -> int:
-    """What of a part is usual and therefore not ranked."""
-    return 0 if ranked_by == "lost" else part.usual_ns or 0
+    """What of a part is usual, at most, and therefore not ranked."""
+    return 0 if ranked_by == "lost" else part.usual_high_ns or 0
 
 
 def _is_guess(part: Part, ranked_by: str) -> bool:

@@ -44,7 +44,8 @@ class RequestQuery:
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """A process, container, host or service (a dependency), as a verdict names it."""
+    """A process, container, host or service (a dependency), as a verdict names it; an alert's may be an operation or
+    an incident."""
 
     type: str
     id: str
@@ -61,7 +62,11 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One cause's share of a ledger. Parts are disjoint, one per cause, service and entity."""
+    """One cause's share of a ledger. Parts are disjoint, one per cause, service and entity.
+
+    The usual is a mean of such shares, and as uncertain as they are: the excess lies between ``low_ns - usual_high_ns``
+    and ``high_ns - usual_low_ns``.
+    """
 
     cause: str
     layer: str
@@ -71,6 +76,8 @@ class Part:
     low_ns: int
     high_ns: int
     usual_ns: int | None
+    usual_low_ns: int | None
+    usual_high_ns: int | None
     excess_ns: int | None
     evidence: str
     by: list[Neighbour]

@@ -37,8 +37,8 @@ wanted AS (
     SELECT series.* FROM series
     SEMI JOIN (SELECT DISTINCT host FROM stretch) AS hosts ON hosts.host = series.host
     WHERE kind IN ('cumulative', 'delta') AND signal IN (
-        'container.cpu.time', 'container.cpu.throttled', 'container.cpu.pressure', 'container.io.pressure',
-        'container.disk.io', 'container.memory.refaults', 'container.memory.limit_hits', 'container.memory.pressure',
+        'container.cpu.time', 'container.cpu.throttled', 'container.cpu.throttled_periods', 'container.cpu.pressure',
+        'container.io.pressure', 'container.disk.io', 'container.memory.refaults', 'container.memory.limit_hits', 'container.memory.pressure',
         'container.network.tcp.retransmits',
         'system.cpu.time', 'system.io.pressure', 'system.disk.io_time', 'system.memory.pressure',
         'system.network.io', 'system.network.dropped', 'system.network.tcp.retransmits', 'system.process.cpu.time')
@@ -59,29 +59,14 @@ steps AS (
     WHERE point.time_ns BETWEEN $since_ns AND $until_ns
     WINDOW each AS (PARTITION BY point.series ORDER BY point.time_ns)
 ),
--- A counter that fell, or whose start moved past the last value, began again: it grew by its value since its start.
--- Only our agent says when the counter began; others say there when they themselves did, though the counter was old.
-begun AS (
-    SELECT *, before_ns IS NULL OR start_ns > before_ns AS is_new, value < before_value AS fell FROM steps
-),
 intervals AS (
     SELECT
         series, time_ns AS to_ns,
-        CASE
-            -- What was told already is not told twice; without a start it is since the last.
-            WHEN kind = 'delta' THEN greatest(start_ns, coalesce(before_ns, 0))
-            WHEN ours AND (is_new OR fell) THEN greatest(start_ns, coalesce(before_ns, 0))
-            ELSE before_ns
-        END AS from_ns,
-        CASE
-            WHEN kind = 'delta' AND before_ns > start_ns AND 0 < start_ns AND start_ns < time_ns
-                THEN value * ((time_ns - before_ns) / (time_ns - start_ns))
-            WHEN kind = 'delta' OR fell OR (ours AND is_new) THEN value
-            ELSE value - before_value
-        END AS rise
-    FROM begun
+        rose_from(kind, ours, start_ns, before_ns, value, before_value)        AS from_ns,
+        rose_by(kind, ours, start_ns, time_ns, before_ns, value, before_value) AS rise
+    FROM steps
 )
-SELECT series, from_ns, to_ns, greatest(rise, 0) AS rise FROM intervals
+SELECT series, from_ns, to_ns, rise FROM intervals
 WHERE to_ns > from_ns AND to_ns - from_ns <= 120_000_000_000;
 
 -- Where several tell of the same, one is heard: our agent, else who tells the whole, else who tells most often.
@@ -199,13 +184,20 @@ FROM sums
 LEFT JOIN container ON entity_type = 'container' AND container.container_id = entity_id
 WHERE ran_ns >= 1 AND coalesce(list_has_any(cpuset, cpus_of(container.attributes['layerline.container.cpuset'])), true);
 
+-- A container that was first read only after the visit had then what it has now.
 CREATE OR REPLACE TEMP TABLE level AS
-SELECT visit.request_no, visit.visit_no, signal, series.attributes, arg_max(value, time_ns) AS value
+WITH first_read AS (
+    SELECT entity_id AS container_id, min(to_ns) AS first_ns FROM reading WHERE signal = 'container.cpu.time' GROUP BY ALL
+)
+SELECT visit.request_no, visit.visit_no, signal, series.attributes,
+       coalesce(arg_max(value, time_ns) FILTER (time_ns - 2_000_000_000 <= visit.to_ns), arg_min(value, time_ns)) AS value
 FROM visit
+LEFT JOIN first_read USING (container_id)
 JOIN series ON series.entity_id = visit.container_id AND kind = 'gauge'
     AND signal IN ('container.cpu.limit', 'container.disk.limit', 'container.disk.operations.limit', 'container.memory.limit', 'container.memory.usage')
 JOIN point ON point.series = series.series
-WHERE point.time_ns + 20_000_000_000 >= visit.from_ns AND point.time_ns - 2_000_000_000 <= visit.to_ns
+WHERE point.time_ns + 20_000_000_000 >= visit.from_ns
+  AND point.time_ns - CASE WHEN first_ns > visit.to_ns THEN 20_000_000_000 ELSE 2_000_000_000 END <= visit.to_ns
   AND point.time_ns BETWEEN $since_ns AND $until_ns
 GROUP BY visit.request_no, visit.visit_no, signal, series.series, series.attributes;
 

@@ -172,14 +172,17 @@ def _parts_of(cursor: duckdb.DuckDBPyConnection) -> dict[int, list[LedgerPart]]:
 
 
 def _usual_parts(cursor: duckdb.DuckDBPyConnection) -> dict[int, list[LedgerPart]]:
-    """The mean parts of each usual; shares round down, so that they never add up to more than the usual."""
+    """The mean parts of each usual, and the means of their bounds. Shares round down, so that they never add up to more
+    than the usual.
+    """
     parts: dict[int, list[LedgerPart]] = defaultdict(list)
-    for number, cause, service, entity_type, entity_id, lost_ns in cursor.execute(
+    for number, *part in cursor.execute(
         "SELECT request_no, cause, part.service, entity_type, arg_max(entity_id, part.start_ns),"
-        " floor(sum(lost_ns) / any_value(members))::BIGINT AS mean_ns"
+        " floor(sum(lost_ns) / any_value(members))::BIGINT AS mean_ns,"
+        " floor(sum(low_ns) / any_value(members))::BIGINT, ceil(sum(high_ns) / any_value(members))::BIGINT"
         " FROM usual_member JOIN usual USING (request_no) JOIN part USING (trace_id, span_id, start_ns)"
         " GROUP BY request_no, cause, part.service, entity_type,"
         " CASE WHEN entity_type = 'service' THEN entity_id ELSE '' END HAVING mean_ns > 0"
     ).fetchall():
-        parts[number].append(LedgerPart(cause, service, entity_type, entity_id, lost_ns, 0, lost_ns))
+        parts[number].append(LedgerPart(*part))
     return parts

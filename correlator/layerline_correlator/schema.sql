@@ -210,30 +210,19 @@ ALTER TABLE part ADD COLUMN IF NOT EXISTS place VARCHAR;
 ALTER TABLE part ADD COLUMN IF NOT EXISTS calls BIGINT;
 ALTER TABLE blind ADD COLUMN IF NOT EXISTS foreign_readings BOOLEAN;
 
--- How much counters grew, interval by interval, resets removed. One that fell, or whose start moved past the last value,
--- began again: it grew by its value since its start.
-CREATE OR REPLACE MACRO rises(signals, since_ns, until_ns) AS TABLE
-WITH
-steps AS (
-    SELECT
-        series.series, signal, entity_type, entity_id, host, series.attributes, kind, point.start_ns, time_ns, value,
-        lag(time_ns) OVER each AS before_ns, lag(value) OVER each AS before_value
-    FROM point JOIN series ON series.series = point.series
-    WHERE time_ns BETWEEN since_ns AND until_ns AND kind IN ('cumulative', 'delta') AND list_contains(signals, signal)
-    WINDOW each AS (PARTITION BY point.series ORDER BY time_ns)
-),
-intervals AS (
-    SELECT
-        * EXCLUDE (kind, start_ns, time_ns, value, before_ns, before_value), time_ns AS to_ns,
-        CASE WHEN kind = 'delta' THEN start_ns
-             WHEN before_ns IS NULL OR value < before_value OR start_ns > before_ns
-                 THEN greatest(start_ns, coalesce(before_ns, 0))
-             ELSE before_ns END AS from_ns,
-        CASE WHEN kind = 'delta' OR before_ns IS NULL OR value < before_value OR start_ns > before_ns THEN value
-             ELSE value - before_value END AS rise
-    FROM steps
-)
-SELECT * REPLACE (greatest(rise, 0) AS rise) FROM intervals WHERE to_ns > from_ns AND to_ns - from_ns <= 120_000_000_000;
+-- How much a counter grew by a value, and since when. `before` is the value before it in its series. One that fell, or
+-- whose start moved past the last value, began again: it grew by its value since its start. Only our agent (`ours`) says
+-- when a counter began; others say there when they themselves did, though the counter was old. Of differences (`delta`),
+-- what was told already is not told twice.
+CREATE OR REPLACE MACRO rose_from(kind, ours, start_ns, before_ns, value, before_value) AS
+    CASE WHEN kind = 'delta' OR ours AND (before_ns IS NULL OR start_ns > before_ns OR value < before_value)
+         THEN greatest(start_ns, coalesce(before_ns, 0))
+         ELSE before_ns END;
+CREATE OR REPLACE MACRO rose_by(kind, ours, start_ns, time_ns, before_ns, value, before_value) AS greatest(0,
+    CASE WHEN kind = 'delta' AND before_ns > start_ns AND 0 < start_ns AND start_ns < time_ns
+         THEN value * ((time_ns - before_ns) / (time_ns - start_ns))
+         WHEN kind = 'delta' OR value < before_value OR ours AND (before_ns IS NULL OR start_ns > before_ns) THEN value
+         ELSE value - before_value END);
 
 -- ---- who is who
 

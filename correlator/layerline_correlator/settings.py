@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _DURATION_NS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86400 * 10**9}
+#: What ``duration_ns`` reads, for JSON Schema.
+DURATION_PATTERN = r"^\d+(\.\d+)?(ns|us|ms|s|m|h|d)$"
 _SIZE_BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 

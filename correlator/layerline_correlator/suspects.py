@@ -25,8 +25,11 @@ LATER_NS = 130 * 10**9
 #: Company has risen when it is at least so many times its usual, and by at least this rate: cores, bytes per second.
 TIMES = 3.0
 RISEN = {"container.cpu.time": 0.25, "container.disk.io": 1_000_000.0}
+#: Nobody waited for a CPU on a machine whose fullest CPU was in use for less than this much of the time.
+FULL_RATIO = 0.8
 #: A container that moved at least so many bytes per second may have waited for a device.
 MOVED = 64 * 1024
+CONTENDED = "host.cpu_contended"
 #: Suspects named, at most.
 MOST = 5
 
@@ -56,6 +59,11 @@ class Beside:
     def risen(self) -> bool:
         """Whether it left its usual range upwards."""
         return self.rate >= TIMES * self.usual_rate and self.rate - self.usual_rate >= RISEN[self.signal]
+
+    @property
+    def cause(self) -> str:
+        """What it would have done to others on its machine."""
+        return CONTENDED if self.signal == "container.cpu.time" else "host.io_saturated"
 
     @property
     def reading(self) -> SuspectReading:
@@ -101,7 +109,9 @@ def with_suspects(
             "SELECT entity_type, entity_id, host, signal, rate, usual_rate FROM beside"
         ).fetchall()
     ]
+    fullest = dict(cursor.execute("SELECT host, used_ratio FROM fullest").fetchall())
     blind = {one.cause for one in verdict.blind}
+    beside = [one for one in beside if one.cause != CONTENDED or fullest.get(one.host, 1.0) >= FULL_RATIO]
     found = suspects(opens, beside, blind, verdict.excess_ns or verdict.duration_ns, name)
     if not found:
         return verdict
@@ -142,21 +152,19 @@ def suspects(
             continue
         own = [one for one in beside if one.entity_id == place.container_id]
         risen = [one for one in beside if one.entity_id != place.container_id and one.host == place.host and one.risen]
-        for one in sorted(risen, key=lambda one: -(one.rate - one.usual_rate) / RISEN[one.signal]):
-            cause = "host.cpu_contended" if one.signal == "container.cpu.time" else "host.io_saturated"
-            if cause in blind:
-                found.append(_company(one, cause, name))
+        risen.sort(key=lambda one: -(one.rate - one.usual_rate) / RISEN[one.signal])
+        found += [_company(one, name) for one in risen if one.cause in blind]
         found.append(_own(place, own, blind, name))
     unique = {(one.entity.type, one.entity.id, one.cause): one for one in reversed(found)}
     return [one for one in found if unique.get((one.entity.type, one.entity.id, one.cause)) is one][:MOST]
 
 
-def _company(one: Beside, cause: str, name: Callable[[str, str], Entity]) -> Suspect:
+def _company(one: Beside, name: Callable[[str, str], Entity]) -> Suspect:
     did = f"used {one.rate:.2g} CPU" if one.signal == "container.cpu.time" else f"moved {one.rate / 1e6:.2g} MB/s"
     usual = f"{one.usual_rate:.2g} CPU" if one.signal == "container.cpu.time" else f"{one.usual_rate / 1e6:.2g} MB/s"
     return Suspect(
         entity=name(one.entity_type, one.entity_id),
-        cause=cause,
+        cause=one.cause,
         excess_ns=None,
         readings=[one.reading],
         because=f"it {did} meanwhile, before that {usual}, on the same machine",
@@ -166,7 +174,7 @@ def _company(one: Beside, cause: str, name: Callable[[str, str], Entity]) -> Sus
 def _own(place: Open, own: Sequence[Beside], blind: Collection[str], name: Callable[[str, str], Entity]) -> Suspect:
     moved = any(one.signal == "container.disk.io" and one.rate >= MOVED for one in own)
     likely = (*(("container.io_throttled", "host.io_saturated") if moved else ()), "container.cpu_throttled")
-    rest = ("host.cpu_contended", "container.memory_stalled", "app.blocked")
+    rest = (CONTENDED, "container.memory_stalled", "app.blocked")
     entity = name("container", place.container_id) if place.container_id else name("host", place.host or "")
     cause = next((cause for cause in (*likely, *rest) if cause in blind), None)
     spent = f"{place.excess_ns / 1e6:.0f} ms more than usual were spent in {place.service or 'it'}"

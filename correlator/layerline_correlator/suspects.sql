@@ -3,7 +3,8 @@
 --
 -- In:  asked, usual, usual_member (requests.py); $numbers of the requests, $since_ns and $until_ns around them.
 -- Out: open_time (per service and place: its own time that no cause explains, above usual),
---      beside (per entity and signal: its rate during the requests, and its usual one before them).
+--      beside (per entity and signal: its rate during the requests, and its usual one before them),
+--      fullest (per host: how much of its fullest CPU was in use meanwhile).
 CREATE OR REPLACE TEMP TABLE doubtful AS
 SELECT asked.request_no, asked.trace_id, asked.span_id, asked.start_ns, request.end_ns
 FROM asked
@@ -34,23 +35,52 @@ SELECT
         AS excess_ns
 FROM now LEFT JOIN usually ON usually.service = now.service;
 
-CREATE OR REPLACE TEMP TABLE beside AS
+CREATE OR REPLACE TEMP TABLE rates AS
 WITH
 hosts AS (SELECT DISTINCT host FROM open_time WHERE excess_ns > 0 AND host IS NOT NULL),
-rates AS (
-    SELECT risen.*, rise / (to_ns - from_ns) AS rate
-    FROM rises(['container.cpu.time', 'container.disk.io', 'system.process.cpu.time'], $since_ns, $until_ns) AS risen
-    SEMI JOIN hosts USING (host)
+steps AS (
+    SELECT
+        series.series, series.kind, resource.attributes['layerline.boot_id'] IS NOT NULL AS ours, point.start_ns, time_ns, value,
+        lag(time_ns) OVER each AS before_ns, lag(value) OVER each AS before_value
+    FROM series
+    SEMI JOIN hosts ON hosts.host = series.host
+    LEFT JOIN resource ON resource.resource = series.resource
+    JOIN point ON point.series = series.series
+    WHERE kind IN ('cumulative', 'delta') AND time_ns BETWEEN $since_ns AND $until_ns
+      AND signal IN ('container.cpu.time', 'container.disk.io', 'system.process.cpu.time', 'system.cpu.time')
+    WINDOW each AS (PARTITION BY point.series ORDER BY time_ns)
 ),
+rises AS (
+    SELECT
+        series, time_ns AS to_ns,
+        rose_from(kind, ours, start_ns, before_ns, value, before_value)        AS from_ns,
+        rose_by(kind, ours, start_ns, time_ns, before_ns, value, before_value) AS rise
+    FROM steps
+)
+SELECT series, from_ns, to_ns, rise / (to_ns - from_ns) AS rate FROM rises
+WHERE to_ns > from_ns AND to_ns - from_ns <= 120_000_000_000;
+
 -- Two requests at the same time are one stretch of the machine's life: the overlap is a weight.
-during AS (
-    SELECT series, sum(rate * shared_ns) / sum(shared_ns) AS rate
-    FROM (
-        SELECT series, rate, least(to_ns, doubtful.end_ns) - greatest(from_ns, doubtful.start_ns) AS shared_ns
-        FROM rates JOIN doubtful ON from_ns < doubtful.end_ns AND to_ns > doubtful.start_ns
-    )
-    GROUP BY series
-),
+CREATE OR REPLACE TEMP TABLE during AS
+SELECT series, sum(rate * shared_ns) / sum(shared_ns) AS rate
+FROM (
+    SELECT series, rate, least(to_ns, doubtful.end_ns) - greatest(from_ns, doubtful.start_ns) AS shared_ns
+    FROM rates JOIN doubtful ON from_ns < doubtful.end_ns AND to_ns > doubtful.start_ns
+)
+GROUP BY series;
+
+-- Where only the sum of all CPUs is told, one may have done it all.
+CREATE OR REPLACE TEMP TABLE fullest AS
+WITH used AS (
+    SELECT series.host, series.resource, series.attributes['cpu.logical_number'] AS cpu, sum(rate) AS cpus
+    FROM during JOIN series USING (series)
+    WHERE signal = 'system.cpu.time' AND coalesce(series.attributes['cpu.mode'], '') NOT IN ('idle', 'iowait')
+    GROUP BY ALL
+)
+SELECT host, max(least(cpus, 1)) AS used_ratio FROM used GROUP BY host;
+
+CREATE OR REPLACE TEMP TABLE beside AS
+WITH
 -- What is usual of others is what they did during the requests that make the usual: who was not there then did nothing.
 member AS (
     SELECT DISTINCT usual_member.start_ns, usual_member.start_ns + duration_ns AS end_ns
@@ -77,5 +107,6 @@ SELECT
 FROM during
 JOIN series ON series.series = during.series
 LEFT JOIN earlier ON earlier.series = during.series
+WHERE signal <> 'system.cpu.time'
 GROUP BY ALL
 HAVING entity_id IS NOT NULL;

@@ -1,5 +1,5 @@
 -- One cause's claims become evidence: `low` after the clip, `high` before it. Where the pool itself was worked out from
--- readings, a claim is no surer than the pool.
+-- readings, a claim is no surer than the pool, of which others may have had all that they may have had.
 INSERT INTO evidence
 WITH
 pools AS (
@@ -8,18 +8,22 @@ pools AS (
         unnest(['cpu', 'wait', 'off', 'queued'])               AS pool,
         unnest([cpu_left, wait_left, off_left, queued_left])   AS left_ns,
         unnest([coalesce(cpu_low, 0), coalesce(wait_low, 0),
-                greatest(0, length_ns - coalesce(cpu_high, 0) - coalesce(wait_high, 0)), 0]) AS pool_low,
+                greatest(0, length_ns - coalesce(cpu_high, 0) - coalesce(wait_high, 0)), 0]) AS whole_low,
         unnest([coalesce(cpu_high, 0), coalesce(wait_high, 0),
                 greatest(0, length_ns - coalesce(cpu_low, 0) - coalesce(wait_low, 0)), 0])   AS pool_high
     FROM piece
 ),
+had AS (SELECT piece_no, pool, sum(high_ns) AS had_ns FROM evidence WHERE inferred GROUP BY ALL),
+sure AS (
+    SELECT pools.*, greatest(0, whole_low - coalesce(had_ns, 0)) AS pool_low FROM pools LEFT JOIN had USING (piece_no, pool)
+),
 -- A cause may claim twice of one pool, for two entities: the larger claim comes first.
 in_turn AS (
     SELECT
-        claim.*, length_ns, pools.inferred AS of_inferred, pool_low, pool_high,
+        claim.*, length_ns, sure.inferred AS of_inferred, pool_low, pool_high,
         greatest(0, left_ns - coalesce(sum(greatest(0, lost_ns)) OVER (
             PARTITION BY piece_no, pool ORDER BY lost_ns DESC, entity_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)) AS left_ns
-    FROM claim JOIN pools USING (piece_no, pool)
+    FROM claim JOIN sure USING (piece_no, pool)
     WHERE lost_ns > 0 AND entity_id IS NOT NULL
 )
 SELECT * EXCLUDE (length_ns, of_inferred, pool_low, pool_high, left_ns) REPLACE (

@@ -154,24 +154,17 @@ usual AS (
            least(120_000_000_000, greatest(5_000_000_000, 3 * coalesce(usual_ns, 0))) AS most_ns
     FROM steps GROUP BY series
 ),
--- A counter that fell, or whose start moved past the last value, began again: it grew by its value since its start.
-begun AS (
-    SELECT steps.*, usual_ns, most_ns,
-           value < before_value OR (ours AND (before_ns IS NULL OR start_ns > before_ns)) AS anew
-    FROM steps JOIN usual USING (series)
-),
 stretches AS (
     SELECT
         series, kind, most_ns,
         CASE WHEN kind = 'gauge' THEN time_ns
-             WHEN kind = 'delta' THEN greatest(start_ns, coalesce(before_ns, 0))
-             WHEN anew THEN greatest(start_ns, coalesce(before_ns, 0))
-             ELSE before_ns END AS from_ns,
+             ELSE rose_from(kind, ours, start_ns, before_ns, value, before_value) END AS from_ns,
         CASE WHEN kind <> 'gauge' THEN time_ns
              WHEN after_ns - time_ns <= most_ns THEN after_ns
              ELSE time_ns + coalesce(usual_ns, 1) END AS to_ns,
-        CASE WHEN kind <> 'cumulative' OR anew THEN value ELSE value - before_value END AS amount
-    FROM begun
+        CASE WHEN kind = 'gauge' THEN value
+             ELSE rose_by(kind, ours, start_ns, time_ns, before_ns, value, before_value) END AS amount
+    FROM steps JOIN usual USING (series)
 )
 SELECT series, kind, from_ns, to_ns, amount FROM stretches
 WHERE to_ns > from_ns AND to_ns - from_ns <= most_ns AND from_ns < $to_ns AND to_ns > $from_ns;

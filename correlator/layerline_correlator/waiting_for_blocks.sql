@@ -27,7 +27,7 @@ pressure AS (
     QUALIFY row_number() OVER (PARTITION BY piece_no ORDER BY signal) = 1
 ),
 moved AS (
-    SELECT piece_no, sum(estimate) AS bytes
+    SELECT piece_no, sum(estimate) AS bytes, sum(high) AS bytes_high
     FROM seen WHERE piece_no IS NOT NULL AND NOT peer AND signal = 'container.disk.io' GROUP BY ALL
 ),
 device AS (
@@ -48,7 +48,10 @@ waits AS (
     SELECT
         candidates.*,
         coalesce(own_bytes >= 0.5 * bytes AND own_bytes > 0, false) AS mostly_own,
-        bytes, coalesce(busy_ns, 0) AS busy_ns, busy_ns IS NOT NULL AS device_seen, bytes_per_s, operations_per_s,
+        bytes,
+        -- What it may have moved: without our account all that its container did, in a long interval too.
+        CASE WHEN is_inferred THEN bytes_high ELSE greatest(bytes, own_bytes) END AS bytes_at_most,
+        coalesce(busy_ns, 0) AS busy_ns, busy_ns IS NOT NULL AS device_seen, bytes_per_s, operations_per_s,
         blkio_ns IS NULL AS inferred,
         -- Nobody counted the blocks of a thread without our account: its container must have moved some.
         NOT is_inferred OR bytes > 0 AS moved,
@@ -61,6 +64,8 @@ waits AS (
         END AS raw_ns,
         CASE
             WHEN blkio_ns IS NOT NULL       THEN greatest(0, blkio_ns * share - 10_000_000)
+            -- Nobody else was at work in its container (infer.sql).
+            WHEN is_inferred                THEN coalesce(alone_ns, 0)
             WHEN NOT mostly_own             THEN 0 * coalesce(io_pressure_ns, estimate)
             WHEN io_pressure_ns IS NOT NULL THEN greatest(0, io_pressure_ns - (window_ns - off_left))
             -- Its share of the bytes, less a fifth, of what grew at the edges of its stretch.
@@ -76,6 +81,7 @@ waits AS (
     LEFT JOIN pressure USING (piece_no)
     LEFT JOIN moved USING (piece_no)
     LEFT JOIN device USING (piece_no)
+    LEFT JOIN (SELECT piece_no, low AS alone_ns FROM counted WHERE signal = 'container.io.pressure') AS alone USING (piece_no)
     LEFT JOIN bytes_limit ON bytes_limit.request_no = candidates.request_no AND bytes_limit.visit_no = candidates.visit_no
     LEFT JOIN operations_limit
         ON operations_limit.request_no = candidates.request_no AND operations_limit.visit_no = candidates.visit_no
@@ -86,11 +92,12 @@ SELECT
     0::BIGINT AS memory_ns,  -- of it, for want of memory (refaults.sql)
     smaller(raw_ns, off_left)::BIGINT                                    AS lost_ns,
     smaller(raw_low_ns, smaller(raw_ns, off_left))::BIGINT               AS low_ns,
-    smaller(greatest(raw_high_ns, raw_ns), off_left)::BIGINT             AS high_ns,
+    smaller(greatest(raw_high_ns, raw_ns),
+            CASE WHEN is_inferred THEN length_ns - cpu_low - wait_low ELSE off_left END)::BIGINT AS high_ns,
     -- At its limit: it moved at least half of what the limit allows in the time that it waited; or it has a limit, moved
     -- something, and waited for a device that stood idle: it still paid for what it had moved before.
-    coalesce(greatest(bytes, own_bytes) >= 0.5 * bytes_per_s * smaller(raw_ns, off_left) / 1e9, false)
-        OR coalesce(device_seen AND bytes_per_s > 0 AND greatest(bytes, own_bytes) > 0
+    coalesce(bytes_at_most >= 0.5 * bytes_per_s * smaller(raw_ns, off_left) / 1e9, false)
+        OR coalesce(device_seen AND bytes_per_s > 0 AND bytes_at_most > 0
                     AND busy_ns < 0.25 * smaller(raw_ns, off_left), false)
         OR operations_per_s IS NOT NULL AS at_limit
 FROM waits

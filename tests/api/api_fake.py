@@ -116,6 +116,8 @@ def part(
         low_ns=lost_ns if low is None else round(low * MS),
         high_ns=lost_ns if high is None else round(high * MS),
         usual_ns=usual_ns,
+        usual_low_ns=usual_ns,
+        usual_high_ns=usual_ns,
         excess_ns=None if usual_ns is None else lost_ns - usual_ns,
         evidence=evidence,
         by=by or [],

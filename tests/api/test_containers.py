@@ -13,7 +13,8 @@ from live_server import Live
 from rich.cells import cell_len
 
 from layerline_api.app import create_app
-from layerline_api.containers import amount, main, pointed
+from layerline_api.asking import pointed
+from layerline_api.containers import amount, main
 from layerline_correlator.query import BadCursor, Entity, TooHeavy
 from layerline_correlator.tagquery.answer import (
     Compared,

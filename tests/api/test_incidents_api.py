@@ -11,6 +11,7 @@ from api_fake import CAUSES, FakeCorrelator
 from flask.testing import FlaskClient
 
 from layerline_api.app import create_app
+from layerline_api.declared import BODY_LIMIT_BYTES
 from layerline_api.incident_story import lines_of_incident, lines_of_list
 
 DOCUMENT: dict[str, Any] = json.loads((Path(__file__).parent / "golden/incident.json").read_text(encoding="utf-8"))
@@ -136,7 +137,8 @@ def test_slos_are_set_listed_and_removed(client: FlaskClient) -> None:
         ('{"service": "web", "objective": 0.9, "threshold": "fast"}', 400, "threshold"),
         ('{"service": "web", "objective": 0.9, "threshold": 300}', 400, "threshold"),
         ('{"service": "web", "objective": 0.9, "window": "30d"}', 400, "window"),
-        (" " * 20_000, 413, None),
+        ('{"service": "web", "objective": NaN}', 400, "objective"),
+        (" " * (BODY_LIMIT_BYTES + 1), 413, None),
     ],
 )
 def test_an_slo_that_is_none_is_refused(client: FlaskClient, body: str, status: int, field: str | None) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -71,6 +74,32 @@ def test_without_any_the_list_says_so(client: FlaskClient) -> None:
     assert client.get("/api/v1/monitors").json == {"items": [], "next": None, "reason": "no monitor was saved yet"}
 
 
+@pytest.mark.parametrize(
+    ("body", "name", "question"),
+    [
+        (
+            {"slo": {"service": "web", "operation": None, "objective": 0.99, "threshold": "300ms"}},
+            "99 % of web succeed within 300ms",
+            {"service": "web", "objective": 0.99, "threshold": "300ms"},
+        ),
+        (
+            {"incidents": {"service": "web", "cause": "app.cpu_busy"}},
+            "incidents of web by app.cpu_busy",
+            {"service": "web", "cause": "app.cpu_busy"},
+        ),
+        ({"incidents": {}}, "incidents", {}),
+    ],
+)
+def test_a_monitor_has_another_source(client: FlaskClient, body: Any, name: str, question: Any) -> None:
+    """An SLO or incidents in place of the query: listed as it was said, named after what it says."""
+    (source,) = body
+    answer = client.post("/api/v1/monitors", json=body)
+    assert answer.status_code == 201, answer.text
+    (item,) = client.get("/api/v1/monitors").json["items"]
+    assert (item["source"], item["name"]) == (source, name)
+    assert {kind: item[kind] for kind in ("query", "slo", "incidents") if item[kind] is not None} == {source: question}
+
+
 def test_a_monitor_tells_its_state_and_its_alerts(client: FlaskClient, kept: Monitors) -> None:
     """Open alerts first, then what is over; the state is the worst of the open ones."""
     monitor = saved(client)["id"]
@@ -131,10 +160,19 @@ def test_a_monitor_is_tried_on_the_past(client: FlaskClient, kept: Monitors) -> 
         ("", {"query": QUERY, "colour": "red"}, "colour"),
         ("", {"query": QUERY, "targets": "https://hooks.example"}, "targets"),
         ("", {"query": QUERY, "targets": [{"kind": "webhook", "url": "https://hooks.example/x"}] * 11}, "targets"),
-        ("", {"query": QUERY, "targets": [{"kind": "pager", "url": "https://hooks.example/x"}]}, "targets.0"),
-        ("", {"query": QUERY, "targets": [{"kind": [], "url": "https://hooks.example/x"}]}, "targets.0"),
+        ("", {"query": QUERY, "targets": [{"kind": "pager", "url": "https://hooks.example/x"}]}, "targets.0.kind"),
+        ("", {"query": QUERY, "targets": [{"kind": [], "url": "https://hooks.example/x"}]}, "targets.0.kind"),
         ("", {"query": QUERY, "targets": [{"kind": "webhook", "url": 7}]}, "targets.0.url"),
         ("", {"query": QUERY, "targets": [{"kind": "webhook", "url": "http://169.254.169.254/"}]}, "targets.0.url"),
+        ("", {"query": QUERY, "targets": [{"kind": "webhook"}]}, "targets.0.url"),
+        ("", {"query": QUERY, "targets": [{"kind": "slack", "url": "x", "to": "y"}]}, "targets.0.to"),
+        ("", {"query": QUERY, "slo": {"service": "web", "objective": 0.9}}, "slo"),
+        ("", {"slo": "web"}, "slo"),
+        ("", {"slo": {"objective": 0.99}}, "slo.service"),
+        ("", {"slo": {"service": "web", "objective": 99}}, "slo.objective"),
+        ("", {"slo": {"service": "web", "objective": 0.99, "threshold": "fast"}}, "slo.threshold"),
+        ("", {"incidents": {"service": ""}}, "incidents.service"),
+        ("", {"incidents": {"state": "open"}}, "incidents.state"),
         ("", [], None),
         ("/preview", {"query": QUERY, "since": "8d"}, "since"),
         ("/preview", {"query": QUERY, "to": "now"}, "to"),
@@ -147,6 +185,41 @@ def test_what_is_no_monitor_names_the_field(client: FlaskClient, path: str, body
     assert (said.status_code, said.content_type) == (400, "application/problem+json")
     assert said.json.get("field") == field
     assert client.get("/api/v1/monitors").json["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        ({}, "expected exactly one of query, slo, incidents; found none of them"),
+        ({"query": QUERY, "slo": {}}, "expected exactly one of query, slo, incidents; found query and slo"),
+        ([], "the body is []; expected an object with query or slo or incidents"),
+        ({"query": 7}, "query is 7; expected text such as memory.working_set > 1GiB over 5m"),
+        ({"query": QUERY, "name": " "}, "name is ' '; expected text of 1 to 200 characters"),
+        ({"query": QUERY, "every": "1s"}, "every is '1s'; expected a duration such as 30s or 2m, 5s to 86400s"),
+        ({"query": QUERY, "for": 120}, "for is 120; expected text such as 2m"),
+        (
+            {"query": QUERY, "colour": "red"},
+            "there is no field 'colour' here; there are: name, every, for, targets, query",
+        ),
+        (
+            {"query": QUERY, "targets": [{"kind": "pager", "url": "x"}]},
+            "targets.0.kind is \"pager\"; expected 'webhook', 'alertmanager' or 'slack'",
+        ),
+        ({"slo": {"objective": 0.9}}, "slo.service is missing"),
+        ({"slo": {"service": "web", "objective": 99}}, "slo.objective is 99; expected less than 1"),
+        (
+            {"slo": {"service": "web", "objective": 0.9, "threshold": 300}},
+            "slo.threshold is 300; expected a duration such as 300ms",
+        ),
+        (
+            {"incidents": {"state": "open"}},
+            "there is no field 'state' in incidents; there are: service, cause",
+        ),
+    ],
+)
+def test_what_is_no_monitor_is_said_in_a_sentence(client: FlaskClient, body: Any, detail: str) -> None:
+    """What was found, and what was expected instead."""
+    assert client.post("/api/v1/monitors", json=body).json["detail"] == detail
 
 
 @pytest.mark.parametrize("body", [{}, {"until": None, "for": "1h"}, {"until": "tomorrow"}, {"for": "0s"}])
@@ -182,3 +255,16 @@ def test_there_are_not_too_many(client: FlaskClient, kept: Monitors) -> None:
     for number in range(MOST):
         kept.save(Monitor(f"m{number}", "x", "query", "image:web", SECOND, 0, ()))
     assert client.post("/api/v1/monitors", json={"query": QUERY}).status_code == 409
+
+
+def test_what_the_page_of_monitors_shows_can_be_saved(kept: Monitors) -> None:
+    """Every body of a command in docs/MONITORS.md is one, to save and to try."""
+    page = (Path(__file__).parents[2] / "docs/MONITORS.md").read_text(encoding="utf-8").replace("…", "x")
+    bodies = [json.loads(text) for text in re.findall(r"/api/v1/monitors -H .*? -d '(\{.*?\})'\n", page, re.DOTALL)]
+    assert {name for body in bodies for name in body} >= {"query", "slo"}
+    correlator = FakeCorrelator()
+    correlator.monitors = kept  # type: ignore[attr-defined]
+    client = create_app(correlator, ServerSettings(token=TOKEN)).test_client()
+    for body in bodies:
+        said = client.post("/api/v1/monitors", json=body, headers={"Authorization": f"Bearer {TOKEN}"})
+        assert said.status_code == 201, said.text

@@ -22,6 +22,7 @@ from layerline_api.patrol import Patrol
 from layerline_api.settings import ServerSettings
 from layerline_correlator.monitors.keeper import Monitors
 from layerline_correlator.monitors.model import Alert, Evaluation, Finding, Monitor, Notice, Target
+from layerline_correlator.query import Entity
 
 SECOND, MIB = 10**9, 2**20
 NOW = 1_795_428_900 * SECOND  # 2026-11-23T10:15:00Z
@@ -103,6 +104,24 @@ def test_the_generic_shape_has_everything() -> None:
     assert body["alert"]["since"] == "2026-11-23T10:13:00.000000000Z"
     assert body["alert"]["resolved"] == "2026-11-23T10:15:01.000000000Z"
     assert body["alert"]["comparisons"] == FIGURES["comparisons"]
+
+
+@pytest.mark.parametrize(
+    ("entity", "figures"),
+    [
+        (Entity("operation", "web GET /cart", "web GET /cart"), {"summary": "it burns", "slo": {"bad": 12}}),
+        (Entity("incident", "215469e2dd35", "215469e2dd35"), {"summary": "web is slow", "incident": {"affected": 9}}),
+    ],
+)
+def test_a_burn_or_an_incident_is_told_with_its_summary(entity: Entity, figures: dict[str, Any]) -> None:
+    """In every shape who it is and what is said of it; the generic one has the figures, Alertmanager its schema."""
+    said = f"{entity.type} {entity.name}: {figures['summary']}"
+    generic = payload(notice(entity=entity, figures=figures), NOW)
+    assert (generic["summary"], generic["alert"]) == (said, {**generic["alert"], **figures})
+    body = payload(notice("alertmanager", entity=entity, figures=figures), NOW)
+    jsonschema.validate(body, SCHEMA, jsonschema.Draft202012Validator)
+    assert (body[0]["labels"]["entity_id"], body[0]["annotations"]["summary"]) == (entity.id, said)
+    assert said in payload(notice("slack", entity=entity, figures=figures), NOW)["text"]
 
 
 @pytest.mark.parametrize("state", [{}, {"state": "resolved", "resolved_ns": NOW + 60 * SECOND}])

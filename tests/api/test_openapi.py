@@ -57,3 +57,19 @@ def test_answers_follow_from_their_dataclasses() -> None:
     assert set(schemas["Verdict"]["properties"]) - set(schemas["Verdict"]["required"]) == {
         "requests", "slow", "examples",
     }  # fmt: skip
+
+
+def test_every_body_and_answer_in_json_has_a_schema() -> None:
+    """Whoever writes a client knows what to send and what comes; OTLP has its own description elsewhere."""
+    for path, methods in document(create_app(full()))["paths"].items():
+        for method, operation in methods.items():
+            sent = operation.get("requestBody", {}).get("content", {})
+            come = next(answer for status, answer in operation["responses"].items() if status.startswith("2"))
+            for content in (sent, come.get("content", {})):
+                schema = content.get("application/json", {"schema": True})["schema"]
+                assert schema or path.startswith("/v1/"), f"{method.upper()} {path}"
+    schemas = document(create_app(full()))["components"]["schemas"]
+    assert schemas["SloMonitor"]["required"] == ["slo"]
+    assert set(schemas["SloMonitor"]["properties"]) == {"name", "every", "for", "targets", "slo"}
+    assert schemas["SloMonitor"]["additionalProperties"] is False
+    assert schemas["Promise"]["properties"]["objective"]["exclusiveMaximum"] == 1

@@ -34,7 +34,9 @@ NO_USUAL = replace(
     excess_ns=None,
     ranked_by="lost",
     unexplained_usual_ns=None,
-    parts=[replace(one, usual_ns=None, excess_ns=None) for one in verdict().parts],
+    parts=[
+        replace(one, usual_ns=None, usual_low_ns=None, usual_high_ns=None, excess_ns=None) for one in verdict().parts
+    ],
     culprits=[Culprit("container.cpu_throttled", STOCK, 400 / 700, 300 * MS)],
 )
 INCONCLUSIVE = replace(

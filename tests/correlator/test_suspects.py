@@ -67,6 +67,36 @@ def test_a_neighbour_that_rose_is_suspected_first(correlator: Correlator) -> Non
     assert verdict.blind[0].cause == "host.cpu_contended"
 
 
+@pytest.mark.parametrize(("busy_ratio", "first"), [(0.95, "batch-1"), (0.45, "web-1")])
+def test_a_neighbour_is_no_suspect_on_a_machine_with_cpus_to_spare(
+    correlator: Correlator, busy_ratio: float, first: str
+) -> None:
+    """Who rose took nobody's CPU when no CPU of the machine was full."""
+    rising = counter("container.cpu.time", "batch-1", [10.0] * 6 + [4_500.0] * 2)
+    verdict = judged(correlator, QUIET, rising, *cpu(0, busy_ratio), *cpu(1, 0.1))
+    assert verdict.suspects[0].entity.name == first
+
+
+def cpu(number: int, busy_ratio: float) -> list[dict[str, Any]]:
+    """One CPU of the machine, of which so much is in use."""
+    shares = {
+        "user": busy_ratio / 2,
+        "system": busy_ratio / 2,
+        "idle": (1 - busy_ratio) / 2,
+        "iowait": (1 - busy_ratio) / 2,
+    }
+    at = [tick * 1_000 + 9_000 for tick in TICKS]
+    return [
+        {
+            "signal": "system.cpu.time",
+            "tags": {"cpu.logical_number": f"{number}", "cpu.mode": mode},
+            "at": at,
+            "values": [10_000 * share * tick for tick in range(len(TICKS))],
+        }
+        for mode, share in shares.items()
+    ]
+
+
 def test_a_container_that_wrote_may_have_waited_for_its_disk(correlator: Correlator) -> None:
     """It moved bytes while time went missing: its disk limit comes before its CPU limit."""
     verdict = judged(correlator, QUIET, counter("container.disk.io", "web-1", [5e6] * 8))

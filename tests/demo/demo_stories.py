@@ -55,7 +55,7 @@ def part(
         lost_ms * MS,
         (lost_ms if low_ms is None else low_ms) * MS,
         (lost_ms if high_ms is None else high_ms) * MS,
-        usual_ms * MS,
+        *[usual_ms * MS] * 3,
         excess_ms * MS,
         by,
     )

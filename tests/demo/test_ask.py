@@ -17,6 +17,8 @@ def part(cause: str, service: str, entity: str, excess_ns: int | None, lost_ns: 
         "low_ns": 0,
         "high_ns": lost_ns,
         "usual_ns": None if excess_ns is None else 0,
+        "usual_low_ns": None if excess_ns is None else 0,
+        "usual_high_ns": None if excess_ns is None else 0,
         "excess_ns": excess_ns,
         "by": [{"entity": {"type": kind, "id": kind, "name": kind}, "share": 0.5} for kind in ("host", "container")],
     }

@@ -21,6 +21,8 @@ def part(cause: str, excess_ms: int, spread_ms: int = 5, entity: str = "c1") -> 
         "low_ns": lost - spread_ms * MS,
         "high_ns": lost + spread_ms * MS,
         "usual_ns": 10 * MS,
+        "usual_low_ns": 10 * MS,
+        "usual_high_ns": 10 * MS,
         "excess_ns": excess_ms * MS,
         "evidence": "measured",
         "by": [{"entity": {"type": "container", "id": "loud", "name": "loud"}, "share": 0.8}],

@@ -26,10 +26,17 @@ class Part:
     low_ns: int
     high_ns: int
     usual_ns: int
+    usual_low_ns: int
+    usual_high_ns: int
     excess_ns: int
     by: tuple[str, ...]
     """Ids of the neighbouring containers, worst first. The machine's own processes may be named too; they are left out
     here, because a demo cannot know what else runs on the machine."""
+
+    @property
+    def excess_range_ns(self) -> tuple[int, int]:
+        """At least and at most; the usual is as uncertain as what it is the mean of."""
+        return max(0, self.low_ns - self.usual_high_ns), max(0, self.high_ns - self.usual_low_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,8 @@ def read(body: Mapping[str, Any]) -> Verdict:
             low_ns=part["low_ns"],
             high_ns=part["high_ns"],
             usual_ns=part["usual_ns"] or 0,
+            usual_low_ns=part["usual_low_ns"] or 0,
+            usual_high_ns=part["usual_high_ns"] or 0,
             excess_ns=part["lost_ns"] if part["excess_ns"] is None else part["excess_ns"],
             by=tuple(
                 neighbour["entity"]["id"] for neighbour in part["by"] if neighbour["entity"]["type"] == "container"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import sys
+import tarfile
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -197,6 +199,15 @@ class Containers:
     def output(self, name: str) -> str:
         """The last 20 lines."""
         return self._started[name].logs(tail=20).decode(errors="replace")
+
+    def copy(self, name: str, path: str, folder: Path) -> None:
+        """Copy a file or folder of a container into this folder."""
+        chunks, _ = self._started[name].get_archive(path)
+        with tempfile.TemporaryFile() as archive:
+            archive.writelines(chunks)
+            archive.seek(0)
+            with tarfile.open(fileobj=archive) as tar:
+                tar.extractall(folder, filter="data")
 
     def used_ns(self, name: str) -> int | None:
         """The CPU time of the container: from its cgroup where that is in the usual place, else from the engine.

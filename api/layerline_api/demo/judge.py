@@ -99,5 +99,5 @@ def blame(chapter: Chapter, verdict: Verdict) -> tuple[int, int, int]:
     """Excess of the part that the fault must be, and its bounds less the same usual; zeros if there is none."""
     for part in verdict.parts:
         if is_meant(chapter, part):
-            return part.excess_ns, max(0, part.low_ns - part.usual_ns), max(0, part.high_ns - part.usual_ns)
+            return part.excess_ns, *part.excess_range_ns
     return 0, 0, 0

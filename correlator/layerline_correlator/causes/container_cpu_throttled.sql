@@ -48,4 +48,16 @@ FROM piece
 JOIN shares USING (request_no, visit_no)
 LEFT JOIN level ON level.request_no = piece.request_no AND level.visit_no = piece.visit_no
     AND level.signal = 'container.cpu.limit'
-WHERE piece.wait_ns > 0 AND piece.container_id IS NOT NULL
+WHERE piece.wait_ns > 0 AND piece.container_id IS NOT NULL AND NOT piece.inferred
+UNION ALL BY NAME
+-- Without our account, as far as the readings go: how often a long interval's rise fell into this request nobody knows.
+SELECT
+    piece_no, 'wait' AS pool, 'container' AS entity_type, piece.container_id AS entity_id,
+    floor(least(throttled, piece.wait_ns))::BIGINT AS lost_ns, throttled_low AS low_ns, throttled_high AS high_ns,
+    format('its throttled time grew, of which {:.0f} ms fall to this request by the time it was at work{}', throttled / 1e6,
+           coalesce(format('; its limit is {:.2g} CPU', level.value), '')) AS because
+FROM piece
+JOIN guessed USING (piece_no)
+LEFT JOIN level ON level.request_no = piece.request_no AND level.visit_no = piece.visit_no
+    AND level.signal = 'container.cpu.limit'
+WHERE piece.wait_ns > 0 AND throttled > 0 AND piece.container_id IS NOT NULL

@@ -61,3 +61,13 @@ CREATE TABLE IF NOT EXISTS slo (
     objective    DOUBLE,                  -- 0.99
     threshold_ns BIGINT                   -- null: only failures count
 );
+
+-- The windows that burn rates are taken over, in seconds, and how many rows of a group count in each: those that began
+-- within it before now_ns, and for which `counts` holds.
+CREATE OR REPLACE MACRO burn_windows_s() AS [300, 1_800, 3_600, 21_600, 259_200];
+CREATE OR REPLACE MACRO count_in_burn_windows(start_ns, counts, now_ns) AS [
+    count(*) FILTER (counts AND start_ns >= now_ns - 300_000_000_000),
+    count(*) FILTER (counts AND start_ns >= now_ns - 1_800_000_000_000),
+    count(*) FILTER (counts AND start_ns >= now_ns - 3_600_000_000_000),
+    count(*) FILTER (counts AND start_ns >= now_ns - 21_600_000_000_000),
+    count(*) FILTER (counts AND start_ns >= now_ns - 259_200_000_000_000)];

@@ -11,29 +11,23 @@ import math
 import tomllib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import duckdb
+from pydantic import Field, PlainValidator, TypeAdapter, ValidationError, WithJsonSchema
 
 from layerline_correlator.incidents.detect import Seen
 from layerline_correlator.model import resource_key
-from layerline_correlator.settings import duration_ns
+from layerline_correlator.settings import DURATION_PATTERN, duration_ns
 from layerline_correlator.store import text
+from layerline_correlator.written import Written, refusal
 
 #: Long window, short window (both in seconds), and how many times as fast as allowed.
 RULES = ((3600, 300, 14.4), (21_600, 1_800, 6.0), (259_200, 21_600, 1.0))
 #: Requests that broke it in the long window, at least: one of three is no burn.
 LEAST_BAD = 10
-
-
-class BadSlo(ValueError):
-    """Not an SLO: ``field`` names what is wrong with it."""
-
-    def __init__(self, message: str, field: str) -> None:
-        super().__init__(message)
-        self.field = field
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +44,46 @@ class Slo:
         """12 hex digits. What is promised of the same requests in the same time is the same SLO."""
         key = {"slo": self.service, "operation": self.operation or "", "threshold_ns": str(self.threshold_ns)}
         return resource_key(key)[:12]
+
+
+def _threshold(text: Any) -> str:
+    try:
+        if len(text) <= 40 and 0 < duration_ns(text) < 2**62:
+            return str(text)
+    except (ValueError, TypeError, AttributeError, OverflowError):
+        pass
+    raise ValueError("expected a duration such as 300ms")
+
+
+Name = Annotated[str, Field(min_length=1, max_length=500)]
+
+
+class Promise(Written):
+    """A service level objective, as it is written down."""
+
+    service: Annotated[Name, Field(description="service.name")]
+    operation: Annotated[Name | None, Field(description="the entry span's name; without it all of the service")] = None
+    objective: Annotated[float, Field(gt=0, lt=1, description="which share of the requests succeeds, such as 0.99")]
+    threshold: Annotated[
+        Annotated[
+            str,
+            PlainValidator(_threshold),
+            WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN, "examples": ["300ms"]}),
+        ]
+        | None,
+        Field(description="within which time they succeed; without it only failures count"),
+    ] = None
+
+    def slo(self) -> Slo:
+        """What is counted."""
+        threshold_ns = None if self.threshold is None else duration_ns(self.threshold)
+        return Slo(self.service, self.operation, self.objective, threshold_ns)
+
+    def __str__(self) -> str:
+        """``99 % of web GET /cart succeed within 300ms``."""
+        whose = self.service if self.operation is None else f"{self.service} {self.operation}"
+        within = "" if self.threshold is None else f" within {self.threshold}"
+        return f"{self.objective * 100:.10g} % of {whose} succeed{within}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,43 +143,16 @@ def _rate(counted: Counted | None, objective: float) -> float | None:
     return round(counted.bad / counted.requests / (1 - objective), 4)
 
 
-def parse(given: Mapping[str, Any]) -> Slo:
-    """``{"service", "operation", "objective", "threshold"}``; ``BadSlo`` names the field."""
-    for name in given:
-        if name not in ("service", "operation", "objective", "threshold"):
-            raise BadSlo(
-                f"an SLO has no {str(name)[:80]!r}; it has service, operation, objective, threshold", str(name)[:80]
-            )
-    service, operation, objective = given.get("service"), given.get("operation"), given.get("objective")
-    if not isinstance(service, str) or not 0 < len(service) <= 500:
-        raise BadSlo(f"service is {str(service)[:80]!r}; expected the name of a service", "service")
-    if operation is not None and (not isinstance(operation, str) or not 0 < len(operation) <= 500):
-        raise BadSlo(f"operation is {str(operation)[:80]!r}; expected its name, or none for all", "operation")
-    if isinstance(objective, bool) or not isinstance(objective, int | float) or not 0 < objective < 1:
-        raise BadSlo(f"objective is {str(objective)[:80]!r}; expected a share such as 0.99", "objective")
-    threshold_ns = None
-    if (threshold := given.get("threshold")) is not None:
-        try:
-            threshold_ns = duration_ns(threshold[:40])
-        except (ValueError, TypeError, OverflowError):
-            threshold_ns = -1
-        if not 0 < threshold_ns < 2**62:
-            raise BadSlo(f"threshold is {str(threshold)[:80]!r}; expected a duration such as 300ms", "threshold")
-    return Slo(service, operation, float(objective), threshold_ns)
-
-
 def read_file(path: Path) -> list[Slo]:
     """The SLOs of a TOML file, one ``[[slo]]`` each. ValueError says what is wrong, OSError that it cannot be read."""
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8")).get("slo", [])
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
         raise ValueError(f"{path} is not TOML: {problem}") from None
-    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise ValueError(f"{path}: expected one [[slo]] for each")
     try:
-        return [parse(table) for table in tables]
-    except BadSlo as problem:
-        raise ValueError(f"{path}: {problem}") from None
+        return [promise.slo() for promise in TypeAdapter(list[Promise]).validate_python(tables)]
+    except ValidationError as wrong:
+        raise ValueError(f"{path}: {refusal(wrong, 'slo').detail} (one [[slo]] for each)") from None
 
 
 def keep(cursor: duckdb.DuckDBPyConnection, slo: Slo) -> None:
@@ -174,28 +181,48 @@ def states(cursor: duckdb.DuckDBPyConnection, now_ns: int) -> list[SloState]:
     counted: dict[str, dict[int, Counted]] = defaultdict(dict)
     for slo, window_s, requests, bad in cursor.execute(text("incidents/slo_counts.sql"), {"now_ns": now_ns}).fetchall():
         counted[slo][window_s] = Counted(requests, bad)
-    found = []
-    for slo, service, operation, objective, threshold_ns in cursor.execute(
-        "SELECT slo, service, operation, objective, threshold_ns FROM slo ORDER BY service, operation, threshold_ns"
+    rows = cursor.execute(
+        "SELECT service, operation, objective, threshold_ns FROM slo ORDER BY service, operation, threshold_ns"
+    ).fetchall()
+    return [_state(slo, counted[slo.id]) for slo in (Slo(*row) for row in rows)]
+
+
+def states_of_each(cursor: duckdb.DuckDBPyConnection, slo: Slo, now_ns: int) -> list[SloState]:
+    """An SLO that need not be kept, as it stood at ``now_ns``; ``*`` for a service or operation stands for each that
+    had requests, with a budget of its own."""
+    counted: dict[tuple[str, str | None], dict[int, Counted]] = defaultdict(dict)
+    values = {
+        "service": slo.service,
+        "operation": slo.operation,
+        "threshold_ns": slo.threshold_ns,
+        "now_ns": now_ns,
+    }
+    for service, operation, window_s, requests, bad in cursor.execute(
+        text("incidents/slo_each.sql"), values
     ).fetchall():
-        rules = burns(objective, counted[slo])
-        whole = counted[slo].get(RULES[-1][0], Counted(0, 0))
-        spent = _rate(whole, objective)
-        found.append(
-            SloState(
-                id=slo,
-                service=service,
-                operation=operation,
-                objective=objective,
-                threshold_ns=threshold_ns,
-                requests=whole.requests,
-                bad=whole.bad,
-                budget_left_ratio=None if spent is None else round(1 - spent, 4),
-                burning=any(rule.burning for rule in rules),
-                burns=rules,
-            )
-        )
-    return found
+        counted[service, operation][window_s] = Counted(requests, bad)
+    return [
+        _state(replace(slo, service=service, operation=operation), windows)
+        for (service, operation), windows in counted.items()
+    ]
+
+
+def _state(slo: Slo, counted: Mapping[int, Counted]) -> SloState:
+    rules = burns(slo.objective, counted)
+    whole = counted.get(RULES[-1][0], Counted(0, 0))
+    spent = _rate(whole, slo.objective)
+    return SloState(
+        id=slo.id,
+        service=slo.service,
+        operation=slo.operation,
+        objective=slo.objective,
+        threshold_ns=slo.threshold_ns,
+        requests=whole.requests,
+        bad=whole.bad,
+        budget_left_ratio=None if spent is None else round(1 - spent, 4),
+        burning=any(rule.burning for rule in rules),
+        burns=rules,
+    )
 
 
 def watch(cursor: duckdb.DuckDBPyConnection, now_ns: int) -> None:

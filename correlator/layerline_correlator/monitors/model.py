@@ -60,8 +60,8 @@ class Monitor:
 
     id: str
     name: str
-    source: str  # whose question it is: "query"
-    question: str  # of "query": a tag query
+    source: str  # whose question it is: "query" | "slo" | "incidents"
+    question: str  # a tag query, or the JSON of a ``Promise`` or an ``IncidentFilter``
     every_ns: int
     for_ns: int  # how long it must hold, evaluation after evaluation, before an alert fires
     targets: tuple[Target, ...]

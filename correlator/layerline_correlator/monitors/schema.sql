@@ -3,7 +3,7 @@
 CREATE TABLE IF NOT EXISTS monitor (
     monitor         VARCHAR,
     name            VARCHAR,
-    source          VARCHAR,              -- whose question it is: query
+    source          VARCHAR,              -- whose question it is: query | slo | incidents
     question        VARCHAR,
     every_ns        BIGINT,
     for_ns          BIGINT,

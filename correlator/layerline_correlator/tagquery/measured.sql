@@ -4,14 +4,16 @@
 -- Out: measured (container_id, signal, value), in the signal's unit, of a counter per second; was_read (who was read at all);
 --      served (how its requests went).
 CREATE OR REPLACE TEMP TABLE wanted AS
-SELECT series.series, series.resource, series.signal, series.kind, entity_id AS container_id, series.attributes
+SELECT series.series, series.resource, series.signal, series.kind, entity_id AS container_id, series.attributes,
+       resource.attributes['layerline.boot_id'] IS NOT NULL AS ours
 FROM series
+LEFT JOIN resource ON resource.resource = series.resource
 SEMI JOIN lived ON lived.container_id = entity_id
 WHERE entity_type = 'container'
   AND (kind <> 'gauge' AND signal IN (SELECT unnest($counters::VARCHAR[]))
        OR kind <> 'delta' AND signal IN (SELECT unnest($gauges::VARCHAR[])))
   -- What all tasks waited for is part of what some did.
-  AND coalesce(attributes['pressure.kind'], 'some') = 'some';
+  AND coalesce(series.attributes['pressure.kind'], 'some') = 'some';
 
 -- ---- counters: the increase of each interval falls into the window in proportion
 
@@ -26,17 +28,12 @@ steps AS (
       AND time_ns >= $from_ns - 120_000_000_000 AND time_ns < $to_ns
     WINDOW each AS (PARTITION BY point.series ORDER BY time_ns)
 ),
--- A counter that fell, or whose start moved past the last value, began again: it grew by its value since its start.
 -- One that began long before its first value says nothing about the window.
 intervals AS (
     SELECT
         container_id, signal, resource, series, time_ns AS to_ns,
-        CASE WHEN kind = 'delta' THEN start_ns
-             WHEN before_ns IS NULL THEN nullif(start_ns, 0)
-             WHEN value < before_value OR start_ns > before_ns THEN greatest(start_ns, before_ns)
-             ELSE before_ns END AS from_ns,
-        CASE WHEN kind = 'delta' OR before_ns IS NULL OR value < before_value OR start_ns > before_ns THEN value
-             ELSE value - before_value END AS rise
+        rose_from(kind, ours, start_ns, before_ns, value, before_value)        AS from_ns,
+        rose_by(kind, ours, start_ns, time_ns, before_ns, value, before_value) AS rise
     FROM steps
 ),
 grown AS (
