@@ -85,7 +85,7 @@ def test_what_goes_on_through_a_takeover_is_on_both_sides() -> None:
 def found(correlator: Correlator) -> list[dict[str, Any]]:
     """All incidents, the oldest first, whole."""
     now_ns = a_while_ago(0)
-    items = correlator.incidents.list(IncidentQuery(now_ns - 7200 * S, now_ns + 3600 * S)).items
+    items = correlator.incidents.list(IncidentQuery(now_ns - 9000 * S, now_ns + 3600 * S)).items
     documents = [correlator.incidents.one(item["id"]) for item in reversed(items)]
     return [document for document in documents if document is not None]
 
@@ -184,6 +184,16 @@ def test_the_same_cause_in_another_service_is_another_fault(correlator: Correlat
     ]
     assert incidents[1]["first_signs"][0]["entity"]["id"] == container_id("stock-1")
     assert incidents[1]["first_signs"][0]["offset_ns"] < 5 * S
+
+
+def test_what_follows_a_fault_of_more_than_an_hour_has_its_usual_still(correlator: Correlator) -> None:
+    """What is usual is that of the last healthy hour, also where the fault before has taken up all of the last one."""
+    zero_ns = a_while_ago(6300)
+    serve(correlator, carts(zero_ns, 6000, During(1200, 5200, throttled), During(5190, 5700, slow_prices), rate=0.3))
+    _, then = found(correlator)
+    assert (then["cause"], then["verdict"]["ranked_by"]) == ("dependency.slow", "excess")
+    assert then["verdict"]["usual_ns"] < 100_000_000 * then["verdict"]["slow"]
+    assert all(0 < hit["usual_p95_ns"] < 400_000_000 for hit in then["hit"])
 
 
 def test_two_faults_that_share_most_of_their_time_are_one_incident(correlator: Correlator) -> None:
