@@ -41,9 +41,8 @@ def concern(cursor: duckdb.DuckDBPyConnection, troubles: Sequence[str]) -> None:
 def choose(cursor: duckdb.DuckDBPyConnection, most: int = MOST) -> list[Request]:
     """Of what is ``concerned``, the affected requests to judge: of each trace the outermost, picked by their ids.
 
-    What two faults share says little of either and is left out.
-
-    Those of the operation that most of them belong to come first, each in order of start.
+    Those of the operation that most of them belong to come first, each in order of start. What two faults share says
+    little of either and is left out.
     """
     cursor.execute(_OUTERMOST, {"most": most}).fetchall()
     rows = select_requests(
