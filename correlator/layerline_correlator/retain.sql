@@ -1,4 +1,5 @@
 -- What is older than is to be kept. Series and resources stay: they are few, and names of the dead are asked for.
+-- An incident goes when it ended before that, with its troubles and whatever became part of it; an open one stays.
 DELETE FROM span    WHERE start_ns < $before_ns;
 DELETE FROM point   WHERE time_ns  < $before_ns;
 DELETE FROM event   WHERE time_ns  < $before_ns;
@@ -6,3 +7,6 @@ DELETE FROM request WHERE start_ns < $before_ns;
 DELETE FROM part    WHERE start_ns < $before_ns;
 DELETE FROM blind   WHERE start_ns < $before_ns;
 DELETE FROM stay    WHERE start_ns < $before_ns;
+DELETE FROM incident WHERE end_ns  < $before_ns AND merged_into IS NULL;
+DELETE FROM incident WHERE merged_into NOT IN (SELECT incident FROM incident);
+DELETE FROM trouble WHERE end_ns   < $before_ns AND incident NOT IN (SELECT incident FROM incident);

@@ -45,7 +45,7 @@ class Settings:
     slow_ns: int = 500_000_000
     """LAYERLINE_SLOW (``500ms``): a request without a usual is slow from this duration on."""
     retain_ns: int = 72 * 3600 * 10**9
-    """LAYERLINE_RETAIN (``72h``): hours older than this are deleted."""
+    """LAYERLINE_RETAIN (``72h``): hours older than this are deleted, and incidents that ended before."""
     retain_bytes: int = 10 * 10**9
     """LAYERLINE_RETAIN_BYTES (``10GB``): the oldest hour is deleted when the store is larger than this."""
     slos: Path | None = None

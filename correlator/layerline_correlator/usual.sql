@@ -15,10 +15,11 @@ as_of AS (
         AND asked.start_ns >= unusual.start_ns AND asked.start_ns < unusual.end_ns
     GROUP BY asked.request_no, asked.service, asked.operation, asked.start_ns
 )
-SELECT as_of.*, as_of_ns - 3_600_000_000_000 - coalesce(sum(unusual.end_ns - unusual.start_ns), 0)::BIGINT AS since_ns
+SELECT as_of.*,
+       as_of_ns - 3_600_000_000_000 - coalesce(sum(least(unusual.end_ns, as_of_ns) - unusual.start_ns), 0)::BIGINT AS since_ns
 FROM as_of
 LEFT JOIN unusual ON unusual.service = as_of.service AND unusual.operation = as_of.operation
-    AND unusual.end_ns <= as_of_ns AND unusual.end_ns > as_of_ns - 3_600_000_000_000
+    AND unusual.start_ns < as_of_ns AND unusual.end_ns > as_of_ns - 3_600_000_000_000
 GROUP BY as_of.request_no, as_of.service, as_of.operation, as_of_ns;
 
 CREATE OR REPLACE TEMP TABLE recent AS

@@ -114,6 +114,13 @@ def test_known_trouble_is_followed_until_its_end() -> None:
     assert found.to_ns == 6 * STEP_NS
 
 
+def test_what_was_before_known_trouble_says_nothing_of_its_end() -> None:
+    """Calm steps from before the trouble do not end it, though the few since would not be enough to find it anew."""
+    steps = [Step(n * STEP_NS, 20, 18 if n >= 30 else 0) for n in range(32)]
+    (found,) = stretches(steps, 0.02, open_from_ns=30 * STEP_NS + 3 * S)
+    assert found.to_ns is None
+
+
 def test_a_pause_in_traffic_is_no_recovery() -> None:
     """Steps without requests say neither that trouble is over nor that it goes on."""
     steps = [Step(n * STEP_NS, 20, 20) for n in (*range(5), *range(60, 65))]

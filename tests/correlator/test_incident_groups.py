@@ -13,10 +13,16 @@ CODE = Blamed("app.cpu_busy", "web", "container", "w1", 0.7)
 
 
 def trouble(
-    key: str, start_s: int, end_s: int | None, *culprits: Blamed, traces: str = "", incident: str | None = None
+    key: str,
+    start_s: int,
+    end_s: int | None,
+    *culprits: Blamed,
+    traces: str = "",
+    incident: str | None = None,
+    split_from: str | None = None,
 ) -> Trouble:
     end_ns = None if end_s is None else end_s * S
-    return Trouble(key, start_s * S, end_ns, culprits, frozenset(traces), incident)
+    return Trouble(key, start_s * S, end_ns, culprits, frozenset(traces), incident, split_from)
 
 
 def keys(*troubles: Trouble) -> list[list[str]]:
@@ -58,3 +64,12 @@ def test_what_was_together_stays_together() -> None:
         trouble("b", 20, 80, CODE, incident="one"),
         trouble("c", 20, 80, CODE),
     ) == [["a", "b", "c"]]
+
+
+def test_what_was_split_stays_apart() -> None:
+    """Neither a culprit in common nor a third trouble that is related to both joins two incidents that were split."""
+    assert keys(
+        trouble("a", 10, 90, QUOTA, incident="one"),
+        trouble("b", 85, None, QUOTA, incident="two", split_from="one"),
+        trouble("c", 80, None, QUOTA),
+    ) == [["a", "c"], ["b"]]

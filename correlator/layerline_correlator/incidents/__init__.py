@@ -1,5 +1,6 @@
 """Incidents: stretches of time in which an operation was in trouble more often than usual, found without being asked.
 
-``watch`` looks at what was worked out lately and keeps the incidents; ``detect`` and ``group`` decide (plain
-arithmetic, no clock and no database); ``describe`` says of one incident what an engineer wants to know.
+``watch`` looks at what was worked out lately, ``gather`` makes incidents of what it finds; ``detect``, ``group`` and
+``takeover`` decide (plain arithmetic, no clock and no database); ``describe`` says of one incident what an engineer
+wants to know.
 """

@@ -1,13 +1,25 @@
 -- The affected requests of some troubles, and those beside them: all requests of the operations while they lasted.
--- In: asked_trouble(trouble). Out: concerned(trouble, trace_id, span_id, …, duration_ns, affected).
+-- In: asked_trouble(trouble). Out: concerned(trouble, trace_id, span_id, …, duration_ns, affected, shared).
+-- Shared is what began while one trouble of the operation was not over and the next, split off from it, had begun.
 CREATE OR REPLACE TEMP TABLE concerned AS
 WITH
+alone AS (
+    SELECT trouble.trouble, max(other.end_ns) FILTER (other.start_ns < trouble.start_ns)  AS from_ns,
+                            min(other.start_ns) FILTER (other.start_ns > trouble.start_ns) AS to_ns
+    FROM trouble
+    SEMI JOIN asked_trouble USING (trouble)
+    JOIN trouble AS other ON other.service = trouble.service AND other.operation = trouble.operation
+        AND other.slo IS NULL AND trouble.slo IS NULL
+    GROUP BY trouble.trouble
+),
 during AS (
     SELECT trouble.trouble, trouble.causes, trouble.slow_ns, list_has_any(signs, ['error', 'slo']) AS counts_errors,
            request.trace_id, request.span_id, request.service, request.operation, request.resource, request.start_ns,
-           request.end_ns, request.end_ns - request.start_ns AS duration_ns, status
+           request.end_ns, request.end_ns - request.start_ns AS duration_ns, status,
+           coalesce(request.start_ns < alone.from_ns, false) OR coalesce(request.start_ns >= alone.to_ns, false) AS shared
     FROM trouble
     SEMI JOIN asked_trouble USING (trouble)
+    LEFT JOIN alone USING (trouble)
     JOIN request ON request.service = trouble.service AND request.operation = trouble.operation
         AND request.start_ns >= trouble.start_ns
         AND (trouble.end_ns IS NULL OR request.start_ns < trouble.end_ns)

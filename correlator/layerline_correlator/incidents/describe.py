@@ -313,11 +313,18 @@ def _first_signs(
     """For each layer that has a say in the verdict, the first affected request in which it cost more than usual."""
     if verdict is None:
         return []
-    whole = sum(max(0, _weight(part)) for part in verdict.parts)
     layers: dict[str, int] = defaultdict(int)
+    weights: dict[tuple[str, str], int] = defaultdict(int)  # by cause and service
     for part in verdict.parts:
         layers[part.layer] += max(0, _weight(part))
-    telling = {layer for layer, weight in layers.items() if weight >= _LAYER_SHARE * whole}
+        weights[part.cause, part.service] += max(0, _weight(part))
+    least_ns = _LAYER_SHARE * sum(layers.values())
+    # Not what another fault in the same layer cost, whose last requests this one's first were.
+    telling = {
+        (cause, service)
+        for (cause, service), weight in weights.items()
+        if layers[by_name(cause).layer] >= least_ns and weight >= _LAYER_SHARE * layers[by_name(cause).layer] > 0
+    }
     earliest = select_requests(
         cursor,
         "(trace_id, span_id) IN (SELECT trace_id, span_id FROM concerned WHERE affected"
@@ -329,30 +336,31 @@ def _first_signs(
     both.sort(key=lambda item: (item[0].start_ns, item[0].span_id))
     signs: dict[str, FirstSign] = {}
     for ledger, usual in both:
-        for cause, entity_type, entity_id, excess_ns in _excesses(ledger, usual):
+        for cause, service, entity_type, entity_id, excess_ns in _excesses(ledger, usual):
             layer = by_name(cause).layer
             if (
-                layer in telling
+                (cause, service) in telling
                 and layer not in signs
                 and excess_ns >= max(_SIGN_NS, _SIGN_SHARE * (ledger.duration_ns - (usual.usual_ns if usual else 0)))
             ):
                 signs[layer] = FirstSign(
                     layer, rfc3339(ledger.start_ns), ledger.start_ns - start_ns, cause, name(entity_type, entity_id)
                 )
-    return sorted(signs.values(), key=lambda sign: (sign.offset_ns, sign.layer))
+    return sorted(signs.values(), key=lambda sign: sign.offset_ns)  # stable: of one request, what cost most first
 
 
 def _weight(part: Part) -> int:
     return part.lost_ns if part.excess_ns is None else part.excess_ns
 
 
-def _excesses(ledger: Ledger, usual: Usual | None) -> Iterable[tuple[str, str, str, int]]:
-    """(cause, entity type, entity id, excess) of the parts of one request, the largest first."""
+def _excesses(ledger: Ledger, usual: Usual | None) -> Iterable[tuple[str, str, str, str, int]]:
+    """(cause, service, entity type, entity id, excess) of the parts of one request, the largest first."""
     usually = {part.key: part.lost_ns for part in usual.parts} if usual else {}
     found = [
-        (part.cause, part.entity_type, part.entity_id, part.lost_ns - usually.get(part.key, 0)) for part in ledger.parts
+        (part.cause, part.service, part.entity_type, part.entity_id, part.lost_ns - usually.get(part.key, 0))
+        for part in ledger.parts
     ]
-    return sorted(found, key=lambda item: (-item[3], item[0]))
+    return sorted(found, key=lambda item: (-item[4], item[0]))
 
 
 def _propagation(

@@ -62,7 +62,8 @@ def trouble_ratio(usual: float) -> float:
 def stretches(steps: Iterable[Step], usual: float, open_from_ns: int | None = None) -> list[Stretch]:
     """The stretches of trouble in steps that are given in order of time.
 
-    ``usual`` is the usual share of requests with the sign. ``open_from_ns``: trouble is known to go on since then.
+    ``usual`` is the usual share of requests with the sign. ``open_from_ns``: trouble is known to go on since then; what
+    was before says nothing of whether it is over.
     """
     if usual > USUAL_LIMIT_RATIO:
         return []
@@ -71,6 +72,8 @@ def stretches(steps: Iterable[Step], usual: float, open_from_ns: int | None = No
     evidence, hits, began_ns = 0.0, 0, 0
     current = None if open_from_ns is None else _Open(open_from_ns, open_from_ns, usual, trouble)
     for step in steps:
+        if open_from_ns is not None and step.from_ns + STEP_NS <= open_from_ns:
+            continue
         if current is not None:
             if current.is_over(step):
                 found.append(Stretch(current.from_ns, current.noticed_ns, current.to_ns))

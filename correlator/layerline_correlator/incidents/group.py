@@ -1,6 +1,7 @@
 """Which stretches of trouble are one incident: those at the same time that have the same first culprit.
 
-A slow callee makes its callers slow; each of them is found by itself, and each blames the same part of the path.
+A slow callee makes its callers slow; each of them is found by itself, and each blames the same part of the path. What
+was split (takeover.py) stays apart.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ class Trouble:
     culprits: tuple[Blamed, ...]  # the first is the most to blame
     traces: frozenset[str]  # of some of its affected requests
     incident: str | None = None  # that it was found to belong to
+    split_from: str | None = None  # the incident that it was part of until another cause had taken over
 
 
 def together(troubles: Sequence[Trouble]) -> list[list[Trouble]]:
@@ -51,9 +53,10 @@ def together(troubles: Sequence[Trouble]) -> list[list[Trouble]]:
     while rest:
         group = [rest.pop(0)]
         for member in group:  # grows while it is walked
-            related = [one for one in rest if are_related(member, one)]
-            group += related
-            rest = [one for one in rest if one not in related]
+            for one in list(rest):
+                if are_related(member, one) and not any(are_apart(one, each) for each in group):
+                    group.append(one)
+                    rest.remove(one)
         groups.append(sorted(group, key=lambda one: (one.start_ns, one.key)))
     return groups
 
@@ -72,6 +75,14 @@ def are_related(one: Trouble, other: Trouble) -> bool:
     if not one.culprits or not other.culprits:
         return True
     return _names(other.culprits, one.culprits[0]) or _names(one.culprits, other.culprits[0])
+
+
+def are_apart(one: Trouble, other: Trouble) -> bool:
+    """Whether one was split off from the other's incident."""
+    return one.incident != other.incident and (
+        (one.split_from is not None and one.split_from == other.incident)
+        or (other.split_from is not None and other.split_from == one.incident)
+    )
 
 
 def _at_the_same_time(one: Trouble, other: Trouble) -> bool:

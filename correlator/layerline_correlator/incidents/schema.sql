@@ -29,8 +29,15 @@ CREATE TABLE IF NOT EXISTS trouble (
     -- A request that loses so much to a cause is affected too.
     causes     STRUCT(cause VARCHAR, service VARCHAR, address VARCHAR, least_ns BIGINT)[],
     lasting    BOOLEAN,                   -- it goes on for so long, or burns so slowly, that it is usual
-    slo        VARCHAR                    -- whose budget burns; null where it was found without one
+    slo        VARCHAR,                   -- whose budget burns; null where it was found without one
+    split_from VARCHAR,                   -- the incident that it was part of until another cause had taken over
+    -- When each sign was seen too often; `to_ns` is null while it is.
+    stretches  STRUCT(kind VARCHAR, cause VARCHAR, service VARCHAR, address VARCHAR,
+                      from_ns BIGINT, noticed_ns BIGINT, to_ns BIGINT)[]
 );
+ALTER TABLE trouble ADD COLUMN IF NOT EXISTS split_from VARCHAR;
+ALTER TABLE trouble ADD COLUMN IF NOT EXISTS stretches STRUCT(
+    kind VARCHAR, cause VARCHAR, service VARCHAR, address VARCHAR, from_ns BIGINT, noticed_ns BIGINT, to_ns BIGINT)[];
 
 -- When an operation was not itself: what it did then is not its usual.
 CREATE OR REPLACE VIEW unusual AS

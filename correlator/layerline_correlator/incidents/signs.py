@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import duckdb
 
@@ -52,17 +52,7 @@ class Base:
         return self.usual.get(sign, usual_ratio(0, self.requests))
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A stretch of trouble of one operation, all its signs together."""
-
-    from_ns: int
-    noticed_ns: int
-    to_ns: int | None
-    signs: frozenset[Sign]
-    each: tuple[tuple[Sign, Stretch], ...]
-
-
+Lasted = tuple[Sign, Stretch]  # a sign, and a time in which it was seen too often
 Operation = tuple[str, str]  # service, operation
 
 
@@ -108,20 +98,18 @@ def read_steps(cursor: duckdb.DuckDBPyConnection, from_ns: int, to_ns: int) -> d
     }
 
 
-def find(
-    steps: dict[Sign, list[Step]], base: Base, open_from_ns: int | None = None, open_signs: Iterable[Sign] = ()
-) -> list[Found]:
-    """The stretches of trouble of one operation. Of trouble that goes on, each sign is followed to its end."""
-    known = set(open_signs)
+def find(steps: dict[Sign, list[Step]], base: Base, open_since: Mapping[Sign, int]) -> list[list[Lasted]]:
+    """The stretches of trouble of one operation, those together that are no further apart than ``GAP_NS``.
+
+    Signs that are known to go on, and since when, are followed to their end.
+    """
     each = [
         (sign, stretch)
-        for sign in sorted({*steps, *known})
-        for stretch in stretches(
-            steps.get(sign) or _without(steps), base.usual_ratio(sign), open_from_ns if sign in known else None
-        )
+        for sign in sorted({*steps, *open_since})
+        for stretch in stretches(steps.get(sign) or _without(steps), base.usual_ratio(sign), open_since.get(sign))
     ]
     each.sort(key=lambda item: (item[1].from_ns, item[0]))
-    groups: list[list[tuple[Sign, Stretch]]] = []
+    groups: list[list[Lasted]] = []
     until_ns: int | None = None
     for item in each:
         stretch = item[1]
@@ -131,7 +119,7 @@ def find(
         else:
             groups.append([item])
             until_ns = stretch.to_ns
-    return [_found(group) for group in groups]
+    return groups
 
 
 def _without(steps: dict[Sign, list[Step]]) -> list[Step]:
@@ -139,40 +127,28 @@ def _without(steps: dict[Sign, list[Step]]) -> list[Step]:
     return [Step(step.from_ns, step.requests, 0) for step in steps.get(Sign("slow"), ())]
 
 
-def _found(group: Sequence[tuple[Sign, Stretch]]) -> Found:
-    ends = [stretch.to_ns for _, stretch in group]
-    return Found(
-        from_ns=min(stretch.from_ns for _, stretch in group),
-        noticed_ns=min(stretch.noticed_ns for _, stretch in group),
-        to_ns=None if None in ends else max(end for end in ends if end is not None),
-        signs=frozenset(sign for sign, _ in group),
-        each=tuple(group),
-    )
+def end_of(lasted: Sequence[Lasted]) -> int | None:
+    """When the last of them was over; None while one goes on."""
+    ends = [stretch.to_ns for _, stretch in lasted]
+    return None if None in ends else max(end for end in ends if end is not None)
 
 
-def begin_ns(cursor: duckdb.DuckDBPyConnection, operation: Operation, base: Base, found: Found) -> int:
-    """When the trouble began: the first of the requests that made it."""
-    firsts = [
-        first_hit_ns(_seen(cursor, operation, base, sign, stretch.from_ns - 2 * STEP_NS, stretch.noticed_ns), ratio)
-        for sign, stretch in found.each
-        if (ratio := base.usual_ratio(sign))
-    ]
-    return min((first for first in firsts if first is not None), default=found.from_ns)
+def begun(cursor: duckdb.DuckDBPyConnection, operation: Operation, base: Base, sign: Sign, stretch: Stretch) -> Stretch:
+    """The stretch from the start of the first request that made it, not from its first step."""
+    seen = _seen(cursor, operation, base, sign, stretch.from_ns - 2 * STEP_NS, stretch.noticed_ns)
+    first_ns = first_hit_ns(seen, base.usual_ratio(sign))
+    return stretch if first_ns is None else replace(stretch, from_ns=first_ns)
 
 
-def finish_ns(cursor: duckdb.DuckDBPyConnection, operation: Operation, base: Base, found: Found) -> int | None:
-    """When the trouble was over: the end of the last of the requests that made it; None while it goes on."""
-    if found.to_ns is None:
-        return None
-    lasts = [
-        last_hit_ns(
-            _seen(cursor, operation, base, sign, stretch.to_ns - 3 * STEP_NS, stretch.to_ns + 3 * STEP_NS),
-            base.usual_ratio(sign),
-        )
-        for sign, stretch in found.each
-        if stretch.to_ns is not None
-    ]
-    return max((last for last in lasts if last is not None), default=found.to_ns)
+def finished(
+    cursor: duckdb.DuckDBPyConnection, operation: Operation, base: Base, sign: Sign, stretch: Stretch
+) -> Stretch:
+    """The stretch until the end of the last request that made it, not of its last step; as it is while it goes on."""
+    if stretch.to_ns is None:
+        return stretch
+    seen = _seen(cursor, operation, base, sign, stretch.to_ns - 3 * STEP_NS, stretch.to_ns + 3 * STEP_NS)
+    last_ns = last_hit_ns(seen, base.usual_ratio(sign))
+    return stretch if last_ns is None else replace(stretch, to_ns=max(last_ns, stretch.from_ns + 1))
 
 
 def _seen(

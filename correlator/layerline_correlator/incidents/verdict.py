@@ -22,7 +22,7 @@ MOST, FEW = 500, 100
 _OUTERMOST = """
 CREATE OR REPLACE TEMP TABLE judged AS
 SELECT trace_id, span_id, start_ns FROM (
-    SELECT trace_id, span_id, start_ns FROM concerned WHERE affected
+    SELECT trace_id, span_id, start_ns FROM concerned WHERE affected AND NOT shared
     QUALIFY row_number() OVER (PARTITION BY trace_id ORDER BY duration_ns DESC, start_ns, span_id) = 1
 ) AS outermost
 ORDER BY md5(trace_id || span_id) LIMIT $most
@@ -41,7 +41,8 @@ def concern(cursor: duckdb.DuckDBPyConnection, troubles: Sequence[str]) -> None:
 def choose(cursor: duckdb.DuckDBPyConnection, most: int = MOST) -> list[Request]:
     """Of what is ``concerned``, the affected requests to judge: of each trace the outermost, picked by their ids.
 
-    Those of the operation that most of them belong to come first, each in order of start.
+    Those of the operation that most of them belong to come first, each in order of start. What two faults share says
+    little of either and is left out.
     """
     cursor.execute(_OUTERMOST, {"most": most}).fetchall()
     rows = select_requests(
@@ -78,9 +79,26 @@ def culprits_of(
     ledgers, usuals = read_ledgers(cursor, rows, settle_ns)
     verdict = judge_window(ledgers, usuals, names, len(rows))
     traces = frozenset(
-        trace_id for (trace_id,) in cursor.execute("SELECT DISTINCT trace_id FROM concerned WHERE affected").fetchall()
+        trace_id
+        for (trace_id,) in cursor.execute(
+            "SELECT DISTINCT trace_id FROM concerned WHERE affected AND NOT shared"
+        ).fetchall()
     )
     return (blamed(verdict) if verdict else ()), traces
+
+
+def leader(
+    cursor: duckdb.DuckDBPyConnection, troubles: Sequence[str], from_ns: int, to_ns: int, names: Names, settle_ns: int
+) -> Blamed | None:
+    """Who was most to blame for what began in [from_ns, to_ns); None where no time is to blame, or nothing began."""
+    concern(cursor, troubles)
+    cursor.execute(
+        "DELETE FROM concerned WHERE start_ns < $from_ns OR start_ns >= $to_ns", {"from_ns": from_ns, "to_ns": to_ns}
+    ).fetchall()
+    rows = choose(cursor, FEW)
+    ledgers, usuals = read_ledgers(cursor, rows, settle_ns)
+    verdict = judge_window(ledgers, usuals, names, len(rows))
+    return next(iter(blamed(verdict)), None) if verdict else None
 
 
 def blamed(verdict: Verdict) -> tuple[Blamed, ...]:

@@ -11,33 +11,44 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import duckdb
 
 from layerline_correlator.incidents import slo
 from layerline_correlator.incidents.describe import describe
-from layerline_correlator.incidents.detect import STEP_NS
-from layerline_correlator.incidents.group import Trouble, together
+from layerline_correlator.incidents.detect import STEP_NS, Stretch
+from layerline_correlator.incidents.gather import Gathering
 from layerline_correlator.incidents.signs import (
     GAP_NS,
     Base,
-    Found,
+    Lasted,
     Operation,
     Sign,
-    begin_ns,
+    begun,
+    end_of,
     find,
-    finish_ns,
+    finished,
     read_bases,
     read_steps,
 )
-from layerline_correlator.incidents.verdict import culprits_of
-from layerline_correlator.model import resource_key
+from layerline_correlator.incidents.takeover import joined
+from layerline_correlator.incidents.troubles import (
+    CAUSES,
+    SET_COLUMNS,
+    STRETCHES,
+    Known,
+    columns,
+    key_of,
+    near,
+    owner,
+    read_troubles,
+)
+from layerline_correlator.incidents.verdict import concern
 from layerline_correlator.names import Names
 from layerline_correlator.query import plain
-from layerline_correlator.store import text
 
 _log = logging.getLogger("layerline.correlator")
 
@@ -76,18 +87,6 @@ class Reworked:
     to_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """A row of the table ``trouble``."""
-
-    key: str
-    incident: str | None
-    operation: Operation
-    start_ns: int
-    end_ns: int | None
-    signs: frozenset[Sign]
-
-
 class Watch:
     """Keeps the tables ``incident`` and ``trouble``. Owns its cursor."""
 
@@ -101,6 +100,7 @@ class Watch:
     ) -> None:
         self._cursor, self._names, self._settle_ns = cursor, names, settle_ns
         self._rework, self._clock = rework, clock
+        self._gathering = Gathering(cursor, names, settle_ns)
         self._lock = threading.Lock()
         self._backlog_ns: int | None = None  # where the pass before stopped, if it did not come to the end
         self._bases: tuple[int, dict[Operation, Base]] | None = None  # as of when; their tables are on the cursor
@@ -152,7 +152,9 @@ class Watch:
             if now_ns - self._slos_ns >= _SLO_NS:
                 self._slos_ns = now_ns
                 slo.watch(self._cursor, now_ns)
-            self._gather()
+            self._gathering.gather()
+            if self._gathering.split(until_ns):
+                self._gathering.gather()
             self._tell(now_ns)
 
     # ---- trouble of single operations
@@ -177,6 +179,7 @@ class Watch:
 
     def _look_at(self, from_ns: int, to_ns: int) -> None:
         """Find trouble that began before ``to_ns``, as it looks then."""
+        self._end_what_is_over(from_ns)
         if self._bases is None or abs(from_ns - self._bases[0]) > _BASE_NS:
             self._bases = from_ns, read_bases(self._cursor, from_ns - _CONTEXT_NS, to_ns, from_ns)
         bases = self._bases[1]
@@ -184,155 +187,192 @@ class Watch:
             return
         window_ns = from_ns - _CONTEXT_NS
         for operation, steps in read_steps(self._cursor, window_ns, to_ns).items():
-            current = next(
-                iter(
-                    self._known(
-                        "service = $service AND operation = $operation AND NOT lasting AND end_ns IS NULL"
-                        " AND start_ns < $to_ns",
-                        service=operation[0],
-                        operation=operation[1],
-                        to_ns=to_ns,
-                    )
-                ),
-                None,
+            going_on = self._known(
+                "service = $service AND operation = $operation AND NOT lasting AND end_ns IS NULL"
+                " AND start_ns < $to_ns",
+                service=operation[0],
+                operation=operation[1],
+                to_ns=to_ns,
             )
-            found = find(
-                steps,
-                bases[operation],
-                None if current is None else max(window_ns, current.start_ns),
-                current.signs if current else (),
-            )
-            for one in found:
-                self._keep(operation, bases[operation], one, to_ns)
+            open_since = {
+                sign: max(window_ns, stretch.from_ns)
+                for one in going_on
+                for sign, stretch in one.lasted
+                if stretch.to_ns is None
+            }
+            for lasted in find(steps, bases[operation], open_since):
+                self._keep(operation, bases[operation], lasted, to_ns)
 
-    def _keep(self, operation: Operation, base: Base, found: Found, seen_ns: int) -> None:
-        """Write a stretch down: as a new trouble, or as what is known of one."""
-        same = self._known(
+    def _keep(self, operation: Operation, base: Base, lasted: Sequence[Lasted], seen_ns: int) -> None:
+        """Write stretches down: as a new trouble, or as what is known of those that they belong to."""
+        end_ns = end_of(lasted)
+        known = self._known(
             "service = $service AND operation = $operation AND NOT lasting"
             " AND start_ns < $to_ns AND coalesce(end_ns, $from_ns) >= $from_ns - $gap_ns ORDER BY start_ns",
             service=operation[0],
             operation=operation[1],
-            from_ns=found.from_ns,
-            to_ns=seen_ns if found.to_ns is None else found.to_ns,
+            from_ns=lasted[0][1].from_ns,
+            to_ns=seen_ns if end_ns is None else end_ns,
             gap_ns=GAP_NS,
         )
-        end_ns = finish_ns(self._cursor, operation, base, found)
-        if same:
-            last = same[-1]
-            if last.end_ns != end_ns or not found.signs <= last.signs:
-                self._run(
-                    "UPDATE trouble SET end_ns = $end_ns, seen_ns = $seen_ns, signs = $signs::VARCHAR[],"
-                    f" causes = {_CAUSES} WHERE trouble = $key",
-                    key=last.key,
-                    end_ns=end_ns if end_ns is None else max(end_ns, last.start_ns + 1),
-                    seen_ns=seen_ns,
-                    **_signs(found.signs | last.signs, base),
-                )
-                self._run("UPDATE incident SET settled = false, told_ns = NULL WHERE incident = $it", it=last.incident)
+        if not known:
+            self._begin(operation, base, lasted, seen_ns)
             return
-        start_ns = begin_ns(self._cursor, operation, base, found)
+        known = self._without_twins(known)
+        for one in known:
+            if belonging := [item for item in lasted if owner(item, known) is one]:
+                self._go_on(one, base, belonging, seen_ns)
+
+    def _begin(self, operation: Operation, base: Base, lasted: Sequence[Lasted], seen_ns: int) -> None:
+        exact = [self._exact(operation, base, sign, stretch) for sign, stretch in lasted]
+        start_ns, end_ns = min(stretch.from_ns for _, stretch in exact), end_of(exact)
         if end_ns is not None and end_ns <= start_ns:
             return
-        key = resource_key({"service": operation[0], "operation": operation[1], "start_ns": str(start_ns)})[:12]
+        noticed_ns = min(stretch.noticed_ns for _, stretch in exact)
         self._run(
             "INSERT INTO trouble BY NAME SELECT $key AS trouble, NULL AS incident, $service AS service,"
             " $operation AS operation, $start_ns AS start_ns, $end_ns AS end_ns, $noticed_ns AS noticed_ns,"
             " $seen_ns AS seen_ns, $base_ns AS base_ns, $slow_ns AS slow_ns, $signs::VARCHAR[] AS signs,"
-            f" {_CAUSES} AS causes, false AS lasting",
-            key=key,
+            f" $causes::{CAUSES} AS causes, false AS lasting, $stretches::{STRETCHES} AS stretches",
+            key=key_of(operation, start_ns),
             service=operation[0],
             operation=operation[1],
             start_ns=start_ns,
             end_ns=end_ns,
-            noticed_ns=found.noticed_ns,
+            noticed_ns=noticed_ns,
             seen_ns=seen_ns,
             base_ns=base.base_ns,
             slow_ns=base.slow_ns,
-            **_signs(found.signs, base),
+            **columns(exact, {sign: base.least(sign) for sign, _ in exact}),
         )
-        # They were compared with what was taken for usual while the trouble was not known yet.
+        self._judge_again(operation, start_ns, noticed_ns if end_ns is None else end_ns)
+
+    def _go_on(self, one: Known, base: Base, lasted: Sequence[Lasted], seen_ns: int) -> None:
+        """What is known of a trouble, and what was found of it now."""
+        known, start_ns = list(one.lasted), one.start_ns
+        for sign, stretch in lasted:
+            if one.split_from is not None:  # what was before is the trouble's that it was split off from
+                stretch = replace(stretch, from_ns=max(stretch.from_ns, one.start_ns))
+                if stretch.to_ns is not None and stretch.to_ns <= stretch.from_ns:
+                    continue
+            place = next((n for n, item in enumerate(known) if item[0] == sign and near(item[1], stretch)), None)
+            if place is None:
+                known.append(self._exact(one.operation, base, sign, stretch))
+                continue
+            before = known[place][1]
+            if stretch.from_ns < before.from_ns // STEP_NS * STEP_NS:  # came late, or was worked through late
+                before = begun(self._cursor, one.operation, base, sign, stretch)
+                start_ns = min(start_ns, before.from_ns)
+            known[place] = (
+                sign,
+                finished(self._cursor, one.operation, base, sign, replace(before, to_ns=stretch.to_ns)),
+            )
+        end_ns = end_of(known)
+        if (tuple(known), start_ns, end_ns) == (one.lasted, one.start_ns, one.end_ns):
+            return
+        self._run(
+            "UPDATE trouble SET start_ns = $start_ns, end_ns = $end_ns, seen_ns = $seen_ns,"
+            f" {SET_COLUMNS} WHERE trouble = $key",
+            key=one.key,
+            start_ns=start_ns,
+            end_ns=end_ns if end_ns is None else max(end_ns, start_ns + 1),
+            seen_ns=seen_ns,
+            **columns(known, {sign: base.least(sign) for sign, _ in known} | dict(one.least_ns)),
+        )
+        self._changed(one.incident)
+        if start_ns < one.start_ns:
+            self._judge_again(one.operation, start_ns, one.start_ns)
+
+    def _without_twins(self, known: Sequence[Known]) -> list[Known]:
+        """Troubles of one operation in order of start; those that were found twice, from either end, made one."""
+        kept = [known[0]]
+        for one in known[1:]:
+            last = kept[-1]
+            split = one.split_from is not None and one.split_from == last.incident
+            if split or (last.end_ns is not None and last.end_ns <= one.start_ns):
+                kept.append(one)
+                continue
+            lasted = tuple(joined([*last.lasted, *one.lasted]))
+            least_ns = {**one.least_ns, **last.least_ns}
+            kept[-1] = replace(
+                last,
+                incident=last.incident or one.incident,
+                end_ns=end_of(lasted),
+                lasted=lasted,
+                least_ns=least_ns,
+            )
+            self._run("DELETE FROM trouble WHERE trouble = $key", key=one.key)
+            self._run(
+                f"UPDATE trouble SET incident = $incident, end_ns = $end_ns, {SET_COLUMNS} WHERE trouble = $key",
+                key=last.key,
+                incident=kept[-1].incident,
+                end_ns=kept[-1].end_ns,
+                **columns(lasted, least_ns),
+            )
+            if last.incident is not None and one.incident not in (None, last.incident):
+                self._run(
+                    "UPDATE trouble SET incident = $incident WHERE incident = $other",
+                    incident=last.incident,
+                    other=one.incident,
+                )
+                self._gathering.merge(last.incident, [one.incident])
+            self._changed(kept[-1].incident)
+        return kept
+
+    def _exact(self, operation: Operation, base: Base, sign: Sign, stretch: Stretch) -> Lasted:
+        """The stretch by its requests instead of by its steps."""
+        whole = begun(self._cursor, operation, base, sign, stretch)
+        return sign, finished(self._cursor, operation, base, sign, whole)
+
+    def _judge_again(self, operation: Operation, from_ns: int, to_ns: int) -> None:
+        """They were compared with what was taken for usual while the trouble was not known yet."""
         rows = self._cursor.execute(
             "SELECT trace_id, start_ns FROM request WHERE service = $service AND operation = $operation"
             " AND start_ns >= $from_ns AND start_ns < $to_ns ORDER BY start_ns LIMIT $most",
-            {
-                "service": operation[0],
-                "operation": operation[1],
-                "from_ns": start_ns,
-                "to_ns": found.noticed_ns if end_ns is None else end_ns,
-                "most": REWORK,
-            },
+            {"service": operation[0], "operation": operation[1], "from_ns": from_ns, "to_ns": to_ns, "most": REWORK},
         ).fetchall()
         if rows:
             self._rework(Reworked([trace_id for trace_id, _ in rows], rows[0][1], rows[-1][1]))
 
     def _end_what_is_over(self, until_ns: int) -> None:
-        """Trouble that nobody asks for any more, and trouble that has become usual."""
-        for one in self._known("end_ns IS NULL AND slo IS NULL"):
+        """Trouble that nobody asks for any more, and trouble that has become usual, as of ``until_ns``."""
+        for one in self._known(
+            "end_ns IS NULL AND slo IS NULL AND start_ns < $silent_ns", silent_ns=until_ns - SILENT_NS
+        ):
             service, operation = one.operation
             last_ns = self._one(
                 "SELECT max(end_ns) FROM request WHERE service = $service AND operation = $operation"
-                " AND start_ns >= $start_ns",
+                " AND start_ns >= $start_ns AND start_ns < $until_ns",
                 service=service,
                 operation=operation,
                 start_ns=one.start_ns,
+                until_ns=until_ns,
             )
             if last_ns is None or last_ns < until_ns - SILENT_NS:
-                self._run("UPDATE incident SET told_ns = NULL WHERE incident = $it", it=one.incident)
-                self._run(
-                    "UPDATE trouble SET end_ns = $end_ns WHERE trouble = $key",
-                    key=one.key,
-                    end_ns=max(last_ns or 0, one.start_ns + 1),
+                concern(self._cursor, [one.key])
+                affected_ns = self._one(
+                    "SELECT max(end_ns) FROM concerned WHERE affected AND start_ns < $until_ns", until_ns=until_ns
                 )
+                self._end(one, max(affected_ns or 0, one.start_ns + 1), lasting=False)
             elif one.start_ns < until_ns - LASTING_NS:
-                self._run(
-                    "UPDATE trouble SET end_ns = $end_ns, lasting = true WHERE trouble = $key",
-                    key=one.key,
-                    end_ns=until_ns,
-                )
+                self._end(one, until_ns, lasting=True)
 
-    # ---- incidents
-
-    def _gather(self) -> None:
-        """Put troubles together into incidents, as long as these may change."""
-        known = self._known(
-            "incident IS NULL OR incident IN (SELECT incident FROM incident WHERE NOT settled) ORDER BY start_ns"
-        )
-        if not known:
-            return
-        troubles = []
-        for one in known:
-            culprits, traces = culprits_of(self._cursor, one.key, self._names, self._settle_ns)
-            troubles.append(Trouble(one.key, one.start_ns, one.end_ns, culprits, traces, one.incident))
-        for group in together(troubles):
-            self._put_together(group)
-
-    def _put_together(self, group: Sequence[Trouble]) -> None:
-        """Write down that these troubles are one incident, under the id that was known first."""
-        if len({one.incident for one in group}) == 1 and group[0].incident is not None:
-            self._run(text("incidents/span_of_incident.sql"), incident=group[0].incident)
-            return
-        earlier = list(dict.fromkeys(one.incident for one in group if one.incident is not None))
-        incident = earlier[0] if earlier else group[0].key
+    def _end(self, one: Known, end_ns: int, *, lasting: bool) -> None:
+        lasted = [
+            (sign, replace(stretch, to_ns=max(end_ns, stretch.from_ns + 1)) if stretch.to_ns is None else stretch)
+            for sign, stretch in one.lasted
+        ]
         self._run(
-            "UPDATE trouble SET incident = $incident WHERE trouble IN (SELECT unnest($keys::VARCHAR[]))",
-            incident=incident,
-            keys=[one.key for one in group],
+            f"UPDATE trouble SET end_ns = $end_ns, lasting = $lasting, stretches = $stretches::{STRETCHES}"
+            " WHERE trouble = $key",
+            key=one.key,
+            end_ns=end_ns,
+            lasting=lasting,
+            stretches=columns(lasted, {})["stretches"],
         )
-        self._run(
-            "UPDATE incident SET merged_into = $incident, settled = true"
-            " WHERE incident IN (SELECT unnest($others::VARCHAR[]))",
-            incident=incident,
-            others=earlier[1:],
-        )
-        if earlier:
-            self._run("UPDATE incident SET told_ns = NULL WHERE incident = $incident", incident=incident)
-        else:
-            self._run(
-                "INSERT INTO incident BY NAME SELECT $incident AS incident, 0 AS start_ns, 0 AS noticed_ns,"
-                " false AS settled",
-                incident=incident,
-            )
-        self._run(text("incidents/span_of_incident.sql"), incident=incident)
+        self._run("UPDATE incident SET told_ns = NULL WHERE incident = $it", it=one.incident)
+
+    # ---- what is said of incidents
 
     def _tell(self, now_ns: int) -> None:
         """Describe what may have changed."""
@@ -359,15 +399,11 @@ class Watch:
 
     # ---- the tables
 
-    def _known(self, where: str, **values: Any) -> list[_Known]:
-        rows = self._cursor.execute(
-            f"SELECT trouble, incident, service, operation, start_ns, end_ns, signs, causes FROM trouble WHERE {where}",
-            values,
-        ).fetchall()
-        return [
-            _Known(key, incident, (service, operation), start_ns, end_ns, _read_signs(signs, causes))
-            for key, incident, service, operation, start_ns, end_ns, signs, causes in rows
-        ]
+    def _known(self, where: str, **values: Any) -> list[Known]:
+        return read_troubles(self._cursor, where, values)
+
+    def _changed(self, incident: str | None) -> None:
+        self._run("UPDATE incident SET settled = false, told_ns = NULL WHERE incident = $it", it=incident)
 
     def _one(self, sql: str, **values: Any) -> Any:
         row = self._cursor.execute(sql, values).fetchone()
@@ -375,29 +411,3 @@ class Watch:
 
     def _run(self, sql: str, **values: Any) -> None:
         self._cursor.execute(sql, values).fetchall()
-
-
-#: The signs that are causes, as a list of structs, from four lists.
-_CAUSES = (
-    "list_transform(range(1, len($names::VARCHAR[]) + 1), lambda place: {'cause': ($names::VARCHAR[])[place],"
-    " 'service': ($services::VARCHAR[])[place], 'address': ($addresses::VARCHAR[])[place],"
-    " 'least_ns': ($least::BIGINT[])[place]})"
-)
-
-
-def _signs(signs: frozenset[Sign], base: Base) -> dict[str, list[Any]]:
-    causes = sorted(sign for sign in signs if sign.kind == "cause")
-    return {
-        "signs": sorted({sign.kind for sign in signs}),
-        "names": [sign.cause for sign in causes],
-        "services": [sign.service for sign in causes],
-        "addresses": [sign.address for sign in causes],
-        "least": [base.least(sign) for sign in causes],
-    }
-
-
-def _read_signs(kinds: Sequence[str], causes: Sequence[Mapping[str, Any]]) -> frozenset[Sign]:
-    return frozenset(
-        [Sign(kind) for kind in kinds if kind != "cause"]
-        + [Sign("cause", cause["cause"], cause["service"], cause["address"]) for cause in causes]
-    )

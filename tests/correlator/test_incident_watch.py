@@ -1,0 +1,73 @@
+"""How trouble is followed from pass to pass: over gaps, from either end, and to its true start and end."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from shop import During, S, carts, serve, slow_code, throttled
+from spans import a_while_ago
+
+from layerline_correlator.correlator import Correlator
+from layerline_correlator.incidents.model import IncidentQuery
+from layerline_correlator.settings import Settings
+
+HOUR = 3600 * S
+
+
+def found(correlator: Correlator) -> list[dict[str, Any]]:
+    """All incidents, the oldest first, whole."""
+    now_ns = a_while_ago(0)
+    items = correlator.incidents.list(IncidentQuery(now_ns - 48 * HOUR, now_ns + HOUR)).items
+    documents = [correlator.incidents.one(item["id"]) for item in reversed(items)]
+    return [document for document in documents if document is not None]
+
+
+def second(incident: dict[str, Any], which: str, zero_ns: int) -> float:
+    """When it began or ended, in seconds from the shop's opening."""
+    return datetime.fromisoformat(incident[which][:26] + "+00:00").timestamp() - zero_ns / S
+
+
+def test_recorded_trouble_before_a_long_silence_ends_with_its_last_request(correlator: Correlator) -> None:
+    """Requests are slow until nobody asks for an hour; those after that say nothing of when the trouble was over."""
+    zero_ns = a_while_ago(20 * 3600)
+    morning = carts(zero_ns, 400, During(330, 401, slow_code), rate=2.0)
+    later = carts(zero_ns + HOUR, 100, rate=2.0, seed=7)
+    everything = [
+        *morning,
+        *([(owner, span._replace(trace_id=f"f{span.trace_id[1:]}")) for owner, span in rows] for rows in later),
+    ]
+    serve(correlator, iter(everything))
+    (incident,) = found(correlator)
+    assert abs(second(incident, "start", zero_ns) - 330) <= 10
+    assert abs(second(incident, "end", zero_ns) - 400) <= 10
+
+
+def test_trouble_that_nobody_asks_for_any_more_ends_with_the_last_request_that_shows_it(correlator: Correlator) -> None:
+    """The last requests before a silence were healthy, too few to say that it was over: they are no part of it."""
+    zero_ns = a_while_ago(20 * 3600)
+    serve(correlator, carts(zero_ns, 418, During(330, 400, slow_code), rate=2.0))
+    (incident,) = found(correlator)
+    assert abs(second(incident, "end", zero_ns) - 400) <= 3
+
+
+def test_what_a_server_finds_going_on_when_it_starts_has_its_true_start_and_its_end(tmp_path: Path) -> None:
+    """A backlog in which trouble goes on for long: one incident, from its first slow request to its last."""
+    settings = Settings(store=tmp_path / "store", group_ns=1_000_000)
+    zero_ns = a_while_ago(2700)
+    everything = list(carts(zero_ns, 2700, During(1300, 2550, throttled), rate=0.7))
+    correlator = Correlator.open(settings)
+    try:
+        serve(correlator, (rows for rows in everything if rows[0][1].start_ns < zero_ns + 2400 * S))
+        (going_on,) = found(correlator)
+        serve(correlator, (rows for rows in everything if rows[0][1].start_ns >= zero_ns + 2400 * S))
+        (over,) = found(correlator)
+    finally:
+        correlator.close()
+    assert going_on["state"] == "open"
+    assert abs(second(going_on, "start", zero_ns) - 1300) <= 10
+    assert going_on["id"] == over["id"]
+    assert over["state"] == "ended"
+    assert abs(second(over, "end", zero_ns) - 2550) <= 10
+    assert len(over["hit"]) == 2
