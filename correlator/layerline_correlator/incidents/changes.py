@@ -21,6 +21,9 @@ MOST = 20
 #: A likely change happened before the trouble; clocks and steps may differ by this much.
 _ROOM_NS = 10 * 10**9
 
+#: A neighbour that started explains a wait if it ran at least this share of what ran meanwhile.
+NEIGHBOUR_SHARE = 0.2
+
 STARTS = ("container.start", "container.restart", "neighbour")
 ENDS = ("container.die", "container.oom", "container.kill", "container.restart", "container.pause")
 LIMITS = ("limit", "container.update")
@@ -96,8 +99,8 @@ def _fits(one: Happened, service: str | None, path: Path, culprit: Blamed | None
     of_service = service == culprit.service or one.container_id == culprit.entity_id
     new_code = one.kind in NEW_CODE or one.is_deploy
     if culprit.cause.startswith("host.") or culprit.cause == "app.cpu_crowded":
-        share = path.neighbours.get(one.container_id or "", 0.0)
-        if one.kind in STARTS and share > 0:
+        share = 0.0 if of_service else path.neighbours.get(one.container_id or "", 0.0)
+        if one.kind in STARTS and share >= NEIGHBOUR_SHARE:
             return 0.5 + share / 2, f"it ran {share:.0%} of what the slow requests waited behind"
         return (0.3, "new code may use more of the machine") if new_code and of_service else (0.0, "")
     if culprit.cause in ("container.cpu_throttled", "container.memory_stalled", "container.io_throttled"):
