@@ -292,7 +292,21 @@ def _without(
         ).fetchone()
         if row is not None and row[0] is not None:
             others = _TAKES_OVER.get(culprit.cause, [])
-            found.append(Without(culprit.cause, entity, *row, bool(others), list(others)))
+            p50_ns, p95_ns, p50_without_ns, p95_without_ns, low_ns, high_ns = row
+            found.append(
+                Without(
+                    cause=culprit.cause,
+                    entity=entity,
+                    p50_ns=p50_ns,
+                    p95_ns=p95_ns,
+                    p50_without_ns=p50_without_ns,
+                    p95_without_ns=p95_without_ns,
+                    p95_without_low_ns=low_ns,
+                    p95_without_high_ns=high_ns,
+                    at_least=bool(others),
+                    takes_over=list(others),
+                )
+            )
     return found
 
 
