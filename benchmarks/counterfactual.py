@@ -42,7 +42,7 @@ PAUSES_S = {"web": 0.05, "kiosk": 0.4}
 #: A fault lasts at least this long, as an incident is noticed within 40 s, and so does healthy time. It is longer
 #: before the first fault (what is usual is asked of the time until a minute ago) and between two (else they are one
 #: incident).
-FAULT_S, HEALTHY_S, FIRST_S, APART_S = 40, 45, 62, 90
+FAULT_S, HEALTHY_S, FIRST_S, APART_S = 40, 45, 60, 76
 #: What begins this soon after a change is counted neither before nor after it.
 SETTLE_S = 2
 #: An incident is over when three calm steps have passed and a pass has looked at them.

@@ -126,9 +126,11 @@ def _title(of: Json, titles: Mapping[str, str]) -> str:
 
 def _range(without: Json) -> str:
     """How wide the evidence leaves it, where that is more than a tenth to either side."""
-    told_ns, low_ns, high_ns = (
-        without[name] for name in ("p95_without_ns", "p95_without_low_ns", "p95_without_high_ns")
-    )
+    told_ns = without["p95_without_ns"]
+    low_ns = without.get(
+        "p95_without_low_ns", told_ns
+    )  # incidents are kept as they were described, by older versions too
+    high_ns = without.get("p95_without_high_ns", told_ns)
     if 0.9 * told_ns <= low_ns and high_ns <= 1.1 * told_ns:
         return ""
     return f"; by its evidence {human(low_ns)} to {human(high_ns)}"
