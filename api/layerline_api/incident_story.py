@@ -98,7 +98,8 @@ def _why(incident: Json, titles: Mapping[str, str]) -> list[Text]:
         least = "at least " if without["at_least"] else ""
         title = _title(without, titles)
         out += wrapped(
-            f"without “{title}”: p95 {least}{human(without['p95_without_ns'])} instead of {human(without['p95_ns'])}",
+            f"without “{title}”: p95 {least}{human(without['p95_without_ns'])} instead of {human(without['p95_ns'])}"
+            f"{_range(without)}",
             indent=2,
         )
     if len(incident["first_signs"]) > 1:
@@ -121,6 +122,18 @@ def _why(incident: Json, titles: Mapping[str, str]) -> list[Text]:
 
 def _title(of: Json, titles: Mapping[str, str]) -> str:
     return titles.get(str(of["cause"]), clean(of["cause"]))
+
+
+def _range(without: Json) -> str:
+    """How wide the evidence leaves it, where that is more than a tenth to either side."""
+    told_ns = without["p95_without_ns"]
+    low_ns = without.get(
+        "p95_without_low_ns", told_ns
+    )  # incidents are kept as they were described, by older versions too
+    high_ns = without.get("p95_without_high_ns", told_ns)
+    if 0.9 * told_ns <= low_ns and high_ns <= 1.1 * told_ns:
+        return ""
+    return f"; by its evidence {human(low_ns)} to {human(high_ns)}"
 
 
 def _same(part: Json, culprit: Json) -> bool:

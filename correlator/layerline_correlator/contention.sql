@@ -2,6 +2,7 @@
 --
 -- The rest of a visit's wait is shared between the container's own other threads and everybody else in the proportion
 -- in which they ran, each at most what that party ran. What nobody can have caused stays unexplained.
+-- Where the other side of a call was late for want of a CPU (held_up.sql), that is shared as the wait of its handler was.
 CREATE OR REPLACE TEMP TABLE contention AS
 WITH
 rest AS (
@@ -91,4 +92,27 @@ SELECT
          ELSE format('its thread stood ready {:.0f} ms without a CPU; other threads of its own ran {:.0f} ms meanwhile',
                      rest_ns / 1e6, own_ns / 1e6)
     END AS because
-FROM contention;
+FROM contention
+UNION ALL BY NAME
+SELECT
+    piece_no, 'off' AS pool,
+    CASE WHEN party = 'host' THEN 'host' WHEN shared_out.container_id IS NULL THEN 'process' ELSE 'container' END   AS entity_type,
+    CASE WHEN party = 'host' THEN shared_out.host ELSE coalesce(shared_out.container_id, shared_out.instance) END AS entity_id,
+    floor(least(off_left, not_below_zero(pressed - throttled)) * part)::BIGINT              AS lost_ns,
+    floor(least(off_left, not_below_zero(pressed_low - throttled_high)) * low_part)::BIGINT AS low_ns,
+    floor(least(off_left, pressed_high) * high_part)::BIGINT                                AS high_ns,
+    CASE WHEN party = 'host' THEN neighbours END AS neighbours,
+    format('for {:.0f} ms of “{}” the other side had not begun, or had ended; its container waited for a CPU then',
+           off_left / 1e6, name) AS because
+FROM piece
+JOIN held_up USING (piece_no)
+JOIN (
+    SELECT piece.request_no, piece.visit_no, any_value(contention.container_id) AS container_id,
+           any_value(contention.instance) AS instance, any_value(contention.host) AS host,
+           any_value(contention.neighbours) AS neighbours,
+           any_value(CASE WHEN party = 'host' THEN host_ns ELSE app_ns END / nullif(host_ns + app_ns, 0)) AS part,
+           any_value(CASE WHEN party = 'host' THEN host_low_ns ELSE app_low_ns END / rest_ns)             AS low_part,
+           any_value(CASE WHEN party = 'host' THEN host_high_ns ELSE app_high_ns END / rest_ns)           AS high_part
+    FROM contention JOIN piece USING (piece_no) GROUP BY ALL
+) AS shared_out ON shared_out.request_no = piece.request_no AND shared_out.visit_no = held_up.answer_no
+WHERE off_left > 0 AND pressed > throttled AND part > 0;

@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 from resource import RUSAGE_THREAD, getrusage
 from threading import get_ident, get_native_id
-from time import thread_time_ns
+from time import thread_time_ns, time_ns
 from typing import Final
 
 from layerline.kernel import File
@@ -67,7 +67,7 @@ class Thread:
 
     __slots__ = (
         "__weakref__", "at", "blkio", "counts", "cpu", "ended", "ended_wait", "gc_from", "handed", "held", "ident",
-        "meters", "noted", "read_at", "schedstat", "stack", "stat", "system", "tid", "wait",
+        "late", "meters", "noted", "read_at", "schedstat", "stack", "stat", "system", "tid", "wait",
     )  # fmt: skip
 
     def __init__(self, delays: bool) -> None:
@@ -79,6 +79,7 @@ class Thread:
         self.ident = get_ident()
         self.stack: list[Open] = []
         self.at = self.read_at = self.cpu = self.wait = self.blkio = self.gc_from = 0
+        self.late = 0  # of its wait, what was found at the last reading and came after it
         self.ended = self.ended_wait = 0  # its last request's end (ns, UTC), and its wait by then
         self.noted = 0  # when a request came in whose span is not open yet (ns, UTC)
         self.meters: object = None  # as they stood then
@@ -127,9 +128,14 @@ class Thread:
         system = usage[1]
         counts = usage[7:]  # majflt, nswap, inblock, oublock, msgsnd, msgrcv, nsignals, nvcsw, nivcsw
         last = self.counts
-        wait = self.wait
+        wait = self.wait + self.late
         if counts[7:] != last[7:]:
             wait = int(self.schedstat.read().split()[1])  # type: ignore[union-attr]
+        late = 0
+        if wait != self.wait and (passed := time_ns() - at) >= _DENSE_NS:
+            # It lost its core between the time stamp and this reading, as a thread does that has used up its quota: it
+            # is stopped on the way out of a system call. What it waited since came after ``at``.
+            late = min(wait - self.wait, passed)
         if stack:
             top = stack[-1]
             if top.thread is None:
@@ -141,7 +147,7 @@ class Thread:
                 if spent < 0:  # the clock alone said too much
                     spent = 0
                     cpu = self.cpu
-                waited = wait - self.wait
+                waited = wait - late - self.wait
                 top.cpu += spent
                 if waited:
                     top.wait += waited
@@ -168,7 +174,8 @@ class Thread:
                     top.pieces = merged(top.pieces)
         self.at = self.read_at = at
         self.cpu = cpu
-        self.wait = wait
+        self.wait = wait - late
+        self.late = late
         self.system = system
         self.counts = counts
 

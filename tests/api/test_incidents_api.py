@@ -90,6 +90,7 @@ def test_the_story_says_what_since_when_why_what_changed_and_what_to_do() -> Non
         "is slow" if DOCUMENT["state"] == "open" else "was slow",
         "held back by its CPU limit",
         "without “held back by its CPU limit”: p95 at least",
+        "its evidence 60 ms to 92 ms",
         "→ 1.2 s before",
         "container stock-2: container.cpu.limit is 0.2, was 2.0",
         "only container stock-2",

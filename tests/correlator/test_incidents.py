@@ -166,6 +166,7 @@ def test_without_its_cause_an_operation_is_as_before(afternoon: tuple[Correlator
         usual = next(hit["usual_p95_ns"] for hit in incident["hit"] if hit["service"] == "web")
         assert without["p95_ns"] > 200_000_000
         assert abs(without["p95_without_ns"] - usual) < 0.35 * usual
+        assert without["p95_without_low_ns"] <= without["p95_without_ns"] <= without["p95_without_high_ns"]
         assert without["at_least"] == (incident["cause"] != "app.cpu_busy")
 
 

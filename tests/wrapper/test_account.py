@@ -296,6 +296,39 @@ def test_a_thread_that_lost_the_cpu_after_the_time_stamp_is_measured(
     assert all(number >= 0 for number in slices)
 
 
+@pytest.mark.parametrize("lost_at", ["start", "end"])
+def test_a_wait_after_the_time_stamp_is_that_of_the_span_then_on_top(
+    traced: Traced, monkeypatch: pytest.MonkeyPatch, lost_at: str
+) -> None:
+    """A thread that loses its core between a time stamp and the reading that goes with it waits in what comes next."""
+    real, waited, switches = thread_module.getrusage, 0, 0
+    loses_its_core = False
+
+    def getrusage(who: int) -> tuple[float, ...]:
+        nonlocal loses_its_core, waited, switches
+        if loses_its_core:
+            loses_its_core = False
+            time.sleep(0.02)
+            waited += 20 * MS
+        switches += 1
+        return (*real(who)[:15], switches)
+
+    with traced.tracer.start_as_current_span("entry"):
+        thread = traced.account._threads.thread
+        schedstat = SimpleNamespace(read=lambda: b"1 %d 1" % waited, close=lambda: None)
+        monkeypatch.setattr(thread, "schedstat", schedstat)
+        monkeypatch.setattr(thread, "wait", 0)
+        monkeypatch.setattr(thread_module, "getrusage", getrusage)
+        time.sleep(0.001)
+        loses_its_core = lost_at == "start"
+        with traced.tracer.start_as_current_span("call"):
+            time.sleep(0.001)
+            loses_its_core = lost_at == "end"
+        time.sleep(0.001)
+    expected = (20 * MS, 0) if lost_at == "start" else (0, 20 * MS)
+    assert (traced.figures("call")[RUNQUEUE_NS], traced.figures("entry")[RUNQUEUE_NS]) == expected
+
+
 def test_the_parent_of_an_explicit_span_is_not_charged_for_it(traced: Traced) -> None:
     """An unmeasured span still keeps its own time away from its parent."""
     with traced.tracer.start_as_current_span("parent"):

@@ -2,8 +2,9 @@
 -- layer: container
 -- order: 300
 -- applies: container
+-- prepare: held_up.sql
 -- needs: layerline.account | container.cpu.time, layerline.container.throttled_ns | container.cpu.throttled
--- means: The container had used up its CPU quota for the period; the kernel let its threads stand ready without running until the next one.
+-- means: The container had used up its CPU quota for the period; the kernel let its threads stand ready without running until the next one. A callee that is held back before its handler begins, or before its answer leaves, holds up its caller.
 -- mistaken for: A busy neighbour (host.cpu_contended): there the container is below its limit and the throttled counter does not grow. Slow code (app.cpu_busy): there the thread computes.
 -- try: Raise the CPU limit (`docker update --cpus N NAME`), or use fewer threads: they spend the quota together.
 -- enable: start the service with `layerline run -- CMD` in a container whose cgroup files it can read
@@ -61,3 +62,13 @@ JOIN guessed USING (piece_no)
 LEFT JOIN level ON level.request_no = piece.request_no AND level.visit_no = piece.visit_no
     AND level.signal = 'container.cpu.limit'
 WHERE piece.wait_ns > 0 AND throttled > 0 AND piece.container_id IS NOT NULL
+UNION ALL BY NAME
+SELECT
+    piece_no, 'off' AS pool, 'container' AS entity_type, held_up.container_id AS entity_id,
+    floor(least(throttled, off_left))::BIGINT      AS lost_ns,
+    floor(least(throttled_low, off_left))::BIGINT  AS low_ns,
+    floor(least(throttled_high, off_left))::BIGINT AS high_ns,
+    format('for {:.0f} ms of “{}” the other side had not begun, or had ended; its throttled time grew by {:.0f} ms then',
+           off_left / 1e6, name, throttled / 1e6) AS because
+FROM piece JOIN held_up USING (piece_no)
+WHERE off_left > 0 AND throttled > 0

@@ -274,7 +274,10 @@ def _without(
     if first is None:
         return []
     found = []
-    for culprit, entity in list(zip(culprits, entities, strict=True))[:_CULPRITS]:
+    told: dict[tuple[str, str], tuple[Blamed, Entity]] = {}  # time lost in several services is one culprit's
+    for culprit, entity in zip(culprits, entities, strict=True):
+        told.setdefault((culprit.cause, culprit.entity_id), (culprit, entity))
+    for culprit, entity in list(told.values())[:_CULPRITS]:
         row = cursor.execute(
             text("incidents/without.sql"),
             {
@@ -289,10 +292,19 @@ def _without(
         ).fetchone()
         if row is not None and row[0] is not None:
             others = _TAKES_OVER.get(culprit.cause, [])
-            p50_ns, p95_ns, p50_without_ns, p95_without_ns = row
+            p50_ns, p95_ns, p50_without_ns, p95_without_ns, low_ns, high_ns = row
             found.append(
                 Without(
-                    culprit.cause, entity, p50_ns, p95_ns, p50_without_ns, p95_without_ns, bool(others), list(others)
+                    cause=culprit.cause,
+                    entity=entity,
+                    p50_ns=p50_ns,
+                    p95_ns=p95_ns,
+                    p50_without_ns=p50_without_ns,
+                    p95_without_ns=p95_without_ns,
+                    p95_without_low_ns=low_ns,
+                    p95_without_high_ns=high_ns,
+                    at_least=bool(others),
+                    takes_over=list(others),
                 )
             )
     return found

@@ -1,7 +1,7 @@
 -- The requests that users waited for: those of the outermost operations that were hit, of each trace the longest, from a
 -- minute before the incident to a minute after it.
 -- In: judged (verdict.py), $from_ns, $to_ns. Out: front(trace_id, span_id, service, operation, start_ns, duration_ns),
---     front_part(trace_id, span_id, operation, start_ns, cause, part_service, entity_type, entity_id, lost_ns).
+--     front_part(trace_id, span_id, operation, start_ns, cause, part_service, entity_type, entity_id, lost_ns, low_ns, high_ns).
 CREATE OR REPLACE TEMP TABLE front AS
 WITH operations AS (
     SELECT DISTINCT request.service, request.operation
@@ -13,6 +13,7 @@ WHERE start_ns >= $from_ns AND start_ns < $to_ns
 QUALIFY row_number() OVER (PARTITION BY trace_id ORDER BY end_ns - start_ns DESC, start_ns, span_id) = 1;
 
 CREATE OR REPLACE TEMP TABLE front_part AS
-SELECT trace_id, span_id, front.service, operation, start_ns, cause, part.service AS part_service, entity_type, entity_id, lost_ns
+SELECT trace_id, span_id, front.service, operation, start_ns, cause, part.service AS part_service, entity_type, entity_id,
+       lost_ns, low_ns, high_ns
 FROM front JOIN part USING (trace_id, span_id, start_ns)
 WHERE part.start_ns >= $from_ns AND part.start_ns < $to_ns;

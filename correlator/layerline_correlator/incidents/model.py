@@ -123,7 +123,8 @@ class Explained:
 class Without:
     """The requests of the outermost operations, timed again without what one culprit cost beyond its usual.
 
-    ``at_least``: another cause can take over, so this is the least that would remain.
+    ``p95_without_low_ns`` and ``_high_ns``: if it cost as much, or as little, as its evidence allows. ``at_least``:
+    another cause can take over, so this is the least that would remain.
     """
 
     cause: str
@@ -132,6 +133,8 @@ class Without:
     p95_ns: int
     p50_without_ns: int
     p95_without_ns: int
+    p95_without_low_ns: int
+    p95_without_high_ns: int
     at_least: bool
     takes_over: list[str]
 
