@@ -172,7 +172,7 @@ class Exporter(SpanExporter):
 
 def resource_of(span: ReadableSpan | Encoded) -> Resource:
     """Where a span ran."""
-    return span.head.resource if isinstance(span, Encoded) else span.resource
+    return span[0].resource if isinstance(span, tuple) else span.resource
 
 
 def renew_connections(exporter: Any) -> None:
