@@ -217,8 +217,8 @@ def p95_ms(answers: Sequence[Response]) -> float:
 
 def show(console: Console, rounds: Sequence[Round]) -> bool:
     """Print all rounds. True when every prediction was right."""
-    table = Table("fault", "requests", "before", "with it", "told", "without", "range", "real", "ratio", "")
-    table.title = "p95 in ms: before, with the fault (and as told), without it as told, and as it was"
+    table = Table("fault", "requests", "before", "with it", "told", "without", "range", "real", "ratio", "", box=None)
+    console.print("p95 in ms: before, with the fault (and as told of), without it as told, and as it really was")
     for one in rounds:
         figures = (one.before_p95_ms, one.during_p95_ms, one.told_p95_ms, one.predicted_p95_ms)
         table.add_row(
