@@ -112,7 +112,7 @@ class Attribute:
             return piece
         if kind is tuple and set(map(type, value)) == {int}:
             try:
-                elements = b"".join([_ELEMENT[len(raw)] + raw for raw in map(varint, value)])
+                elements = b"".join(map(element, value))
             except OverflowError:
                 return None
             return self._whole(delimited(b"\x2a", elements))
@@ -299,8 +299,19 @@ def varint(number: int) -> bytes:
 
 
 _SINGLE: Final = tuple(bytes((number,)) for number in range(0x80))
-#: What precedes a whole number in a list, by the bytes that it takes.
+
+
+def element(number: int) -> bytes:
+    """A whole number in a list. Raises OverflowError for one that is beyond 64 bits."""
+    if 0 <= number < 0x80:
+        return _ELEMENTS[number]
+    raw = varint(number)
+    return _ELEMENT[len(raw)] + raw
+
+
+#: What precedes the number, by the bytes that it takes; and the small ones whole.
 _ELEMENT: Final = tuple(b"\x0a" + bytes((1 + length,)) + b"\x18" for length in range(11))
+_ELEMENTS: Final = tuple(_ELEMENT[1] + single for single in _SINGLE)
 
 
 def by_sdk(span: Bare) -> ResourceSpans:

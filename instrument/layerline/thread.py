@@ -129,7 +129,8 @@ class Thread:
         counts = usage[7:]  # majflt, nswap, inblock, oublock, msgsnd, msgrcv, nsignals, nvcsw, nivcsw
         last = self.counts
         wait = self.wait + self.late
-        if counts[7:] != last[7:]:
+        changed = counts != last  # mostly not
+        if changed and counts[7:] != last[7:]:
             wait = int(self.schedstat.read().split()[1])  # type: ignore[union-attr]
         late = 0
         if wait != self.wait and (passed := time_ns() - at) >= _DENSE_NS:
@@ -155,7 +156,7 @@ class Thread:
                     top.system += system - self.system
                 if at > before:
                     top.pieces += (before, at, spent, waited)
-                if counts != last:
+                if changed:
                     top.major_faults += counts[0] - last[0]
                     top.blocks_read += counts[2] - last[2]
                     top.blocks_written += counts[3] - last[3]
