@@ -57,6 +57,8 @@ meets AS (
         piece_no, reading.signal, rise, reading.to_ns - reading.from_ns AS interval_ns,
         least(reading.to_ns, stretch.to_ns) - greatest(reading.from_ns, stretch.from_ns) AS o,
         coalesce(together_ns, 0) AS together_ns, idle.rate,
+        -- An interval that is much longer says nothing of who else did what in it: an app that starts, a collection.
+        reading.to_ns - reading.from_ns <= 5 * (stretch.to_ns - stretch.from_ns) AS is_near,
         coalesce(len(visit.cpuset), cpus.cpus, 1024) AS cpus,
         CASE WHEN reading.signal = 'container.cpu.throttled'
              THEN rise / (periods * 100_000_000) + limits.cpus END AS held_cpus
@@ -82,8 +84,8 @@ shares AS (
         least(cpus, greatest(1, work_ns / busy_ns, coalesce(held_cpus, 1)))     AS likely_cpus,
         least(cpus, greatest(1, coalesce(ceil(held_cpus - 0.1), cpus)))         AS most_cpus,
         -- What others at work can have added, and the background: three times what that is while nobody works, or 6 % of
-        -- a core where that was never seen.
-        (work_ns - o) + coalesce(3 * rate, 0.06) * (interval_ns - busy_ns)      AS others_ns
+        -- a core where that was never seen. Null where nobody can say.
+        CASE WHEN is_near THEN (work_ns - o) + coalesce(3 * rate, 0.06) * (interval_ns - busy_ns) END AS others_ns
     FROM works
 )
 SELECT
@@ -95,7 +97,7 @@ SELECT
         ELSE sum(least(o, rise * (o / busy_ns)))
     END AS estimate,
     CASE signal
-        WHEN 'container.cpu.time' THEN sum(greatest(0, rise - cpus * interval_ns + o, least(o, rise - others_ns)))
+        WHEN 'container.cpu.time' THEN sum(greatest(0, rise - cpus * interval_ns + o, smaller(o, rise - others_ns)))
         -- What ends in the first interval may have begun before: a period, 100 ms.
         WHEN 'container.cpu.throttled'
             THEN greatest(0, sum(greatest(0, least(o, greatest(rise / most_cpus - (interval_ns - o), (rise - others_ns) / most_cpus))))
@@ -125,15 +127,20 @@ wide AS (
     WHERE dark_ns > 0 AND piece.covered_ns = 0
     GROUP BY ALL
 ),
+-- Where both do not fit, each has its share: a long interval says of neither how much of it was here.
+fitting AS (
+    SELECT *, greatest(1, (least(cpu, dark_ns) + least(coalesce(throttled, 0), dark_ns)) / dark_ns) AS too_much FROM wide
+),
 -- Inside a call, and only there, the time is the other side's even if nobody reads this container's counters.
 taken AS (
     SELECT
-        *,
+        * REPLACE (throttled / too_much AS throttled),
         coalesce(seen_ns >= 0.9 * dark_ns, false) AS is_seen,
-        CASE WHEN kind = 3 THEN 0 ELSE least(cpu, dark_ns) END AS cpu_ns,
-        CASE WHEN kind = 3 THEN 0 ELSE greatest(coalesce(throttled, 0), coalesce(pressure, 0)) END AS stood_ns,
+        CASE WHEN kind = 3 THEN 0 ELSE least(cpu, dark_ns) / too_much END AS cpu_ns,
+        CASE WHEN kind = 3 THEN 0
+             ELSE greatest(coalesce(smaller(throttled, dark_ns) / too_much, 0), coalesce(pressure, 0)) END AS stood_ns,
         greatest(coalesce(throttled_high, 0), coalesce(pressure_high, 0)) AS stood_high
-    FROM wide
+    FROM fitting
 )
 SELECT
     piece_no, request_no, visit_no, is_seen, throttled,
