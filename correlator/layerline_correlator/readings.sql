@@ -162,7 +162,8 @@ others AS (
         CASE WHEN signal = 'container.cpu.time' THEN reading.entity_id
              ELSE reading.attributes['process.executable.name'] || ' (pid ' || reading.attributes['process.pid'] || ')' END
             AS entity_id,
-        rise, reading.from_ns AS reading_from, reading.to_ns AS reading_to
+        rise, reading.from_ns AS reading_from, reading.to_ns AS reading_to,
+        min(greatest(reading.from_ns, visit.from_ns - 30_000_000_000)) OVER (PARTITION BY visit.request_no, visit.visit_no) AS since_ns
     FROM visit JOIN reading ON reading.host = visit.host
     WHERE signal IN ('container.cpu.time', 'system.process.cpu.time') AND (visit.wait_ns > 5_000_000 OR visit.covered_ns < visit.path_ns)
       AND reading.from_ns < visit.to_ns AND reading.to_ns > visit.from_ns - 30_000_000_000
@@ -172,10 +173,9 @@ sums AS (
     SELECT
         request_no, visit_no, entity_type, entity_id, any_value(cpuset) AS cpuset,
         sum(rise * (greatest(0, least(reading_to, to_ns) - greatest(reading_from, from_ns)) / (reading_to - reading_from))) AS ran_ns,
-        -- the half minute before it, at the same length
-        sum(rise) FILTER (reading_to <= from_ns)
-            / nullif(sum(reading_to - reading_from) FILTER (reading_to <= from_ns), 0)
-            * any_value(to_ns - from_ns) AS before_ns
+        -- the half minute before it, at the same length; who was not there yet did not run
+        sum(rise * (greatest(0, reading_to - greatest(reading_from, since_ns)) / (reading_to - reading_from))) FILTER (reading_to <= from_ns)
+            / any_value(nullif(greatest(0, from_ns - since_ns), 0)) * any_value(to_ns - from_ns) AS before_ns
     FROM others GROUP BY request_no, visit_no, entity_type, entity_id
 )
 SELECT request_no, visit_no, entity_type, entity_id, ran_ns::BIGINT AS ran_ns,
