@@ -8,11 +8,13 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
-from spans import batch, resource, span_row
+from spans import a_while_ago, batch, resource, span_row
 
 from layerline_correlator.correlator import Correlator
+from layerline_correlator.incidents.model import IncidentQuery
 from layerline_correlator.model import EventRow, ResourceRow, SpanRow, resource_key
 
 S = 10**9
@@ -205,3 +207,21 @@ def serve(correlator: Correlator, requests: Iterator[Rows], *more: Any) -> None:
             waiting = []
     correlator.append(batch(waiting, *more))
     correlator.look_for_incidents()
+
+
+def found(correlator: Correlator) -> list[dict[str, Any]]:
+    """All incidents, the oldest first, whole."""
+    now_ns, day_ns = a_while_ago(0), 86400 * S
+    items = correlator.incidents.list(IncidentQuery(now_ns - 2 * day_ns, now_ns + day_ns)).items
+    documents = [correlator.incidents.one(item["id"]) for item in reversed(items)]
+    return [document for document in documents if document is not None]
+
+
+def seconds(text: str) -> float:
+    """A time of the API in seconds since 1970."""
+    return datetime.fromisoformat(text[:26] + "+00:00").timestamp()
+
+
+def second(incident: dict[str, Any], which: str, zero_ns: int) -> float:
+    """When it began ("start") or ended ("end"), in seconds from the shop's opening."""
+    return seconds(incident[which]) - zero_ns / S

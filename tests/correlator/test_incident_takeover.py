@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import random
-from datetime import datetime
-from typing import Any
 
 import pytest
-from shop import During, Request, S, carts, crowded_out, happened, serve, slow_code, slow_prices, throttled
+from shop import (
+    During,
+    Request,
+    S,
+    carts,
+    crowded_out,
+    found,
+    happened,
+    second,
+    serve,
+    slow_code,
+    slow_prices,
+    throttled,
+)
 from spans import a_while_ago, container_id
 
 from layerline_correlator.correlator import Correlator
 from layerline_correlator.incidents.detect import Stretch
-from layerline_correlator.incidents.model import IncidentQuery
 from layerline_correlator.incidents.signs import Lasted, Sign
 from layerline_correlator.incidents.takeover import divided, takeovers
 
@@ -80,19 +90,6 @@ def test_what_goes_on_through_a_takeover_is_on_both_sides() -> None:
 
 
 # ---- in the shop
-
-
-def found(correlator: Correlator) -> list[dict[str, Any]]:
-    """All incidents, the oldest first, whole."""
-    now_ns = a_while_ago(0)
-    items = correlator.incidents.list(IncidentQuery(now_ns - 9000 * S, now_ns + 3600 * S)).items
-    documents = [correlator.incidents.one(item["id"]) for item in reversed(items)]
-    return [document for document in documents if document is not None]
-
-
-def second(incident: dict[str, Any], which: str, zero_ns: int) -> float:
-    """When it began or ended, in seconds from the shop's opening."""
-    return datetime.fromisoformat(incident[which][:26] + "+00:00").timestamp() - zero_ns / S
 
 
 def test_three_faults_back_to_back_are_three_incidents(correlator: Correlator) -> None:

@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-from shop import During, S, carts, serve, slow_code, throttled
+from shop import During, S, carts, found, second, serve, slow_code, throttled
 from spans import a_while_ago
 
 from layerline_correlator.correlator import Correlator
-from layerline_correlator.incidents.model import IncidentQuery
 from layerline_correlator.settings import Settings
 
 HOUR = 3600 * S
-
-
-def found(correlator: Correlator) -> list[dict[str, Any]]:
-    """All incidents, the oldest first, whole."""
-    now_ns = a_while_ago(0)
-    items = correlator.incidents.list(IncidentQuery(now_ns - 48 * HOUR, now_ns + HOUR)).items
-    documents = [correlator.incidents.one(item["id"]) for item in reversed(items)]
-    return [document for document in documents if document is not None]
-
-
-def second(incident: dict[str, Any], which: str, zero_ns: int) -> float:
-    """When it began or ended, in seconds from the shop's opening."""
-    return datetime.fromisoformat(incident[which][:26] + "+00:00").timestamp() - zero_ns / S
 
 
 def test_recorded_trouble_before_a_long_silence_ends_with_its_last_request(correlator: Correlator) -> None:

@@ -5,12 +5,25 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
-from shop import During, Request, S, carts, crowded_out, failing, happened, serve, slow_code, slow_prices, throttled
+from shop import (
+    During,
+    Request,
+    S,
+    carts,
+    crowded_out,
+    failing,
+    found,
+    happened,
+    second,
+    seconds,
+    serve,
+    slow_code,
+    slow_prices,
+    throttled,
+)
 from spans import a_while_ago, container_id, series_rows
 
 from layerline_correlator.correlator import Correlator
@@ -19,24 +32,6 @@ from layerline_correlator.query import BadCursor
 from layerline_correlator.settings import Settings
 
 DAY = 86400 * S
-
-
-def found(correlator: Correlator) -> list[dict[str, Any]]:
-    """All incidents, the oldest first, whole."""
-    now_ns = a_while_ago(0)
-    items = correlator.incidents.list(IncidentQuery(now_ns - 2 * DAY, now_ns + DAY)).items
-    documents = [correlator.incidents.one(item["id"]) for item in reversed(items)]
-    return [document for document in documents if document is not None]
-
-
-def start_s(incident: dict[str, Any], zero_ns: int) -> float:
-    """When it began, in seconds from the shop's opening."""
-    return seconds(incident["start"]) - zero_ns / S
-
-
-def seconds(text: str) -> float:
-    """A time of the API in seconds since 1970."""
-    return datetime.fromisoformat(text[:26] + "+00:00").timestamp()
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +97,7 @@ def test_three_faults_are_three_incidents(afternoon: tuple[Correlator, int]) -> 
     ]
     for one, fault_s in zip(incidents, (330, 530, 730), strict=True):
         assert one["state"] == "ended"
-        assert abs(start_s(one, zero_ns) - fault_s) <= 10
+        assert abs(second(one, "start", zero_ns) - fault_s) <= 10
         assert abs(seconds(one["end"]) - zero_ns / S - fault_s - 70) <= 10
         assert one["conclusive"]
     assert incidents[1]["services"] == ["stock", "web"]
@@ -202,7 +197,7 @@ def test_errors_are_an_incident(afternoon: tuple[Correlator, int]) -> None:
     """Requests that begin to fail are found too, though none is slow."""
     correlator, zero_ns = afternoon
     (incident,) = found(correlator)[3:]
-    assert abs(start_s(incident, zero_ns) - 930) <= 10
+    assert abs(second(incident, "start", zero_ns) - 930) <= 10
     assert incident["hit"][0]["signs"] == ["error"]
     assert "failed" in incident["summary"]
     assert incident["cause"] is None
@@ -260,4 +255,4 @@ def test_what_is_imported_is_looked_at_too(correlator: Correlator) -> None:
     serve(correlator, carts(zero_ns, 500, During(330, 400, slow_code), rate=1.5))
     (incident,) = found(correlator)
     assert (incident["cause"], incident["state"]) == ("app.cpu_busy", "ended")
-    assert abs(start_s(incident, zero_ns) - 330) <= 10
+    assert abs(second(incident, "start", zero_ns) - 330) <= 10
