@@ -31,6 +31,7 @@ from requests.exceptions import RequestException
 from rich.console import Console
 from rich.table import Table
 
+from layerline_api.asking import CannotAsk, NoAnswer
 from layerline_api.demo import engine, layout
 from layerline_api.demo.load import Response
 from layerline_api.demo.place import DemoError
@@ -257,7 +258,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0 if run(console, stack, options) else 1
         except KeyboardInterrupt:
             return 130
-        except (DemoError, engine.NoEngine, DockerException, RequestException, OSError) as problem:
+        except (DemoError, engine.NoEngine, DockerException, RequestException, CannotAsk, NoAnswer, OSError) as problem:
             print(f"counterfactual: {problem}", file=sys.stderr)
             return 2
         finally:

@@ -21,13 +21,12 @@ from docker.errors import DockerException
 from requests.exceptions import RequestException
 from rich.console import Console
 
-from layerline_api.demo import engine, layout
+from layerline_api.asking import Server
 from layerline_api.demo.containers import Containers
 from layerline_api.demo.layout import Cores
 from layerline_api.demo.load import Response, one
 from layerline_api.demo.place import DemoError, Entity, Limits, Service, instrumented, wait_ready
-from layerline_api.demo.processes import Processes
-from layerline_api.demo.show import report_problems
+from layerline_api.demo.show import watched_containers
 from layerline_api.demo.watching import Watching
 
 PROGRAMS = "layerline_api.demo.shop"
@@ -49,13 +48,8 @@ class Watched:
         self.place.copy("server", f"{self.place.folder('store')}/layerline", folder)
 
     def ask(self, path: str) -> requests.Response:
-        """What the server answers below ``/api/v1``. RequestException."""
-        with requests.Session() as session:
-            session.trust_env = False
-            session.headers["Authorization"] = f"Bearer {self.watching.token}"
-            answer = session.get(f"{self.watching.url}/api/v1/{path}", timeout=60)
-            answer.raise_for_status()
-            return answer
+        """What the server answers below ``/api/v1``. CannotAsk, NoAnswer."""
+        return Server(self.watching.url, self.watching.token).get(f"/api/v1/{path}")
 
     def incidents(self, since_s: float) -> list[dict[str, Any]]:
         """The incidents since then (seconds since 1970), the oldest first, whole."""
@@ -65,18 +59,7 @@ class Watched:
 
 def open_shop(console: Console, stack: ExitStack) -> Watched:
     """Start server, agent and the five services; ``stack`` ends them. DemoError where the machine cannot."""
-    cores = layout.here()
-    if cores.subject is None:
-        raise DemoError("one core found, expected at least two")
-    client = engine.connect()
-    stack.callback(client.close)
-    place = Containers(client)
-    stack.callback(report_problems, console, place)
-    stack.enter_context(place)
-    engine.probe(place)
-    watching = Watching(place, stack.enter_context(Processes()), cores)
-    watching.open_server()
-    watching.open_agent()
+    place, watching, cores = watched_containers(console, stack)
     shop = Shop(place, cores, watching)
     shop.open()
     return Watched(place, shop, watching, cores)

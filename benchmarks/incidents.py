@@ -25,6 +25,7 @@ from five_services import Customers, Shop, clock, open_shop, seconds
 from requests.exceptions import RequestException
 from rich.console import Console
 
+from layerline_api.asking import CannotAsk, NoAnswer
 from layerline_api.demo import engine, layout
 from layerline_api.demo.place import DemoError
 from layerline_api.demo.show import ending_on_signals, ignore_signals
@@ -177,7 +178,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0 if run(console, stack, options) else 1
         except KeyboardInterrupt:
             return 130
-        except (DemoError, engine.NoEngine, DockerException, RequestException) as problem:
+        except (DemoError, engine.NoEngine, DockerException, RequestException, CannotAsk, NoAnswer) as problem:
             print(f"incidents: {problem}", file=sys.stderr)
             return 2
         finally:

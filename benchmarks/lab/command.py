@@ -27,13 +27,10 @@ from benchmarks.lab.score import summarise
 from benchmarks.lab.stage import Stage
 from layerline_api.demo import engine, layout
 from layerline_api.demo.ask import Ask
-from layerline_api.demo.containers import Containers
 from layerline_api.demo.place import DemoError
-from layerline_api.demo.processes import Processes
 from layerline_api.demo.progress import Progress
 from layerline_api.demo.progress import Stage as Bar
-from layerline_api.demo.show import ending_on_signals, ignore_signals, report_problems
-from layerline_api.demo.watching import Watching
+from layerline_api.demo.show import ending_on_signals, ignore_signals, watched_containers
 
 HERE = Path(__file__).parents[2]
 ACCURACY = HERE / "docs" / "ACCURACY.md"
@@ -169,19 +166,8 @@ def run_variant(lab: Lab, variant: Variant, group: Sequence[Case], each: Callabl
 
 def open_stage(console: Console, stack: ExitStack, progress: Progress) -> tuple[Stage, Ask]:
     """Server, agent and supplier. NoEngine where containers are not possible, DemoError on one core."""
-    cores = layout.here()
-    if cores.subject is None:
-        raise DemoError("one core found, expected at least two: what measures would disturb what is measured")
     with progress.stage("preparing"):
-        client = engine.connect()
-        stack.callback(client.close)
-        place = Containers(client)
-        stack.callback(report_problems, console, place)
-        stack.enter_context(place)
-        engine.probe(place)
-        watching = Watching(place, stack.enter_context(Processes()), cores)
-        watching.open_server()
-        watching.open_agent()
+        place, watching, cores = watched_containers(console, stack)
         stage = Stage(place, watching, cores, stack)
         stage.open_supplier()
         stage.open_callee()

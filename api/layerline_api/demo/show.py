@@ -20,6 +20,7 @@ from layerline_api.demo.ask import Ask
 from layerline_api.demo.containers import Containers
 from layerline_api.demo.faults import Fault, all_faults
 from layerline_api.demo.judge import Judgement, judge
+from layerline_api.demo.layout import Cores
 from layerline_api.demo.place import DemoError, Place, clean_environment
 from layerline_api.demo.processes import Processes
 from layerline_api.demo.progress import Progress
@@ -90,6 +91,25 @@ class Stage:
     place: Place
     cores: layout.Cores
     faults: list[Fault]
+
+
+def watched_containers(console: Console, stack: ExitStack) -> tuple[Containers, Watching, Cores]:
+    """Containers, and server and agent that watch them; ``stack`` ends them. NoEngine where there can be no containers,
+    DemoError on one core.
+    """
+    cores = layout.here()
+    if cores.subject is None:
+        raise DemoError("one core found, expected at least two: what measures would disturb what is measured")
+    client = engine.connect()
+    stack.callback(client.close)
+    place = Containers(client)
+    stack.callback(report_problems, console, place)
+    stack.enter_context(place)
+    engine.probe(place)
+    watching = Watching(place, stack.enter_context(Processes()), cores)
+    watching.open_server()
+    watching.open_agent()
+    return place, watching, cores
 
 
 def set_stage(console: Console, stack: ExitStack, plain: bool) -> Stage:
