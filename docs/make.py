@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from layerline.signals import document
-from layerline_correlator.causes import all_causes
+from layerline_correlator.ledger.causes import all_causes
 
 ROOT = Path(__file__).parent.parent
 SETTINGS = {
@@ -31,7 +31,8 @@ def causes() -> str:
         "# Causes",
         "",
         "What Layerline can blame a slow request on. A cause is one file in"
-        " `correlator/layerline_correlator/causes/`; this page is made from their headers (`python docs/make.py`).",
+        " `correlator/layerline_correlator/ledger/causes/`;"
+        " this page is made from their headers (`python docs/make.py`).",
         "Where two causes fit the same nanosecond, the one that stands first here takes it. What no cause takes is"
         " shown as *unexplained*.",
         "",

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from layerline_correlator.causes import all_causes
+from layerline_correlator.ledger.causes import all_causes
 
 ROOT = Path(__file__).parent.parent
 

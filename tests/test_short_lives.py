@@ -23,8 +23,8 @@ from docker_engine import docker_engine  # noqa: F401 - a fixture
 from layerline_api.demo import root
 from layerline_api.settings import ServerSettings
 from layerline_correlator.correlator import Correlator
-from layerline_correlator.entities import TOTALS, Life
-from layerline_correlator.query import RequestQuery
+from layerline_correlator.questions.lives import TOTALS, Life
+from layerline_correlator.questions.model import RequestQuery
 from layerline_correlator.settings import Settings
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]

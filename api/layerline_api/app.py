@@ -9,26 +9,26 @@ from flask import Flask, Response, request
 from typing_extensions import TypedDict
 from werkzeug.exceptions import HTTPException
 
-from layerline_api.answers import answers
-from layerline_api.changes import changes
-from layerline_api.coverage import coverage
-from layerline_api.curious import curious
 from layerline_api.declared import declared
+from layerline_api.doors.intake import Intake
+from layerline_api.doors.receive import is_otlp, receiver, speaks_json
 from layerline_api.guard import guard
-from layerline_api.incidents import incidents
-from layerline_api.intake import Intake
-from layerline_api.inventory import inventory
-from layerline_api.measures import CONTENT_TYPE, Measures
-from layerline_api.monitors import monitors
 from layerline_api.openapi import document
 from layerline_api.page import page
 from layerline_api.problems import Problem, otlp_status, problem_json
-from layerline_api.receive import is_otlp, receiver, speaks_json
+from layerline_api.routes.containers import tags
+from layerline_api.routes.coverage import coverage
+from layerline_api.routes.entities import inventory
+from layerline_api.routes.events import changes
+from layerline_api.routes.incidents import incidents
+from layerline_api.routes.metrics import CONTENT_TYPE, Measures
+from layerline_api.routes.monitors import monitors
+from layerline_api.routes.requests import answers
+from layerline_api.routes.slos import slos
+from layerline_api.routes.sql import curious
+from layerline_api.routes.timeline import timeline
 from layerline_api.settings import ServerSettings
-from layerline_api.slos import slos
-from layerline_api.tags import tags
-from layerline_api.timeline import timeline
-from layerline_correlator.query import Questions
+from layerline_correlator.questions.model import Questions
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from layerline_api.parameters import Parameters, read
 from layerline_api.problems import Problem
-from layerline_correlator.query import BadCursor, plain
+from layerline_correlator.questions.model import BadCursor, plain
 from layerline_correlator.written import Written, refusal
 
 JSON, PROBLEM = "application/json", "application/problem+json"

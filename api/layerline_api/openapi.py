@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 from werkzeug.routing import Rule
 
 from layerline_api.declared import JSON, PROBLEM, Declared
-from layerline_correlator.query import WINDOW_ONLY, Verdict
+from layerline_correlator.questions.model import WINDOW_ONLY, Verdict
 
 #: Every route may be answered with these: a wrong token, another name for this machine.
 _GUARD = (401, 403)

@@ -20,23 +20,20 @@ from typing import Any, NamedTuple
 
 import duckdb
 
-from layerline_correlator import ledger
-from layerline_correlator.backlog import Backlog
-from layerline_correlator.causes import all_causes
-from layerline_correlator.coverage import Coverage, read_coverage
-from layerline_correlator.entities import Life, entities
-from layerline_correlator.happenings import read_events
+from layerline_correlator.facts.names import Names, tag_condition
 from layerline_correlator.incidents.model import IncidentQuery
 from layerline_correlator.incidents.questions import Incidents
 from layerline_correlator.incidents.slo import read_file
 from layerline_correlator.incidents.watch import Reworked, Watch
-from layerline_correlator.inventory import read_entities
-from layerline_correlator.judge import is_slow, judge
-from layerline_correlator.model import Batch
+from layerline_correlator.ledger import work as ledger
+from layerline_correlator.ledger.causes import all_causes
 from layerline_correlator.monitors.keeper import Monitors
 from layerline_correlator.monitors.sources import of_incidents, of_query, of_slo
-from layerline_correlator.names import Names, tag_condition
-from layerline_correlator.query import (
+from layerline_correlator.questions.coverage import Coverage, read_coverage
+from layerline_correlator.questions.entities import read_entities
+from layerline_correlator.questions.events import read_events
+from layerline_correlator.questions.lives import Life, entities
+from layerline_correlator.questions.model import (
     BadCursor,
     EntityItem,
     EntityQuery,
@@ -51,19 +48,23 @@ from layerline_correlator.query import (
     TooHeavy,
     Verdict,
 )
-from layerline_correlator.requests import Request, around, as_item, ask_usual, read_ledgers, select_requests
-from layerline_correlator.service_map import read_service_map
+from layerline_correlator.questions.services import read_service_map
+from layerline_correlator.questions.sql import ask
+from layerline_correlator.questions.timeline import IncidentMark, Timeline, TimelineQuery, read_timeline
+from layerline_correlator.questions.trace import read_trace
 from layerline_correlator.settings import Settings
-from layerline_correlator.sides import with_sides
-from layerline_correlator.sql import ask
-from layerline_correlator.store import Arrived, Store, run
-from layerline_correlator.suspects import with_suspects
+from layerline_correlator.store.backlog import Backlog
+from layerline_correlator.store.model import Batch
+from layerline_correlator.store.statements import run
+from layerline_correlator.store.store import Arrived, Store
 from layerline_correlator.tagquery.answer import Containers
 from layerline_correlator.tagquery.complete import TagKey, TagValue, tag_keys, tag_values
 from layerline_correlator.tagquery.evaluate import evaluate
 from layerline_correlator.tagquery.model import Query
-from layerline_correlator.timeline import IncidentMark, Timeline, TimelineQuery, read_timeline
-from layerline_correlator.traces import read_trace
+from layerline_correlator.verdict.judge import is_slow, judge
+from layerline_correlator.verdict.ledgers import Request, around, as_item, ask_usual, read_ledgers, select_requests
+from layerline_correlator.verdict.sides import with_sides
+from layerline_correlator.verdict.suspects import with_suspects
 
 _log = logging.getLogger("layerline.correlator")
 
@@ -90,7 +91,7 @@ class _Span(NamedTuple):
 
 
 class Correlator:
-    """The heart over one store. Implements ``layerline_correlator.query.Questions``."""
+    """The heart over one store. Implements ``layerline_correlator.questions.model.Questions``."""
 
     def __init__(self, settings: Settings) -> None:
         """Open the store and begin to correlate. Raises what ``Store`` raises."""
@@ -285,7 +286,7 @@ class Correlator:
     def entities(
         self, from_ns: int, to_ns: int, type: str = "container", tags: Sequence[tuple[str, str]] = ()
     ) -> list[Life]:
-        """Who lived in the window, how long, and what each used (``layerline_correlator.entities``)."""
+        """Who lived in the window, how long, and what each used (``layerline_correlator.questions.lives``)."""
         with self._reading() as cursor:
             return entities(cursor, from_ns, to_ns, type, tags)
 
@@ -553,7 +554,7 @@ class Correlator:
             _log.exception("old data could not be deleted; it will be tried again in a minute")
 
     def _delete(self, before_ns: int) -> None:
-        deleted = run(self._cursor, "retain.sql", {"before_ns": before_ns})
+        deleted = run(self._cursor, "store/retain.sql", {"before_ns": before_ns})
         self._deleted_rows += sum(count for ((count,),) in deleted)
 
     @contextmanager

@@ -13,8 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from layerline_correlator.incidents.model import IncidentQuery
 from layerline_correlator.incidents.slo import Slo, SloState
-from layerline_correlator.model import Batch
-from layerline_correlator.query import (
+from layerline_correlator.questions.model import (
     BadCursor,
     Blind,
     Culprit,
@@ -36,6 +35,7 @@ from layerline_correlator.query import (
     Table,
     Verdict,
 )
+from layerline_correlator.store.model import Batch
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 TOKEN = "s3cret"  # noqa: S105 - a token of tests

@@ -9,7 +9,7 @@ from api_fake import otlp_json
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from layerline.attributes import SPAN_FIGURES
-from layerline_api.otlp import decode
+from layerline_api.doors.otlp import decode
 
 SPANS = 2_000
 

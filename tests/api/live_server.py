@@ -6,11 +6,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from layerline_api.addresses import addresses, bind, url
 from layerline_api.app import create_app
-from layerline_api.door import Door
+from layerline_api.doors.addresses import addresses, bind, url
+from layerline_api.doors.http_server import Door
 from layerline_api.settings import ServerSettings
-from layerline_correlator.query import Questions
+from layerline_correlator.questions.model import Questions
 
 Live = Callable[..., str]
 

@@ -13,9 +13,9 @@ from live_server import Live
 from rich.cells import cell_len
 
 from layerline_api.app import create_app
-from layerline_api.asking import pointed
-from layerline_api.containers import amount, main
-from layerline_correlator.query import BadCursor, Entity, TooHeavy
+from layerline_api.commands.asking import pointed
+from layerline_api.commands.containers import amount, main
+from layerline_correlator.questions.model import BadCursor, Entity, TooHeavy
 from layerline_correlator.tagquery.answer import (
     Compared,
     ContainerItem,
@@ -222,6 +222,6 @@ def test_figures_are_said_as_people_say_them(value: float, unit: str, said: str)
 
 def test_a_stranger_is_recognised(live: Live, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
     """An answer that is not of this shape is no traceback: 2."""
-    monkeypatch.setattr("layerline_api.containers.body_of", lambda *_: {"items": [{}]})
+    monkeypatch.setattr("layerline_api.commands.containers.body_of", lambda *_: {"items": [{}]})
     assert main([QUERY, "--server", live(Tagged())]) == 2
     assert "did not answer as Layerline does" in capsys.readouterr().err

@@ -11,11 +11,11 @@ import requests
 from live_server import serving
 from rich.cells import cell_len
 
-from layerline_api.ask_coverage import main
+from layerline_api.commands.coverage import main
 from layerline_api.settings import ServerSettings
 from layerline_correlator.correlator import Correlator
-from layerline_correlator.model import Batch, ResourceRow, SpanRow
 from layerline_correlator.settings import Settings
+from layerline_correlator.store.model import Batch, ResourceRow, SpanRow
 
 T = 1_790_000_000_000_000_000  # 2026-09-21
 WINDOW = ["--from", "2026-09-20T00:00:00Z", "--to", "2026-09-23T00:00:00Z"]

@@ -27,13 +27,13 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
-from layerline_api import grpc_door
-from layerline_api.addresses import CannotListen, addresses, bind
-from layerline_api.grpc_door import GrpcDoor, credentials
-from layerline_api.intake import Intake
-from layerline_api.measures import Measures
+from layerline_api.doors import grpc_server as grpc_door
+from layerline_api.doors.addresses import CannotListen, addresses, bind
+from layerline_api.doors.grpc_server import GrpcDoor, credentials
+from layerline_api.doors.intake import Intake
+from layerline_api.routes.metrics import Measures
 from layerline_api.settings import ServerSettings
-from layerline_correlator.model import Batch
+from layerline_correlator.store.model import Batch
 
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 METRICS = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"

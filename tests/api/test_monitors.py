@@ -14,7 +14,7 @@ from api_fake import STOCK, TOKEN, FakeCorrelator
 from flask.testing import FlaskClient
 
 from layerline_api.app import create_app
-from layerline_api.monitors import MOST
+from layerline_api.routes.monitors import MOST
 from layerline_api.settings import ServerSettings
 from layerline_correlator.monitors.keeper import Monitors
 from layerline_correlator.monitors.model import CannotEvaluate, Evaluation, Finding, Monitor

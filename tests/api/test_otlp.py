@@ -14,8 +14,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
 from layerline.attributes import SPAN_FIGURES
-from layerline_api.otlp import Malformed, TooLarge, decode
-from layerline_correlator.model import Batch, resource_key, series_key
+from layerline_api.doors.otlp import Malformed, TooLarge, decode
+from layerline_correlator.store.model import Batch, resource_key, series_key
 
 
 def batch_of(signal: str, request: Message) -> Batch:

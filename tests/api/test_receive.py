@@ -21,10 +21,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from layerline_api.app import create_app
-from layerline_api.inflate import inflate
-from layerline_api.otlp import Malformed, TooLarge
-from layerline_api.otlp.envelope import groups
-from layerline_api.otlp.problems import Budget
+from layerline_api.doors.inflate import inflate
+from layerline_api.doors.otlp import Malformed, TooLarge
+from layerline_api.doors.otlp.envelope import groups
+from layerline_api.doors.otlp.problems import Budget
 from layerline_api.settings import ServerSettings
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as some
 from rich.cells import cell_len
 
-from layerline_api import render
-from layerline_api.names import clean
-from layerline_api.story import human, tell
-from layerline_correlator.query import Blind, Culprit, Entity, Join, Neighbour, Part, Verdict, plain
+from layerline_api.commands import render
+from layerline_api.words.clean import clean
+from layerline_api.words.verdict import human, tell
+from layerline_correlator.questions.model import Blind, Culprit, Entity, Join, Neighbour, Part, Verdict, plain
 
 GOLDEN = Path(__file__).parent / "golden"
 

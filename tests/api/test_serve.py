@@ -23,11 +23,11 @@ from api_fake import MS, TOKEN, FakeCorrelator, one_span
 from live_server import Live
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from layerline_api.addresses import GRPC_DEFAULT, CannotListen, addresses
-from layerline_api.serve import grpc_places, grpc_sockets, parser
+from layerline_api.commands.serve import grpc_places, grpc_sockets, parser
+from layerline_api.commands.why import main as why
+from layerline_api.doors.addresses import GRPC_DEFAULT, CannotListen, addresses
 from layerline_api.settings import ServerSettings
-from layerline_api.why import main as why
-from layerline_correlator.model import Batch
+from layerline_correlator.store.model import Batch
 
 PROTOBUF = {"Content-Type": "application/x-protobuf"}
 Start = Callable[..., subprocess.Popen[str]]
@@ -41,7 +41,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     def begin(command: str, *options: str, **environment: str) -> subprocess.Popen[str]:
         inherited = {name: text for name, text in os.environ.items() if not name.startswith(("LAYERLINE_", "OTEL_"))}
         process = subprocess.Popen(
-            [sys.executable, "-m", f"layerline_api.{command}", *options],
+            [sys.executable, "-m", f"layerline_api.commands.{command}", *options],
             env={**inherited, "LAYERLINE_STORE": str(tmp_path / "store"), **environment},
             stderr=subprocess.PIPE,
             text=True,
@@ -259,7 +259,7 @@ def test_the_agent_ends_with_its_server(start: Start, free_port: int, number: si
     """`up` runs the agent as a child that outlives neither a clean end nor kill -9."""
     process = start("up", "--listen", f"127.0.0.1:{free_port}", "--grpc-listen", "127.0.0.1:0")
     until_up(process)
-    assert eventually(lambda: any("layerline_api.leash" in words(child) for child in children(process.pid)))
+    assert eventually(lambda: any("layerline_api.commands.leash" in words(child) for child in children(process.pid)))
     (agent,) = children(process.pid)
     command = words(agent)
     assert command[command.index("agent") :][:3] == ["agent", "--endpoint", f"http://127.0.0.1:{free_port}"]

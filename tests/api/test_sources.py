@@ -19,10 +19,10 @@ from spans import MS, a_while_ago, container_id, span_row
 
 from layerline.aliases import Alias
 from layerline.signals import SIGNALS, Kind, Signal, find, translate
-from layerline_api.otlp.metrics import decode_metrics
+from layerline_api.doors.otlp.metrics import decode_metrics
 from layerline_correlator.correlator import Correlator
-from layerline_correlator.model import Batch, ResourceRow, resource_key
 from layerline_correlator.settings import Settings
+from layerline_correlator.store.model import Batch, ResourceRow, resource_key
 
 SOURCES = Path(__file__).parent.parent / "sources"
 WEB, STOCK = container_id("web"), container_id("stock")

@@ -17,11 +17,11 @@ from live_server import Live
 from spans import a_while_ago, batch, event_row, series_rows, span_row
 
 from layerline_api.app import create_app
+from layerline_api.commands.sql import main
 from layerline_api.settings import ServerSettings
-from layerline_api.sql import main
-from layerline_correlator import sql
 from layerline_correlator.correlator import Correlator
-from layerline_correlator.query import BadSql, TooHeavy
+from layerline_correlator.questions import sql
+from layerline_correlator.questions.model import BadSql, TooHeavy
 from layerline_correlator.settings import Settings
 
 TRACE = f"{1:032x}"

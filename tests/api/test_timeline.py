@@ -13,10 +13,10 @@ from live_server import Live
 from rich.cells import cell_len
 
 from layerline_api.app import create_app
-from layerline_api.ask_timeline import main
-from layerline_api.timeline_picture import picture
-from layerline_correlator.query import Entity, TooHeavy, plain
-from layerline_correlator.timeline import (
+from layerline_api.commands.timeline import main
+from layerline_api.commands.timeline_picture import picture
+from layerline_correlator.questions.model import Entity, TooHeavy, plain
+from layerline_correlator.questions.timeline import (
     SIGNALS,
     Event,
     IncidentMark,

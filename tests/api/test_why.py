@@ -14,9 +14,9 @@ from api_fake import TOKEN, TRACE, FakeCorrelator, full, verdict, window_verdict
 from live_server import Live
 from rich.cells import cell_len
 
+from layerline_api.commands.why import main
 from layerline_api.settings import ServerSettings
-from layerline_api.why import main
-from layerline_correlator.query import plain
+from layerline_correlator.questions.model import plain
 
 
 @pytest.fixture(autouse=True)

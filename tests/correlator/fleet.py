@@ -7,7 +7,7 @@ from typing import Any
 
 from spans import container_id, span_row
 
-from layerline_correlator.model import (
+from layerline_correlator.store.model import (
     Batch,
     EventRow,
     PointRow,

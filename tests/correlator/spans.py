@@ -8,7 +8,7 @@ from typing import Any
 
 from layerline.attributes import SPAN_FIGURES, column
 from layerline.signals import find
-from layerline_correlator.model import (
+from layerline_correlator.store.model import (
     CLIENT,
     CONSUMER,
     INTERNAL,

@@ -11,7 +11,7 @@ import pytest
 from shop import During, carts, serve, throttled
 from spans import a_while_ago
 
-from layerline_api.replay import main
+from layerline_api.commands.replay import main
 from layerline_correlator.correlator import Correlator
 from layerline_correlator.incidents.bundle import MANIFEST, BadBundle, opened
 from layerline_correlator.incidents.model import IncidentQuery

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import test_scenarios
 
-from layerline_correlator import causes
 from layerline_correlator.correlator import Correlator
+from layerline_correlator.ledger import causes
 
 ROOT = Path(__file__).parent.parent.parent
 #: ``path``: and the block that follows.
@@ -44,7 +44,7 @@ def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def test_the_example_is_two_files_in_the_two_places() -> None:
     """One beside our causes, one beside our scenarios, of one name that is not taken."""
     assert [path.parent for path in EXAMPLE] == [
-        Path("correlator/layerline_correlator/causes"),
+        Path("correlator/layerline_correlator/ledger/causes"),
         Path("tests/scenarios"),
     ]
     assert len({path.stem for path in EXAMPLE}) == 1

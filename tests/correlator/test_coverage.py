@@ -8,10 +8,11 @@ import pytest
 from spans import MS, a_while_ago, batch, container_id, series_rows, span_row
 from test_join import description
 
-from layerline_correlator import coverage as coverage_module
 from layerline_correlator.correlator import Correlator
-from layerline_correlator.coverage import Coverage
-from layerline_correlator.model import (
+from layerline_correlator.questions import coverage as coverage_module
+from layerline_correlator.questions.coverage import Coverage
+from layerline_correlator.questions.model import plain
+from layerline_correlator.store.model import (
     Batch,
     EventRow,
     PointRow,
@@ -21,7 +22,6 @@ from layerline_correlator.model import (
     resource_key,
     series_key,
 )
-from layerline_correlator.query import plain
 
 SECOND = 10**9
 

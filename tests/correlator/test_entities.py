@@ -8,8 +8,8 @@ import pytest
 from spans import batch, container_id, span_row
 
 from layerline_correlator.correlator import Correlator
-from layerline_correlator.entities import TOTALS, Life, Total
-from layerline_correlator.model import Batch, EventRow, PointRow, ResourceRow, SeriesRow, resource_key, series_key
+from layerline_correlator.questions.lives import TOTALS, Life, Total
+from layerline_correlator.store.model import Batch, EventRow, PointRow, ResourceRow, SeriesRow, resource_key, series_key
 
 S = 10**9
 T = 1_795_579_000 * S

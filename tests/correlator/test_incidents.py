@@ -28,7 +28,7 @@ from spans import a_while_ago, container_id, series_rows
 
 from layerline_correlator.correlator import Correlator
 from layerline_correlator.incidents.model import IncidentQuery
-from layerline_correlator.query import BadCursor
+from layerline_correlator.questions.model import BadCursor
 from layerline_correlator.settings import Settings
 
 DAY = 86400 * S

@@ -9,7 +9,15 @@ import pytest
 from spans import MS, a_while_ago, batch, container_id, event_row, series_rows, span_row
 
 from layerline_correlator.correlator import Correlator
-from layerline_correlator.query import BadCursor, Edge, Entity, EntityItem, EntityQuery, EventQuery, ServiceItem
+from layerline_correlator.questions.model import (
+    BadCursor,
+    Edge,
+    Entity,
+    EntityItem,
+    EntityQuery,
+    EventQuery,
+    ServiceItem,
+)
 
 HOUR = 3600 * 10**9
 SHOP = [

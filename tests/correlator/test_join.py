@@ -11,9 +11,9 @@ import pytest
 from spans import MS, a_while_ago, container_id, span_row
 
 from layerline_correlator.correlator import Correlator
-from layerline_correlator.handles import handles, is_sandbox
-from layerline_correlator.model import Batch, EventRow, PointRow, ResourceRow, SeriesRow, resource_key, series_key
+from layerline_correlator.facts.handles import handles, is_sandbox
 from layerline_correlator.settings import Settings
+from layerline_correlator.store.model import Batch, EventRow, PointRow, ResourceRow, SeriesRow, resource_key, series_key
 
 TRACE = "10a7" * 8
 JOINS = tomllib.loads((Path(__file__).parent.parent / "joins/joins.toml").read_text(encoding="utf-8"))["join"]

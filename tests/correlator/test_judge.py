@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from layerline_correlator.judge import Ledger, LedgerPart, Ran, Usual, is_slow, judge
-from layerline_correlator.query import Entity, Join
+from layerline_correlator.questions.model import Entity, Join
+from layerline_correlator.verdict.judge import Ledger, LedgerPart, Ran, Usual, is_slow, judge
 
 MS = 1_000_000
 

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from spans import MS, event_row, resource, series_rows
 
 from layerline.attributes import SPAN_FIGURES
-from layerline_correlator import ledger
-from layerline_correlator.model import Batch, PointRow, ResourceRow, SpanRow
+from layerline_correlator.ledger import work as ledger
 from layerline_correlator.settings import Settings
-from layerline_correlator.store import Store
+from layerline_correlator.store.model import Batch, PointRow, ResourceRow, SpanRow
+from layerline_correlator.store.store import Store
 
 TRACES = 250
 HOUR = 3600 * 10**9

@@ -29,7 +29,7 @@ from layerline_correlator.monitors.model import (
     Target,
 )
 from layerline_correlator.monitors.preview import MOST, preview
-from layerline_correlator.query import Entity
+from layerline_correlator.questions.model import Entity
 from layerline_correlator.settings import Settings
 
 MINUTE = 60 * SECOND

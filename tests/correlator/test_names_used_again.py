@@ -5,7 +5,7 @@ from __future__ import annotations
 from spans import MS, a_while_ago, batch, container_id, span_row
 
 from layerline_correlator.correlator import Correlator
-from layerline_correlator.model import EventRow, ResourceRow, resource_key
+from layerline_correlator.store.model import EventRow, ResourceRow, resource_key
 
 TRACE = "5a3e5a3e" * 4
 

@@ -15,8 +15,8 @@ import pytest
 from spans import MS, a_while_ago, batch, container_id, span_row
 
 from layerline_correlator.correlator import Correlator
-from layerline_correlator.ledger import work_out
-from layerline_correlator.model import PointRow, ResourceRow, SeriesRow, resource_key, series_key
+from layerline_correlator.ledger.work import work_out
+from layerline_correlator.store.model import PointRow, ResourceRow, SeriesRow, resource_key, series_key
 
 S = 1_000 * MS
 TRACE = "ea51e5" + "00" * 13

@@ -5,7 +5,7 @@ from __future__ import annotations
 import duckdb
 import pytest
 
-from layerline_correlator.store import run
+from layerline_correlator.store.statements import run
 
 S = 10**9
 
@@ -38,7 +38,7 @@ def test_a_rise(
 ) -> None:
     """What was told twice counts once, and what was not told is not made up."""
     with duckdb.connect() as connection:
-        run(connection, "schema.sql")
+        run(connection, "store/schema.sql")
         before_ns = None if before_s is None else before_s * S
         from_ns, rise = connection.execute(
             "SELECT rose_from($kind, $ours, $start, $before, $value, $before_value),"

@@ -8,7 +8,7 @@ import pytest
 from spans import MS, a_while_ago, batch, series_rows, span_row
 
 from layerline_correlator.correlator import Correlator
-from layerline_correlator.query import RequestQuery, Verdict
+from layerline_correlator.questions.model import RequestQuery, Verdict
 
 TRACE = "5a5bec75" * 4
 #: What a stranger's collector says, in seconds: once before the healthy requests, then every ten.

@@ -15,9 +15,9 @@ from hypothesis import strategies as some
 from spans import a_while_ago, container_id, span_row
 
 from layerline_correlator.correlator import Correlator
-from layerline_correlator.model import Batch, ResourceRow, resource_key
-from layerline_correlator.query import RequestQuery, TooHeavy
+from layerline_correlator.questions.model import RequestQuery, TooHeavy
 from layerline_correlator.settings import Settings
+from layerline_correlator.store.model import Batch, ResourceRow, resource_key
 from layerline_correlator.tagquery.answer import Containers
 from layerline_correlator.tagquery.model import BadQuery, Query
 from layerline_correlator.tagquery.parse import parse, parse_selection

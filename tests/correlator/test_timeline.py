@@ -13,10 +13,7 @@ from spans import MS, a_while_ago, batch, container_id, event_row, series_rows, 
 
 from layerline_correlator.correlator import Correlator
 from layerline_correlator.incidents.questions import _FIELDS
-from layerline_correlator.judge import rfc3339
-from layerline_correlator.model import EventRow, ResourceRow
-from layerline_correlator.tagquery.parse import parse_selection
-from layerline_correlator.timeline import (
+from layerline_correlator.questions.timeline import (
     MOST_POINTS,
     POINTS,
     IncidentMark,
@@ -27,6 +24,9 @@ from layerline_correlator.timeline import (
     grid,
     read_timeline,
 )
+from layerline_correlator.store.model import EventRow, ResourceRow
+from layerline_correlator.tagquery.parse import parse_selection
+from layerline_correlator.verdict.judge import rfc3339
 
 S = 10**9
 

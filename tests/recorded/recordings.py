@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from layerline_api.recorded.gathered import Gathered, Place, Reader
-from layerline_correlator.model import Batch
+from layerline_correlator.store.model import Batch
 
 #: 2025-10-09T08:53:20Z
 ZERO_US = 1_760_000_000_000_000

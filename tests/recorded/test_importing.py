@@ -19,9 +19,9 @@ from test_rcaeval import ZERO_S, case
 from layerline_api.app import create_app
 from layerline_api.recorded import command
 from layerline_correlator.correlator import Correlator
-from layerline_correlator.query import RequestQuery
+from layerline_correlator.questions.model import RequestQuery
 from layerline_correlator.settings import Settings
-from layerline_correlator.store import Store
+from layerline_correlator.store.store import Store
 
 #: What a store holds, without the moments at which it was written.
 CONTENT = {
@@ -131,7 +131,7 @@ def test_a_grown_file_brings_what_is_new(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from layerline_api.recorded import command, importing
-from layerline_correlator import store
+from layerline_correlator.store import store
 
 importing.BATCH_ROWS = int(sys.argv[2])
 moment, seen, insert, insert_rows = sys.argv[1], 0, store.Store._insert, store._insert

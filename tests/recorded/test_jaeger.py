@@ -13,7 +13,7 @@ from recordings import ZERO_US, document, read, shop, span, trace
 from layerline.attributes import CPU_NS, SPAN_FIGURES
 from layerline_api.recorded import elements, jaeger
 from layerline_api.recorded.gathered import Unreadable
-from layerline_correlator.model import CLIENT, SERVER, STATUS_ERROR, STATUS_OK, STATUS_UNSET, SpanRow
+from layerline_correlator.store.model import CLIENT, SERVER, STATUS_ERROR, STATUS_OK, STATUS_UNSET, SpanRow
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 

@@ -16,7 +16,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from recordings import read
 
-from layerline_api.otlp import json_form
+from layerline_api.doors.otlp import json_form
 from layerline_api.recorded import otlp_files
 from layerline_api.recorded.gathered import Unreadable
 

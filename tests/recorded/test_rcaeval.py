@@ -14,7 +14,7 @@ from recordings import Read, read
 
 from layerline_api.recorded import rcaeval
 from layerline_api.recorded.gathered import Unreadable
-from layerline_correlator.model import SERVER, STATUS_ERROR, STATUS_UNSET, UNSPECIFIED
+from layerline_correlator.store.model import SERVER, STATUS_ERROR, STATUS_UNSET, UNSPECIFIED
 
 #: 2024-01-15T21:00:00Z
 ZERO_S = 1_705_352_400

@@ -9,16 +9,16 @@ from urllib.parse import urlencode
 
 from flask import Blueprint, Response
 
-from layerline_api.containers import amount
+from layerline_api.commands.containers import amount
+from layerline_api.commands.timeline_picture import when
 from layerline_api.declared import PROBLEM, declared
-from layerline_api.names import clean
 from layerline_api.page.form import HTML, Form, answer
 from layerline_api.parameters import Window
 from layerline_api.problems import Problem
-from layerline_api.story import human
-from layerline_api.tags import query_of
-from layerline_api.timeline_picture import when
-from layerline_correlator.query import Questions, TooHeavy, plain
+from layerline_api.routes.containers import query_of
+from layerline_api.words.clean import clean
+from layerline_api.words.verdict import human
+from layerline_correlator.questions.model import Questions, TooHeavy, plain
 
 ROWS = 100
 EXAMPLES = (

@@ -9,19 +9,19 @@ from urllib.parse import urlencode
 
 from flask import Blueprint, render_template
 
+from layerline_api.commands.timeline_picture import ns_of, when
 from layerline_api.declared import declared
-from layerline_api.incidents import OneIncident
-from layerline_api.names import clean
 from layerline_api.page.form import HTML
 from layerline_api.page.one_request import pieces
 from layerline_api.page.picture import Picture, excess_of, link_of, pictured
 from layerline_api.page.timeline import ask
 from layerline_api.problems import Problem
-from layerline_api.story import human, tell, whole
-from layerline_api.timeline_picture import ns_of, when
-from layerline_correlator.judge import rfc3339
-from layerline_correlator.query import Questions
-from layerline_correlator.timeline import TimelineQuery
+from layerline_api.routes.incidents import OneIncident
+from layerline_api.words.clean import clean
+from layerline_api.words.verdict import human, tell, whole
+from layerline_correlator.questions.model import Questions
+from layerline_correlator.questions.timeline import TimelineQuery
+from layerline_correlator.verdict.judge import rfc3339
 
 Json = Mapping[str, Any]
 

@@ -10,8 +10,8 @@ from layerline_api.declared import declared
 from layerline_api.page.form import HTML
 from layerline_api.parameters import Parameters, SpanId, TraceId
 from layerline_api.problems import Problem
-from layerline_api.story import Story, tell
-from layerline_correlator.query import Questions, plain
+from layerline_api.words.verdict import Story, tell
+from layerline_correlator.questions.model import Questions, plain
 
 
 @dataclass(frozen=True, slots=True)

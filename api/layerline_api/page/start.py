@@ -9,15 +9,15 @@ from urllib.parse import quote
 
 from flask import Blueprint, Response
 
+from layerline_api.commands.timeline_picture import when
 from layerline_api.declared import PROBLEM, declared
-from layerline_api.incidents import IncidentParameters
-from layerline_api.names import clean
 from layerline_api.page.form import HTML, Form, answer
 from layerline_api.parameters import RequestParameters
-from layerline_api.story import human
-from layerline_api.timeline_picture import when
+from layerline_api.routes.incidents import IncidentParameters
+from layerline_api.words.clean import clean
+from layerline_api.words.verdict import human
 from layerline_correlator.incidents.model import IncidentQuery
-from layerline_correlator.query import Questions, RequestItem
+from layerline_correlator.questions.model import Questions, RequestItem
 
 ROWS, INCIDENTS = 100, 20
 #: Incidents are shown of so long at least, unless exact times are asked for: who was woken asks about the night.

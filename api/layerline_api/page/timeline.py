@@ -9,17 +9,17 @@ from urllib.parse import urlencode
 from flask import Blueprint, Response
 from pydantic import Field
 
+from layerline_api.commands.timeline_picture import ns_of
 from layerline_api.declared import PROBLEM, declared
-from layerline_api.names import clean
 from layerline_api.page.form import HTML, Form, answer
 from layerline_api.page.picture import pictured
 from layerline_api.parameters import AnyText
 from layerline_api.problems import Problem
-from layerline_api.timeline import TimelineParameters
-from layerline_api.timeline_picture import ns_of
-from layerline_correlator.judge import rfc3339
-from layerline_correlator.query import Questions, TooHeavy, plain
-from layerline_correlator.timeline import TimelineQuery
+from layerline_api.routes.timeline import TimelineParameters
+from layerline_api.words.clean import clean
+from layerline_correlator.questions.model import Questions, TooHeavy, plain
+from layerline_correlator.questions.timeline import TimelineQuery
+from layerline_correlator.verdict.judge import rfc3339
 
 
 class TimelineForm(Form):

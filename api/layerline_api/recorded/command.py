@@ -16,13 +16,13 @@ from pathlib import Path
 import duckdb
 from rich.console import Console
 
-from layerline_api.names import clean
 from layerline_api.recorded.gathered import Unreadable
 from layerline_api.recorded.importing import Held, NotARecording, import_files
 from layerline_api.recorded.sources import FORMATS, sources
-from layerline_correlator.query import Overloaded
+from layerline_api.words.clean import clean
+from layerline_correlator.questions.model import Overloaded
 from layerline_correlator.settings import Settings
-from layerline_correlator.store import StoreInUse
+from layerline_correlator.store.store import StoreInUse
 
 
 def main(argv: Sequence[str]) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from layerline_correlator.model import Batch, ResourceRow, resource_key
+from layerline_correlator.store.model import Batch, ResourceRow, resource_key
 
 #: Resources whose keys are remembered; every span names its own again.
 _REMEMBERED = 10_000

@@ -17,15 +17,15 @@ from pathlib import Path
 import pyarrow as pa
 from rich.console import Console
 
-from layerline_api.names import clean
 from layerline_api.recorded.content import codec_of
 from layerline_api.recorded.gathered import Gathered, Place, Unreadable
 from layerline_api.recorded.progress import Stage, stage
 from layerline_api.recorded.sources import Source
+from layerline_api.words.clean import clean
 from layerline_correlator.correlator import Correlator
-from layerline_correlator.model import RecordingRow
 from layerline_correlator.settings import Settings
-from layerline_correlator.store import Store
+from layerline_correlator.store.model import RecordingRow
+from layerline_correlator.store.store import Store
 
 #: Rows that become durable together; what a kill costs at most, and what is in memory at a time (twice).
 BATCH_ROWS = 20_000

@@ -20,7 +20,7 @@ from layerline.attributes import ACCOUNT, ACCOUNT_REASON, SLICES, SPAN_FIGURES, 
 from layerline_api.recorded.content import content
 from layerline_api.recorded.elements import elements
 from layerline_api.recorded.gathered import Gathered, Place, shown
-from layerline_correlator.model import (
+from layerline_correlator.store.model import (
     CLIENT,
     CONSUMER,
     INTERNAL,

@@ -23,10 +23,10 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from layerline_api.otlp import DECODERS, Malformed, TooLarge
-from layerline_api.otlp.envelope import groups
-from layerline_api.otlp.json_form import to_protobuf
-from layerline_api.otlp.problems import Budget
+from layerline_api.doors.otlp import DECODERS, Malformed, TooLarge
+from layerline_api.doors.otlp.envelope import groups
+from layerline_api.doors.otlp.json_form import to_protobuf
+from layerline_api.doors.otlp.problems import Budget
 from layerline_api.recorded.content import content, decompressed
 from layerline_api.recorded.elements import elements
 from layerline_api.recorded.gathered import Gathered, Place, Unreadable

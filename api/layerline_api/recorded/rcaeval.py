@@ -32,7 +32,7 @@ import pyarrow.parquet as parquet
 from layerline.attributes import SPAN_FIGURES
 from layerline_api.recorded.content import content
 from layerline_api.recorded.gathered import Gathered, Place, Reader, Unreadable, shown
-from layerline_correlator.model import (
+from layerline_correlator.store.model import (
     SERVER,
     STATUS_ERROR,
     STATUS_UNSET,

@@ -19,11 +19,11 @@ from typing import Any, BinaryIO
 
 import duckdb
 
+from layerline_correlator.facts.names import Names
 from layerline_correlator.incidents.verdict import choose, concern, judge_window
-from layerline_correlator.names import Names
-from layerline_correlator.query import plain
-from layerline_correlator.requests import read_ledgers
-from layerline_correlator.store import run
+from layerline_correlator.questions.model import plain
+from layerline_correlator.store.statements import run
+from layerline_correlator.verdict.ledgers import read_ledgers
 
 #: What a bundle looks like; one of another format is refused.
 FORMAT = 1

@@ -9,7 +9,7 @@ from typing import Any
 
 import duckdb
 
-from layerline_correlator.causes import by_name
+from layerline_correlator.facts.names import Names
 from layerline_correlator.incidents.changes import AFTER_NS, BEFORE_NS, Happened, Path, judge_changes, neighbours_of
 from layerline_correlator.incidents.detect import STEP_NS
 from layerline_correlator.incidents.group import Blamed
@@ -26,11 +26,11 @@ from layerline_correlator.incidents.model import (
     Without,
 )
 from layerline_correlator.incidents.verdict import FEW, blamed, choose, concern, judge_window
-from layerline_correlator.judge import Ledger, Usual, rfc3339
-from layerline_correlator.names import Names
-from layerline_correlator.query import Entity, Part, Verdict
-from layerline_correlator.requests import read_ledgers, select_requests
-from layerline_correlator.store import run, text
+from layerline_correlator.ledger.causes import by_name
+from layerline_correlator.questions.model import Entity, Part, Verdict
+from layerline_correlator.store.statements import run, text
+from layerline_correlator.verdict.judge import Ledger, Usual, rfc3339
+from layerline_correlator.verdict.ledgers import read_ledgers, select_requests
 
 #: Time around an incident that its series show, and how many steps they have, at most.
 AROUND_NS, STEPS = 60 * 10**9, 120

@@ -8,14 +8,14 @@ from typing import Any
 
 import duckdb
 
+from layerline_correlator.facts.names import Names
 from layerline_correlator.incidents.group import Blamed, Trouble, together
 from layerline_correlator.incidents.signs import GAP_NS, Lasted, Sign, end_of
 from layerline_correlator.incidents.takeover import OUTLIVES_NS, Takeover, divided, takeovers
 from layerline_correlator.incidents.troubles import SET_COLUMNS, Known, columns, key_of, read_troubles
 from layerline_correlator.incidents.verdict import culprits_of, leader
-from layerline_correlator.model import resource_key
-from layerline_correlator.names import Names
-from layerline_correlator.store import text
+from layerline_correlator.store.model import resource_key
+from layerline_correlator.store.statements import text
 
 
 class Gathering:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from layerline_correlator.incidents.slo import Slo, SloState
-from layerline_correlator.query import Blind, Entity, Page, Verdict
+from layerline_correlator.questions.model import Blind, Entity, Page, Verdict
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,11 @@ from typing import Any
 
 import duckdb
 
+from layerline_correlator.facts.names import Names
 from layerline_correlator.incidents.bundle import write_bundle
 from layerline_correlator.incidents.model import IncidentItem, IncidentQuery
 from layerline_correlator.incidents.slo import Slo, SloState, keep, remove, states
-from layerline_correlator.names import Names
-from layerline_correlator.query import BadCursor, Page
+from layerline_correlator.questions.model import BadCursor, Page
 
 #: Requests of an operation in an hour before it has a usual (base.sql).
 USUAL_FROM = 20

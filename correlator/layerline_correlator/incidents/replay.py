@@ -8,14 +8,14 @@ from typing import Any
 
 import duckdb
 
-from layerline_correlator import ledger
+from layerline_correlator.facts.names import Names
 from layerline_correlator.incidents.bundle import MOST_ROWS, TABLES, BadBundle, Bundle
 from layerline_correlator.incidents.verdict import in_order, judge_window
-from layerline_correlator.names import Names
-from layerline_correlator.query import plain
-from layerline_correlator.requests import read_ledgers, select_requests
+from layerline_correlator.ledger import work as ledger
+from layerline_correlator.questions.model import plain
 from layerline_correlator.settings import Settings
-from layerline_correlator.store import Store
+from layerline_correlator.store.store import Store
+from layerline_correlator.verdict.ledgers import read_ledgers, select_requests
 
 #: Traces worked out together, and how far apart in time they may have begun; as when they arrive.
 _TOGETHER, _ALONGSIDE_NS = 2_000, 300 * 10**9

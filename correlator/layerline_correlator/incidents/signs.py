@@ -18,7 +18,7 @@ from layerline_correlator.incidents.detect import (
     stretches,
     usual_ratio,
 )
-from layerline_correlator.store import run, text
+from layerline_correlator.store.statements import run, text
 
 #: Stretches of one operation that are no further apart are one.
 GAP_NS = 60 * 10**9

@@ -19,9 +19,9 @@ import duckdb
 from pydantic import Field, PlainValidator, TypeAdapter, ValidationError, WithJsonSchema
 
 from layerline_correlator.incidents.detect import Seen
-from layerline_correlator.model import resource_key
 from layerline_correlator.settings import DURATION_PATTERN, duration_ns
-from layerline_correlator.store import text
+from layerline_correlator.store.model import resource_key
+from layerline_correlator.store.statements import text
 from layerline_correlator.written import Written, refusal
 
 #: Long window, short window (both in seconds), and how many times as fast as allowed.

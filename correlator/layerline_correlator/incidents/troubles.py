@@ -10,7 +10,7 @@ import duckdb
 
 from layerline_correlator.incidents.detect import Stretch
 from layerline_correlator.incidents.signs import GAP_NS, Lasted, Operation, Sign
-from layerline_correlator.model import resource_key
+from layerline_correlator.store.model import resource_key
 
 #: The types of the columns ``causes`` and ``stretches``.
 CAUSES = "STRUCT(cause VARCHAR, service VARCHAR, address VARCHAR, least_ns BIGINT)[]"

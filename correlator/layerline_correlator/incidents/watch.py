@@ -17,6 +17,7 @@ from typing import Any
 
 import duckdb
 
+from layerline_correlator.facts.names import Names
 from layerline_correlator.incidents import slo
 from layerline_correlator.incidents.describe import describe
 from layerline_correlator.incidents.detect import STEP_NS, Stretch
@@ -47,8 +48,7 @@ from layerline_correlator.incidents.troubles import (
     read_troubles,
 )
 from layerline_correlator.incidents.verdict import concern
-from layerline_correlator.names import Names
-from layerline_correlator.query import plain
+from layerline_correlator.questions.model import plain
 
 _log = logging.getLogger("layerline.correlator")
 

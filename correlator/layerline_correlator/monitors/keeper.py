@@ -14,8 +14,8 @@ import duckdb
 from layerline_correlator.monitors.judge import judge, to_tell
 from layerline_correlator.monitors.model import Alert, CannotEvaluate, Evaluation, Monitor, Notice, Source, Target
 from layerline_correlator.monitors.preview import Preview, preview
-from layerline_correlator.query import Entity
-from layerline_correlator.store import run
+from layerline_correlator.questions.model import Entity
+from layerline_correlator.store.statements import run
 
 #: A notice that was not heard is tried again after 15 s, 30 s, … at most 10 min, and given up after a day.
 _FIRST_NS, _MOST_NS, _GIVEN_UP_NS = 15 * 10**9, 600 * 10**9, 24 * 3600 * 10**9

@@ -12,12 +12,12 @@ from pydantic import Field
 
 from layerline_correlator.incidents.model import IncidentQuery
 from layerline_correlator.incidents.slo import Name, Promise, SloState, states_of_each
-from layerline_correlator.judge import rfc3339
 from layerline_correlator.monitors.model import CannotEvaluate, Evaluation, Finding, Group, Source
-from layerline_correlator.query import Entity, Page, TooHeavy, plain
+from layerline_correlator.questions.model import Entity, Page, TooHeavy, plain
 from layerline_correlator.tagquery.answer import Containers
 from layerline_correlator.tagquery.model import BadQuery, Query
 from layerline_correlator.tagquery.parse import parse
+from layerline_correlator.verdict.judge import rfc3339
 from layerline_correlator.written import Written
 
 #: Whom one evaluation tells apart, at most.

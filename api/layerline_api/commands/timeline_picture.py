@@ -1,0 +1,183 @@
+"""A timeline for people at a terminal: one line for each series, all on the same columns of time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import Any
+
+from rich.cells import set_cell_size
+from rich.text import Text
+
+from layerline_api.commands.containers import amount
+from layerline_api.commands.render import LAYER_STYLE, WIDTH, cut, fitted, wrapped
+from layerline_api.words.clean import clean
+from layerline_api.words.verdict import human, whole
+
+Json = Mapping[str, Any]
+
+_LABEL, _PICTURE = 26, 40
+_AXIS = 8  # of a time on the axis
+_BLOCKS = "▂▃▄▅▆▇█"
+_GAP, _ZERO = "·", "▁"
+_EVENTS = 20
+_HEADINGS = {"requests": "requests", "causes": "where the time went, per second"}
+
+
+def picture(body: Json) -> list[Text]:
+    """Head, axis, a line for each series that was ever more than 0, events and incidents."""
+    columns = _columns(int(body["points"]))
+    from_ns, step_ns, points = ns_of(body["from"]), int(body["step_ns"]), int(body["points"])
+    out = [*_head(body, step_ns), Text(), _axis(from_ns, step_ns * points, columns)]
+    still = 0
+    for title, group in groupby(body["series"], key=heading):
+        lines = []
+        for series in group:
+            values = _drawn(series["values"], columns)
+            if series["about"] != "requests" and not any(values):
+                still += any(value is not None for value in values)
+            elif series["attributes"].get("cpu.mode") != "idle":
+                lines.append(_line(series, values))
+        if lines:
+            out += [fitted(title, WIDTH), *lines]
+    out += _marks(body, from_ns, step_ns * points, columns)
+    out += [
+        Text(),
+        *wrapped(f"{_GAP} not measured   {_ZERO} zero   the tallest block is the highest value, at the right"),
+    ]
+    if still:
+        out += wrapped(f"{still} more were measured and stayed at 0.")
+    for what, count in body["left_out"].items():
+        if count:
+            out += wrapped(f"{count} more {clean(what)} are left out; narrow what is asked for.")
+    return out
+
+
+def _head(body: Json, step_ns: int) -> Iterator[Text]:
+    chosen = [clean(body[name]) for name in ("service", "operation") if body[name]]
+    if chosen:
+        yield fitted("  ".join(chosen), WIDTH)
+    yield fitted(f"{when(body['from'])} to {when(body['to'])} UTC, a value for each {length(step_ns)}", WIDTH)
+
+
+def heading(series: Json) -> str:
+    """What the series is about: requests, causes, or whose readings."""
+    entity = series["entity"]
+    return _HEADINGS.get(series["about"], "") if entity is None else whole(entity)
+
+
+def label_of(series: Json) -> str:
+    """``cpu.time user`` of a reading, a cause's whole name."""
+    name = clean(series["name"])
+    if series["about"] != "causes":
+        name = name.partition(".")[2] or name
+    return " ".join((name, *map(clean, series["attributes"].values())))
+
+
+def _line(series: Json, values: Sequence[float | None]) -> Text:
+    label = label_of(series)
+    most = max((value for value in values if value is not None), default=None)
+    return Text.assemble(
+        "  " + set_cell_size(cut(label, _LABEL - 3), _LABEL - 2),
+        ("".join(_block(value, most) for value in values), LAYER_STYLE.get(series["layer"], "")),
+        ("" if most is None else " " + cut(amount_of(most, series), WIDTH - _LABEL - len(values) - 1), "dim"),
+    )
+
+
+def _block(value: float | None, most: float | None) -> str:
+    if value is None:
+        return _GAP
+    if value <= 0 or not most:
+        return _ZERO
+    return _BLOCKS[min(len(_BLOCKS) - 1, int(value / most * len(_BLOCKS)))]
+
+
+def amount_of(value: float, series: Json) -> str:
+    """A value of the series with its unit."""
+    if series["name"].endswith(".cpu.time"):
+        return f"{value:.2f} CPUs"
+    if series["unit"] == "s/s":
+        return amount(value * 1e9, "ns/s")
+    return f"{value:,.4g}" if series["kind"] == "count" else amount(value, series["unit"])
+
+
+def _columns(points: int) -> int:
+    """How wide the picture is: whole columns for each point where they fit."""
+    return points * (_PICTURE // points) if points <= _PICTURE else _PICTURE
+
+
+def _drawn(values: Sequence[float | None], columns: int) -> list[float | None]:
+    """One value for each column: the highest of its points, null where all of them are."""
+    points = len(values)
+    drawn = []
+    for column in range(columns):
+        begin = column * points // columns
+        end = max(begin + 1, (column + 1) * points // columns)
+        known = [value for value in values[begin:end] if value is not None]
+        drawn.append(max(known) if known else None)
+    return drawn
+
+
+def _axis(from_ns: int, length_ns: int, columns: int) -> Text:
+    """Times above the columns in which they are."""
+    form = "%H:%M:%S" if length_ns < 24 * 3600 * 10**9 else "%d %H:%M"
+    line = " " * _LABEL
+    for quarter in range(4):
+        place = _LABEL + columns * quarter // 4
+        if quarter == 0 or place > len(line):
+            moment = datetime.fromtimestamp((from_ns + length_ns * quarter // 4) // 10**9, UTC)
+            line = line.ljust(place) + moment.strftime(form)
+    return Text(line, style="dim")
+
+
+def _marks(body: Json, from_ns: int, length_ns: int, columns: int) -> Iterator[Text]:
+    """The columns in which something happened, and what."""
+
+    def column(time_ns: int) -> int:
+        return min(columns - 1, max(0, (time_ns - from_ns) * columns // length_ns))
+
+    incidents, events = body["incidents"], body["events"]
+    if incidents:
+        yield Text("incidents")
+        for one in incidents:
+            begin = column(ns_of(one["start"]))
+            end = columns - 1 if one["end"] is None else column(ns_of(one["end"]))
+            label = cut(clean(one["cause"] or ", ".join(one["services"])), _LABEL - 3)
+            yield Text("  " + set_cell_size(label, _LABEL - 2) + " " * begin + "━" * (end - begin + 1), style="bold")
+            yield fitted(f"  {when(one['start'])[11:]}  {clean(one['summary'])}", WIDTH)
+    if not events:
+        return
+    counts = [0] * columns
+    for event in events:
+        counts[column(ns_of(event["time"]))] += 1
+    row = "".join(" " if not count else (str(count) if count < 10 else "+") for count in counts)
+    yield Text(f"{'events':<{_LABEL}}{row}".rstrip(), style="bold")
+    for event in events[:_EVENTS]:
+        who = "" if event["entity"] is None else whole(event["entity"])
+        yield fitted(
+            f"  {when(event['time'])[11:]}  {clean(event['name'])}  {who}  {clean(event['body'])}".rstrip(), WIDTH
+        )
+    if len(events) > _EVENTS:
+        yield Text(f"  and {len(events) - _EVENTS} more (--json shows them)")
+
+
+def length(step_ns: int) -> str:
+    """``100 ms``, ``5 s``, ``15 min``, ``3 h``: steps are round."""
+    for unit, size_ns in (("h", 3600 * 10**9), ("min", 60 * 10**9), ("s", 10**9)):
+        if step_ns % size_ns == 0:
+            return f"{step_ns // size_ns} {unit}"
+    return human(step_ns)
+
+
+def ns_of(time: str) -> int:
+    """RFC 3339 as the API writes it, in UTC with nine digits, in nanoseconds."""
+    whole_seconds, _, fraction = time.removesuffix("Z").partition(".")
+    moment = datetime.fromisoformat(whole_seconds).replace(tzinfo=UTC)
+    return round(moment.timestamp()) * 10**9 + int(fraction.ljust(9, "0"))
+
+
+def when(time: str) -> str:
+    """``2026-11-23 10:00:00``; tenths where there are any."""
+    moment, _, fraction = clean(time).removesuffix("Z").partition(".")
+    return moment.replace("T", " ") + (f".{fraction[:1]}" if fraction.strip("0") else "")

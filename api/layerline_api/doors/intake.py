@@ -1,0 +1,81 @@
+"""What every OTLP door does with a body: decompress within limits, decode, store, and only then answer.
+
+HTTP and gRPC share one ``Intake``, so that large bodies wait for each other whichever way they came.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from contextlib import ExitStack
+
+from google.protobuf.message import Message
+
+from layerline_api.doors.inflate import inflate
+from layerline_api.doors.otlp import Decoded, Malformed, TooLarge, decode
+from layerline_api.problems import Problem
+from layerline_api.routes.metrics import Measures
+from layerline_api.settings import ServerSettings
+from layerline_correlator.questions.model import Overloaded, Questions
+
+log = logging.getLogger(__name__)
+
+#: Bodies beyond this are decoded one at a time, so that the largest ones do not add up in memory.
+LARGE_BYTES = 2**20
+#: How long a large body waits for its turn before its sender is told to come back.
+TURN_S = 10.0
+
+
+class Intake:
+    """The way from bodies to durable rows."""
+
+    def __init__(self, questions: Questions, settings: ServerSettings, measures: Measures) -> None:
+        self.measures = measures
+        self._questions = questions
+        self._settings = settings
+        self._turns = threading.BoundedSemaphore(1)
+
+    def take(self, signal: str, body: bytes, protocol: str, *, packed: bool, is_json: bool = False) -> Message:
+        """OTLP's answer, once what the body brought is durable.
+
+        ``packed``: it is gzip. ``protocol`` is OpenTelemetry's name of the way it came: ``grpc``, ``http/protobuf``,
+        ``http/json``. ``Problem`` 400 and 413 are the sender's to drop, 503 is to be sent again.
+        """
+        decoded = self._read(signal, body, packed, is_json)
+        batch = decoded.batch
+        if batch.spans or batch.points or batch.events:
+            began = time.perf_counter()
+            try:
+                self._questions.append(batch)
+            except Overloaded as overloaded:
+                raise Problem(503, f"the store cannot take more now: {overloaded}") from None
+            except Exception:
+                log.exception("the store did not take a batch")
+                raise Problem(503, "the store did not take the batch; nothing of it is acknowledged") from None
+            self.measures.written(time.perf_counter() - began)
+        self.measures.received(protocol, signal, batch, decoded.rejected)
+        return decoded.answer
+
+    def _read(self, signal: str, body: bytes, packed: bool, is_json: bool) -> Decoded:
+        """The body's rows; ``Problem`` where there are none to be had."""
+        waiting = True
+        with ExitStack() as turn:
+
+            def grown(size: int) -> None:
+                nonlocal waiting
+                if size > LARGE_BYTES and waiting:
+                    waiting = False
+                    if not self._turns.acquire(timeout=TURN_S):
+                        raise Problem(503, "other large bodies are being read; send this one again later")
+                    turn.callback(self._turns.release)
+
+            grown(len(body))
+            try:
+                if packed:
+                    body = inflate(body, self._settings.inflated_limit_bytes, grown)
+                return decode(signal, body, is_json=is_json)
+            except Malformed as problem:
+                raise Problem(400, str(problem)) from None
+            except TooLarge as problem:
+                raise Problem(413, str(problem)) from None

@@ -1,0 +1,91 @@
+"""One door for the three signals: body and content type in, rows out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from google.protobuf.message import Message
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
+    ExportLogsPartialSuccess,
+    ExportLogsServiceRequest,
+    ExportLogsServiceResponse,
+)
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsPartialSuccess,
+    ExportMetricsServiceRequest,
+    ExportMetricsServiceResponse,
+)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTracePartialSuccess,
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+
+from layerline_api.doors.otlp.json_form import to_protobuf
+from layerline_api.doors.otlp.logs import decode_logs
+from layerline_api.doors.otlp.metrics import decode_metrics
+from layerline_api.doors.otlp.problems import Rejections
+from layerline_api.doors.otlp.traces import decode_traces
+from layerline_correlator.store.model import Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What one request brought, and OTLP's answer to it once the batch is durable."""
+
+    batch: Batch
+    rejected: int
+    answer: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Decoder:
+    """One of OTLP's signals: its request class, its rows, its answer."""
+
+    request: type[Message]
+    rows: Callable[[bytes], tuple[Batch, Rejections]]
+    answer: Callable[[Rejections], Message]
+
+
+def _traces_answer(rejections: Rejections) -> Message:
+    if not rejections.count:
+        return ExportTraceServiceResponse()
+    return ExportTraceServiceResponse(
+        partial_success=ExportTracePartialSuccess(rejected_spans=rejections.count, error_message=rejections.message())
+    )
+
+
+def _metrics_answer(rejections: Rejections) -> Message:
+    if not rejections.count:
+        return ExportMetricsServiceResponse()
+    return ExportMetricsServiceResponse(
+        partial_success=ExportMetricsPartialSuccess(
+            rejected_data_points=rejections.count, error_message=rejections.message()
+        )
+    )
+
+
+def _logs_answer(rejections: Rejections) -> Message:
+    if not rejections.count:
+        return ExportLogsServiceResponse()
+    return ExportLogsServiceResponse(
+        partial_success=ExportLogsPartialSuccess(
+            rejected_log_records=rejections.count, error_message=rejections.message()
+        )
+    )
+
+
+#: By the last word of the path: ``/v1/traces``, ``/v1/metrics``, ``/v1/logs``.
+DECODERS = {
+    "traces": Decoder(ExportTraceServiceRequest, decode_traces, _traces_answer),
+    "metrics": Decoder(ExportMetricsServiceRequest, decode_metrics, _metrics_answer),
+    "logs": Decoder(ExportLogsServiceRequest, decode_logs, _logs_answer),
+}
+
+
+def decode(signal: str, body: bytes, *, is_json: bool) -> Decoded:
+    """The rows of one request. ``Malformed`` and ``TooLarge`` say what is wrong with it."""
+    decoder = DECODERS[signal]
+    batch, rejections = decoder.rows(to_protobuf(decoder.request, body) if is_json else body)
+    return Decoded(batch, rejections.count, decoder.answer(rejections))

@@ -1,0 +1,145 @@
+"""Spans: an ExportTraceServiceRequest becomes rows.
+
+A span that cannot be placed on the timeline or in a trace is rejected and the others are kept. Span events, links, the
+instrumentation scope and trace state are not stored, but for its sampling threshold. Cost: about 20 µs a span with 18
+attributes (``python tests/api/bench_decode.py``), most of it attribute access of the generated classes.
+"""
+
+from __future__ import annotations
+
+import re
+
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from layerline.attributes import ACCOUNT, ACCOUNT_REASON, SAMPLING_THRESHOLD, SLICES, SPAN_FIGURES, THREAD_ID
+from layerline_api.doors.otlp.envelope import groups, parse
+from layerline_api.doors.otlp.problems import Budget, Rejections
+from layerline_api.doors.otlp.values import text, texts
+from layerline_correlator.store.model import Batch, ResourceRow, SpanRow, resource_key
+
+LAST_NS = 2**63 - 1
+#: The wrapper sends at most 16 slices of four integers; a span with very many more does not come from it.
+SLICES_LIMIT = 4 * 64
+
+#: ``ot=th:<up to 14 hex digits>`` among the members of a trace state, perhaps after other fields of ``ot``.
+_THRESHOLD = re.compile(r"(?:^|,)\s*ot=(?:[^,]*;)?th:([0-9a-f]{1,14})(?![0-9a-f])")
+
+_FIGURE = {name: index for index, name in enumerate(SPAN_FIGURES)}
+_PROMOTED = frozenset((*SPAN_FIGURES, SLICES, THREAD_ID, ACCOUNT, ACCOUNT_REASON))
+_NO_FIGURES: tuple[int | None, ...] = (None,) * len(SPAN_FIGURES)
+_ZERO_TRACE, _ZERO_SPAN = bytes(16), bytes(8)
+
+
+def decode_traces(body: bytes) -> tuple[Batch, Rejections]:
+    """The rows of the spans that can be kept, and the spans that cannot. ``Malformed``, ``TooLarge``."""
+    batch, rejections, budget = Batch(), Rejections(), Budget()
+    resources: set[str] = set()
+    known: dict[str, str] = {}  # names and values repeat from span to span: one object each
+    for sender, items in groups(body, budget):
+        attributes = texts(sender.attributes, budget)
+        resource = resource_key(attributes)
+        for raw in items:
+            span = parse(Span, raw)
+            reason = _misplaced(span)
+            if reason:
+                rejections.add(f"span {span.span_id[:8].hex() or '(no id)'} {span.name[:80]!r}: {reason}")
+                continue
+            if resource not in resources:
+                resources.add(resource)
+                batch.resources.append(ResourceRow(resource, attributes))
+            batch.spans.append(_row(span, resource, known, budget))
+    return batch, rejections
+
+
+def _misplaced(span: Span) -> str | None:
+    """Why this span has no place in a trace or on the timeline; None when it has one."""
+    start_ns, end_ns = span.start_time_unix_nano, span.end_time_unix_nano
+    if 0 < start_ns <= end_ns <= LAST_NS:
+        trace_id, span_id, parent = span.trace_id, span.span_id, span.parent_span_id
+        if len(trace_id) != 16 or trace_id == _ZERO_TRACE:
+            return "its trace id is not 16 bytes that are not all zero"
+        if len(span_id) != 8 or span_id == _ZERO_SPAN:
+            return "its span id is not 8 bytes that are not all zero"
+        if parent and len(parent) != 8:
+            return "its parent span id is not 8 bytes long"
+        return None
+    if start_ns == 0 or end_ns == 0:
+        return "it has no start time" if start_ns == 0 else "it has no end time"
+    if max(start_ns, end_ns) > LAST_NS:
+        return "its times are after the year 2262"
+    return "it ends before it starts"
+
+
+def _row(span: Span, resource: str, known: dict[str, str], budget: Budget) -> SpanRow:
+    thread_id: int | None = None
+    account: str | None = None
+    account_reason: str | None = None
+    slices: list[int] | None = None
+    figures: list[int | None] | None = None
+    attributes: dict[str, str] = {}
+    budget.attributes(len(span.attributes))
+    for item in span.attributes:
+        name, value = item.key, item.value
+        if name in _PROMOTED:
+            if name in _FIGURE:
+                if (figure := _count(value)) is not None:
+                    figures = figures or list(_NO_FIGURES)
+                    figures[_FIGURE[name]] = figure
+                    continue
+            elif name == THREAD_ID:
+                if value.HasField("int_value"):
+                    thread_id = value.int_value
+                    continue
+            elif name == SLICES:
+                if (found := _slices(value)) is not None:
+                    slices = found
+                    continue
+            elif value.string_value:
+                if name == ACCOUNT:
+                    account = known.setdefault(value.string_value, value.string_value)
+                else:
+                    account_reason = known.setdefault(value.string_value, value.string_value)
+                continue
+            # One of our names with a value that is not ours: an attribute like any other.
+        content = value.string_value or text(value, budget)
+        attributes[known.setdefault(name, name)] = known.setdefault(content, content)
+    if (state := span.trace_state) and (match := _THRESHOLD.search(state)):
+        attributes[SAMPLING_THRESHOLD] = match[1]
+    kind, status, name = span.kind, span.status.code, span.name
+    parent = span.parent_span_id
+    return SpanRow(
+        trace_id=span.trace_id.hex(),
+        span_id=span.span_id.hex(),
+        parent_span_id=parent.hex() if parent and parent != _ZERO_SPAN else None,
+        resource=resource,
+        name=known.setdefault(name, name),
+        kind=kind if 0 <= kind <= 5 else 0,
+        start_ns=span.start_time_unix_nano,
+        end_ns=span.end_time_unix_nano,
+        status=status if 0 <= status <= 2 else 0,
+        thread_id=thread_id,
+        account=account,
+        account_reason=account_reason,
+        slices=slices,
+        figures=_NO_FIGURES if figures is None else tuple(figures),
+        attributes=attributes,
+    )
+
+
+def _count(value: AnyValue) -> int | None:
+    """A figure: an integer that is not negative."""
+    if not value.HasField("int_value"):
+        return None
+    figure = value.int_value
+    return figure if figure >= 0 else None
+
+
+def _slices(value: AnyValue) -> list[int] | None:
+    """Four integers a slice (offset, length, cpu, wait), none negative; None where it is anything else."""
+    found = value.array_value.values
+    if not found or len(found) % 4 or len(found) > SLICES_LIMIT:
+        return None
+    numbers = [_count(item) for item in found]
+    kept = [number for number in numbers if number is not None]
+    return kept if len(kept) == len(numbers) else None

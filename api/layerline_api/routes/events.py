@@ -1,0 +1,82 @@
+"""Events over HTTP: what happened, and changes that are told from outside (deploys)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+from flask import Blueprint
+from pydantic import Field
+
+from layerline_api.declared import declared
+from layerline_api.parameters import Paged, Parameters, Tagged, Text, Window
+from layerline_api.problems import Problem
+from layerline_api.routes.event_shapes import AnyMarker, Ignored, Marker
+from layerline_correlator.questions.model import Entity, EventItem, EventQuery, Overloaded, Page, Questions
+from layerline_correlator.store.model import Batch, EventRow, ResourceRow, resource_key
+from layerline_correlator.verdict.judge import rfc3339
+
+
+class EventParameters(Paged, Tagged, Window):
+    """Which events."""
+
+    name: Annotated[Text | None, Field(description="its name; `*` stands for anything, as in `container.*`")] = None
+    service: Annotated[Text | None, Field(description="service.name")] = None
+
+
+class MarkerParameters(Parameters):
+    """What a webhook's URL can add to what its sender says."""
+
+    service: Annotated[Text | None, Field(description="service.name, where the body does not say it")] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The event as it was stored; null where what was sent is no change, and then why."""
+
+    event: EventItem | None
+    ignored: str | None = None
+
+
+def changes(questions: Questions) -> Blueprint:
+    """``/api/v1/events``."""
+    blueprint = Blueprint("changes", __name__, url_prefix="/api/v1")
+
+    @blueprint.get("/events")
+    @declared(Page[EventItem], EventParameters)
+    def events(asked: EventParameters) -> Page[EventItem]:
+        """What happened in a window, newest first: to containers, and deploys."""
+        from_ns, to_ns = asked.window()
+        return questions.events(
+            EventQuery(from_ns, to_ns, asked.name, asked.service, asked.tag, asked.limit, asked.cursor)
+        )
+
+    @blueprint.post("/events")
+    @declared(Taken, MarkerParameters, body=AnyMarker, problems=(503,))
+    def tell(asked: MarkerParameters, body: AnyMarker) -> Taken:
+        """Tell of a change: our own shape, or what GitHub and Argo CD send.
+
+        Told twice with the same time it counts once.
+        """
+        try:
+            marker = body.marker()
+        except Ignored as reason:
+            return Taken(None, str(reason))
+        if asked.service is not None:
+            marker = replace(marker, attributes={"service.name": asked.service} | marker.attributes)
+        _store(questions, marker)
+        service = marker.attributes.get("service.name")
+        entity = None if service is None else Entity("service", service, service)
+        return Taken(EventItem(rfc3339(marker.time_ns), marker.name, marker.body, marker.attributes, entity))
+
+    return blueprint
+
+
+def _store(questions: Questions, marker: Marker) -> None:
+    """Return when it is durable. Who tells is nobody's process: its resource has no attributes."""
+    nobody = ResourceRow(resource_key({}), {})
+    row = EventRow(nobody.resource, marker.time_ns, marker.name, marker.body, marker.attributes)
+    try:
+        questions.append(Batch(resources=[nobody], events=[row]))
+    except Overloaded as overloaded:
+        raise Problem(503, f"the store cannot take more now: {overloaded}") from None

@@ -1,0 +1,49 @@
+"""Service level objectives over HTTP: ``GET`` and ``POST /api/v1/slos``, ``DELETE /api/v1/slos/<id>``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from flask import Blueprint, Response
+
+from layerline_api.declared import declared
+from layerline_api.parameters import Parameters, Read
+from layerline_api.problems import Problem
+from layerline_api.routes.incidents import ID_PATTERN, identifier
+from layerline_correlator.incidents.model import IncidentQuestions
+from layerline_correlator.incidents.slo import Promise, SloState
+from layerline_correlator.questions.model import Page
+
+
+class OneSlo(Parameters):
+    """One SLO."""
+
+    slo: Annotated[str, Read(identifier, {"type": "string", "pattern": ID_PATTERN})]
+
+
+def slos(questions: IncidentQuestions) -> Blueprint:
+    """What is promised, and how its budget stands."""
+    blueprint = Blueprint("slos", __name__, url_prefix="/api/v1/slos")
+
+    @blueprint.get("")
+    @declared(Page[SloState])
+    def all_slos() -> Page[SloState]:
+        """What is promised of services, and how much of each budget is left."""
+        found = questions.slos()
+        return Page(found, reason=None if found else "no SLO was set; POST one here or name LAYERLINE_SLOS")
+
+    @blueprint.post("")
+    @declared(SloState, status=201, body=Promise)
+    def set_slo(body: Promise) -> SloState:
+        """Promise something of a service, or of one of its operations: `{"service": "web", "objective": 0.99}`."""
+        return questions.set_slo(body.slo())
+
+    @blueprint.delete("/<slo>")
+    @declared(None, OneSlo, status=204, answers_in=(), problems=(404,))
+    def remove_slo(asked: OneSlo) -> Response:
+        """Take back what was promised."""
+        if not questions.remove_slo(asked.slo):
+            raise Problem(404, f"there is no SLO {asked.slo}")
+        return Response(status=204)
+
+    return blueprint

@@ -1,0 +1,54 @@
+"""SQL over HTTP, for the curious: off unless the server has a token."""
+
+from __future__ import annotations
+
+import threading
+from typing import Annotated
+
+from flask import Blueprint
+from pydantic import Field
+
+from layerline_api.declared import Body, declared
+from layerline_api.problems import Problem
+from layerline_api.settings import ServerSettings
+from layerline_correlator.questions.model import BadSql, Questions, Table, TooHeavy
+
+#: Queries at a time; each may use every core.
+AT_ONCE = 2
+
+
+class Query(Body):
+    """One SELECT over the views of docs/SQL.md."""
+
+    sql: Annotated[str, Field(min_length=1, max_length=100_000)]
+    limit: Annotated[int, Field(ge=1, le=10_000, description="how many rows at most")] = 1000
+
+
+def curious(questions: Questions, settings: ServerSettings) -> Blueprint:
+    """``/api/v1/sql``."""
+    blueprint = Blueprint("curious", __name__, url_prefix="/api/v1")
+    room = threading.BoundedSemaphore(AT_ONCE)
+
+    @blueprint.post("/sql")
+    @declared(Table, body=Query, problems=(422, 503))
+    def sql(body: Query) -> Table:
+        """Ask with one SELECT over the views of docs/SQL.md: read-only, with row and time limits.
+
+        Off (403) unless the server has a token.
+        """
+        if settings.token is None:
+            raise Problem(
+                403, "SQL is off: start the server with a token (LAYERLINE_TOKEN, or `layerline serve --token`)"
+            )
+        if not room.acquire(blocking=False):
+            raise Problem(503, f"{AT_ONCE} queries are being answered; ask again later")
+        try:
+            return questions.sql(body.sql, body.limit)
+        except BadSql as problem:
+            raise Problem(400, str(problem), "sql") from None
+        except TooHeavy as problem:
+            raise Problem(422, str(problem), "sql") from None
+        finally:
+            room.release()
+
+    return blueprint

@@ -1,0 +1,85 @@
+"""Who is meant: entities by their ids, and tags by the words people use."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import duckdb
+
+from layerline_correlator.questions.model import Entity
+from layerline_correlator.tagquery.condition import Bound, condition
+from layerline_correlator.tagquery.model import Selection
+
+_REFRESH_S = 2.0
+
+
+class Names:
+    """The names of containers and hosts, read anew when an unknown one is asked for, at most every two seconds."""
+
+    def __init__(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        """Take ownership of ``cursor``."""
+        self._cursor = cursor
+        self._lock = threading.Lock()
+        self._containers: dict[str, str] = {}
+        self._hosts: dict[str, Entity] = {}
+        self._processes: dict[str, str] = {}
+        self._read_at = float("-inf")
+
+    def entity(self, kind: str, identity: str) -> Entity:
+        """The entity with its name; the short id or the id itself where no name is known."""
+        if kind == "container":
+            if identity not in self._containers:
+                self._refresh()
+            return Entity("container", identity, self._containers.get(identity, identity[:12]))
+        if kind == "host":
+            if identity not in self._hosts:
+                self._refresh()
+            return self._hosts.get(identity, Entity("host", identity, "this machine"))
+        if kind == "process":
+            if identity not in self._processes:
+                self._refresh()
+            return Entity("process", identity, self._processes.get(identity, identity))
+        return Entity(kind, identity, identity)
+
+    def _refresh(self) -> None:
+        with self._lock:
+            if time.monotonic() - self._read_at < _REFRESH_S:
+                return
+            self._read_at = time.monotonic()
+            self._containers = {
+                key: name or compose or key[:12]
+                for key, name, compose in self._cursor.execute(
+                    "SELECT container_id, name, compose_service FROM container WHERE name IS NOT NULL"
+                ).fetchall()
+            }
+            self._processes = {
+                key: f"pid {pid}" if pid else f"of {service}"
+                for key, service, pid in self._cursor.execute(
+                    "SELECT instance, any_value(service), any_value(attributes['process.pid']) FROM resource"
+                    " WHERE service IS NOT NULL GROUP BY instance"
+                ).fetchall()
+            }
+            self._hosts = {
+                key: Entity("host", host_id or key, name or host_id or key)
+                for key, host_id, name in self._cursor.execute(
+                    "SELECT host, host_id, name FROM host WHERE host_id IS NOT NULL OR name IS NOT NULL"
+                ).fetchall()
+            }
+
+
+def tag_condition(number: int, selection: Selection) -> tuple[str, dict[str, Any]]:
+    """SQL that holds for requests whose service, its container or its host carries the tags; ``number`` is its own.
+
+    The statement must bind ``$from_ns`` and ``$to_ns`` around the requests.
+    """
+    bound = Bound(f"tag{number}_")
+    holds = condition(selection, lambda key: f"tag_of(own, of_container, of_host, {key})", bound)
+    senders = f"SELECT row(resource, container_id) FROM tagged($from_ns, $to_ns) WHERE {holds}"
+    return f"row(resource, container_id) IN ({senders})", bound.values
+
+
+def glob(value: str) -> str:
+    """Only ``*`` is a wildcard; what else GLOB knows is taken as it is."""
+    return value.replace("[", "[[]").replace("?", "[?]")

@@ -1,0 +1,32 @@
+-- title: its own code slept or waited
+-- layer: app
+-- order: 910
+-- prepare: ledger/waiting_for_blocks.sql
+-- needs: layerline.account
+-- means: The thread gave up its CPU of its own accord and slept: in a sleep, on a lock, or on a socket that no span describes.
+-- mistaken for: Waiting for a disk, when the thread moved blocks and nothing tells how long that took: then it stays unexplained. Waiting for the interpreter lock, which wakes up every 5 ms.
+-- try: Look for sleeps, locks and calls without instrumentation in this span's code.
+-- enable: start the service with `layerline run -- CMD`
+-- source: getrusage(RUSAGE_THREAD) ru_nvcsw; off-CPU time of the thread
+WITH asleep AS (
+    -- What it waited for blocks is not sleep, whoever is to blame for it and even where nobody is.
+    SELECT
+        piece.*,
+        least(off_left, piece.off_ns - coalesce(blocks.lost_ns, 0)) AS asleep_ns,
+        coalesce(blocks.low_ns, 0) AS blocks_low_ns, coalesce(blocks.high_ns, 0) AS blocks_high_ns
+    FROM piece LEFT JOIN blocks ON blocks.piece_no = piece.piece_no
+    WHERE NOT is_dependency AND NOT is_call AND coalesce(blocks.known, true)
+)
+SELECT
+    piece_no, 'off' AS pool,
+    CASE WHEN container_id IS NULL THEN 'process' ELSE 'container' END AS entity_type,
+    coalesce(container_id, instance)                                   AS entity_id,
+    asleep_ns AS lost_ns,
+    least(asleep_ns, greatest(0, off_ns - blocks_high_ns))::BIGINT AS low_ns,
+    greatest(asleep_ns, off_ns - blocks_low_ns)::BIGINT            AS high_ns,
+    format('the thread slept for {:.0f} ms in span “{}” ({} times){}', asleep_ns / 1e6, name, voluntary_switches,
+           coalesce(format('; the kernel says: {}', nullif(asleep_wait, '-')), '')) AS because,
+    asleep_place AS place
+FROM asleep LEFT JOIN sampled USING (piece_no)
+WHERE asleep_ns > 0
+  AND (sampled.asleep >= 2 OR voluntary_switches BETWEEN 1 AND 3 OR (voluntary_switches > 0 AND off_ns / voluntary_switches >= 10_000_000))

@@ -1,0 +1,40 @@
+-- title: made many calls where few would do
+-- layer: dependency
+-- order: 780
+-- prepare: ledger/calls.sql
+-- needs: layerline.account
+-- means: The request made many more calls to the same dependency than it usually does: one query per row instead of one for all (N+1).
+-- mistaken for: A slow dependency (dependency.slow): there each call takes longer, and their number is the usual one.
+-- try: Ask for all at once (a join, `IN (…)`, a batch); look what grew: the calls grow with it.
+-- enable: start the service with `layerline run -- CMD`
+-- source: CLIENT spans without a callee, counted per dependency, beside the same operation's requests of the last hour
+WITH
+pools AS (
+    SELECT piece_no, entity_id, calls, usual_calls, unnest(['off', 'cpu', 'wait']) AS pool,
+           unnest([off_left, cpu_left, wait_left]) AS high_ns, chatter.share
+    FROM piece JOIN chatter USING (piece_no)
+),
+-- The code around each call (driver, loop) runs for its sake: up to a fifth of a millisecond a call is taken to be that.
+around AS (
+    SELECT caller.piece_no, entity_id, any_value(calls) AS calls, any_value(usual_calls) AS usual_calls,
+           least(caller.cpu_left * avg(chatter.share), 200_000 * sum(chatter.share)) AS lost_ns, caller.cpu_left AS high_ns
+    FROM chatter
+    JOIN piece AS call ON call.piece_no = chatter.piece_no
+    JOIN node ON node.span_no = call.span_no
+    JOIN piece AS caller ON caller.request_no = call.request_no AND caller.span_no = node.parent_no
+    WHERE caller.kind <> 3
+    GROUP BY caller.piece_no, entity_id, caller.cpu_left
+),
+claims AS (
+    SELECT piece_no, pool, entity_id, calls, usual_calls, ceil(high_ns * share) AS lost_ns, floor(high_ns * share * 0.9) AS low_ns,
+           high_ns
+    FROM pools
+    UNION ALL
+    SELECT piece_no, 'cpu', entity_id, calls, usual_calls, lost_ns, 0, high_ns FROM around
+)
+SELECT
+    piece_no, pool, 'service' AS entity_type, entity_id, lost_ns::BIGINT AS lost_ns, low_ns::BIGINT AS low_ns,
+    high_ns::BIGINT AS high_ns,
+    format('it made {} calls to {}{}', calls, entity_id, coalesce(format('; this operation usually makes {:.0f}', usual_calls), '')) AS because
+FROM claims
+WHERE lost_ns > 0

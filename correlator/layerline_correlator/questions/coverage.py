@@ -1,0 +1,367 @@
+"""Coverage: what of a window was seen, what was not, why, and the one thing to enable.
+
+"Not measured" is told apart from "measured: nothing" here too: a share of nothing is null, and a layer without readings
+says so instead of showing zeros.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import duckdb
+
+from layerline.signals import SIGNALS
+from layerline_correlator.facts.join import join
+from layerline_correlator.ledger.causes import by_name
+from layerline_correlator.questions.model import Entity
+from layerline_correlator.store.statements import run
+from layerline_correlator.verdict.judge import rfc3339
+from layerline_correlator.verdict.ledgers import blind_reason
+
+#: Series of one metric from one sender, or resources of one service, beyond which they are named.
+MOST_SERIES = 1_000
+#: Reasons shown of each kind, and unseen containers named, at most.
+_REASONS, _NAMED = 5, 20
+_ENABLE = {
+    "app": "start the services with `layerline run -- CMD`",
+    "container": "run `layerline agent` on their machines",
+    "network": "run `layerline agent` on the machines",
+    "host": "run `layerline agent` on the machines",
+}
+_MEASURES_ALL = re.compile(r"(?:ParentBased\{root:)?AlwaysOnSampler\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """How many spans had something in common: a reason, or a method with its confidence (the mean)."""
+
+    what: str
+    spans: int
+    confidence: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Spans that could be tied, of those that had something to be tied to."""
+
+    spans: int
+    of: int
+    share: float | None
+    """Null where ``of`` is 0."""
+    methods: list[Counted]
+    missing: list[Counted]
+    """Why the others could not, most spans first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Whether spans were left out at the source; ``sampled`` is null where nothing tells."""
+
+    sampled: bool | None
+    kept_ratio: float | None
+    """The smallest share that was kept, where it is told."""
+    sign: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceCoverage:
+    """One service in the window."""
+
+    service: str
+    requests: int
+    orphans: int
+    """Requests whose caller's span was never received."""
+    spans: int
+    on_machine: int
+    """Spans that were sent from outside of any container."""
+    container: Joined
+    host: Joined
+    account: Joined
+    sampling: Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class LayerCoverage:
+    """The readings of one layer. ``interval_ns`` is the median over its entities of their median step."""
+
+    layer: str
+    entities: int
+    readings: int
+    interval_ns: int | None
+    gaps: int
+    """Steps longer than three times their entity's median."""
+    longest_gap_ns: int | None
+    longest_gap_at: Entity | None
+    reason: str | None
+    enable: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class BlindCoverage:
+    """A cause that could not be seen in some of the window's requests."""
+
+    cause: str
+    layer: str
+    requests: int
+    share: float
+    services: list[str]
+    reason: str
+    enable: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """A container that lived and ended without one reading."""
+
+    id: str
+    name: str
+    started: str | None
+    ended: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lives:
+    """Containers that ended in the window, by their engine's events, and those of them that nobody read."""
+
+    ended: int
+    unseen: int
+    named: list[Unseen]
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Explosion:
+    """A metric of one sender, or a service, that fell apart into very many, and the attribute that did it."""
+
+    what: str  # "series" | "resources"
+    name: str
+    number: int
+    attribute: str | None
+    distinct_values: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """What was seen in a window, and what was not. Field for field the JSON of ``GET /api/v1/coverage``."""
+
+    from_: str
+    to: str
+    requests: int
+    services: list[ServiceCoverage]
+    layers: list[LayerCoverage]
+    blind: list[BlindCoverage]
+    containers: Lives
+    cardinality: list[Explosion]
+    reason: str | None
+    """Why it is empty; null where something was received."""
+
+
+class _Row(NamedTuple):
+    service: str
+    in_known_container: bool
+    on_machine: bool
+    method: str | None
+    confidence: float
+    reason: str | None
+    host: str | None
+    host_method: str | None
+    on_known_host: bool | None
+    account: str
+    threshold: str | None
+    sampler: str | None
+    spans: int
+
+
+def read_coverage(
+    cursor: duckdb.DuckDBPyConnection,
+    name: Callable[[str, str], Entity],
+    from_ns: int,
+    to_ns: int,
+    service: str | None = None,
+) -> Coverage:
+    """Coverage of what began in the window; with ``service``, of that service's spans, requests and blind causes."""
+    window = {"from_ns": from_ns, "to_ns": to_ns}
+    run(cursor, "questions/coverage_senders.sql", window)
+    join(cursor)
+    stalls = [signal.name for signal in SIGNALS if signal.stall]
+    until_ns = min(to_ns, time.time_ns())
+    run(
+        cursor,
+        "questions/coverage.sql",
+        {**window, "until_ns": until_ns, "stalls": stalls, "most_series": MOST_SERIES, "service": service},
+    )
+
+    def asked(found: str) -> bool:
+        return service is None or found == service
+
+    rows = [_Row(*row) for row in cursor.execute("FROM span_cover ORDER BY ALL").fetchall()]
+    requests = {
+        found: (number, orphans)
+        for found, number, orphans in cursor.execute("FROM request_cover").fetchall()
+        if asked(found)
+    }
+    by_service: dict[str, list[_Row]] = {found: [] for found in sorted(requests)}
+    for row in rows:
+        if asked(row.service):
+            by_service.setdefault(row.service, []).append(row)
+    services = [_service(found, *requests.get(found, (0, 0)), sent) for found, sent in sorted(by_service.items())]
+    total = sum(one.requests for one in services)
+    layers = _layers(cursor, name, services)
+    nothing = not services and not any(layer.readings for layer in layers)
+    return Coverage(
+        from_=rfc3339(from_ns),
+        to=rfc3339(to_ns),
+        requests=total,
+        services=services,
+        layers=layers,
+        blind=_blind(cursor, total),
+        containers=_lives(cursor),
+        cardinality=[Explosion(*row) for row in cursor.execute("FROM explosion ORDER BY number DESC, name").fetchall()],
+        reason=_why_empty(service) if nothing or (service is not None and not services) else None,
+    )
+
+
+def _why_empty(service: str | None) -> str:
+    if service is not None:
+        return f"no span of service {service!r} was received in this window"
+    return "neither spans nor readings were received in this window"
+
+
+def _service(service: str, requests: int, orphans: int, rows: list[_Row]) -> ServiceCoverage:
+    spans = sum(row.spans for row in rows)
+    inside = [row for row in rows if not row.on_machine]
+    return ServiceCoverage(
+        service=service,
+        requests=requests,
+        orphans=orphans,
+        spans=spans,
+        on_machine=spans - sum(row.spans for row in inside),
+        container=_joined(
+            [(row, row.method if row.in_known_container else None, row.confidence, row.reason or "") for row in inside]
+        ),
+        host=_joined([(row, row.host_method if row.on_known_host else None, None, _hostless(row)) for row in rows]),
+        account=_joined([(row, "measured" if row.account == "measured" else None, None, row.account) for row in rows]),
+        sampling=_sampling(rows),
+    )
+
+
+def _hostless(row: _Row) -> str:
+    if row.host is None:
+        return "its resource has nothing that tells the machine (layerline.boot_id, host.id, host.name)"
+    return f"nobody describes machine {row.host[:64]}"
+
+
+def _joined(found: Iterable[tuple[_Row, str | None, float | None, str]]) -> Joined:
+    methods: Counter[str] = Counter()
+    sums: dict[str, float] = defaultdict(float)
+    missing: Counter[str] = Counter()
+    for row, method, confidence, why in found:
+        if method is None:
+            missing[why] += row.spans
+        else:
+            methods[method] += row.spans
+            sums[method] += (1.0 if confidence is None else confidence) * row.spans
+    spans, of = methods.total(), methods.total() + missing.total()
+    return Joined(
+        spans=spans,
+        of=of,
+        share=round(spans / of, 4) if of else None,
+        methods=[Counted(method, number, round(sums[method] / number, 3)) for method, number in methods.most_common()],
+        missing=[Counted(why, number) for why, number in missing.most_common(_REASONS)],
+    )
+
+
+def _sampling(rows: list[_Row]) -> Sampling:
+    """Signs, best first: the threshold in ``tracestate`` (``ot=th:``), then the sampler that our wrapper names."""
+    kept = [1 - int(row.threshold.ljust(14, "0"), 16) / 2**56 for row in rows if row.threshold]
+    if kept:
+        return Sampling(min(kept) < 1, round(min(kept), 6), "tracestate ot=th")
+    samplers = sorted({row.sampler for row in rows if row.sampler})
+    some = [sampler for sampler in samplers if not _MEASURES_ALL.match(sampler)]
+    if some:
+        return Sampling(True, None, f"sampler {', '.join(some)}")
+    if samplers and all(row.sampler for row in rows):
+        return Sampling(False, None, f"sampler {', '.join(samplers)}")
+    return Sampling(None, None, "nothing tells: spans that were left out at the source leave no sign in OTLP")
+
+
+def _layers(
+    cursor: duckdb.DuckDBPyConnection, name: Callable[[str, str], Entity], services: list[ServiceCoverage]
+) -> list[LayerCoverage]:
+    accounts = sum(one.account.spans for one in services)
+    layers = [
+        LayerCoverage(
+            "app",
+            sum(one.account.spans > 0 for one in services),
+            accounts,
+            None,
+            0,
+            None,
+            None,
+            *(None, None) if accounts else ("no span says what its thread did", _ENABLE["app"]),
+        )
+    ]
+    for layer in ("container", "network", "host"):
+        row = cursor.execute(
+            "SELECT count(*), coalesce(sum(points), 0)::BIGINT, median(median_ns)::BIGINT,"
+            " coalesce(sum(gaps), 0)::BIGINT, max(longest_ns), arg_max(entity_type, longest_ns),"
+            " arg_max(entity_id, longest_ns) FROM beat WHERE layer = $layer",
+            {"layer": layer},
+        ).fetchone()
+        entities, readings, interval_ns, gaps, longest_ns, kind, identity = row or (0, 0, None, 0, None, None, None)
+        layers.append(
+            LayerCoverage(
+                layer,
+                entities,
+                readings,
+                interval_ns,
+                gaps,
+                longest_ns,
+                name(kind, identity) if longest_ns is not None else None,
+                *(None, None) if readings else ("no readings were received in this window", _ENABLE[layer]),
+            )
+        )
+    return layers
+
+
+def _blind(cursor: duckdb.DuckDBPyConnection, total: int) -> list[BlindCoverage]:
+    requests: dict[str, int] = {}
+    reasons: dict[str, Counter[str]] = defaultdict(Counter)
+    services: dict[str, set[str]] = defaultdict(set)
+    for cause, service, facts, why, number in cursor.execute("FROM blind_cover ORDER BY ALL").fetchall():
+        if service is None:
+            requests[cause] = number
+        else:
+            services[cause].add(service)
+            reasons[cause][blind_reason(service, facts, why)] += number
+    return [
+        BlindCoverage(
+            cause=cause,
+            layer=by_name(cause).layer,
+            requests=number,
+            share=round(number / total, 4) if total else 0.0,
+            services=sorted(services[cause]),
+            reason="; ".join(reason for reason, _ in reasons[cause].most_common(3)),
+            enable=by_name(cause).enable,
+        )
+        for cause, number in sorted(requests.items(), key=lambda item: (-item[1], by_name(item[0]).order))
+    ]
+
+
+def _lives(cursor: duckdb.DuckDBPyConnection) -> Lives:
+    rows = cursor.execute(
+        "SELECT container_id, name, started_ns, died_ns, readings FROM life ORDER BY died_ns"
+    ).fetchall()
+    told = cursor.execute("SELECT count(*) FROM event WHERE name LIKE 'container.%'").fetchone()
+    unseen = [
+        Unseen(identity, name or identity[:12], rfc3339(started) if started else None, rfc3339(died))
+        for identity, name, started, died, readings in rows
+        if not readings
+    ]
+    nobody = None if told and told[0] else "nobody tells of the starts and ends of containers: run `layerline agent`"
+    return Lives(len(rows), len(unseen), unseen[:_NAMED], nobody)

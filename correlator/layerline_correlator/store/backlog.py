@@ -1,0 +1,50 @@
+"""What is in the store and was never settled: after a restart, or after recorded data was imported.
+
+It may be millions of traces. They wait in a table, which DuckDB may put on disk, and are handed out oldest first,
+because the usual of a request is made of those before it.
+"""
+
+from __future__ import annotations
+
+import duckdb
+
+from layerline_correlator.store.statements import run
+
+
+class Backlog:
+    """The traces that wait, as one list in time. Not safe for threads: whoever works out asks it."""
+
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, settle_ns: int) -> None:
+        """Look for them in the store of ``cursor``, which keeps the list."""
+        self._cursor = cursor
+        run(cursor, "store/backlog.sql", {"settle_ns": settle_ns})
+        found = cursor.execute("SELECT count(*) FROM backlog").fetchone()
+        self._size: int = found[0] if found else 0
+        self._taken = 0
+
+    @property
+    def left(self) -> int:
+        """How many have yet to be handed out."""
+        return self._size - self._taken
+
+    def next(self, most: int, alongside_ns: int) -> dict[str, tuple[int, int]]:
+        """The next traces, with the first and last start of their spans; they begin within ``alongside_ns``."""
+        if not self.left:
+            return {}
+        rows = self._cursor.execute(
+            "SELECT trace_id, from_ns, to_ns FROM backlog WHERE place > $taken AND place <= $taken + $most"
+            " QUALIFY from_ns <= min(from_ns) OVER () + $alongside_ns",
+            {"taken": self._taken, "most": most, "alongside_ns": alongside_ns},
+        ).fetchall()
+        self._taken += len(rows)
+        return {trace_id: (from_ns, to_ns) for trace_id, from_ns, to_ns in rows}
+
+    def find(self, trace_id: str) -> dict[str, tuple[int, int]]:
+        """This trace, where it still waits."""
+        if not self.left:
+            return {}
+        rows = self._cursor.execute(
+            "SELECT trace_id, from_ns, to_ns FROM backlog WHERE trace_id = $trace_id AND place > $taken",
+            {"trace_id": trace_id, "taken": self._taken},
+        ).fetchall()
+        return {key: (from_ns, to_ns) for key, from_ns, to_ns in rows}

@@ -1,0 +1,402 @@
+"""The store: one DuckDB database, one writer that groups what arrives, a cursor for everyone who reads.
+
+``append`` returns when its rows are on disk: batches that arrive within ``Settings.group_ns`` become one transaction.
+A span or point that is delivered twice is written once.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+import pyarrow as pa
+
+from layerline.attributes import BOOT_ID, SPAN_FIGURES, VERSION, column
+from layerline.container import reported
+from layerline.signals import find
+from layerline_correlator.facts.handles import Handle, handles, is_sandbox
+from layerline_correlator.questions.model import Overloaded
+from layerline_correlator.settings import Settings
+from layerline_correlator.store.model import Batch, ResourceRow, SeriesRow
+from layerline_correlator.store.statements import run
+
+_TEXT_MAP = pa.map_(pa.string(), pa.string())
+
+_RESOURCE = pa.schema(
+    [
+        *((name, pa.string()) for name in ("resource", "service", "instance", "container_id", "host")),
+        ("in_container", pa.bool_()),
+        ("cpus", pa.int64()),
+        ("attributes", _TEXT_MAP),
+        ("seen_ns", pa.int64()),
+        ("host_by", pa.string()),
+        ("handles", pa.list_(pa.struct([(name, pa.string()) for name in Handle._fields]))),
+        ("sandbox", pa.bool_()),
+    ]
+)
+_SPAN = pa.schema(
+    [
+        *((name, pa.string()) for name in ("trace_id", "span_id", "parent_span_id", "resource", "name")),
+        ("kind", pa.int8()),
+        ("start_ns", pa.int64()),
+        ("end_ns", pa.int64()),
+        ("status", pa.int8()),
+        ("thread_id", pa.int64()),
+        ("account", pa.string()),
+        ("account_reason", pa.string()),
+        ("slices", pa.list_(pa.int64())),
+        *((column(name), pa.int64()) for name in SPAN_FIGURES),
+        ("attributes", _TEXT_MAP),
+    ]
+)
+_SERIES = pa.schema(
+    [
+        *(
+            (name, pa.string())
+            for name in ("series", "resource", "signal", "unit", "kind", "entity_type", "entity_id", "host")
+        ),
+        ("attributes", _TEXT_MAP),
+        ("part_of", _TEXT_MAP),
+    ]
+)
+_POINT = pa.schema(
+    [("series", pa.string()), ("start_ns", pa.int64()), ("time_ns", pa.int64()), ("value", pa.float64())]
+)
+_EVENT = pa.schema(
+    [
+        ("resource", pa.string()),
+        ("time_ns", pa.int64()),
+        ("name", pa.string()),
+        ("body", pa.string()),
+        ("attributes", _TEXT_MAP),
+    ]
+)
+_RECORDING = pa.schema(
+    [
+        ("source", pa.string()),
+        *((name, pa.int64()) for name in ("bytes", "modified_ns", "offset", "line")),
+        ("inside", pa.string()),
+        *((name, pa.int64()) for name in ("rejected", "left_out")),
+        ("finished", pa.bool_()),
+    ]
+)
+
+#: How many batches may wait to be written before senders are asked to come again.
+_WAITING = 256
+
+
+class StoreInUse(RuntimeError):
+    """Another process has this store open."""
+
+
+class Arrived(NamedTuple):
+    """What a commit brought: the traces it touched and the earliest and latest start of their spans."""
+
+    trace_ids: frozenset[str]
+    from_ns: int
+    to_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    batch: Batch
+    durable: Future[None]
+
+
+class Store:
+    """One DuckDB database in a folder, owned by this process."""
+
+    def __init__(self, settings: Settings, arrived: Callable[[Arrived], None] = lambda _: None) -> None:
+        """Open or create the store. ``StoreInUse`` when another process has it; OSError when it cannot be made."""
+        folder = settings.store
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock_file = _lock(folder)
+        self._settings = settings
+        self._arrived = arrived
+        self._known: set[str] = set()  # resources and series that are written
+        self._queue: queue.Queue[_Waiting | None] = queue.Queue(maxsize=_WAITING)
+        self._database = duckdb.connect(
+            str(folder / "hot.duckdb"),
+            config={
+                "checkpoint_threshold": "256MB",
+                "autoinstall_known_extensions": False,
+                "python_enable_replacements": False,  # a table's name never finds a variable of this process
+            },
+        )
+        self._database.execute("SET asof_loop_join_threshold = 0").fetchall()
+        run(self._database, "store/schema.sql")
+        _renew_resources(self._database)
+        run(self._database, "facts/whereabouts.sql")
+        run(self._database, "store/settle.sql")
+        run(self._database, "incidents/schema.sql")
+        run(self._database, "questions/views.sql")
+        for (key,) in self._database.execute(
+            "SELECT resource FROM resource UNION ALL SELECT series FROM series"
+        ).fetchall():
+            self._known.add(key)
+        self._failure: Exception | None = None
+        self._closed = False
+        self._writer = threading.Thread(target=self._write_forever, name="layerline-writer", daemon=True)
+        self._writer.start()
+
+    def append(self, batch: Batch, patience_s: float = 30.0) -> None:
+        """Return when the batch is durable. ``Overloaded`` when there is no room, or it took longer than allowed."""
+        if self._closed:
+            raise Overloaded("the store is closing")
+        waiting = _Waiting(batch, Future())
+        try:
+            self._queue.put_nowait(waiting)
+        except queue.Full:
+            raise Overloaded("too much is waiting to be written") from None
+        try:
+            waiting.durable.result(timeout=patience_s)
+        except TimeoutError:
+            raise Overloaded("writing took too long") from None
+        except (duckdb.Error, OSError) as problem:
+            raise Overloaded(f"could not write: {problem}") from problem
+
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        """A connection of its own to the same database."""
+        return self._database.cursor()
+
+    def waiting(self) -> tuple[int, int]:
+        """How many batches wait to be written, and how many may."""
+        return self._queue.qsize(), _WAITING
+
+    def used_bytes(self) -> int:
+        """How much of the database file is in use: what was deleted is used again before the file grows."""
+        used = (
+            self._database.cursor()
+            .execute("SELECT sum(used_blocks * block_size) FROM pragma_database_size()")
+            .fetchone()
+        )
+        return int(used[0]) if used else 0
+
+    def is_recording(self) -> bool:
+        """Whether recorded data was imported into this store."""
+        with self.cursor() as cursor:
+            found = cursor.execute("SELECT count(*) > 0 FROM recording").fetchone()
+        return bool(found and found[0])
+
+    def close(self) -> None:
+        """Write what waits, then close. Afterwards the folder can be opened by another process."""
+        if self._closed:
+            return
+        self._closed = True
+        self._queue.put(None)
+        self._writer.join()
+        self._database.close()
+        os.close(self._lock_file)
+
+    def _write_forever(self) -> None:
+        cursor = self._database.cursor()
+        while (first := self._queue.get()) is not None:
+            group, last = self._gather(first)
+            self._write(cursor, group)
+            if last:
+                break
+        cursor.close()
+
+    def _gather(self, first: _Waiting) -> tuple[list[_Waiting], bool]:
+        """What arrives within the grouping time, together with the first; True when the store is to close after it."""
+        group, until = [first], time.monotonic() + self._settings.group_ns / 1e9
+        while (left := until - time.monotonic()) > 0 and not self._closed:
+            try:
+                more = self._queue.get(timeout=left)
+            except queue.Empty:
+                break
+            if more is None:
+                return group, True
+            group.append(more)
+        return group, False
+
+    def _write(self, cursor: duckdb.DuckDBPyConnection, group: list[_Waiting]) -> None:
+        batches = [waiting.batch for waiting in group]
+        try:
+            written, arrived = self._insert(cursor, batches)
+        except Exception as problem:  # the sender is told, whatever it was; the writer must live
+            for waiting in group:
+                waiting.durable.set_exception(problem)
+            return
+        self._known |= written
+        for waiting in group:
+            waiting.durable.set_result(None)
+        if arrived is not None:
+            self._arrived(arrived)
+
+    def _insert(self, cursor: duckdb.DuckDBPyConnection, batches: list[Batch]) -> tuple[set[str], Arrived | None]:
+        resources = {row.resource: row for batch in batches for row in batch.resources}
+        series = {row.series: row for batch in batches for row in batch.series if row.series not in self._known}
+        fresh = [row for key, row in resources.items() if key not in self._known]
+        spans = {(row.trace_id, row.span_id): row for batch in batches for row in batch.spans}
+        points = {(row.series, row.time_ns): row for batch in batches for row in batch.points}
+        events = {(row.resource, row.time_ns, row.name, row.body): row for batch in batches for row in batch.events}
+        recordings = {row.source: row for batch in batches for row in batch.recordings}
+        arrived = None
+        cursor.execute("BEGIN")
+        try:
+            now = time.time_ns()
+            _insert(cursor, "resource", _RESOURCE, (_resource_row(row, now) for row in fresh))
+            _insert(cursor, "series", _SERIES, (_series_row(row, resources) for row in series.values()))
+            if any(_needs_a_place(row) for row in (*fresh, *(resources[one.resource] for one in series.values()))):
+                run(cursor, "store/settle.sql")
+            if spans:
+                from_ns = min(row.start_ns for row in spans.values())
+                to_ns = max(row.start_ns for row in spans.values())
+                arrived = Arrived(frozenset(trace_id for trace_id, _ in spans), from_ns, to_ns)
+                _insert(
+                    cursor,
+                    "span",
+                    _SPAN,
+                    ((*row[:13], *row.figures, list(row.attributes.items())) for row in spans.values()),
+                    "WHERE NOT EXISTS (FROM span AS old WHERE old.start_ns BETWEEN $from_ns AND $to_ns"
+                    " AND old.trace_id = new.trace_id AND old.span_id = new.span_id)",
+                    {"from_ns": from_ns, "to_ns": to_ns},
+                )
+            if points:
+                _insert(
+                    cursor,
+                    "point",
+                    _POINT,
+                    points.values(),
+                    "WHERE NOT EXISTS (FROM point AS old WHERE old.time_ns BETWEEN $from_ns AND $to_ns"
+                    " AND old.series = new.series AND old.time_ns = new.time_ns)",
+                    {
+                        "from_ns": min(row.time_ns for row in points.values()),
+                        "to_ns": max(row.time_ns for row in points.values()),
+                    },
+                )
+            if events:
+                _insert(
+                    cursor,
+                    "event",
+                    _EVENT,
+                    ((*row[:4], list(row.attributes.items())) for row in events.values()),
+                    "WHERE NOT EXISTS (FROM event AS old WHERE old.time_ns = new.time_ns AND old.name = new.name"
+                    " AND old.resource = new.resource AND old.body = new.body)",
+                )
+            if recordings:
+                cursor.execute(
+                    "DELETE FROM recording WHERE source IN (SELECT unnest($sources))", {"sources": list(recordings)}
+                ).fetchall()
+                _insert(cursor, "recording", _RECORDING, recordings.values())
+            cursor.execute("COMMIT")
+        except Exception:
+            cursor.execute("ROLLBACK")
+            raise
+        return {row.resource for row in fresh} | set(series), arrived
+
+
+def _insert(
+    cursor: duckdb.DuckDBPyConnection,
+    table: str,
+    schema: pa.Schema,
+    rows: Iterable[tuple[Any, ...]],
+    unless: str = "",
+    parameters: dict[str, Any] | None = None,
+) -> None:
+    columns = list(zip(*rows, strict=True))
+    if not columns:
+        return
+    arrow = pa.Table.from_arrays(
+        [pa.array(values, type=item.type) for values, item in zip(columns, schema, strict=True)], schema=schema
+    )
+    cursor.register("arriving", arrow)
+    try:
+        cursor.execute(
+            f"INSERT INTO {table} BY NAME SELECT * FROM arriving AS new {unless}", parameters or {}
+        ).fetchall()
+    finally:
+        cursor.unregister("arriving")
+
+
+def _needs_a_place(row: ResourceRow) -> bool:
+    """Whether others may know better on which machine it is, or may learn it from this."""
+    return "layerline.boot_id" not in row.attributes or "host.name" in row.attributes
+
+
+def _renew_resources(connection: duckdb.DuckDBPyConnection) -> None:
+    """Resources that an earlier version wrote are read again: it did not know their handles."""
+    rows = [
+        _resource_row(ResourceRow(resource, dict(attributes)), seen_ns)
+        for resource, attributes, seen_ns in connection.execute(
+            "SELECT resource, attributes, seen_ns FROM resource WHERE handles IS NULL"
+        ).fetchall()
+    ]
+    connection.execute("DELETE FROM resource WHERE handles IS NULL").fetchall()
+    _insert(connection, "resource", _RESOURCE, rows)
+
+
+def _host(attributes: dict[str, str]) -> tuple[str | None, str | None]:
+    """The machine, and the attribute that names it."""
+    return next(
+        ((attributes[name], name) for name in (BOOT_ID, "host.id", "host.name") if attributes.get(name)), (None, None)
+    )
+
+
+def _resource_row(row: ResourceRow, now_ns: int) -> tuple[Any, ...]:
+    attributes = row.attributes
+    service = attributes.get("service.name")
+    boot_id, pid = attributes.get(BOOT_ID), attributes.get("process.pid")
+    container_id = reported(attributes.get("container.id", ""))
+    host, host_by = _host(attributes)
+    instance = (
+        f"{boot_id}:{container_id or ''}:{pid}"
+        if boot_id and pid
+        else attributes.get("service.instance.id") or row.resource
+    )
+    # Our wrapper names the machine unless it is inside a container, be it one whose id it could not find out.
+    nameless = VERSION in attributes and "host.name" not in attributes
+    in_container = True if container_id or nameless else (False if boot_id else None)
+    return (
+        row.resource,
+        service,
+        instance,
+        container_id,
+        host,
+        in_container,
+        int(cpus) if (cpus := attributes.get("layerline.cpus", "")).isdecimal() and 0 < len(cpus) < 6 else None,
+        list(attributes.items()),
+        now_ns,
+        host_by,
+        [handle._asdict() for handle in handles(attributes)],
+        is_sandbox(attributes),
+    )
+
+
+def _series_row(row: SeriesRow, resources: dict[str, ResourceRow]) -> tuple[Any, ...]:
+    attributes = resources[row.resource].attributes
+    signal = find(row.signal)
+    host, _ = _host(attributes)
+    container_id = reported(attributes.get("container.id", ""))
+    wanted = (
+        signal.entity
+        if signal
+        else ("container" if container_id else "service" if "service.name" in attributes else "host")
+    )
+    entity_id = {"container": container_id, "host": host, "service": attributes.get("service.name")}[wanted]
+    # What is told apart further than the signal is (by CPU, by mode) is a part of one figure.
+    dimensions = signal.dimensions if signal else tuple(row.attributes)
+    whole = {key: value for key, value in row.attributes.items() if key in dimensions}
+    part_of = list(whole.items()) if len(whole) < len(row.attributes) else None
+    return (*row[:5], wanted, entity_id, host, list(row.attributes.items()), part_of)
+
+
+def _lock(folder: Path) -> int:
+    """An advisory lock, so that a second server says why it cannot start before DuckDB does."""
+    handle = os.open(folder / "lock", os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise StoreInUse(f"the store {folder} is in use by another process") from None
+    return handle

@@ -1,0 +1,343 @@
+"""From ledgers to verdicts: pure arithmetic on plain data, no clock and no database.
+
+The verdict ranks excess: an operation that always burns 100 ms of CPU is not slow because of it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from layerline_correlator.ledger.causes import by_name
+from layerline_correlator.questions.model import Blind, Culprit, Entity, Join, Neighbour, Part, Verdict
+
+#: A culprit has at least this share of what is ranked.
+CULPRIT_SHARE = 0.1
+#: Neighbours named beside a part, at most, and the share of what ran that is worth a name.
+NEIGHBOURS, NEIGHBOUR_SHARE = 5, 0.01
+
+Key = tuple[str, str, str]  # cause, service, and the dependency where the entity is one
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A neighbour and what it ran, in nanoseconds of CPU time."""
+
+    entity_type: str
+    entity_id: str
+    ran_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerPart:
+    """One cause's share of one request."""
+
+    cause: str
+    service: str
+    entity_type: str
+    entity_id: str
+    lost_ns: int
+    low_ns: int
+    high_ns: int
+    inferred: bool = False
+    neighbours: tuple[Ran, ...] = ()
+    because: str = ""
+    place: str | None = None  # "function file:line" where it was seen
+
+    @property
+    def key(self) -> Key:
+        """What it is compared by with its usual: a container that was made anew is still the same part."""
+        return self.cause, self.service, self.entity_id if self.entity_type == "service" else ""
+
+
+class Unseen(NamedTuple):
+    """A cause that could not be seen in one request."""
+
+    cause: str
+    reason: str
+    foreign: bool = False  # its container is read, but not by our agent
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """One request and where its time went; ``sum(lost_ns) + unexplained_ns == duration_ns``."""
+
+    trace_id: str
+    span_id: str
+    service: str
+    operation: str
+    start_ns: int
+    duration_ns: int
+    unexplained_ns: int
+    parts: tuple[LedgerPart, ...]
+    blind: tuple[Unseen, ...] = ()
+    join: Join = field(default_factory=lambda: Join(None, 0.0, 0))
+    settled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Usual:
+    """The mean ledger that a request is compared with; its parts and ``unexplained_ns`` sum to ``usual_ns``."""
+
+    usual_ns: int
+    parts: tuple[LedgerPart, ...]
+
+    @property
+    def unexplained_ns(self) -> int:
+        """What the mean ledger leaves open."""
+        return self.usual_ns - sum(part.lost_ns for part in self.parts)
+
+
+def is_slow(duration_ns: int, usual_ns: int | None, slow_ns: int) -> bool:
+    """Longer than twice its usual and by at least 50 ms; without a usual, at least ``slow_ns``."""
+    if usual_ns is None:
+        return duration_ns >= slow_ns
+    return duration_ns > 2 * usual_ns and duration_ns - usual_ns >= 50_000_000
+
+
+def judge(
+    ledgers: Sequence[Ledger],
+    usuals: Sequence[Usual | None],
+    name: Callable[[str, str], Entity],
+    *,
+    window: bool = False,
+    absolute: bool = False,
+    received: int = 0,
+    slow: int = 0,
+) -> Verdict:
+    """One verdict for one ledger, or (``window``) for the sum of several of one service and operation.
+
+    ``name`` gives the entity of a type and id. Where only some ledgers of a window have a usual, the others are left
+    out of the sums. ValueError when there is no ledger.
+    """
+    if not ledgers:
+        raise ValueError("expected at least one ledger, found none")
+    together = list(zip(ledgers, usuals, strict=True))
+    if window and any(usual for _, usual in together):
+        together = [(ledger, usual) for ledger, usual in together if usual]
+    chosen = [ledger for ledger, _ in together]
+    known = [usual for _, usual in together if usual]
+    has_usual = len(known) == len(chosen)
+
+    duration_ns = sum(ledger.duration_ns for ledger in chosen)
+    usual_ns = sum(usual.usual_ns for usual in known) if has_usual else None
+    excess_ns = None if usual_ns is None else duration_ns - usual_ns
+    ranked_by = "lost" if absolute or excess_ns is None else "excess"
+    total_ns = duration_ns if ranked_by == "lost" or excess_ns is None else excess_ns
+
+    merged = _merge(part for ledger in chosen for part in ledger.parts)
+    parts = _ranked(_parts(merged, known if has_usual else None, name), ranked_by)
+    culprits = _culprits(parts, ranked_by, total_ns, duration_ns)
+    first = chosen[0]
+    examples = sorted(chosen, key=lambda ledger: -ledger.duration_ns)[:5]
+    return Verdict(
+        trace_id=None if window else first.trace_id,
+        span_id=None if window else first.span_id,
+        service=first.service,
+        operation=first.operation,
+        start=rfc3339(min(ledger.start_ns for ledger in chosen)),
+        duration_ns=duration_ns,
+        usual_ns=usual_ns,
+        excess_ns=excess_ns,
+        ranked_by=ranked_by,
+        parts=parts,
+        unexplained_ns=sum(ledger.unexplained_ns for ledger in chosen),
+        unexplained_usual_ns=sum(usual.unexplained_ns for usual in known) if has_usual else None,
+        blind=_blind(chosen),
+        culprits=culprits,
+        conclusive=_conclusive(parts, culprits, ranked_by, total_ns),
+        settled=all(ledger.settled for ledger in chosen),
+        join=min((ledger.join for ledger in chosen), key=lambda join: join.confidence),
+        requests=received if window else None,
+        slow=slow if window else None,
+        examples=[ledger.trace_id for ledger in examples] if window else None,
+    )
+
+
+def rfc3339(time_ns: int) -> str:
+    """``2026-11-23T10:00:00.123456789Z``."""
+    seconds, nanoseconds = divmod(time_ns, 10**9)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{nanoseconds:09d}Z"
+
+
+def _merge(parts: Iterable[LedgerPart]) -> list[LedgerPart]:
+    """One part per cause, service and entity; the reason given is that of the largest."""
+    groups: dict[tuple[str, str, str, str], list[LedgerPart]] = defaultdict(list)
+    for part in parts:
+        groups[part.cause, part.service, part.entity_type, part.entity_id].append(part)
+    return [_sum(group) for group in groups.values()]
+
+
+def _sum(group: list[LedgerPart]) -> LedgerPart:
+    if len(group) == 1:
+        return group[0]
+    largest = max(group, key=lambda part: part.lost_ns)
+    ran: dict[tuple[str, str], int] = defaultdict(int)
+    for part in group:
+        for neighbour in part.neighbours:
+            ran[neighbour.entity_type, neighbour.entity_id] += neighbour.ran_ns
+    return LedgerPart(
+        cause=largest.cause,
+        service=largest.service,
+        entity_type=largest.entity_type,
+        entity_id=largest.entity_id,
+        lost_ns=sum(part.lost_ns for part in group),
+        low_ns=sum(part.low_ns for part in group),
+        high_ns=sum(part.high_ns for part in group),
+        inferred=any(part.inferred for part in group),
+        neighbours=tuple(Ran(*entity, ran_ns) for entity, ran_ns in ran.items()),
+        because=largest.because,
+        place=largest.place or next((part.place for part in group if part.place), None),
+    )
+
+
+def _parts(merged: list[LedgerPart], usuals: Sequence[Usual] | None, name: Callable[[str, str], Entity]) -> list[Part]:
+    if usuals is None:
+        return [_part(part, None, name) for part in merged]
+    usually: dict[Key, list[LedgerPart]] = defaultdict(list)
+    for usual in usuals:
+        for part in usual.parts:
+            usually[part.key].append(part)
+    alike: dict[Key, list[LedgerPart]] = defaultdict(list)
+    for part in merged:
+        alike[part.key].append(part)
+    # Where two containers share one usual part, it is divided as their time was; the rest goes to the first.
+    result = []
+    for key, group in alike.items():
+        whole = Around.of(usually.pop(key, []))
+        result += [_part(part, share, name) for part, share in zip(group, whole.divided(group), strict=True)]
+    # What this operation usually spends and did not spend now: without it the usual parts would not add up.
+    for gone in usually.values():
+        whole = Around.of(gone)
+        if whole.lost_ns > 0:
+            last = gone[-1]
+            absent = LedgerPart(last.cause, last.service, last.entity_type, last.entity_id, 0, 0, 0)
+            result.append(_part(absent, whole, name))
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """A figure and its range."""
+
+    lost_ns: int
+    low_ns: int
+    high_ns: int
+
+    @classmethod
+    def of(cls, parts: Sequence[LedgerPart]) -> Around:
+        """Their sum."""
+        return cls(
+            sum(part.lost_ns for part in parts), sum(part.low_ns for part in parts), sum(part.high_ns for part in parts)
+        )
+
+    def divided(self, parts: Sequence[LedgerPart]) -> list[Around]:
+        """Shares in the proportion in which these lost time; the rest goes to the first."""
+        lost = sum(part.lost_ns for part in parts)
+
+        def shares(whole: int) -> list[int]:
+            each = [whole * part.lost_ns // lost if lost else 0 for part in parts]
+            return [each[0] + whole - sum(each), *each[1:]]
+
+        return list(map(Around, shares(self.lost_ns), shares(self.low_ns), shares(self.high_ns)))
+
+
+def _part(part: LedgerPart, usual: Around | None, name: Callable[[str, str], Entity]) -> Part:
+    cause = by_name(part.cause)
+    return Part(
+        cause=part.cause,
+        layer=cause.layer,
+        service=part.service,
+        entity=name(part.entity_type, part.entity_id),
+        lost_ns=part.lost_ns,
+        low_ns=part.low_ns,
+        high_ns=part.high_ns,
+        usual_ns=usual.lost_ns if usual else None,
+        usual_low_ns=usual.low_ns if usual else None,
+        usual_high_ns=usual.high_ns if usual else None,
+        excess_ns=part.lost_ns - usual.lost_ns if usual else None,
+        evidence="inferred" if part.inferred else "measured",
+        by=_neighbours(part.neighbours, name),
+        where=_where(part.place),
+        because=part.because,
+        try_=cause.try_,
+    )
+
+
+def _where(place: str | None) -> dict[str, str | int] | None:
+    """``{"function", "file", "line"}`` of ``"function file:line"``; None where nothing was seen."""
+    function, _, rest = (place or "").partition(" ")
+    file, _, line = rest.rpartition(":")
+    if not function or not file or not line.isdecimal():
+        return None
+    return {"function": function, "file": file, "line": int(line)}
+
+
+def _neighbours(ran: tuple[Ran, ...], name: Callable[[str, str], Entity]) -> list[Neighbour]:
+    whole = sum(neighbour.ran_ns for neighbour in ran)
+    worst = sorted(ran, key=lambda neighbour: (-neighbour.ran_ns, neighbour.entity_id))[:NEIGHBOURS]
+    return [
+        Neighbour(name(neighbour.entity_type, neighbour.entity_id), round(neighbour.ran_ns / whole, 4))
+        for neighbour in worst
+        if whole and neighbour.ran_ns >= NEIGHBOUR_SHARE * whole
+    ]
+
+
+def _weight(part: Part, ranked_by: str) -> int:
+    return part.lost_ns if ranked_by == "lost" or part.excess_ns is None else part.excess_ns
+
+
+def _deducted(part: Part, ranked_by: str) -> int:
+    """What of a part is usual, at most, and therefore not ranked."""
+    return 0 if ranked_by == "lost" else part.usual_high_ns or 0
+
+
+def _is_guess(part: Part, ranked_by: str) -> bool:
+    """Its range reaches down to its usual: perhaps nothing of it was lost here."""
+    return part.evidence == "inferred" and part.low_ns <= _deducted(part, ranked_by)
+
+
+def _ranked(parts: list[Part], ranked_by: str) -> list[Part]:
+    return sorted(parts, key=lambda part: (-_weight(part, ranked_by), part.cause, part.service, part.entity.id))
+
+
+def _culprits(parts: list[Part], ranked_by: str, total_ns: int, duration_ns: int) -> list[Culprit]:
+    if total_ns <= 0:
+        return []
+    big = [part for part in parts if _weight(part, ranked_by) >= CULPRIT_SHARE * total_ns]
+    return [
+        Culprit(
+            cause=part.cause,
+            entity=part.entity,
+            share_of_excess=round(_weight(part, ranked_by) / total_ns, 4),
+            without_ns=duration_ns - _weight(part, ranked_by),
+        )
+        for part in sorted(
+            big, key=lambda part: _is_guess(part, ranked_by)
+        )  # stable: guesses after what is sure, else by weight
+    ]
+
+
+def _conclusive(parts: list[Part], culprits: list[Culprit], ranked_by: str, total_ns: int) -> bool:
+    blamed = {(culprit.cause, culprit.entity) for culprit in culprits}
+    sure_ns = sum(
+        max(0, part.low_ns - _deducted(part, ranked_by)) for part in parts if (part.cause, part.entity) in blamed
+    )
+    return 2 * sure_ns >= total_ns
+
+
+def _blind(ledgers: Iterable[Ledger]) -> list[Blind]:
+    reasons: dict[str, list[str]] = defaultdict(list)
+    foreign: dict[str, bool] = {}
+    for ledger in ledgers:
+        for one in ledger.blind:
+            if one.reason not in reasons[one.cause]:
+                reasons[one.cause].append(one.reason)
+            foreign[one.cause] = foreign.get(one.cause, True) and one.foreign
+    return [
+        Blind(cause, "; ".join(found[:3]), by_name(cause).to_enable(foreign[cause]))
+        for cause, found in sorted(reasons.items(), key=lambda item: by_name(item[0]).order)
+    ]

@@ -1,0 +1,188 @@
+"""Rows of the table ``request``, and the ledgers behind them."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import duckdb
+
+from layerline_correlator.ledger.causes import FACTS
+from layerline_correlator.questions.model import Join, RequestItem
+from layerline_correlator.store.statements import run
+from layerline_correlator.verdict.judge import Ledger, LedgerPart, Ran, Unseen, Usual, rfc3339
+
+_STATUS = ("unset", "ok", "error")
+
+
+def status_word(status: int) -> str:
+    """``unset``, ``ok`` or ``error`` for OTLP's status code."""
+    return _STATUS[status] if 0 <= status < len(_STATUS) else _STATUS[0]
+
+
+class Request(NamedTuple):
+    """A row of the table ``request``."""
+
+    trace_id: str
+    span_id: str
+    service: str
+    operation: str
+    start_ns: int
+    duration_ns: int
+    status: int
+    unexplained_ns: int
+    skew_adjusted_ns: int
+    usual_ns: int | None
+    slow: bool
+    cause: str | None
+    join_method: str | None
+    join_confidence: float
+    judged_ns: int
+    join_reason: str | None
+
+    @property
+    def excess_or_duration(self) -> int:
+        return self.duration_ns - (self.usual_ns or 0)
+
+
+def select_requests(cursor: duckdb.DuckDBPyConnection, where: str, values: dict[str, Any]) -> list[Request]:
+    rows = cursor.execute(
+        "SELECT trace_id, span_id, service, operation, start_ns, end_ns - start_ns, status, unexplained_ns,"
+        " skew_adjusted_ns, usual_ns, slow, cause, join_method, join_confidence, judged_ns, join_reason"
+        f" FROM request WHERE {where}",
+        values,
+    ).fetchall()
+    return [Request(*row) for row in rows]
+
+
+def around(rows: Sequence[Request]) -> tuple[int, int]:
+    """The first start and the last end. ValueError when there is none."""
+    return min(row.start_ns for row in rows), max(row.start_ns + row.duration_ns for row in rows)
+
+
+def as_item(row: Request) -> RequestItem:
+    return RequestItem(
+        trace_id=row.trace_id,
+        span_id=row.span_id,
+        service=row.service,
+        operation=row.operation,
+        start=rfc3339(row.start_ns),
+        duration_ns=row.duration_ns,
+        usual_ns=row.usual_ns,
+        excess_ns=None if row.usual_ns is None else row.duration_ns - row.usual_ns,
+        slow=row.slow,
+        status=status_word(row.status),
+        cause=row.cause,
+    )
+
+
+def ask_usual(cursor: duckdb.DuckDBPyConnection, rows: Sequence[Request]) -> dict[int, int]:
+    """Fill ``asked``, ``recent`` and ``usual`` for these requests; the usual of each by its place in ``rows``."""
+    cursor.execute(
+        "CREATE OR REPLACE TEMP TABLE asked AS SELECT unnest($numbers) AS request_no, unnest($traces) AS trace_id,"
+        " unnest($spans) AS span_id, unnest($services) AS service, unnest($operations) AS operation,"
+        " unnest($starts) AS start_ns",
+        {
+            "numbers": list(range(len(rows))),
+            "traces": [row.trace_id for row in rows],
+            "spans": [row.span_id for row in rows],
+            "services": [row.service for row in rows],
+            "operations": [row.operation for row in rows],
+            "starts": [row.start_ns for row in rows],
+        },
+    ).fetchall()
+    run(cursor, "verdict/usual.sql")
+    return dict(cursor.execute("SELECT request_no, usual_ns FROM usual").fetchall())
+
+
+def read_ledgers(
+    cursor: duckdb.DuckDBPyConnection, rows: Sequence[Request], settle_ns: int
+) -> tuple[list[Ledger], list[Usual | None]]:
+    """The ledgers of these requests and the usual of each."""
+    if not rows:
+        return [], []
+    usual_ns = ask_usual(cursor, rows)
+    parts = _parts_of(cursor)
+    run(cursor, "verdict/usual_members.sql")
+    usual_parts = _usual_parts(cursor)
+    blind: dict[int, list[Unseen]] = defaultdict(list)
+    for number, cause, service, facts, why, foreign in cursor.execute(
+        "SELECT request_no, cause, blind.service, facts, why, coalesce(foreign_readings, false)"
+        " FROM asked JOIN blind USING (trace_id, span_id, start_ns) ORDER BY ALL"
+    ).fetchall():
+        blind[number].append(Unseen(cause, blind_reason(service, facts, why), foreign))
+    now = time.time_ns()
+    ledgers = [
+        Ledger(
+            trace_id=row.trace_id,
+            span_id=row.span_id,
+            service=row.service,
+            operation=row.operation,
+            start_ns=row.start_ns,
+            duration_ns=row.duration_ns,
+            unexplained_ns=row.unexplained_ns,
+            parts=tuple(parts[number]),
+            blind=tuple(blind[number]),
+            join=Join(row.join_method, row.join_confidence, row.skew_adjusted_ns, row.join_reason),
+            settled=row.judged_ns >= row.start_ns + row.duration_ns + settle_ns <= now,
+        )
+        for number, row in enumerate(rows)
+    ]
+    usuals = [
+        Usual(usual_ns[number], tuple(usual_parts[number])) if number in usual_ns else None
+        for number in range(len(rows))
+    ]
+    return ledgers, usuals
+
+
+def blind_reason(service: str, facts: list[str], why: str | None) -> str:
+    """``web: the busy time of the disks was not measured``."""
+    missing = " and ".join(FACTS.get(fact, fact) for fact in facts)
+    verb = "were" if len(facts) > 1 else "was"
+    return f"{service}: {missing} {verb} not measured{f' ({why})' if why else ''}"
+
+
+def _parts_of(cursor: duckdb.DuckDBPyConnection) -> dict[int, list[LedgerPart]]:
+    parts: dict[int, list[LedgerPart]] = defaultdict(list)
+    for (
+        number,
+        cause,
+        service,
+        kind,
+        identity,
+        lost_ns,
+        low_ns,
+        high_ns,
+        inferred,
+        neighbours,
+        because,
+        place,
+    ) in cursor.execute(
+        "SELECT request_no, cause, part.service, entity_type, entity_id, lost_ns, low_ns, high_ns, inferred,"
+        " neighbours, because, place"
+        " FROM asked JOIN part USING (trace_id, span_id, start_ns) ORDER BY request_no, lost_ns DESC, cause"
+    ).fetchall():
+        ran = tuple(Ran(**neighbour) for neighbour in neighbours or ())
+        parts[number].append(
+            LedgerPart(cause, service, kind, identity, lost_ns, low_ns, high_ns, inferred, ran, because or "", place)
+        )
+    return parts
+
+
+def _usual_parts(cursor: duckdb.DuckDBPyConnection) -> dict[int, list[LedgerPart]]:
+    """The mean parts of each usual, and the means of their bounds. Shares round down, so that they never add up to more
+    than the usual.
+    """
+    parts: dict[int, list[LedgerPart]] = defaultdict(list)
+    for number, *part in cursor.execute(
+        "SELECT request_no, cause, part.service, entity_type, arg_max(entity_id, part.start_ns),"
+        " floor(sum(lost_ns) / any_value(members))::BIGINT AS mean_ns,"
+        " floor(sum(low_ns) / any_value(members))::BIGINT, ceil(sum(high_ns) / any_value(members))::BIGINT"
+        " FROM usual_member JOIN usual USING (request_no) JOIN part USING (trace_id, span_id, start_ns)"
+        " GROUP BY request_no, cause, part.service, entity_type,"
+        " CASE WHEN entity_type = 'service' THEN entity_id ELSE '' END HAVING mean_ns > 0"
+    ).fetchall():
+        parts[number].append(LedgerPart(*part))
+    return parts

@@ -1,0 +1,108 @@
+"""The time between caller and callee: whose side was it on?
+
+A delay on the way is offered to both. The other edges of both decide: if the other calls of the caller were late too,
+it is on its side; if calls of others to the callee were late too, on that side. Without other edges it stays open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import duckdb
+
+from layerline_correlator.questions.model import Entity, Neighbour, Part, Verdict
+from layerline_correlator.store.statements import text
+
+CAUSES = ("network.transit_slow", "network.retransmitted")
+#: How long before the requests edges are looked at, and how far around them.
+EARLIER_NS, AROUND_NS = 5 * 60 * 10**9, 5 * 10**9
+#: An edge is late when its calls were under way for so much longer than before.
+LATE_NS = 20_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """An edge that shares one end with the slow one."""
+
+    side: str
+    other: str
+    later_ns: int
+    calls: int
+
+
+def with_sides(
+    verdict: Verdict, cursor: duckdb.DuckDBPyConnection, around_ns: tuple[int, int], name: Callable[[str, str], Entity]
+) -> Verdict:
+    """The verdict, with the side named (``by``) where a culprit is time between two services."""
+    blamed = {(one.cause, one.entity.id) for one in verdict.culprits if one.cause in CAUSES}
+    if not blamed:
+        return verdict
+    parts = []
+    for part in verdict.parts:
+        if (part.cause, part.entity.id) in blamed:
+            callee = _callee(cursor, part, around_ns)
+            part = decided(part, callee, _edges(cursor, part.service, callee, around_ns), name) if callee else part
+        parts.append(part)
+    return replace(verdict, parts=parts)
+
+
+def decided(part: Part, callee: str, edges: Sequence[Edge], name: Callable[[str, str], Entity]) -> Part:
+    """The part with both sides in ``by``, the likelier first, and why; unchanged where no other edge tells."""
+    late = {
+        side: [edge for edge in edges if edge.side == side and edge.later_ns >= LATE_NS]
+        for side in ("caller", "callee")
+    }
+    seen = {side: [edge for edge in edges if edge.side == side] for side in late}
+    if not (seen["caller"] or seen["callee"]):
+        return part
+    # Half for each to begin with; each side's other edges, late or not, move it.
+    weights = {side: (1 + 2 * len(late[side])) / (2 + 2 * len(seen[side])) for side in late}
+    whole = sum(weights.values())
+    services = {"caller": part.service, "callee": callee}
+    order = sorted(weights, key=lambda side: -weights[side])
+    because = "; ".join(_told(services[side], side, len(late[side]), len(seen[side])) for side in order if seen[side])
+    return replace(
+        part,
+        by=[Neighbour(name("service", services[side]), round(weights[side] / whole, 4)) for side in order],
+        because=f"{part.because}; {because}",
+    )
+
+
+def _told(service: str, side: str, late: int, seen: int) -> str:
+    what = f"other calls of {service}" if side == "caller" else f"calls of others to {service}"
+    return f"{late} of {seen} kinds of {what} were late too" if late else f"{what} were as usual"
+
+
+def _edges(cursor: duckdb.DuckDBPyConnection, caller: str, callee: str, around_ns: tuple[int, int]) -> list[Edge]:
+    sql = text("verdict/sides.sql")
+    bounds = {
+        "caller": caller,
+        "callee": callee,
+        "from_ns": around_ns[0] - AROUND_NS,
+        "to_ns": around_ns[1] + AROUND_NS,
+        "since_ns": max(0, around_ns[0] - EARLIER_NS),
+    }
+    return [Edge(*row) for row in cursor.execute(sql, bounds).fetchall()]
+
+
+def _callee(cursor: duckdb.DuckDBPyConnection, part: Part, around_ns: tuple[int, int]) -> str | None:
+    """The service that answered the caller's calls to this address."""
+    row = cursor.execute(
+        "SELECT mode(callee.service) FROM span AS call"
+        " JOIN resource AS caller ON caller.resource = call.resource AND caller.service = $caller"
+        " JOIN span AS answer ON answer.trace_id = call.trace_id AND answer.parent_span_id = call.span_id"
+        " JOIN resource AS callee ON callee.resource = answer.resource"
+        " WHERE call.kind = 3 AND answer.kind = 2 AND call.start_ns BETWEEN $from_ns AND $to_ns"
+        " AND callee.service <> $caller AND ("
+        "   call.attributes['server.address'] || coalesce(':' || call.attributes['server.port'], '') = $address"
+        "   OR call.attributes['net.peer.name'] || coalesce(':' || call.attributes['net.peer.port'], '') = $address"
+        "   OR contains(coalesce(call.attributes['url.full'], call.attributes['http.url'], call.name), $address))",
+        {
+            "caller": part.service,
+            "address": part.entity.id,
+            "from_ns": around_ns[0] - AROUND_NS,
+            "to_ns": around_ns[1] + AROUND_NS,
+        },
+    ).fetchone()
+    return row[0] if row else None

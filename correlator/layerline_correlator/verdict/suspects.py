@@ -1,0 +1,188 @@
+"""Suspects: who may be behind time that nobody measured. They are named, and charged nothing.
+
+A verdict charges milliseconds only where something was measured. Where much of what is ranked stays unexplained and the
+causes that could explain it are blind, there is still company: in whose own time it happened, and what rose beside it.
+The first suspect is whoever rose, if somebody did; else the entity in which the time was spent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+
+import duckdb
+
+from layerline_correlator.ledger.causes import by_name
+from layerline_correlator.questions.model import Entity, Suspect, SuspectReading, Verdict
+from layerline_correlator.store.statements import run
+
+#: Suspects are looked for where at least this share of what is ranked is unexplained.
+WORTH_LOOKING = 0.1
+#: How long before the requests others' readings are looked at, to know what is usual of them.
+EARLIER_NS = 10 * 60 * 10**9
+#: The longest interval of a reading, and a little more.
+LATER_NS = 130 * 10**9
+#: Company has risen when it is at least so many times its usual, and by at least this rate: cores, bytes per second.
+TIMES = 3.0
+RISEN = {"container.cpu.time": 0.25, "container.disk.io": 1_000_000.0}
+#: Nobody waited for a CPU on a machine whose fullest CPU was in use for less than this much of the time.
+FULL_RATIO = 0.8
+#: A container that moved at least so many bytes per second may have waited for a device.
+MOVED = 64 * 1024
+CONTENDED = "host.cpu_contended"
+#: Suspects named, at most.
+MOST = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Own time of one service in one place, above its usual, that no cause explains."""
+
+    service: str
+    container_id: str | None
+    host: str | None
+    excess_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """A rate during the requests and the usual one before them: cores for CPU time, bytes per second."""
+
+    entity_type: str
+    entity_id: str
+    host: str
+    signal: str
+    rate: float
+    usual_rate: float
+
+    @property
+    def risen(self) -> bool:
+        """Whether it left its usual range upwards."""
+        return self.rate >= TIMES * self.usual_rate and self.rate - self.usual_rate >= RISEN[self.signal]
+
+    @property
+    def cause(self) -> str:
+        """What it would have done to others on its machine."""
+        return CONTENDED if self.signal == "container.cpu.time" else "host.io_saturated"
+
+    @property
+    def reading(self) -> SuspectReading:
+        """For the verdict; CPU time per time is a number of cores."""
+        # A counter of nanoseconds, per nanosecond; a counter of bytes, per nanosecond.
+        return SuspectReading(
+            self.signal,
+            "{cpu}" if self.signal.endswith("time") else "By/s",
+            round(self.rate, 4),
+            round(self.usual_rate, 4),
+        )
+
+
+def with_suspects(
+    verdict: Verdict,
+    cursor: duckdb.DuckDBPyConnection,
+    numbers: Sequence[int],
+    around_ns: tuple[int, int],
+    name: Callable[[str, str], Entity],
+) -> Verdict:
+    """The verdict with its suspects, and with what would decide about the first of them first among what is blind.
+
+    ``numbers`` are the verdict's requests in ``asked``, as ``read_ledgers`` left it on this cursor; ``around_ns`` their
+    first start and last end.
+    """
+    if not worth_looking(verdict):
+        return verdict
+    run(
+        cursor,
+        "verdict/suspects.sql",
+        {
+            "numbers": list(numbers),
+            "since_ns": max(0, around_ns[0] - EARLIER_NS),
+            "until_ns": min(2**63 - 1, around_ns[1] + LATER_NS),
+        },
+    )
+    opens = [
+        Open(*row) for row in cursor.execute("SELECT service, container_id, host, excess_ns FROM open_time").fetchall()
+    ]
+    beside = [
+        Beside(kind, identity, host, signal, per_unit(signal, rate), per_unit(signal, usual))
+        for kind, identity, host, signal, rate, usual in cursor.execute(
+            "SELECT entity_type, entity_id, host, signal, rate, usual_rate FROM beside"
+        ).fetchall()
+    ]
+    fullest = dict(cursor.execute("SELECT host, used_ratio FROM fullest").fetchall())
+    blind = {one.cause for one in verdict.blind}
+    beside = [one for one in beside if one.cause != CONTENDED or fullest.get(one.host, 1.0) >= FULL_RATIO]
+    found = suspects(opens, beside, blind, verdict.excess_ns or verdict.duration_ns, name)
+    if not found:
+        return verdict
+    first = found[0].cause
+    enable = {one.cause: one.enable for one in verdict.blind}
+    return replace(
+        verdict,
+        suspects=[replace(one, enable=enable.get(one.cause or "", "")) for one in found],
+        blind=sorted(verdict.blind, key=lambda one: one.cause != first),
+    )
+
+
+def per_unit(signal: str, per_ns: float) -> float:
+    """Of nanoseconds per nanosecond, cores; of bytes per nanosecond, bytes per second."""
+    return per_ns if signal.endswith("time") else per_ns * 1e9
+
+
+def worth_looking(verdict: Verdict) -> bool:
+    """Whether enough of what is ranked is unexplained."""
+    whole = verdict.duration_ns if verdict.excess_ns is None else verdict.excess_ns
+    unexplained = verdict.unexplained_ns - (verdict.unexplained_usual_ns or 0)
+    return whole > 0 and unexplained >= WORTH_LOOKING * whole and bool(verdict.blind)
+
+
+def suspects(
+    opens: Sequence[Open],
+    beside: Sequence[Beside],
+    blind: Collection[str],
+    whole_ns: int,
+    name: Callable[[str, str], Entity],
+) -> list[Suspect]:
+    """Who may be behind the open time, most suspect first. Only causes that are ``blind`` are suspected: what was
+    measured has had its say.
+    """
+    found: list[Suspect] = []
+    for place in sorted(opens, key=lambda one: -one.excess_ns):
+        if place.excess_ns < WORTH_LOOKING * whole_ns:
+            continue
+        own = [one for one in beside if one.entity_id == place.container_id]
+        risen = [one for one in beside if one.entity_id != place.container_id and one.host == place.host and one.risen]
+        risen.sort(key=lambda one: -(one.rate - one.usual_rate) / RISEN[one.signal])
+        found += [_company(one, name) for one in risen if one.cause in blind]
+        found.append(_own(place, own, blind, name))
+    unique = {(one.entity.type, one.entity.id, one.cause): one for one in reversed(found)}
+    return [one for one in found if unique.get((one.entity.type, one.entity.id, one.cause)) is one][:MOST]
+
+
+def _company(one: Beside, name: Callable[[str, str], Entity]) -> Suspect:
+    did = f"used {one.rate:.2g} CPU" if one.signal == "container.cpu.time" else f"moved {one.rate / 1e6:.2g} MB/s"
+    usual = f"{one.usual_rate:.2g} CPU" if one.signal == "container.cpu.time" else f"{one.usual_rate / 1e6:.2g} MB/s"
+    return Suspect(
+        entity=name(one.entity_type, one.entity_id),
+        cause=one.cause,
+        excess_ns=None,
+        readings=[one.reading],
+        because=f"it {did} meanwhile, before that {usual}, on the same machine",
+    )
+
+
+def _own(place: Open, own: Sequence[Beside], blind: Collection[str], name: Callable[[str, str], Entity]) -> Suspect:
+    moved = any(one.signal == "container.disk.io" and one.rate >= MOVED for one in own)
+    likely = (*(("container.io_throttled", "host.io_saturated") if moved else ()), "container.cpu_throttled")
+    rest = (CONTENDED, "container.memory_stalled", "app.blocked")
+    entity = name("container", place.container_id) if place.container_id else name("host", place.host or "")
+    cause = next((cause for cause in (*likely, *rest) if cause in blind), None)
+    spent = f"{place.excess_ns / 1e6:.0f} ms more than usual were spent in {place.service or 'it'}"
+    said = f"{spent}, and nothing that was measured explains them"
+    return Suspect(
+        entity=entity,
+        cause=cause,
+        excess_ns=place.excess_ns,
+        readings=[one.reading for one in own],
+        because=f"{said}; it may have been {by_name(cause).title}" if cause else said,
+    )
