@@ -1,15 +1,9 @@
-"""Ties senders to containers and machines: ``join_plain.sql``, and ``join.sql`` where there is more to judge."""
+"""Ties senders to containers and machines: from ``sighting`` and ``called_at`` to ``tie``.
+
+Nearly all sightings are plain (``join/plain.sql``); of the others ``join/judged.sql`` judges who fits, and why not.
+"""
 
 from __future__ import annotations
 
-import duckdb
-
-from layerline_correlator.store.statements import run
-
-
-def join(cursor: duckdb.DuckDBPyConnection) -> None:
-    """From ``moment`` and ``called_at`` to ``tie``. Nearly all spans are plain, and then the rules cost nothing."""
-    run(cursor, "facts/join_plain.sql")
-    left = cursor.execute("SELECT count(*) FROM moment").fetchone()
-    if left and left[0]:
-        run(cursor, "facts/join.sql")
+FILES = ("facts/join/plain.sql", "facts/join/judged.sql")
+GIVEN = ("sighting", "called_at")

@@ -1,17 +1,8 @@
--- What the causes claim, kept within what is left of each piece; see ledger.py, which runs one cause after another.
-CREATE OR REPLACE TEMP TABLE claim (
-    cause       VARCHAR,
-    piece_no    BIGINT,
-    pool        VARCHAR,
-    entity_type VARCHAR,
-    entity_id   VARCHAR,
-    lost_ns     BIGINT,
-    low_ns      BIGINT,
-    high_ns     BIGINT,
-    inferred    BOOLEAN DEFAULT false,
-    neighbours  STRUCT(entity_type VARCHAR, entity_id VARCHAR, ran_ns BIGINT)[],
-    because     VARCHAR,
-    place       VARCHAR
-);
-CREATE OR REPLACE TEMP TABLE evidence AS FROM claim;
-CREATE OR REPLACE TEMP TABLE need (cause VARCHAR, number INTEGER, fact VARCHAR, applies VARCHAR);
+-- What a cause may say of a piece, with the types of each column; rounds.py adds what the causes of a round select.
+SELECT
+    NULL::VARCHAR AS cause, NULL::BIGINT AS turn, NULL::BIGINT AS piece_no, NULL::VARCHAR AS pool,
+    NULL::VARCHAR AS entity_type, NULL::VARCHAR AS entity_id,
+    NULL::BIGINT AS lost_ns, NULL::BIGINT AS low_ns, NULL::BIGINT AS high_ns, NULL::BOOLEAN AS inferred,
+    NULL::STRUCT(entity_type VARCHAR, entity_id VARCHAR, ran_ns BIGINT)[] AS neighbours,
+    NULL::VARCHAR AS because, NULL::VARCHAR AS place
+WHERE false

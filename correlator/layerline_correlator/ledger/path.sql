@@ -1,9 +1,8 @@
 -- From spans to segments: the critical path of every request in the batch.
---
--- In:  arrived (the batch's spans; batch.sql), tie (join.sql).
--- Out: node (the batch's spans), entry (its requests), walk (spans on the path, with the stretch in which each was
---      waited for), segment (pieces of the path owned by one span). The segments of a request tile it exactly.
 
+-- The batch's spans, each with the span that called it. `crosses`: that one ran in another process.
+-- makes: numbered
+-- reads: arrived, tie
 CREATE OR REPLACE TEMP TABLE numbered AS
 WITH
 chosen AS (
@@ -32,21 +31,10 @@ rootless AS (
 SELECT linked.* REPLACE (CASE WHEN rootless.span_no IS NULL THEN parent_no END AS parent_no)
 FROM linked LEFT JOIN rootless ON rootless.span_no = linked.span_no;
 
--- How far to move a callee so that it lies within its caller: the least that fits, and where it is longer than its
--- caller the least that makes it cover the caller.
-CREATE OR REPLACE TEMP MACRO least_shift(child_from, child_to, parent_from, parent_to) AS
-    CASE
-        WHEN child_to - child_from <= parent_to - parent_from THEN
-            CASE WHEN child_from < parent_from THEN parent_from - child_from
-                 WHEN child_to > parent_to     THEN parent_to - child_to
-                 ELSE 0 END
-        WHEN child_from > parent_from THEN parent_from - child_from
-        WHEN child_to < parent_to     THEN parent_to - child_to
-        ELSE 0
-    END;
-
 -- A visit is what one process did of a request: it begins where a span's parent is in another process.
 -- Where caller and callee are on one host their clocks are one clock, and nothing is moved.
+-- makes: node
+-- reads: numbered
 CREATE OR REPLACE TEMP TABLE node AS
 WITH RECURSIVE down AS (
     SELECT span_no, span_no AS visit_no, 0::BIGINT AS shift_ns, 0 AS depth
@@ -57,7 +45,7 @@ WITH RECURSIVE down AS (
         child.span_no,
         CASE WHEN child.crosses THEN child.span_no ELSE down.visit_no END,
         down.shift_ns + CASE
-            WHEN child.crosses AND parent.kind = 3 AND (child.host = parent.host) IS NOT TRUE
+            WHEN child.crosses AND is_client(parent.kind) AND (child.host = parent.host) IS NOT TRUE
             THEN least_shift(child.start_ns, child.end_ns, parent.start_ns, parent.end_ns)
             ELSE 0 END,
         down.depth + 1
@@ -70,15 +58,20 @@ SELECT
     numbered.* REPLACE (start_ns + shift_ns AS start_ns, end_ns + shift_ns AS end_ns),
     visit_no, shift_ns,
     parent_no IS NULL AS root,
-    parent_no IS NULL OR (kind IN (2, 5) AND crosses) AS is_request
+    parent_no IS NULL OR (is_entry(kind) AND crosses) AS is_request
 FROM numbered JOIN down ON down.span_no = numbered.span_no;
 
+-- Its requests.
+-- makes: entry
+-- reads: node
 CREATE OR REPLACE TEMP TABLE entry AS
 SELECT span_no AS request_no, * FROM node WHERE is_request;
 
 -- Whom each span may have waited for, latest end first. A child that outlives its parent is not waited for, unless it is
 -- the other end of the parent's own call: a server may still tidy up when its answer has already arrived. Nor does a call
 -- that was closed just after its parent do: some instrumentations end it when the connection is given back.
+-- makes: children
+-- reads: node
 CREATE OR REPLACE TEMP TABLE children AS
 SELECT
     parent.span_no AS parent_no,
@@ -89,36 +82,13 @@ SELECT
 FROM node AS child
 JOIN node AS parent ON parent.span_no = child.parent_no
 WHERE child.end_ns > child.start_ns
-  AND (child.end_ns <= parent.end_ns OR (child.crosses AND parent.kind = 3)
-       OR (child.kind = 3 AND child.end_ns - parent.end_ns <= least(5_000_000, (child.end_ns - child.start_ns) // 20)))
+  AND (child.end_ns <= parent.end_ns OR (child.crosses AND is_client(parent.kind))
+       OR (is_client(child.kind) AND child.end_ns - parent.end_ns <= least(5_000_000, (child.end_ns - child.start_ns) // 20)))
 GROUP BY parent.span_no;
 
--- Backwards from the end: at time t the child that finished last at or before t was being waited for, and then t is
--- where that child began. `requested` is left out, so that a ring of spans cannot go round.
-CREATE OR REPLACE TEMP MACRO waited_for(kids, from_ns, to_ns, requested) AS
-    list_reduce(
-        list_prepend(
-            {'t': to_ns, 'picks': []::STRUCT("no" BIGINT, from_ns BIGINT, to_ns BIGINT, same_thread BOOLEAN)[]},
-            list_transform(kids, lambda kid: {'t': 0::BIGINT, 'picks': [kid]})
-        ),
-        lambda seen, next:
-            CASE
-                WHEN next.picks[1]."no" <> requested
-                 AND least(next.picks[1].to_ns, to_ns) <= seen.t
-                 AND greatest(next.picks[1].from_ns, from_ns) < least(next.picks[1].to_ns, to_ns)
-                THEN {
-                    't': greatest(next.picks[1].from_ns, from_ns),
-                    'picks': list_append(seen.picks, {
-                        'no': next.picks[1]."no",
-                        'from_ns': greatest(next.picks[1].from_ns, from_ns),
-                        'to_ns': least(next.picks[1].to_ns, to_ns),
-                        'same_thread': next.picks[1].same_thread
-                    })
-                }
-                ELSE seen
-            END
-    ).picks;
-
+-- The spans on the path, with the stretch in which each was waited for.
+-- makes: walk
+-- reads: entry, children
 CREATE OR REPLACE TEMP TABLE walk AS
 WITH RECURSIVE path AS (
     SELECT
@@ -137,6 +107,9 @@ WITH RECURSIVE path AS (
 FROM path;
 
 -- What lies between the children that a span waited for is its own.
+-- Pieces of the path, each owned by one span. The segments of a request tile it exactly.
+-- makes: segment
+-- reads: walk
 CREATE OR REPLACE TEMP TABLE segment AS
 WITH
 bounds AS (

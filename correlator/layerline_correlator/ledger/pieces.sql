@@ -1,15 +1,16 @@
 -- From segments to pieces: what each span on the path did with its own time.
 --
--- In:  node, entry, walk, segment (path.sql).
--- Out: piece (one row per request and span on its path), visit (one row per request and process it visited).
 -- A piece's length is cpu + wait + off + queued + dark: on a CPU, ready without one, asleep, handed over but not begun,
--- not measured. Each cause takes from what is left.
+-- not measured.
 
--- The view of that name, worked out once for all that follows. The table of the pass before would be taken for the view.
-DROP TABLE IF EXISTS temp.container;
-CREATE TEMP TABLE container AS FROM main.container;
+-- The view `container`, worked out once for all that follows.
+-- makes: known_container
+CREATE OR REPLACE TEMP TABLE known_container AS
+FROM container;
 
 -- The thread's account in time. What a stranger sent is put in bounds: nothing negative, nothing outside its span.
+-- makes: slice
+-- reads: segment, node
 CREATE OR REPLACE TEMP TABLE slice AS
 WITH
 on_path AS (SELECT DISTINCT span_no FROM segment),
@@ -43,10 +44,10 @@ SELECT
 FROM raw
 WHERE until_ns > offset_ns;
 
-CREATE OR REPLACE TEMP MACRO shared(from_a, to_a, from_b, to_b) AS
-    greatest(0, least(to_a, to_b) - greatest(from_a, from_b));
-
-CREATE OR REPLACE TEMP TABLE piece AS
+-- What each span on the path of a request did with its own time, as far as its thread was measured.
+-- makes: measured_piece
+-- reads: segment, slice, walk, node
+CREATE OR REPLACE TEMP TABLE measured_piece AS
 WITH
 lengths AS (
     SELECT request_no, span_no, sum(to_ns - from_ns)::BIGINT AS length_ns, min(from_ns) AS from_ns, max(to_ns) AS to_ns
@@ -55,7 +56,7 @@ lengths AS (
 own AS (
     SELECT request_no, span_no, slot, any_value(slice.to_ns - slice.from_ns) AS slice_ns,
            any_value(cpu_ns) AS cpu_ns, any_value(wait_ns) AS wait_ns,
-           sum(shared(segment.from_ns, segment.to_ns, slice.from_ns, slice.to_ns))::BIGINT AS own_ns
+           sum(overlap_ns(segment.from_ns, segment.to_ns, slice.from_ns, slice.to_ns))::BIGINT AS own_ns
     FROM segment JOIN slice USING (span_no)
     WHERE segment.from_ns < slice.to_ns AND segment.to_ns > slice.from_ns
     GROUP BY ALL
@@ -63,7 +64,7 @@ own AS (
 -- Merged slices span the children between them: those ran on the same thread, in time that is not the span's own.
 inside AS (
     SELECT walk.request_no, walk.caller_no AS span_no, slot,
-           sum(shared(walk.from_ns, walk.to_ns, slice.from_ns, slice.to_ns))::BIGINT AS inside_ns
+           sum(overlap_ns(walk.from_ns, walk.to_ns, slice.from_ns, slice.to_ns))::BIGINT AS inside_ns
     FROM walk JOIN slice ON slice.span_no = walk.caller_no
     WHERE walk.same_thread AND walk.from_ns < slice.to_ns AND walk.to_ns > slice.from_ns
     GROUP BY ALL
@@ -86,12 +87,12 @@ accounted AS (
 answered AS (
     SELECT parent_no AS span_no, bool_or(crosses) AS elsewhere, max(start_ns) FILTER (crosses) AS answer_ns,
            arg_max(container_id, start_ns) FILTER (crosses) AS callee
-    FROM node WHERE parent_kind = 3 AND (crosses OR kind = 3) GROUP BY ALL
+    FROM node WHERE is_client(parent_kind) AND (crosses OR is_client(kind)) GROUP BY ALL
 ),
 -- A span starts when its work was handed over: what lies before its work began is its head.
 heads AS (
     SELECT request_no, span_no, least(in_bounds(coalesce(accept_wait_ns, pool_wait_ns)), end_ns - start_ns) AS head_ns,
-           sum(shared(segment.from_ns, segment.to_ns, start_ns, start_ns + head_ns))::BIGINT AS headed_ns
+           sum(overlap_ns(segment.from_ns, segment.to_ns, start_ns, start_ns + head_ns))::BIGINT AS headed_ns
     FROM segment JOIN node USING (span_no)
     WHERE coalesce(accept_wait_ns, pool_wait_ns, 0) > 0
     GROUP BY ALL
@@ -103,7 +104,7 @@ clipped AS (
         least(coalesce(cpu_ns, 0), covered_ns, length_ns) AS cpu_ns,
         coalesce(wait_ns, 0) AS wait_ns,
         coalesce(share, 0) AS share,
-        coalesce(smaller(headed_ns, length_ns - least(coalesce(covered_ns, 0), length_ns)), 0) AS headed_ns,
+        coalesce(least_or_null(headed_ns, length_ns - least(coalesce(covered_ns, 0), length_ns)), 0) AS headed_ns,
         CASE WHEN head_ns > 0 THEN headed_ns / head_ns ELSE 0 END AS head_share
     FROM lengths LEFT JOIN accounted USING (request_no, span_no) LEFT JOIN heads USING (request_no, span_no)
 ),
@@ -129,13 +130,6 @@ SELECT
     settled.covered_ns - coalesce(settled.cpu_ns, 0) - own_wait_ns     AS off_ns,
     headed_ns - head_wait_ns                                           AS queued_ns,
     settled.length_ns - settled.covered_ns - headed_ns                 AS dark_ns,
-    -- what no cause has taken yet
-    coalesce(settled.cpu_ns, 0)                                        AS cpu_left,
-    own_wait_ns + head_wait_ns                                         AS wait_left,
-    settled.covered_ns - coalesce(settled.cpu_ns, 0) - own_wait_ns     AS off_left,
-    headed_ns - head_wait_ns                                           AS queued_left,
-    -- what was not measured is worked out from readings, as far as they go (infer.sql)
-    false AS inferred, NULL::BIGINT AS cpu_low, NULL::BIGINT AS cpu_high, NULL::BIGINT AS wait_low, NULL::BIGINT AS wait_high,
     in_bounds(accept_wait_ns) AS accept_wait_ns, in_bounds(accept_busy_ns) AS accept_busy_ns,
     in_bounds(pool_wait_ns) AS pool_wait_ns,
     in_bounds(loop_wait_ns) AS loop_wait_ns, in_bounds(loop_wait_low_ns) AS loop_wait_low_ns,
@@ -152,9 +146,9 @@ SELECT
              coalesce(in_bounds(thread_blocks_read), 0) + coalesce(in_bounds(thread_blocks_written), 0)
              + coalesce(in_bounds(thread_major_faults), 0)) > 0 AS moved_blocks,
     in_bounds(node.gc_ns)                                   AS gc_ns,
-    node.kind = 3 AND answered.span_no IS NULL                AS is_dependency,
-    node.kind = 3 AND answered.span_no IS NOT NULL            AS is_call,
-    node.kind = 3 AND coalesce(elsewhere, false)              AS is_answered, answer_ns, callee,
+    is_client(node.kind) AND answered.span_no IS NULL                AS is_dependency,
+    is_client(node.kind) AND answered.span_no IS NOT NULL            AS is_call,
+    is_client(node.kind) AND coalesce(elsewhere, false)              AS is_answered, answer_ns, callee,
     coalesce(
         node.attributes['server.address'] || coalesce(':' || node.attributes['server.port'], ''),
         node.attributes['net.peer.name'] || coalesce(':' || node.attributes['net.peer.port'], ''),
@@ -167,10 +161,12 @@ JOIN node ON node.span_no = settled.span_no
 LEFT JOIN answered ON answered.span_no = settled.span_no;
 
 -- What a thread was seen doing, look by look: "count kind state wait function file:line".
+-- makes: sample
+-- reads: measured_piece
 CREATE OR REPLACE TEMP TABLE sample AS
 WITH texts AS (
     SELECT piece_no, request_no, visit_no, samples_every_ns, share, unnest(from_json(samples, '["VARCHAR"]')) AS text
-    FROM piece WHERE samples IS NOT NULL AND json_valid(samples)
+    FROM measured_piece WHERE samples IS NOT NULL AND json_valid(samples)
 ),
 words AS (
     SELECT *, regexp_extract(text, '^(\d{1,9}) (\w+) (\S+) (\S+) (.+)$', ['count', 'kind', 'state', 'wait', 'place']) AS word
@@ -181,6 +177,9 @@ SELECT piece_no, request_no, visit_no, coalesce(samples_every_ns, 20_000_000) AS
 FROM words WHERE try_cast(word.count AS BIGINT) > 0;
 
 -- The same added up per piece: how many looks found it asleep, and where most of each kind were.
+-- makes: sampled
+-- reads: sample
+-- empty without: sample
 CREATE OR REPLACE TEMP TABLE sampled AS
 SELECT
     piece_no, any_value(every_ns) AS every_ns,
@@ -196,16 +195,18 @@ SELECT
 FROM sample GROUP BY piece_no;
 
 -- What one process did of a request, with its container's own meters over exactly that time.
-CREATE OR REPLACE TEMP TABLE visit AS
+-- makes: measured_visit
+-- reads: measured_piece, node, known_container
+CREATE OR REPLACE TEMP TABLE measured_visit AS
 WITH sums AS (
     SELECT
         request_no, visit_no,
         sum(length_ns)::BIGINT AS path_ns, sum(covered_ns)::BIGINT AS covered_ns,
-        sum(cpu_ns)::BIGINT AS cpu_ns, sum(wait_ns)::BIGINT AS wait_ns, false AS inferred
-    FROM piece GROUP BY ALL
+        sum(cpu_ns)::BIGINT AS cpu_ns, sum(wait_ns)::BIGINT AS wait_ns
+    FROM measured_piece GROUP BY ALL
 )
 SELECT
-    sums.*, node.service, node.container_id, node.host, node.instance, node.in_container, coalesce(smaller(nullif(node.cpus, 0), len(cpus_of(container.attributes['layerline.container.cpuset']))),
+    sums.*, node.service, node.container_id, node.host, node.instance, node.in_container, coalesce(least_or_null(nullif(node.cpus, 0), len(cpus_of(container.attributes['layerline.container.cpuset']))),
              nullif(node.cpus, 0), len(cpus_of(container.attributes['layerline.container.cpuset']))) AS cpus,
     node.start_ns AS from_ns, node.end_ns AS to_ns, node.end_ns - node.start_ns AS window_ns,
     -- The meters that count who ran begin with the handler.
@@ -220,10 +221,12 @@ SELECT
     in_bounds(container_io_pressure_ns) AS io_pressure_ns
 FROM sums
 JOIN node ON node.span_no = sums.visit_no
-LEFT JOIN container ON container.container_id = node.container_id;
+LEFT JOIN known_container AS container ON container.container_id = node.container_id;
 
 -- Which container is at the other end of a call: the one that answered, else the one that has the address or the name.
 -- A container that is gone is still known by what it had.
+-- makes: callee
+-- reads: measured_piece, known_container
 CREATE OR REPLACE TEMP TABLE callee AS
 WITH
 known AS (
@@ -236,10 +239,10 @@ known AS (
 ),
 asked AS (
     SELECT piece_no, callee, regexp_extract(address, '^\[?([^\]]*?)\]?(:\d+)?$', 1) AS address
-    FROM piece WHERE kind = 3
+    FROM measured_piece WHERE is_client(kind)
 )
 SELECT DISTINCT piece_no, asked.callee AS container_id, container.host, true AS answered
-FROM asked JOIN container ON container.container_id = asked.callee
+FROM asked JOIN known_container AS container ON container.container_id = asked.callee
 UNION
 SELECT DISTINCT piece_no, known.container_id, known.host, false
 FROM asked JOIN known ON known.address = asked.address AND asked.address <> '' AND known.container_id IS DISTINCT FROM asked.callee;

@@ -1,7 +1,9 @@
 -- Calls during whose stretch a TCP segment was sent again, at either end.
---
--- In:  piece, callee (pieces.sql), seen (readings.sql).
--- Out: resent (per piece: how many segments, at least by the ends that were read).
+
+-- Per piece: how many segments, at least by the ends that were read.
+-- makes: resent
+-- reads: seen
+-- empty without: seen
 CREATE OR REPLACE TEMP TABLE resent AS
 SELECT piece_no, round(sum(high))::BIGINT AS segments,
        bool_or(peer) AS at_callee, bool_or(NOT peer) AS at_caller

@@ -1,17 +1,27 @@
--- Off the CPU, waiting for a block device: how long, and was it the container's own limit or the device?
---
+-- Off the CPU, waiting for a block device: how long, and was it the container's own limit, the device, or want of memory?
+
+-- The spans that can have waited for a device.
+-- makes: disk_user
+-- reads: piece
+CREATE OR REPLACE TEMP TABLE disk_user AS
+SELECT piece_no FROM piece WHERE moved_blocks OR (inferred AND NOT is_client(kind));
+
 -- The thread's own block-I/O delay where the kernel counts it (kernel.task_delayacct); it comes in clock ticks of 10 ms.
 -- Else the container's io.pressure stands in, but only for a thread that itself moved blocks. Pressure is a union over
 -- everybody in the container, so its lower bound holds only when most of the container's bytes were this thread's.
 -- Outside a container, or where it has no pressure file, the host's pressure bounds it from above.
-CREATE OR REPLACE TEMP TABLE blocks AS
+-- makes: block_wait
+-- reads: piece, disk_user, left_over, visit, seen, level, reading, counted
+-- empty without: disk_user
+CREATE OR REPLACE TEMP TABLE block_wait AS
 WITH
 candidates AS (
     SELECT
-        piece.* EXCLUDE (inferred), piece.inferred AS is_inferred, visit.window_ns, visit.io_pressure_ns,
+        piece.* EXCLUDE (inferred), off_left, piece.inferred AS is_inferred, visit.window_ns, visit.io_pressure_ns,
         512.0 * (coalesce(blocks_read, 0) + coalesce(blocks_written, 0)) AS own_bytes
-    FROM piece JOIN visit USING (request_no, visit_no)
-    WHERE off_left > 0 AND (moved_blocks OR (piece.inferred AND piece.kind <> 3))
+    FROM piece JOIN left_over USING (piece_no) JOIN visit USING (request_no, visit_no)
+    SEMI JOIN disk_user ON disk_user.piece_no = piece.piece_no
+    WHERE off_left > 0
 ),
 pressures AS (
     SELECT piece_no, signal, sum(estimate) AS estimate, sum(low) AS low, sum(high) AS high
@@ -32,17 +42,15 @@ moved AS (
 ),
 device AS (
     SELECT piece_no, max(busy_ns) AS busy_ns FROM (
-        SELECT piece_no, series, sum(estimate) AS busy_ns
+        SELECT piece_no, line, sum(estimate) AS busy_ns
         FROM seen WHERE piece_no IS NOT NULL AND NOT peer AND signal = 'system.disk.io_time' GROUP BY ALL
     ) AS each_device GROUP BY piece_no
 ),
 bytes_limit AS (
-    SELECT request_no, visit_no, min(value) AS bytes_per_s
-    FROM level WHERE signal = 'container.disk.limit' AND value > 0 GROUP BY ALL
+    SELECT request_no, visit_no, value AS bytes_per_s FROM level WHERE signal = 'container.disk.limit'
 ),
 operations_limit AS (
-    SELECT request_no, visit_no, min(value) AS operations_per_s
-    FROM level WHERE signal = 'container.disk.operations.limit' AND value > 0 GROUP BY ALL
+    SELECT request_no, visit_no, value AS operations_per_s FROM level WHERE signal = 'container.disk.operations.limit'
 ),
 waits AS (
     SELECT
@@ -89,16 +97,15 @@ waits AS (
 SELECT
     piece_no, request_no, visit_no, container_id, host, off_left AS off_ns, inferred, busy_ns, device_seen, bytes, bytes_per_s,
     operations_per_s, own_bytes, raw_ns IS NOT NULL AS known, others,
-    0::BIGINT AS memory_ns,  -- of it, for want of memory (refaults.sql)
-    smaller(raw_ns, off_left)::BIGINT                                    AS lost_ns,
-    smaller(raw_low_ns, smaller(raw_ns, off_left))::BIGINT               AS low_ns,
-    smaller(greatest(raw_high_ns, raw_ns),
+    least_or_null(raw_ns, off_left)::BIGINT                                    AS lost_ns,
+    least_or_null(raw_low_ns, least_or_null(raw_ns, off_left))::BIGINT               AS low_ns,
+    least_or_null(greatest(raw_high_ns, raw_ns),
             CASE WHEN is_inferred THEN length_ns - cpu_low - wait_low ELSE off_left END)::BIGINT AS high_ns,
     -- At its limit: it moved at least half of what the limit allows in the time that it waited; or it has a limit, moved
     -- something, and waited for a device that stood idle: it still paid for what it had moved before.
-    coalesce(bytes_at_most >= 0.5 * bytes_per_s * smaller(raw_ns, off_left) / 1e9, false)
+    coalesce(bytes_at_most >= 0.5 * bytes_per_s * least_or_null(raw_ns, off_left) / 1e9, false)
         OR coalesce(device_seen AND bytes_per_s > 0 AND bytes_at_most > 0
-                    AND busy_ns < 0.25 * smaller(raw_ns, off_left), false)
+                    AND busy_ns < 0.25 * least_or_null(raw_ns, off_left), false)
         OR operations_per_s IS NOT NULL AS at_limit
 FROM waits
 LEFT JOIN (
@@ -116,3 +123,88 @@ LEFT JOIN (
     GROUP BY ALL
 ) AS movers USING (request_no, visit_no)
 WHERE moved;
+
+-- Pages that had to be read again because memory was short: the share of a visit's page-ins that were that, and whose memory
+-- was short.
+-- makes: refaulted
+-- reads: visit, piece, seen, level
+CREATE OR REPLACE TEMP TABLE refaulted AS
+WITH
+read_again AS (
+    SELECT
+        request_no, visit_no,
+        sum(estimate) FILTER (signal = 'container.memory.refaults')                                      AS refaults,
+        sum(high)     FILTER (signal = 'container.memory.limit_hits')                                    AS limit_hits,
+        sum(estimate) FILTER (signal = 'container.disk.io' AND attributes['disk.io.direction'] = 'read') AS read_bytes,
+        sum(estimate) FILTER (signal = 'container.memory.pressure' AND attributes['pressure.kind'] = 'some') AS pressure_ns
+    FROM seen WHERE piece_no IS NULL GROUP BY ALL
+),
+own AS (
+    SELECT request_no, visit_no, sum(coalesce(blocks_read, 0)) * 512 / 4096 AS pages, sum(coalesce(major_faults, 0)) AS major_faults
+    FROM piece GROUP BY ALL
+),
+together AS (
+    SELECT
+        visit.request_no, visit.visit_no, visit.container_id, visit.host, pages, major_faults,
+        coalesce(visit.refaults, read_again.refaults) AS refaults,
+        -- The wrapper counts refaults only where the container's own limit was hit.
+        coalesce(visit.refaults > 0, false) OR coalesce(limit_hits > 0, false)
+            -- Where its hits are not counted (v1 with memory and swap under one limit): it is full to its limit.
+            OR (visit.refaults IS NULL AND limit_hits IS NULL AND coalesce(used_bytes >= 0.95 * limit_bytes, false)) AS own_limit,
+        greatest(coalesce(read_bytes / 4096, 0), pages) AS read_pages, read_again.pressure_ns
+    FROM visit
+    JOIN own USING (request_no, visit_no)
+    LEFT JOIN read_again USING (request_no, visit_no)
+    LEFT JOIN (
+        SELECT request_no, visit_no, any_value(value) FILTER (signal = 'container.memory.usage') AS used_bytes,
+               any_value(value) FILTER (signal = 'container.memory.limit') AS limit_bytes
+        FROM level GROUP BY ALL
+    ) AS memory USING (request_no, visit_no)
+)
+SELECT *, least(1, refaults / greatest(read_pages, 1)) AS ratio
+FROM together
+WHERE refaults > 0 AND (pages > 0 OR major_faults > 0);
+
+-- The waits for a device, and how much of each was for want of memory.
+-- makes: blocks
+-- reads: block_wait, refaulted
+-- empty without: block_wait
+CREATE OR REPLACE TEMP TABLE blocks AS
+SELECT block_wait.*, coalesce(floor(ratio * lost_ns)::BIGINT, 0) AS memory_ns
+FROM block_wait LEFT JOIN refaulted USING (request_no, visit_no);
+
+-- That share of the waits for the disk, and of the system time of a thread that faulted; `of_container`: its own limit was
+-- reached, else the machine was short of memory.
+-- makes: memory_stall
+-- reads: piece, left_over, refaulted, blocks
+-- empty without: refaulted
+CREATE OR REPLACE TEMP TABLE memory_stall AS
+WITH shares AS (
+    SELECT
+        piece.piece_no, own_limit AS of_container, ratio, refaults, piece.container_id, piece.host, pressure_ns,
+        coalesce(blocks.lost_ns, 0) AS off_ns, coalesce(blocks.low_ns, 0) AS off_low, coalesce(blocks.high_ns, 0) AS off_high,
+        coalesce(blocks.inferred, false) AS inferred,
+        CASE WHEN piece.major_faults > 0 THEN least(cpu_left, coalesce(system_ns, 0) * share) ELSE 0 END AS system_ns,
+        -- The kernel splits user from system time by its ticks: of a short piece it may be all.
+        CASE WHEN piece.major_faults > 0 THEN cpu_left ELSE 0 END AS cpu_high
+    FROM piece
+    JOIN left_over USING (piece_no)
+    JOIN refaulted USING (request_no, visit_no)
+    LEFT JOIN blocks ON blocks.piece_no = piece.piece_no
+    WHERE (NOT own_limit OR piece.container_id IS NOT NULL)
+      AND (coalesce(piece.major_faults, 0) > 0 OR coalesce(blocks_read, 0) > 0)
+),
+pools AS (
+    SELECT *, unnest(['off', 'cpu']) AS pool, unnest([off_ns, system_ns]) AS whole_ns, unnest([off_low, system_ns]) AS whole_low,
+           unnest([off_high, cpu_high]) AS whole_high
+    FROM shares
+)
+SELECT
+    of_container, piece_no, pool, CASE WHEN of_container THEN 'container' ELSE 'host' END AS entity_type,
+    CASE WHEN of_container THEN container_id ELSE host END AS entity_id,
+    floor(ratio * whole_ns)::BIGINT  AS lost_ns,
+    floor(0.9 * ratio * whole_low)::BIGINT AS low_ns,
+    floor(whole_high)::BIGINT AS high_ns,
+    pool = 'off' AND inferred AS inferred,
+    format('{:.0f} pages that it had had were read again from the disk, {:.0f} % of what was read', refaults, 100 * ratio) AS because
+FROM pools WHERE whole_ns > 0;

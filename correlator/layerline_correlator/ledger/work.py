@@ -1,20 +1,22 @@
 """From spans and readings to ledgers, for a batch of traces at once.
 
-The steps are ``.sql`` files, run in this order on one cursor: ``batch`` (its spans), ``join`` (which container and
-machine each came from), ``path`` (critical path and segments), ``pieces`` (what each span did with its own time),
-``readings`` (the time join), ``infer`` (what the readings say of spans that nobody measured), then one cause after
-another, then ``parts``.
+The steps are the ``.sql`` files of this folder; what each makes and reads stands in its head, and their order follows
+from that (``store/graph.py``). Then the causes take in turn (``rounds.py``), and ``keep.sql`` writes what came of it.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
+from dataclasses import replace
+from functools import cache
 
 import duckdb
 
-from layerline_correlator.facts.join import join
+from layerline_correlator.facts import join
 from layerline_correlator.ledger.causes import all_causes
+from layerline_correlator.ledger.rounds import LEFT_OVER, Plan, Taking, plan
+from layerline_correlator.store.graph import Graph, Step, steps_in
 from layerline_correlator.store.statements import run
 
 #: Spans of a trace are looked for this long around those that are known of.
@@ -25,32 +27,80 @@ READINGS_AROUND_NS = 130 * 10**9
 LONGEST_NS = 3600 * 10**9
 _END_OF_TIME = 2**63 - 1
 
+#: From the spans of the batch to the critical paths; what a trace's page shows needs no more.
+PATH = ("ledger/spans.sql", *join.FILES, "ledger/path.sql")
+#: From there to what each span did with its own time.
+PIECES = (*PATH, "ledger/pieces.sql")
+#: From there to what the causes read.
+FILES = (
+    *PIECES,
+    "ledger/readings.sql",
+    "ledger/facts.sql",
+    "ledger/inferred.sql",
+    "ledger/held_up.sql",
+    "ledger/container_lives.sql",
+    "facts/usual.sql",
+    "ledger/cold_start.sql",
+    "ledger/waiting_for_cpu.sql",
+    "ledger/waiting_for_blocks.sql",
+    "ledger/many_calls.sql",
+    "ledger/retransmits.sql",
+    "ledger/first_left.sql",
+)
+
+
+@cache
+def paths() -> Graph:
+    """The steps up to the critical paths."""
+    return Graph.of(PATH, given=("batch",))
+
+
+@cache
+def ledgers() -> Plan:
+    """All steps, and the rounds in which the causes take."""
+    steps = [step if step.makes != "fact" else _with_declared_facts(step) for step in steps_in(FILES)]
+    return plan(Graph.ordered(steps, given=("batch", LEFT_OVER)))
+
+
+@cache
+def pieces() -> Graph:
+    """The steps up to what each span did with its own time."""
+    return Graph.of(PIECES, given=("batch",))
+
+
+def _with_declared_facts(step: Step) -> Step:
+    """The step that says what was measured, with the facts that causes declare in their headers."""
+    declared = [
+        f"SELECT request_no, visit_no, '{fact.name}' FROM measured_piece GROUP BY ALL HAVING {fact.where}"
+        for cause in all_causes()
+        for fact in cause.facts
+    ]
+    return replace(step, sql="\nUNION ALL\n".join([step.sql, *declared]))
+
 
 def work_out(
     cursor: duckdb.DuckDBPyConnection, trace_ids: Collection[str], from_ns: int, to_ns: int, keep: bool = True
 ) -> None:
     """Work out the ledgers of every request of these traces and replace what was stored of them.
 
-    ``from_ns`` and ``to_ns`` bound the start of their spans. With ``keep=False`` nothing is stored: the temporary
-    tables (``segment``, ``piece``, ``evidence`` …) are left on the cursor for whoever wants to look at them.
+    ``from_ns`` and ``to_ns`` bound the start of their spans. With ``keep=False`` only the critical paths are worked out
+    and nothing is stored: the temporary tables (``node``, ``entry``, ``segment`` …) stay on the cursor to be read.
     """
-    cursor.execute("CREATE OR REPLACE TEMP TABLE batch (trace_id VARCHAR)").fetchall()
-    cursor.execute("INSERT INTO batch SELECT unnest($ids)", {"ids": list(trace_ids)}).fetchall()
+    cursor.execute("CREATE OR REPLACE TEMP TABLE batch AS SELECT unnest($ids) AS trace_id", {"ids": list(trace_ids)})
     bounds = _widened(cursor, from_ns, to_ns)
-    run(cursor, "ledger/batch.sql", bounds)
-    join(cursor)
-    run(cursor, "ledger/path.sql")
     if not keep:
+        paths().run(cursor, bounds)
         return
-    run(cursor, "ledger/pieces.sql", bounds)
+    rows = pieces().run(cursor, bounds)
+    whole = ledgers()
     around = _readings(cursor)
-    run(cursor, "ledger/readings.sql", around)
-    run(cursor, "ledger/infer.sql", around)
-    run(cursor, "ledger/claims.sql")
-    _take(cursor)
+    Graph(tuple(step for step in whole.before.steps if step.makes not in rows), whole.before.given).run(
+        cursor, around, rows
+    )
+    Taking(cursor, around, rows).run(whole.rounds)
     cursor.execute("BEGIN").fetchall()
     try:
-        run(cursor, "ledger/parts.sql", {**bounds, "now_ns": time.time_ns()})
+        run(cursor, "ledger/keep.sql", {**bounds, **_needs(), "now_ns": time.time_ns()})
         cursor.execute("COMMIT").fetchall()
     except BaseException:
         cursor.execute("ROLLBACK").fetchall()
@@ -70,7 +120,7 @@ def _widened(cursor: duckdb.DuckDBPyConnection, from_ns: int, to_ns: int) -> dic
 
 def _readings(cursor: duckdb.DuckDBPyConnection) -> dict[str, int]:
     """Where readings are looked for: around the visits, and not for longer than ``LONGEST_NS`` after the last began."""
-    row = cursor.execute("SELECT min(from_ns), max(from_ns), max(to_ns) FROM visit").fetchone()
+    row = cursor.execute("SELECT min(from_ns), max(from_ns), max(to_ns) FROM measured_visit").fetchone()
     first, last, end = row if row and row[0] is not None else (0, 0, 0)
     return {
         "since_ns": max(0, first - READINGS_AROUND_NS),
@@ -78,27 +128,14 @@ def _readings(cursor: duckdb.DuckDBPyConnection) -> dict[str, int]:
     }
 
 
-def _take(cursor: duckdb.DuckDBPyConnection) -> None:
-    needs: list[tuple[str, int, str, str | None]] = []
-    prepared: set[str] = set()
-    for cause in all_causes():
-        for file in cause.prepare:
-            if file not in prepared:
-                prepared.add(file)
-                run(cursor, file)
-        claims = cursor.execute(
-            f"INSERT INTO claim BY NAME SELECT $cause AS cause, * FROM ({cause.sql})", {"cause": cause.name}
-        ).fetchall()
-        if claims[0][0]:
-            run(cursor, "ledger/take.sql", {"cause": cause.name})
-        needs += [
-            (cause.name, number, fact, cause.applies) for number, facts in enumerate(cause.needs) for fact in facts
-        ]
-    _insert_needs(cursor, needs)
-
-
-def _insert_needs(cursor: duckdb.DuckDBPyConnection, needs: Sequence[tuple[str, int, str, str | None]]) -> None:
-    cursor.execute(
-        "INSERT INTO need SELECT unnest($causes), unnest($numbers), unnest($facts), unnest($applies)",
-        dict(zip(("causes", "numbers", "facts", "applies"), map(list, zip(*needs, strict=True)), strict=True)),
-    ).fetchall()
+@cache
+def _needs() -> dict[str, list[str] | list[int] | list[str | None]]:
+    """What each cause needs, as columns: the cause, which of its needs, a fact that would do, to what it applies."""
+    needs = [
+        (cause.name, number, fact, cause.applies)
+        for cause in all_causes()
+        for number, facts in enumerate(cause.needs)
+        for fact in facts
+    ]
+    names, numbers, facts, applies = map(list, zip(*needs, strict=True))
+    return {"causes": names, "numbers": numbers, "facts": facts, "applies": applies}

@@ -15,11 +15,10 @@ from typing import NamedTuple
 
 import duckdb
 
-from layerline.signals import SIGNALS
-from layerline_correlator.facts.join import join
+from layerline_correlator.facts import join
 from layerline_correlator.ledger.causes import by_name
 from layerline_correlator.questions.model import Entity
-from layerline_correlator.store.statements import run
+from layerline_correlator.store.graph import graph
 from layerline_correlator.verdict.judge import rfc3339
 from layerline_correlator.verdict.ledgers import blind_reason
 
@@ -161,6 +160,9 @@ class Coverage:
     """Why it is empty; null where something was received."""
 
 
+FILES = ("questions/coverage_senders.sql", *join.FILES, "questions/coverage.sql")
+
+
 class _Row(NamedTuple):
     service: str
     in_known_container: bool
@@ -185,16 +187,8 @@ def read_coverage(
     service: str | None = None,
 ) -> Coverage:
     """Coverage of what began in the window; with ``service``, of that service's spans, requests and blind causes."""
-    window = {"from_ns": from_ns, "to_ns": to_ns}
-    run(cursor, "questions/coverage_senders.sql", window)
-    join(cursor)
-    stalls = [signal.name for signal in SIGNALS if signal.stall]
-    until_ns = min(to_ns, time.time_ns())
-    run(
-        cursor,
-        "questions/coverage.sql",
-        {**window, "until_ns": until_ns, "stalls": stalls, "most_series": MOST_SERIES, "service": service},
-    )
+    window = {"from_ns": from_ns, "to_ns": to_ns, "until_ns": min(to_ns, time.time_ns())}
+    graph(FILES).run(cursor, {**window, "most_series": MOST_SERIES, "service": service})
 
     def asked(found: str) -> bool:
         return service is None or found == service

@@ -1,11 +1,10 @@
 -- What was seen in a window, and what was not.
 --
--- In:  sent (coverage_senders.sql), tie (join.sql), $from_ns and $to_ns (half-open), $until_ns (the window's end, or now),
---      $stalls (signals that are sent when they change, not on a beat), $most_series,
---      $service (whose requests; null: all).
--- Out: span_cover, request_cover, beat, blind_cover, life, explosion.
+-- $from_ns and $to_ns are half-open; $until_ns is the window's end, or now; $service says whose requests (null: all).
 
 -- How the spans of each service were tied, and why not.
+-- makes: span_cover
+-- reads: sent, tie
 CREATE OR REPLACE TEMP TABLE span_cover AS
 SELECT
     coalesce(tie.service, '') AS service, tie.container_id IS NOT NULL AS in_known_container,
@@ -18,6 +17,7 @@ JOIN resource ON resource.resource = sent.resource
 GROUP BY ALL;
 
 -- Its requests, and those of them whose caller's span was never received.
+-- makes: request_cover
 CREATE OR REPLACE TEMP TABLE request_cover AS
 SELECT request.service, count(*) AS requests, count(*) FILTER (root AND span.parent_span_id IS NOT NULL) AS orphans
 FROM request
@@ -27,14 +27,16 @@ GROUP BY request.service;
 
 -- The beat of the readings of each entity and layer: the steps of its steadiest series. A series goes on under a
 -- description that changed. What stands open at the end of the window is a step too where the machine itself fell silent.
+-- makes: beat
 CREATE OR REPLACE TEMP TABLE beat AS
 WITH
 line AS (
     SELECT
-        series, entity_type, entity_id, host, signal, attributes,
-        CASE WHEN signal LIKE '%network%' THEN 'network' ELSE entity_type END AS layer,
-        signal IN (SELECT unnest($stalls::VARCHAR[])) AS stall
-    FROM series WHERE entity_type IN ('container', 'host') AND entity_id IS NOT NULL AND signal NOT LIKE 'layerline.%'
+        series, series.entity_type, entity_id, host, signal, attributes,
+        CASE WHEN signal LIKE '%network%' THEN 'network' ELSE series.entity_type END AS layer,
+        coalesce(is_fine, false) AS stall
+    FROM series LEFT JOIN signal USING (signal)
+    WHERE series.entity_type IN ('container', 'host') AND entity_id IS NOT NULL AND signal NOT LIKE 'layerline.%'
 ),
 counts AS (
     SELECT layer, entity_type, entity_id, host, signal, line.attributes, any_value(stall) AS stall, count(*) AS points
@@ -73,6 +75,7 @@ FROM (SELECT *, coalesce(entity_type = 'host' AND $until_ns - last_ns > 3 * medi
 
 -- Where (in which service) which cause could not be seen, in how many requests; with `service` null the requests in
 -- which it was blind anywhere.
+-- makes: blind_cover
 CREATE OR REPLACE TEMP TABLE blind_cover AS
 SELECT blind.cause, blind.service, facts, why, count(DISTINCT (trace_id, span_id)) AS requests
 FROM blind JOIN request USING (trace_id, span_id, start_ns)
@@ -80,6 +83,7 @@ WHERE start_ns >= $from_ns AND start_ns < $to_ns AND ($service IS NULL OR reques
 GROUP BY GROUPING SETS ((blind.cause, blind.service, facts, why), (blind.cause));
 
 -- Containers that ended in the window, as their engine told, and how often each was read while it lived.
+-- makes: life
 CREATE OR REPLACE TEMP TABLE life AS
 WITH
 turns AS (
@@ -106,6 +110,7 @@ GROUP BY ended.container_id, ended.host, started_ns, died_ns;
 
 -- Metrics of one sender that fell apart into very many series, senders that come in very many guises, and the attribute
 -- that made them so many.
+-- makes: explosion
 CREATE OR REPLACE TEMP TABLE explosion AS
 WITH
 many AS (

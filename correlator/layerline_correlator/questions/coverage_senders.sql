@@ -1,7 +1,7 @@
--- Who sent spans in a window, second by second: whom join.sql is to tie, and what coverage.sql counts.
---
--- In:  $from_ns, $to_ns: half-open, on the start of spans.
--- Out: sent, moment, called_at.
+-- Who sent spans in a window, second by second: who is to be tied (facts/join), and what coverage.sql counts. The window is
+-- half-open, on the start of spans.
+
+-- makes: sent
 CREATE OR REPLACE TEMP TABLE sent AS
 WITH one AS (
     SELECT
@@ -14,9 +14,12 @@ WITH one AS (
 SELECT resource, min(start_ns) AS at_ns, measured AS account, max(threshold) AS threshold, count(*) AS spans
 FROM one GROUP BY resource, second, measured;
 
-CREATE OR REPLACE TEMP TABLE moment AS SELECT DISTINCT resource, at_ns FROM sent;
+-- makes: sighting
+-- reads: sent
+CREATE OR REPLACE TEMP TABLE sighting AS SELECT DISTINCT resource, at_ns FROM sent;
 
+-- makes: called_at
 CREATE OR REPLACE TEMP TABLE called_at AS
 SELECT resource, local_address(any_value(attributes)) AS address
-FROM span WHERE start_ns >= $from_ns AND start_ns < $to_ns AND kind = 2
+FROM span WHERE start_ns >= $from_ns AND start_ns < $to_ns AND is_server(kind)
 GROUP BY resource;

@@ -24,6 +24,7 @@ from layerline.attributes import BOOT_ID, SPAN_FIGURES, VERSION, column
 from layerline.container import reported
 from layerline.signals import find
 from layerline_correlator.facts.handles import Handle, handles, is_sandbox
+from layerline_correlator.facts.signals import write_catalogue
 from layerline_correlator.questions.model import Overloaded
 from layerline_correlator.settings import Settings
 from layerline_correlator.store.model import Batch, ResourceRow, SeriesRow
@@ -134,7 +135,11 @@ class Store:
         )
         self._database.execute("SET asof_loop_join_threshold = 0").fetchall()
         run(self._database, "store/schema.sql")
+        run(self._database, "facts/words.sql")
+        write_catalogue(self._database)
+        run(self._database, "facts/readings.sql")
         _renew_resources(self._database)
+        run(self._database, "facts/who.sql")
         run(self._database, "facts/whereabouts.sql")
         run(self._database, "store/settle.sql")
         run(self._database, "incidents/schema.sql")

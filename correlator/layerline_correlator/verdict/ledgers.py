@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import duckdb
 
-from layerline_correlator.ledger.causes import FACTS
+from layerline_correlator.ledger.causes import facts as fact_words
 from layerline_correlator.questions.model import Join, RequestItem
 from layerline_correlator.store.statements import run
 from layerline_correlator.verdict.judge import Ledger, LedgerPart, Ran, Unseen, Usual, rfc3339
@@ -139,7 +139,7 @@ def read_ledgers(
 
 def blind_reason(service: str, facts: list[str], why: str | None) -> str:
     """``web: the busy time of the disks was not measured``."""
-    missing = " and ".join(FACTS.get(fact, fact) for fact in facts)
+    missing = " and ".join(fact_words().get(fact, fact) for fact in facts)
     verb = "were" if len(facts) > 1 else "was"
     return f"{service}: {missing} {verb} not measured{f' ({why})' if why else ''}"
 

@@ -4,7 +4,12 @@ The header of a cause's ``.sql`` file is its documentation: title, what it needs
 mistaken for, what to try, what to enable where it cannot be seen, and where its figures come from. The body selects
 claims on pieces: ``piece_no, pool, entity_type, entity_id, lost_ns, low_ns, high_ns`` and, where they apply,
 ``inferred, neighbours, because, place``. The pools are ``cpu``, ``wait``, ``off`` and ``queued`` (``pieces.sql``); a
-claim takes at most what earlier causes left.
+claim takes at most what earlier causes left (``left_over``).
+
+``reads`` names the tables of the ledger that the body reads, ``empty without`` those of which it needs rows, ``where``
+what a piece must have for the cause to be possible: causes that cannot apply to a batch are not asked. A fact that no
+other cause needs is declared where it is needed: ``fact: NAME: WORDS: CONDITION``, the condition over the pieces of a
+visit.
 """
 
 from __future__ import annotations
@@ -14,31 +19,20 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
+from layerline_correlator.store.statements import text as text_of
+
 _REQUIRED = ("title", "layer", "order", "needs", "means", "mistaken for", "try", "enable", "source")
-_OPTIONAL = ("prepare", "applies", "enable elsewhere")
-#: What a cause may need, and how to say that it is missing.
-FACTS = {
-    "layerline.account": "what its threads did",
-    "layerline.container.throttled_ns": "its container's throttled time",
-    "layerline.container.usage_ns": "its container's CPU time",
-    "layerline.thread.blkio_ns": "block-I/O delay of its threads",
-    "layerline.container.refaults": "what its container read again for want of memory",
-    "layerline.samples": "what its threads waited for",
-    "layerline.accept_wait_ns": "when the request arrived in the kernel",
-    "container events": "the starts and ends of containers",
-    "container.cpu.time": "its container's CPU time",
-    "container.cpu.throttled": "its container's throttled time",
-    "container.cpu.pressure": "CPU pressure of its container",
-    "container.memory.refaults": "what its container read again for want of memory",
-    "container.network.tcp.retransmits": "TCP segments that its container sent again",
-    "container.io.pressure": "I/O pressure of its container",
-    "container.disk.io": "what its container read and wrote",
-    "system.cpu.time": "CPU time of the machine",
-    "system.network.io": "traffic of the machine",
-    "system.disk.io_time": "busy time of the disks",
-    "system.io.pressure": "I/O pressure of the machine",
-}
+_OPTIONAL = ("reads", "empty without", "where", "applies", "enable elsewhere")
 LAYERS = ("app", "dependency", "network", "container", "host")
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """Something that may have been measured of a visit."""
+
+    name: str  # "layerline.thread.system_ns", or a signal's name
+    words: str  # "system time of its threads": as in "… was not measured"
+    where: str | None = None  # SQL, an aggregate over the pieces of a visit; None where ledger/facts.sql tells
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +49,13 @@ class Cause:
     try_: str
     enable: str
     source: str
-    prepare: tuple[str, ...]  # files to run before, in this order, once a batch
+    reads: tuple[str, ...]  # tables of the ledger
+    empty_without: tuple[str, ...]  # of these it needs rows
+    where: str | None  # SQL over a row of `piece`: without such a piece the cause is not asked
     applies: str | None  # "container": only to what runs in one
     sql: str
+    facts: tuple[Fact, ...] = ()
+    """Facts that only this cause needs."""
     enable_elsewhere: str | None = None
     """What to enable where somebody else's collector reads the containers, if that is something else."""
 
@@ -69,11 +67,15 @@ class Cause:
 def parse(name: str, text: str) -> Cause:
     """A cause from its file. ValueError names the file, what was expected and what was found."""
     header: dict[str, str] = {}
+    facts = []
     for line in text.splitlines():
         match = re.fullmatch(r"-- ([a-z][a-z ]*): (.+)", line)
         if match is None:
             break
-        header[match[1]] = match[2]
+        if match[1] == "fact":
+            facts.append(_fact(name, match[2]))
+        else:
+            header[match[1]] = match[2]
     missing = [key for key in _REQUIRED if key not in header]
     unknown = [key for key in header if key not in (*_REQUIRED, *_OPTIONAL)]
     if missing or unknown:
@@ -85,8 +87,9 @@ def parse(name: str, text: str) -> Cause:
             f"cause {name}: expected its layer {header['layer']!r} to be one of {LAYERS} and to begin its name"
         )
     needs = tuple(tuple(fact.strip() for fact in need.split("|")) for need in header["needs"].split(","))
-    if unheard := {fact for need in needs for fact in need} - set(FACTS):
-        raise ValueError(f"cause {name}: needs {unheard}; expected some of {', '.join(FACTS)}")
+    known = {fact.name for fact in (*standard_facts(), *facts)}
+    if unheard := {fact for need in needs for fact in need} - known:
+        raise ValueError(f"cause {name}: needs {unheard}; expected some of {', '.join(sorted(known))}")
     return Cause(
         name=name,
         layer=header["layer"],
@@ -98,11 +101,41 @@ def parse(name: str, text: str) -> Cause:
         try_=header["try"],
         enable=header["enable"],
         source=header["source"],
-        prepare=tuple(header.get("prepare", "").split()),
+        reads=_tables(header.get("reads", "")),
+        empty_without=_tables(header.get("empty without", "")),
+        where=header.get("where"),
         applies=header.get("applies"),
         sql=text,
+        facts=tuple(facts),
         enable_elsewhere=header.get("enable elsewhere"),
     )
+
+
+def _fact(cause: str, declared: str) -> Fact:
+    """A fact as a cause's header declares it: name, words and condition, with ``: `` between them."""
+    match declared.split(": ", 2):
+        case [name, words, where]:
+            return Fact(name, words, where)
+        case _:
+            raise ValueError(f"cause {cause}: expected `-- fact: NAME: WORDS: CONDITION`, found {declared!r}")
+
+
+@cache
+def standard_facts() -> tuple[Fact, ...]:
+    """The facts of ``ledger/facts.sql``."""
+    declared = re.findall(r"^-- fact: (.+?): (.+)$", text_of("ledger/facts.sql"), re.MULTILINE)
+    return tuple(Fact(*found) for found in declared)
+
+
+@cache
+def facts() -> dict[str, str]:
+    """How to name each fact that a cause may need."""
+    declared = (fact for cause in all_causes() for fact in cause.facts)
+    return {fact.name: fact.words for fact in (*standard_facts(), *declared)}
+
+
+def _tables(listed: str) -> tuple[str, ...]:
+    return tuple(listed.replace(",", " ").split())
 
 
 @cache

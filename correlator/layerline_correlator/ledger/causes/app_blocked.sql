@@ -1,7 +1,8 @@
 -- title: its own code slept or waited
 -- layer: app
 -- order: 910
--- prepare: ledger/waiting_for_blocks.sql
+-- reads: piece left_over blocks sampled
+-- where: off_ns > 0 AND NOT is_dependency AND NOT is_call
 -- needs: layerline.account
 -- means: The thread gave up its CPU of its own accord and slept: in a sleep, on a lock, or on a socket that no span describes.
 -- mistaken for: Waiting for a disk, when the thread moved blocks and nothing tells how long that took: then it stays unexplained. Waiting for the interpreter lock, which wakes up every 5 ms.
@@ -14,13 +15,12 @@ WITH asleep AS (
         piece.*,
         least(off_left, piece.off_ns - coalesce(blocks.lost_ns, 0)) AS asleep_ns,
         coalesce(blocks.low_ns, 0) AS blocks_low_ns, coalesce(blocks.high_ns, 0) AS blocks_high_ns
-    FROM piece LEFT JOIN blocks ON blocks.piece_no = piece.piece_no
+    FROM piece JOIN left_over USING (piece_no) LEFT JOIN blocks ON blocks.piece_no = piece.piece_no
     WHERE NOT is_dependency AND NOT is_call AND coalesce(blocks.known, true)
 )
 SELECT
     piece_no, 'off' AS pool,
-    CASE WHEN container_id IS NULL THEN 'process' ELSE 'container' END AS entity_type,
-    coalesce(container_id, instance)                                   AS entity_id,
+    entity_type, entity_id,
     asleep_ns AS lost_ns,
     least(asleep_ns, greatest(0, off_ns - blocks_high_ns))::BIGINT AS low_ns,
     greatest(asleep_ns, off_ns - blocks_low_ns)::BIGINT            AS high_ns,

@@ -1,7 +1,8 @@
 -- title: its process had just started
 -- layer: app
 -- order: 40
--- prepare: ledger/cold.sql verdict/usual.sql verdict/usual_members.sql ledger/cold_usual.sql
+-- reads: visit piece left_over cold_usual
+-- empty without: cold_usual
 -- needs: layerline.account
 -- means: It was the first request that this process served, and took longer of its own than this operation usually does: imports, connections, caches and compilers warm up.
 -- mistaken for: Slow code (app.cpu_busy): that is slow again the next time.
@@ -10,8 +11,8 @@
 -- source: the wrapper counts its process's requests; the usual of the operation
 WITH own AS (
     SELECT visit.request_no, visit.visit_no, sum(cpu_left + wait_left + off_left)::BIGINT AS own_ns
-    FROM visit JOIN piece USING (request_no, visit_no)
-    WHERE visit.is_first AND piece.kind <> 3
+    FROM visit JOIN piece USING (request_no, visit_no) JOIN left_over USING (piece_no)
+    WHERE visit.is_first AND NOT is_client(piece.kind)
     GROUP BY ALL
 ),
 above AS (
@@ -20,14 +21,13 @@ above AS (
     WHERE own_ns - usual_own_ns > 0
 ),
 pools AS (
-    SELECT piece_no, request_no, visit_no, piece.container_id, instance, unnest(['cpu', 'wait', 'off']) AS pool,
+    SELECT piece_no, request_no, visit_no, entity_type, entity_id, unnest(['cpu', 'wait', 'off']) AS pool,
            unnest([cpu_left, wait_left, off_left]) AS left_ns
-    FROM piece WHERE kind <> 3
+    FROM piece JOIN left_over USING (piece_no) WHERE NOT is_client(kind)
 )
 SELECT
     piece_no, pool,
-    CASE WHEN container_id IS NULL THEN 'process' ELSE 'container' END AS entity_type,
-    coalesce(container_id, instance)                                   AS entity_id,
+    entity_type, entity_id,
     floor(left_ns * (above_ns / own_ns))::BIGINT AS lost_ns,
     floor(left_ns * (above_ns / own_ns))::BIGINT AS low_ns,
     left_ns                                      AS high_ns,

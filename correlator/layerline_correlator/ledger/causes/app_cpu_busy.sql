@@ -1,6 +1,8 @@
 -- title: its own code computed
 -- layer: app
 -- order: 800
+-- reads: piece left_over sampled
+-- where: cpu_ns > 0
 -- needs: layerline.account | container.cpu.time
 -- means: The thread was on a CPU, running the code of this span: not waiting for anybody.
 -- mistaken for: A CPU limit. A throttled thread does not compute, it stands still; that time is container.cpu_throttled. A slower CPU (frequency, a busy sibling hyper-thread) also looks like more work.
@@ -9,11 +11,10 @@
 -- source: CLOCK_THREAD_CPUTIME_ID, clock_gettime(2)
 SELECT
     piece_no, 'cpu' AS pool,
-    CASE WHEN container_id IS NULL THEN 'process' ELSE 'container' END AS entity_type,
-    coalesce(container_id, instance)                                   AS entity_id,
+    entity_type, entity_id,
     cpu_left AS lost_ns, cpu_left AS low_ns, cpu_left AS high_ns,
     CASE WHEN piece.inferred THEN format('its container used {:.0f} ms of CPU time in span “{}”, while nobody else worked there', cpu_left / 1e6, name)
          ELSE format('the thread was on a CPU for {:.0f} ms in span “{}”', cpu_left / 1e6, name) END AS because,
     cpu_place AS place
-FROM piece LEFT JOIN sampled USING (piece_no)
+FROM piece JOIN left_over USING (piece_no) LEFT JOIN sampled USING (piece_no)
 WHERE cpu_left > 0

@@ -1,11 +1,12 @@
 -- title: too many of its own threads wanted the CPU
 -- layer: app
 -- order: 400
--- prepare: ledger/contention.sql
+-- reads: cpu_rival
+-- empty without: cpu_rival
 -- needs: layerline.account | container.cpu.pressure, layerline.container.usage_ns | container.cpu.time
 -- means: The thread stood ready without a CPU while other threads of the same container (or process) ran.
 -- mistaken for: A neighbour (host.cpu_contended): there somebody else's work ran meanwhile. A CPU limit (container.cpu_throttled): there the throttled counter grew.
 -- try: Fewer busy threads per CPU, or more CPUs for this container; spread it over more instances.
 -- enable: start the service with `layerline run -- CMD`, and run `layerline agent` on the machine
 -- source: schedstat field 2, and the container's own CPU time over exactly the request
-FROM crowd_or_neighbour('app')
+SELECT * EXCLUDE (party) FROM cpu_rival WHERE party = 'own'

@@ -1,6 +1,8 @@
 -- title: the garbage collector ran
 -- layer: app
 -- order: 790
+-- reads: piece left_over
+-- where: gc_ns > 0
 -- needs: layerline.account
 -- means: The thread was on a CPU, but collecting garbage instead of running the code of this span.
 -- mistaken for: Slow code (app.cpu_busy): a profile shows the collector only where something was allocated.
@@ -9,11 +11,10 @@
 -- source: gc.callbacks, thread CPU time between start and stop of a collection
 SELECT
     piece_no, 'cpu' AS pool,
-    CASE WHEN container_id IS NULL THEN 'process' ELSE 'container' END AS entity_type,
-    coalesce(container_id, instance)                                   AS entity_id,
+    entity_type, entity_id,
     floor(least(cpu_left, gc_ns * share))::BIGINT AS lost_ns,
     floor(least(cpu_left, gc_ns * share))::BIGINT AS low_ns,
     floor(least(cpu_left, gc_ns))::BIGINT         AS high_ns,
     format('the collector ran for {:.0f} ms in span “{}”', gc_ns / 1e6, name) AS because
-FROM piece
+FROM piece JOIN left_over USING (piece_no)
 WHERE cpu_left > 0 AND gc_ns > 0

@@ -1,6 +1,8 @@
 -- title: waited for the interpreter lock
 -- layer: app
 -- order: 700
+-- reads: piece left_over visit
+-- where: off_ns >= ms_of(10) AND voluntary_switches >= 4 AND NOT is_dependency AND NOT is_call
 -- needs: layerline.account, layerline.container.usage_ns
 -- means: Another thread of the same process ran Python code meanwhile; only one can at a time (the global interpreter lock).
 -- mistaken for: A lock of the app's own (app.lock_waited) or a sleep (app.blocked): those wake up a few times, not hundreds of times a second. Too few CPUs (app.cpu_crowded): there the thread stands ready.
@@ -9,18 +11,18 @@
 -- source: ru_nvcsw: a waiter wakes up each switch interval (5 ms, sys.getswitchinterval); CPU time of its container
 WITH candidates AS (
     SELECT
-        piece.*,
+        piece.*, off_left,
         greatest(0, coalesce(visit.usage_ns, 0) - visit.cpu_ns) AS others_ns,
         off_left / voluntary_switches AS per_switch
     FROM piece
+    JOIN left_over USING (piece_no)
     JOIN visit USING (request_no, visit_no)
     WHERE off_left >= 10_000_000 AND voluntary_switches >= 4 AND NOT is_dependency AND NOT is_call
 )
 -- A thread that waits for the lock wakes up every 5 ms and asks for it; each turn costs one or two switches.
 SELECT
     piece_no, 'off' AS pool,
-    CASE WHEN container_id IS NULL THEN 'process' ELSE 'container' END AS entity_type,
-    coalesce(container_id, instance)                                   AS entity_id,
+    entity_type, entity_id,
     least(off_left, 5_500_000 * voluntary_switches, others_ns)::BIGINT AS lost_ns,
     -- Looks cannot tell how much of it: who looks needs the interpreter too, and gets it when the waiter does. Each time
     -- that it gave its CPU up it may also have slept on its own account, briefly.

@@ -1,6 +1,8 @@
 -- title: waited for a lock
 -- layer: app
 -- order: 710
+-- reads: piece left_over sampled
+-- empty without: sampled
 -- needs: layerline.account, layerline.samples
 -- means: The thread waited for a lock, an event or a queue of its own process that somebody else held or had not filled.
 -- mistaken for: The interpreter lock (app.gil_waited), which wakes its waiters every 5 ms. A pool that is used up (app.pool_waited): there the code that waits is the pool's.
@@ -9,12 +11,11 @@
 -- source: the watcher: /proc/self/task/TID/stat and wchan (futex), sys._current_frames()
 SELECT
     piece_no, 'off' AS pool,
-    CASE WHEN piece.container_id IS NULL THEN 'process' ELSE 'container' END AS entity_type,
-    coalesce(piece.container_id, instance)                                   AS entity_id,
+    entity_type, entity_id,
     floor(off_left * (lock_looks / asleep))::BIGINT                                 AS lost_ns,
     greatest(0, least(off_left, (lock_looks - 2) * every_ns))::BIGINT               AS low_ns,
     floor(least(off_left, off_left * ((lock_looks + 2) / asleep)))::BIGINT          AS high_ns,
     format('it was seen waiting for a lock in {} of {} looks, in {}', lock_looks, looks, lock_place) AS because,
     lock_place AS place
-FROM piece JOIN sampled USING (piece_no)
+FROM piece JOIN left_over USING (piece_no) JOIN sampled USING (piece_no)
 WHERE lock_looks >= 2 AND off_left > 0 AND NOT is_dependency AND NOT is_call

@@ -1,6 +1,8 @@
 -- title: another task held the event loop
 -- layer: app
 -- order: 720
+-- reads: piece
+-- where: coalesce(loop_wait_ns, 0) + coalesce(loop_queued_ns, 0) > 0
 -- needs: layerline.account
 -- means: The task was ready to go on, or its request had arrived, while another task computed or waited without giving the event loop back.
 -- mistaken for: A slow dependency (dependency.slow): the answer may have been there all the while. A busy neighbour: there the loop's thread stands ready without a CPU.
@@ -12,8 +14,7 @@ SELECT
 FROM (
     SELECT
         piece_no, unnest(['off', 'queued']) AS pool,
-    CASE WHEN container_id IS NULL THEN 'process' ELSE 'container' END AS entity_type,
-    coalesce(container_id, instance)                                   AS entity_id,
+    entity_type, entity_id,
         unnest([floor(loop_wait_ns * share), floor(loop_queued_ns * head_share)])::BIGINT     AS lost_ns,
         unnest([floor(loop_wait_low_ns * share), floor(loop_queued_ns * head_share)])::BIGINT AS low_ns,
         unnest([loop_wait_ns, loop_queued_ns])                                                AS high_ns,

@@ -1,6 +1,8 @@
 -- title: waited for a free connection or thread of a pool
 -- layer: app
 -- order: 730
+-- reads: piece left_over sampled
+-- where: queued_ns > 0 AND pool_wait_ns > 0 OR samples IS NOT NULL
 -- needs: layerline.account, layerline.samples
 -- means: All connections or threads of a pool were in use; it waited for one to come back.
 -- mistaken for: A slow dependency (dependency.slow): there the connection is had, and the answer is waited for. Any other lock (app.lock_waited).
@@ -10,18 +12,17 @@
 WITH waits AS (
     SELECT piece_no, 'queued' AS pool, queued_left AS lost_ns, queued_left AS low_ns, queued_left AS high_ns,
            format('“{}” waited {:.0f} ms for a free thread of its pool', name, queued_left / 1e6) AS because, NULL AS place
-    FROM piece WHERE queued_left > 0 AND pool_wait_ns > 0
+    FROM piece JOIN left_over USING (piece_no) WHERE queued_left > 0 AND pool_wait_ns > 0
     UNION ALL
     SELECT piece_no, 'off', floor(off_left * (pool_looks / asleep))::BIGINT,
            greatest(0, least(off_left, (pool_looks - 2) * every_ns))::BIGINT,
            floor(least(off_left, off_left * ((pool_looks + 2) / asleep)))::BIGINT,
            format('it was seen waiting for a pool in {} of {} looks, in {}', pool_looks, looks, pool_place), pool_place
-    FROM piece JOIN sampled USING (piece_no)
+    FROM piece JOIN left_over USING (piece_no) JOIN sampled USING (piece_no)
     WHERE pool_looks >= 2 AND off_left > 0
 )
 SELECT
     piece_no, pool,
-    CASE WHEN piece.container_id IS NULL THEN 'process' ELSE 'container' END AS entity_type,
-    coalesce(piece.container_id, instance)                                   AS entity_id,
+    entity_type, entity_id,
     lost_ns, low_ns, high_ns, because, place
 FROM waits JOIN piece USING (piece_no)

@@ -1,6 +1,8 @@
 -- title: waited for a free worker
 -- layer: app
 -- order: 740
+-- reads: piece left_over
+-- where: queued_ns > 0 AND accept_wait_ns > 0
 -- needs: layerline.accept_wait_ns
 -- means: The request had arrived, but no worker of the service took it: all were busy with others.
 -- mistaken for: The network (network.transit_slow): there it had not arrived yet. A slow handler: there the worker had begun.
@@ -9,12 +11,11 @@
 -- source: TCP_INFO tcpi_last_data_recv of the accepted socket
 SELECT
     piece_no, 'queued' AS pool,
-    CASE WHEN piece.container_id IS NULL THEN 'process' ELSE 'container' END AS entity_type,
-    coalesce(piece.container_id, instance)                                   AS entity_id,
+    entity_type, entity_id,
     queued_left AS lost_ns,
     floor(least(queued_left, coalesce(accept_busy_ns, 0) * head_share))::BIGINT AS low_ns,
     queued_ns AS high_ns,
     format('it lay in the kernel for {:.0f} ms before its handler began; for {:.0f} ms of them its worker was busy with another request',
            queued_left / 1e6, coalesce(accept_busy_ns, 0) / 1e6) AS because
-FROM piece
+FROM piece JOIN left_over USING (piece_no)
 WHERE queued_left > 0 AND accept_wait_ns > 0

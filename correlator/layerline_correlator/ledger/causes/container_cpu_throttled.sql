@@ -1,8 +1,9 @@
 -- title: held back by its CPU limit
 -- layer: container
 -- order: 300
+-- reads: piece left_over visit cpu_count level guessed held_up
+-- where: container_id IS NOT NULL AND wait_ns > 0 OR is_answered
 -- applies: container
--- prepare: ledger/held_up.sql
 -- needs: layerline.account | container.cpu.time, layerline.container.throttled_ns | container.cpu.throttled
 -- means: The container had used up its CPU quota for the period; the kernel let its threads stand ready without running until the next one. A callee that is held back before its handler begins, or before its answer leaves, holds up its caller.
 -- mistaken for: A busy neighbour (host.cpu_contended): there the container is below its limit and the throttled counter does not grow. Slow code (app.cpu_busy): there the thread computes.
@@ -18,11 +19,11 @@ WITH
 bounds AS (
     SELECT
         request_no, visit_no, wait_ns, throttled_ns::DOUBLE AS throttled_ns,
-        coalesce(visit.cpus, cpus.cpus, 1024) AS cpus,
+        coalesce(visit.cpus, cpu_count.cpus, many_cpus()) AS cpus,
         greatest(coalesce(runnable_ns / nullif(metered_ns, 0), 1), 1) AS wanted,
         not_below_zero(runnable_ns - cpu_ns - wait_ns)    AS others_ns,
         window_ns - wait_ns                               AS not_waiting_ns
-    FROM visit LEFT JOIN cpus USING (host)
+    FROM visit LEFT JOIN cpu_count USING (host)
     WHERE throttled_ns > 0 AND wait_ns > 0 AND window_ns > 0
 ),
 shares AS (
@@ -71,5 +72,5 @@ SELECT
     true AS inferred,
     format('for {:.0f} ms of “{}” the other side had not begun, or had ended; its throttled time grew by {:.0f} ms then',
            off_left / 1e6, name, throttled / 1e6) AS because
-FROM piece JOIN held_up USING (piece_no)
+FROM piece JOIN left_over USING (piece_no) JOIN held_up USING (piece_no)
 WHERE off_left > 0 AND throttled > 0

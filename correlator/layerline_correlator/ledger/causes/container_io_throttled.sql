@@ -1,8 +1,9 @@
 -- title: held back by its disk limit
 -- layer: container
 -- order: 600
+-- reads: blocks
+-- empty without: blocks
 -- applies: container
--- prepare: ledger/waiting_for_blocks.sql
 -- needs: layerline.account | container.cpu.time, layerline.thread.blkio_ns | container.io.pressure, container.disk.io
 -- means: The thread waited for a block device, and its container moved as many bytes or operations as its configured limit lets through.
 -- mistaken for: A disk that is slow or busy for everybody (host.io_saturated): there the device itself was busy. A sleep beside a sibling thread that writes (app.blocked): the container's pressure grows, but this thread moved no blocks.

@@ -1,11 +1,12 @@
 -- title: the container it called was killed for its memory
 -- layer: container
 -- order: 10
--- prepare: ledger/container_events.sql
+-- reads: dead_call
+-- empty without: dead_call
 -- needs: container events
 -- means: It called a container in which the kernel killed a process for want of memory, and waited until somebody answered there again.
 -- mistaken for: A restart that somebody asked for (container.restarted): there no process was killed for its memory. A slow dependency (dependency.slow): there it was alive.
 -- try: Raise its memory limit (`docker update --memory`), or look for what grew; `docker inspect -f '{{.State.OOMKilled}}' NAME` tells of the last time.
 -- enable: run `layerline agent` on the machine
 -- source: Docker events oom, die and start; the container's memory.oom_control (v1) or memory.events (v2)
-FROM called_the_dead(true)
+SELECT * EXCLUDE (out_of_memory) FROM dead_call WHERE out_of_memory

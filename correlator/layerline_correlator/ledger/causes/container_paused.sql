@@ -1,7 +1,8 @@
 -- title: frozen by `docker pause`
 -- layer: container
 -- order: 30
--- prepare: ledger/container_events.sql
+-- reads: phase piece callee frozen
+-- empty without: frozen
 -- needs: container events
 -- means: Somebody paused the container: all its processes stood still until it was unpaused.
 -- mistaken for: A CPU limit (container.cpu_throttled): there it stands still for parts of each period only. A lock (app.lock_waited): there its other threads go on.
@@ -9,14 +10,14 @@
 -- enable: run `layerline agent` on the machine
 -- source: Docker events pause and unpause
 WITH stood AS (
-    SELECT piece_no, moment.pool, frozen.container_id,
-           sum(least(moment.to_ns, coalesce(frozen.to_ns, moment.to_ns)) - greatest(moment.from_ns, frozen.from_ns))::BIGINT AS stood_ns,
-           sum((frozen.from_ns > moment.from_ns)::INT + coalesce(frozen.to_ns < moment.to_ns, false)::INT) AS edges
-    FROM moment
+    SELECT piece_no, phase.pool, frozen.container_id,
+           sum(least(phase.to_ns, coalesce(frozen.to_ns, phase.to_ns)) - greatest(phase.from_ns, frozen.from_ns))::BIGINT AS stood_ns,
+           sum((frozen.from_ns > phase.from_ns)::INT + coalesce(frozen.to_ns < phase.to_ns, false)::INT) AS edges
+    FROM phase
     JOIN piece USING (piece_no)
-    LEFT JOIN callee ON callee.piece_no = moment.piece_no AND piece.kind = 3
+    LEFT JOIN callee ON callee.piece_no = phase.piece_no AND is_client(piece.kind)
     JOIN frozen ON frozen.container_id IN (piece.container_id, callee.container_id)
-        AND frozen.from_ns < moment.to_ns AND coalesce(frozen.to_ns, moment.to_ns) > moment.from_ns
+        AND frozen.from_ns < phase.to_ns AND coalesce(frozen.to_ns, phase.to_ns) > phase.from_ns
     GROUP BY ALL
 )
 -- The events are stamped up to some milliseconds after the deed.

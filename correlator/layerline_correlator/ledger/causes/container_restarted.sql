@@ -1,11 +1,12 @@
 -- title: the container it called was restarting
 -- layer: container
 -- order: 20
--- prepare: ledger/container_events.sql
+-- reads: dead_call
+-- empty without: dead_call
 -- needs: container events
 -- means: It called a container that had ended and was not answering again yet.
 -- mistaken for: A kill for its memory (container.oom_killed): there the kernel ended it. A slow dependency (dependency.slow): there it was alive.
 -- try: Look why it ended (`docker logs NAME`, its exit code); make it ready faster, or take it out of rotation before it is restarted.
 -- enable: run `layerline agent` on the machine
 -- source: Docker events kill, die and start; the first span of the container afterwards
-FROM called_the_dead(false)
+SELECT * EXCLUDE (out_of_memory) FROM dead_call WHERE NOT out_of_memory

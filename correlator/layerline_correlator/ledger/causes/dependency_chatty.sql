@@ -1,7 +1,8 @@
 -- title: made many calls where few would do
 -- layer: dependency
 -- order: 780
--- prepare: ledger/calls.sql
+-- reads: piece left_over chatter node
+-- empty without: chatter
 -- needs: layerline.account
 -- means: The request made many more calls to the same dependency than it usually does: one query per row instead of one for all (N+1).
 -- mistaken for: A slow dependency (dependency.slow): there each call takes longer, and their number is the usual one.
@@ -10,20 +11,21 @@
 -- source: CLIENT spans without a callee, counted per dependency, beside the same operation's requests of the last hour
 WITH
 pools AS (
-    SELECT piece_no, entity_id, calls, usual_calls, unnest(['off', 'cpu', 'wait']) AS pool,
+    SELECT piece_no, chatter.entity_id, calls, usual_calls, unnest(['off', 'cpu', 'wait']) AS pool,
            unnest([off_left, cpu_left, wait_left]) AS high_ns, chatter.share
-    FROM piece JOIN chatter USING (piece_no)
+    FROM piece JOIN left_over USING (piece_no) JOIN chatter USING (piece_no)
 ),
 -- The code around each call (driver, loop) runs for its sake: up to a fifth of a millisecond a call is taken to be that.
 around AS (
-    SELECT caller.piece_no, entity_id, any_value(calls) AS calls, any_value(usual_calls) AS usual_calls,
-           least(caller.cpu_left * avg(chatter.share), 200_000 * sum(chatter.share)) AS lost_ns, caller.cpu_left AS high_ns
+    SELECT caller.piece_no, chatter.entity_id, any_value(calls) AS calls, any_value(usual_calls) AS usual_calls,
+           least(left_over.cpu_left * avg(chatter.share), 200_000 * sum(chatter.share)) AS lost_ns, left_over.cpu_left AS high_ns
     FROM chatter
     JOIN piece AS call ON call.piece_no = chatter.piece_no
     JOIN node ON node.span_no = call.span_no
     JOIN piece AS caller ON caller.request_no = call.request_no AND caller.span_no = node.parent_no
-    WHERE caller.kind <> 3
-    GROUP BY caller.piece_no, entity_id, caller.cpu_left
+    JOIN left_over ON left_over.piece_no = caller.piece_no
+    WHERE NOT is_client(caller.kind)
+    GROUP BY caller.piece_no, chatter.entity_id, left_over.cpu_left
 ),
 claims AS (
     SELECT piece_no, pool, entity_id, calls, usual_calls, ceil(high_ns * share) AS lost_ns, floor(high_ns * share * 0.9) AS low_ns,

@@ -1,6 +1,8 @@
 -- title: waited for a dependency
 -- layer: dependency
 -- order: 900
+-- reads: piece left_over
+-- where: is_dependency AND off_ns > 0
 -- needs: layerline.account | container.cpu.time
 -- means: The thread was blocked in a call to something that sends no spans itself: a database, a cache, somebody else's service.
 -- mistaken for: The network in between: without spans from the other side the two cannot be told apart.
@@ -12,5 +14,5 @@ SELECT
     off_left AS lost_ns, off_left AS low_ns, off_left AS high_ns,
     format('{} for {:.0f} ms in “{}”, and nobody on the other side sent spans',
            CASE WHEN inferred THEN 'it waited' ELSE 'the thread was blocked' END, off_left / 1e6, name) AS because
-FROM piece
+FROM piece JOIN left_over USING (piece_no)
 WHERE is_dependency AND off_left > 0

@@ -1,11 +1,12 @@
 -- title: waited for a CPU behind a neighbour
 -- layer: host
 -- order: 410
--- prepare: ledger/contention.sql
+-- reads: cpu_rival
+-- empty without: cpu_rival
 -- needs: layerline.account | container.cpu.pressure, system.cpu.time
 -- means: The thread stood ready without a CPU while others on the machine ran: other containers, or processes of the host.
 -- mistaken for: A CPU limit (container.cpu_throttled): there the throttled counter grew. Its own threads (app.cpu_crowded).
 -- try: Move the neighbour away, give it a limit, or give this container CPUs of its own (`--cpuset-cpus`) or more weight (`--cpu-shares`).
 -- enable: run `layerline agent` on the machine
 -- source: schedstat field 2; /proc/stat; CPU time of every container
-FROM crowd_or_neighbour('host')
+SELECT * EXCLUDE (party) FROM cpu_rival WHERE party = 'neighbour'

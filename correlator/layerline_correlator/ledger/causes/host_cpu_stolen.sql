@@ -1,6 +1,9 @@
 -- title: the hypervisor gave its CPU to somebody else
 -- layer: host
 -- order: 200
+-- reads: piece left_over seen
+-- empty without: seen
+-- where: off_ns > 0 AND voluntary_switches = 0 AND NOT inferred
 -- needs: layerline.account, system.cpu.time
 -- means: The virtual machine was not running: its hypervisor ran another one on that CPU.
 -- mistaken for: A neighbour on the same machine (host.cpu_contended): there the thread stood ready in this machine's own queue. A CPU limit (container.cpu_throttled).
@@ -15,8 +18,8 @@ WITH stolen AS (
 ),
 -- Without a voluntary switch it never slept: what is missing from its time was taken from it.
 awake AS (
-    SELECT piece.*, stolen_high_ns, sum(off_left) OVER (PARTITION BY request_no, visit_no) AS missing_ns
-    FROM piece JOIN stolen USING (request_no, visit_no)
+    SELECT piece.*, off_left, stolen_high_ns, sum(off_left) OVER (PARTITION BY request_no, visit_no) AS missing_ns
+    FROM piece JOIN left_over USING (piece_no) JOIN stolen USING (request_no, visit_no)
     WHERE off_left > 0 AND voluntary_switches = 0 AND NOT piece.inferred
 )
 SELECT

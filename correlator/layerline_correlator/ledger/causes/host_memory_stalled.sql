@@ -1,11 +1,12 @@
 -- title: the machine was short of memory
 -- layer: host
 -- order: 510
--- prepare: ledger/waiting_for_blocks.sql ledger/refaults.sql
+-- reads: memory_stall
+-- empty without: memory_stall
 -- needs: layerline.account, container.memory.refaults, layerline.thread.blkio_ns | container.io.pressure | system.io.pressure
 -- means: The machine had too little memory: pages of this container were thrown out although it was below its own limit, and had to be read again.
 -- mistaken for: Its own limit (container.memory_stalled): there the container hit that limit. An honest first read: nothing is read twice.
 -- try: Find who grew (`layerline containers`), give the machine more memory, or set limits for the others.
 -- enable: run `layerline agent` on the machine
 -- source: memory.stat workingset_refault_* without a hit of the container's own limit; /proc/vmstat
-FROM stalled_for_memory(false)
+SELECT * EXCLUDE (of_container) FROM memory_stall WHERE NOT of_container

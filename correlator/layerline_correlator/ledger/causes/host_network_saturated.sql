@@ -1,6 +1,9 @@
 -- title: the machine's network was full
 -- layer: host
 -- order: 840
+-- reads: piece left_over seen
+-- empty without: seen
+-- where: (is_answered OR is_dependency) AND off_ns >= ms_of(1)
 -- needs: system.network.io
 -- means: The machine's network interface moved as much as it can; what this call sent or received stood in its queue.
 -- mistaken for: A slow link elsewhere (network.transit_slow), a slow dependency (dependency.slow): there this machine's interface has room.
@@ -29,5 +32,5 @@ SELECT
     off_left AS lost_ns, CASE WHEN is_answered THEN (0.5 * off_left)::BIGINT ELSE 0 END AS low_ns, off_left AS high_ns, true AS inferred,
     format('the machine moved {:.0f} % of what its network interface can, while it waited {:.0f} ms for the other side',
            100 * load, off_left / 1e6) AS because
-FROM piece JOIN loaded USING (piece_no)
+FROM piece JOIN left_over USING (piece_no) JOIN loaded USING (piece_no)
 WHERE load >= 0.9 AND (is_answered OR is_dependency) AND off_left >= 1_000_000

@@ -1,7 +1,9 @@
 -- title: the network lost packets
 -- layer: network
 -- order: 850
--- prepare: ledger/retransmits.sql
+-- reads: piece left_over resent
+-- empty without: resent
+-- where: (is_answered OR is_dependency) AND off_ns >= ms_of(50)
 -- needs: container.network.tcp.retransmits
 -- means: Packets between the two were lost, and TCP sent them again after a timeout of 200 ms or more.
 -- mistaken for: A slow network (network.transit_slow): there nothing is sent twice. A slow dependency (dependency.slow): there the answer is not there yet.
@@ -11,9 +13,9 @@
 -- A lost segment is sent again after 200 ms at the earliest (RTO), then after twice as long, and so on. Between two spans
 -- of ours the whole gap is the network's; where only this side is seen, no more than so many timeouts can take.
 WITH calls AS (
-    SELECT piece.*, segments, at_callee, at_caller,
+    SELECT piece.*, off_left, segments, at_callee, at_caller,
            CASE WHEN is_answered THEN off_left ELSE least(off_left, 210_000_000 * (2 ** least(segments, 12) - 1)) END AS claim_ns
-    FROM piece JOIN resent USING (piece_no)
+    FROM piece JOIN left_over USING (piece_no) JOIN resent USING (piece_no)
     WHERE (is_answered OR is_dependency) AND off_left >= 50_000_000
 )
 SELECT

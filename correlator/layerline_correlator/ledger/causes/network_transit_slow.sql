@@ -1,6 +1,8 @@
 -- title: the way between caller and callee took long
 -- layer: network
 -- order: 860
+-- reads: piece left_over
+-- where: is_answered AND off_ns > 0
 -- needs: layerline.account | container.cpu.time
 -- means: Between the moment that it called and the moment that the other side had the request, or between the answer and its arrival, time passed that neither of them spent.
 -- mistaken for: A callee that is short of workers (app.queue_waited): there the request had arrived. A callee whose container stood still before its handler began (container.cpu_throttled, host.cpu_contended): there its throttled time or CPU pressure grew. A callee without our wrapper may also have been late to begin.
@@ -11,5 +13,5 @@ SELECT
     piece_no, 'off' AS pool, 'service' AS entity_type, coalesce(nullif(address, ''), dependency_kind, name) AS entity_id,
     off_left AS lost_ns, off_left AS low_ns, off_left AS high_ns,
     format('“{}” was under way for {:.0f} ms in which the other side had not begun, or had ended', name, off_left / 1e6) AS because
-FROM piece
+FROM piece JOIN left_over USING (piece_no)
 WHERE is_answered AND off_left > 0

@@ -1,9 +1,19 @@
 -- What happened to containers around the batch's requests: when they were frozen, and when they were dead.
---
--- In:  piece, segment, visit, callee (pieces.sql), event.
--- Out: frozen (from pause to unpause), dead (from death to the first answer afterwards), moment (the stretches of each
---      piece, with the pool that its time went to).
-CREATE OR REPLACE TEMP TABLE moment AS
+
+-- makes: container_event
+-- reads: visit
+CREATE OR REPLACE TEMP TABLE container_event AS
+SELECT resource.container_id, resource.attributes['container.name'] AS name, time_ns, event.name AS what
+FROM event
+JOIN resource USING (resource)
+WHERE resource.container_id IS NOT NULL
+  AND time_ns BETWEEN (SELECT min(from_ns) FROM visit) - 600_000_000_000 AND (SELECT max(to_ns) FROM visit);
+
+-- The stretches of each piece, with the pool that its time went to.
+-- makes: phase
+-- reads: piece, segment, node, container_event
+-- empty without: container_event
+CREATE OR REPLACE TEMP TABLE phase AS
 WITH cuts AS (
     SELECT piece.*, segment.from_ns AS part_from, segment.to_ns AS part_to,
            node.start_ns + coalesce(accept_wait_ns, pool_wait_ns, 0) AS begun_ns
@@ -15,17 +25,14 @@ SELECT piece_no, 'queued' AS pool, part_from AS from_ns, least(part_to, begun_ns
 UNION ALL
 SELECT piece_no, 'off', greatest(part_from, begun_ns), part_to FROM cuts WHERE part_to > begun_ns;
 
-CREATE OR REPLACE TEMP TABLE happened AS
-SELECT resource.container_id, resource.attributes['container.name'] AS name, time_ns, event.name AS what
-FROM event
-JOIN resource USING (resource)
-WHERE resource.container_id IS NOT NULL
-  AND time_ns BETWEEN (SELECT min(from_ns) FROM visit) - 600_000_000_000 AND (SELECT max(to_ns) FROM visit);
-
+-- When containers were frozen, from pause to unpause.
+-- makes: frozen
+-- reads: container_event
+-- empty without: container_event
 CREATE OR REPLACE TEMP TABLE frozen AS
 SELECT pauses.container_id, pauses.time_ns AS from_ns, min(thaws.time_ns) AS to_ns
-FROM happened AS pauses
-LEFT JOIN happened AS thaws
+FROM container_event AS pauses
+LEFT JOIN container_event AS thaws
     ON thaws.container_id = pauses.container_id AND thaws.time_ns >= pauses.time_ns
     AND thaws.what IN ('container.unpause', 'container.die')
 WHERE pauses.what = 'container.pause'
@@ -33,6 +40,9 @@ GROUP BY ALL;
 
 -- A container dies, and is started again under its id or its name. Whoever asked it to end (kill) made it deaf already;
 -- who lost a process to the memory limit and lives on is dead for who talked to that process.
+-- makes: dead
+-- reads: container_event, entry, visit, known_container
+-- empty without: container_event
 CREATE OR REPLACE TEMP TABLE dead AS
 WITH
 ends AS (
@@ -41,31 +51,31 @@ ends AS (
         coalesce(min(asked.time_ns), died.time_ns) AS deaf_ns,
         -- Engines tell of a want of memory also when they take down a container that somebody asked to end.
         coalesce(min(killed.time_ns) < coalesce(min(asked.time_ns), min(killed.time_ns) + 1), false) AS out_of_memory
-    FROM happened AS died
-    LEFT JOIN happened AS asked
+    FROM container_event AS died
+    LEFT JOIN container_event AS asked
         ON asked.container_id = died.container_id AND asked.what = 'container.kill'
         AND asked.time_ns BETWEEN died.time_ns - 15_000_000_000 AND died.time_ns
         -- of this life, not of the one before
-        AND NOT EXISTS (FROM happened AS began
+        AND NOT EXISTS (FROM container_event AS began
                         WHERE began.container_id = died.container_id AND began.what = 'container.start'
                           AND began.time_ns BETWEEN asked.time_ns AND died.time_ns)
-    LEFT JOIN happened AS killed
+    LEFT JOIN container_event AS killed
         ON killed.container_id = died.container_id AND killed.what = 'container.oom'
         AND killed.time_ns BETWEEN died.time_ns - 2_000_000_000 AND died.time_ns + 2_000_000_000
     WHERE died.what = 'container.die'
     GROUP BY died.container_id, died.time_ns
     UNION ALL
     SELECT killed.container_id, killed.name, killed.time_ns, killed.time_ns, true
-    FROM happened AS killed
+    FROM container_event AS killed
     WHERE killed.what = 'container.oom' AND NOT EXISTS (
-        FROM happened AS died
+        FROM container_event AS died
         WHERE died.what = 'container.die' AND died.container_id = killed.container_id
           AND died.time_ns BETWEEN killed.time_ns - 2_000_000_000 AND killed.time_ns + 2_000_000_000)
 ),
 lives AS (
     SELECT ends.*, least(ends.deaf_ns, ends.time_ns) AS from_ns, min(started.time_ns) AS started_ns
     FROM ends
-    LEFT JOIN happened AS started
+    LEFT JOIN container_event AS started
         ON started.what = 'container.start' AND started.time_ns >= ends.time_ns
         AND (started.container_id = ends.container_id OR started.name = ends.name)
     GROUP BY ALL
@@ -78,43 +88,49 @@ answers AS (
 )
 SELECT lives.container_id, lives.name, time_ns AS died_ns, from_ns, started_ns, out_of_memory, min(answers.start_ns) AS answered_ns
 FROM lives
-LEFT JOIN container AS again ON again.name = lives.name
+LEFT JOIN known_container AS again ON again.name = lives.name
 LEFT JOIN answers
     ON answers.container_id IN (lives.container_id, again.container_id)
     AND answers.start_ns >= coalesce(started_ns, time_ns)
 GROUP BY ALL;
 
 -- Who has the address that a call went to, and was alive when it began: names are used again, and by several at a time.
+-- makes: living
+-- reads: callee, piece, container_event
+-- empty without: callee, container_event
 CREATE OR REPLACE TEMP TABLE living AS
 WITH called AS (SELECT DISTINCT callee.piece_no, callee.container_id, piece.from_ns FROM callee JOIN piece USING (piece_no)),
 turns AS (
     SELECT piece_no, called.container_id, arg_max(what, time_ns) AS last
-    FROM called JOIN happened ON happened.container_id = called.container_id AND time_ns <= from_ns
+    FROM called JOIN container_event ON container_event.container_id = called.container_id AND time_ns <= from_ns
         AND what IN ('container.start', 'container.die')
     GROUP BY ALL
 )
 SELECT piece_no, container_id FROM turns WHERE last = 'container.start';
 
 -- Time in a call while whoever was called was dead, or not yet ready.
-CREATE OR REPLACE TEMP MACRO called_the_dead(of_memory) AS TABLE
+-- makes: dead_call
+-- reads: phase, piece, callee, dead, living
+-- empty without: dead, callee
+CREATE OR REPLACE TEMP TABLE dead_call AS
 SELECT
-    piece_no, 'off' AS pool, 'container' AS entity_type, arg_max(dead.container_id, dead.died_ns) AS entity_id,
-    sum(greatest(0, least(moment.to_ns, coalesce(answered_ns, moment.to_ns)) - greatest(moment.from_ns, dead.from_ns)))::BIGINT AS lost_ns,
+    out_of_memory, piece_no, 'off' AS pool, 'container' AS entity_type, arg_max(dead.container_id, dead.died_ns) AS entity_id,
+    sum(greatest(0, least(phase.to_ns, coalesce(answered_ns, phase.to_ns)) - greatest(phase.from_ns, dead.from_ns)))::BIGINT AS lost_ns,
     -- Where it sends no spans, the call itself tells when it was ready: it ended when it was answered.
-    sum(greatest(0, least(moment.to_ns, coalesce(CASE WHEN started_ns <= moment.from_ns THEN moment.from_ns END, moment.to_ns),
-                          coalesce(answered_ns, moment.to_ns))
-                    - greatest(moment.from_ns, died_ns)))::BIGINT AS low_ns,
+    sum(greatest(0, least(phase.to_ns, coalesce(CASE WHEN started_ns <= phase.from_ns THEN phase.from_ns END, phase.to_ns),
+                          coalesce(answered_ns, phase.to_ns))
+                    - greatest(phase.from_ns, died_ns)))::BIGINT AS low_ns,
     lost_ns AS high_ns,
     format('it called {} while that was dead: {}{}', any_value(dead.name),
            CASE WHEN bool_or(out_of_memory) THEN 'the kernel had killed it for its memory' ELSE 'it had ended' END,
            coalesce(format(', and was started again {:.0f} ms later', min(started_ns - died_ns) / 1e6), '')) AS because
-FROM moment
+FROM phase
 JOIN piece USING (piece_no)
 JOIN callee USING (piece_no)
 JOIN dead ON dead.container_id = callee.container_id
-WHERE piece.kind = 3 AND moment.pool = 'off' AND out_of_memory = of_memory
+WHERE is_client(piece.kind) AND phase.pool = 'off'
   -- What never sends spans never answers one: it is not dead for ever, but while it was before it was started again.
-  AND (answered_ns IS NOT NULL OR started_ns IS NULL OR moment.from_ns < started_ns)
-  AND dead.from_ns < moment.to_ns AND coalesce(answered_ns, moment.to_ns) > moment.from_ns
+  AND (answered_ns IS NOT NULL OR started_ns IS NULL OR phase.from_ns < started_ns)
+  AND dead.from_ns < phase.to_ns AND coalesce(answered_ns, phase.to_ns) > phase.from_ns
   AND NOT EXISTS (FROM living WHERE living.piece_no = piece.piece_no AND living.container_id <> dead.container_id)
-GROUP BY piece_no;
+GROUP BY piece_no, out_of_memory;

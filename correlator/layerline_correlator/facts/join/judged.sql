@@ -1,41 +1,34 @@
 -- Which container and machine every span came from: how that is known, how sure it is, and why not surer.
 --
--- In:  moment (resource, at_ns: who sent a span that began then), called_at (resource, address: where it was called), and
---      tie as join_plain.sql left it.
--- Out: tie, with a row for each moment: container_id, host, in_container, method (the attribute that told the container),
---      confidence (0 to 1), reason (null where nothing is in doubt), host_method (the attribute that told the machine).
---
 -- A process and a container's description that share a handle (handles.py) are a candidate. A candidate is rejected, with
 -- its reason, where it cannot be: a pod's sandbox, on another machine, not alive at that moment, one of several. A sender
 -- that nobody describes is believed what it says of itself, less so where somebody reads all containers of its machine.
 
--- How much each kind of handle is worth, in the order in which they are believed.
-CREATE OR REPLACE TEMP TABLE worth AS
-FROM (VALUES
-    ('id', 1, 1.0), ('inode', 2, 0.95), ('pod container', 3, 0.95), ('name', 4, 0.8), ('host name', 5, 0.8),
-    ('pod', 6, 0.8), ('address', 7, 0.6)
-) AS worth(key, rank, base);
-
--- The same machine may be told of by its boot id (our agent), its machine id or its name (others): the first is best.
-CREATE OR REPLACE TEMP MACRO host_rank(host_by) AS
-    CASE host_by WHEN 'layerline.boot_id' THEN 1 WHEN 'host.id' THEN 2 WHEN 'host.name' THEN 3 ELSE 4 END;
-
+-- makes: sender
+-- reads: doubtful_sighting, called_at
+-- empty without: doubtful_sighting
 CREATE OR REPLACE TEMP TABLE sender AS
 SELECT
     resource.resource, service, instance, container_id AS said_id, host, host_by, in_container, cpus, handles,
     attributes['container.id'] AS said,
     address, first_ns, last_ns
 FROM resource
-JOIN (SELECT resource, min(at_ns) AS first_ns, max(at_ns) AS last_ns FROM moment GROUP BY resource) AS asked
+JOIN (SELECT resource, min(at_ns) AS first_ns, max(at_ns) AS last_ns FROM doubtful_sighting GROUP BY resource) AS asked
     ON asked.resource = resource.resource
 LEFT JOIN called_at ON called_at.resource = resource.resource;
 
+-- makes: asks
+-- reads: sender
+-- empty without: sender
 CREATE OR REPLACE TEMP TABLE asks AS
 SELECT resource, said_id, handle.* FROM (SELECT resource, said_id, unnest(handles) AS handle FROM sender)
 UNION
 SELECT resource, said_id, 'address', address, 'network.local.address' FROM sender WHERE address IS NOT NULL;
 
 -- Who is described under a handle that somebody asks for.
+-- makes: known
+-- reads: asks
+-- empty without: asks
 CREATE OR REPLACE TEMP TABLE known AS
 WITH described AS (
     SELECT resource, container_id, host, host_by, sandbox, seen_ns, unnest(handles) AS handle
@@ -61,6 +54,9 @@ FROM of_pod JOIN described ON described.handle."key" = of_pod.key AND described.
 
 -- The machine of a sender: its boot id, which inside a container is the machine's too, else a machine that is known by
 -- the same id or name. After a reboot the newest; a name that several machines have tells nothing.
+-- makes: machine
+-- reads: known
+-- empty without: known
 CREATE OR REPLACE TEMP TABLE machine AS
 WITH found AS (
     SELECT resource, host,
@@ -77,6 +73,9 @@ SELECT resource, host, host_rank, method FROM named
 WHERE by_id OR namesakes = 1
 QUALIFY row_number() OVER (PARTITION BY resource ORDER BY host_rank, keys DESC, key, seen_ns DESC) = 1;
 
+-- makes: placed
+-- reads: sender, machine
+-- empty without: sender
 CREATE OR REPLACE TEMP TABLE placed AS
 SELECT
     sender.*,
@@ -86,6 +85,9 @@ SELECT
 FROM sender LEFT JOIN machine ON machine.resource = sender.resource;
 
 -- One row per sender, kind of handle, container and machine; a container that several describe counts once.
+-- makes: candidate
+-- reads: known
+-- empty without: known
 CREATE OR REPLACE TEMP TABLE candidate AS
 WITH merged AS (
     SELECT
@@ -100,6 +102,9 @@ SELECT * FROM merged
 QUALIFY host_rank = min(host_rank) OVER (PARTITION BY resource, key, container_id);
 
 -- When they began and ended, as their engine told.
+-- makes: turn
+-- reads: candidate
+-- empty without: candidate
 CREATE OR REPLACE TEMP TABLE turn AS
 SELECT DISTINCT described.container_id, described.host, event.time_ns, event.name = 'container.start' AS begins
 FROM event
@@ -109,6 +114,9 @@ WHERE event.name IN ('container.start', 'container.die')
 
 -- Whose readings are wanted: of candidates by anything but an id (were they alive?), and of the machines of senders
 -- whose id nobody knows (would it be known?).
+-- makes: extent
+-- reads: candidate, placed, sender
+-- empty without: sender
 CREATE OR REPLACE TEMP TABLE extent AS
 WITH
 wanted AS (
@@ -124,17 +132,25 @@ FROM point JOIN wanted ON wanted.series = point.series
 WHERE time_ns BETWEEN (SELECT min(first_ns) FROM sender) - 130_000_000_000 AND (SELECT max(last_ns) FROM sender) + 130_000_000_000
 GROUP BY wanted.container_id, wanted.host;
 
-CREATE OR REPLACE TEMP MACRO seconds_text(ns) AS format('{:.1f} s', ns / 1e9);
-
 -- Each candidate at each moment: how far outside of its life, by events (`outside_ns`) and by readings (`unread_ns`).
+-- makes: fit
+-- reads: doubtful_sighting, candidate, placed, turn, extent
+-- empty without: candidate
 CREATE OR REPLACE TEMP TABLE fit AS
 WITH
+-- How much each kind of handle is worth, in the order in which they are believed.
+worth AS (
+    FROM (VALUES
+        ('id', 1, 1.0), ('inode', 2, 0.95), ('pod container', 3, 0.95), ('name', 4, 0.8), ('host name', 5, 0.8),
+        ('pod', 6, 0.8), ('address', 7, 0.6)
+    ) AS worth(key, rank, base)
+),
 asked AS (
-    SELECT moment.at_ns, candidate.*, rank, base, placed.machine, placed.machine_rank, placed.said_id,
+    SELECT doubtful_sighting.at_ns, candidate.*, rank, base, placed.machine, placed.machine_rank, placed.said_id,
            coalesce(candidate.name || ' (' || left(candidate.container_id, 12) || ')', left(candidate.container_id, 12)) AS who
-    FROM moment
-    JOIN candidate ON candidate.resource = moment.resource
-    JOIN placed ON placed.resource = moment.resource
+    FROM doubtful_sighting
+    JOIN candidate ON candidate.resource = doubtful_sighting.resource
+    JOIN placed ON placed.resource = doubtful_sighting.resource
     JOIN worth ON worth.key = candidate.key
 ),
 turned AS (
@@ -171,6 +187,9 @@ SELECT
 FROM judged;
 
 -- Of several that one handle fits, the one that was alive, else the nearest; two that fit equally well are none.
+-- makes: pick
+-- reads: fit
+-- empty without: fit
 CREATE OR REPLACE TEMP TABLE pick AS
 WITH best AS (
     FROM fit WHERE wrong IS NULL
@@ -199,7 +218,10 @@ SELECT
 FROM counted
 QUALIFY row_number() OVER (PARTITION BY resource, at_ns, key ORDER BY container_id, host) = 1;
 
-INSERT INTO tie BY NAME
+-- makes: judged_tie
+-- reads: doubtful_sighting, placed, asks, extent, candidate, fit, pick
+-- empty without: doubtful_sighting
+CREATE OR REPLACE TEMP TABLE judged_tie AS
 WITH
 -- What a sender says of itself: the weakest is that nobody knows the id though somebody looks.
 own AS (
@@ -212,9 +234,9 @@ own AS (
 claims AS (
     SELECT resource, at_ns, rank, method, container_id, host, confidence, doubt FROM pick WHERE fits = 1
     UNION ALL
-    SELECT moment.resource, at_ns, 8, 'container.id', container_id, NULL, CASE WHEN watched THEN 0.5 ELSE 0.9 END,
+    SELECT doubtful_sighting.resource, at_ns, 8, 'container.id', container_id, NULL, CASE WHEN watched THEN 0.5 ELSE 0.9 END,
            CASE WHEN watched THEN format('nobody knows container {} on its machine, where containers are read', left(container_id, 12)) END
-    FROM moment JOIN own ON own.resource = moment.resource
+    FROM doubtful_sighting JOIN own ON own.resource = doubtful_sighting.resource
     WHERE speaks AND NOT is_sandbox AND NOT ambiguous
 ),
 chosen AS (
@@ -238,7 +260,7 @@ unheard AS (
     FROM asks WHERE key NOT LIKE 'machine%' GROUP BY resource
 )
 SELECT
-    moment.resource, moment.at_ns, service, instance, cpus,
+    doubtful_sighting.resource, doubtful_sighting.at_ns, service, instance, cpus,
     it.container_id AS container_id,
     coalesce(it.host, machine, placed.host) AS host,
     coalesce(it.container_id IS NOT NULL OR NULL, in_container) AS in_container,
@@ -256,8 +278,15 @@ SELECT
                      ELSE 'no container is known by ' || unheard.asked END END), '')
     END AS reason,
     CASE WHEN machine IS NOT NULL THEN machine_by WHEN it.host IS NOT NULL THEN it.method ELSE host_by END AS host_method
-FROM moment
-JOIN placed ON placed.resource = moment.resource
-LEFT JOIN chosen ON chosen.resource = moment.resource AND chosen.at_ns = moment.at_ns
-LEFT JOIN rejected ON rejected.resource = moment.resource AND rejected.at_ns = moment.at_ns
-LEFT JOIN unheard ON unheard.resource = moment.resource;
+FROM doubtful_sighting
+JOIN placed ON placed.resource = doubtful_sighting.resource
+LEFT JOIN chosen ON chosen.resource = doubtful_sighting.resource AND chosen.at_ns = doubtful_sighting.at_ns
+LEFT JOIN rejected ON rejected.resource = doubtful_sighting.resource AND rejected.at_ns = doubtful_sighting.at_ns
+LEFT JOIN unheard ON unheard.resource = doubtful_sighting.resource;
+
+-- How every sighting is tied: container_id, host, in_container, method (the attribute that names the container), confidence (0
+-- to 1), reason (null where nothing is in doubt), host_method (the attribute that names the machine).
+-- makes: tie
+-- reads: plain_tie, judged_tie
+CREATE OR REPLACE TEMP TABLE tie AS
+FROM plain_tie UNION ALL BY NAME FROM judged_tie;

@@ -1,12 +1,16 @@
--- Standing ready without a CPU, and not held back by a limit: who ran meanwhile?
---
+-- Waiting for a CPU without being held back by a limit: who ran meanwhile?
+
 -- The rest of a visit's wait is shared between the container's own other threads and everybody else in the proportion
--- in which they ran, each at most what that party ran. What nobody can have caused stays unexplained.
+-- in which they ran, each at most what that party ran. What no party can have caused stays unexplained.
 -- Where the other side of a call was late for want of a CPU (held_up.sql), that is shared as the wait of its handler was.
+-- makes: contention
+-- reads: piece, left_over, visit, seen, ran
+-- empty without: left_over
 CREATE OR REPLACE TEMP TABLE contention AS
 WITH
 rest AS (
-    SELECT request_no, visit_no, sum(wait_left)::DOUBLE AS rest_ns FROM piece GROUP BY ALL HAVING rest_ns > 0
+    SELECT request_no, visit_no, sum(wait_left)::DOUBLE AS rest_ns
+    FROM piece JOIN left_over USING (piece_no) GROUP BY ALL HAVING rest_ns > 0
 ),
 busy AS (
     SELECT request_no, visit_no,
@@ -29,8 +33,8 @@ parties AS (
     SELECT
         request_no, visit_no, rest_ns, room.host,
         not_below_zero(usage_ns - cpu_ns)::DOUBLE                                               AS own_ns,
-        smaller(not_below_zero(busy_ns - used_ns), coalesce(room_ns, busy_ns))                  AS others_ns,
-        smaller(not_below_zero(busy_high_ns - used_ns), coalesce(room_ns, busy_high_ns))        AS others_high_ns
+        least_or_null(not_below_zero(busy_ns - used_ns), coalesce(room_ns, busy_ns))                  AS others_ns,
+        least_or_null(not_below_zero(busy_high_ns - used_ns), coalesce(room_ns, busy_high_ns))        AS others_high_ns
     FROM rest JOIN room USING (request_no, visit_no) LEFT JOIN busy USING (request_no, visit_no)
 ),
 -- Without readings of the host, what its own threads cannot have caused was caused by somebody else; the rest is open.
@@ -64,6 +68,7 @@ SELECT
                                                                                 THEN more_ns / named_ns ELSE 1 END)::BIGINT})
          ELSE neighbours END AS neighbours
 FROM piece
+JOIN left_over USING (piece_no)
 JOIN split USING (request_no, visit_no)
 LEFT JOIN (
     -- Named by what they ran more than before; where nobody did, by what they ran.
@@ -77,43 +82,54 @@ LEFT JOIN (
 ) AS named USING (request_no, visit_no)
 WHERE wait_left > 0;
 
-CREATE OR REPLACE TEMP MACRO crowd_or_neighbour(party) AS TABLE
+-- What each party is charged: `own` threads of the container, or a `neighbour`; in the span that waited, and in the call that
+-- its lateness held up.
+-- makes: cpu_rival
+-- reads: contention, piece, left_over, held_up
+-- empty without: contention
+CREATE OR REPLACE TEMP TABLE cpu_rival AS
+WITH
+parties(party) AS (VALUES ('own'), ('neighbour')),
+shared_out AS (
+    SELECT party, piece.request_no, piece.visit_no, any_value(contention.container_id) AS container_id,
+           any_value(contention.instance) AS instance, any_value(contention.host) AS host,
+           any_value(contention.neighbours) AS neighbours,
+           any_value(CASE WHEN party = 'neighbour' THEN host_ns ELSE app_ns END / nullif(host_ns + app_ns, 0)) AS part,
+           any_value(CASE WHEN party = 'neighbour' THEN host_low_ns ELSE app_low_ns END / rest_ns)             AS low_part,
+           any_value(CASE WHEN party = 'neighbour' THEN host_high_ns ELSE app_high_ns END / rest_ns)           AS high_part
+    FROM contention JOIN piece USING (piece_no), parties GROUP BY ALL
+)
 SELECT
+    party,
     piece_no, 'wait' AS pool,
-    CASE WHEN party = 'host' THEN 'host' WHEN container_id IS NULL THEN 'process' ELSE 'container' END AS entity_type,
-    CASE WHEN party = 'host' THEN host ELSE coalesce(container_id, instance) END                     AS entity_id,
-    floor(CASE WHEN party = 'host' THEN host_ns      ELSE app_ns      END * share)::BIGINT AS lost_ns,
-    floor(CASE WHEN party = 'host' THEN host_low_ns  ELSE app_low_ns  END * share)::BIGINT AS low_ns,
-    floor(CASE WHEN party = 'host' THEN host_high_ns ELSE app_high_ns END * share)::BIGINT AS high_ns,
-    CASE WHEN party = 'host' THEN neighbours END AS neighbours,
-    CASE WHEN party = 'host'
+    CASE WHEN party = 'neighbour' THEN 'host' WHEN container_id IS NULL THEN 'process' ELSE 'container' END AS entity_type,
+    CASE WHEN party = 'neighbour' THEN host ELSE coalesce(container_id, instance) END                     AS entity_id,
+    floor(CASE WHEN party = 'neighbour' THEN host_ns      ELSE app_ns      END * share)::BIGINT AS lost_ns,
+    floor(CASE WHEN party = 'neighbour' THEN host_low_ns  ELSE app_low_ns  END * share)::BIGINT AS low_ns,
+    floor(CASE WHEN party = 'neighbour' THEN host_high_ns ELSE app_high_ns END * share)::BIGINT AS high_ns,
+    CASE WHEN party = 'neighbour' THEN neighbours END AS neighbours,
+    CASE WHEN party = 'neighbour'
          THEN format('its thread stood ready {:.0f} ms without a CPU and without being throttled{}', rest_ns / 1e6,
                      coalesce(format('; others ran {:.0f} ms meanwhile', others_ns / 1e6), ''))
          ELSE format('its thread stood ready {:.0f} ms without a CPU; other threads of its own ran {:.0f} ms meanwhile',
                      rest_ns / 1e6, own_ns / 1e6)
     END AS because
-FROM contention
+FROM contention, parties
 UNION ALL BY NAME
 SELECT
+    party,
     piece_no, 'off' AS pool,
-    CASE WHEN party = 'host' THEN 'host' WHEN shared_out.container_id IS NULL THEN 'process' ELSE 'container' END   AS entity_type,
-    CASE WHEN party = 'host' THEN shared_out.host ELSE coalesce(shared_out.container_id, shared_out.instance) END AS entity_id,
+    CASE WHEN party = 'neighbour' THEN 'host' WHEN shared_out.container_id IS NULL THEN 'process' ELSE 'container' END   AS entity_type,
+    CASE WHEN party = 'neighbour' THEN shared_out.host ELSE coalesce(shared_out.container_id, shared_out.instance) END AS entity_id,
     floor(least(off_left, not_below_zero(pressed - throttled)) * part)::BIGINT              AS lost_ns,
     floor(least(off_left, not_below_zero(pressed_low - throttled_high)) * low_part)::BIGINT AS low_ns,
     floor(least(off_left, pressed_high) * high_part)::BIGINT                                AS high_ns,
     true AS inferred,
-    CASE WHEN party = 'host' THEN neighbours END AS neighbours,
+    CASE WHEN party = 'neighbour' THEN neighbours END AS neighbours,
     format('for {:.0f} ms of “{}” the other side had not begun, or had ended; its container waited for a CPU then',
            off_left / 1e6, name) AS because
 FROM piece
+JOIN left_over USING (piece_no)
 JOIN held_up USING (piece_no)
-JOIN (
-    SELECT piece.request_no, piece.visit_no, any_value(contention.container_id) AS container_id,
-           any_value(contention.instance) AS instance, any_value(contention.host) AS host,
-           any_value(contention.neighbours) AS neighbours,
-           any_value(CASE WHEN party = 'host' THEN host_ns ELSE app_ns END / nullif(host_ns + app_ns, 0)) AS part,
-           any_value(CASE WHEN party = 'host' THEN host_low_ns ELSE app_low_ns END / rest_ns)             AS low_part,
-           any_value(CASE WHEN party = 'host' THEN host_high_ns ELSE app_high_ns END / rest_ns)           AS high_part
-    FROM contention JOIN piece USING (piece_no) GROUP BY ALL
-) AS shared_out ON shared_out.request_no = piece.request_no AND shared_out.visit_no = held_up.answer_no
+JOIN shared_out ON shared_out.request_no = piece.request_no AND shared_out.visit_no = held_up.answer_no
 WHERE off_left > 0 AND pressed > throttled AND part > 0;

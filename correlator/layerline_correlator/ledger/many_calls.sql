@@ -1,17 +1,23 @@
 -- Many alike calls: how many of them did this operation make before?
---
--- In:  piece, entry, request, part.
--- Out: chatter (per piece of a call to a dependency beyond the usual number: the share of it that is beyond).
+
+-- The calls to each dependency, counted.
+-- makes: dependency_call
+-- reads: piece
+CREATE OR REPLACE TEMP TABLE dependency_call AS
+SELECT
+    piece_no, request_no, coalesce(service, '') AS service,
+    coalesce(nullif(address, ''), dependency_kind, name) AS entity_id,
+    count(*) OVER (PARTITION BY request_no, coalesce(service, ''), coalesce(nullif(address, ''), dependency_kind, name)) AS calls
+FROM piece WHERE is_dependency
+QUALIFY calls >= 10;
+
+-- Per call to a dependency beyond the usual number: the share of it that is beyond.
+-- makes: chatter
+-- reads: dependency_call, entry
+-- empty without: dependency_call
 CREATE OR REPLACE TEMP TABLE chatter AS
 WITH
-calls AS (
-    SELECT
-        piece_no, request_no, coalesce(service, '') AS service,
-        coalesce(nullif(address, ''), dependency_kind, name) AS entity_id,
-        count(*) OVER (PARTITION BY request_no, coalesce(service, ''), coalesce(nullif(address, ''), dependency_kind, name)) AS calls
-    FROM piece WHERE is_dependency
-),
-many AS (SELECT DISTINCT request_no, service, entity_id, calls FROM calls WHERE calls >= 10),
+many AS (SELECT DISTINCT request_no, service, entity_id, calls FROM dependency_call),
 asked AS (
     SELECT many.*, entry.service AS of_service, entry.name AS operation, entry.start_ns, entry.trace_id
     FROM many JOIN entry USING (request_no)
@@ -34,7 +40,7 @@ usual AS (
 -- Without a usual, one call for each thing asked would have been enough.
 SELECT calls.piece_no, calls.calls, entity_id, CASE WHEN requests >= 20 THEN usual.calls END AS usual_calls,
        1 - CASE WHEN requests >= 20 THEN usual.calls ELSE 1 END / calls.calls AS share
-FROM calls
+FROM dependency_call AS calls
 JOIN many USING (request_no, service, entity_id, calls)
 LEFT JOIN usual USING (request_no, service, entity_id)
 WHERE CASE WHEN requests >= 20 THEN calls.calls >= 2 * usual.calls AND calls.calls >= usual.calls + 5 ELSE calls.calls >= 20 END;

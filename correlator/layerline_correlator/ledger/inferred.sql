@@ -1,17 +1,26 @@
 -- From readings to pieces that nobody measured: what a process without our account must have done, judging by its
 -- container's counters.
 --
--- In:  piece, visit, callee (pieces.sql), stretch_second, reading_second, cpus (readings.sql).
--- Out: piece and visit, filled in where `dark` was; marked `inferred`, with bounds.
--- A counter's rise belongs to whoever was at work in its container during its interval, in proportion to the overlap.
--- Who waited for an answer was not at work.
+-- A counter's rise belongs to the spans that were at work in its container during its interval, in proportion to the
+-- overlap. A span that waited for an answer was not at work.
+
+-- The pieces of which nothing was measured.
+-- makes: dark_piece
+-- reads: measured_piece
+CREATE OR REPLACE TEMP TABLE dark_piece AS
+FROM measured_piece WHERE dark_ns > 0 AND covered_ns = 0;
+
+-- When spans were at work in the containers of those.
+-- makes: active
+-- reads: dark_piece, measured_piece, segment, batch
+-- empty without: dark_piece
 CREATE OR REPLACE TEMP TABLE active AS
-WITH dark_containers AS (SELECT DISTINCT container_id FROM piece WHERE dark_ns > 0 AND covered_ns = 0 AND container_id IS NOT NULL)
+WITH dark_containers AS (SELECT DISTINCT container_id FROM dark_piece WHERE container_id IS NOT NULL)
 SELECT piece.container_id, segment.from_ns, segment.to_ns
-FROM piece
+FROM measured_piece AS piece
 SEMI JOIN dark_containers USING (container_id)
 JOIN segment ON segment.request_no = piece.request_no AND segment.span_no = piece.span_no
-WHERE piece.kind <> 3
+WHERE NOT is_client(piece.kind)
 -- a request inside another is on both paths
 QUALIFY row_number() OVER (PARTITION BY piece.span_no, segment.from_ns, segment.to_ns) = 1
 UNION ALL
@@ -21,36 +30,40 @@ SEMI JOIN dark_containers ON dark_containers.container_id = request.container_id
 WHERE request.start_ns BETWEEN $since_ns AND $until_ns
   AND request.trace_id NOT IN (SELECT trace_id FROM batch);
 
+-- What the readings say of each of those pieces.
+-- makes: counted
+-- reads: stretch, dark_piece, measured_visit, active, reading, level, cpu_count
+-- empty without: dark_piece, reading
 CREATE OR REPLACE TEMP TABLE counted AS
 WITH
 counters AS (
-    SELECT DISTINCT entity_id AS container_id, series, signal, from_ns, to_ns, rise FROM reading
+    SELECT DISTINCT entity_id AS container_id, line, signal, from_ns, to_ns, rise FROM reading
     WHERE signal IN ('container.cpu.time', 'container.cpu.throttled')
        OR (signal IN ('container.cpu.pressure', 'container.io.pressure') AND attributes['pressure.kind'] = 'some')
 ),
--- in each interval, how long somebody was at work (at most its length), and by how many
--- what each counter grows by while nobody is at work: its background
+-- what each counter grows by while nothing is at work: its background
 idle AS (
     SELECT counters.container_id, signal, sum(rise) / sum(counters.to_ns - counters.from_ns) AS rate
     FROM counters ANTI JOIN active
         ON active.container_id = counters.container_id AND active.from_ns < counters.to_ns AND active.to_ns > counters.from_ns
     GROUP BY ALL HAVING sum(counters.to_ns - counters.from_ns) >= 1_000_000_000
 ),
+-- in each interval, for how long spans were at work, added up
 at_work AS (
-    SELECT counters.container_id, series, counters.from_ns,
+    SELECT counters.container_id, line, counters.from_ns,
            sum(least(active.to_ns, counters.to_ns) - greatest(active.from_ns, counters.from_ns))::BIGINT AS together_ns
     FROM counters JOIN active
         ON active.container_id = counters.container_id AND active.from_ns < counters.to_ns AND active.to_ns > counters.from_ns
     GROUP BY ALL
 ),
--- How many CPUs the quota held back at once. Each of m stands still in a throttled period for as long as their share of
--- the quota does not last: per period, together, m - limit periods.
-held AS (
+-- How many CPUs the quota held back at once: if m CPUs want to run under a limit of L, each throttled period withholds
+-- (m - L) periods of CPU time, so m = withheld / (periods x length of a period) + L.
+withheld AS (
     SELECT entity_id AS container_id, from_ns, to_ns, sum(rise) AS periods FROM reading
     WHERE signal = 'container.cpu.throttled_periods' AND rise > 0 GROUP BY ALL
 ),
 limits AS (
-    SELECT request_no, visit_no, min(value) AS cpus FROM level WHERE signal = 'container.cpu.limit' GROUP BY ALL
+    SELECT request_no, visit_no, value AS cpus FROM level WHERE signal = 'container.cpu.limit'
 ),
 meets AS (
     SELECT
@@ -59,21 +72,22 @@ meets AS (
         coalesce(together_ns, 0) AS together_ns, idle.rate,
         -- An interval that is much longer says nothing of who else did what in it: an app that starts, a collection.
         reading.to_ns - reading.from_ns <= 5 * (stretch.to_ns - stretch.from_ns) AS is_near,
-        coalesce(len(visit.cpuset), cpus.cpus, 1024) AS cpus,
+        coalesce(len(visit.cpuset), cpu_count.cpus, many_cpus()) AS cpus,
         CASE WHEN reading.signal = 'container.cpu.throttled'
-             THEN rise / (periods * 100_000_000) + limits.cpus END AS held_cpus
+             THEN rise / (periods * ms_of(100)) + limits.cpus END AS held_cpus
     FROM stretch
-    JOIN piece USING (piece_no)
-    JOIN visit ON visit.request_no = stretch.request_no AND visit.visit_no = stretch.visit_no
+    JOIN dark_piece USING (piece_no)
+    JOIN measured_visit AS visit ON visit.request_no = stretch.request_no AND visit.visit_no = stretch.visit_no
     JOIN counters AS reading
         ON reading.container_id = stretch.container_id AND reading.from_ns < stretch.to_ns AND reading.to_ns > stretch.from_ns
     LEFT JOIN idle ON idle.container_id = reading.container_id AND idle.signal = reading.signal
-    LEFT JOIN at_work ON at_work.series = reading.series AND at_work.from_ns = reading.from_ns
-    LEFT JOIN held
-        ON held.container_id = reading.container_id AND held.from_ns = reading.from_ns AND held.to_ns = reading.to_ns
+    LEFT JOIN at_work ON at_work.line = reading.line AND at_work.from_ns = reading.from_ns
+    LEFT JOIN withheld
+        ON withheld.container_id = reading.container_id
+        AND withheld.from_ns = reading.from_ns AND withheld.to_ns = reading.to_ns
     LEFT JOIN limits ON limits.request_no = stretch.request_no AND limits.visit_no = stretch.visit_no
-    LEFT JOIN cpus ON cpus.host = stretch.host
-    WHERE NOT stretch.peer AND piece.dark_ns > 0 AND piece.covered_ns = 0
+    LEFT JOIN cpu_count ON cpu_count.host = stretch.host
+    WHERE NOT stretch.peer
 ),
 works AS (
     SELECT *, greatest(together_ns, o) AS work_ns, least(greatest(together_ns, o), interval_ns) AS busy_ns FROM meets
@@ -97,7 +111,7 @@ SELECT
         ELSE sum(least(o, rise * (o / busy_ns)))
     END AS estimate,
     CASE signal
-        WHEN 'container.cpu.time' THEN sum(greatest(0, rise - cpus * interval_ns + o, smaller(o, rise - others_ns)))
+        WHEN 'container.cpu.time' THEN sum(greatest(0, rise - cpus * interval_ns + o, least_or_null(o, rise - others_ns)))
         -- What ends in the first interval may have begun before: a period, 100 ms.
         WHEN 'container.cpu.throttled'
             THEN greatest(0, sum(greatest(0, least(o, greatest(rise / most_cpus - (interval_ns - o), (rise - others_ns) / most_cpus))))
@@ -109,11 +123,15 @@ SELECT
 FROM shares
 GROUP BY piece_no, signal;
 
+-- So much of each of those pieces was computing, so much standing still.
+-- makes: guessed
+-- reads: dark_piece, counted
+-- empty without: dark_piece
 CREATE OR REPLACE TEMP TABLE guessed AS
 WITH
 wide AS (
     SELECT
-        piece_no, piece.request_no, visit_no, kind, dark_ns,
+        piece_no, request_no, visit_no, kind, dark_ns,
         max(estimate)           FILTER (signal = 'container.cpu.time')      AS cpu,
         max(low)                FILTER (signal = 'container.cpu.time')      AS cpu_low,
         max(high)               FILTER (signal = 'container.cpu.time')      AS cpu_high,
@@ -123,8 +141,7 @@ wide AS (
         max(high)               FILTER (signal = 'container.cpu.throttled') AS throttled_high,
         max(estimate)           FILTER (signal = 'container.cpu.pressure')  AS pressure,
         max(high)               FILTER (signal = 'container.cpu.pressure')  AS pressure_high
-    FROM piece LEFT JOIN counted USING (piece_no)
-    WHERE dark_ns > 0 AND piece.covered_ns = 0
+    FROM dark_piece LEFT JOIN counted USING (piece_no)
     GROUP BY ALL
 ),
 -- Where both do not fit, each has its share: a long interval says of neither how much of it was here.
@@ -136,9 +153,9 @@ taken AS (
     SELECT
         * REPLACE (throttled / too_much AS throttled),
         coalesce(seen_ns >= 0.9 * dark_ns, false) AS is_seen,
-        CASE WHEN kind = 3 THEN 0 ELSE least(cpu, dark_ns) / too_much END AS cpu_ns,
-        CASE WHEN kind = 3 THEN 0
-             ELSE greatest(coalesce(smaller(throttled, dark_ns) / too_much, 0), coalesce(pressure, 0)) END AS stood_ns,
+        CASE WHEN is_client(kind) THEN 0 ELSE least(cpu, dark_ns) / too_much END AS cpu_ns,
+        CASE WHEN is_client(kind) THEN 0
+             ELSE greatest(coalesce(least_or_null(throttled, dark_ns) / too_much, 0), coalesce(pressure, 0)) END AS stood_ns,
         greatest(coalesce(throttled_high, 0), coalesce(pressure_high, 0)) AS stood_high
     FROM fitting
 )
@@ -153,31 +170,51 @@ SELECT
     least(coalesce(throttled_low, 0), least(stood_ns, dark_ns - coalesce(cpu_ns, 0)))::BIGINT AS wait_low,
     least(greatest(stood_high, stood_ns), dark_ns)::BIGINT                         AS wait_high
 FROM taken
-WHERE is_seen OR kind = 3;
+WHERE is_seen OR is_client(kind);
 
-UPDATE piece
-SET inferred = true,
-    cpu_ns = guessed.cpu_ns,                             cpu_left = guessed.cpu_ns,
-    wait_ns = guessed.wait_ns,                           wait_left = guessed.wait_ns,
-    off_ns = dark_ns - guessed.cpu_ns - guessed.wait_ns, off_left = dark_ns - guessed.cpu_ns - guessed.wait_ns,
-    dark_ns = 0,
-    cpu_low = guessed.cpu_low, cpu_high = coalesce(guessed.cpu_high, dark_ns),
-    wait_low = guessed.wait_low, wait_high = CASE WHEN is_seen THEN guessed.wait_high ELSE dark_ns END
-FROM guessed
-WHERE guessed.piece_no = piece.piece_no;
+-- What each span on the path of a request did with its own time: measured, or (`inferred`) judging by readings, with bounds.
+-- makes: piece
+-- reads: measured_piece, guessed
+CREATE OR REPLACE TEMP TABLE piece AS
+SELECT
+    measured_piece.* REPLACE (
+        coalesce(guessed.cpu_ns, measured_piece.cpu_ns)   AS cpu_ns,
+        coalesce(guessed.wait_ns, measured_piece.wait_ns) AS wait_ns,
+        coalesce(dark_ns - guessed.cpu_ns - guessed.wait_ns, off_ns) AS off_ns,
+        CASE WHEN guessed.piece_no IS NULL THEN dark_ns ELSE 0 END AS dark_ns
+    ),
+    -- Whose time it is: the container's, a process's only where there is none.
+    CASE WHEN container_id IS NULL THEN 'process' ELSE 'container' END AS entity_type,
+    coalesce(container_id, instance) AS entity_id,
+    guessed.piece_no IS NOT NULL AS inferred,
+    guessed.cpu_low,
+    CASE WHEN guessed.piece_no IS NOT NULL THEN coalesce(guessed.cpu_high, dark_ns) END AS cpu_high,
+    guessed.wait_low,
+    CASE WHEN guessed.piece_no IS NOT NULL THEN CASE WHEN is_seen THEN guessed.wait_high ELSE dark_ns END END AS wait_high
+FROM measured_piece LEFT JOIN guessed ON guessed.piece_no = measured_piece.piece_no;
 
-UPDATE visit
-SET inferred = true,
-    cpu_ns = visit.cpu_ns + sums.cpu_ns, wait_ns = visit.wait_ns + sums.wait_ns,
-    throttled_ns = coalesce(visit.throttled_ns, sums.throttled_ns),
-    usage_ns = coalesce(visit.usage_ns, used.used_ns)
-FROM (
+-- What each process did of a request, likewise.
+-- makes: visit
+-- reads: measured_visit, guessed, seen
+CREATE OR REPLACE TEMP TABLE visit AS
+WITH
+inferred_sums AS (
     SELECT request_no, visit_no, sum(cpu_ns)::BIGINT AS cpu_ns, sum(wait_ns)::BIGINT AS wait_ns,
            sum(throttled)::BIGINT AS throttled_ns
     FROM guessed GROUP BY ALL
-) AS sums
-LEFT JOIN (
+),
+used AS (
     SELECT request_no, visit_no, sum(estimate)::BIGINT AS used_ns FROM seen
     WHERE piece_no IS NULL AND signal = 'container.cpu.time' GROUP BY ALL
-) AS used ON used.request_no = sums.request_no AND used.visit_no = sums.visit_no
-WHERE visit.request_no = sums.request_no AND visit.visit_no = sums.visit_no;
+)
+SELECT
+    measured_visit.* REPLACE (
+        measured_visit.cpu_ns + coalesce(inferred_sums.cpu_ns, 0)   AS cpu_ns,
+        measured_visit.wait_ns + coalesce(inferred_sums.wait_ns, 0) AS wait_ns,
+        coalesce(measured_visit.throttled_ns, inferred_sums.throttled_ns) AS throttled_ns,
+        CASE WHEN inferred_sums.request_no IS NULL THEN usage_ns ELSE coalesce(usage_ns, used_ns) END AS usage_ns
+    ),
+    inferred_sums.request_no IS NOT NULL AS inferred
+FROM measured_visit
+LEFT JOIN inferred_sums USING (request_no, visit_no)
+LEFT JOIN used USING (request_no, visit_no);

@@ -1,4 +1,5 @@
--- From evidence to ledgers: replaces what was known of the batch's requests. Parts and unexplained sum to the duration.
+-- From evidence to ledgers: replaces what was known of the batch's requests, in one transaction. Parts and unexplained sum to
+-- the duration.
 DELETE FROM request WHERE trace_id IN (SELECT trace_id FROM batch) AND start_ns BETWEEN $from_ns AND $to_ns;
 DELETE FROM part    WHERE trace_id IN (SELECT trace_id FROM batch) AND start_ns BETWEEN $from_ns AND $to_ns;
 DELETE FROM blind   WHERE trace_id IN (SELECT trace_id FROM batch) AND start_ns BETWEEN $from_ns AND $to_ns;
@@ -8,17 +9,17 @@ CREATE OR REPLACE TEMP TABLE fresh_part AS
 SELECT
     request_no, any_value(entry.trace_id) AS trace_id, any_value(entry.span_id) AS span_id,
     any_value(entry.start_ns - entry.shift_ns) AS start_ns,
-    cause, coalesce(piece.service, '') AS service, entity_type, entity_id,
+    cause, coalesce(piece.service, '') AS service, evidence.entity_type, evidence.entity_id,
     sum(lost_ns)::BIGINT AS lost_ns, sum(low_ns)::BIGINT AS low_ns, sum(high_ns)::BIGINT AS high_ns,
     bool_or(evidence.inferred) AS inferred,
     arg_max(neighbours, lost_ns) AS neighbours,
     arg_max(because, lost_ns)    AS because,
     arg_max(place, lost_ns) FILTER (place IS NOT NULL) AS place,
-    CASE WHEN entity_type = 'service' THEN count(DISTINCT piece_no) END AS calls
+    CASE WHEN evidence.entity_type = 'service' THEN count(DISTINCT piece_no) END AS calls
 FROM evidence
 JOIN piece USING (piece_no)
 JOIN entry USING (request_no)
-GROUP BY request_no, cause, coalesce(piece.service, ''), entity_type, entity_id
+GROUP BY request_no, cause, coalesce(piece.service, ''), evidence.entity_type, evidence.entity_id
 HAVING sum(lost_ns) > 0;
 
 INSERT INTO part BY NAME SELECT * EXCLUDE (request_no) FROM fresh_part;
@@ -28,7 +29,7 @@ SELECT
     entry.trace_id, entry.span_id, entry.start_ns - entry.shift_ns AS start_ns,
     coalesce(piece.service, '') AS service, piece.container_id, piece.host,
     sum(length_ns)::BIGINT AS own_ns, sum(cpu_left + wait_left + off_left + queued_left + dark_ns)::BIGINT AS open_ns
-FROM piece JOIN entry USING (request_no)
+FROM piece JOIN left_over USING (piece_no) JOIN entry USING (request_no)
 GROUP BY ALL;
 
 -- The weakest join on the path.
@@ -57,6 +58,10 @@ LEFT JOIN (
 -- A cause is blind where one of its needs was not measured in a process that the request spent time in.
 INSERT INTO blind BY NAME
 WITH
+need AS (
+    SELECT unnest($causes::VARCHAR[]) AS cause, unnest($numbers::INTEGER[]) AS number,
+           unnest($facts::VARCHAR[]) AS fact, unnest($applies::VARCHAR[]) AS applies
+),
 places AS (
     SELECT request_no, visit_no, container_id, coalesce(service, '') AS service, path_ns,
            sum(path_ns) OVER (PARTITION BY request_no) AS request_ns
@@ -66,7 +71,7 @@ unmet AS (
     SELECT places.request_no, cause, number, places.service, list(DISTINCT need.fact ORDER BY need.fact) AS facts,
            bool_or(read.request_no IS NOT NULL AND container.attributes['layerline.boot_id'] IS NULL) AS foreign_readings
     FROM places
-    LEFT JOIN container ON container.container_id = places.container_id
+    LEFT JOIN known_container AS container ON container.container_id = places.container_id
     LEFT JOIN fact AS read
         ON read.request_no = places.request_no AND read.visit_no = places.visit_no AND read.name = 'container.cpu.time'
     JOIN need ON need.applies IS NULL OR places.container_id IS NOT NULL

@@ -1,0 +1,136 @@
+-- What the world did, said once: who is heard of those that report the same, how much a counter grew over each interval, which
+-- level held. Ledgers, suspects, timeline, tag queries and incidents stand on this and work out none of it themselves.
+
+-- A longer interval says nothing about the request inside it: what passed between two values so far apart is not known.
+CREATE OR REPLACE MACRO longest_interval_ns() AS seconds_long(120);
+
+-- Where the growth that a value reports began, and how much it is. `before` is the value before it in the same counter. One
+-- that fell, or whose start moved past the last value, began again: it grew by its value since its start. Only our agent
+-- (`ours`) says when a counter began; others say there when they themselves did, though the counter was old. Of differences
+-- (`delta`), what was reported already is not reported twice.
+CREATE OR REPLACE MACRO rose_from(kind, ours, start_ns, before_ns, value, before_value) AS
+    CASE WHEN kind = 'delta' OR ours AND (before_ns IS NULL OR start_ns > before_ns OR value < before_value)
+         THEN greatest(start_ns, coalesce(before_ns, 0))
+         ELSE before_ns END;
+CREATE OR REPLACE MACRO rose_by(kind, ours, start_ns, time_ns, before_ns, value, before_value) AS greatest(0,
+    CASE WHEN kind = 'delta' AND before_ns > start_ns AND 0 < start_ns AND start_ns < time_ns
+         THEN value * ((time_ns - before_ns) / (time_ns - start_ns))
+         WHEN kind = 'delta' OR value < before_value OR ours AND (before_ns IS NULL OR start_ns > before_ns) THEN value
+         ELSE value - before_value END);
+
+-- Which series report what, and who sends each. `wanted` is a list of series.
+-- Out: series, signal, unit, kind, entity_type, entity_id, host, attributes (of the figure, without what tells its parts
+-- apart), is_part (one CPU of all, one mode of all), ours, sender, and line: the same counter or gauge reported by the same
+-- sender under several descriptions (a container that was renamed) is one line.
+CREATE OR REPLACE MACRO lines_of(wanted) AS TABLE
+WITH described AS (
+    SELECT
+        series.series, signal, unit, kind, entity_type, entity_id, series.host, series.attributes AS all_attributes,
+        coalesce(part_of, series.attributes) AS attributes, part_of IS NOT NULL AS is_part,
+        resource.attributes['layerline.boot_id'] IS NOT NULL AS ours,
+        CASE WHEN ours THEN 'layerline' ELSE series.resource END AS sender
+    FROM series
+    LEFT JOIN resource ON resource.resource = series.resource
+    WHERE series.series IN (SELECT unnest(wanted))
+)
+SELECT
+    * EXCLUDE (all_attributes),
+    min(series) OVER (PARTITION BY entity_type, entity_id, signal, all_attributes, sender) AS line
+FROM described;
+
+-- Every growth that is heard, each line for itself: one row per interval.
+-- Out: line, signal, unit, entity_type, entity_id, host, attributes, is_part, from_ns, to_ns, rise.
+-- Where several senders report the same, one is heard: our agent, else the one that reports the whole, else the one that
+-- reports most often.
+CREATE OR REPLACE MACRO rises_of(wanted, since_ns, until_ns) AS TABLE
+WITH
+lines AS MATERIALIZED (FROM lines_of(wanted) WHERE kind IN ('cumulative', 'delta')),
+steps AS (
+    SELECT
+        line, kind, ours, point.start_ns, point.time_ns, point.value,
+        lag(point.time_ns) OVER each AS before_ns, lag(point.value) OVER each AS before_value
+    FROM point JOIN lines ON lines.series = point.series
+    WHERE point.time_ns BETWEEN since_ns AND until_ns
+    WINDOW each AS (PARTITION BY line ORDER BY point.time_ns)
+),
+intervals AS MATERIALIZED (
+    SELECT
+        line, time_ns AS to_ns,
+        rose_from(kind, ours, start_ns, before_ns, value, before_value)        AS from_ns,
+        rose_by(kind, ours, start_ns, time_ns, before_ns, value, before_value) AS rise
+    FROM steps
+    WHERE time_ns > rose_from(kind, ours, start_ns, before_ns, value, before_value)
+      AND time_ns - rose_from(kind, ours, start_ns, before_ns, value, before_value) <= longest_interval_ns()
+),
+counters AS (SELECT DISTINCT ON (line) * EXCLUDE (series) FROM lines),
+contested AS (
+    SELECT entity_type, entity_id, signal FROM counters GROUP BY ALL HAVING count(DISTINCT (sender, is_part)) > 1
+),
+unheard AS (
+    SELECT entity_type, entity_id, signal, sender, is_part
+    FROM counters
+    SEMI JOIN contested USING (entity_type, entity_id, signal)
+    JOIN intervals USING (line)
+    GROUP BY entity_type, entity_id, signal, sender, is_part
+    QUALIFY row_number() OVER (
+        PARTITION BY entity_type, entity_id, signal ORDER BY any_value(ours) DESC, is_part, count(*) DESC, sender
+    ) > 1
+)
+SELECT line, signal, unit, entity_type, entity_id, host, attributes, is_part, from_ns, to_ns, rise
+FROM intervals
+JOIN counters USING (line)
+ANTI JOIN unheard USING (entity_type, entity_id, signal, sender, is_part);
+
+-- The same as figures: the shares of all CPUs, of all modes, added up.
+CREATE OR REPLACE MACRO readings_of(wanted, since_ns, until_ns) AS TABLE
+SELECT
+    min(line) AS line, signal, unit, entity_type, entity_id, host, attributes, from_ns, to_ns, sum(rise) AS rise
+FROM rises_of(wanted, since_ns, until_ns)
+GROUP BY signal, unit, entity_type, entity_id, host, attributes, from_ns, to_ns, CASE WHEN NOT is_part THEN line END;
+
+-- The levels that held: one row per value of an entity, a signal and its attributes, until the next value of the same, at
+-- most for as long as a reading may be. Who is heard is decided as for counters.
+-- Out: signal, unit, entity_type, entity_id, host, attributes, from_ns, to_ns, value.
+CREATE OR REPLACE MACRO levels_of(wanted, since_ns, until_ns) AS TABLE
+WITH
+lines AS MATERIALIZED (FROM lines_of(wanted) WHERE kind = 'gauge'),
+counts AS (
+    SELECT entity_type, entity_id, signal, sender, is_part, any_value(ours) AS ours, count(*) AS values
+    FROM point JOIN lines ON lines.series = point.series
+    WHERE point.time_ns BETWEEN since_ns AND until_ns
+    GROUP BY ALL
+),
+heard AS (
+    FROM counts
+    QUALIFY row_number() OVER (
+        PARTITION BY entity_type, entity_id, signal ORDER BY ours DESC, is_part, values DESC, sender
+    ) = 1
+)
+SELECT
+    signal, unit, entity_type, entity_id, host, attributes, point.time_ns AS from_ns,
+    least(lead(point.time_ns) OVER (PARTITION BY line ORDER BY point.time_ns),
+          point.time_ns + longest_interval_ns()) AS to_ns,
+    point.value
+FROM point
+JOIN lines ON lines.series = point.series
+SEMI JOIN heard USING (entity_type, entity_id, signal, sender, is_part)
+WHERE point.time_ns BETWEEN since_ns AND until_ns;
+
+-- How many CPUs each machine has: as it says, else as many as it reports one by one.
+-- Out: host, cpus.
+CREATE OR REPLACE MACRO cpu_counts(since_ns, until_ns) AS TABLE
+WITH
+stated AS (
+    SELECT host, arg_max(value, time_ns) AS cpus
+    FROM series JOIN point ON point.series = series.series
+    WHERE signal = 'system.cpu.logical.count' AND time_ns BETWEEN since_ns AND until_ns
+    GROUP BY host
+),
+listed AS (
+    SELECT host, count(DISTINCT attributes['cpu.logical_number'])::DOUBLE AS cpus
+    FROM series
+    WHERE signal = 'system.cpu.time' AND part_of IS NOT NULL
+    GROUP BY host
+)
+SELECT host, coalesce(stated.cpus, nullif(listed.cpus, 0)) AS cpus
+FROM stated FULL JOIN listed USING (host);

@@ -1,0 +1,65 @@
+-- Who is who: containers, machines, and the tags of each. Made when a store is opened.
+
+-- The newest description of each container: from the agent, which knows names, else from the spans themselves.
+CREATE OR REPLACE VIEW container AS
+SELECT
+    container_id,
+    -- The agent knows the machine; a stranger inside takes the container's own name for one.
+    coalesce(arg_max(host, seen_ns) FILTER (attributes['container.name'] IS NOT NULL),
+             arg_max(host, seen_ns) FILTER (attributes['layerline.boot_id'] IS NOT NULL),
+             arg_max(host, seen_ns))                              AS host,
+    arg_max(attributes['container.name'], seen_ns)                AS name,
+    arg_max(attributes['container.image.name'], seen_ns)          AS image,
+    arg_max(attributes['container.label.com.docker.compose.service'], seen_ns) AS compose_service,
+    arg_max(attributes, seen_ns) FILTER (attributes['container.name'] IS NOT NULL) AS attributes,
+    bool_or(attributes['container.name'] IS NOT NULL)             AS described
+FROM resource
+WHERE container_id IS NOT NULL
+GROUP BY container_id;
+
+-- Which process ran where is worked out for the moment in question (join.sql).
+DROP VIEW IF EXISTS owner;
+
+CREATE OR REPLACE VIEW host AS
+SELECT
+    host,
+    arg_max(attributes['host.id'], seen_ns) FILTER (NOT coalesce(in_container, false))   AS host_id,
+    arg_max(attributes['host.name'], seen_ns) FILTER (NOT coalesce(in_container, false)) AS name,
+    arg_max(attributes, seen_ns) FILTER (service IS NULL AND container_id IS NULL) AS attributes,
+    bool_or(service IS NULL)                                      AS described
+FROM resource
+WHERE host IS NOT NULL
+GROUP BY host;
+
+-- ---- tags
+
+-- An attribute that is a list was written down as JSON: each of its items is a value.
+CREATE OR REPLACE MACRO values_in(text) AS
+    CASE WHEN text IS NULL THEN [] WHEN text LIKE '[%]' AND json_valid(text) THEN json_extract_string(text, '$[*]') ELSE [text] END;
+-- The values of a tag: its own, else its container's attribute or Docker label, else its host's.
+CREATE OR REPLACE MACRO tag_of(own, of_container, of_host, key) AS values_in(coalesce(
+    own[key], of_container[key], of_container['container.label.' || key], own['container.label.' || key], of_host[key]));
+-- `*` came as `%` (tagquery/condition.py).
+CREATE OR REPLACE MACRO has_value(listed, pattern) AS
+    coalesce(len(list_filter(listed, lambda one: one LIKE pattern ESCAPE '\')) > 0, false);
+
+-- Where the tags of each sender stand: of those whose requests began in the window, where these were (join.sql); of all
+-- others, where they say they are. What the agent says of a container counts as it said it last.
+CREATE OR REPLACE MACRO tagged(since_ns, until_ns) AS TABLE
+WITH
+tied AS (
+    SELECT DISTINCT resource, container_id, host FROM request WHERE start_ns >= since_ns AND start_ns < until_ns
+),
+placed AS (
+    FROM tied
+    UNION ALL
+    SELECT resource, container_id, host FROM resource ANTI JOIN tied USING (resource)
+)
+SELECT
+    placed.resource, service, placed.container_id, coalesce(placed.host, container.host) AS host,
+    CASE WHEN service IS NOT NULL OR container.attributes IS NULL THEN resource.attributes END AS own,
+    container.attributes AS of_container, host.attributes AS of_host
+FROM placed
+JOIN resource ON resource.resource = placed.resource
+LEFT JOIN container ON container.container_id = placed.container_id
+LEFT JOIN host ON host.host = coalesce(placed.host, container.host);

@@ -1,0 +1,99 @@
+-- Words that DuckDB lacks, for all our SQL. Made when a store is opened.
+
+-- The smaller of two, null where one is: least() passes over null, and what was not measured would become a number.
+CREATE OR REPLACE MACRO least_or_null(a, b) AS CASE WHEN a <= b THEN a WHEN b < a THEN b END;
+
+-- Not negative; null stays null, where greatest(0, x) would make it 0.
+CREATE OR REPLACE MACRO not_below_zero(x) AS CASE WHEN x < 0 THEN 0 ELSE x END;
+
+-- The largest figure that a sender is believed: 46 days of nanoseconds, so that sums of it stay whole numbers.
+CREATE OR REPLACE MACRO largest_figure() AS 4_000_000_000_000_000;
+CREATE OR REPLACE MACRO in_bounds(x) AS
+    CASE WHEN x < 0 THEN 0 WHEN x > largest_figure() THEN largest_figure() ELSE x END;
+
+-- ---- time, in nanoseconds
+
+CREATE OR REPLACE MACRO ms_of(count) AS count::BIGINT * 1_000_000;
+CREATE OR REPLACE MACRO seconds_long(count) AS count::BIGINT * 1_000_000_000;
+
+-- How long two stretches of time overlap.
+CREATE OR REPLACE MACRO overlap_ns(from_a, to_a, from_b, to_b) AS
+    greatest(0, least(to_a, to_b) - greatest(from_a, from_b));
+
+-- The seconds that a stretch touches, numbered; two stretches are joined by an equality of these, which hashes. A pair that
+-- meets in several seconds is taken in the first that both touch.
+CREATE OR REPLACE MACRO seconds_touched(from_ns, to_ns) AS
+    range(from_ns // seconds_long(1), (to_ns - 1) // seconds_long(1) + 1);
+CREATE OR REPLACE MACRO first_second_of_both(from_a, from_b) AS greatest(from_a, from_b) // seconds_long(1);
+
+-- ---- OpenTelemetry's numbers (opentelemetry.proto.trace.v1: Span.SpanKind, Status.StatusCode)
+
+CREATE OR REPLACE MACRO is_server(kind) AS kind = 2;
+CREATE OR REPLACE MACRO is_client(kind) AS kind = 3;
+-- A span that begins a request in its process when its parent is elsewhere: SERVER or CONSUMER.
+CREATE OR REPLACE MACRO is_entry(kind) AS kind IN (2, 5);
+CREATE OR REPLACE MACRO failed(status) AS status = 2;
+
+-- More CPUs than any machine has, where nothing says how many.
+CREATE OR REPLACE MACRO many_cpus() AS 1024;
+
+-- ---- what senders write
+
+-- The kernel's lists of CPUs, "0-2,5": [0, 1, 2, 5].
+CREATE OR REPLACE MACRO cpus_of(text) AS flatten(list_transform(
+    regexp_extract_all(text, '\d{1,4}(-\d{1,4})?'),
+    lambda part: range(split_part(part, '-', 1)::BIGINT,
+                       coalesce(nullif(split_part(part, '-', 2), ''), split_part(part, '-', 1))::BIGINT + 1)));
+
+-- The address at which a span says that its process was called; null where that is a name.
+CREATE OR REPLACE MACRO local_address(attributes) AS nullif(regexp_extract(
+    coalesce(attributes['network.local.address'], attributes['net.sock.host.addr'],
+             attributes['net.host.ip'], attributes['server.address']),
+    '^((\d{1,3}\.){3}\d{1,3}|[0-9a-fA-F]*:[0-9a-fA-F:.]+)$'), '');
+
+-- ---- words of single rooms
+
+-- The same machine may be told of by its boot id (our agent), its machine id or its name (others): the first is best.
+CREATE OR REPLACE MACRO host_rank(host_by) AS
+    CASE host_by WHEN 'layerline.boot_id' THEN 1 WHEN 'host.id' THEN 2 WHEN 'host.name' THEN 3 ELSE 4 END;
+
+CREATE OR REPLACE MACRO seconds_text(ns) AS format('{:.1f} s', ns / 1e9);
+
+-- How far to move a callee so that it lies within its caller: the least that fits, and where it is longer than its
+-- caller the least that makes it cover the caller.
+CREATE OR REPLACE MACRO least_shift(child_from, child_to, parent_from, parent_to) AS
+    CASE
+        WHEN child_to - child_from <= parent_to - parent_from THEN
+            CASE WHEN child_from < parent_from THEN parent_from - child_from
+                 WHEN child_to > parent_to     THEN parent_to - child_to
+                 ELSE 0 END
+        WHEN child_from > parent_from THEN parent_from - child_from
+        WHEN child_to < parent_to     THEN parent_to - child_to
+        ELSE 0
+    END;
+
+-- Backwards from the end: at time t the child that finished last at or before t was being waited for, and then t is
+-- where that child began. `requested` is left out, so that a ring of spans cannot go round.
+CREATE OR REPLACE MACRO waited_for(kids, from_ns, to_ns, requested) AS
+    list_reduce(
+        list_prepend(
+            {'t': to_ns, 'picks': []::STRUCT("no" BIGINT, from_ns BIGINT, to_ns BIGINT, same_thread BOOLEAN)[]},
+            list_transform(kids, lambda kid: {'t': 0::BIGINT, 'picks': [kid]})
+        ),
+        lambda seen, next:
+            CASE
+                WHEN next.picks[1]."no" <> requested
+                 AND least(next.picks[1].to_ns, to_ns) <= seen.t
+                 AND greatest(next.picks[1].from_ns, from_ns) < least(next.picks[1].to_ns, to_ns)
+                THEN {
+                    't': greatest(next.picks[1].from_ns, from_ns),
+                    'picks': list_append(seen.picks, {
+                        'no': next.picks[1]."no",
+                        'from_ns': greatest(next.picks[1].from_ns, from_ns),
+                        'to_ns': least(next.picks[1].to_ns, to_ns),
+                        'same_thread': next.picks[1].same_thread
+                    })
+                }
+                ELSE seen
+            END
+    ).picks;

@@ -1,0 +1,143 @@
+"""The causes take in turn, in rounds.
+
+A cause claims time of pieces; a claim takes at most what causes before it left. A cause that reads ``left_over`` begins
+a round, so that it sees what is left when its turn comes; causes that do not read it join the round before. Each round
+makes tables of its own: ``claim_N`` (what was claimed), ``taken_N`` (what of it there was), ``left_N`` (what is left
+after it). The view ``left_over`` stands for the newest of these. Nothing is changed after it was made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import duckdb
+
+from layerline_correlator.ledger.causes import Cause, all_causes
+from layerline_correlator.store.graph import Graph, Step, steps_of
+from layerline_correlator.store.statements import execute, parsed, text
+
+LEFT_OVER = "left_over"
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Steps that must see what is left now, then causes that take together."""
+
+    steps: tuple[Step, ...]
+    causes: tuple[Cause, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The ledger's graph: steps that come before any cause, then rounds."""
+
+    before: Graph
+    rounds: tuple[Round, ...]
+
+
+def plan(graph: Graph) -> Plan:
+    """When each step is made and each cause asked. ValueError where a cause reads what no step makes."""
+    late = _reading_left_over(graph)
+    made = {step.makes for step in graph.steps if step.makes not in late} | graph.given
+    before = Graph(tuple(step for step in graph.steps if step.makes not in late), graph.given)
+    rounds: list[Round] = []
+    for cause in all_causes():
+        missing = [name for name in cause.reads if name != LEFT_OVER and name not in made and name not in late]
+        if missing:
+            raise ValueError(f"cause {cause.name} reads {missing}, which no step makes")
+        steps = [
+            step for step in graph.for_the_sake_of(cause.reads).steps if step.makes in late and step.makes not in made
+        ]
+        made |= {step.makes for step in steps}
+        if steps or LEFT_OVER in cause.reads or not rounds:
+            rounds.append(Round(tuple(steps), (cause,)))
+        else:
+            last = rounds[-1]
+            rounds[-1] = Round(last.steps, (*last.causes, cause))
+    return Plan(before, tuple(rounds))
+
+
+def _reading_left_over(graph: Graph) -> set[str]:
+    """Steps that read what is left, directly or through others."""
+    late: set[str] = set()
+    for step in graph.steps:  # in an order in which each comes after what it reads
+        if LEFT_OVER in step.reads or late.intersection(step.reads):
+            late.add(step.makes)
+    return late
+
+
+@dataclass(slots=True)
+class Taking:
+    """One batch's rounds on one cursor; ``rows`` knows how many rows each table of the ledger has."""
+
+    cursor: duckdb.DuckDBPyConnection
+    parameters: Mapping[str, Any]
+    rows: dict[str, int]
+    number: int = 0
+    taken: list[int] = field(default_factory=list)  # rounds that took something
+
+    def run(self, rounds: tuple[Round, ...]) -> None:
+        """Let every cause take that can apply to the batch, and gather ``evidence``."""
+        possible = self._possible()
+        self._point_at(0)
+        for each in rounds:
+            causes = tuple(
+                cause
+                for cause in each.causes
+                if cause.name in possible and not any(self.rows.get(name) == 0 for name in cause.empty_without)
+            )
+            for step in each.steps:
+                step.run(self.cursor, self.parameters, self.rows)
+            causes = tuple(
+                cause for cause in causes if not any(self.rows.get(name) == 0 for name in cause.empty_without)
+            )
+            if causes:
+                self._take(causes)
+        parts = [text("ledger/claims.sql"), *(f"FROM taken_{number}" for number in self.taken)]
+        union = "\nUNION ALL BY NAME\n".join(parts)
+        self._make("evidence", f"SELECT * EXCLUDE (turn) FROM ({union})")
+
+    def _possible(self) -> set[str]:
+        """The causes of which the batch has a piece that they may apply to."""
+        asked = [cause for cause in all_causes() if cause.where is not None]
+        conditions = ", ".join(f"coalesce(bool_or({cause.where}), false)" for cause in asked)
+        (answers,) = execute(self.cursor, parsed(f"SELECT {conditions} FROM piece"))[0]
+        refused = {cause.name for cause, answer in zip(asked, answers, strict=True) if not answer}
+        return {cause.name for cause in all_causes()} - refused
+
+    def _take(self, causes: tuple[Cause, ...]) -> None:
+        if not self._make(f"claim_{self.number}", _claims(causes)):
+            return
+        for makes, sql in _taking(self.number):
+            self._make(makes, sql)
+        self.taken.append(self.number)
+        self.number += 1
+        self._point_at(self.number)
+
+    def _point_at(self, number: int) -> None:
+        execute(self.cursor, parsed(f"CREATE OR REPLACE TEMP VIEW {LEFT_OVER} AS FROM left_{number}"))
+
+    def _make(self, table: str, select: str) -> int:
+        made = execute(self.cursor, parsed(f"CREATE OR REPLACE TEMP TABLE {table} AS {select}"))
+        count: int = made[0][0][0]
+        return count
+
+
+@cache
+def _claims(causes: tuple[Cause, ...]) -> str:
+    """What these causes claim, as one SELECT."""
+    claims = [text("ledger/claims.sql")]
+    claims += [
+        f"SELECT '{cause.name}' AS cause, {turn} AS turn, * FROM ({cause.sql}\n)" for turn, cause in enumerate(causes)
+    ]
+    return "\nUNION ALL BY NAME\n".join(claims)
+
+
+@cache
+def _taking(number: int) -> tuple[tuple[str, str], ...]:
+    """``take.sql`` for the round of that number: the tables that it makes, and the SELECT of each."""
+    sql = text("ledger/take.sql").replace("_now", f"_{number}").replace("_next", f"_{number + 1}")
+    return tuple((step.makes, step.sql.partition(" AS\n")[2]) for step in steps_of(sql, "ledger/take.sql"))

@@ -1,0 +1,174 @@
+"""Steps: SQL that makes one table each, in an order that follows from what each reads.
+
+A file of steps is ordinary SQL that pastes into a DuckDB shell. Above each ``CREATE … TABLE`` stands its head:
+
+    -- What the table says of what, for the reader.
+    -- makes: segment
+    -- reads: walk
+    -- empty without: walk
+
+``makes`` is the table, ``reads`` the tables of other steps and the tables that are handed in (``given``); stored
+tables, views and macros need no mention. ``empty without`` names tables of which the step needs rows: where one of them
+has none, the table is made empty without asking the planner, which is what most steps of a small batch cost.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any
+
+import duckdb
+
+from layerline_correlator.store.statements import execute, parsed, text
+
+_HEAD = re.compile(r"-- (makes|reads|empty without): (.*)")
+_CREATE = re.compile(r"CREATE OR REPLACE TEMP TABLE (\w+) AS\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One table, and what it is made of."""
+
+    makes: str
+    reads: tuple[str, ...]
+    empty_without: tuple[str, ...]
+    sql: str
+    file: str
+
+    def run(self, cursor: duckdb.DuckDBPyConnection, parameters: Mapping[str, Any], rows: dict[str, int]) -> None:
+        """Make the table and note in ``rows`` how many rows it has. ``rows`` knows all that the step reads."""
+        if any(rows.get(name) == 0 for name in self.empty_without) and (empty := _EMPTY.get(self.sql)):
+            execute(cursor, empty)
+            rows[self.makes] = 0
+            return
+        made = execute(cursor, parsed(self.sql), parameters)
+        rows[self.makes] = made[-1][0][0]
+        if self.empty_without and self.sql not in _EMPTY:
+            _EMPTY[self.sql] = parsed(_without_rows(cursor, self.makes))
+
+
+#: How to make the table of a step that has nothing to say; known since it was made once in this process.
+_EMPTY: dict[str, tuple[duckdb.Statement, ...]] = {}
+
+
+def _without_rows(cursor: duckdb.DuckDBPyConnection, table: str) -> str:
+    columns = cursor.execute(
+        "SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = $table AND schema_name = 'main'"
+        " AND database_name = 'temp' ORDER BY column_index",
+        {"table": table},
+    ).fetchall()
+    listed = ", ".join(f'"{name}" {kind}' for name, kind in columns)
+    return f"CREATE OR REPLACE TEMP TABLE {table} ({listed})"
+
+
+def steps_of(sql: str, file: str) -> Iterator[Step]:
+    """The steps of a file. ValueError names the file and what a head lacks."""
+    for head, statement in _with_heads(sql):
+        said: dict[str, list[str]] = {}
+        for key, value in _HEAD.findall(head):
+            said.setdefault(key, []).extend(value.replace(",", " ").split())
+        made = _CREATE.match(statement)
+        if made is None or said.get("makes") != [made[1]]:
+            raise ValueError(
+                f"{file}: expected CREATE OR REPLACE TEMP TABLE below a head that says `-- makes: TABLE`,"
+                f" found {statement[:60]!r} below {said.get('makes')}"
+            )
+        reads = tuple(said.get("reads", ()))
+        if unread := set(said.get("empty without", ())) - set(reads):
+            raise ValueError(f"{file}: {made[1]} is said to be empty without {unread}, which it does not read")
+        yield Step(made[1], reads, tuple(said.get("empty without", ())), statement, file)
+
+
+def steps_in(files: Iterable[str]) -> list[Step]:
+    """The steps of these files, as they stand."""
+    return [step for file in files for step in steps_of(text(file), file)]
+
+
+def _with_heads(sql: str) -> Iterator[tuple[str, str]]:
+    """Each statement without its trailing semicolon, and the comment lines right above it."""
+    head: list[str] = []
+    body: list[str] = []
+    for line in sql.splitlines():
+        if not body and (not line.strip() or line.startswith("--")):
+            head = [] if not line.strip() else [*head, line]
+            continue
+        body.append(line)
+        if line.rstrip().endswith(";") and not line.lstrip().startswith("--"):
+            yield "\n".join(head), "\n".join(body).rstrip().removesuffix(";")
+            head, body = [], []
+    if body:
+        yield "\n".join(head), "\n".join(body)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Steps in an order in which each can be made. ``given`` are the tables that must be there before."""
+
+    steps: tuple[Step, ...]
+    given: frozenset[str]
+
+    @classmethod
+    def of(cls, files: Iterable[str], given: Collection[str] = ()) -> Graph:
+        """The steps of these files (paths below the package). ValueError where one reads what nobody makes."""
+        return cls.ordered(steps_in(files), given)
+
+    @classmethod
+    def ordered(cls, steps: Sequence[Step], given: Collection[str]) -> Graph:
+        """The steps, each after what it reads, else as they stand."""
+        makers: dict[str, Step] = {}
+        for step in steps:
+            if (other := makers.setdefault(step.makes, step)) is not step or step.makes in given:
+                raise ValueError(f"{step.makes} is made twice: by {other.file} and by {step.file}")
+        done: dict[str, Step] = {}
+
+        def make(step: Step, waiting: tuple[str, ...]) -> None:
+            if step.makes in waiting:
+                raise ValueError(f"a ring: {' reads '.join((*waiting, step.makes))}")
+            for name in step.reads:
+                if name in makers:
+                    if name not in done:
+                        make(makers[name], (*waiting, step.makes))
+                elif name not in given:
+                    raise ValueError(f"{step.file}: {step.makes} reads {name}, which no step makes")
+            done.setdefault(step.makes, step)
+
+        for step in steps:
+            make(step, ())
+        return cls(tuple(done.values()), frozenset(given))
+
+    @cached_property
+    def by_name(self) -> dict[str, Step]:
+        """The steps by the table that each makes."""
+        return {step.makes: step for step in self.steps}
+
+    def for_the_sake_of(self, wanted: Iterable[str]) -> Graph:
+        """Only what these tables are made of."""
+        needed: set[str] = set()
+
+        def want(name: str) -> None:
+            if name in self.by_name and name not in needed:
+                needed.add(name)
+                for read in self.by_name[name].reads:
+                    want(read)
+
+        for name in wanted:
+            want(name)
+        return Graph(tuple(step for step in self.steps if step.makes in needed), self.given)
+
+    def run(
+        self, cursor: duckdb.DuckDBPyConnection, parameters: Mapping[str, Any], rows: dict[str, int] | None = None
+    ) -> dict[str, int]:
+        """Make every table; how many rows each has. ``rows`` says so of what is there already."""
+        counts = {} if rows is None else rows
+        for step in self.steps:
+            step.run(cursor, parameters, counts)
+        return counts
+
+
+@cache
+def graph(files: tuple[str, ...], given: tuple[str, ...] = ()) -> Graph:
+    """``Graph.of``, read once in the life of a process."""
+    return Graph.of(files, given)
