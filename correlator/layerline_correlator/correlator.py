@@ -62,7 +62,14 @@ from layerline_correlator.tagquery.complete import TagKey, TagValue, tag_keys, t
 from layerline_correlator.tagquery.evaluate import evaluate
 from layerline_correlator.tagquery.model import Query
 from layerline_correlator.verdict.judge import is_slow, judge
-from layerline_correlator.verdict.ledgers import Request, around, as_item, ask_usual, read_ledgers, select_requests
+from layerline_correlator.verdict.ledgers import (
+    Request,
+    around,
+    as_item,
+    read_ledgers,
+    select_requests,
+    usual_durations,
+)
 from layerline_correlator.verdict.sides import with_sides
 from layerline_correlator.verdict.suspects import with_suspects
 
@@ -194,7 +201,7 @@ class Correlator:
                 return None
             ledgers, usuals = read_ledgers(cursor, rows, self._settings.settle_ns)
             verdict = judge(ledgers, usuals, self._names.entity, absolute=absolute)
-            return self._told(verdict, cursor, [0], rows)
+            return self._told(verdict, cursor, rows[:1])
 
     def requests(self, query: RequestQuery) -> Page[RequestItem]:
         """Slow requests of the window (or those of at least ``min_duration_ns``). ``BadCursor``."""
@@ -261,7 +268,7 @@ class Correlator:
                     received=received[key][0],
                     slow=received[key][1],
                 )
-                verdicts.append(self._told(verdict, cursor, numbers, rows))
+                verdicts.append(self._told(verdict, cursor, [rows[number] for number in numbers]))
         verdicts.sort(
             key=lambda verdict: -(verdict.duration_ns if query.absolute else verdict.excess_ns or verdict.duration_ns)
         )
@@ -270,13 +277,10 @@ class Correlator:
         following = _write_cursor("verdicts", last, "") if last < len(verdicts) else None
         return Page(verdicts[max(0, first) : last], following, reason)
 
-    def _told(
-        self, verdict: Verdict, cursor: duckdb.DuckDBPyConnection, numbers: Sequence[int], rows: Sequence[Request]
-    ) -> Verdict:
+    def _told(self, verdict: Verdict, cursor: duckdb.DuckDBPyConnection, rows: Sequence[Request]) -> Verdict:
         """With suspects for what nobody measured, and the side on which time between two services passed."""
-        bounds = around([rows[number] for number in numbers])
-        verdict = with_suspects(verdict, cursor, numbers, bounds, self._names.entity)
-        return with_sides(verdict, cursor, bounds, self._names.entity)
+        verdict = with_suspects(verdict, cursor, rows, self._names.entity)
+        return with_sides(verdict, cursor, around(rows), self._names.entity)
 
     def trace(self, trace_id: str) -> dict[str, Any] | None:
         """``{"trace_id", "spans": […], "segments": […]}``: segments of its root request."""
@@ -504,7 +508,7 @@ class Correlator:
         rows = select_requests(cursor, "trace_id IN (SELECT unnest($ids))", {"ids": list(trace_ids)})
         if not rows:
             return []
-        usuals = ask_usual(cursor, rows)
+        usuals = usual_durations(cursor, rows)
         slow = [
             (number, row)
             for number, row in enumerate(rows)

@@ -51,7 +51,7 @@ def _put(batch: Batch, drawn: Mapping[str, Any], zero_ns: int) -> None:
             _read(batch, before, signal, "cumulative", zero_ns, born, _grown(rate, born, first, again))
             _read(batch, owner, signal, "cumulative", zero_ns, began, _grown(rate, began, again + 30, end))
     for reading in drawn.get("readings", []):
-        sender = _owner(drawn, drawn["name"], {"telemetry.sdk.name": reading["by"]} if "by" in reading else {})
+        sender = _stranger(drawn, reading["by"]) if "by" in reading else _owner(drawn, drawn["name"])
         since, until = reading.get("at", [first, end])
         kind, values = _values(reading, born, since, until)
         _read(batch, sender, reading["signal"], kind, zero_ns, born, values, reading.get("tags", {}))
@@ -83,7 +83,14 @@ def _serve(batch: Batch, drawn: Mapping[str, Any], zero_ns: int) -> None:
         batch.spans.append(span._replace(status=2 if failed else 0))
 
 
-def _owner(drawn: Mapping[str, Any], name: str, more: Mapping[str, str] | None = None) -> ResourceRow:
+def _stranger(drawn: Mapping[str, Any], name: str) -> ResourceRow:
+    """Another collector that reads the same container."""
+    return _described(
+        {"telemetry.sdk.name": name, "host.name": drawn["host"], "container.id": container_id(drawn["name"])}
+    )
+
+
+def _owner(drawn: Mapping[str, Any], name: str) -> ResourceRow:
     """What says who the container is."""
     return _described(
         {
@@ -94,7 +101,6 @@ def _owner(drawn: Mapping[str, Any], name: str, more: Mapping[str, str] | None =
             "container.image.name": drawn["image"],
             "container.image.tags": attribute_text([drawn["version"]]),
             **{f"container.label.{key}": value for key, value in drawn["labels"].items()},
-            **(more or {}),
         }
     )
 

@@ -175,4 +175,4 @@ def test_modes_of_all_cpus(correlator: Correlator) -> None:
             "SELECT entity_type, entity_id, host, attributes, rise FROM reading ORDER BY attributes['cpu.mode']"
         ).fetchall()
         assert found == [("host", "host-1", "host-1", {"cpu.mode": mode}, 4 * S) for mode in ("steal", "user")]
-        assert cursor.execute("SELECT host, cpus FROM cpus").fetchall() == [("host-1", 4)]
+        assert cursor.execute("SELECT host, cpus FROM cpu_count").fetchall() == [("host-1", 4)]

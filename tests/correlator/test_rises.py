@@ -39,6 +39,8 @@ def test_a_rise(
     """What was told twice counts once, and what was not told is not made up."""
     with duckdb.connect() as connection:
         run(connection, "store/schema.sql")
+        run(connection, "facts/words.sql")
+        run(connection, "facts/readings.sql")
         before_ns = None if before_s is None else before_s * S
         from_ns, rise = connection.execute(
             "SELECT rose_from($kind, $ours, $start, $before, $value, $before_value),"

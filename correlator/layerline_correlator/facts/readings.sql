@@ -40,8 +40,8 @@ FROM described;
 
 -- Every growth that is heard, each line for itself: one row per interval.
 -- Out: line, signal, unit, entity_type, entity_id, host, attributes, is_part, from_ns, to_ns, rise.
--- Where several senders report the same, one is heard: our agent, else the one that reports the whole, else the one that
--- reports most often.
+-- Where several senders report the same, one is heard. Of those that saw at least half as much of the time as the one that saw
+-- most: our agent, else the one that reports the whole, else the one that reports most often.
 CREATE OR REPLACE MACRO rises_of(wanted, since_ns, until_ns) AS TABLE
 WITH
 lines AS MATERIALIZED (FROM lines_of(wanted) WHERE kind IN ('cumulative', 'delta')),
@@ -53,27 +53,36 @@ steps AS (
     WHERE point.time_ns BETWEEN since_ns AND until_ns
     WINDOW each AS (PARTITION BY line ORDER BY point.time_ns)
 ),
-intervals AS MATERIALIZED (
+grown AS (
     SELECT
         line, time_ns AS to_ns,
         rose_from(kind, ours, start_ns, before_ns, value, before_value)        AS from_ns,
         rose_by(kind, ours, start_ns, time_ns, before_ns, value, before_value) AS rise
     FROM steps
-    WHERE time_ns > rose_from(kind, ours, start_ns, before_ns, value, before_value)
-      AND time_ns - rose_from(kind, ours, start_ns, before_ns, value, before_value) <= longest_interval_ns()
+),
+intervals AS MATERIALIZED (
+    FROM grown WHERE to_ns - from_ns BETWEEN 1 AND longest_interval_ns()
 ),
 counters AS (SELECT DISTINCT ON (line) * EXCLUDE (series) FROM lines),
 contested AS (
     SELECT entity_type, entity_id, signal FROM counters GROUP BY ALL HAVING count(DISTINCT (sender, is_part)) > 1
 ),
-unheard AS (
-    SELECT entity_type, entity_id, signal, sender, is_part
+rivals AS (
+    SELECT entity_type, entity_id, signal, sender, is_part, any_value(ours) AS ours,
+           count(*) AS readings, sum(to_ns - from_ns) / count(DISTINCT line) AS covered_ns
     FROM counters
     SEMI JOIN contested USING (entity_type, entity_id, signal)
     JOIN intervals USING (line)
     GROUP BY entity_type, entity_id, signal, sender, is_part
+),
+saw AS (
+    SELECT *, covered_ns >= 0.5 * max(covered_ns) OVER (PARTITION BY entity_type, entity_id, signal) AS saw_enough
+    FROM rivals
+),
+unheard AS (
+    FROM saw
     QUALIFY row_number() OVER (
-        PARTITION BY entity_type, entity_id, signal ORDER BY any_value(ours) DESC, is_part, count(*) DESC, sender
+        PARTITION BY entity_type, entity_id, signal ORDER BY saw_enough DESC, ours DESC, is_part, readings DESC, sender
     ) > 1
 )
 SELECT line, signal, unit, entity_type, entity_id, host, attributes, is_part, from_ns, to_ns, rise
@@ -90,24 +99,29 @@ GROUP BY signal, unit, entity_type, entity_id, host, attributes, from_ns, to_ns,
 
 -- The levels that held: one row per value of an entity, a signal and its attributes, until the next value of the same, at
 -- most for as long as a reading may be. Who is heard is decided as for counters.
--- Out: signal, unit, entity_type, entity_id, host, attributes, from_ns, to_ns, value.
+-- Out: line, signal, unit, entity_type, entity_id, host, attributes, is_part, from_ns, to_ns, value.
 CREATE OR REPLACE MACRO levels_of(wanted, since_ns, until_ns) AS TABLE
 WITH
 lines AS MATERIALIZED (FROM lines_of(wanted) WHERE kind = 'gauge'),
-counts AS (
-    SELECT entity_type, entity_id, signal, sender, is_part, any_value(ours) AS ours, count(*) AS values
+rivals AS (
+    SELECT entity_type, entity_id, signal, sender, is_part, any_value(ours) AS ours, count(*) AS readings,
+           max(point.time_ns) - min(point.time_ns) AS covered_ns
     FROM point JOIN lines ON lines.series = point.series
     WHERE point.time_ns BETWEEN since_ns AND until_ns
     GROUP BY ALL
 ),
+saw AS (
+    SELECT *, covered_ns >= 0.5 * max(covered_ns) OVER (PARTITION BY entity_type, entity_id, signal) AS saw_enough
+    FROM rivals
+),
 heard AS (
-    FROM counts
+    FROM saw
     QUALIFY row_number() OVER (
-        PARTITION BY entity_type, entity_id, signal ORDER BY ours DESC, is_part, values DESC, sender
+        PARTITION BY entity_type, entity_id, signal ORDER BY saw_enough DESC, ours DESC, is_part, readings DESC, sender
     ) = 1
 )
 SELECT
-    signal, unit, entity_type, entity_id, host, attributes, point.time_ns AS from_ns,
+    line, signal, unit, entity_type, entity_id, host, attributes, is_part, point.time_ns AS from_ns,
     least(lead(point.time_ns) OVER (PARTITION BY line ORDER BY point.time_ns),
           point.time_ns + longest_interval_ns()) AS to_ns,
     point.value

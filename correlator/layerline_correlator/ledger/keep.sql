@@ -28,8 +28,10 @@ INSERT INTO stay BY NAME
 SELECT
     entry.trace_id, entry.span_id, entry.start_ns - entry.shift_ns AS start_ns,
     coalesce(piece.service, '') AS service, piece.container_id, piece.host,
-    sum(length_ns)::BIGINT AS own_ns, sum(cpu_left + wait_left + off_left + queued_left + dark_ns)::BIGINT AS open_ns
-FROM piece JOIN left_over USING (piece_no) JOIN entry USING (request_no)
+    sum(length_ns)::BIGINT AS own_ns, sum(length_ns - coalesce(taken_ns, 0))::BIGINT AS open_ns
+FROM piece
+JOIN entry USING (request_no)
+LEFT JOIN (SELECT piece_no, sum(lost_ns) AS taken_ns FROM evidence GROUP BY piece_no) AS explained USING (piece_no)
 GROUP BY ALL;
 
 -- The weakest join on the path.

@@ -28,7 +28,7 @@ SELECT row_number() OVER () AS stretch_no, * FROM windows;
 -- The series that can say anything of these stretches: of their containers and machines, and of who else ran on the machine
 -- or used its disks where somebody waited for those.
 -- makes: near_series
--- reads: stretch, measured_visit, measured_piece
+-- reads: stretch, waiting_visit, measured_piece
 CREATE OR REPLACE TEMP TABLE near_series AS
 WITH
 wanted(signal, of_whom) AS (
@@ -45,7 +45,7 @@ wanted(signal, of_whom) AS (
         ('container.disk.io', 'neighbours of blocks')
 ),
 own AS (SELECT DISTINCT host, container_id FROM stretch),
-waiting AS (SELECT DISTINCT host FROM measured_visit WHERE wait_ns > ms_of(5) OR covered_ns < path_ns),
+waiting AS (SELECT DISTINCT host FROM waiting_visit),
 moving AS (SELECT DISTINCT host FROM measured_piece WHERE moved_blocks OR dark_ns > 0)
 SELECT series, kind
 FROM series
@@ -121,11 +121,17 @@ SELECT
 FROM overlapping
 GROUP BY ALL;
 
+-- The visits of which something may have waited for a CPU.
+-- makes: waiting_visit
+-- reads: measured_visit
+CREATE OR REPLACE TEMP TABLE waiting_visit AS
+FROM measured_visit WHERE wait_ns > ms_of(5) OR covered_ns < path_ns;
+
 -- Who else ran meanwhile, and how much of that was more than in the time before: a neighbour that always runs does not
 -- explain why this request waited. Containers that may use none of the same CPUs cannot have been in the way.
 -- makes: ran
--- reads: measured_visit, reading, known_container
--- empty without: reading
+-- reads: waiting_visit, reading, known_container
+-- empty without: waiting_visit, reading
 CREATE OR REPLACE TEMP TABLE ran AS
 WITH
 others AS (
@@ -137,8 +143,8 @@ others AS (
             AS entity_id,
         rise, reading.from_ns AS reading_from, reading.to_ns AS reading_to,
         min(greatest(reading.from_ns, visit.from_ns - seconds_long(30))) OVER (PARTITION BY visit.request_no, visit.visit_no) AS since_ns
-    FROM measured_visit AS visit JOIN reading ON reading.host = visit.host
-    WHERE signal IN ('container.cpu.time', 'system.process.cpu.time') AND (visit.wait_ns > ms_of(5) OR visit.covered_ns < visit.path_ns)
+    FROM waiting_visit AS visit JOIN reading ON reading.host = visit.host
+    WHERE signal IN ('container.cpu.time', 'system.process.cpu.time')
       AND reading.from_ns < visit.to_ns AND reading.to_ns > visit.from_ns - seconds_long(30)
       AND (signal <> 'container.cpu.time' OR reading.entity_id IS DISTINCT FROM visit.container_id)
 ),

@@ -1,13 +1,15 @@
 """The causes take in turn, in rounds.
 
-A cause claims time of pieces; a claim takes at most what causes before it left. A cause that reads ``left_over`` begins
-a round, so that it sees what is left when its turn comes; causes that do not read it join the round before. Each round
-makes tables of its own: ``claim_N`` (what was claimed), ``taken_N`` (what of it there was), ``left_N`` (what is left
-after it). The view ``left_over`` stands for the newest of these. Nothing is changed after it was made.
+A cause claims time of pieces; a claim takes at most what causes before it left. ``ROUNDS`` says from which ``order`` on
+causes take together: all of a round see what was left when it began (``left_over``), and where their claims exceed it,
+those of a lower order come first. Each round makes tables of its own: ``claim_N`` (what was claimed), ``taken_N`` (what
+of it there was), ``left_N`` (what is left after it). The view ``left_over`` stands for the newest of these. Nothing is
+changed after it was made.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -20,6 +22,9 @@ from layerline_correlator.store.graph import Graph, Step, steps_of
 from layerline_correlator.store.statements import execute, parsed, text
 
 LEFT_OVER = "left_over"
+#: The orders at which rounds begin: what happened to whole containers; a process that had just started; CPUs that were
+#: withheld; who ran instead; devices and memory; what the code itself did, and whom it called.
+ROUNDS = (0, 40, 200, 400, 500, 700)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +48,17 @@ def plan(graph: Graph) -> Plan:
     late = _reading_left_over(graph)
     made = {step.makes for step in graph.steps if step.makes not in late} | graph.given
     before = Graph(tuple(step for step in graph.steps if step.makes not in late), graph.given)
-    rounds: list[Round] = []
-    for cause in all_causes():
-        missing = [name for name in cause.reads if name != LEFT_OVER and name not in made and name not in late]
-        if missing:
-            raise ValueError(f"cause {cause.name} reads {missing}, which no step makes")
-        steps = [
-            step for step in graph.for_the_sake_of(cause.reads).steps if step.makes in late and step.makes not in made
-        ]
+    rounds = []
+    for first, after in zip(ROUNDS, (*ROUNDS[1:], sys.maxsize), strict=True):
+        causes = tuple(cause for cause in all_causes() if first <= cause.order < after)
+        reads = {name for cause in causes for name in cause.reads}
+        if missing := reads - made - late - {LEFT_OVER}:
+            raise ValueError(f"causes of the orders {first} to {after} read {missing}, which no step makes")
+        steps = tuple(
+            step for step in graph.for_the_sake_of(reads).steps if step.makes in late and step.makes not in made
+        )
         made |= {step.makes for step in steps}
-        if steps or LEFT_OVER in cause.reads or not rounds:
-            rounds.append(Round(tuple(steps), (cause,)))
-        else:
-            last = rounds[-1]
-            rounds[-1] = Round(last.steps, (*last.causes, cause))
+        rounds.append(Round(steps, causes))
     return Plan(before, tuple(rounds))
 
 
@@ -84,21 +86,19 @@ class Taking:
         possible = self._possible()
         self._point_at(0)
         for each in rounds:
-            causes = tuple(
-                cause
-                for cause in each.causes
-                if cause.name in possible and not any(self.rows.get(name) == 0 for name in cause.empty_without)
-            )
+            causes = [cause for cause in each.causes if cause.name in possible and not self._idle(cause)]
             for step in each.steps:
                 step.run(self.cursor, self.parameters, self.rows)
-            causes = tuple(
-                cause for cause in causes if not any(self.rows.get(name) == 0 for name in cause.empty_without)
-            )
+            causes = [cause for cause in causes if not self._idle(cause)]
             if causes:
-                self._take(causes)
+                self._take(tuple(causes))
         parts = [text("ledger/claims.sql"), *(f"FROM taken_{number}" for number in self.taken)]
         union = "\nUNION ALL BY NAME\n".join(parts)
         self._make("evidence", f"SELECT * EXCLUDE (turn) FROM ({union})")
+
+    def _idle(self, cause: Cause) -> bool:
+        """A table of which the cause needs rows has none."""
+        return any(self.rows.get(name) == 0 for name in cause.empty_without)
 
     def _possible(self) -> set[str]:
         """The causes of which the batch has a piece that they may apply to."""

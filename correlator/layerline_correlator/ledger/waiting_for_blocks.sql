@@ -127,7 +127,8 @@ WHERE moved;
 -- Pages that had to be read again because memory was short: the share of a visit's page-ins that were that, and whose memory
 -- was short.
 -- makes: refaulted
--- reads: visit, piece, seen, level
+-- reads: visit, piece, disk_user, seen, level
+-- empty without: disk_user
 CREATE OR REPLACE TEMP TABLE refaulted AS
 WITH
 read_again AS (

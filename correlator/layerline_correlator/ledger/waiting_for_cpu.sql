@@ -9,7 +9,8 @@
 CREATE OR REPLACE TEMP TABLE contention AS
 WITH
 rest AS (
-    SELECT request_no, visit_no, sum(wait_left)::DOUBLE AS rest_ns
+    SELECT request_no, visit_no, sum(wait_left)::DOUBLE AS rest_ns, sum(wait_left_low)::DOUBLE AS rest_low_ns,
+           sum(wait_left_high)::DOUBLE AS rest_high_ns
     FROM piece JOIN left_over USING (piece_no) GROUP BY ALL HAVING rest_ns > 0
 ),
 busy AS (
@@ -31,7 +32,7 @@ room AS (
 ),
 parties AS (
     SELECT
-        request_no, visit_no, rest_ns, room.host,
+        request_no, visit_no, rest_ns, rest_low_ns, rest_high_ns, room.host,
         not_below_zero(usage_ns - cpu_ns)::DOUBLE                                               AS own_ns,
         least_or_null(not_below_zero(busy_ns - used_ns), coalesce(room_ns, busy_ns))                  AS others_ns,
         least_or_null(not_below_zero(busy_high_ns - used_ns), coalesce(room_ns, busy_high_ns))        AS others_high_ns
@@ -55,10 +56,11 @@ SELECT
     piece_no, piece.container_id, piece.instance, split.host, rest_ns, own_ns, others_ns,
     wait_left / rest_ns AS share,
     app_ns, host_ns,
-    least(app_ns,  greatest(0, rest_ns - coalesce(others_high_ns, rest_ns)))       AS app_low_ns,
-    greatest(app_ns, least(rest_ns, coalesce(own_ns, 0)))                          AS app_high_ns,
-    least(host_ns, greatest(0, rest_ns - coalesce(own_ns, rest_ns)))               AS host_low_ns,
-    greatest(host_ns, least(rest_ns, coalesce(others_high_ns, rest_ns)))           AS host_high_ns,
+    -- What is left of the wait is as uncertain as what was taken from it.
+    least(app_ns,  greatest(0, rest_low_ns - coalesce(others_high_ns, rest_low_ns)))    AS app_low_ns,
+    greatest(app_ns, least(rest_high_ns, coalesce(own_ns, 0)))                          AS app_high_ns,
+    least(host_ns, greatest(0, rest_low_ns - coalesce(own_ns, rest_low_ns)))            AS host_low_ns,
+    greatest(host_ns, least(rest_high_ns, coalesce(others_high_ns, rest_high_ns)))      AS host_high_ns,
     -- What ran and has no name that we know of were processes of the machine itself; what they ran before is not known,
     -- and taken to have grown like the rest.
     CASE WHEN others_ns - coalesce(named_ns, 0) > 0.01 * others_ns

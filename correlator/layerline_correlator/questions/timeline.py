@@ -14,7 +14,7 @@ import duckdb
 
 from layerline_correlator.facts.names import tag_condition
 from layerline_correlator.questions.model import Entity
-from layerline_correlator.store.statements import run
+from layerline_correlator.store.graph import graph
 from layerline_correlator.tagquery.model import Selection
 from layerline_correlator.verdict.judge import rfc3339
 
@@ -173,9 +173,8 @@ def read_timeline(
     points = (to_ns - from_ns) // step_ns
     _pick(cursor, query.tags, from_ns, to_ns)
     entity_type, entity = query.entity or (None, None)
-    run(
+    graph(("questions/timeline.sql",), ("picked",)).run(
         cursor,
-        "questions/timeline.sql",
         {
             "from_ns": from_ns,
             "to_ns": to_ns,
@@ -311,15 +310,15 @@ def _causes(cursor: duckdb.DuckDBPyConnection, points: int) -> list[Series]:
 
 def _readings(cursor: duckdb.DuckDBPyConnection, points: int, name: Callable[[str, str], Entity]) -> list[Series]:
     """The containers', then the hosts', then what services tell of themselves; each entity's in the order of names."""
-    lines: dict[tuple[str, str, str, str, str, tuple[tuple[str, str], ...]], list[float | int | None]] = {}
-    for kind, identity, signal, unit, how, attributes, step, value in cursor.execute(
-        "SELECT entity_type, entity_id, signal, unit, kind, attributes, step, value FROM reading_step"
+    lines: dict[tuple[str, str, str, str, bool, tuple[tuple[str, str], ...]], list[float | int | None]] = {}
+    for kind, identity, signal, unit, is_level, attributes, step, value in cursor.execute(
+        "SELECT entity_type, entity_id, signal, unit, is_level, shown_attributes, step, value FROM reading_step"
     ).fetchall():
-        key = (kind, identity, signal, unit, how, tuple(sorted((attributes or {}).items())))
+        key = (kind, identity, signal, unit, is_level, tuple(sorted((attributes or {}).items())))
         lines.setdefault(key, [None] * points)[step] = value
     found = []
-    for (kind, identity, signal, unit, how, attributes), values in lines.items():
-        rate = how != "gauge"
+    for (kind, identity, signal, unit, is_level, attributes), values in lines.items():
+        rate = not is_level
         in_time = rate and unit == "ns"
         found.append(
             Series(

@@ -1,12 +1,11 @@
 -- The timeline: what each layer did at the same moment, on one grid of steps.
 --
--- In:  picked (who carries the tags asked for, and where it is; timeline.py); $from_ns, $to_ns, $step_ns: the grid; what is
---      asked for, null where it is not: $trace_id, $service, $operation, $entity_type and $entity (an id or a name),
---      $by_tag; $everything where nothing is; $since_ns and $until_ns, where readings are looked for; $signals (patterns),
---      $entities and $events (how many at most).
--- Out: asked_entity, request_step, cause_step, shown_entity, reading_step, shown_event.
+-- $from_ns, $to_ns, $step_ns are the grid. What is asked for, null where it is not: $trace_id, $service, $operation,
+-- $entity_type and $entity (an id or a name), $by_tag; $everything where nothing is. $since_ns and $until_ns: where readings
+-- are looked for; $signals (patterns), $entities (how many at most). `picked` says who carries the tags (timeline.py).
 -- Steps are numbered from 0; one that has no row was not covered.
 
+-- makes: asked_entity
 CREATE OR REPLACE TEMP TABLE asked_entity AS
 SELECT 'container' AS entity_type, container_id AS entity_id FROM container
 WHERE $entity_type = 'container'
@@ -16,6 +15,8 @@ SELECT 'host', host FROM host WHERE $entity_type = 'host' AND $entity IN (host, 
 
 -- ---- requests: of an operation, of what was asked for, else all that came in from outside
 
+-- makes: shown_request
+-- reads: picked, asked_entity
 CREATE OR REPLACE TEMP TABLE shown_request AS
 SELECT trace_id, span_id, service, start_ns, end_ns, status, slow, unexplained_ns, container_id, host
 FROM request
@@ -28,10 +29,12 @@ WHERE start_ns < $to_ns AND end_ns >= $from_ns
        OR host IN (SELECT entity_id FROM asked_entity WHERE entity_type = 'host'))
   AND (root OR NOT $everything);
 
+-- makes: request_step
+-- reads: shown_request
 CREATE OR REPLACE TEMP TABLE request_step AS
 SELECT
     (start_ns - $from_ns) // $step_ns AS step,
-    count(*) AS requests, count(*) FILTER (status = 2) AS errors, count(*) FILTER (slow) AS slow,
+    count(*) AS requests, count(*) FILTER (failed(status)) AS errors, count(*) FILTER (slow) AS slow,
     quantile_cont(end_ns - start_ns, [0.5, 0.95, 0.99])::BIGINT[] AS latency
 FROM shown_request
 WHERE start_ns >= $from_ns AND start_ns < $to_ns
@@ -39,6 +42,8 @@ GROUP BY ALL;
 
 -- ---- causes: each part spread evenly over its request's duration, in seconds lost per second
 
+-- makes: cause_step
+-- reads: shown_request
 CREATE OR REPLACE TEMP TABLE cause_step AS
 WITH
 lost AS (
@@ -64,6 +69,8 @@ GROUP BY ALL;
 
 -- ---- entities: where the requests spent their time, what was asked for, and the machines below
 
+-- makes: shown_entity
+-- reads: shown_request, asked_entity, picked
 CREATE OR REPLACE TEMP TABLE shown_entity AS
 WITH
 mine AS (FROM shown_request WHERE $trace_id IS NULL OR trace_id = $trace_id),
@@ -119,97 +126,87 @@ FROM named LEFT JOIN busy ON busy.entity_type = named.entity_type AND busy.entit
 
 -- ---- readings
 
--- Who tells of a signal, as in readings.sql: our agent, or one sender; one CPU's share at a time, or the whole. What
--- devices and interfaces did adds up.
+-- The series that are asked for, of the entities shown.
+-- makes: shown_series
+-- reads: shown_entity
 CREATE OR REPLACE TEMP TABLE shown_series AS
-SELECT
-    series.series, signal, unit, series.kind, series.entity_type, series.entity_id,
-    map_from_entries(list_filter(map_entries(coalesce(part_of, series.attributes)), lambda one:
-        one."key" NOT IN ('system.device', 'network.interface.name'))) AS attributes,
-    coalesce(part_of, series.attributes) AS whole,
-    resource.attributes['layerline.boot_id'] IS NOT NULL AS ours, part_of IS NOT NULL AS is_part,
-    CASE WHEN ours THEN 'layerline' ELSE series.resource END || CASE WHEN is_part THEN ' in parts' ELSE '' END AS teller
+SELECT series.series, kind
 FROM series
 SEMI JOIN (FROM shown_entity WHERE shown) AS of_entity
     ON of_entity.entity_type = series.entity_type AND of_entity.entity_id = series.entity_id
-LEFT JOIN resource ON resource.resource = series.resource
 WHERE EXISTS (FROM (SELECT unnest($signals::VARCHAR[]) AS pattern) WHERE signal GLOB pattern)
   -- What all tasks waited for is part of what some did.
   AND coalesce(series.attributes['pressure.kind'], 'some') = 'some';
 
 -- What each value says of a stretch of time: how much a counter grew since the last, what a gauge held until the next.
--- A stretch much longer than the usual ones of its series is one in which nobody looked: a gap.
+-- A stretch much longer than the usual ones of its line is one in which nobody looked: a gap.
+-- makes: shown_reading
+-- reads: shown_series
+-- empty without: shown_series
 CREATE OR REPLACE TEMP TABLE shown_reading AS
 WITH
-steps AS (
-    SELECT
-        shown_series.series, kind, ours, start_ns, time_ns, value,
-        lag(time_ns) OVER each AS before_ns, lag(value) OVER each AS before_value, lead(time_ns) OVER each AS after_ns
-    FROM point JOIN shown_series ON shown_series.series = point.series
-    WHERE time_ns BETWEEN $since_ns AND $until_ns
-    WINDOW each AS (PARTITION BY point.series ORDER BY time_ns)
-),
-usual AS (
-    SELECT series, quantile_disc(time_ns - before_ns, 0.5) AS usual_ns,
-           least(120_000_000_000, greatest(5_000_000_000, 3 * coalesce(usual_ns, 0))) AS most_ns
-    FROM steps GROUP BY series
-),
 stretches AS (
+    SELECT line, signal, unit, false AS is_level, entity_type, entity_id, attributes, is_part, from_ns, to_ns, rise AS amount
+    FROM rises_of((SELECT list(series) FROM shown_series WHERE kind <> 'gauge'), $since_ns, $until_ns)
+    UNION ALL
+    SELECT line, signal, unit, true, entity_type, entity_id, attributes, is_part, from_ns, to_ns, value
+    FROM levels_of((SELECT list(series) FROM shown_series WHERE kind = 'gauge'), $since_ns, $until_ns)
+),
+steps AS (
+    SELECT line, CASE WHEN count(*) > 1 THEN quantile_disc(to_ns - from_ns, 0.5) END AS usual_ns
+    FROM stretches GROUP BY line
+),
+ended AS (
     SELECT
-        series, kind, most_ns,
-        CASE WHEN kind = 'gauge' THEN time_ns
-             ELSE rose_from(kind, ours, start_ns, before_ns, value, before_value) END AS from_ns,
-        CASE WHEN kind <> 'gauge' THEN time_ns
-             WHEN after_ns - time_ns <= most_ns THEN after_ns
-             ELSE time_ns + coalesce(usual_ns, 1) END AS to_ns,
-        CASE WHEN kind = 'gauge' THEN value
-             ELSE rose_by(kind, ours, start_ns, time_ns, before_ns, value, before_value) END AS amount
-    FROM steps JOIN usual USING (series)
+        stretches.* REPLACE (
+            -- A level that nobody confirmed again held for one usual step.
+            CASE WHEN is_level AND to_ns - from_ns > most_ns THEN from_ns + coalesce(usual_ns, 1) ELSE to_ns END AS to_ns
+        ),
+        most_ns
+    FROM stretches
+    JOIN (
+        SELECT *, least(longest_interval_ns(), greatest(seconds_long(5), 3 * coalesce(usual_ns, 0))) AS most_ns FROM steps
+    ) USING (line)
 )
-SELECT series, kind, from_ns, to_ns, amount FROM stretches
+SELECT * EXCLUDE (most_ns) FROM ended
 WHERE to_ns > from_ns AND to_ns - from_ns <= most_ns AND from_ns < $to_ns AND to_ns > $from_ns;
 
+-- makes: reading_step
+-- reads: shown_reading
+-- empty without: shown_reading
 CREATE OR REPLACE TEMP TABLE reading_step AS
 WITH
-tellers AS (
-    SELECT entity_type, entity_id, signal, teller, any_value(ours) AS ours, any_value(is_part) AS is_part, count(*) AS readings
-    FROM shown_reading JOIN shown_series USING (series) GROUP BY ALL
-),
-heard AS (
-    SELECT entity_type, entity_id, signal, teller FROM tellers
-    QUALIFY row_number() OVER (PARTITION BY entity_type, entity_id, signal
-                               ORDER BY ours DESC, is_part, readings DESC, teller) = 1
-),
 cut AS (
     SELECT *, unnest(range((greatest(from_ns, $from_ns) - $from_ns) // $step_ns,
                            (least(to_ns, $to_ns) - 1 - $from_ns) // $step_ns + 1)) AS step
     FROM shown_reading
 ),
 shares AS (
-    SELECT series, kind, step, amount, to_ns - from_ns AS length_ns,
-           least(to_ns, $from_ns + (step + 1) * $step_ns) - greatest(from_ns, $from_ns + step * $step_ns) AS overlap_ns
+    SELECT *, overlap_ns(from_ns, to_ns, $from_ns + step * $step_ns, $from_ns + (step + 1) * $step_ns) AS shared_ns
     FROM cut
 ),
--- One sender under several resources (a container that was renamed) goes on where it was. Shares of CPUs stand side by side.
 figures AS (
     SELECT
-        entity_type, entity_id, signal, unit, shown_series.kind, attributes, whole, step,
-        CASE WHEN shown_series.kind = 'gauge' THEN sum(amount * overlap_ns) / sum(overlap_ns)
-             ELSE sum(amount * (overlap_ns / length_ns)) / sum(overlap_ns) * 1e9 END AS value
+        entity_type, entity_id, signal, unit, is_level, step, attributes,
+        CASE WHEN is_level THEN sum(amount * shared_ns) / sum(shared_ns)
+             ELSE sum(amount * (shared_ns / (to_ns - from_ns))) / sum(shared_ns) * 1e9 END AS value
     FROM shares
-    JOIN shown_series USING (series)
-    SEMI JOIN heard USING (entity_type, entity_id, signal, teller)
-    GROUP BY entity_type, entity_id, signal, unit, shown_series.kind, attributes, whole, step,
-             CASE WHEN is_part THEN series END
+    GROUP BY entity_type, entity_id, signal, unit, is_level, step, attributes, CASE WHEN is_part THEN line END
 )
--- Of several limits the tightest binds; other figures add up.
-SELECT entity_type, entity_id, signal, unit, kind, attributes, step,
-       CASE WHEN signal LIKE '%.limit' THEN min(value) ELSE sum(value) END AS value
+-- What devices and interfaces did adds up; of several limits the tightest binds.
+SELECT
+    figures.entity_type, entity_id, figures.signal, figures.unit, is_level, step,
+    map_from_entries(list_filter(map_entries(attributes), lambda entry:
+        entry."key" NOT IN ('system.device', 'network.interface.name'))) AS shown_attributes,
+    CASE WHEN coalesce(is_limit, false) THEN min(value) ELSE sum(value) END AS value
 FROM figures
-GROUP BY entity_type, entity_id, signal, unit, kind, attributes, step;
+LEFT JOIN signal ON signal.signal = figures.signal
+GROUP BY figures.entity_type, entity_id, figures.signal, figures.unit, is_level, step, shown_attributes, is_limit;
 
 -- ---- events: of the entities and services concerned, and those that concern everybody
 
+-- makes: shown_event
+-- reads: shown_entity
 CREATE OR REPLACE TEMP TABLE shown_event AS
 WITH happened AS (
     SELECT

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import duckdb
 
 from layerline_correlator.questions.model import Entity
-from layerline_correlator.store.statements import run
+from layerline_correlator.store.graph import graph
 from layerline_correlator.tagquery.answer import (
     Compared,
     ContainerItem,
@@ -72,8 +72,7 @@ def evaluate(
         "counters": [measure.signal for measure in measures if measure.source == "counter"],
         "gauges": [measure.signal for measure in measures if measure.source == "gauge"],
     }
-    run(cursor, "tagquery/lived.sql", values)
-    run(cursor, "tagquery/measured.sql", values)
+    graph(("tagquery/lived.sql", "tagquery/measured.sql")).run(cursor, values)
     selected = _rows(cursor, query)
     held = sorted((row for row in selected if row.holds), key=_worst_first)
     unknown = [row for row in selected if row.holds is None]

@@ -1,19 +1,21 @@
 -- Which containers lived in the window, for how long, and the tags that are asked for.
 --
--- In:  $from_ns and $to_ns, the window, half-open; $keys, the attributes that tags are asked by.
--- Out: lived.
--- What was read, served or happened within two minutes before the window says that a container lived when it began.
+-- $from_ns and $to_ns are the window, half-open; $keys the attributes that tags are asked by. What was read, served or happened within two minutes before the window says that a container lived when it began.
+-- makes: seen_series
 CREATE OR REPLACE TEMP TABLE seen_series AS
 SELECT series, min(time_ns) AS first_ns, max(time_ns) AS last_ns
-FROM point WHERE time_ns >= $from_ns - 120_000_000_000 AND time_ns < $to_ns
+FROM point WHERE time_ns >= $from_ns - longest_interval_ns() AND time_ns < $to_ns
 GROUP BY series;
 
-CREATE OR REPLACE TEMP TABLE happened AS
+-- makes: life_event
+CREATE OR REPLACE TEMP TABLE life_event AS
 SELECT resource.container_id, time_ns, event.name AS what
 FROM event JOIN resource USING (resource)
-WHERE resource.container_id IS NOT NULL AND time_ns >= $from_ns - 120_000_000_000 AND time_ns < $to_ns
+WHERE resource.container_id IS NOT NULL AND time_ns >= $from_ns - longest_interval_ns() AND time_ns < $to_ns
   AND event.name NOT IN ('container.create', 'container.destroy');
 
+-- makes: lived
+-- reads: seen_series, life_event
 CREATE OR REPLACE TEMP TABLE lived AS
 WITH
 signs AS (
@@ -21,12 +23,12 @@ signs AS (
     WHERE entity_type = 'container'
     UNION ALL
     SELECT container_id, start_ns, least(end_ns, $to_ns - 1) FROM span JOIN resource USING (resource)
-    WHERE start_ns >= $from_ns - 120_000_000_000 AND start_ns < $to_ns
+    WHERE start_ns >= $from_ns - longest_interval_ns() AND start_ns < $to_ns
     UNION ALL
     SELECT container_id, start_ns, least(end_ns, $to_ns - 1) FROM request
-    WHERE start_ns >= $from_ns - 120_000_000_000 AND start_ns < $to_ns
+    WHERE start_ns >= $from_ns - longest_interval_ns() AND start_ns < $to_ns
     UNION ALL
-    SELECT container_id, time_ns, time_ns FROM happened
+    SELECT container_id, time_ns, time_ns FROM life_event
 ),
 life AS (
     SELECT container_id, min(first_ns) AS first_ns, max(last_ns) AS last_ns FROM signs
@@ -36,7 +38,7 @@ life AS (
 turns AS (
     SELECT container_id, max(time_ns) FILTER (what = 'container.die') AS died_ns,
            max(time_ns) FILTER (what = 'container.start') AS started_ns
-    FROM happened GROUP BY container_id
+    FROM life_event GROUP BY container_id
 ),
 hosts AS (
     SELECT host, max(last_ns) AS read_ns FROM seen_series JOIN series USING (series) GROUP BY host

@@ -1,94 +1,80 @@
 -- What was measured of the containers that lived: one figure of each over the part of the window in which it lived.
 --
--- In:  lived (lived.sql); $from_ns, $to_ns; $counters and $gauges, the catalogue's names of what is asked for.
--- Out: measured (container_id, signal, value), in the signal's unit, of a counter per second; was_read (who was read at all);
---      served (how its requests went).
-CREATE OR REPLACE TEMP TABLE wanted AS
-SELECT series.series, series.resource, series.signal, series.kind, entity_id AS container_id, series.attributes,
-       resource.attributes['layerline.boot_id'] IS NOT NULL AS ours
+-- $from_ns, $to_ns: the window; $counters and $gauges: the catalogue's names of what is asked for.
+
+-- makes: asked_series
+-- reads: lived
+CREATE OR REPLACE TEMP TABLE asked_series AS
+SELECT series, signal, kind, entity_id AS container_id
 FROM series
-LEFT JOIN resource ON resource.resource = series.resource
 SEMI JOIN lived ON lived.container_id = entity_id
 WHERE entity_type = 'container'
   AND (kind <> 'gauge' AND signal IN (SELECT unnest($counters::VARCHAR[]))
-       OR kind <> 'delta' AND signal IN (SELECT unnest($gauges::VARCHAR[])))
+       OR kind = 'gauge' AND signal IN (SELECT unnest($gauges::VARCHAR[])))
   -- What all tasks waited for is part of what some did.
   AND coalesce(series.attributes['pressure.kind'], 'some') = 'some';
 
--- ---- counters: the increase of each interval falls into the window in proportion
-
-CREATE OR REPLACE TEMP TABLE counted AS
+-- The increase of each interval falls into the window in proportion. Devices add up; each covers the same time.
+-- makes: grown
+-- reads: asked_series
+-- empty without: asked_series
+CREATE OR REPLACE TEMP TABLE grown AS
 WITH
-steps AS (
-    SELECT
-        wanted.*, start_ns, time_ns, value,
-        lag(time_ns) OVER each AS before_ns, lag(value) OVER each AS before_value
-    FROM point JOIN wanted USING (series)
-    WHERE signal IN (SELECT unnest($counters::VARCHAR[]))
-      AND time_ns >= $from_ns - 120_000_000_000 AND time_ns < $to_ns
-    WINDOW each AS (PARTITION BY point.series ORDER BY time_ns)
+inside AS (
+    SELECT entity_id AS container_id, signal, attributes, rise * ((to_ns - inside_ns) / (to_ns - from_ns)) AS rise,
+           to_ns - inside_ns AS covered_ns
+    FROM (
+        SELECT *, greatest(from_ns, $from_ns) AS inside_ns
+        FROM readings_of((SELECT list(series) FROM asked_series WHERE kind <> 'gauge'),
+                         $from_ns - longest_interval_ns(), $to_ns - 1)
+    )
+    WHERE to_ns > inside_ns
 ),
--- One that began long before its first value says nothing about the window.
-intervals AS (
-    SELECT
-        container_id, signal, resource, series, time_ns AS to_ns,
-        rose_from(kind, ours, start_ns, before_ns, value, before_value)        AS from_ns,
-        rose_by(kind, ours, start_ns, time_ns, before_ns, value, before_value) AS rise
-    FROM steps
-),
-grown AS (
-    SELECT
-        container_id, signal, resource, series,
-        min(inside_ns) AS from_ns, max(intervals.to_ns) AS to_ns,
-        sum(intervals.rise * ((intervals.to_ns - inside_ns) / (intervals.to_ns - intervals.from_ns))) AS rise,
-        sum(intervals.to_ns - inside_ns) AS covered_ns
-    FROM (SELECT *, greatest(from_ns, $from_ns) AS inside_ns FROM intervals) AS intervals
-    WHERE to_ns > inside_ns AND from_ns >= $from_ns - 120_000_000_000
-    GROUP BY container_id, signal, resource, series
+each_one AS (
+    SELECT container_id, signal, attributes, sum(rise) AS rise, sum(covered_ns) AS covered_ns FROM inside GROUP BY ALL
 )
-SELECT container_id, signal, resource, min(grown.from_ns) AS from_ns, max(grown.to_ns) AS to_ns,
-       sum(grown.rise) AS rise, max(grown.covered_ns) AS covered_ns
-FROM grown GROUP BY container_id, signal, resource;
+SELECT container_id, signal, sum(rise) AS rise, max(covered_ns) AS covered_ns FROM each_one GROUP BY ALL;
 
--- ---- gauges: a value holds until the next one, the death, or for two minutes
-
-CREATE OR REPLACE TEMP TABLE held AS
+-- A level holds until the next one, the death, or for as long as a reading may be. Of several limits the tightest binds; other
+-- levels add up.
+-- makes: held_level
+-- reads: asked_series, lived, life_event
+-- empty without: asked_series
+CREATE OR REPLACE TEMP TABLE held_level AS
 WITH
-values_and_deaths AS (
-    SELECT wanted.*, time_ns, value FROM point JOIN wanted USING (series)
-    WHERE signal IN (SELECT unnest($gauges::VARCHAR[]))
-      AND time_ns >= $from_ns - 120_000_000_000 AND time_ns < $to_ns
-    UNION ALL
-    SELECT wanted.*, time_ns, NULL FROM wanted JOIN happened USING (container_id) WHERE what = 'container.die'
-),
-holds AS (
+death AS (SELECT container_id, time_ns AS died_ns FROM life_event WHERE what = 'container.die'),
+held AS (
     SELECT
-        values_and_deaths.*, greatest(time_ns, $from_ns) AS from_ns,
-        least(coalesce(lead(time_ns) OVER (PARTITION BY series ORDER BY time_ns), lived_to_ns),
-              time_ns + 120_000_000_000, $to_ns) AS to_ns
-    FROM values_and_deaths JOIN lived USING (container_id)
+        line, attributes, signal, value, level.from_ns AS read_ns, lived.container_id,
+        greatest(level.from_ns, $from_ns) AS from_ns, least(level.to_ns, lived.lived_to_ns, $to_ns) AS to_ns,
+        min(died_ns) AS died_ns
+    FROM levels_of((SELECT list(series) FROM asked_series WHERE kind = 'gauge'),
+                   $from_ns - longest_interval_ns(), $to_ns - 1) AS level
+    JOIN lived ON lived.container_id = level.entity_id
+    LEFT JOIN death ON death.container_id = lived.container_id AND death.died_ns > level.from_ns
+    GROUP BY ALL
 ),
-lengths AS (
-    SELECT *, greatest(0, to_ns - from_ns) AS held_ns FROM holds WHERE value IS NOT NULL
-),
-levels AS (
+ended AS (SELECT * REPLACE (least(to_ns, died_ns) AS to_ns) FROM held),
+each_one AS (
     SELECT
-        container_id, signal, resource, series, min(lengths.from_ns) AS from_ns, max(lengths.to_ns) AS to_ns,
-        sum(held_ns) AS covered_ns,
+        container_id, signal, attributes, sum(greatest(0, to_ns - from_ns)) AS covered_ns,
         -- Read only once, at its very end: that is all that is known.
-        coalesce(sum(lengths.value * held_ns) / nullif(sum(held_ns), 0),
-                 avg(lengths.value) FILTER (time_ns >= $from_ns)) AS value
-    FROM lengths
-    GROUP BY container_id, signal, resource, series
+        coalesce(sum(value * greatest(0, to_ns - from_ns)) / nullif(sum(greatest(0, to_ns - from_ns)), 0),
+                 avg(value) FILTER (read_ns >= $from_ns)) AS value
+    FROM ended
+    GROUP BY ALL
 )
--- Of several limits the tightest binds; other levels add up.
-SELECT container_id, signal, resource, min(from_ns) AS from_ns, max(to_ns) AS to_ns, max(covered_ns) AS covered_ns,
-       CASE WHEN signal LIKE '%.limit' THEN min(value) ELSE sum(value) END AS value
-FROM levels WHERE value IS NOT NULL
-GROUP BY container_id, signal, resource;
+SELECT container_id, each_one.signal,
+       CASE WHEN any_value(is_limit) THEN min(value) ELSE sum(value) END AS value
+FROM each_one
+LEFT JOIN signal ON signal.signal = each_one.signal
+WHERE value IS NOT NULL
+GROUP BY container_id, each_one.signal;
 
 -- ---- requests
 
+-- makes: served
+-- reads: lived
 CREATE OR REPLACE TEMP TABLE served AS
 WITH answered AS (
     SELECT container_id, status, slow, end_ns - start_ns AS took_ns FROM request
@@ -96,7 +82,7 @@ WITH answered AS (
 )
 SELECT
     lived.container_id, count(took_ns) AS requests,
-    count(*) FILTER (status = 2) AS errors, count(*) FILTER (slow) AS slow, avg(took_ns) AS mean_ns,
+    count(*) FILTER (failed(status)) AS errors, count(*) FILTER (slow) AS slow, avg(took_ns) AS mean_ns,
     quantile_cont(took_ns, 0.5) AS p50_ns, quantile_cont(took_ns, 0.95) AS p95_ns, quantile_cont(took_ns, 0.99) AS p99_ns
 FROM lived LEFT JOIN answered USING (container_id)
 WHERE len(services) > 0
@@ -104,36 +90,24 @@ GROUP BY lived.container_id;
 
 -- ---- together
 
+-- container_id, signal, value in the signal's unit; of a counter per second of the life that was measured.
+-- makes: measured
+-- reads: grown, held_level, served, lived
 CREATE OR REPLACE TEMP TABLE measured AS
-WITH
-told AS (
-    SELECT container_id, signal, resource, from_ns, to_ns, covered_ns, rise, NULL::DOUBLE AS value FROM counted
-    UNION ALL
-    SELECT container_id, signal, resource, from_ns, to_ns, covered_ns, NULL, value FROM held
-),
--- Where two tell of the same time, whoever saw more of it is believed; who was renamed tells on under another resource.
-believed AS (
-    SELECT * FROM told
-    WHERE NOT EXISTS (
-        FROM told AS other
-        WHERE other.container_id = told.container_id AND other.signal = told.signal AND other.resource <> told.resource
-          AND other.from_ns < told.to_ns AND other.to_ns > told.from_ns
-          AND (other.covered_ns, other.resource) > (told.covered_ns, told.resource))
-)
-SELECT container_id, signal,
-       coalesce(sum(rise) * 1e9 / nullif(sum(covered_ns) FILTER (rise IS NOT NULL), 0),
-                sum(value * covered_ns) / nullif(sum(covered_ns) FILTER (value IS NOT NULL), 0), avg(value)) AS value
-FROM believed JOIN lived USING (container_id)
-GROUP BY container_id, signal
+SELECT container_id, signal, rise * 1e9 / nullif(covered_ns, 0) AS value
+FROM grown JOIN lived USING (container_id)
 -- The rise in the first moments of a life that was over before the next reading is no rate of it.
-HAVING NOT coalesce(bool_or(gone) AND sum(covered_ns) FILTER (rise IS NOT NULL) < 0.5 * any_value(lived_to_ns - lived_from_ns), false)
+WHERE NOT coalesce(gone AND covered_ns < 0.5 * (lived_to_ns - lived_from_ns), false)
+UNION ALL
+SELECT container_id, signal, value FROM held_level
 UNION ALL
 SELECT container_id, unnest(['requests.count', 'requests.errors', 'requests.error_ratio', 'requests.slow',
                              'requests.slow_ratio', 'requests.mean', 'requests.p50', 'requests.p95', 'requests.p99']),
        unnest([requests, errors, errors / nullif(requests, 0), slow, slow / nullif(requests, 0), mean_ns, p50_ns, p95_ns, p99_ns])
 FROM served;
 
+-- Which of them was read at all.
+-- makes: was_read
+-- reads: asked_series, seen_series
 CREATE OR REPLACE TEMP TABLE was_read AS
-SELECT DISTINCT container_id, signal FROM wanted
-JOIN point USING (series)
-WHERE time_ns >= $from_ns - 120_000_000_000 AND time_ns < $to_ns;
+SELECT DISTINCT container_id, signal FROM asked_series SEMI JOIN seen_series USING (series);

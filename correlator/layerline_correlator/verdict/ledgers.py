@@ -11,7 +11,7 @@ import duckdb
 
 from layerline_correlator.ledger.causes import facts as fact_words
 from layerline_correlator.questions.model import Join, RequestItem
-from layerline_correlator.store.statements import run
+from layerline_correlator.store.graph import graph
 from layerline_correlator.verdict.judge import Ledger, LedgerPart, Ran, Unseen, Usual, rfc3339
 
 _STATUS = ("unset", "ok", "error")
@@ -78,12 +78,12 @@ def as_item(row: Request) -> RequestItem:
     )
 
 
-def ask_usual(cursor: duckdb.DuckDBPyConnection, rows: Sequence[Request]) -> dict[int, int]:
-    """Fill ``asked``, ``recent`` and ``usual`` for these requests; the usual of each by its place in ``rows``."""
+def want_usual(cursor: duckdb.DuckDBPyConnection, rows: Sequence[Request]) -> None:
+    """Make ``wanted_usual`` of these requests: what ``facts/usual.sql`` begins with. Numbers are places in ``rows``."""
     cursor.execute(
-        "CREATE OR REPLACE TEMP TABLE asked AS SELECT unnest($numbers) AS request_no, unnest($traces) AS trace_id,"
-        " unnest($spans) AS span_id, unnest($services) AS service, unnest($operations) AS operation,"
-        " unnest($starts) AS start_ns",
+        "CREATE OR REPLACE TEMP TABLE wanted_usual AS SELECT unnest($numbers) AS request_no,"
+        " unnest($traces) AS trace_id, unnest($spans) AS span_id, unnest($services) AS service,"
+        " unnest($operations) AS operation, unnest($starts) AS start_ns, unnest($ends) AS end_ns",
         {
             "numbers": list(range(len(rows))),
             "traces": [row.trace_id for row in rows],
@@ -91,9 +91,15 @@ def ask_usual(cursor: duckdb.DuckDBPyConnection, rows: Sequence[Request]) -> dic
             "services": [row.service for row in rows],
             "operations": [row.operation for row in rows],
             "starts": [row.start_ns for row in rows],
+            "ends": [row.start_ns + row.duration_ns for row in rows],
         },
     ).fetchall()
-    run(cursor, "verdict/usual.sql")
+
+
+def usual_durations(cursor: duckdb.DuckDBPyConnection, rows: Sequence[Request]) -> dict[int, int]:
+    """The usual duration of each request that has one, by its place in ``rows``."""
+    want_usual(cursor, rows)
+    graph(("facts/usual.sql",), ("wanted_usual",)).for_the_sake_of(["usual"]).run(cursor, {})
     return dict(cursor.execute("SELECT request_no, usual_ns FROM usual").fetchall())
 
 
@@ -103,14 +109,15 @@ def read_ledgers(
     """The ledgers of these requests and the usual of each."""
     if not rows:
         return [], []
-    usual_ns = ask_usual(cursor, rows)
+    want_usual(cursor, rows)
+    graph(("facts/usual.sql",), ("wanted_usual",)).run(cursor, {})
+    usual_ns = dict(cursor.execute("SELECT request_no, usual_ns FROM usual").fetchall())
     parts = _parts_of(cursor)
-    run(cursor, "verdict/usual_members.sql")
     usual_parts = _usual_parts(cursor)
     blind: dict[int, list[Unseen]] = defaultdict(list)
     for number, cause, service, facts, why, foreign in cursor.execute(
         "SELECT request_no, cause, blind.service, facts, why, coalesce(foreign_readings, false)"
-        " FROM asked JOIN blind USING (trace_id, span_id, start_ns) ORDER BY ALL"
+        " FROM wanted_usual JOIN blind USING (trace_id, span_id, start_ns) ORDER BY ALL"
     ).fetchall():
         blind[number].append(Unseen(cause, blind_reason(service, facts, why), foreign))
     now = time.time_ns()
@@ -162,7 +169,7 @@ def _parts_of(cursor: duckdb.DuckDBPyConnection) -> dict[int, list[LedgerPart]]:
     ) in cursor.execute(
         "SELECT request_no, cause, part.service, entity_type, entity_id, lost_ns, low_ns, high_ns, inferred,"
         " neighbours, because, place"
-        " FROM asked JOIN part USING (trace_id, span_id, start_ns) ORDER BY request_no, lost_ns DESC, cause"
+        " FROM wanted_usual JOIN part USING (trace_id, span_id, start_ns) ORDER BY request_no, lost_ns DESC, cause"
     ).fetchall():
         ran = tuple(Ran(**neighbour) for neighbour in neighbours or ())
         parts[number].append(

@@ -14,8 +14,11 @@ import duckdb
 
 from layerline_correlator.ledger.causes import by_name
 from layerline_correlator.questions.model import Entity, Suspect, SuspectReading, Verdict
-from layerline_correlator.store.statements import run
+from layerline_correlator.store.graph import graph
+from layerline_correlator.verdict.ledgers import Request, around, want_usual
 
+#: What is read of a verdict's requests, beginning with what was usual of them.
+FILES, GIVEN = ("facts/usual.sql", "verdict/suspects.sql"), ("wanted_usual",)
 #: Suspects are looked for where at least this share of what is ranked is unexplained.
 WORTH_LOOKING = 0.1
 #: How long before the requests others' readings are looked at, to know what is usual of them.
@@ -80,26 +83,19 @@ class Beside:
 def with_suspects(
     verdict: Verdict,
     cursor: duckdb.DuckDBPyConnection,
-    numbers: Sequence[int],
-    around_ns: tuple[int, int],
+    rows: Sequence[Request],
     name: Callable[[str, str], Entity],
 ) -> Verdict:
     """The verdict with its suspects, and with what would decide about the first of them first among what is blind.
 
-    ``numbers`` are the verdict's requests in ``asked``, as ``read_ledgers`` left it on this cursor; ``around_ns`` their
-    first start and last end.
+    ``rows`` are the requests that the verdict is of.
     """
     if not worth_looking(verdict):
         return verdict
-    run(
-        cursor,
-        "verdict/suspects.sql",
-        {
-            "numbers": list(numbers),
-            "since_ns": max(0, around_ns[0] - EARLIER_NS),
-            "until_ns": min(2**63 - 1, around_ns[1] + LATER_NS),
-        },
-    )
+    want_usual(cursor, rows)
+    first_ns, last_ns = around(rows)
+    bounds = {"since_ns": max(0, first_ns - EARLIER_NS), "until_ns": min(2**63 - 1, last_ns + LATER_NS)}
+    graph(FILES, GIVEN).run(cursor, bounds)
     opens = [
         Open(*row) for row in cursor.execute("SELECT service, container_id, host, excess_ns FROM open_time").fetchall()
     ]
@@ -109,7 +105,7 @@ def with_suspects(
             "SELECT entity_type, entity_id, host, signal, rate, usual_rate FROM beside"
         ).fetchall()
     ]
-    fullest = dict(cursor.execute("SELECT host, used_ratio FROM fullest").fetchall())
+    fullest = dict(cursor.execute("SELECT host, used_ratio FROM fullest_cpu").fetchall())
     blind = {one.cause for one in verdict.blind}
     beside = [one for one in beside if one.cause != CONTENDED or fullest.get(one.host, 1.0) >= FULL_RATIO]
     found = suspects(opens, beside, blind, verdict.excess_ns or verdict.duration_ns, name)

@@ -22,9 +22,9 @@ SELECT
     piece_no, 'off' AS pool,
     entity_type, entity_id,
     asleep_ns AS lost_ns,
-    least(asleep_ns, greatest(0, off_ns - blocks_high_ns))::BIGINT AS low_ns,
+    CASE WHEN blocks_high_ns > 0 THEN least(asleep_ns, greatest(0, off_ns - blocks_high_ns))::BIGINT END AS low_ns,
     greatest(asleep_ns, off_ns - blocks_low_ns)::BIGINT            AS high_ns,
-    format('the thread slept for {:.0f} ms in span “{}” ({} times){}', asleep_ns / 1e6, name, voluntary_switches,
+    format('the thread slept for {} in span “{}” ({} times){}', '{lost}', name, voluntary_switches,
            coalesce(format('; the kernel says: {}', nullif(asleep_wait, '-')), '')) AS because,
     asleep_place AS place
 FROM asleep LEFT JOIN sampled USING (piece_no)

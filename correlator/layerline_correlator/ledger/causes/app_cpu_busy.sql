@@ -1,7 +1,7 @@
 -- title: its own code computed
 -- layer: app
 -- order: 800
--- reads: piece left_over sampled
+-- reads: piece sampled
 -- where: cpu_ns > 0
 -- needs: layerline.account | container.cpu.time
 -- means: The thread was on a CPU, running the code of this span: not waiting for anybody.
@@ -12,9 +12,9 @@
 SELECT
     piece_no, 'cpu' AS pool,
     entity_type, entity_id,
-    cpu_left AS lost_ns, cpu_left AS low_ns, cpu_left AS high_ns,
-    CASE WHEN piece.inferred THEN format('its container used {:.0f} ms of CPU time in span “{}”, while nobody else worked there', cpu_left / 1e6, name)
-         ELSE format('the thread was on a CPU for {:.0f} ms in span “{}”', cpu_left / 1e6, name) END AS because,
+    NULL AS lost_ns, NULL AS low_ns, NULL AS high_ns,
+    CASE WHEN piece.inferred THEN format('its container used {} of CPU time in span “{}”, while nobody else worked there', '{lost}', name)
+         ELSE format('the thread was on a CPU for {} in span “{}”', '{lost}', name) END AS because,
     cpu_place AS place
-FROM piece JOIN left_over USING (piece_no) LEFT JOIN sampled USING (piece_no)
-WHERE cpu_left > 0
+FROM piece LEFT JOIN sampled USING (piece_no)
+WHERE cpu_ns > 0

@@ -1,7 +1,7 @@
 -- title: the garbage collector ran
 -- layer: app
 -- order: 790
--- reads: piece left_over
+-- reads: piece
 -- where: gc_ns > 0
 -- needs: layerline.account
 -- means: The thread was on a CPU, but collecting garbage instead of running the code of this span.
@@ -12,9 +12,9 @@
 SELECT
     piece_no, 'cpu' AS pool,
     entity_type, entity_id,
-    floor(least(cpu_left, gc_ns * share))::BIGINT AS lost_ns,
-    floor(least(cpu_left, gc_ns * share))::BIGINT AS low_ns,
-    floor(least(cpu_left, gc_ns))::BIGINT         AS high_ns,
+    floor(least(cpu_ns, gc_ns * share))::BIGINT AS lost_ns,
+    floor(least(cpu_ns, gc_ns * share))::BIGINT AS low_ns,
+    floor(least(cpu_ns, gc_ns))::BIGINT         AS high_ns,
     format('the collector ran for {:.0f} ms in span “{}”', gc_ns / 1e6, name) AS because
-FROM piece JOIN left_over USING (piece_no)
-WHERE cpu_left > 0 AND gc_ns > 0
+FROM piece
+WHERE cpu_ns > 0 AND gc_ns > 0

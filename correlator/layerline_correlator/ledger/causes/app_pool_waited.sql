@@ -10,9 +10,9 @@
 -- enable: start the service with `layerline run -- CMD`, and leave `LAYERLINE_WATCH` on
 -- source: time from submit until a thread took the work; the watcher, for pools of connections
 WITH waits AS (
-    SELECT piece_no, 'queued' AS pool, queued_left AS lost_ns, queued_left AS low_ns, queued_left AS high_ns,
-           format('“{}” waited {:.0f} ms for a free thread of its pool', name, queued_left / 1e6) AS because, NULL AS place
-    FROM piece JOIN left_over USING (piece_no) WHERE queued_left > 0 AND pool_wait_ns > 0
+    SELECT piece_no, 'queued' AS pool, queued_ns AS lost_ns, queued_ns AS low_ns, queued_ns AS high_ns,
+           format('“{}” waited {} for a free thread of its pool', name, '{lost}') AS because, NULL AS place
+    FROM piece WHERE queued_ns > 0 AND pool_wait_ns > 0
     UNION ALL
     SELECT piece_no, 'off', floor(off_left * (pool_looks / asleep))::BIGINT,
            greatest(0, least(off_left, (pool_looks - 2) * every_ns))::BIGINT,

@@ -1,7 +1,7 @@
 -- title: waited for a free worker
 -- layer: app
 -- order: 740
--- reads: piece left_over
+-- reads: piece
 -- where: queued_ns > 0 AND accept_wait_ns > 0
 -- needs: layerline.accept_wait_ns
 -- means: The request had arrived, but no worker of the service took it: all were busy with others.
@@ -12,10 +12,10 @@
 SELECT
     piece_no, 'queued' AS pool,
     entity_type, entity_id,
-    queued_left AS lost_ns,
-    floor(least(queued_left, coalesce(accept_busy_ns, 0) * head_share))::BIGINT AS low_ns,
+    queued_ns AS lost_ns,
+    floor(least(queued_ns, coalesce(accept_busy_ns, 0) * head_share))::BIGINT AS low_ns,
     queued_ns AS high_ns,
-    format('it lay in the kernel for {:.0f} ms before its handler began; for {:.0f} ms of them its worker was busy with another request',
-           queued_left / 1e6, coalesce(accept_busy_ns, 0) / 1e6) AS because
-FROM piece JOIN left_over USING (piece_no)
-WHERE queued_left > 0 AND accept_wait_ns > 0
+    format('it lay in the kernel for {} before its handler began; for {:.0f} ms of them its worker was busy with another request',
+           '{lost}', coalesce(accept_busy_ns, 0) / 1e6) AS because
+FROM piece
+WHERE queued_ns > 0 AND accept_wait_ns > 0

@@ -1,7 +1,7 @@
 -- title: waited for a dependency
 -- layer: dependency
 -- order: 900
--- reads: piece left_over
+-- reads: piece
 -- where: is_dependency AND off_ns > 0
 -- needs: layerline.account | container.cpu.time
 -- means: The thread was blocked in a call to something that sends no spans itself: a database, a cache, somebody else's service.
@@ -11,8 +11,8 @@
 -- source: off-CPU time of a CLIENT span without a callee in the trace
 SELECT
     piece_no, 'off' AS pool, 'service' AS entity_type, coalesce(nullif(address, ''), dependency_kind, name) AS entity_id,
-    off_left AS lost_ns, off_left AS low_ns, off_left AS high_ns,
-    format('{} for {:.0f} ms in “{}”, and nobody on the other side sent spans',
-           CASE WHEN inferred THEN 'it waited' ELSE 'the thread was blocked' END, off_left / 1e6, name) AS because
-FROM piece JOIN left_over USING (piece_no)
-WHERE is_dependency AND off_left > 0
+    NULL AS lost_ns, NULL AS low_ns, NULL AS high_ns,
+    format('{} for {} in “{}”, and nobody on the other side sent spans',
+           CASE WHEN inferred THEN 'it waited' ELSE 'the thread was blocked' END, '{lost}', name) AS because
+FROM piece
+WHERE is_dependency AND off_ns > 0

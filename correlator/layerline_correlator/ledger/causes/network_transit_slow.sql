@@ -1,7 +1,7 @@
 -- title: the way between caller and callee took long
 -- layer: network
 -- order: 860
--- reads: piece left_over
+-- reads: piece
 -- where: is_answered AND off_ns > 0
 -- needs: layerline.account | container.cpu.time
 -- means: Between the moment that it called and the moment that the other side had the request, or between the answer and its arrival, time passed that neither of them spent.
@@ -11,7 +11,7 @@
 -- source: CLIENT span of the caller, SERVER span of the callee; TCP_INFO at the callee
 SELECT
     piece_no, 'off' AS pool, 'service' AS entity_type, coalesce(nullif(address, ''), dependency_kind, name) AS entity_id,
-    off_left AS lost_ns, off_left AS low_ns, off_left AS high_ns,
-    format('“{}” was under way for {:.0f} ms in which the other side had not begun, or had ended', name, off_left / 1e6) AS because
-FROM piece JOIN left_over USING (piece_no)
-WHERE is_answered AND off_left > 0
+    NULL AS lost_ns, NULL AS low_ns, NULL AS high_ns,
+    format('“{}” was under way for {} in which the other side had not begun, or had ended', name, '{lost}') AS because
+FROM piece
+WHERE is_answered AND off_ns > 0
