@@ -22,7 +22,7 @@ from tools.dist import PACKAGES, ROOT, difference, expected
     "lost",
     [
         "layerline/py.typed",
-        "layerline/documents/SQL.md",
+        "layerline/doc-pages/SQL.md",
         "layerline_correlator/store/schema.sql",
         "layerline_correlator/tagquery/grammar.lark",
         "layerline_api/page/start.html",

@@ -76,7 +76,7 @@ def messages() -> Iterator[tuple[str, str]]:
             where = path.relative_to(ROOT).as_posix()
             if path.suffix in {".html", ".js"}:
                 yield where, path.read_text(encoding="utf-8")
-            elif path.suffix == ".py" and "/documents/" not in where:
+            elif path.suffix == ".py" and "/doc-pages/" not in where:
                 tree = ast.parse(path.read_text(encoding="utf-8"))
                 own = {
                     id(node.body[0].value)

@@ -53,12 +53,12 @@ class Wrong(Exception):
 
 def expected(root: Path = ROOT) -> set[str]:
     """The files that a wheel of this tree must have: all of the packages, and the pages of ``docs/``."""
-    found = {f"layerline/documents/{page.name}" for page in (root / "docs").glob("*.md")}
+    found = {f"layerline/doc-pages/{page.name}" for page in (root / "docs").glob("*.md")}
     for package, folder in PACKAGES.items():
         home = root / folder
         for path in home.rglob("*"):
             inside = path.relative_to(home)
-            if path.is_file() and inside.parts[0] != "documents" and "__pycache__" not in inside.parts:
+            if path.is_file() and inside.parts[0] != "doc-pages" and "__pycache__" not in inside.parts:
                 found.add(f"{package}/{inside.as_posix()}")
     return found
 

@@ -1,7 +1,7 @@
 """Read the documentation in the terminal: `layerline docs` lists the pages, `layerline docs sql` prints one.
 
 The pages are the files of ``docs/`` in the repository. They are part of the package, because messages, help texts and
-the API's document name them, and who installed a wheel has no repository. In the repository ``documents`` is a link to
+the API's document name them, and who installed a wheel has no repository. In the repository ``doc-pages`` is a link to
 that folder.
 """
 
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-FOLDER = Path(__file__).parent / "documents"
+FOLDER = Path(__file__).parent / "doc-pages"
 
 
 def pages() -> dict[str, Path]:
