@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from layerline import docs
+from layerline import command, docs
 from layerline_correlator.ledger.causes import all_causes
 
 ROOT = Path(__file__).parent.parent
@@ -132,3 +132,27 @@ def test_an_unknown_page_ends_with_what_there_is(capsys: pytest.CaptureFixture[s
     said = capsys.readouterr().err
     assert said.startswith("layerline docs: there is no page '../../secret'; there are: accuracy, causes, ")
     assert said.count("\n") == 1
+
+
+#: What people read: README and the like, and the pages.
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: page.name)
+def test_commands_in_documents_exist(page: Path) -> None:
+    """A line of an example that begins with `layerline NAME` names a command that there is."""
+    for block in re.findall(r"^```\w*\n(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S):
+        for name in re.findall(r"^(?:\$ )?(?:[A-Z_]+=\S+ )*layerline ([a-z]+)(?!\S)", block, re.M):
+            assert name in command.commands(), f"{page.name} shows `layerline {name}`"
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: page.name)
+def test_links_between_documents_lead_somewhere(page: Path) -> None:
+    """A link to another file of the repository, or to a heading of one, leads to something that is there."""
+    for target, anchor in re.findall(r"\]\((?![a-z]+:)([^)#\s]*)#?([^)\s]*)\)", page.read_text(encoding="utf-8")):
+        other = (page.parent / target) if target else page
+        assert other.exists(), f"{page.name} links to {target}"
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", other.read_text(encoding="utf-8"), re.M)
+            slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            assert anchor in slugs, f"{page.name} links to #{anchor} of {other.name}"
