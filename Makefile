@@ -24,7 +24,7 @@ ANEW := --clear
 endif
 endif
 
-.PHONY: demo test lint bench lab lab-quick lock clean $(if $(ANEW),$(STAMP))
+.PHONY: demo test lint lint-sql dist bench lab lab-quick lock clean $(if $(ANEW),$(STAMP))
 
 demo: $(STAMP)
 	@$(BIN)/layerline demo
@@ -36,6 +36,14 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# What the .sql files are held to stands in pyproject.toml. Not yet part of `lint`.
+lint-sql: $(STAMP)
+	$(BIN)/sqlfluff lint correlator
+
+# Wheel and sdist in dist/, built, checked and installed as a user would have them (tools/dist.py).
+dist:
+	$(or $(PYTHON),python3) tools/dist.py
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/wrapper.py

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from layerline import command, docs
 from layerline_correlator.ledger.causes import all_causes
 
 ROOT = Path(__file__).parent.parent
@@ -60,3 +63,96 @@ def test_a_cause_lists_what_it_is_mistaken_for() -> None:
     for cause in all_causes():
         named = set(re.findall(r"\b(?:app|dependency|network|container|host)\.[a-z]+_[a-z_]+", cause.mistaken_for))
         assert named <= known, f"{cause.name} names {named - known}"
+
+
+#: Where docstrings are read by users: as help, or in the API's document.
+SHOWN = ("api/layerline_api/commands/", "api/layerline_api/routes/", "api/layerline_api/page/")
+
+
+def messages() -> Iterator[tuple[str, str]]:
+    """Every text of the packages that a user may come to read, with the file in which it stands."""
+    for folder in ("instrument", "correlator", "api"):
+        for path in (ROOT / folder).rglob("*"):
+            where = path.relative_to(ROOT).as_posix()
+            if path.suffix in {".html", ".js"}:
+                yield where, path.read_text(encoding="utf-8")
+            elif path.suffix == ".py" and "/doc-pages/" not in where:
+                tree = ast.parse(path.read_text(encoding="utf-8"))
+                own = {
+                    id(node.body[0].value)
+                    for node in ast.walk(tree)
+                    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+                    and node.body
+                    and isinstance(node.body[0], ast.Expr)
+                }
+                hidden = set() if where.startswith(SHOWN) else own
+                for node in ast.walk(tree):
+                    if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in hidden:
+                        yield where, node.value
+    for cause in all_causes():
+        yield cause.name, " ".join((cause.means, cause.mistaken_for, cause.try_, cause.enable, cause.source))
+
+
+def test_messages_name_pages_that_can_be_read() -> None:
+    """A message names `layerline docs NAME` with a page that is installed, not a file of the repository."""
+    named = set()
+    for where, text in messages():
+        if where != "instrument/layerline/signals.py":  # it makes docs/SIGNALS.md, which says how
+            assert not re.search(r"docs/[A-Z_]+\.md", text), f"{where}: {text}"
+        for name in re.findall(r"`layerline docs ([a-z_]+)`", text):
+            assert name in docs.pages(), f"{where} names {name}"
+            named.add(name)
+    assert named >= {"query", "causes", "sql"}
+
+
+def test_every_page_of_the_repository_is_installed() -> None:
+    """`layerline docs` knows each page of docs/, and each has a title."""
+    assert {path.name for path in docs.pages().values()} == {path.name for path in (ROOT / "docs").glob("*.md")}
+    assert all(docs.title(page) for page in docs.pages().values())
+
+
+@pytest.mark.parametrize("name", ["sql", "SQL", "docs/SQL.md", "SQL.md"])
+def test_a_page_is_printed_as_it_is(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A page is found by its name or by its path in the repository."""
+    assert docs.main([name]) == 0
+    assert capsys.readouterr().out == (ROOT / "docs/SQL.md").read_text(encoding="utf-8")
+
+
+def test_pages_are_listed_with_their_titles(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a name every page stands on a line of its own."""
+    assert docs.main([]) == 0
+    said = capsys.readouterr().out
+    assert "short_lives  Short lives\n" in said
+    assert said.count("\n") == len(docs.pages())
+
+
+def test_an_unknown_page_ends_with_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """A page that is not there ends with exit code 2 and one line that lists those that are."""
+    assert docs.main(["../../secret"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("layerline docs: there is no page '../../secret'; there are: accuracy, causes, ")
+    assert said.count("\n") == 1
+
+
+#: What people read: README and the like, and the pages.
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: page.name)
+def test_commands_in_documents_exist(page: Path) -> None:
+    """A line of an example that begins with `layerline NAME` names a command that there is."""
+    for block in re.findall(r"^```\w*\n(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S):
+        for name in re.findall(r"^(?:\$ )?(?:[A-Z_]+=\S+ )*layerline ([a-z]+)(?!\S)", block, re.M):
+            assert name in command.commands(), f"{page.name} shows `layerline {name}`"
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: page.name)
+def test_links_between_documents_lead_somewhere(page: Path) -> None:
+    """A link to another file of the repository, or to a heading of one, leads to something that is there."""
+    for target, anchor in re.findall(r"\]\((?![a-z]+:)([^)#\s]*)#?([^)\s]*)\)", page.read_text(encoding="utf-8")):
+        other = (page.parent / target) if target else page
+        assert other.exists(), f"{page.name} links to {target}"
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", other.read_text(encoding="utf-8"), re.M)
+            slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            assert anchor in slugs, f"{page.name} links to #{anchor} of {other.name}"

@@ -6,7 +6,21 @@ before the app makes its Flask or other objects. This module imports nothing unt
 
 from __future__ import annotations
 
-__all__ = ["start"]
+from typing import TYPE_CHECKING
+
+__all__ = ["__version__", "start"]
+
+if TYPE_CHECKING:
+    __version__: str
+else:
+
+    def __getattr__(name: str) -> str:
+        """``__version__``, looked up only when somebody asks: this module imports nothing before that."""
+        if name != "__version__":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from layerline.version import UNKNOWN, own_version
+
+        return own_version() or UNKNOWN
 
 
 def start(*, endpoint: str | None = None, token: str | None = None, capture: str | None = None) -> None:

@@ -12,8 +12,10 @@ import ast
 import importlib.util
 import sys
 from collections.abc import Sequence
-from importlib.metadata import EntryPoint, entry_points, version
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+
+from layerline import __version__
 
 #: The extra that installs what a package imports.
 EXTRAS = {"layerline_agent": "agent", "layerline_correlator": "server", "layerline_api": "server"}
@@ -51,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog="commands:\n" + "\n".join(f"  {name.ljust(width)}  {summary(entry)}" for name, entry in known.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"layerline {version('layerline')}")
+    parser.add_argument("--version", action="version", version=f"layerline {__version__}")
     parser.add_argument("command", nargs="?", metavar="COMMAND", help="`layerline COMMAND --help` says more")
     options = parser.parse_args(arguments[:1])
     if options.command is None:

@@ -10,13 +10,13 @@ import os
 import socket
 import uuid
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from layerline import attributes, guard
 from layerline.cgroup import Cgroup, text
 from layerline.container import identify, inside_one
 from layerline.settings import Settings
+from layerline.version import own_version
 
 Value = str | int
 
@@ -55,14 +55,6 @@ def process() -> dict[str, Value]:
 def machine_id(root: Path = Path("/")) -> str | None:
     """The machine's id (man 5 machine-id), as OpenTelemetry's host conventions name it."""
     return text(root / "etc/machine-id").strip() or text(root / "var/lib/dbus/machine-id").strip() or None
-
-
-def own_version() -> str | None:
-    """The installed version of Layerline; None when it runs from a tree that is not installed."""
-    try:
-        return version("layerline")
-    except PackageNotFoundError:
-        return None
 
 
 def without(described: Mapping[str, Value], said: Mapping[str, object]) -> dict[str, Value]:

@@ -130,7 +130,7 @@ def _when(time: str) -> str:
 def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="layerline containers",
-        description="Which containers the query holds for, and how slow their requests were. docs/QUERY.md says more.",
+        description="Which containers the query holds for, and how slow their requests were (`layerline docs query`)",
         epilog="example: layerline containers 'image:web memory.working_set > 1.5 * avg(memory.working_set) over 15m'",
     )
     parser.add_argument("query", metavar="QUERY", help="tags, comparisons and a window, in quotes")

@@ -1,4 +1,4 @@
-"""Ask with one SELECT over the views of docs/SQL.md; needs a server that has a token."""
+"""Ask with one SELECT over the views of `layerline docs sql`; needs a server that has a token."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--operation", metavar="O")
     parser.add_argument("--entity", metavar="TYPE:NAME", help="container:NAME_OR_ID or host:NAME_OR_ID")
     parser.add_argument(
-        "--tag", action="append", default=[], metavar="KEY:VALUE", help="tags as in docs/QUERY.md; repeatable"
+        "--tag", action="append", default=[], metavar="KEY:VALUE", help="tags, as in `layerline docs query`; repeatable"
     )
     parser.add_argument("--since", metavar="15m", help="the window: that long until now (default 15m)")
     parser.add_argument("--from", dest="begin", metavar="T", help="the window's begin, such as 2026-11-23T10:00:00Z")

@@ -89,7 +89,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--from", dest="begin", metavar="T", help="the window's begin, such as 2026-11-23T10:00:00Z")
     parser.add_argument("--to", metavar="T", help="the window's end")
     parser.add_argument(
-        "--tag", action="append", default=[], metavar="KEY:VALUE", help="tags as in docs/QUERY.md; repeatable"
+        "--tag", action="append", default=[], metavar="KEY:VALUE", help="tags, as in `layerline docs query`; repeatable"
     )
     parser.add_argument("--absolute", action="store_true", help="rank by time lost, without usual")
     with_server(parser)

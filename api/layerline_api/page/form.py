@@ -33,7 +33,7 @@ Asked = TypeVar("Asked", bound=Parameters)
 class Form(Parameters):
     """What a page is asked with. A browser sends every field of a form; an empty one says nothing."""
 
-    q: Annotated[AnyText, Field(description="tags, as in docs/QUERY.md")] = ""
+    q: Annotated[AnyText, Field(description="tags, as in `layerline docs query`")] = ""
     service: Annotated[AnyText, Field(description="service.name")] = ""
     operation: Annotated[AnyText, Field(description="the entry span's name")] = ""
     since: Annotated[AnyText, Field(description="that long until now; not looked at beside from or to")] = ""

@@ -31,7 +31,7 @@ class ContainersParameters(Paged):
 
     q: Annotated[
         Annotated[Query, Read(query_of, {"type": "string"})],
-        Field(default="", validate_default=True, description="tags, comparisons and a window (docs/QUERY.md)"),
+        Field(default="", validate_default=True, description="tags, comparisons and a window (`layerline docs query`)"),
     ]
     to: Annotated[Instant | None, Field(description="the window's end; now unless said otherwise")] = None
 

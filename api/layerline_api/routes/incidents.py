@@ -33,7 +33,7 @@ class IncidentParameters(Paged, Window):
     state: Annotated[Annotated[str, one_of(("open", "ended"))] | None, Field(description="both unless said")] = None
     service: Annotated[Text | None, Field(description="service.name")] = None
     operation: Annotated[Text | None, Field(description="the entry span's name")] = None
-    cause: Annotated[Text | None, Field(description="docs/CAUSES.md")] = None
+    cause: Annotated[Text | None, Field(description="a cause, such as app.cpu_busy (`layerline docs causes`)")] = None
 
 
 class OneIncident(Parameters):

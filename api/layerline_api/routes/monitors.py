@@ -74,7 +74,7 @@ def _query(name: str, text: str) -> str:
 
 
 class QueryMonitor(MonitorBody):
-    """A tag query (docs/QUERY.md): an alert for each container for which it holds."""
+    """A tag query (`layerline docs query`): an alert for each container for which it holds."""
 
     source: ClassVar[str] = "query"
     query: Annotated[

@@ -18,7 +18,7 @@ AT_ONCE = 2
 
 
 class Query(Body):
-    """One SELECT over the views of docs/SQL.md."""
+    """One SELECT over the views of `layerline docs sql`."""
 
     sql: Annotated[str, Field(min_length=1, max_length=100_000)]
     limit: Annotated[int, Field(ge=1, le=10_000, description="how many rows at most")] = 1000
@@ -32,7 +32,7 @@ def curious(questions: Questions, settings: ServerSettings) -> Blueprint:
     @blueprint.post("/sql")
     @declared(Table, body=Query, problems=(422, 503))
     def sql(body: Query) -> Table:
-        """Ask with one SELECT over the views of docs/SQL.md: read-only, with row and time limits.
+        """Ask with one SELECT over the views of `layerline docs sql`: read-only, with row and time limits.
 
         Off (403) unless the server has a token.
         """

@@ -103,7 +103,7 @@ class IncidentFilter(Written):
     """Which incidents: all, unless said otherwise."""
 
     service: Annotated[Name | None, Field(description="that hit this service.name")] = None
-    cause: Annotated[Name | None, Field(description="whose first culprit is this cause (docs/CAUSES.md)")] = None
+    cause: Annotated[Name | None, Field(description="whose first culprit is this (`layerline docs causes`)")] = None
 
     def __str__(self) -> str:
         """``incidents of web by container.cpu_throttled``."""

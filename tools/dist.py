@@ -1,0 +1,220 @@
+"""Build wheel and sdist into ``dist/`` and try them as a user would: ``make dist``, or ``python tools/dist.py``.
+
+What is checked, in this order; the first thing that is wrong ends it with exit code 1:
+
+1. ``python -m build`` makes the sdist, and the wheel from that sdist, with no help from git.
+2. ``twine check --strict``.
+3. Each file of the packages and each page of ``docs/`` is in the wheel, and the wheel has nothing else.
+4. The wheel alone, in a fresh environment: ``layerline`` says its version, its help and every page that messages name,
+   and which extra a command needs that is not installed.
+5. The wheel with ``[agent,server]``: every command says its help, and a server starts, answers and shows its page.
+
+Needs a package index; nothing outside the clone is changed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+import urllib.request
+import venv
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+#: Where the environments are made; removed at the end.
+ROOM = ROOT / ".make/dist"
+PACKAGES = {
+    "layerline": "instrument/layerline",
+    "layerline_agent": "instrument/layerline_agent",
+    "layerline_correlator": "correlator/layerline_correlator",
+    "layerline_api": "api/layerline_api",
+}
+#: How long the server may take to answer, on a machine that does other things, in seconds.
+PATIENCE_S = 60
+#: What a command says where its extra is not installed, and the commands whose help does not need theirs.
+EXTRA = "pip install 'layerline["
+STARTS_BARE = frozenset({"demo"})
+_LISTENING = re.compile(r"listening on (http://127\.0\.0\.1:\d+)")
+
+
+class Wrong(Exception):
+    """Something is wrong with the distribution; the message says what."""
+
+
+def expected(root: Path = ROOT) -> set[str]:
+    """The files that a wheel of this tree must have: all of the packages, and the pages of ``docs/``."""
+    found = {f"layerline/doc-pages/{page.name}" for page in (root / "docs").glob("*.md")}
+    for package, folder in PACKAGES.items():
+        home = root / folder
+        for path in home.rglob("*"):
+            inside = path.relative_to(home)
+            if path.is_file() and inside.parts[0] != "doc-pages" and "__pycache__" not in inside.parts:
+                found.add(f"{package}/{inside.as_posix()}")
+    return found
+
+
+def difference(wheel: Path, wanted: set[str]) -> list[str]:
+    """What the wheel lacks and what it has too much, one line each. Its ``.dist-info`` is not looked at."""
+    with zipfile.ZipFile(wheel) as archive:
+        there = {name for name in archive.namelist() if ".dist-info/" not in name}
+    missing = [f"missing from {wheel.name}: {name}" for name in sorted(wanted - there)]
+    return missing + [f"in {wheel.name}, but no file of a package: {name}" for name in sorted(there - wanted)]
+
+
+def environment(name: str, *install: str) -> Path:
+    """A fresh virtual environment with these requirements; its ``bin``."""
+    home = ROOM / name
+    venv.create(home, clear=True, with_pip=True)
+    # pip of Python 3.11.7 and before may give up on OpenTelemetry's beta releases (README.md).
+    for what in (("--upgrade", "pip"), install):
+        run(home / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *what)
+    return home / "bin"
+
+
+def run(*words: str | Path, code: int = 0) -> str:
+    """Run a command outside the clone's folders, so that only what is installed can be imported. What it printed."""
+    with tempfile.TemporaryDirectory() as elsewhere:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("LAYERLINE_", "PYTHON"))}
+        done = subprocess.run(
+            [str(word) for word in words], cwd=elsewhere, env=clean, text=True, capture_output=True, check=False
+        )
+    if done.returncode != code:
+        raise Wrong(
+            f"`{' '.join(str(word) for word in words)}` ended with {done.returncode}, expected {code}:\n"
+            f"{done.stdout}{done.stderr}"
+        )
+    return done.stdout + done.stderr
+
+
+def built(tools: Path) -> Path:
+    """Both distributions in ``dist/``, which held none of them before; the wheel."""
+    dist = ROOT / "dist"
+    shutil.rmtree(dist, ignore_errors=True)
+    run(tools / "python", "-m", "build", "--outdir", dist, ROOT)
+    made = sorted(dist.iterdir())
+    if [path.suffix for path in made] != [".whl", ".gz"] and [path.suffix for path in made] != [".gz", ".whl"]:
+        raise Wrong(f"expected one wheel and one sdist in {dist}, found {[path.name for path in made]}")
+    run(tools / "python", "-m", "twine", "check", "--strict", *made)
+    return next(path for path in made if path.suffix == ".whl")
+
+
+def project() -> dict[str, Any]:
+    """The table ``[project]`` of ``pyproject.toml``."""
+    declared: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return declared
+
+
+def commands() -> dict[str, str]:
+    """The declared commands, each with the package it comes from."""
+    return {name: target.partition(".")[0] for name, target in project()["entry-points"]["layerline.commands"].items()}
+
+
+def try_bare(wheel: Path, known: dict[str, str]) -> None:
+    """What `pip install layerline` gives: the wrapper, the pages, and words about what is not installed."""
+    bin_ = environment("bare", str(wheel))
+    version = wheel.name.split("-")[1]
+    for said in (
+        run(bin_ / "layerline", "--version"),
+        run(bin_ / "python", "-c", "import layerline; print(layerline.__version__)"),
+    ):
+        if said.split()[-1:] != [version]:
+            raise Wrong(f"expected version {version}, as the wheel is named, found {said.strip()!r}")
+    help_ = run(bin_ / "layerline", "--help")
+    for name, package in known.items():
+        if name not in help_:
+            raise Wrong(f"`layerline --help` does not list {name!r}")
+        if package == "layerline":
+            run(bin_ / "layerline", name, "--help")
+        elif name not in STARTS_BARE and EXTRA not in run(bin_ / "layerline", name, "--help", code=2):
+            raise Wrong(f"`layerline {name}` does not say which extra it needs")
+    for page in (ROOT / "docs").glob("*.md"):
+        if run(bin_ / "layerline", "docs", page.stem.lower()) != page.read_text(encoding="utf-8"):
+            raise Wrong(f"`layerline docs {page.stem.lower()}` does not print docs/{page.name}")
+    ran = run(bin_ / "layerline", "run", "--", bin_ / "python", "-c", "print('the app ran')")
+    if "the app ran" not in ran:
+        raise Wrong(f"`layerline run` did not run the app, it said {ran!r}")
+
+
+def try_whole(wheel: Path, known: dict[str, str]) -> None:
+    """What `pip install 'layerline[agent,server]'` gives: every command, and a server that answers."""
+    bin_ = environment("whole", f"{wheel}[agent,server]")
+    run(bin_ / "python", "-m", "pip", "check")
+    for name in known:
+        run(bin_ / "layerline", name, "--help")
+    with tempfile.TemporaryDirectory() as store:
+        for answer, expects in answers(bin_, Path(store)):
+            if expects not in answer:
+                raise Wrong(f"the server's answer lacks {expects!r}:\n{answer[:2000]}")
+
+
+def answers(bin_: Path, store: Path) -> Iterator[tuple[str, str]]:
+    """What a server on a free port answers, each with what must be in it; it ends after the last."""
+    log = store / "log"
+    with log.open("w") as out:
+        server = subprocess.Popen(
+            [bin_ / "layerline", "serve", "--listen", "127.0.0.1:0", "--store", store / "store"],
+            cwd=store,
+            stdout=out,
+            stderr=out,
+        )
+    try:
+        until = time.monotonic() + PATIENCE_S
+        while (listening := _LISTENING.search(log.read_text())) is None:
+            if server.poll() is not None or time.monotonic() > until:
+                raise Wrong(f"`layerline serve` did not start:\n{log.read_text()}")
+            time.sleep(0.1)
+        for path, expects in (
+            ("/healthz", "ok"),
+            ("/", "<html"),
+            ("/api/v1/causes", "container.cpu_throttled"),
+            ("/api/v1/incidents", "no request was received"),
+            ("/openapi.json", '"openapi"'),
+        ):
+            with urllib.request.urlopen(listening[1] + path, timeout=PATIENCE_S) as answer:  # noqa: S310 - ours
+                yield answer.read().decode(), expects
+    finally:
+        server.send_signal(signal.SIGTERM)
+        code = server.wait(PATIENCE_S)
+    if code != 0:
+        raise Wrong(f"`layerline serve` ended with {code} after SIGTERM, expected 0:\n{log.read_text()}")
+
+
+def main() -> int:
+    """All of it. 0 when wheel and sdist are fit to be published."""
+
+    def say(text: str) -> None:
+        print(text, flush=True)
+
+    try:
+        say("building, in an environment of its own")
+        wheel = built(environment("tools", *project()["optional-dependencies"]["release"]))
+        if wrong := difference(wheel, expected()):
+            raise Wrong("\n".join(wrong))
+        say(f"{wheel.name} has all {len(expected())} files of the packages")
+        known = commands()
+        try_bare(wheel, known)
+        say("alone: version, help, pages and `layerline run` are as they must be")
+        try_whole(wheel, known)
+        say("with [agent,server]: every command starts, the server answers")
+    except Wrong as problem:
+        print(f"make dist: {problem}", file=sys.stderr)
+        return 1
+    finally:
+        shutil.rmtree(ROOM, ignore_errors=True)
+    for path in sorted((ROOT / "dist").iterdir()):
+        say(f"dist/{path.name}  {path.stat().st_size:,} bytes")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
