@@ -23,9 +23,8 @@ import pyarrow as pa
 from layerline.attributes import BOOT_ID, SPAN_FIGURES, VERSION, column
 from layerline.container import reported
 from layerline.signals import find
-from layerline_correlator.facts.handles import Handle, handles, is_sandbox
-from layerline_correlator.questions.model import Overloaded
 from layerline_correlator.settings import Settings
+from layerline_correlator.store.handles import Handle, handles, is_sandbox
 from layerline_correlator.store.model import Batch, ResourceRow, SeriesRow
 from layerline_correlator.store.statements import run
 
@@ -96,6 +95,10 @@ _WAITING = 256
 
 class StoreInUse(RuntimeError):
     """Another process has this store open."""
+
+
+class Overloaded(RuntimeError):
+    """The store cannot take more now; the sender shall try again later."""
 
 
 class Arrived(NamedTuple):

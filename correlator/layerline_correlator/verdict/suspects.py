@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 
 import duckdb
 
+from layerline_correlator.entity import Entity
 from layerline_correlator.ledger.causes import by_name
-from layerline_correlator.questions.model import Entity, Suspect, SuspectReading, Verdict
 from layerline_correlator.store.statements import run
+from layerline_correlator.verdict.model import Suspect, SuspectReading, Verdict
 
 #: Suspects are looked for where at least this share of what is ranked is unexplained.
 WORTH_LOOKING = 0.1
