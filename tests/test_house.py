@@ -26,7 +26,7 @@ MAY_IMPORT = {
 
 CORRELATOR = PACKAGES["layerline_correlator"]
 #: The rooms of the correlator, in the order in which data goes down, and which others each may import. The files beside
-#: them hold what all rooms share and import no room; only ``correlator``, on top, imports whatever it wants.
+#: them hold what all rooms share and import no room; only ``correlator``, on top, may import all of them.
 ROOM_MAY_IMPORT = {
     "store": set(),
     "facts": {"store"},

@@ -41,8 +41,7 @@ PATIENCE_S = 30.0
 class Answers(ABC):
     """All answers but those about the correlator itself. A subclass keeps the store's ledgers up to date.
 
-    A question about requests first works out what arrived: nobody gets an answer that is older than what was
-    acknowledged.
+    A question about requests first works out what arrived, so that no answer is older than what was acknowledged.
     """
 
     def __init__(self, store: Store, settings: Settings) -> None:

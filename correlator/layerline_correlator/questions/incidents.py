@@ -27,7 +27,7 @@ _FIELDS = tuple(item.name for item in fields(IncidentItem))
 
 @dataclass(frozen=True, slots=True)
 class IncidentQuery:
-    """Which incidents: those that went on at some time of a window, and filters."""
+    """Which incidents: those that were ongoing at some time of a window, and filters."""
 
     from_ns: int
     to_ns: int

@@ -23,7 +23,7 @@ class BadCursor(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[Item]):
-    """A list, where it goes on, and why it is empty."""
+    """A list, the cursor of its next page, and why it is empty."""
 
     items: list[Item] = field(default_factory=list)
     next: str | None = None

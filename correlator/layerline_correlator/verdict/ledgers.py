@@ -44,7 +44,7 @@ class Request(NamedTuple):
 
 
 def select_requests(cursor: duckdb.DuckDBPyConnection, where: str, values: dict[str, Any]) -> list[Request]:
-    """The requests for which this SQL holds. It may go on with QUALIFY, ORDER BY and LIMIT."""
+    """The requests for which this SQL holds. It may end with QUALIFY, ORDER BY and LIMIT."""
     rows = cursor.execute(
         "SELECT trace_id, span_id, service, operation, start_ns, end_ns - start_ns, status, unexplained_ns,"
         " skew_adjusted_ns, usual_ns, slow, cause, join_method, join_confidence, judged_ns, join_reason"
