@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator, Mapping, Set
+from graphlib import CycleError, TopologicalSorter
 from importlib.metadata import requires
 from pathlib import Path
 
@@ -22,23 +24,124 @@ MAY_IMPORT = {
     "layerline_api": {"layerline", "layerline_correlator"},
 }
 
+CORRELATOR = PACKAGES["layerline_correlator"]
+#: The rooms of the correlator, in the order in which data goes down, and which others each may import. The files beside
+#: them hold what all rooms share and import no room; only ``correlator``, on top, may import all of them.
+ROOM_MAY_IMPORT = {
+    "store": set(),
+    "facts": {"store"},
+    "tagquery": {"store"},  # a language: what it selects is asked for by those who read it
+    "ledger": {"store", "facts"},
+    "verdict": {"store", "facts", "ledger"},
+    "incidents": {"store", "facts", "ledger", "verdict"},
+    "monitors": {"store", "tagquery", "incidents"},  # what they ask is handed to them as functions
+    "questions": {"store", "facts", "tagquery", "ledger", "verdict", "incidents", "monitors"},
+}
 
-def imported_roots(source: Path) -> set[str]:
-    roots = set()
+
+def modules(packages: Mapping[str, Path]) -> dict[str, Path]:
+    """Every module of these packages by its name, ``layerline_correlator.store.store``."""
+    found = {}
+    for folder in packages.values():
+        for source in folder.rglob("*.py"):
+            path = source.relative_to(folder.parent).with_suffix("")
+            found[".".join(path.parts).removesuffix(".__init__")] = source
+    return found
+
+
+def imported(source: Path) -> Iterator[tuple[str, str]]:
+    """All that a file imports, wherever it stands in it: a module, and the name that is taken from it ("" for none)."""
     for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            roots |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            roots.add((node.module or "").partition(".")[0])
-    return roots
+            yield from ((alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{source}, line {node.lineno}: expected the module's whole name, found a dot"
+            yield from ((node.module or "", alias.name) for alias in node.names)
+
+
+def imports(known: Mapping[str, Path]) -> dict[str, set[str]]:
+    """Which of the known modules each of them imports; those below ``TYPE_CHECKING`` and inside functions count too."""
+    graph = {}
+    for module, source in known.items():
+        names = {f"{of}.{name}" if f"{of}.{name}" in known else of for of, name in imported(source)}
+        graph[module] = {name for name in names if name in known}
+    return graph
+
+
+def circle(graph: Mapping[str, Set[str]]) -> str:
+    """A circle of imports, spelled out: ``a imports b imports a``. Empty where there is none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as found:
+        return " imports ".join(reversed(found.args[1]))
+    return ""
 
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_imports_go_up_only(package: str) -> None:
     """Data goes down, imports go up: no package imports one that stands above it."""
     for source in PACKAGES[package].rglob("*.py"):
-        wrong = (imported_roots(source) & set(PACKAGES)) - MAY_IMPORT[package] - {package}
+        roots = {of.partition(".")[0] for of, _ in imported(source)}
+        wrong = (roots & set(PACKAGES)) - MAY_IMPORT[package] - {package}
         assert not wrong, f"{source.relative_to(ROOT)} imports {wrong}"
+
+
+def test_no_circle_of_imports() -> None:
+    """No module needs itself, by way of others: not for types only, and not inside a function."""
+    assert circle(imports(modules(PACKAGES))) == ""
+
+
+def test_a_circle_is_spelled_out(tmp_path: Path) -> None:
+    """A circle is found and named though one of its imports is for types only and another stands in a function."""
+    package = tmp_path / "house"
+    (package / "room").mkdir(parents=True)
+    (package / "__init__.py").write_text("from house.room import door\n")
+    (package / "room/__init__.py").write_text("")
+    (package / "room/door.py").write_text("def open():\n    from house import wall\n")
+    (package / "wall.py").write_text(
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import house.room.door\n"
+    )
+    graph = imports(modules({"house": package}))
+    assert graph["house"] == {"house.room.door"}
+    assert circle(graph) in (
+        "house.wall imports house.room.door imports house.wall",
+        "house.room.door imports house.wall imports house.room.door",
+    )
+    assert circle(graph | {"house.wall": set()}) == ""
+
+
+def room_of(module: str) -> str:
+    """The room of a module of the correlator; "" for the files beside the rooms."""
+    _, _, path = module.partition(".")
+    room = path.partition(".")[0]
+    return room if (CORRELATOR / room).is_dir() else ""
+
+
+def test_rooms_import_what_stands_before_them() -> None:
+    """Data goes down the rooms of the correlator: no room imports one that comes after it."""
+    top = "layerline_correlator.correlator"
+    wrong = []
+    for module, others in imports(modules({"layerline_correlator": CORRELATOR})).items():
+        room = room_of(module)
+        allowed = {"", room} | ROOM_MAY_IMPORT.get(room, set())
+        wrong += [
+            f"{module} imports {other}"
+            for other in sorted(others)
+            if module != top and (other == top or room_of(other) not in allowed)
+        ]
+    assert not wrong
+
+
+def test_every_room_says_what_it_is_for() -> None:
+    """Every folder of the correlator is a room of the table, and its ``__init__.py`` opens with a docstring."""
+    rooms = {folder.name: folder for folder in CORRELATOR.iterdir() if folder.is_dir() and folder.name[0] != "_"}
+    assert set(rooms) == set(ROOM_MAY_IMPORT)
+    silent = [
+        name
+        for name, folder in rooms.items()
+        if not ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8")))
+    ]
+    assert not silent
 
 
 def test_an_app_installs_opentelemetry_only() -> None:

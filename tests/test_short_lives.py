@@ -24,7 +24,7 @@ from layerline_api.demo import root
 from layerline_api.settings import ServerSettings
 from layerline_correlator.correlator import Correlator
 from layerline_correlator.questions.lives import TOTALS, Life
-from layerline_correlator.questions.model import RequestQuery
+from layerline_correlator.questions.requests import RequestQuery
 from layerline_correlator.settings import Settings
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]

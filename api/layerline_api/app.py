@@ -28,7 +28,7 @@ from layerline_api.routes.slos import slos
 from layerline_api.routes.sql import curious
 from layerline_api.routes.timeline import timeline
 from layerline_api.settings import ServerSettings
-from layerline_correlator.questions.model import Questions
+from layerline_correlator.questions.questions import Questions
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,8 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from layerline_api.parameters import Parameters, read
 from layerline_api.problems import Problem
-from layerline_correlator.questions.model import BadCursor, plain
+from layerline_correlator.plain import plain
+from layerline_correlator.questions.paging import BadCursor
 from layerline_correlator.written import Written, refusal
 
 JSON, PROBLEM = "application/json", "application/problem+json"

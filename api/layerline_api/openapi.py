@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 from werkzeug.routing import Rule
 
 from layerline_api.declared import JSON, PROBLEM, Declared
-from layerline_correlator.questions.model import WINDOW_ONLY, Verdict
+from layerline_correlator.plain import left_out
 
 #: Every route may be answered with these: a wrong token, another name for this machine.
 _GUARD = (401, 403)
@@ -87,7 +87,7 @@ def document(app: Flask) -> dict[str, Any]:
 
 
 class _AsSent(GenerateJsonSchema):
-    """Bodies as they are read; answers as ``query.plain`` sends them: every field is there, none ends in ``_``."""
+    """Bodies as they are read; answers as ``plain`` sends them: every field is there, none ends in ``_``."""
 
     def tagged_union_schema(self, schema: core_schema.TaggedUnionSchema) -> dict[str, Any]:
         # Which of the shapes it is, we look up; what is of one shape may hold another.
@@ -97,9 +97,8 @@ class _AsSent(GenerateJsonSchema):
         made = super().dataclass_schema(schema)
         if self.mode == "serialization" and "properties" in made:
             made["properties"] = {name.rstrip("_"): of for name, of in made["properties"].items()}
-            made["required"] = [
-                name for name in made["properties"] if not (schema["cls"] is Verdict and name in WINDOW_ONLY)
-            ]
+            optional = left_out(schema["cls"])
+            made["required"] = [name for name in made["properties"] if name not in optional]
         return made
 
 

@@ -18,7 +18,7 @@ from pydantic_core import core_schema
 from werkzeug.datastructures import MultiDict
 
 from layerline_api.problems import Problem
-from layerline_correlator.questions.model import RequestQuery
+from layerline_correlator.questions.requests import RequestQuery
 from layerline_correlator.settings import DURATION_PATTERN, duration_ns
 from layerline_correlator.tagquery.model import BadQuery, Selection
 from layerline_correlator.tagquery.parse import parse_selection

@@ -18,7 +18,7 @@ from benchmarks.lab.record import Record
 from benchmarks.lab.score import HEALTHY_KINDS, Blame, median, score, share
 from layerline.attributes import SPAN_FIGURES, column
 from layerline_correlator.correlator import Correlator
-from layerline_correlator.questions.model import plain
+from layerline_correlator.plain import plain
 from layerline_correlator.settings import Settings
 
 #: From what a Collector does unless told otherwise to what our agent does for stall counters.

@@ -11,31 +11,19 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from layerline_correlator.incidents.model import IncidentQuery
+from layerline_correlator.entity import Entity
 from layerline_correlator.incidents.slo import Slo, SloState
-from layerline_correlator.questions.model import (
-    BadCursor,
-    Blind,
-    Culprit,
-    Entity,
-    EntityItem,
-    EntityQuery,
-    EventItem,
-    EventQuery,
-    Health,
-    Join,
-    Neighbour,
-    Overloaded,
-    Page,
-    Part,
-    RequestItem,
-    RequestQuery,
-    ServiceItem,
-    ServiceMap,
-    Table,
-    Verdict,
-)
+from layerline_correlator.questions.entities import EntityItem, EntityQuery
+from layerline_correlator.questions.events import EventItem, EventQuery
+from layerline_correlator.questions.health import Health
+from layerline_correlator.questions.incidents import IncidentQuery
+from layerline_correlator.questions.paging import BadCursor, Page
+from layerline_correlator.questions.requests import RequestItem, RequestQuery
+from layerline_correlator.questions.services import ServiceItem, ServiceMap
+from layerline_correlator.questions.sql import Table
 from layerline_correlator.store.model import Batch
+from layerline_correlator.store.store import Overloaded
+from layerline_correlator.verdict.model import Blind, Culprit, Join, Neighbour, Part, Verdict
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 TOKEN = "s3cret"  # noqa: S105 - a token of tests

@@ -11,7 +11,7 @@ from live_server import Live, serving
 
 from browser import browser  # noqa: F401 - a fixture
 from layerline_api.settings import ServerSettings
-from layerline_correlator.questions.model import Questions
+from layerline_correlator.questions.questions import Questions
 
 
 @pytest.fixture

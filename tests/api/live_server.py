@@ -10,7 +10,7 @@ from layerline_api.app import create_app
 from layerline_api.doors.addresses import addresses, bind, url
 from layerline_api.doors.http_server import Door
 from layerline_api.settings import ServerSettings
-from layerline_correlator.questions.model import Questions
+from layerline_correlator.questions.questions import Questions
 
 Live = Callable[..., str]
 

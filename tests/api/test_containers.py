@@ -15,7 +15,10 @@ from rich.cells import cell_len
 from layerline_api.app import create_app
 from layerline_api.commands.asking import pointed
 from layerline_api.commands.containers import amount, main
-from layerline_correlator.questions.model import BadCursor, Entity, TooHeavy
+from layerline_correlator.entity import Entity
+from layerline_correlator.questions.paging import BadCursor
+from layerline_correlator.questions.tags import TagKey, TagValue
+from layerline_correlator.store.patience import TooHeavy
 from layerline_correlator.tagquery.answer import (
     Compared,
     ContainerItem,
@@ -24,7 +27,6 @@ from layerline_correlator.tagquery.answer import (
     NotMeasuredItem,
     Served,
 )
-from layerline_correlator.tagquery.complete import TagKey, TagValue
 from layerline_correlator.tagquery.model import Query
 
 QUERY = "image:web memory.working_set > 1.5 * avg(memory.working_set where region:abc)"

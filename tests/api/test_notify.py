@@ -20,9 +20,9 @@ from api_fake import STOCK, TOKEN
 from layerline_api.alerts.notify import GOOD_FOR_NS, Teller, address, payload, summary, why_not
 from layerline_api.alerts.patrol import Patrol
 from layerline_api.settings import ServerSettings
+from layerline_correlator.entity import Entity
 from layerline_correlator.monitors.keeper import Monitors
 from layerline_correlator.monitors.model import Alert, Evaluation, Finding, Monitor, Notice, Target
-from layerline_correlator.questions.model import Entity
 
 SECOND, MIB = 10**9, 2**20
 NOW = 1_795_428_900 * SECOND  # 2026-11-23T10:15:00Z

@@ -13,11 +13,13 @@ import pytest
 from api_fake import SPAN, TRACE, FakeCorrelator, full, item, part, verdict
 
 from layerline_api.app import create_app
-from layerline_correlator.questions.model import Blind, Culprit, Entity, TooHeavy
+from layerline_correlator.entity import Entity
 from layerline_correlator.questions.timeline import Event, IncidentMark, Series, Timeline, TimelineQuery
+from layerline_correlator.store.patience import TooHeavy
 from layerline_correlator.tagquery.answer import Compared, ContainerItem, Containers, NotMeasured, NotMeasuredItem
 from layerline_correlator.tagquery.model import Query, Tag
 from layerline_correlator.tagquery.parse import parse
+from layerline_correlator.verdict.model import Blind, Culprit
 
 EVIL = "<script>alert(1)</script>\"'>{{7*7}}"
 DOCUMENT: dict[str, Any] = json.loads((Path(__file__).parent / "golden/incident.json").read_text(encoding="utf-8"))

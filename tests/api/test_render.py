@@ -15,7 +15,9 @@ from rich.cells import cell_len
 from layerline_api.commands import render
 from layerline_api.words.clean import clean
 from layerline_api.words.verdict import human, tell
-from layerline_correlator.questions.model import Blind, Culprit, Entity, Join, Neighbour, Part, Verdict, plain
+from layerline_correlator.entity import Entity
+from layerline_correlator.plain import plain
+from layerline_correlator.verdict.model import Blind, Culprit, Join, Neighbour, Part, Verdict
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -21,8 +21,9 @@ from layerline_api.commands.sql import main
 from layerline_api.settings import ServerSettings
 from layerline_correlator.correlator import Correlator
 from layerline_correlator.questions import sql
-from layerline_correlator.questions.model import BadSql, TooHeavy
+from layerline_correlator.questions.sql import BadSql
 from layerline_correlator.settings import Settings
+from layerline_correlator.store.patience import TooHeavy
 
 TRACE = f"{1:032x}"
 DOCS = Path(__file__).parents[2] / "docs/SQL.md"

@@ -15,7 +15,8 @@ from rich.cells import cell_len
 from layerline_api.app import create_app
 from layerline_api.commands.timeline import main
 from layerline_api.commands.timeline_picture import picture
-from layerline_correlator.questions.model import Entity, TooHeavy, plain
+from layerline_correlator.entity import Entity
+from layerline_correlator.plain import plain
 from layerline_correlator.questions.timeline import (
     SIGNALS,
     Event,
@@ -26,6 +27,7 @@ from layerline_correlator.questions.timeline import (
     Timeline,
     TimelineQuery,
 )
+from layerline_correlator.store.patience import TooHeavy
 
 STOCK = Entity("container", "4f2a" + "0" * 60, "stock-1")
 HOST = Entity("host", "id-1", "vm-3")

@@ -16,7 +16,7 @@ from rich.cells import cell_len
 
 from layerline_api.commands.why import main
 from layerline_api.settings import ServerSettings
-from layerline_correlator.questions.model import plain
+from layerline_correlator.plain import plain
 
 
 @pytest.fixture(autouse=True)

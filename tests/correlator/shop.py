@@ -14,7 +14,7 @@ from typing import Any
 from spans import a_while_ago, batch, resource, span_row
 
 from layerline_correlator.correlator import Correlator
-from layerline_correlator.incidents.model import IncidentQuery
+from layerline_correlator.questions.incidents import IncidentQuery
 from layerline_correlator.store.model import EventRow, ResourceRow, SpanRow, resource_key
 
 S = 10**9

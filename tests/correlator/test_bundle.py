@@ -14,7 +14,7 @@ from spans import a_while_ago
 from layerline_api.commands.replay import main
 from layerline_correlator.correlator import Correlator
 from layerline_correlator.incidents.bundle import MANIFEST, BadBundle, opened
-from layerline_correlator.incidents.model import IncidentQuery
+from layerline_correlator.questions.incidents import IncidentQuery
 from layerline_correlator.settings import Settings
 
 

@@ -16,10 +16,11 @@ import pytest
 from spans import MS, a_while_ago, batch, container_id, hex_id, series_rows, span_row
 
 from layerline_correlator.correlator import Correlator
-from layerline_correlator.questions.model import BadCursor, Overloaded, RequestQuery
+from layerline_correlator.questions.paging import BadCursor
+from layerline_correlator.questions.requests import RequestQuery
 from layerline_correlator.settings import Settings, duration_ns, size_bytes
 from layerline_correlator.store.model import EventRow, ResourceRow, resource_key
-from layerline_correlator.store.store import StoreInUse
+from layerline_correlator.store.store import Overloaded, StoreInUse
 
 HOUR = 3600 * 10**9
 

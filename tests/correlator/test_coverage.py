@@ -9,9 +9,9 @@ from spans import MS, a_while_ago, batch, container_id, series_rows, span_row
 from test_join import description
 
 from layerline_correlator.correlator import Correlator
+from layerline_correlator.plain import plain
 from layerline_correlator.questions import coverage as coverage_module
 from layerline_correlator.questions.coverage import Coverage
-from layerline_correlator.questions.model import plain
 from layerline_correlator.store.model import (
     Batch,
     EventRow,

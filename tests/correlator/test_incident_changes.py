@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from layerline_correlator.entity import Entity
 from layerline_correlator.incidents.changes import Happened, Path, judge_changes
 from layerline_correlator.incidents.group import Blamed
-from layerline_correlator.questions.model import Entity
 
 S = 10**9
 START_NS = 1_000 * S

@@ -10,7 +10,7 @@ from shop import During, S, carts, serve, slow_prices, throttled
 from spans import a_while_ago
 
 from layerline_correlator.correlator import Correlator
-from layerline_correlator.incidents.model import IncidentQuery
+from layerline_correlator.questions.incidents import IncidentQuery
 from layerline_correlator.settings import Settings
 
 KEPT = 1200 * S

@@ -27,8 +27,8 @@ from shop import (
 from spans import a_while_ago, container_id, series_rows
 
 from layerline_correlator.correlator import Correlator
-from layerline_correlator.incidents.model import IncidentQuery
-from layerline_correlator.questions.model import BadCursor
+from layerline_correlator.questions.incidents import IncidentQuery
+from layerline_correlator.questions.paging import BadCursor
 from layerline_correlator.settings import Settings
 
 DAY = 86400 * S

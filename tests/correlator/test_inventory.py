@@ -9,15 +9,11 @@ import pytest
 from spans import MS, a_while_ago, batch, container_id, event_row, series_rows, span_row
 
 from layerline_correlator.correlator import Correlator
-from layerline_correlator.questions.model import (
-    BadCursor,
-    Edge,
-    Entity,
-    EntityItem,
-    EntityQuery,
-    EventQuery,
-    ServiceItem,
-)
+from layerline_correlator.entity import Entity
+from layerline_correlator.questions.entities import EntityItem, EntityQuery
+from layerline_correlator.questions.events import EventQuery
+from layerline_correlator.questions.paging import BadCursor
+from layerline_correlator.questions.services import Edge, ServiceItem
 
 HOUR = 3600 * 10**9
 SHOP = [

@@ -11,8 +11,8 @@ import pytest
 from spans import MS, a_while_ago, container_id, span_row
 
 from layerline_correlator.correlator import Correlator
-from layerline_correlator.facts.handles import handles, is_sandbox
 from layerline_correlator.settings import Settings
+from layerline_correlator.store.handles import handles, is_sandbox
 from layerline_correlator.store.model import Batch, EventRow, PointRow, ResourceRow, SeriesRow, resource_key, series_key
 
 TRACE = "10a7" * 8

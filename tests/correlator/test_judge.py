@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from layerline_correlator.questions.model import Entity, Join
+from layerline_correlator.entity import Entity
 from layerline_correlator.verdict.judge import Ledger, LedgerPart, Ran, Usual, is_slow, judge
+from layerline_correlator.verdict.model import Join
 
 MS = 1_000_000
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as some
 from spans import a_while_ago
 
 from layerline_correlator.correlator import Correlator
+from layerline_correlator.entity import Entity
 from layerline_correlator.monitors.judge import AGAIN_NS, judge, to_tell
 from layerline_correlator.monitors.keeper import Monitors
 from layerline_correlator.monitors.model import (
@@ -29,7 +30,6 @@ from layerline_correlator.monitors.model import (
     Target,
 )
 from layerline_correlator.monitors.preview import MOST, preview
-from layerline_correlator.questions.model import Entity
 from layerline_correlator.settings import Settings
 
 MINUTE = 60 * SECOND

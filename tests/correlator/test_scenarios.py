@@ -15,7 +15,7 @@ from spans import MS, a_while_ago, batch, event_row, hex_id, series_rows, span_r
 
 from layerline_correlator.correlator import Correlator
 from layerline_correlator.ledger.causes import all_causes
-from layerline_correlator.questions.model import RequestQuery
+from layerline_correlator.questions.requests import RequestQuery
 
 SCENARIOS = Path(__file__).parent.parent / "scenarios"
 FILES = sorted(SCENARIOS.glob("*.toml"))

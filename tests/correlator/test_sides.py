@@ -8,8 +8,8 @@ import pytest
 from spans import MS, a_while_ago, batch, span_row
 
 from layerline_correlator.correlator import Correlator
-from layerline_correlator.questions.model import Part
 from layerline_correlator.store.model import ResourceRow, SpanRow
+from layerline_correlator.verdict.model import Part
 
 TRACE = "51de51de" * 4
 

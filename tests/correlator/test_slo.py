@@ -11,8 +11,8 @@ from spans import a_while_ago
 
 from layerline_correlator.correlator import Correlator
 from layerline_correlator.incidents.detect import Seen
-from layerline_correlator.incidents.model import IncidentQuery
 from layerline_correlator.incidents.slo import Counted, Slo, begun_ns, burns, read_file
+from layerline_correlator.questions.incidents import IncidentQuery
 from layerline_correlator.settings import Settings
 
 

@@ -8,7 +8,8 @@ import pytest
 from spans import MS, a_while_ago, batch, series_rows, span_row
 
 from layerline_correlator.correlator import Correlator
-from layerline_correlator.questions.model import RequestQuery, Verdict
+from layerline_correlator.questions.requests import RequestQuery
+from layerline_correlator.verdict.model import Verdict
 
 TRACE = "5a5bec75" * 4
 #: What a stranger's collector says, in seconds: once before the healthy requests, then every ten.

@@ -15,9 +15,10 @@ from hypothesis import strategies as some
 from spans import a_while_ago, container_id, span_row
 
 from layerline_correlator.correlator import Correlator
-from layerline_correlator.questions.model import RequestQuery, TooHeavy
+from layerline_correlator.questions.requests import RequestQuery
 from layerline_correlator.settings import Settings
 from layerline_correlator.store.model import Batch, ResourceRow, resource_key
+from layerline_correlator.store.patience import TooHeavy
 from layerline_correlator.tagquery.answer import Containers
 from layerline_correlator.tagquery.model import BadQuery, Query
 from layerline_correlator.tagquery.parse import parse, parse_selection
@@ -136,7 +137,7 @@ def test_a_window_without_anything_says_so(asked: Any) -> None:
 
 def test_what_takes_too_long_is_cut_off(asked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A query that is too heavy ends with an error that says so, and the next one is answered."""
-    monkeypatch.setattr("layerline_correlator.correlator._PATIENCE_S", 0.0)
+    monkeypatch.setattr("layerline_correlator.questions.answers.PATIENCE_S", 0.0)
 
     def again_and_again() -> None:
         for _ in range(100):  # the watcher may be slow to begin

@@ -12,7 +12,7 @@ from hypothesis import strategies as some
 from spans import MS, a_while_ago, batch, container_id, event_row, series_rows, span_row
 
 from layerline_correlator.correlator import Correlator
-from layerline_correlator.incidents.questions import _FIELDS
+from layerline_correlator.questions.incidents import _FIELDS
 from layerline_correlator.questions.timeline import (
     MOST_POINTS,
     POINTS,
@@ -26,7 +26,7 @@ from layerline_correlator.questions.timeline import (
 )
 from layerline_correlator.store.model import EventRow, ResourceRow
 from layerline_correlator.tagquery.parse import parse_selection
-from layerline_correlator.verdict.judge import rfc3339
+from layerline_correlator.times import rfc3339
 
 S = 10**9
 

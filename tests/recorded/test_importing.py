@@ -19,7 +19,7 @@ from test_rcaeval import ZERO_S, case
 from layerline_api.app import create_app
 from layerline_api.recorded import command
 from layerline_correlator.correlator import Correlator
-from layerline_correlator.questions.model import RequestQuery
+from layerline_correlator.questions.requests import RequestQuery
 from layerline_correlator.settings import Settings
 from layerline_correlator.store.store import Store
 

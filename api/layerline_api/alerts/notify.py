@@ -23,7 +23,7 @@ from layerline_api.commands.containers import amount
 from layerline_api.settings import ServerSettings
 from layerline_api.words.clean import clean
 from layerline_correlator.monitors.model import Alert, Notice
-from layerline_correlator.verdict.judge import rfc3339
+from layerline_correlator.times import rfc3339
 
 log = logging.getLogger(__name__)
 

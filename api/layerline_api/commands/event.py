@@ -14,7 +14,7 @@ from layerline.tags import TAG_WORDS
 from layerline_api.commands.asking import Server, ask, body_of, print_body, with_server
 from layerline_api.routes.event_shapes import DEPLOYED
 from layerline_api.words.clean import clean
-from layerline_correlator.verdict.judge import rfc3339
+from layerline_correlator.times import rfc3339
 
 
 def main(argv: Sequence[str]) -> int:

@@ -17,7 +17,8 @@ from layerline_api.doors.otlp import Decoded, Malformed, TooLarge, decode
 from layerline_api.problems import Problem
 from layerline_api.routes.metrics import Measures
 from layerline_api.settings import ServerSettings
-from layerline_correlator.questions.model import Overloaded, Questions
+from layerline_correlator.questions.questions import Questions
+from layerline_correlator.store.store import Overloaded
 
 log = logging.getLogger(__name__)
 

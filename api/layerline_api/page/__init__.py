@@ -14,7 +14,7 @@ from flask import Blueprint, Response
 from layerline_api.declared import declared
 from layerline_api.page import containers, incident, one_request, start, timeline
 from layerline_api.page.form import WINDOWS
-from layerline_correlator.questions.model import Questions
+from layerline_correlator.questions.questions import Questions
 
 _HERE = Path(__file__).parent
 _KEPT = {"Cache-Control": "max-age=3600"}

@@ -18,7 +18,9 @@ from layerline_api.problems import Problem
 from layerline_api.routes.containers import query_of
 from layerline_api.words.clean import clean
 from layerline_api.words.verdict import human
-from layerline_correlator.questions.model import Questions, TooHeavy, plain
+from layerline_correlator.plain import plain
+from layerline_correlator.questions.questions import Questions
+from layerline_correlator.store.patience import TooHeavy
 
 ROWS = 100
 EXAMPLES = (

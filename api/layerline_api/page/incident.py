@@ -19,9 +19,9 @@ from layerline_api.problems import Problem
 from layerline_api.routes.incidents import OneIncident
 from layerline_api.words.clean import clean
 from layerline_api.words.verdict import human, tell, whole
-from layerline_correlator.questions.model import Questions
+from layerline_correlator.questions.questions import Questions
 from layerline_correlator.questions.timeline import TimelineQuery
-from layerline_correlator.verdict.judge import rfc3339
+from layerline_correlator.times import rfc3339
 
 Json = Mapping[str, Any]
 

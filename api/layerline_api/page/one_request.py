@@ -11,7 +11,8 @@ from layerline_api.page.form import HTML
 from layerline_api.parameters import Parameters, SpanId, TraceId
 from layerline_api.problems import Problem
 from layerline_api.words.verdict import Story, tell
-from layerline_correlator.questions.model import Questions, plain
+from layerline_correlator.plain import plain
+from layerline_correlator.questions.questions import Questions
 
 
 @dataclass(frozen=True, slots=True)

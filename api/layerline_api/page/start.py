@@ -16,8 +16,9 @@ from layerline_api.parameters import RequestParameters
 from layerline_api.routes.incidents import IncidentParameters
 from layerline_api.words.clean import clean
 from layerline_api.words.verdict import human
-from layerline_correlator.incidents.model import IncidentQuery
-from layerline_correlator.questions.model import Questions, RequestItem
+from layerline_correlator.questions.incidents import IncidentQuery
+from layerline_correlator.questions.questions import Questions
+from layerline_correlator.questions.requests import RequestItem
 
 ROWS, INCIDENTS = 100, 20
 #: Incidents are shown of so long at least, unless exact times are asked for: who was woken asks about the night.

@@ -17,9 +17,11 @@ from layerline_api.parameters import AnyText
 from layerline_api.problems import Problem
 from layerline_api.routes.timeline import TimelineParameters
 from layerline_api.words.clean import clean
-from layerline_correlator.questions.model import Questions, TooHeavy, plain
+from layerline_correlator.plain import plain
+from layerline_correlator.questions.questions import Questions
 from layerline_correlator.questions.timeline import TimelineQuery
-from layerline_correlator.verdict.judge import rfc3339
+from layerline_correlator.store.patience import TooHeavy
+from layerline_correlator.times import rfc3339
 
 
 class TimelineForm(Form):

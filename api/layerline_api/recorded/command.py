@@ -20,9 +20,8 @@ from layerline_api.recorded.gathered import Unreadable
 from layerline_api.recorded.importing import Held, NotARecording, import_files
 from layerline_api.recorded.sources import FORMATS, sources
 from layerline_api.words.clean import clean
-from layerline_correlator.questions.model import Overloaded
 from layerline_correlator.settings import Settings
-from layerline_correlator.store.store import StoreInUse
+from layerline_correlator.store.store import Overloaded, StoreInUse
 
 
 def main(argv: Sequence[str]) -> int:

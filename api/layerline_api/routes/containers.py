@@ -11,9 +11,11 @@ from pydantic import Field
 from layerline_api.declared import declared
 from layerline_api.parameters import LIMIT, AnyText, Instant, Limit, Paged, Parameters, Read
 from layerline_api.problems import Problem
-from layerline_correlator.questions.model import Page, Questions, TooHeavy
+from layerline_correlator.questions.paging import Page
+from layerline_correlator.questions.questions import Questions
+from layerline_correlator.questions.tags import TagKey, TagValue
+from layerline_correlator.store.patience import TooHeavy
 from layerline_correlator.tagquery.answer import Containers
-from layerline_correlator.tagquery.complete import TagKey, TagValue
 from layerline_correlator.tagquery.model import BadQuery, Query
 from layerline_correlator.tagquery.parse import parse
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from layerline_api.declared import declared
 from layerline_api.parameters import Text, Window
 from layerline_correlator.questions.coverage import Coverage
-from layerline_correlator.questions.model import Questions
+from layerline_correlator.questions.questions import Questions
 
 
 class CoverageParameters(Window):

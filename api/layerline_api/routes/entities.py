@@ -9,7 +9,10 @@ from pydantic import Field
 
 from layerline_api.declared import declared
 from layerline_api.parameters import Paged, Tagged, Window, one_of
-from layerline_correlator.questions.model import EntityItem, EntityQuery, Page, Questions, ServiceMap
+from layerline_correlator.questions.entities import EntityItem, EntityQuery
+from layerline_correlator.questions.paging import Page
+from layerline_correlator.questions.questions import Questions
+from layerline_correlator.questions.services import ServiceMap
 
 EntityType = Annotated[str, one_of(("process", "container", "host", "service"))]
 

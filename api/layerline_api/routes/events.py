@@ -12,9 +12,13 @@ from layerline_api.declared import declared
 from layerline_api.parameters import Paged, Parameters, Tagged, Text, Window
 from layerline_api.problems import Problem
 from layerline_api.routes.event_shapes import AnyMarker, Ignored, Marker
-from layerline_correlator.questions.model import Entity, EventItem, EventQuery, Overloaded, Page, Questions
+from layerline_correlator.entity import Entity
+from layerline_correlator.questions.events import EventItem, EventQuery
+from layerline_correlator.questions.paging import Page
+from layerline_correlator.questions.questions import Questions
 from layerline_correlator.store.model import Batch, EventRow, ResourceRow, resource_key
-from layerline_correlator.verdict.judge import rfc3339
+from layerline_correlator.store.store import Overloaded
+from layerline_correlator.times import rfc3339
 
 
 class EventParameters(Paged, Tagged, Window):

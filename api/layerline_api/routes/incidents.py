@@ -12,8 +12,9 @@ from layerline_api.declared import declared
 from layerline_api.parameters import Paged, Parameters, Read, Text, Window, one_of
 from layerline_api.problems import Problem
 from layerline_correlator.incidents.bundle import NothingLeft
-from layerline_correlator.incidents.model import Incident, IncidentItem, IncidentQuery, IncidentQuestions
-from layerline_correlator.questions.model import Page
+from layerline_correlator.incidents.model import Incident, IncidentItem
+from layerline_correlator.questions.incidents import IncidentQuery, IncidentQuestions
+from layerline_correlator.questions.paging import Page
 
 _ID = re.compile(r"[0-9a-f]{12}")
 ID_PATTERN = f"^{_ID.pattern}$"

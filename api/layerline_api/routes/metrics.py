@@ -14,7 +14,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from layerline_api.problems import Problem
-from layerline_correlator.questions.model import Health, Questions
+from layerline_correlator.questions.health import Health
+from layerline_correlator.questions.questions import Questions
 from layerline_correlator.store.model import Batch
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

@@ -19,12 +19,13 @@ from layerline_api.parameters import AnyText, Instant, Parameters, Read, between
 from layerline_api.problems import Problem
 from layerline_api.routes.containers import query_of
 from layerline_api.settings import ServerSettings
+from layerline_correlator.entity import Entity
 from layerline_correlator.incidents.slo import Promise
 from layerline_correlator.monitors.keeper import Monitors
 from layerline_correlator.monitors.model import Alert, CannotEvaluate, Monitor, Target
 from layerline_correlator.monitors.sources import IncidentFilter
-from layerline_correlator.questions.model import Entity, Page
-from layerline_correlator.verdict.judge import rfc3339
+from layerline_correlator.questions.paging import Page
+from layerline_correlator.times import rfc3339
 
 #: Monitors of one server, targets of one monitor, and alerts of its history that are listed, at most.
 MOST, MOST_TARGETS, MOST_ALERTS = 200, 10, 100

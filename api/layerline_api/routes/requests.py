@@ -11,7 +11,12 @@ from layerline_api.declared import as_json as as_json
 from layerline_api.declared import declared
 from layerline_api.parameters import RANKS, Parameters, Rank, RequestParameters, SpanId, TraceId, VerdictParameters
 from layerline_api.problems import Problem
-from layerline_correlator.questions.model import CauseItem, Page, Questions, RequestItem, Trace, Verdict
+from layerline_correlator.questions.causes import CauseItem
+from layerline_correlator.questions.paging import Page
+from layerline_correlator.questions.questions import Questions
+from layerline_correlator.questions.requests import RequestItem
+from layerline_correlator.questions.trace import Trace
+from layerline_correlator.verdict.model import Verdict
 
 
 class OneTrace(Parameters):
@@ -65,7 +70,7 @@ def answers(questions: Questions) -> Blueprint:
 
     @blueprint.get("/causes")
     @declared(Page[CauseItem])
-    def causes() -> Page[dict[str, Any]]:
+    def causes() -> Page[CauseItem]:
         """What Layerline can blame, with what it means and what to try."""
         return Page(questions.causes())
 

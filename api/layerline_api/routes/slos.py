@@ -10,9 +10,9 @@ from layerline_api.declared import declared
 from layerline_api.parameters import Parameters, Read
 from layerline_api.problems import Problem
 from layerline_api.routes.incidents import ID_PATTERN, identifier
-from layerline_correlator.incidents.model import IncidentQuestions
 from layerline_correlator.incidents.slo import Promise, SloState
-from layerline_correlator.questions.model import Page
+from layerline_correlator.questions.incidents import IncidentQuestions
+from layerline_correlator.questions.paging import Page
 
 
 class OneSlo(Parameters):

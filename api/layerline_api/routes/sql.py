@@ -11,7 +11,9 @@ from pydantic import Field
 from layerline_api.declared import Body, declared
 from layerline_api.problems import Problem
 from layerline_api.settings import ServerSettings
-from layerline_correlator.questions.model import BadSql, Questions, Table, TooHeavy
+from layerline_correlator.questions.questions import Questions
+from layerline_correlator.questions.sql import BadSql, Table
+from layerline_correlator.store.patience import TooHeavy
 
 #: Queries at a time; each may use every core.
 AT_ONCE = 2

@@ -10,9 +10,10 @@ from pydantic import Field
 from layerline_api.declared import declared
 from layerline_api.parameters import Read, Tagged, Text, TraceId, Window
 from layerline_api.problems import Problem
-from layerline_correlator.questions.model import Questions, TooHeavy
+from layerline_correlator.questions.questions import Questions
 from layerline_correlator.questions.timeline import SIGNALS, StepTooFine, Timeline, TimelineQuery
 from layerline_correlator.settings import duration_ns
+from layerline_correlator.store.patience import TooHeavy
 
 ENTITIES = ("container", "host")
 

@@ -1,16 +1,13 @@
-"""Who is meant: entities by their ids, and tags by the words people use."""
+"""The names of entities, by their ids."""
 
 from __future__ import annotations
 
 import threading
 import time
-from typing import Any
 
 import duckdb
 
-from layerline_correlator.questions.model import Entity
-from layerline_correlator.tagquery.condition import Bound, condition
-from layerline_correlator.tagquery.model import Selection
+from layerline_correlator.entity import Entity
 
 _REFRESH_S = 2.0
 
@@ -67,19 +64,3 @@ class Names:
                     "SELECT host, host_id, name FROM host WHERE host_id IS NOT NULL OR name IS NOT NULL"
                 ).fetchall()
             }
-
-
-def tag_condition(number: int, selection: Selection) -> tuple[str, dict[str, Any]]:
-    """SQL that holds for requests whose service, its container or its host carries the tags; ``number`` is its own.
-
-    The statement must bind ``$from_ns`` and ``$to_ns`` around the requests.
-    """
-    bound = Bound(f"tag{number}_")
-    holds = condition(selection, lambda key: f"tag_of(own, of_container, of_host, {key})", bound)
-    senders = f"SELECT row(resource, container_id) FROM tagged($from_ns, $to_ns) WHERE {holds}"
-    return f"row(resource, container_id) IN ({senders})", bound.values
-
-
-def glob(value: str) -> str:
-    """Only ``*`` is a wildcard; what else GLOB knows is taken as it is."""
-    return value.replace("[", "[[]").replace("?", "[?]")

@@ -21,7 +21,7 @@ import duckdb
 
 from layerline_correlator.facts.names import Names
 from layerline_correlator.incidents.verdict import choose, concern, judge_window
-from layerline_correlator.questions.model import plain
+from layerline_correlator.plain import plain
 from layerline_correlator.store.statements import run
 from layerline_correlator.verdict.ledgers import read_ledgers
 

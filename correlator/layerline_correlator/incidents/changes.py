@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from layerline_correlator.entity import Entity
 from layerline_correlator.incidents.group import Blamed
 from layerline_correlator.incidents.model import Change
-from layerline_correlator.questions.model import Entity
-from layerline_correlator.verdict.judge import rfc3339
+from layerline_correlator.times import rfc3339
 
 #: Changes are looked for from so long before the start of an incident until so long after it.
 BEFORE_NS, AFTER_NS = 600 * 10**9, 30 * 10**9

@@ -9,6 +9,7 @@ from typing import Any
 
 import duckdb
 
+from layerline_correlator.entity import Entity
 from layerline_correlator.facts.names import Names
 from layerline_correlator.incidents.changes import AFTER_NS, BEFORE_NS, Happened, Path, judge_changes, neighbours_of
 from layerline_correlator.incidents.detect import STEP_NS
@@ -27,10 +28,11 @@ from layerline_correlator.incidents.model import (
 )
 from layerline_correlator.incidents.verdict import FEW, blamed, choose, concern, judge_window
 from layerline_correlator.ledger.causes import by_name
-from layerline_correlator.questions.model import Entity, Part, Verdict
 from layerline_correlator.store.statements import run, text
-from layerline_correlator.verdict.judge import Ledger, Usual, rfc3339
+from layerline_correlator.times import rfc3339
+from layerline_correlator.verdict.judge import Ledger, Usual
 from layerline_correlator.verdict.ledgers import read_ledgers, select_requests
+from layerline_correlator.verdict.model import Part, Verdict
 
 #: Time around an incident that its series show, and how many steps they have, at most.
 AROUND_NS, STEPS = 60 * 10**9, 120

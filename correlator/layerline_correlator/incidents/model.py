@@ -2,26 +2,10 @@
 
 from __future__ import annotations
 
-import builtins
 from dataclasses import dataclass, field
-from typing import Any, Protocol
 
-from layerline_correlator.incidents.slo import Slo, SloState
-from layerline_correlator.questions.model import Blind, Entity, Page, Verdict
-
-
-@dataclass(frozen=True, slots=True)
-class IncidentQuery:
-    """Which incidents: those that went on at some time of a window, and filters."""
-
-    from_ns: int
-    to_ns: int
-    state: str | None = None  # "open" | "ended"
-    service: str | None = None
-    operation: str | None = None
-    cause: str | None = None  # the first culprit's
-    limit: int = 50
-    cursor: str | None = None
+from layerline_correlator.entity import Entity
+from layerline_correlator.verdict.model import Blind, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,25 +160,3 @@ class Incident(IncidentItem):
     blind: list[Blind]
     examples: list[str]
     try_: list[str] = field(default_factory=list)
-
-
-class IncidentQuestions(Protocol):
-    """What the API may ask about incidents."""
-
-    def list(self, query: IncidentQuery) -> Page[dict[str, Any]]:
-        """The incidents of the window, newest first, as ``IncidentItem`` in JSON. ``BadCursor``."""
-
-    def one(self, incident: str) -> dict[str, Any] | None:
-        """The incident with this id (or the one it became part of), as ``Incident`` in JSON."""
-
-    def slos(self) -> builtins.list[SloState]:
-        """Every SLO and how its budget stands."""
-
-    def set_slo(self, slo: Slo) -> SloState:
-        """Keep an SLO, or give it a new objective."""
-
-    def remove_slo(self, slo: str) -> bool:
-        """Forget an SLO; False when there is none with this id."""
-
-    def bundle(self, incident: str) -> bytes | None:
-        """The incident as one file that can be judged again elsewhere. ``NothingLeft``."""

@@ -12,7 +12,7 @@ from layerline_correlator.facts.names import Names
 from layerline_correlator.incidents.bundle import MOST_ROWS, TABLES, BadBundle, Bundle
 from layerline_correlator.incidents.verdict import in_order, judge_window
 from layerline_correlator.ledger import work as ledger
-from layerline_correlator.questions.model import plain
+from layerline_correlator.plain import plain
 from layerline_correlator.settings import Settings
 from layerline_correlator.store.store import Store
 from layerline_correlator.verdict.ledgers import read_ledgers, select_requests

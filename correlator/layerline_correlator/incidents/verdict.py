@@ -9,10 +9,10 @@ import duckdb
 
 from layerline_correlator.facts.names import Names
 from layerline_correlator.incidents.group import Blamed
-from layerline_correlator.questions.model import Verdict
 from layerline_correlator.store.statements import run
 from layerline_correlator.verdict.judge import Ledger, Usual, judge
 from layerline_correlator.verdict.ledgers import Request, read_ledgers, select_requests
+from layerline_correlator.verdict.model import Verdict
 
 #: A request is slow when it took this much longer than usual, at least (judge.is_slow).
 SLOW_BY_NS = 50_000_000

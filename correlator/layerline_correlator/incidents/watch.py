@@ -48,7 +48,7 @@ from layerline_correlator.incidents.troubles import (
     read_troubles,
 )
 from layerline_correlator.incidents.verdict import concern
-from layerline_correlator.questions.model import plain
+from layerline_correlator.plain import plain
 
 _log = logging.getLogger("layerline.correlator")
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import duckdb
 
+from layerline_correlator.entity import Entity
 from layerline_correlator.monitors.judge import judge, to_tell
 from layerline_correlator.monitors.model import Alert, CannotEvaluate, Evaluation, Monitor, Notice, Source, Target
 from layerline_correlator.monitors.preview import Preview, preview
-from layerline_correlator.questions.model import Entity
 from layerline_correlator.store.statements import run
 
 #: A notice that was not heard is tried again after 15 s, 30 s, … at most 10 min, and given up after a day.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from layerline_correlator.questions.model import Entity
+from layerline_correlator.entity import Entity
 
 
 class Group(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -10,14 +10,15 @@ from urllib.parse import quote
 import duckdb
 from pydantic import Field
 
-from layerline_correlator.incidents.model import IncidentQuery
+from layerline_correlator.entity import Entity
 from layerline_correlator.incidents.slo import Name, Promise, SloState, states_of_each
 from layerline_correlator.monitors.model import CannotEvaluate, Evaluation, Finding, Group, Source
-from layerline_correlator.questions.model import Entity, Page, TooHeavy, plain
+from layerline_correlator.plain import plain
+from layerline_correlator.store.patience import TooHeavy
 from layerline_correlator.tagquery.answer import Containers
 from layerline_correlator.tagquery.model import BadQuery, Query
 from layerline_correlator.tagquery.parse import parse
-from layerline_correlator.verdict.judge import rfc3339
+from layerline_correlator.times import rfc3339
 from layerline_correlator.written import Written
 
 #: Whom one evaluation tells apart, at most.
@@ -111,20 +112,23 @@ class IncidentFilter(Written):
         return f"incidents{of}" + ("" if self.cause is None else f" by {self.cause}")
 
 
-def of_incidents(found: Callable[[IncidentQuery], Page[dict[str, Any]]]) -> Source:
-    """Incidents: a question is an ``IncidentFilter`` in JSON. It holds for each from when it was noticed to its end."""
+def of_incidents(answer: Callable[[IncidentFilter, int, int], Sequence[dict[str, Any]]]) -> Source:
+    """Incidents: a question is an ``IncidentFilter`` in JSON. It holds for each from when it was noticed to its end.
+
+    ``answer`` is asked with a filter, a moment and how many incidents (as ``IncidentItem`` in JSON) are wanted.
+    """
 
     def evaluate(question: str, at_ns: int) -> Evaluation:
         which = IncidentFilter.model_validate_json(question)
-        page = found(IncidentQuery(at_ns, at_ns + 1, service=which.service, cause=which.cause, limit=MOST))
+        found = answer(which, at_ns, MOST + 1)
         now = rfc3339(at_ns)
         return Evaluation(
             tuple(
                 Finding(Entity("incident", item["id"], item["id"]), {"summary": item["summary"], "incident": item})
-                for item in page.items
+                for item in found[:MOST]
                 if item["noticed"] <= now and (item["end"] is None or item["end"] > now)
             ),
-            blind=page.next is not None,
+            blind=len(found) > MOST,
         )
 
     return evaluate

@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 import duckdb
 
+from layerline_correlator.entity import Entity
 from layerline_correlator.facts import join
 from layerline_correlator.ledger.causes import by_name
-from layerline_correlator.questions.model import Entity
 from layerline_correlator.store.graph import graph
-from layerline_correlator.verdict.judge import rfc3339
+from layerline_correlator.times import rfc3339
 from layerline_correlator.verdict.ledgers import blind_reason
 
 #: Series of one metric from one sender, or resources of one service, beyond which they are named.

@@ -1,50 +1,75 @@
-"""What lived in a window: processes, containers, hosts and services (``inventory.sql``)."""
+"""What lived in a window: processes, containers, hosts and services (``entities.sql``)."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import duckdb
 
-from layerline_correlator.questions.lives import Life, entities
-from layerline_correlator.questions.model import Entity, EntityItem, EntityQuery, Page
-from layerline_correlator.store.cursors import read_cursor, write_cursor
+from layerline_correlator.entity import Entity
+from layerline_correlator.questions.lives import Life, Total, read_lives
+from layerline_correlator.questions.paging import Order, Page
 from layerline_correlator.store.statements import text
-from layerline_correlator.tagquery.condition import Bound, condition
-from layerline_correlator.verdict.judge import rfc3339
+from layerline_correlator.tagquery.condition import map_condition
+from layerline_correlator.tagquery.model import Selection
+from layerline_correlator.times import rfc3339
 
-#: The values that a key has in a map `tags`; labels are asked for by their own names.
-TAG_VALUES = "values_in(coalesce(tags[{0}], tags['container.label.' || {0}]))".format
+_ORDER = Order("entities", {"type": str, "name": str, "id": str})
+
+
+@dataclass(frozen=True, slots=True)
+class EntityQuery:
+    """Which entities: those that lived in a half-open window, of a type, with tags."""
+
+    from_ns: int
+    to_ns: int
+    type: str | None = None  # "process" | "container" | "host" | "service"
+    tags: tuple[Selection, ...] = ()  # all of them
+    limit: int = 50
+    cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EntityItem:
+    """An entity with its tags (its own, and those of what it runs in) and its lifetime."""
+
+    type: str  # "process" | "container" | "host" | "service"
+    id: str
+    name: str
+    tags: dict[str, str]
+    first_seen: str  # when its first data came
+    last_seen: str  # its last data in the window
+    started: str | None  # as the agent saw; null where nobody looked
+    ended: str | None
+    host: Entity | None
+    runs_on: Entity | None  # a process's container or host, a container's host
+    exit_code: int | None = None  # these three: of a container
+    runs: int | None = None  # how often it was started, as far as was seen
+    totals: dict[str, Total] | None = None  # what it used in its life
 
 
 def read_entities(cursor: duckdb.DuckDBPyConnection, query: EntityQuery) -> Page[EntityItem]:
     """The entities of the window in the order of type, name and id. ``BadCursor``."""
-    conditions = ["true"]
-    bound: dict[str, Any] = {"from_ns": query.from_ns, "to_ns": query.to_ns, "limit": query.limit + 1}
+    page = _ORDER.slice(query.cursor, query.limit)
+    conditions = [page.condition]
+    bound: dict[str, Any] = {"from_ns": query.from_ns, "to_ns": query.to_ns} | page.bound
     if query.type is not None:
         conditions.append("type = $type")
         bound["type"] = query.type
     for number, selection in enumerate(query.tags):
-        words = Bound(f"tag{number}_")
-        conditions.append(condition(selection, TAG_VALUES, words))
-        bound |= words.values
-    if query.cursor is not None:
-        bound["after_type"], bound["after_name"], bound["after_id"] = read_cursor(
-            query.cursor, "entities", str, str, str
-        )
-        conditions.append("(type, name, id) > ($after_type, $after_name, $after_id)")
+        condition, words = map_condition(number, selection)
+        conditions.append(condition)
+        bound |= words
     entity = text("questions/entities.sql")
-    rows = cursor.execute(
-        f"{entity} WHERE {' AND '.join(conditions)} ORDER BY type, name, id LIMIT $limit", bound
-    ).fetchall()
-    items = [_item(*row) for row in rows[: query.limit]]
+    rows = cursor.execute(f"{entity} WHERE {' AND '.join(conditions)} {page.end}", bound).fetchall()
+    shown, following = page.cut([_item(*row) for row in rows], lambda item: (item.type, item.name, item.id))
+    items = list(shown)
     if any(item.type == "container" for item in items):
-        lives = {life.id: life for life in entities(cursor, query.from_ns, query.to_ns)}
+        lives = {life.id: life for life in read_lives(cursor, query.from_ns, query.to_ns)}
         items = [_with_life(item, lives.get(item.id)) if item.type == "container" else item for item in items]
-    if len(rows) > query.limit:
-        return Page(items, write_cursor("entities", items[-1].type, items[-1].name, items[-1].id))
-    return Page(items, reason=None if items or query.cursor else "nothing of that kind sent anything in this window")
+    reason = None if items or query.cursor else "nothing of that kind sent anything in this window"
+    return Page(items, following, reason)
 
 
 def _with_life(item: EntityItem, life: Life | None) -> EntityItem:

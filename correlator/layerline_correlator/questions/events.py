@@ -1,19 +1,19 @@
-"""Events of a window: what happened to containers, and what was told from outside (deploys)."""
+"""Events of a window: what happened to containers, and what was reported from outside (deploys)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import duckdb
 
-from layerline_correlator.facts.names import glob
-from layerline_correlator.questions.entities import TAG_VALUES
-from layerline_correlator.questions.model import Entity, EventItem, EventQuery, Page
-from layerline_correlator.store.cursors import read_cursor, write_cursor
-from layerline_correlator.tagquery.condition import Bound, condition
-from layerline_correlator.verdict.judge import rfc3339
+from layerline_correlator.entity import Entity, Naming
+from layerline_correlator.questions.paging import Order, Page
+from layerline_correlator.tagquery.condition import glob, map_condition
+from layerline_correlator.tagquery.model import Selection
+from layerline_correlator.times import rfc3339
 
+_ORDER = Order("events", {"time_ns": int, "name": str, "resource": str, "body": str}, descending=True)
 _EVENTS = """
 SELECT * FROM (
     SELECT
@@ -30,12 +30,35 @@ SELECT * FROM (
 """
 
 
-def read_events(
-    cursor: duckdb.DuckDBPyConnection, query: EventQuery, entity: Callable[[str, str], Entity]
-) -> Page[EventItem]:
+@dataclass(frozen=True, slots=True)
+class EventQuery:
+    """Which events: those of a half-open window, newest first."""
+
+    from_ns: int
+    to_ns: int
+    name: str | None = None  # with * for anything
+    service: str | None = None
+    tags: tuple[Selection, ...] = ()  # all of them
+    limit: int = 50
+    cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventItem:
+    """Something that happened: to a container, or reported from outside (a deploy)."""
+
+    time: str
+    name: str
+    body: str
+    attributes: dict[str, str]
+    entity: Entity | None  # what it happened to, where that is known
+
+
+def read_events(cursor: duckdb.DuckDBPyConnection, query: EventQuery, entity: Naming) -> Page[EventItem]:
     """Events, newest first. ``BadCursor``."""
-    conditions = ["true"]
-    bound: dict[str, Any] = {"from_ns": query.from_ns, "to_ns": query.to_ns, "limit": query.limit + 1}
+    page = _ORDER.slice(query.cursor, query.limit)
+    conditions = [page.condition]
+    bound: dict[str, Any] = {"from_ns": query.from_ns, "to_ns": query.to_ns} | page.bound
     if query.name is not None:
         conditions.append("name GLOB $name")
         bound["name"] = glob(query.name)
@@ -43,32 +66,20 @@ def read_events(
         conditions.append("service = $service")
         bound["service"] = query.service
     for number, selection in enumerate(query.tags):
-        words = Bound(f"tag{number}_")
-        conditions.append(condition(selection, TAG_VALUES, words))
-        bound |= words.values
-    if query.cursor is not None:
-        bound["time_ns"], bound["after_name"], bound["resource"], bound["body"] = read_cursor(
-            query.cursor, "events", int, str, str, str
-        )
-        conditions.append("(time_ns, name, resource, body) < ($time_ns, $after_name, $resource, $body)")
-    rows = cursor.execute(
-        f"{_EVENTS} WHERE {' AND '.join(conditions)}"
-        " ORDER BY time_ns DESC, name DESC, resource DESC, body DESC LIMIT $limit",
-        bound,
-    ).fetchall()
+        condition, words = map_condition(number, selection)
+        conditions.append(condition)
+        bound |= words
+    rows = cursor.execute(f"{_EVENTS} WHERE {' AND '.join(conditions)} {page.end}", bound).fetchall()
+    shown, following = page.cut(rows, lambda row: (row[0], row[1], row[3], row[2]))
     items = [
         EventItem(rfc3339(time_ns), name, body, dict(attributes or {}), _entity(entity, service, container_id, host))
-        for time_ns, name, body, _, attributes, service, container_id, host, _ in rows[: query.limit]
+        for time_ns, name, body, _, attributes, service, container_id, host, _ in shown
     ]
-    if len(rows) > query.limit:
-        time_ns, name, body, resource = rows[query.limit - 1][:4]
-        return Page(items, write_cursor("events", time_ns, name, resource, body))
-    return Page(items, reason=None if items or query.cursor else "no such event was received in this window")
+    reason = None if items or query.cursor else "no such event was received in this window"
+    return Page(items, following, reason)
 
 
-def _entity(
-    entity: Callable[[str, str], Entity], service: str | None, container_id: str | None, host: str | None
-) -> Entity | None:
+def _entity(entity: Naming, service: str | None, container_id: str | None, host: str | None) -> Entity | None:
     if container_id is not None:
         return entity("container", container_id)
     if service is not None:

@@ -8,13 +8,35 @@ from dataclasses import dataclass
 import duckdb
 
 from layerline.tags import TAG_WORDS
-from layerline_correlator.facts.names import glob
-from layerline_correlator.questions.model import Total
 from layerline_correlator.store.statements import text
-from layerline_correlator.verdict.judge import rfc3339
+from layerline_correlator.tagquery.condition import glob
+from layerline_correlator.times import rfc3339
 
 #: What a container used in its life, and the unit. ``totals`` has exactly these.
 TOTALS = {"cpu.time": "ns", "cpu.throttled": "ns", "disk.io.read": "By", "disk.io.write": "By"}
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """What was used in a life, in the unit of its signal. Not measured is not zero."""
+
+    low: int | None
+    """At least: what was read last, and what the wrapper told; None where nothing is known."""
+    high: int | None
+    """At most: what can have been used between the last reading and the end besides; None where there is no bound."""
+    value: int | None
+    """The figure itself, where both are the same."""
+    evidence: str
+    """``measured``, ``range`` or ``not measured``."""
+
+    @classmethod
+    def of(cls, low: int | None, high: int | None) -> Total:
+        """The total between these bounds."""
+        if low is None:
+            return cls(None, None, None, "not measured")
+        if low == high:
+            return cls(low, high, low, "measured")
+        return cls(low, high, None, "range")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +64,7 @@ class Life:
     """What it used in all runs until it ended, or was read last. By the names of ``TOTALS``."""
 
 
-def entities(
+def read_lives(
     cursor: duckdb.DuckDBPyConnection,
     from_ns: int,
     to_ns: int,

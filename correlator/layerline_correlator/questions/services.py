@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import duckdb
 
-from layerline_correlator.questions.model import Edge, ServiceItem, ServiceMap
 from layerline_correlator.store.statements import text
 
 _SERVICES = """
@@ -13,6 +14,46 @@ SELECT service, count(*) AS requests, count(*) FILTER (status = 2) AS errors,
 FROM request WHERE start_ns >= $from_ns AND start_ns < $to_ns
 GROUP BY service ORDER BY service
 """
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceItem:
+    """A service and the requests it answered in the window; quantiles of their durations."""
+
+    service: str
+    requests: int
+    errors: int
+    p50_ns: int
+    p95_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """Calls from one service to another, or to a dependency; quantiles of the caller's spans."""
+
+    caller: str
+    callee_type: str  # "service" | "dependency" (seen only from outside)
+    callee: str  # the service's name; server.address:server.port of a dependency
+    calls: int
+    errors: int
+    p50_ns: int
+    p95_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceMap:
+    """A list of services, and the calls between them."""
+
+    items: list[ServiceItem] = field(default_factory=list)
+    edges: list[Edge] = field(default_factory=list)
+    next: str | None = None
+    reason: str | None = None
+
+
+def read_services(cursor: duckdb.DuckDBPyConnection) -> list[str]:
+    """The services a span was received from."""
+    rows = cursor.execute("SELECT DISTINCT service FROM resource WHERE service IS NOT NULL ORDER BY service").fetchall()
+    return [name for (name,) in rows]
 
 
 def read_service_map(cursor: duckdb.DuckDBPyConnection, from_ns: int, to_ns: int) -> ServiceMap:

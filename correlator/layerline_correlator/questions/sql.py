@@ -13,11 +13,12 @@ import json
 import re
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import duckdb
 
-from layerline_correlator.questions.model import BadSql, Table, TooHeavy
+from layerline_correlator.store.patience import TooHeavy
 
 #: How long a query may take, in seconds, and how large what it finds may be, as JSON.
 PATIENCE_S = 10.0
@@ -69,6 +70,20 @@ _FUNCTIONS = frozenset(
     last_value nth_value
     """.split()  # noqa: SIM905 - one word per line would be a page of nothing else
 )
+
+
+class BadSql(ValueError):
+    """A query that may not be asked, or that makes no sense; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What a SQL query found. ``cut`` when there was more than was asked for."""
+
+    columns: list[str]
+    types: list[str]
+    rows: list[list[Any]]
+    cut: bool
 
 
 def ask(cursor: duckdb.DuckDBPyConnection, text: str, limit: int) -> Table:

@@ -12,11 +12,11 @@ from typing import Any
 
 import duckdb
 
-from layerline_correlator.facts.names import tag_condition
-from layerline_correlator.questions.model import Entity
+from layerline_correlator.entity import Entity
 from layerline_correlator.store.graph import graph
+from layerline_correlator.tagquery.condition import tag_condition
 from layerline_correlator.tagquery.model import Selection
-from layerline_correlator.verdict.judge import rfc3339
+from layerline_correlator.times import rfc3339
 
 _MS, _S, _M, _H = 10**6, 10**9, 60 * 10**9, 3600 * 10**9
 #: The steps that are chosen from; beyond them whole days.

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import duckdb
+from typing_extensions import TypedDict
 
 from layerline_correlator.ledger import work as ledger
-from layerline_correlator.verdict.judge import rfc3339
+from layerline_correlator.times import rfc3339
 from layerline_correlator.verdict.ledgers import status_word
 
 _KIND = ("unspecified", "internal", "server", "client", "producer", "consumer")
@@ -27,6 +28,40 @@ JOIN asked ON asked.request_no = segment.request_no
 JOIN node ON node.span_no = segment.span_no
 ORDER BY offset_ns
 """
+
+
+class TraceSpan(TypedDict):
+    """A span of a trace, its start where clocks agree."""
+
+    span_id: str
+    parent_span_id: str | None
+    service: str
+    name: str
+    kind: str  # "unspecified" | "internal" | "server" | "client" | "producer" | "consumer"
+    start: str
+    duration_ns: int
+    status: str  # "unset" | "ok" | "error"
+    container_id: str | None
+    account: str  # "thread" | "task" | "none"
+    account_reason: str | None
+    skew_adjusted_ns: int
+    thread_id: int | None
+
+
+class TraceSegment(TypedDict):
+    """A piece of the critical path: the offset is from the root request's start."""
+
+    span_id: str
+    offset_ns: int
+    length_ns: int
+
+
+class Trace(TypedDict):
+    """A trace as it was received, and its root request's critical path."""
+
+    trace_id: str
+    spans: list[TraceSpan]
+    segments: list[TraceSegment]
 
 
 def read_trace(cursor: duckdb.DuckDBPyConnection, trace_id: str) -> dict[str, Any] | None:

@@ -23,11 +23,10 @@ import pyarrow as pa
 from layerline.attributes import BOOT_ID, SPAN_FIGURES, VERSION, column
 from layerline.container import reported
 from layerline.signals import find
-from layerline_correlator.facts.handles import Handle, handles, is_sandbox
-from layerline_correlator.facts.signals import write_catalogue
-from layerline_correlator.questions.model import Overloaded
 from layerline_correlator.settings import Settings
+from layerline_correlator.store.handles import Handle, handles, is_sandbox
 from layerline_correlator.store.model import Batch, ResourceRow, SeriesRow
+from layerline_correlator.store.signals import write_catalogue
 from layerline_correlator.store.statements import run
 
 _TEXT_MAP = pa.map_(pa.string(), pa.string())
@@ -97,6 +96,10 @@ _WAITING = 256
 
 class StoreInUse(RuntimeError):
     """Another process has this store open."""
+
+
+class Overloaded(RuntimeError):
+    """The store cannot take more now; the sender shall try again later."""
 
 
 class Arrived(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from layerline_correlator.questions.model import Entity
+from layerline_correlator.entity import Entity
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,32 @@ def condition(selection: Selection, values_of: ValuesOf, bound: Bound) -> str:
     return f"has_value({values_of(bound.add(attribute(key)))}, {bound.add(_pattern(value))})"
 
 
+def tag_condition(number: int, selection: Selection) -> tuple[str, dict[str, Any]]:
+    """SQL that holds for requests whose service, its container or its host carries the tags; ``number`` is its own.
+
+    The statement must bind ``$from_ns`` and ``$to_ns`` around the requests.
+    """
+    bound = Bound(f"tag{number}_")
+    holds = condition(selection, lambda key: f"tag_of(own, of_container, of_host, {key})", bound)
+    senders = f"SELECT row(resource, container_id) FROM tagged($from_ns, $to_ns) WHERE {holds}"
+    return f"row(resource, container_id) IN ({senders})", bound.values
+
+
+def map_condition(number: int, selection: Selection) -> tuple[str, dict[str, Any]]:
+    """SQL that holds for rows whose map ``tags`` carries the tags; ``number`` is its own.
+
+    Labels are asked for by their own names, without ``container.label.``.
+    """
+    bound = Bound(f"tag{number}_")
+    values_of = "values_in(coalesce(tags[{0}], tags['container.label.' || {0}]))".format
+    return condition(selection, values_of, bound), bound.values
+
+
+def glob(value: str) -> str:
+    """For ``GLOB``: only ``*`` is a wildcard."""
+    return value.replace("[", "[[]").replace("?", "[?]")
+
+
 def keys_of(selection: Selection) -> Iterator[str]:
     """The attributes that it asks for."""
     match selection:

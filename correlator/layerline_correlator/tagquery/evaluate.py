@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import duckdb
 
-from layerline_correlator.questions.model import Entity
+from layerline_correlator.entity import Entity
 from layerline_correlator.store.graph import graph
 from layerline_correlator.tagquery.answer import (
     Compared,
@@ -22,7 +22,7 @@ from layerline_correlator.tagquery.condition import Bound, attribute, condition,
 from layerline_correlator.tagquery.model import Aggregate, Comparison, Query
 from layerline_correlator.tagquery.parse import AGGREGATES
 from layerline_correlator.tagquery.signals import Measure
-from layerline_correlator.verdict.judge import rfc3339
+from layerline_correlator.times import rfc3339
 
 #: The window where the query does not say one.
 DEFAULT_OVER_NS = 15 * 60 * 10**9

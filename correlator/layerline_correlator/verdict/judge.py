@@ -6,13 +6,14 @@ The verdict ranks excess: an operation that always burns 100 ms of CPU is not sl
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import NamedTuple
 
+from layerline_correlator.entity import Naming
 from layerline_correlator.ledger.causes import by_name
-from layerline_correlator.questions.model import Blind, Culprit, Entity, Join, Neighbour, Part, Verdict
+from layerline_correlator.times import rfc3339
+from layerline_correlator.verdict.model import Blind, Culprit, Join, Neighbour, Part, Verdict
 
 #: A culprit has at least this share of what is ranked.
 CULPRIT_SHARE = 0.1
@@ -101,7 +102,7 @@ def is_slow(duration_ns: int, usual_ns: int | None, slow_ns: int) -> bool:
 def judge(
     ledgers: Sequence[Ledger],
     usuals: Sequence[Usual | None],
-    name: Callable[[str, str], Entity],
+    name: Naming,
     *,
     window: bool = False,
     absolute: bool = False,
@@ -157,12 +158,6 @@ def judge(
     )
 
 
-def rfc3339(time_ns: int) -> str:
-    """``2026-11-23T10:00:00.123456789Z``."""
-    seconds, nanoseconds = divmod(time_ns, 10**9)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{nanoseconds:09d}Z"
-
-
 def _merge(parts: Iterable[LedgerPart]) -> list[LedgerPart]:
     """One part per cause, service and entity; the reason given is that of the largest."""
     groups: dict[tuple[str, str, str, str], list[LedgerPart]] = defaultdict(list)
@@ -194,7 +189,7 @@ def _sum(group: list[LedgerPart]) -> LedgerPart:
     )
 
 
-def _parts(merged: list[LedgerPart], usuals: Sequence[Usual] | None, name: Callable[[str, str], Entity]) -> list[Part]:
+def _parts(merged: list[LedgerPart], usuals: Sequence[Usual] | None, name: Naming) -> list[Part]:
     if usuals is None:
         return [_part(part, None, name) for part in merged]
     usually: dict[Key, list[LedgerPart]] = defaultdict(list)
@@ -245,7 +240,7 @@ class Around:
         return list(map(Around, shares(self.lost_ns), shares(self.low_ns), shares(self.high_ns)))
 
 
-def _part(part: LedgerPart, usual: Around | None, name: Callable[[str, str], Entity]) -> Part:
+def _part(part: LedgerPart, usual: Around | None, name: Naming) -> Part:
     cause = by_name(part.cause)
     return Part(
         cause=part.cause,
@@ -276,7 +271,7 @@ def _where(place: str | None) -> dict[str, str | int] | None:
     return {"function": function, "file": file, "line": int(line)}
 
 
-def _neighbours(ran: tuple[Ran, ...], name: Callable[[str, str], Entity]) -> list[Neighbour]:
+def _neighbours(ran: tuple[Ran, ...], name: Naming) -> list[Neighbour]:
     whole = sum(neighbour.ran_ns for neighbour in ran)
     worst = sorted(ran, key=lambda neighbour: (-neighbour.ran_ns, neighbour.entity_id))[:NEIGHBOURS]
     return [

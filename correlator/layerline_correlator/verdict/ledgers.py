@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import duckdb
 
 from layerline_correlator.ledger.causes import facts as fact_words
-from layerline_correlator.questions.model import Join, RequestItem
 from layerline_correlator.store.graph import graph
-from layerline_correlator.verdict.judge import Ledger, LedgerPart, Ran, Unseen, Usual, rfc3339
+from layerline_correlator.verdict.judge import Ledger, LedgerPart, Ran, Unseen, Usual
+from layerline_correlator.verdict.model import Join
 
 _STATUS = ("unset", "ok", "error")
 
@@ -42,12 +42,9 @@ class Request(NamedTuple):
     judged_ns: int
     join_reason: str | None
 
-    @property
-    def excess_or_duration(self) -> int:
-        return self.duration_ns - (self.usual_ns or 0)
-
 
 def select_requests(cursor: duckdb.DuckDBPyConnection, where: str, values: dict[str, Any]) -> list[Request]:
+    """The requests for which this SQL holds. It may end with QUALIFY, ORDER BY and LIMIT."""
     rows = cursor.execute(
         "SELECT trace_id, span_id, service, operation, start_ns, end_ns - start_ns, status, unexplained_ns,"
         " skew_adjusted_ns, usual_ns, slow, cause, join_method, join_confidence, judged_ns, join_reason"
@@ -60,22 +57,6 @@ def select_requests(cursor: duckdb.DuckDBPyConnection, where: str, values: dict[
 def around(rows: Sequence[Request]) -> tuple[int, int]:
     """The first start and the last end. ValueError when there is none."""
     return min(row.start_ns for row in rows), max(row.start_ns + row.duration_ns for row in rows)
-
-
-def as_item(row: Request) -> RequestItem:
-    return RequestItem(
-        trace_id=row.trace_id,
-        span_id=row.span_id,
-        service=row.service,
-        operation=row.operation,
-        start=rfc3339(row.start_ns),
-        duration_ns=row.duration_ns,
-        usual_ns=row.usual_ns,
-        excess_ns=None if row.usual_ns is None else row.duration_ns - row.usual_ns,
-        slow=row.slow,
-        status=status_word(row.status),
-        cause=row.cause,
-    )
 
 
 def want_usual(cursor: duckdb.DuckDBPyConnection, rows: Sequence[Request]) -> None:

@@ -6,13 +6,14 @@ it is on its side; if calls of others to the callee were late too, on that side.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import duckdb
 
-from layerline_correlator.questions.model import Entity, Neighbour, Part, Verdict
+from layerline_correlator.entity import Naming
 from layerline_correlator.store.statements import text
+from layerline_correlator.verdict.model import Neighbour, Part, Verdict
 
 CAUSES = ("network.transit_slow", "network.retransmitted")
 #: How long before the requests edges are looked at, and how far around them.
@@ -32,7 +33,7 @@ class Edge:
 
 
 def with_sides(
-    verdict: Verdict, cursor: duckdb.DuckDBPyConnection, around_ns: tuple[int, int], name: Callable[[str, str], Entity]
+    verdict: Verdict, cursor: duckdb.DuckDBPyConnection, around_ns: tuple[int, int], name: Naming
 ) -> Verdict:
     """The verdict, with the side named (``by``) where a culprit is time between two services."""
     blamed = {(one.cause, one.entity.id) for one in verdict.culprits if one.cause in CAUSES}
@@ -47,7 +48,7 @@ def with_sides(
     return replace(verdict, parts=parts)
 
 
-def decided(part: Part, callee: str, edges: Sequence[Edge], name: Callable[[str, str], Entity]) -> Part:
+def decided(part: Part, callee: str, edges: Sequence[Edge], name: Naming) -> Part:
     """The part with both sides in ``by``, the likelier first, and why; unchanged where no other edge tells."""
     late = {
         side: [edge for edge in edges if edge.side == side and edge.later_ns >= LATE_NS]

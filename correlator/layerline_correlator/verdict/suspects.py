@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 
 import duckdb
 
+from layerline_correlator.entity import Entity
 from layerline_correlator.ledger.causes import by_name
-from layerline_correlator.questions.model import Entity, Suspect, SuspectReading, Verdict
 from layerline_correlator.store.graph import graph
 from layerline_correlator.verdict.ledgers import Request, around, want_usual
+from layerline_correlator.verdict.model import Suspect, SuspectReading, Verdict
 
 #: What is read of a verdict's requests, beginning with what was usual of them.
 FILES, GIVEN = ("facts/usual.sql", "verdict/suspects.sql"), ("wanted_usual",)

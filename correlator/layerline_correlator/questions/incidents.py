@@ -1,32 +1,68 @@
-"""What was found, for whoever asks: lists and single incidents, as JSON."""
+"""Incidents that were found: lists of them, each as a whole or as a file, and the SLOs that some are found by."""
 
 from __future__ import annotations
 
-import base64
 import builtins
 import json
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from io import BytesIO
-from typing import Any
+from typing import Any, Protocol
 
 import duckdb
 
 from layerline_correlator.facts.names import Names
 from layerline_correlator.incidents.bundle import write_bundle
-from layerline_correlator.incidents.model import IncidentItem, IncidentQuery
+from layerline_correlator.incidents.model import IncidentItem
 from layerline_correlator.incidents.slo import Slo, SloState, keep, remove, states
-from layerline_correlator.questions.model import BadCursor, Page
+from layerline_correlator.questions.paging import Order, Page
 
 #: Requests of an operation in an hour before it has a usual (base.sql).
 USUAL_FROM = 20
+_ORDER = Order("incidents", {"start_ns": int, "incident": str}, descending=True)
 _FIELDS = tuple(item.name for item in fields(IncidentItem))
 
 
+@dataclass(frozen=True, slots=True)
+class IncidentQuery:
+    """Which incidents: those that were ongoing at some time of a window, and filters."""
+
+    from_ns: int
+    to_ns: int
+    state: str | None = None  # "open" | "ended"
+    service: str | None = None
+    operation: str | None = None
+    cause: str | None = None  # the first culprit's
+    limit: int = 50
+    cursor: str | None = None
+
+
+class IncidentQuestions(Protocol):
+    """What the API may ask about incidents."""
+
+    def list(self, query: IncidentQuery) -> Page[dict[str, Any]]:
+        """The incidents of the window, newest first, as ``IncidentItem`` in JSON. ``BadCursor``."""
+
+    def one(self, incident: str) -> dict[str, Any] | None:
+        """The incident with this id (or the one it became part of), as ``Incident`` in JSON."""
+
+    def slos(self) -> builtins.list[SloState]:
+        """Every SLO and how its budget stands."""
+
+    def set_slo(self, slo: Slo) -> SloState:
+        """Keep an SLO, or give it a new objective."""
+
+    def remove_slo(self, slo: str) -> bool:
+        """Forget an SLO; False when there is none with this id."""
+
+    def bundle(self, incident: str) -> bytes | None:
+        """The incident as one file that can be judged again elsewhere. ``NothingLeft``."""
+
+
 class Incidents:
-    """Answers from the tables that ``watch`` keeps. Implements ``IncidentQuestions``."""
+    """Answers from the tables that ``incidents.watch`` keeps. Implements ``IncidentQuestions``."""
 
     def __init__(
         self, reading: Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]], names: Names, settle_ns: int
@@ -35,9 +71,10 @@ class Incidents:
 
     def list(self, query: IncidentQuery) -> Page[dict[str, Any]]:
         """The incidents of the window, newest first. ``BadCursor``."""
-        conditions = ["document IS NOT NULL AND merged_into IS NULL"]
+        page = _ORDER.slice(query.cursor, query.limit)
+        conditions = ["document IS NOT NULL AND merged_into IS NULL", page.condition]
         conditions.append("start_ns < $to_ns AND coalesce(end_ns, $to_ns) >= $from_ns")
-        values: dict[str, Any] = {"from_ns": query.from_ns, "to_ns": query.to_ns, "limit": query.limit + 1}
+        values: dict[str, Any] = {"from_ns": query.from_ns, "to_ns": query.to_ns} | page.bound
         if query.state is not None:
             conditions.append("(end_ns IS NULL) = $is_open")
             values["is_open"] = query.state == "open"
@@ -48,24 +85,14 @@ class Incidents:
         if query.cause is not None:
             conditions.append("document ->> '$.cause' = $cause")
             values["cause"] = query.cause
-        if query.cursor is not None:
-            conditions.append("(start_ns, incident) < ($after_ns, $after)")
-            values["after_ns"], values["after"] = _read_cursor(query.cursor)
         with self._reading() as cursor:
             rows = cursor.execute(
-                f"SELECT start_ns, incident, document FROM incident WHERE {' AND '.join(conditions)}"
-                " ORDER BY start_ns DESC, incident DESC LIMIT $limit",
+                f"SELECT start_ns, incident, document FROM incident WHERE {' AND '.join(conditions)} {page.end}",
                 values,
             ).fetchall()
             reason = None if rows else _why_empty(cursor, query)
-        items = [
-            {name: document[name] for name in _FIELDS}
-            for document in (json.loads(text) for *_, text in rows[: query.limit])
-        ]
-        following = None
-        if len(rows) > query.limit:
-            start_ns, incident, _ = rows[query.limit - 1]
-            following = _write_cursor(start_ns, incident)
+        shown, following = page.cut(rows, lambda row: (row[0], row[1]))
+        items = [{name: document[name] for name in _FIELDS} for document in (json.loads(text) for *_, text in shown)]
         return Page(items, following, reason)
 
     def one(self, incident: str) -> dict[str, Any] | None:
@@ -98,7 +125,7 @@ class Incidents:
             return remove(cursor, slo)
 
     def bundle(self, incident: str) -> bytes | None:
-        """The incident as one file (bundle.py); None for an unknown one. ``NothingLeft``."""
+        """The incident as one file (``incidents.bundle``); None for an unknown one. ``NothingLeft``."""
         document = self.one(incident)
         if document is None:
             return None
@@ -130,17 +157,3 @@ def _why_empty(cursor: duckdb.DuckDBPyConnection, query: IncidentQuery) -> str:
     if not most or (most[0] or 0) < USUAL_FROM:
         return f"no usual yet: nothing can be unusual before {USUAL_FROM} requests of an operation in an hour"
     return f"no operation was in trouble more often than usual ({received[0]} requests in this window)"
-
-
-def _write_cursor(start_ns: int, incident: str) -> str:
-    return base64.urlsafe_b64encode(json.dumps(["incidents", start_ns, incident]).encode()).decode().rstrip("=")
-
-
-def _read_cursor(text: str) -> tuple[int, str]:
-    try:
-        kind, start_ns, incident = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-    except (ValueError, TypeError):
-        raise BadCursor("expected a cursor from this list's `next`") from None
-    if kind != "incidents" or type(start_ns) is not int or abs(start_ns) >= 2**63 or not isinstance(incident, str):
-        raise BadCursor("expected a cursor of the list of incidents")
-    return start_ns, incident

@@ -1,0 +1,190 @@
+"""Answers to ``Questions`` over a store: each from a file of its own, named after what is asked."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import duckdb
+
+from layerline_correlator.facts.names import Names
+from layerline_correlator.monitors.keeper import Monitors
+from layerline_correlator.monitors.sources import IncidentFilter, of_incidents, of_query, of_slo
+from layerline_correlator.questions.causes import CauseItem, read_causes
+from layerline_correlator.questions.containers import read_containers
+from layerline_correlator.questions.coverage import Coverage, read_coverage
+from layerline_correlator.questions.entities import EntityItem, EntityQuery, read_entities
+from layerline_correlator.questions.events import EventItem, EventQuery, read_events
+from layerline_correlator.questions.incidents import IncidentQuery, Incidents
+from layerline_correlator.questions.lives import Life, read_lives
+from layerline_correlator.questions.paging import Page
+from layerline_correlator.questions.requests import RequestItem, RequestQuery, read_requests
+from layerline_correlator.questions.services import ServiceMap, read_service_map, read_services
+from layerline_correlator.questions.sql import Table, ask
+from layerline_correlator.questions.tags import TagKey, TagValue, read_tag_keys, read_tag_values
+from layerline_correlator.questions.timeline import IncidentMark, Timeline, TimelineQuery, read_timeline
+from layerline_correlator.questions.trace import read_trace
+from layerline_correlator.questions.verdicts import read_verdict, read_verdicts
+from layerline_correlator.settings import Settings
+from layerline_correlator.store.patience import cut_off
+from layerline_correlator.store.store import Store
+from layerline_correlator.tagquery.answer import Containers
+from layerline_correlator.tagquery.model import Query
+from layerline_correlator.verdict.model import Verdict
+
+#: How long a tag query or a timeline may take, in seconds.
+PATIENCE_S = 30.0
+
+
+class Answers(ABC):
+    """All answers but those about the correlator itself. A subclass keeps the store's ledgers up to date.
+
+    A question about requests first works out what arrived, so that no answer is older than what was acknowledged.
+    """
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        """Answer from this store."""
+        self._store = store
+        self._settings = settings
+        self._names = Names(store.cursor())
+        #: The incidents that were found, and SLOs.
+        self.incidents = Incidents(self._reading, self._names, settings.settle_ns)
+        self.monitors = Monitors(
+            store.cursor(),
+            {
+                "query": of_query(self.containers),
+                "slo": of_slo(self._reading),
+                "incidents": of_incidents(self._incidents_at),
+            },
+        )
+
+    @abstractmethod
+    def _bring_up_to_date(self, trace_id: str | None = None) -> bool:
+        """Work out what arrived of this trace (None: of all traces). False when there was nothing to do."""
+
+    @abstractmethod
+    def _unfinished(self) -> int:
+        """How many traces that were in the store at the start have yet to be worked out."""
+
+    @contextmanager
+    def _reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A cursor for one question."""
+        cursor = self._store.cursor()
+        try:
+            yield cursor
+        finally:
+            cursor.close()
+
+    # ---- requests and what was slow in them
+
+    def requests(self, query: RequestQuery) -> Page[RequestItem]:
+        """Slow requests of the window (or those of at least ``min_duration_ns``). ``BadCursor``."""
+        self._bring_up_to_date()
+        with self._reading() as cursor:
+            return read_requests(cursor, query, self._unfinished())
+
+    def verdict(self, trace_id: str, span_id: str | None = None, *, absolute: bool = False) -> Verdict | None:
+        """The verdict of the trace's root request (the longest, if several), or of the entry span ``span_id``."""
+        self._bring_up_to_date(trace_id)
+        with self._reading() as cursor:
+            return read_verdict(cursor, trace_id, span_id, self._names.entity, self._settings.settle_ns, absolute)
+
+    def verdicts(self, query: RequestQuery) -> Page[Verdict]:
+        """One verdict per service and operation that was slow in the window, most excess first. ``BadCursor``."""
+        self._bring_up_to_date()
+        with self._reading() as cursor:
+            return read_verdicts(cursor, query, self._names.entity, self._settings.settle_ns, self._unfinished())
+
+    def trace(self, trace_id: str) -> dict[str, Any] | None:
+        """A trace as it was received, and its root request's critical path, as ``Trace`` in JSON."""
+        with self._reading() as cursor:
+            return read_trace(cursor, trace_id)
+
+    def causes(self) -> list[CauseItem]:
+        """Every cause with its documentation, in the order in which they take time."""
+        return read_causes()
+
+    # ---- all layers over a window
+
+    def timeline(self, query: TimelineQuery) -> Timeline | None:
+        """What every layer did in a window; None for an unknown request. ``StepTooFine``, ``TooHeavy``."""
+        if query.trace_id is not None:
+            self._bring_up_to_date(query.trace_id)
+        self._bring_up_to_date()
+        with self._reading() as cursor, cut_off(cursor, PATIENCE_S):
+            return read_timeline(cursor, query, self._names.entity, self._marks)
+
+    def _incidents_at(self, which: IncidentFilter, at_ns: int, most: int) -> list[dict[str, Any]]:
+        """The incidents of one moment, for monitors."""
+        query = IncidentQuery(at_ns, at_ns + 1, service=which.service, cause=which.cause, limit=most)
+        return self.incidents.list(query).items
+
+    def _marks(self, from_ns: int, to_ns: int, service: str | None, operation: str | None) -> list[IncidentMark]:
+        """The incidents to mark on a timeline."""
+        found = self.incidents.list(IncidentQuery(from_ns, to_ns, service=service, operation=operation))
+        return [
+            IncidentMark(item["id"], item["start"], item["end"], item["services"], item["cause"], item["summary"])
+            for item in found.items
+        ]
+
+    def coverage(self, from_ns: int, to_ns: int, service: str | None = None) -> Coverage:
+        """What was seen in the window and what was not; with ``service``, of its spans and requests."""
+        self._bring_up_to_date()
+        with self._reading() as cursor:
+            return read_coverage(cursor, self._names.entity, from_ns, to_ns, service)
+
+    def services(self) -> list[str]:
+        """The services a span was received from."""
+        with self._reading() as cursor:
+            return read_services(cursor)
+
+    def service_map(self, from_ns: int, to_ns: int) -> ServiceMap:
+        """The services that answered requests in the window, and who called whom."""
+        self._bring_up_to_date()
+        with self._reading() as cursor:
+            return read_service_map(cursor, from_ns, to_ns)
+
+    # ---- what there is, and what happened to it
+
+    def inventory(self, query: EntityQuery) -> Page[EntityItem]:
+        """What lived in the window. ``BadCursor``."""
+        with self._reading() as cursor:
+            return read_entities(cursor, query)
+
+    def entities(
+        self, from_ns: int, to_ns: int, type: str = "container", tags: Sequence[tuple[str, str]] = ()
+    ) -> list[Life]:
+        """The containers that lived in the window, how long, and what each used. ValueError for another type."""
+        with self._reading() as cursor:
+            return read_lives(cursor, from_ns, to_ns, type, tags)
+
+    def events(self, query: EventQuery) -> Page[EventItem]:
+        """What happened in the window, newest first. ``BadCursor``."""
+        with self._reading() as cursor:
+            return read_events(cursor, query, self._names.entity)
+
+    # ---- questions in a language of their own
+
+    def containers(self, query: Query, to_ns: int, limit: int, cursor: str | None = None) -> Containers:
+        """What a tag query holds for, in the window that ends at ``to_ns``. ``BadCursor``, ``TooHeavy``."""
+        self._bring_up_to_date()
+        with self._reading() as reading, cut_off(reading, PATIENCE_S):
+            return read_containers(reading, query, to_ns, self._names.entity, limit, cursor)
+
+    def tag_keys(self, prefix: str, limit: int) -> list[TagKey]:
+        """The keys of tags with this prefix: what a query can ask by."""
+        with self._reading() as cursor:
+            return read_tag_keys(cursor, prefix, limit)
+
+    def tag_values(self, key: str, prefix: str, limit: int) -> list[TagValue]:
+        """The values of a key with this prefix."""
+        with self._reading() as cursor:
+            return read_tag_values(cursor, key, prefix, limit)
+
+    def sql(self, text: str, limit: int) -> Table:
+        """One SELECT over the documented views. ``BadSql``, ``TooHeavy``."""
+        self._bring_up_to_date()
+        with self._reading() as cursor:
+            return ask(cursor, text, limit)

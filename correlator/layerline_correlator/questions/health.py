@@ -1,0 +1,20 @@
+"""Health: what the store and the correlator report about themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How the store and the correlator are; counts are since the process began."""
+
+    waiting_batches: int  # to be written
+    waiting_limit: int  # how many may
+    waiting_traces: int  # with spans that are not worked out yet
+    lag_ns: int  # how long the oldest of them has been waiting, 0 when none does
+    passes: int
+    worked_traces: int
+    failed_traces: int
+    used_bytes: int  # of the database file
+    deleted_rows: int  # by retention

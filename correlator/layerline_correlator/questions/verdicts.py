@@ -1,0 +1,104 @@
+"""Verdicts: of one request, and of all that was slow in a window."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import duckdb
+
+from layerline_correlator.entity import Naming
+from layerline_correlator.questions.paging import Page, read_cursor, write_cursor
+from layerline_correlator.questions.requests import RequestQuery, chosen_requests, matching_requests, why_none
+from layerline_correlator.verdict.judge import judge
+from layerline_correlator.verdict.ledgers import Request, around, read_ledgers, select_requests
+from layerline_correlator.verdict.model import Verdict
+from layerline_correlator.verdict.sides import with_sides
+from layerline_correlator.verdict.suspects import with_suspects
+
+#: Slow requests of one operation that a verdict over a window adds up, at most; the newest.
+_WINDOW_LEDGERS = 500
+
+
+def read_verdict(
+    cursor: duckdb.DuckDBPyConnection,
+    trace_id: str,
+    span_id: str | None,
+    name: Naming,
+    settle_ns: int,
+    absolute: bool = False,
+) -> Verdict | None:
+    """The verdict of the trace's root request (the longest, if several), or of the entry span ``span_id``."""
+    rows = select_requests(
+        cursor,
+        "trace_id = $trace_id AND (span_id = $span_id OR ($span_id IS NULL AND root))"
+        " ORDER BY end_ns - start_ns DESC, start_ns LIMIT 1",
+        {"trace_id": trace_id, "span_id": span_id},
+    )
+    if not rows:
+        return None
+    ledgers, usuals = read_ledgers(cursor, rows, settle_ns)
+    verdict = judge(ledgers, usuals, name, absolute=absolute)
+    return _completed(verdict, cursor, [0], rows, name)
+
+
+def read_verdicts(
+    cursor: duckdb.DuckDBPyConnection, query: RequestQuery, name: Naming, settle_ns: int, waiting: int
+) -> Page[Verdict]:
+    """One verdict per service and operation that was slow in the window, most excess first.
+
+    ``waiting`` is how many traces have yet to be worked out. ``BadCursor``.
+    """
+    first = 0 if query.cursor is None else max(0, read_cursor(query.cursor, "verdicts", int)[0])
+    matching, filters = matching_requests(query)
+    chosen, least = chosen_requests(query)
+    bound = filters | least
+    counted = {
+        (service, operation): (requests, slow)
+        for service, operation, requests, slow in cursor.execute(
+            f"SELECT service, operation, count(*), count(*) FILTER ({chosen}) FROM request WHERE {matching}"
+            " GROUP BY ALL",
+            bound,
+        ).fetchall()
+    }
+    rows = select_requests(
+        cursor,
+        f"{matching} AND {chosen} QUALIFY row_number() OVER"
+        f" (PARTITION BY service, operation ORDER BY start_ns DESC) <= {_WINDOW_LEDGERS}",
+        bound,
+    )
+    ledgers, usuals = read_ledgers(cursor, rows, settle_ns)
+    reason = None if rows else why_none(cursor, query, waiting)
+    operations: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for number, ledger in enumerate(ledgers):
+        operations[ledger.service, ledger.operation].append(number)
+    verdicts = []
+    for operation, numbers in operations.items():
+        requests, slow = counted[operation]
+        verdict = judge(
+            [ledgers[number] for number in numbers],
+            [usuals[number] for number in numbers],
+            name,
+            window=True,
+            absolute=query.absolute,
+            received=requests,
+            slow=slow,
+        )
+        verdicts.append(_completed(verdict, cursor, numbers, rows, name))
+    verdicts.sort(
+        key=lambda verdict: -(verdict.duration_ns if query.absolute else verdict.excess_ns or verdict.duration_ns)
+    )
+    last = first + query.limit
+    return Page(verdicts[first:last], write_cursor("verdicts", last) if last < len(verdicts) else None, reason)
+
+
+def _completed(
+    verdict: Verdict,
+    cursor: duckdb.DuckDBPyConnection,
+    numbers: Sequence[int],
+    rows: Sequence[Request],
+    name: Naming,
+) -> Verdict:
+    """With suspects for what nobody measured, and the side on which time between two services passed."""
+    judged = [rows[number] for number in numbers]
+    return with_sides(with_suspects(verdict, cursor, judged, name), cursor, around(judged), name)

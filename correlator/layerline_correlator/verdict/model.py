@@ -1,0 +1,124 @@
+"""A verdict: a ledger and what it blames. The fields are, name for name, the JSON of the API."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from layerline_correlator.entity import Entity
+from layerline_correlator.plain import LEFT_OUT
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """An entity that ran meanwhile, and its share of what ran."""
+
+    entity: Entity
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One cause's share of a ledger. Parts are disjoint, one per cause, service and entity.
+
+    The usual is a mean of such shares, and as uncertain as they are: the excess lies between ``low_ns - usual_high_ns``
+    and ``high_ns - usual_low_ns``.
+    """
+
+    cause: str
+    layer: str
+    service: str
+    entity: Entity
+    lost_ns: int
+    low_ns: int
+    high_ns: int
+    usual_ns: int | None
+    usual_low_ns: int | None
+    usual_high_ns: int | None
+    excess_ns: int | None
+    evidence: str
+    by: list[Neighbour]
+    where: dict[str, Any] | None
+    because: str
+    try_: str  # "try" in JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Blind:
+    """A cause that could not be seen here, why, and the one thing to enable."""
+
+    cause: str
+    reason: str
+    enable: str
+
+
+@dataclass(frozen=True, slots=True)
+class Culprit:
+    """A part with at least a tenth of what is ranked; ``without_ns`` is the duration without it, at least."""
+
+    cause: str
+    entity: Entity
+    share_of_excess: float
+    without_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class SuspectReading:
+    """A reading beside the requests and what it usually is: cores (``{cpu}``) or bytes per second (``By/s``)."""
+
+    signal: str
+    unit: str
+    value: float
+    usual: float
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """Who may be behind time that nobody measured: named, and charged nothing."""
+
+    entity: Entity
+    cause: str | None
+    """What it may have been: a cause that is blind here. None where every cause that fits was measured."""
+    excess_ns: int | None
+    """Own time in it above usual that nothing explains; None for company, whose own time it is not."""
+    readings: list[SuspectReading]
+    because: str
+    enable: str = ""
+    """What to enable to decide."""
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """How the request was tied to its container: the weakest join on the critical path."""
+
+    container: str | None  # by which attribute: "container.id", "host.name" …; null where it is in none, or unknown
+    confidence: float
+    skew_adjusted_ns: int
+    reason: str | None = None  # why it is not surer
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A ledger and what it blames. ``sum(parts.lost_ns) + unexplained_ns == duration_ns``, exactly."""
+
+    trace_id: str | None
+    span_id: str | None
+    service: str
+    operation: str
+    start: str
+    duration_ns: int
+    usual_ns: int | None
+    excess_ns: int | None
+    ranked_by: str
+    parts: list[Part]
+    unexplained_ns: int
+    unexplained_usual_ns: int | None
+    blind: list[Blind]
+    culprits: list[Culprit]
+    conclusive: bool
+    settled: bool
+    join: Join
+    requests: int | None = field(default=None, metadata=LEFT_OUT)  # these three: of a verdict over a window only
+    slow: int | None = field(default=None, metadata=LEFT_OUT)
+    examples: list[str] | None = field(default=None, metadata=LEFT_OUT)
+    suspects: list[Suspect] = field(default_factory=list)
