@@ -25,9 +25,16 @@ ACCOUNT: Final = "layerline.account"  # "thread" | "task" | "none"
 ACCOUNT_REASON: Final = "layerline.account.reason"
 
 # ---- on entry spans: what the container's own meters gained during exactly the span
+#: Time withheld by a CPU quota: that of the container or of a cgroup above it, whichever withheld most.
 CONTAINER_THROTTLED_NS: Final = "layerline.container.throttled_ns"
+CONTAINER_THROTTLED_PERIODS: Final = "layerline.container.throttled_periods"  # in which that quota was used up
+#: The path of the cgroup whose quota that was; absent where it was the container's own.
+CONTAINER_THROTTLED_BY: Final = "layerline.container.throttled_by"
+#: That quota: CPU time per period, and the period's length (ns); absent where there is none.
+CONTAINER_CPU_QUOTA_NS: Final = "layerline.container.cpu_quota_ns"
+CONTAINER_CPU_PERIOD_NS: Final = "layerline.container.cpu_period_ns"
 CONTAINER_USAGE_NS: Final = "layerline.container.usage_ns"
-CONTAINER_RUNNABLE_NS: Final = "layerline.container.runnable_ns"  # cpu + wait over its threads
+CONTAINER_RUNNABLE_NS: Final = "layerline.container.runnable_ns"  # cpu + wait over its threads, ours left out
 CONTAINER_REFAULTS: Final = "layerline.container.refaults"
 CONTAINER_IO_PRESSURE_NS: Final = "layerline.container.io_pressure_ns"
 CONTAINER_MEMORY_PRESSURE_NS: Final = "layerline.container.memory_pressure_ns"
