@@ -64,9 +64,16 @@ SAMPLE_KINDS: Final = ("cpu", "lock", "pool", "sleep", "socket", "disk", "other"
 CONTAINER_ID: Final = "container.id"
 CONTAINER_ID_SOURCE: Final = "layerline.container.id_source"  # "cgroup" | "mountinfo" | "environment"
 CGROUP_INODE: Final = "layerline.cgroup.inode"
+#: Of containers, by the agent: where its cgroup is from the root of the tree, as in /proc/<pid>/cgroup.
+CGROUP_PATH: Final = "layerline.cgroup.path"
+#: The id of the container that it runs inside of (Docker in Docker, kind). What that one used contains what it used.
+CONTAINER_PARENT: Final = "layerline.container.parent"
 BOOT_ID: Final = "layerline.boot_id"
 VERSION: Final = "layerline.version"
 CPUS: Final = "layerline.cpus"  # how many CPUs the process may use, by its affinity and cpuset
+
+#: On points of ``container.ancestor.*``: the path of the cgroup above the container.
+CGROUP: Final = "layerline.cgroup"
 
 SAMPLER: Final = "layerline.sampler"  # the sampler of its TracerProvider, as the SDK describes it
 

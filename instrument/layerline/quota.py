@@ -142,8 +142,10 @@ class Quotas:
             self.close()
         #: The container's CPU time is in the same file.
         self.has_usage = contained and bool(self._levels) and _USAGE_V2(self._levels[0].read()) is not None
-        if self._levels and contained:
-            self._own = container_among([level.path for level in self._levels])
+        paths = [level.path for level in self._levels]
+        if paths and contained:
+            self._own = container_among(paths)
+        self._beyond = beyond(paths[-1]) if paths else OUT_OF_SIGHT
         self._check(now)
 
     def fits(self, reading: tuple[bytes, ...]) -> bool:
@@ -190,7 +192,7 @@ class Quotas:
             by = max(others)[1] if others else None
         found = [*used, (CONTAINER_THROTTLED_NS, withheld)]
         if by != self._own:
-            found.append((CONTAINER_THROTTLED_BY, self._levels[by].path if by is not None else OUT_OF_SIGHT))
+            found.append((CONTAINER_THROTTLED_BY, self._levels[by].path if by is not None else self._beyond))
         if by is not None:
             periods = (_PERIODS(ended[by + 1]) or 0) - (_PERIODS(earlier[by + 1]) or 0)
             found += [(CONTAINER_THROTTLED_PERIODS, max(0, periods)), *self._levels[by].described()]
@@ -234,6 +236,15 @@ def local(folder: Path, throttled: Parse) -> File | None:
         return file if throttled(file.read()) is not None else None
     except OSError:
         return None
+
+
+def beyond(path: str) -> str:
+    """What is above the highest cgroup that can be seen: by name where there is only one, else ``/..``.
+
+    On v1, and without a cgroup namespace, the path of our own says more than is mounted: ``/docker/<id>``.
+    """
+    above = path.rpartition("/")[0]
+    return above if above.count("/") == 1 else OUT_OF_SIGHT
 
 
 def container_among(paths: list[str]) -> int:

@@ -32,6 +32,7 @@ from layerline.aliases import (
     left_out,
     node_exporter,
 )
+from layerline.attributes import CGROUP
 
 
 class Kind(StrEnum):
@@ -68,6 +69,9 @@ TIME_UNITS_NS = {
     "min": 60 * 10**9,
 }
 
+#: What tells cgroups above a container apart: their path.
+ABOVE = (CGROUP,)
+
 SIGNALS: tuple[Signal, ...] = (
     # ---- container: CPU
     Signal(
@@ -90,8 +94,10 @@ SIGNALS: tuple[Signal, ...] = (
         "container",
         Kind.COUNTER,
         "ns",
-        "time its runnable tasks were held back because the CPU quota of the period was used up, summed over CPUs",
-        "v1 cpu.stat throttled_time; v2 cpu.stat throttled_usec",
+        "time its runnable tasks were held back because a CPU quota was used up, its own or that of a cgroup above it, "
+        "summed over CPUs",
+        "cpu.stat.local, Linux 6.5: v1 throttled_time, v2 throttled_usec; before that and from others cpu.stat, which "
+        "counts its own quota only",
         stall=True,
         additive="cpus",
         aliases=(
@@ -104,7 +110,7 @@ SIGNALS: tuple[Signal, ...] = (
         "container",
         Kind.COUNTER,
         "{period}",
-        "enforcement periods that have passed",
+        "enforcement periods of its own quota that have passed",
         "cpu.stat nr_periods",
         aliases=(
             docker_stats("container.cpu.throttling_data.periods"),
@@ -116,7 +122,7 @@ SIGNALS: tuple[Signal, ...] = (
         "container",
         Kind.COUNTER,
         "{period}",
-        "enforcement periods in which it was throttled",
+        "enforcement periods in which its own quota was used up",
         "cpu.stat nr_throttled",
         aliases=(
             docker_stats("container.cpu.throttling_data.throttled_periods"),
@@ -386,6 +392,120 @@ SIGNALS: tuple[Signal, ...] = (
             docker_stats("container.pids.count"),
             cadvisor("container_threads"),
         ),
+    ),
+    # ---- cgroups above a container: only while they have a limit of that kind, by the path of the cgroup
+    Signal(
+        "container.ancestor.cpu.limit",
+        "container",
+        Kind.GAUGE,
+        "{cpu}",
+        "CPUs that a cgroup above it may use by quota, all below it together",
+        "v1 cpu.cfs_quota_us / cpu.cfs_period_us; v2 cpu.max",
+        dimensions=ABOVE,
+    ),
+    Signal(
+        "container.ancestor.cpu.throttled",
+        "container",
+        Kind.COUNTER,
+        "ns",
+        "time withheld by the quota of a cgroup above it, from all below it, summed over CPUs",
+        "v1 cpu.stat throttled_time; v2 cpu.stat throttled_usec",
+        dimensions=ABOVE,
+        stall=True,
+        additive="cpus",
+    ),
+    Signal(
+        "container.ancestor.cpu.periods",
+        "container",
+        Kind.COUNTER,
+        "{period}",
+        "enforcement periods of that quota that have passed",
+        "cpu.stat nr_periods",
+        dimensions=ABOVE,
+    ),
+    Signal(
+        "container.ancestor.cpu.throttled_periods",
+        "container",
+        Kind.COUNTER,
+        "{period}",
+        "enforcement periods in which that quota was used up",
+        "cpu.stat nr_throttled",
+        dimensions=ABOVE,
+    ),
+    Signal(
+        "container.ancestor.cpu.time",
+        "container",
+        Kind.COUNTER,
+        "ns",
+        "CPU time used by all below a cgroup above it that has a CPU quota",
+        "v1 cpuacct.usage; v2 cpu.stat usage_usec",
+        dimensions=ABOVE,
+        stall=True,
+        additive="cpus",
+    ),
+    Signal(
+        "container.ancestor.memory.limit",
+        "container",
+        Kind.GAUGE,
+        "By",
+        "memory limit of a cgroup above it, for all below it together",
+        "v1 memory.limit_in_bytes, unless memory.use_hierarchy is 0; v2 memory.max",
+        dimensions=ABOVE,
+    ),
+    Signal(
+        "container.ancestor.memory.usage",
+        "container",
+        Kind.GAUGE,
+        "By",
+        "memory charged to all below a cgroup above it that has a memory limit, page cache included",
+        "v1 memory.usage_in_bytes; v2 memory.current",
+        dimensions=ABOVE,
+    ),
+    Signal(
+        "container.ancestor.memory.limit_hits",
+        "container",
+        Kind.COUNTER,
+        "{hit}",
+        "times that usage came up against that limit",
+        "v1 memory.failcnt + memory.memsw.failcnt; v2 memory.events.local max, Linux 5.2",
+        dimensions=ABOVE,
+        stall=True,
+    ),
+    Signal(
+        "container.ancestor.disk.limit",
+        "container",
+        Kind.GAUGE,
+        "By/s",
+        "bytes per second that all below a cgroup above it may read from or write to a device",
+        "v2 io.max; v1 has no such limits: there they hold for their own cgroup only",
+        dimensions=(*ABOVE, "disk.io.direction", "system.device"),
+    ),
+    Signal(
+        "container.ancestor.disk.operations.limit",
+        "container",
+        Kind.GAUGE,
+        "{operation}/s",
+        "operations per second that all below a cgroup above it may make on a device",
+        "v2 io.max",
+        dimensions=(*ABOVE, "disk.io.direction", "system.device"),
+    ),
+    Signal(
+        "container.ancestor.disk.io",
+        "container",
+        Kind.COUNTER,
+        "By",
+        "bytes that all below a cgroup above it with such a limit read from and wrote to block devices",
+        "v2 io.stat rbytes, wbytes",
+        dimensions=(*ABOVE, "disk.io.direction", "system.device"),
+    ),
+    Signal(
+        "container.ancestor.disk.operations",
+        "container",
+        Kind.COUNTER,
+        "{operation}",
+        "block I/O operations that all below a cgroup above it with such a limit made",
+        "v2 io.stat rios, wios",
+        dimensions=(*ABOVE, "disk.io.direction", "system.device"),
     ),
     # ---- host
     Signal(

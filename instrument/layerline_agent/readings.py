@@ -82,7 +82,7 @@ class Runs:
         self.current = current
         self._at_ns = time_ns
 
-    def began(self, raw: Raw, at_ns: int, value: int) -> None:
+    def began(self, raw: Raw, at_ns: int, value: int | float) -> None:
         """A series that begins: what it was before its first reading is sent too, so that its increase is known."""
         if (raw.signal, raw.dimensions) not in self._known:
             series = self._known[raw.signal, raw.dimensions] = Series(raw.signal, raw.dimensions)
@@ -150,7 +150,7 @@ class Reader:
 
     def copied(self, time_ns: int, contents: Mapping[str, bytes | None]) -> None:
         """What its files, by path, held at this time: copied elsewhere, the last of a container."""
-        found = tuple([contents[path] for path in self.paths])
+        found = tuple([contents.get(path) for path in self.paths])
         if found.count(None) < len(found):
             self._take(time_ns, found[0] if len(found) == 1 else found, full=True)
 
@@ -204,6 +204,8 @@ class Entity:
     """By sensor: its sources, where they hold what the entity used in its life."""
     told: Runs = field(default_factory=Runs)
     """What somebody else read and told, where it has no readers."""
+    above: list[Runs] = field(default_factory=list)
+    """What was read of the cgroups above it (``ancestors.py``)."""
     held: bool = False
     """It is not yet known by all its tags: nothing of it is sent."""
 
@@ -270,6 +272,8 @@ class Entity:
             for reader in readers:
                 yield from reader.runs.series
         yield from self.told.series
+        for runs in self.above:
+            yield from runs.series
 
     def close(self) -> None:
         """It is not read any more. What was read and not sent is to be sent yet."""
@@ -278,3 +282,5 @@ class Entity:
                 reader.runs.flush()
                 reader.close()
         self.told.flush()
+        for runs in self.above:
+            runs.flush()

@@ -170,6 +170,17 @@ def test_inside_a_namespace(tmp_path: Path, local: bool) -> None:
     assert found[CONTAINER_THROTTLED_NS] == (80 * MS if local else 0)
 
 
+@pytest.mark.parametrize(("path", "named"), [(f"/task/{ID}", "/task"), (POD, "/..")])
+def test_only_the_container_s_own_cgroup_is_mounted(tmp_path: Path, path: str, named: str) -> None:
+    """Docker on v1 mounts the container's own cgroup alone, but its path is known: the only one above has a name."""
+    tree = Tree(tmp_path, unified=False, path=path, mount=f"30 23 0:26 {path} /sys/fs/cgroup ro - cgroup cgroup rw,cpu")
+    tree.group("/", local=0)
+    quotas = tree.quotas()
+    begun = quotas.read(NOW)
+    tree.group("/", local=80)
+    assert gained(quotas, begun) == {CONTAINER_THROTTLED_NS: 80 * MS, CONTAINER_THROTTLED_BY: named}
+
+
 def test_a_unit_inside_a_container(tmp_path: Path) -> None:
     """systemd makes groups inside a container: the container's own quota is not that of somebody above it."""
     tree = Tree(tmp_path, unified=True, path=f"/docker/{ID}/system.slice/app.service")
