@@ -62,7 +62,7 @@ SAMPLE_KINDS: Final = ("cpu", "lock", "pool", "sleep", "socket", "disk", "other"
 
 # ---- on the resource
 CONTAINER_ID: Final = "container.id"
-CONTAINER_ID_SOURCE: Final = "layerline.container.id_source"  # "cgroup" | "mountinfo" | "environment"
+CONTAINER_ID_SOURCE: Final = "layerline.container.id_source"  # "cgroup" | "mountinfo" | "containerenv" | "environment"
 CGROUP_INODE: Final = "layerline.cgroup.inode"
 #: Of containers, by the agent: where its cgroup is from the root of the tree, as in /proc/<pid>/cgroup.
 CGROUP_PATH: Final = "layerline.cgroup.path"
