@@ -55,6 +55,8 @@ class Signal:
     dimensions: tuple[str, ...] = ()  # attributes of a point that make it a series of its own
     aliases: tuple[Alias, ...] = ()
     stall: bool = False  # the agent reads it several times a second: a finer grid gives a narrower range
+    #: A counter that the kernel may let step back by less than this, without beginning anew.
+    steps_back: int = 0
     additive: str = ""  # "cpus": sums over CPUs; "tasks": sums over tasks; "union": wall time in which any was stalled
 
 
@@ -513,10 +515,11 @@ SIGNALS: tuple[Signal, ...] = (
         "host",
         Kind.COUNTER,
         "ns",
-        "CPU time of all CPUs by mode",
+        "CPU time of all CPUs by mode; iowait and others may step back a little, which is no new beginning",
         "/proc/stat cpu",
         dimensions=("cpu.mode",),
         stall=True,
+        steps_back=3_000_000_000,
         additive="cpus",
         aliases=(
             hostmetrics("system.cpu.time"),

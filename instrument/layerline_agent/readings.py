@@ -5,6 +5,10 @@ when the value changed. When it changes after standing still, the last reading b
 two consecutive points that were sent a counter either stood still, or moved between two consecutive readings: the
 increase of each interval is exact, and a stall is known to a fine tick. When an entity is gone, what was read last is
 sent, as of then.
+
+A counter that goes back has begun anew: from there on it is another series, which started when the old one was read
+last. Some go back a little without that (proc(5), ``iowait``: "may decrease in certain conditions"): they stand still
+until the kernel has caught up. Their increase is never negative, and nobody takes them for new ones.
 """
 
 from __future__ import annotations
@@ -28,13 +32,16 @@ Point = tuple[int, int | float]
 class Series:
     """One signal of one entity, one set of dimensions: its newest value and the points not yet sent."""
 
-    __slots__ = ("dimensions", "points", "sent_ns", "signal", "stall", "value")
+    __slots__ = ("counter", "dimensions", "points", "sent_ns", "signal", "stall", "start_ns", "steps_back", "value")
 
-    def __init__(self, signal: str, dimensions: Dimensions) -> None:
+    def __init__(self, signal: str, dimensions: Dimensions, start_ns: int = 0) -> None:
         known = find(signal)
         self.signal = signal
         self.dimensions = dimensions
-        self.stall = known is not None and known.stall and known.kind is Kind.COUNTER
+        self.counter = known is not None and known.kind is Kind.COUNTER
+        self.stall = known is not None and known.stall and self.counter
+        self.steps_back = known.steps_back if known is not None else 0
+        self.start_ns = start_ns  # when it began, if that was after its entity did; else 0
         self.value: int | float | None = None
         self.sent_ns = 0
         self.points: list[Point] = []
@@ -49,10 +56,11 @@ class Series:
 class Runs:
     """The series that one source yields, as runs."""
 
-    __slots__ = ("_at_ns", "_known", "current")
+    __slots__ = ("_at_ns", "_known", "_over", "current")
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, Dimensions], Series] = {}
+        self._over: list[Series] = []  # began anew since, with points still to be sent
         self._at_ns = 0
         self.current: list[Series] = []
         """What the newest reading held; a limit that was taken away is not in it."""
@@ -72,11 +80,20 @@ class Runs:
             series = self._known.get(key)
             if series is None:
                 series = self._known[key] = Series(raw.signal, raw.dimensions)
+            value = raw.value
+            if series.counter and series.value is not None and value < series.value:
+                if series.value - value < series.steps_back:
+                    value = series.value
+                else:
+                    if series.sent_ns < self._at_ns:
+                        series.send(self._at_ns)
+                    self._over = [*(one for one in self._over if one.points), series]
+                    series = self._known[key] = Series(raw.signal, raw.dimensions, self._at_ns)
             current.append(series)
-            changed = series.value != raw.value
+            changed = series.value != value
             if changed and series.stall and series.sent_ns < self._at_ns:
                 series.send(self._at_ns)
-            series.value = raw.value
+            series.value = value
             if full or (changed and series.stall):
                 series.send(time_ns)
         self.current = current
@@ -103,7 +120,7 @@ class Runs:
     @property
     def series(self) -> Iterable[Series]:
         """All it yielded: points of one that is gone may still wait to be sent."""
-        return self._known.values()
+        return (*self._over, *self._known.values()) if self._over else self._known.values()
 
 
 class Reader:
