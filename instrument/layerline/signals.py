@@ -28,6 +28,7 @@ from layerline.aliases import (
     docker_stats,
     hostmetrics,
     in_our_words,
+    k8s_cluster,
     kubeletstats,
     left_out,
     node_exporter,
@@ -138,7 +139,12 @@ SIGNALS: tuple[Signal, ...] = (
         "{cpu}",
         "CPUs it may use by quota; absent when there is no quota",
         "v1 cpu.cfs_quota_us / cpu.cfs_period_us; v2 cpu.max",
-        aliases=(docker_stats("container.cpu.limit"),),
+        aliases=(
+            docker_stats("container.cpu.limit"),
+            k8s_cluster("k8s.container.cpu_limit"),
+            conventions("k8s.container.cpu.limit.current"),
+            conventions("k8s.container.cpu.limit"),  # until 1.43
+        ),
     ),
     Signal(
         "container.cpu.pressure",
@@ -189,6 +195,9 @@ SIGNALS: tuple[Signal, ...] = (
         "v1 memory.limit_in_bytes; v2 memory.max",
         aliases=(
             docker_stats("container.memory.usage.limit", zero=False),
+            k8s_cluster("k8s.container.memory_limit"),
+            conventions("k8s.container.memory.limit.current"),
+            conventions("k8s.container.memory.limit"),  # until 1.43
             cadvisor("container_spec_memory_limit_bytes", zero=False),
         ),
     ),
@@ -214,6 +223,10 @@ SIGNALS: tuple[Signal, ...] = (
         "{page}",
         "pages it had to read back because memory had run short and they had been evicted",
         "v1 memory.stat workingset_refault_file + _anon, Linux 5.9 (before: workingset_refault, 4.15); v1 total_…",
+        aliases=(  # shares of one figure
+            cadvisor("container_memory_workingset_refault_file_total", ("page.kind", "file"), zero=False),
+            cadvisor("container_memory_workingset_refault_anon_total", ("page.kind", "anon"), zero=False),
+        ),
     ),
     Signal(
         "container.memory.major_faults",
@@ -226,7 +239,10 @@ SIGNALS: tuple[Signal, ...] = (
             docker_stats("container.memory.pgmajfault"),
             docker_stats("container.memory.total_pgmajfault"),
             kubeletstats("container.memory.major_page_faults"),
-            cadvisor("container_memory_failures_total", only=(("scope", "hierarchy"), ("type", "pgmajfault"))),
+            conventions("container.paging.faults", only=(("system.paging.fault.type", "major"),)),
+            conventions("container.memory.paging.faults", only=(("system.paging.fault.type", "major"),)),  # until 1.43
+            cadvisor("container_memory_failures_total", only=(("scope", "hierarchy"), ("failure_type", "pgmajfault"))),
+            cadvisor("container_memory_failures_total", only=(("scope", "hierarchy"), ("type", "pgmajfault"))),  # 0.31
         ),
     ),
     Signal(
@@ -240,6 +256,7 @@ SIGNALS: tuple[Signal, ...] = (
         aliases=(
             docker_stats("container.memory.fails", zero=False),
             cadvisor("container_memory_failcnt", zero=False),
+            cadvisor("container_memory_events_max_total", zero=False),
         ),
     ),
     Signal(
@@ -725,7 +742,10 @@ SIGNALS: tuple[Signal, ...] = (
         dimensions=("system.paging.direction",),
         aliases=(
             # hostmetrics counts bytes there, and what is read and written otherwise beside what is swapped.
-            conventions("system.paging.operations", only=(("type", ""),)),
+            conventions(
+                "system.paging.operations",
+                only=(("type", ""), ("system.paging.type", ""), ("system.paging.fault.type", "")),
+            ),
             node_exporter("node_vmstat_pswpin", ("system.paging.direction", "in")),
             node_exporter("node_vmstat_pswpout", ("system.paging.direction", "out")),
         ),
@@ -868,9 +888,10 @@ def document() -> str:
         "## Also known as",
         "",
         "Whoever sends these gets the same readings: by OTLP from a Collector (its receivers `docker_stats`,",
-        "`hostmetrics`, `kubeletstats`, or its Prometheus receiver, which scrapes cAdvisor and node_exporter) or from",
-        "anybody who uses the names of OpenTelemetry's semantic conventions, with today's attributes or those of old",
-        "(`state`, `device`, `direction` …). Figures per CPU are added up when read. What is not listed here is kept",
+        "`hostmetrics`, `kubeletstats`, `k8s_cluster`, or its Prometheus receiver, which scrapes cAdvisor and",
+        "node_exporter) or from anybody who uses the names of OpenTelemetry's semantic conventions, with today's",
+        "attributes or those of old (`state`, `device`, `direction` …). Figures per CPU, and those of file and",
+        "anonymous pages, are added up when read. What is not listed here is kept",
         "under its own name.",
         "",
         "| signal | also known as |",
