@@ -92,6 +92,31 @@ SPAN_FIGURES: Final = (
 )  # fmt: skip
 
 
+#: What the container's meters say on entry spans, and where a container is: for docs/SIGNALS.md.
+MEANING: Final = {
+    CONTAINER_THROTTLED_NS: "entry span: CPU time withheld from the container by quotas during the request, summed "
+    "over CPUs (ns). From Linux 6.5 (`cpu.stat.local`) by whatever quota, each moment once; before that by the one "
+    "quota, its own or that of a visible cgroup above it, that withheld most: nested ones do not add up",
+    CONTAINER_THROTTLED_BY: "entry span: the path of the cgroup whose quota withheld most, where it is not the "
+    "container's own; `/..` where it cannot be seen from inside. Absent where nothing was withheld",
+    CONTAINER_THROTTLED_PERIODS: "entry span: enforcement periods in which that quota was used up; absent where its "
+    "cgroup cannot be seen",
+    CONTAINER_CPU_QUOTA_NS: "entry span: that quota, or the container's own where nothing was withheld: CPU time per "
+    "period (ns). Absent where there is none or it cannot be seen. CPUs held back = throttled_ns / "
+    "(throttled_periods × cpu_period_ns) + cpu_quota_ns / cpu_period_ns",
+    CONTAINER_CPU_PERIOD_NS: "entry span: the period of that quota (ns)",
+    CONTAINER_USAGE_NS: "entry span: CPU time that the container used (outside one: the process), the wrapper's own "
+    "threads included (ns)",
+    CONTAINER_RUNNABLE_NS: "entry span: time on a CPU or ready for one, summed over the container's threads, without "
+    "those that are named `layerline-…`: the wrapper's own, of all its processes (ns)",
+    CGROUP_PATH: "resource of a container, by the agent: the path of its cgroup from the root of the tree. Where it is "
+    "there, the cgroups above it were looked at: without `container.ancestor.*` none of them has a limit",
+    CONTAINER_PARENT: "resource of a container, by the agent: the id of the container that it runs inside of. What "
+    "that one used contains what it used",
+    CGROUP: "points of `container.ancestor.*`: the path of the cgroup above the container",
+}
+
+
 def column(attribute: str) -> str:
     """The store's column for a figure: ``layerline.thread.cpu_ns`` is ``thread_cpu_ns``."""
     return attribute.removeprefix("layerline.").replace(".", "_")

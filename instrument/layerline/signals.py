@@ -33,7 +33,7 @@ from layerline.aliases import (
     left_out,
     node_exporter,
 )
-from layerline.attributes import CGROUP
+from layerline.attributes import CGROUP, MEANING
 
 
 class Kind(StrEnum):
@@ -884,7 +884,10 @@ def document() -> str:
                     meaning += "; by " + ", ".join(f"`{dimension}`" for dimension in signal.dimensions)
                 lines.append(f"| `{signal.name}` | {kind} | `{signal.unit}` | {meaning} | {signal.source} |")
         lines.append("")
+    lines += ["## Attributes of quotas and places", "", "| attribute | what it is |", "| --- | --- |"]
+    lines += [f"| `{attribute}` | {meaning} |" for attribute, meaning in MEANING.items()]
     lines += [
+        "",
         "## Also known as",
         "",
         "Whoever sends these gets the same readings: by OTLP from a Collector (its receivers `docker_stats`,",
