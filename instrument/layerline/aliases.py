@@ -3,8 +3,8 @@
 ``signals.py`` names the aliases beside each signal. Here stands what an alias is, and the words that all of a sender's
 metrics share: how attributes are renamed, which values mean the same, and which points say something else.
 
-Sources, read field by field: the ``documentation.md`` of the Collector's dockerstats, kubeletstats and hostmetrics
-receivers (opentelemetry-collector-contrib) and what their scrapers put into these fields; cAdvisor's
+Sources, read field by field: the ``documentation.md`` of the Collector's dockerstats, kubeletstats, k8scluster and
+hostmetrics receivers (opentelemetry-collector-contrib) and what their scrapers put into these fields; cAdvisor's
 ``docs/storage/prometheus.md`` and ``metrics/prometheus.go``; the collectors of node_exporter; OpenTelemetry's semantic
 conventions for system and container metrics, with the attributes' former names. cAdvisor and node_exporter are meant as
 they come out of the Collector's Prometheus receiver: names and labels as scraped, mostly without a unit.
@@ -21,6 +21,7 @@ Attributes = tuple[tuple[str, str], ...]
 DOCKER_STATS = "docker_stats"
 HOSTMETRICS = "hostmetrics"
 KUBELETSTATS = "kubeletstats"
+K8S_CLUSTER = "k8s_cluster"
 CADVISOR = "cAdvisor"
 NODE_EXPORTER = "node_exporter"
 CONVENTIONS = "semantic conventions"
@@ -51,6 +52,11 @@ def hostmetrics(name: str, *implies: tuple[str, str], unit: str = "") -> Alias:
 def kubeletstats(name: str) -> Alias:
     """A metric of the Collector's ``kubeletstats`` receiver; it says its unit."""
     return Alias(name, KUBELETSTATS)
+
+
+def k8s_cluster(name: str) -> Alias:
+    """A metric of the Collector's ``k8s_cluster`` receiver, which asks the API server; it says its unit."""
+    return Alias(name, K8S_CLUSTER)
 
 
 def cadvisor(name: str, *implies: tuple[str, str], only: Attributes = (), zero: bool = True) -> Alias:

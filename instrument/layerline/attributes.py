@@ -25,9 +25,16 @@ ACCOUNT: Final = "layerline.account"  # "thread" | "task" | "none"
 ACCOUNT_REASON: Final = "layerline.account.reason"
 
 # ---- on entry spans: what the container's own meters gained during exactly the span
+#: Time withheld by a CPU quota: that of the container or of a cgroup above it, whichever withheld most.
 CONTAINER_THROTTLED_NS: Final = "layerline.container.throttled_ns"
+CONTAINER_THROTTLED_PERIODS: Final = "layerline.container.throttled_periods"  # in which that quota was used up
+#: The path of the cgroup whose quota that was; absent where it was the container's own.
+CONTAINER_THROTTLED_BY: Final = "layerline.container.throttled_by"
+#: That quota: CPU time per period, and the period's length (ns); absent where there is none.
+CONTAINER_CPU_QUOTA_NS: Final = "layerline.container.cpu_quota_ns"
+CONTAINER_CPU_PERIOD_NS: Final = "layerline.container.cpu_period_ns"
 CONTAINER_USAGE_NS: Final = "layerline.container.usage_ns"
-CONTAINER_RUNNABLE_NS: Final = "layerline.container.runnable_ns"  # cpu + wait over its threads
+CONTAINER_RUNNABLE_NS: Final = "layerline.container.runnable_ns"  # cpu + wait over its threads, ours left out
 CONTAINER_REFAULTS: Final = "layerline.container.refaults"
 CONTAINER_IO_PRESSURE_NS: Final = "layerline.container.io_pressure_ns"
 CONTAINER_MEMORY_PRESSURE_NS: Final = "layerline.container.memory_pressure_ns"
@@ -55,11 +62,18 @@ SAMPLE_KINDS: Final = ("cpu", "lock", "pool", "sleep", "socket", "disk", "other"
 
 # ---- on the resource
 CONTAINER_ID: Final = "container.id"
-CONTAINER_ID_SOURCE: Final = "layerline.container.id_source"  # "cgroup" | "mountinfo" | "environment"
+CONTAINER_ID_SOURCE: Final = "layerline.container.id_source"  # "cgroup" | "mountinfo" | "containerenv" | "environment"
 CGROUP_INODE: Final = "layerline.cgroup.inode"
+#: Of containers, by the agent: where its cgroup is from the root of the tree, as in /proc/<pid>/cgroup.
+CGROUP_PATH: Final = "layerline.cgroup.path"
+#: The id of the container that it runs inside of (Docker in Docker, kind). What that one used contains what it used.
+CONTAINER_PARENT: Final = "layerline.container.parent"
 BOOT_ID: Final = "layerline.boot_id"
 VERSION: Final = "layerline.version"
 CPUS: Final = "layerline.cpus"  # how many CPUs the process may use, by its affinity and cpuset
+
+#: On points of ``container.ancestor.*``: the path of the cgroup above the container.
+CGROUP: Final = "layerline.cgroup"
 
 SAMPLER: Final = "layerline.sampler"  # the sampler of its TracerProvider, as the SDK describes it
 
@@ -76,6 +90,31 @@ SPAN_FIGURES: Final = (
     ACCEPT_WAIT_NS, ACCEPT_BUSY_NS, ACCEPT_RUNQUEUE_NS, POOL_WAIT_NS, LOOP_WAIT_NS, LOOP_WAIT_LOW_NS, LOOP_QUEUED_NS,
     SAMPLES_EVERY_NS,
 )  # fmt: skip
+
+
+#: What the container's meters say on entry spans, and where a container is: for docs/SIGNALS.md.
+MEANING: Final = {
+    CONTAINER_THROTTLED_NS: "entry span: CPU time withheld from the container by quotas during the request, summed "
+    "over CPUs (ns). From Linux 6.5 (`cpu.stat.local`) by whatever quota, each moment once; before that by the one "
+    "quota, its own or that of a visible cgroup above it, that withheld most: nested ones do not add up",
+    CONTAINER_THROTTLED_BY: "entry span: the path of the cgroup whose quota withheld most, where it is not the "
+    "container's own; `/..` where it cannot be seen from inside. Absent where nothing was withheld",
+    CONTAINER_THROTTLED_PERIODS: "entry span: enforcement periods in which that quota was used up; absent where its "
+    "cgroup cannot be seen",
+    CONTAINER_CPU_QUOTA_NS: "entry span: that quota, or the container's own where nothing was withheld: CPU time per "
+    "period (ns). Absent where there is none or it cannot be seen. CPUs held back = throttled_ns / "
+    "(throttled_periods × cpu_period_ns) + cpu_quota_ns / cpu_period_ns",
+    CONTAINER_CPU_PERIOD_NS: "entry span: the period of that quota (ns)",
+    CONTAINER_USAGE_NS: "entry span: CPU time that the container used (outside one: the process), the wrapper's own "
+    "threads included (ns)",
+    CONTAINER_RUNNABLE_NS: "entry span: time on a CPU or ready for one, summed over the container's threads, without "
+    "those that are named `layerline-…`: the wrapper's own, of all its processes (ns)",
+    CGROUP_PATH: "resource of a container, by the agent: the path of its cgroup from the root of the tree. Where it is "
+    "there, the cgroups above it were looked at: without `container.ancestor.*` none of them has a limit",
+    CONTAINER_PARENT: "resource of a container, by the agent: the id of the container that it runs inside of. What "
+    "that one used contains what it used",
+    CGROUP: "points of `container.ancestor.*`: the path of the cgroup above the container",
+}
 
 
 def column(attribute: str) -> str:

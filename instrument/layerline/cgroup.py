@@ -77,9 +77,17 @@ class Cgroup:
 
         The root cgroup's meters are the whole machine's and must never be charged to one process or container.
         """
+        return next((folder for _, folder in self.levels(controller)), None)
+
+    def levels(self, controller: str) -> list[tuple[str, Path]]:
+        """Our own cgroup in that hierarchy and those above it, as far as they are mounted here: path and folder.
+
+        Empty if our own is out of reach. The machine's root cgroup is never among them; that of a cgroup namespace is,
+        under the path ``/``.
+        """
         path = self.paths.get(controller)
         if path is None or ".." in path.split("/"):
-            return None
+            return []
         for mount in self.mounts:
             shows = mount.kind == "cgroup2" if controller == UNIFIED else controller in mount.options
             if not shows or mount.kind not in ("cgroup", "cgroup2"):
@@ -90,10 +98,17 @@ class Cgroup:
                 below = path[len(mount.root) :]
             else:
                 continue
-            found = self.root / mount.point.strip("/") / below.strip("/")
-            if found.is_dir() and not is_machine_root(found):
-                return found
-        return None
+            point = self.root / mount.point.strip("/")
+            parts = [part for part in below.split("/") if part]
+            found = []
+            for length in range(len(parts), -1, -1):
+                folder = point.joinpath(*parts[:length])
+                if not folder.is_dir() or is_machine_root(folder):
+                    break
+                found.append((mount.root.rstrip("/") + "/" + "/".join(parts[:length]), folder))
+            if found:
+                return [(path.rstrip("/") or "/", folder) for path, folder in found]
+        return []
 
     def sees_machine_root(self) -> bool:
         """Whether some hierarchy is mounted here from the machine's root cgroup on."""

@@ -49,8 +49,8 @@ class LayerlineDistro(BaseDistro):  # type: ignore[misc]
         instrumentor = entry_point.load()()
         if not getattr(instrumentor, "is_instrumented_by_opentelemetry", False):
             instrumentor.instrument(**kwargs)
-        if entry_point.name == "flask":
-            wiring.note_requests(sys.modules[type(instrumentor).__module__])
+        if entry_point.name in ("flask", "django"):
+            wiring.follow_requests(entry_point.name, sys.modules[type(instrumentor).__module__])
 
 
 class LayerlineConfigurator(_OTelSDKConfigurator):

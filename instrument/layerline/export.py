@@ -32,7 +32,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from layerline import guard
+from layerline import guard, own
 from layerline.account import Account
 from layerline.encode import Encoded, Encoder, request
 from layerline.masking import Masks
@@ -221,6 +221,23 @@ class Batches(BatchSpanProcessor):
         self._account: Account | None = None
         self._exit_timeout_s = exit_timeout_s
         self._most: int = self._batch_processor._max_queue_size
+        self._name_thread()
+        forked = weakref.WeakMethod(self._name_thread)  # the SDK starts another thread in a forked child, before this
+
+        def after() -> None:
+            if (method := forked()) is not None:
+                method()
+
+        os.register_at_fork(after_in_child=after)
+
+    def _name_thread(self) -> None:
+        """Mark the thread that sends as ours. Under gevent it is a greenlet of the app's own thread."""
+        try:
+            tid = getattr(getattr(self._batch_processor, "_worker_thread", None), "native_id", None)
+            if tid != threading.get_native_id():
+                own.name(tid, "send")
+        except Exception:
+            guard.failed("export.name_thread")
 
     def measured_by(self, account: Account) -> Batches:
         """Let the SDK ask one processor instead of two: an account's hooks and ours do not overlap (0.5 µs a span)."""

@@ -4,6 +4,8 @@ A meter is one file of the process's own cgroup and the figures that it holds; a
 only grow. The files are kept open, are read at the start of an entry span and compared at its end; the start keeps the
 raw bytes, so that nothing is parsed when nothing changed.
 
+What CPU quotas withheld is read at more than one cgroup: ``layerline.quota``.
+
 The machine's root cgroup and ``/proc/pressure`` show the whole machine and are never read. What a kernel does not give
 (pressure switched off, a controller not enabled) is absent. Refaults are too dear to read at both ends: see
 ``layerline.refaults``.
@@ -12,7 +14,7 @@ The machine's root cgroup and ``/proc/pressure`` show the whole machine and are 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from time import process_time_ns, time_ns
@@ -24,28 +26,13 @@ from layerline.attributes import (
     CONTAINER_OOM_KILLS,
     CONTAINER_REFAULTS,
     CONTAINER_RUNNABLE_NS,
-    CONTAINER_THROTTLED_NS,
     CONTAINER_USAGE_NS,
 )
 from layerline.cgroup import UNIFIED, Cgroup
 from layerline.kernel import File
+from layerline.quota import Parse, Quotas, keyed
 from layerline.refaults import Refaults
 from layerline.runnable import Reading, Runnable
-
-Parse = Callable[[bytes], int | None]
-
-
-def keyed(name: bytes, unit_ns: int) -> Parse:
-    """The value of one key of a flat-keyed file (``cpu.stat``), in ns, or a count (unit 1); None where it is absent."""
-
-    def parse(raw: bytes) -> int | None:
-        fields = raw.split()
-        try:
-            return int(fields[fields.index(name) + 1]) * unit_ns
-        except ValueError:
-            return None
-
-    return parse
 
 
 def some_total(raw: bytes) -> int | None:
@@ -75,16 +62,11 @@ _LIMIT_HITS: Final = "hits of the memory limit"
 
 METERS: Final = (
     # v2
-    Meter(
-        UNIFIED,
-        "cpu.stat",
-        ((CONTAINER_THROTTLED_NS, keyed(b"throttled_usec", 1_000)), (CONTAINER_USAGE_NS, keyed(b"usage_usec", 1_000))),
-    ),
+    Meter(UNIFIED, "cpu.stat", ((CONTAINER_USAGE_NS, keyed(b"usage_usec", 1_000)),)),
     Meter(UNIFIED, "io.pressure", ((CONTAINER_IO_PRESSURE_NS, some_total),)),
     Meter(UNIFIED, "memory.pressure", ((CONTAINER_MEMORY_PRESSURE_NS, some_total),)),
     Meter(UNIFIED, "memory.events", ((CONTAINER_OOM_KILLS, keyed(b"oom_kill", 1)), (_LIMIT_HITS, keyed(b"max", 1)))),
     # v1 and hybrid
-    Meter("cpu", "cpu.stat", ((CONTAINER_THROTTLED_NS, keyed(b"throttled_time", 1)),)),
     Meter("cpuacct", "cpuacct.usage", ((CONTAINER_USAGE_NS, whole),)),
     Meter("memory", "memory.oom_control", ((CONTAINER_OOM_KILLS, keyed(b"oom_kill", 1)),)),
     Meter("memory", "memory.failcnt", ((_LIMIT_HITS, whole),), 64),
@@ -100,10 +82,11 @@ class Begun:
 
     at: int  # ns, UTC
     raw: tuple[bytes, ...]
+    quotas: tuple[bytes, ...]
     used: int  # CPU time of this process, outside a container
     runnable: Reading | None
     refaults: int = 0
-    earlier: tuple[bytes, ...] | None = None  # as they stood before its request came in, for throttled time
+    earlier: tuple[bytes, ...] | None = None  # the quotas, as they stood before its request came in
 
 
 class Meters:
@@ -119,6 +102,7 @@ class Meters:
         self._open: list[tuple[File, Meter]] = []
         self._ends: deque[tuple[int, tuple[bytes, ...]]] = deque(maxlen=8)
         self._runnable = Runnable(cgroup if contained else None)
+        self._quotas = Quotas(cgroup, contained, time_ns())
         self._refaults: Refaults | None = None
         self._hits = 0  # which of the open files counts hits of the memory limit
         self._find()
@@ -130,6 +114,7 @@ class Meters:
         return Begun(
             now,
             raw,
+            self._quotas.read(now),
             0 if self._contained else process_time_ns(),
             self._runnable.before(now),
             refaults.before(raw[self._hits], now) if refaults is not None else 0,
@@ -147,28 +132,28 @@ class Meters:
                 return replace(begun, earlier=max(known)[1])
         return begun
 
-    def gained(self, begun: object, now: int) -> Iterator[tuple[str, int]]:
+    def gained(self, begun: object, now: int) -> Iterator[tuple[str, int | str]]:
         """Attribute and growth since ``begun``, never negative; nothing for a meter that went away."""
-        if not isinstance(begun, Begun) or len(begun.raw) != len(self._open):
+        if not isinstance(begun, Begun) or len(begun.raw) != len(self._open) or not self._quotas.fits(begun.quotas):
             return  # the process forked meanwhile
         ends = []
         hit: bool | None = None
-        earlier = begun.earlier if begun.earlier is not None and len(begun.earlier) == len(begun.raw) else begun.raw
-        for (file, meter), at_start, at_arrival in zip(self._open, begun.raw, earlier, strict=True):
+        for (file, meter), before in zip(self._open, begun.raw, strict=True):
             after = file.read()
             ends.append(after)
             for name, parse in meter.figures:
                 if name == _LIMIT_HITS:
-                    hit = at_start != after and parse(at_start) != parse(after)
+                    hit = before != after and parse(before) != parse(after)
                     continue
-                before = at_arrival if name == CONTAINER_THROTTLED_NS else at_start
                 if before == after:
                     yield name, 0
                     continue
                 first, last = parse(before), parse(after)
                 if first is not None and last is not None and last >= first:
                     yield name, last - first
-        self._ends.append((now, tuple(ends)))
+        quotas = self._quotas.read(now, begun.quotas)
+        self._ends.append((now, quotas))
+        yield from self._quotas.gained(begun.quotas, begun.earlier or begun.quotas, quotas)
         if not self._contained:
             yield CONTAINER_USAGE_NS, process_time_ns() - begun.used
         runnable = self._runnable.gained(begun.runnable, begun.at, now)
@@ -186,17 +171,19 @@ class Meters:
         for file, _ in self._open:
             file.close()
         self._open = []
+        self._quotas.close()
         if self._refaults is not None:
             self._refaults.close()
             self._refaults = None
         self._ends.clear()
         self._cgroup = Cgroup.of_this_process(self._cgroup.root)
+        self._quotas = Quotas(self._cgroup, self._contained, time_ns())
         self._find()
         self._runnable.forked()
 
     def _find(self) -> None:
         """Open what is there and gives something."""
-        seen: set[str] = set()
+        seen = {CONTAINER_USAGE_NS} if self._quotas.has_usage else set[str]()
         for meter in METERS:
             if not self._contained and meter.controller == "cpuacct":
                 continue

@@ -7,6 +7,9 @@ Source: ``/proc/<pid>/task/<tid>/schedstat``, fields 1 + 2 (ns), of the processe
 (``cgroup.procs``), or of all that can be seen where that is out of reach; outside containers of this process. Field 1
 lags by up to a tick (4 ms) for a thread that runs just now.
 
+The wrapper's own threads are left out, those of other processes too (``layerline.own``): they stand in the run queue
+during a quota's pause, and counted, one busy thread looked like several.
+
 Bounded cost: one sum serves all requests for a while that grows with the number of threads (a thread takes 2 to 4 µs;
 together at most 1 % of a core), and is scaled to the window asked for. Above 64 threads there is no answer. New threads
 are looked for at most every 100 ms; one of this process that opens a span is known at once.
@@ -22,6 +25,7 @@ from typing import Final
 
 from layerline.cgroup import UNIFIED, Cgroup
 from layerline.kernel import File
+from layerline.own import is_ours
 
 _MOST_THREADS: Final = 64
 _LOOK_NS: Final = 100_000_000
@@ -49,6 +53,8 @@ class Runnable:
     def _start(self) -> None:
         self._lock = threading.Lock()
         self._threads: dict[tuple[int, int], tuple[File, int]] = {}  # (pid, tid) → file, last value
+        self._ours: set[tuple[int, int]] = set()
+        self._unsure: set[tuple[int, int]] = set()  # new at the last look; ours are named after they began
         self._pid = os.getpid()
         self._total = 0
         self._looked = 0
@@ -140,13 +146,20 @@ class Runnable:
             seen.update((pid, int(tid)) for tid in tids)
             if len(seen) > _MOST_THREADS:
                 break
-        for key in self._threads.keys() - seen:
+        unsure, self._unsure = self._unsure, set()
+        self._ours &= seen
+        self._ours.update(key for key in unsure & seen if is_ours(self._proc, *key))
+        for key in self._threads.keys() - (seen - self._ours):
             self._threads.pop(key)[0].close()
-        for pid, tid in seen:
+        for pid, tid in seen - self._ours:
             if len(self._threads) > _MOST_THREADS:
                 break
             if (pid, tid) not in self._threads:
-                self._add(pid, tid, passed)
+                self._unsure.add((pid, tid))
+                if is_ours(self._proc, pid, tid):
+                    self._ours.add((pid, tid))
+                else:
+                    self._add(pid, tid, passed)
         self._looked = now
 
     def _add(self, pid: int, tid: int, most: int) -> None:

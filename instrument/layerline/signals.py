@@ -28,10 +28,12 @@ from layerline.aliases import (
     docker_stats,
     hostmetrics,
     in_our_words,
+    k8s_cluster,
     kubeletstats,
     left_out,
     node_exporter,
 )
+from layerline.attributes import CGROUP, MEANING
 
 
 class Kind(StrEnum):
@@ -54,6 +56,8 @@ class Signal:
     dimensions: tuple[str, ...] = ()  # attributes of a point that make it a series of its own
     aliases: tuple[Alias, ...] = ()
     stall: bool = False  # the agent reads it several times a second: a finer grid gives a narrower range
+    #: A counter that the kernel may let step back by less than this, without beginning anew.
+    steps_back: int = 0
     additive: str = ""  # "cpus": sums over CPUs; "tasks": sums over tasks; "union": wall time in which any was stalled
 
 
@@ -67,6 +71,9 @@ TIME_UNITS_NS = {
     "m": 60 * 10**9,
     "min": 60 * 10**9,
 }
+
+#: What tells cgroups above a container apart: their path.
+ABOVE = (CGROUP,)
 
 SIGNALS: tuple[Signal, ...] = (
     # ---- container: CPU
@@ -90,8 +97,10 @@ SIGNALS: tuple[Signal, ...] = (
         "container",
         Kind.COUNTER,
         "ns",
-        "time its runnable tasks were held back because the CPU quota of the period was used up, summed over CPUs",
-        "v1 cpu.stat throttled_time; v2 cpu.stat throttled_usec",
+        "time its runnable tasks were held back because a CPU quota was used up, its own or that of a cgroup above it, "
+        "summed over CPUs",
+        "cpu.stat.local, Linux 6.5: v1 throttled_time, v2 throttled_usec; before that and from others cpu.stat, which "
+        "counts its own quota only",
         stall=True,
         additive="cpus",
         aliases=(
@@ -104,7 +113,7 @@ SIGNALS: tuple[Signal, ...] = (
         "container",
         Kind.COUNTER,
         "{period}",
-        "enforcement periods that have passed",
+        "enforcement periods of its own quota that have passed",
         "cpu.stat nr_periods",
         aliases=(
             docker_stats("container.cpu.throttling_data.periods"),
@@ -116,7 +125,7 @@ SIGNALS: tuple[Signal, ...] = (
         "container",
         Kind.COUNTER,
         "{period}",
-        "enforcement periods in which it was throttled",
+        "enforcement periods in which its own quota was used up",
         "cpu.stat nr_throttled",
         aliases=(
             docker_stats("container.cpu.throttling_data.throttled_periods"),
@@ -130,7 +139,12 @@ SIGNALS: tuple[Signal, ...] = (
         "{cpu}",
         "CPUs it may use by quota; absent when there is no quota",
         "v1 cpu.cfs_quota_us / cpu.cfs_period_us; v2 cpu.max",
-        aliases=(docker_stats("container.cpu.limit"),),
+        aliases=(
+            docker_stats("container.cpu.limit"),
+            k8s_cluster("k8s.container.cpu_limit"),
+            conventions("k8s.container.cpu.limit.current"),
+            conventions("k8s.container.cpu.limit"),  # until 1.43
+        ),
     ),
     Signal(
         "container.cpu.pressure",
@@ -181,6 +195,9 @@ SIGNALS: tuple[Signal, ...] = (
         "v1 memory.limit_in_bytes; v2 memory.max",
         aliases=(
             docker_stats("container.memory.usage.limit", zero=False),
+            k8s_cluster("k8s.container.memory_limit"),
+            conventions("k8s.container.memory.limit.current"),
+            conventions("k8s.container.memory.limit"),  # until 1.43
             cadvisor("container_spec_memory_limit_bytes", zero=False),
         ),
     ),
@@ -206,6 +223,10 @@ SIGNALS: tuple[Signal, ...] = (
         "{page}",
         "pages it had to read back because memory had run short and they had been evicted",
         "v1 memory.stat workingset_refault_file + _anon, Linux 5.9 (before: workingset_refault, 4.15); v1 total_…",
+        aliases=(  # shares of one figure
+            cadvisor("container_memory_workingset_refault_file_total", ("page.kind", "file"), zero=False),
+            cadvisor("container_memory_workingset_refault_anon_total", ("page.kind", "anon"), zero=False),
+        ),
     ),
     Signal(
         "container.memory.major_faults",
@@ -218,7 +239,10 @@ SIGNALS: tuple[Signal, ...] = (
             docker_stats("container.memory.pgmajfault"),
             docker_stats("container.memory.total_pgmajfault"),
             kubeletstats("container.memory.major_page_faults"),
-            cadvisor("container_memory_failures_total", only=(("scope", "hierarchy"), ("type", "pgmajfault"))),
+            conventions("container.paging.faults", only=(("system.paging.fault.type", "major"),)),
+            conventions("container.memory.paging.faults", only=(("system.paging.fault.type", "major"),)),  # until 1.43
+            cadvisor("container_memory_failures_total", only=(("scope", "hierarchy"), ("failure_type", "pgmajfault"))),
+            cadvisor("container_memory_failures_total", only=(("scope", "hierarchy"), ("type", "pgmajfault"))),  # 0.31
         ),
     ),
     Signal(
@@ -232,6 +256,7 @@ SIGNALS: tuple[Signal, ...] = (
         aliases=(
             docker_stats("container.memory.fails", zero=False),
             cadvisor("container_memory_failcnt", zero=False),
+            cadvisor("container_memory_events_max_total", zero=False),
         ),
     ),
     Signal(
@@ -387,16 +412,131 @@ SIGNALS: tuple[Signal, ...] = (
             cadvisor("container_threads"),
         ),
     ),
+    # ---- cgroups above a container: only while they have a limit of that kind, by the path of the cgroup
+    Signal(
+        "container.ancestor.cpu.limit",
+        "container",
+        Kind.GAUGE,
+        "{cpu}",
+        "CPUs that a cgroup above it may use by quota, all below it together",
+        "v1 cpu.cfs_quota_us / cpu.cfs_period_us; v2 cpu.max",
+        dimensions=ABOVE,
+    ),
+    Signal(
+        "container.ancestor.cpu.throttled",
+        "container",
+        Kind.COUNTER,
+        "ns",
+        "time withheld by the quota of a cgroup above it, from all below it, summed over CPUs",
+        "v1 cpu.stat throttled_time; v2 cpu.stat throttled_usec",
+        dimensions=ABOVE,
+        stall=True,
+        additive="cpus",
+    ),
+    Signal(
+        "container.ancestor.cpu.periods",
+        "container",
+        Kind.COUNTER,
+        "{period}",
+        "enforcement periods of that quota that have passed",
+        "cpu.stat nr_periods",
+        dimensions=ABOVE,
+    ),
+    Signal(
+        "container.ancestor.cpu.throttled_periods",
+        "container",
+        Kind.COUNTER,
+        "{period}",
+        "enforcement periods in which that quota was used up",
+        "cpu.stat nr_throttled",
+        dimensions=ABOVE,
+    ),
+    Signal(
+        "container.ancestor.cpu.time",
+        "container",
+        Kind.COUNTER,
+        "ns",
+        "CPU time used by all below a cgroup above it that has a CPU quota",
+        "v1 cpuacct.usage; v2 cpu.stat usage_usec",
+        dimensions=ABOVE,
+        stall=True,
+        additive="cpus",
+    ),
+    Signal(
+        "container.ancestor.memory.limit",
+        "container",
+        Kind.GAUGE,
+        "By",
+        "memory limit of a cgroup above it, for all below it together",
+        "v1 memory.limit_in_bytes, unless memory.use_hierarchy is 0; v2 memory.max",
+        dimensions=ABOVE,
+    ),
+    Signal(
+        "container.ancestor.memory.usage",
+        "container",
+        Kind.GAUGE,
+        "By",
+        "memory charged to all below a cgroup above it that has a memory limit, page cache included",
+        "v1 memory.usage_in_bytes; v2 memory.current",
+        dimensions=ABOVE,
+    ),
+    Signal(
+        "container.ancestor.memory.limit_hits",
+        "container",
+        Kind.COUNTER,
+        "{hit}",
+        "times that usage came up against that limit",
+        "v1 memory.failcnt + memory.memsw.failcnt; v2 memory.events.local max, Linux 5.2",
+        dimensions=ABOVE,
+        stall=True,
+    ),
+    Signal(
+        "container.ancestor.disk.limit",
+        "container",
+        Kind.GAUGE,
+        "By/s",
+        "bytes per second that all below a cgroup above it may read from or write to a device",
+        "v2 io.max; v1 has no such limits: there they hold for their own cgroup only",
+        dimensions=(*ABOVE, "disk.io.direction", "system.device"),
+    ),
+    Signal(
+        "container.ancestor.disk.operations.limit",
+        "container",
+        Kind.GAUGE,
+        "{operation}/s",
+        "operations per second that all below a cgroup above it may make on a device",
+        "v2 io.max",
+        dimensions=(*ABOVE, "disk.io.direction", "system.device"),
+    ),
+    Signal(
+        "container.ancestor.disk.io",
+        "container",
+        Kind.COUNTER,
+        "By",
+        "bytes that all below a cgroup above it with such a limit read from and wrote to block devices",
+        "v2 io.stat rbytes, wbytes",
+        dimensions=(*ABOVE, "disk.io.direction", "system.device"),
+    ),
+    Signal(
+        "container.ancestor.disk.operations",
+        "container",
+        Kind.COUNTER,
+        "{operation}",
+        "block I/O operations that all below a cgroup above it with such a limit made",
+        "v2 io.stat rios, wios",
+        dimensions=(*ABOVE, "disk.io.direction", "system.device"),
+    ),
     # ---- host
     Signal(
         "system.cpu.time",
         "host",
         Kind.COUNTER,
         "ns",
-        "CPU time of all CPUs by mode",
+        "CPU time of all CPUs by mode; iowait and others may step back a little, which is no new beginning",
         "/proc/stat cpu",
         dimensions=("cpu.mode",),
         stall=True,
+        steps_back=3_000_000_000,
         additive="cpus",
         aliases=(
             hostmetrics("system.cpu.time"),
@@ -602,7 +742,10 @@ SIGNALS: tuple[Signal, ...] = (
         dimensions=("system.paging.direction",),
         aliases=(
             # hostmetrics counts bytes there, and what is read and written otherwise beside what is swapped.
-            conventions("system.paging.operations", only=(("type", ""),)),
+            conventions(
+                "system.paging.operations",
+                only=(("type", ""), ("system.paging.type", ""), ("system.paging.fault.type", "")),
+            ),
             node_exporter("node_vmstat_pswpin", ("system.paging.direction", "in")),
             node_exporter("node_vmstat_pswpout", ("system.paging.direction", "out")),
         ),
@@ -741,13 +884,17 @@ def document() -> str:
                     meaning += "; by " + ", ".join(f"`{dimension}`" for dimension in signal.dimensions)
                 lines.append(f"| `{signal.name}` | {kind} | `{signal.unit}` | {meaning} | {signal.source} |")
         lines.append("")
+    lines += ["## Attributes of quotas and places", "", "| attribute | what it is |", "| --- | --- |"]
+    lines += [f"| `{attribute}` | {meaning} |" for attribute, meaning in MEANING.items()]
     lines += [
+        "",
         "## Also known as",
         "",
         "Whoever sends these gets the same readings: by OTLP from a Collector (its receivers `docker_stats`,",
-        "`hostmetrics`, `kubeletstats`, or its Prometheus receiver, which scrapes cAdvisor and node_exporter) or from",
-        "anybody who uses the names of OpenTelemetry's semantic conventions, with today's attributes or those of old",
-        "(`state`, `device`, `direction` …). Figures per CPU are added up when read. What is not listed here is kept",
+        "`hostmetrics`, `kubeletstats`, `k8s_cluster`, or its Prometheus receiver, which scrapes cAdvisor and",
+        "node_exporter) or from anybody who uses the names of OpenTelemetry's semantic conventions, with today's",
+        "attributes or those of old (`state`, `device`, `direction` …). Figures per CPU, and those of file and",
+        "anonymous pages, are added up when read. What is not listed here is kept",
         "under its own name.",
         "",
         "| signal | also known as |",

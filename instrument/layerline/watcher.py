@@ -24,10 +24,11 @@ from __future__ import annotations
 import sys
 import weakref
 from _thread import allocate_lock, start_new_thread  # the real ones: a later monkey patch does not reach them
+from threading import get_native_id
 from time import clock_gettime_ns, monotonic_ns, sleep, time_ns
 from typing import Final
 
-from layerline import guard
+from layerline import guard, own
 from layerline.kernel import File
 from layerline.seen import kind, place, waits_in_pool
 from layerline.thread import Open, Thread
@@ -112,6 +113,7 @@ class Watcher:
             self._bell.release()
 
     def _run(self) -> None:
+        own.name(get_native_id(), "watch")
         bell, idle_since = self._bell, monotonic_ns()
         due = 0  # when the next look is due (ns, monotonic); 0 while no request is slow
         while not self._stopped:

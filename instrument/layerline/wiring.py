@@ -18,7 +18,7 @@ from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ConcurrentMultiSpanProcessor, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter
 
-from layerline import accept, attributes, guard, tasks, work
+from layerline import accept, attributes, guard, streaming, tasks, work
 from layerline.account import Account
 from layerline.cgroup import Cgroup
 from layerline.container import identify
@@ -94,6 +94,18 @@ def note_requests(instrumentation: ModuleType) -> None:
     """Let an instrumentation that notes when a request came in take a reading then (``Account.now``)."""
     if _account is not None and hasattr(instrumentation, "time_ns"):
         instrumentation.time_ns = _account.now  # type: ignore[attr-defined]
+
+
+def follow_requests(framework: str, instrumentation: ModuleType) -> None:
+    """Follow a framework's requests further than its instrumentation does: from their arrival to their last byte."""
+    try:
+        if framework == "flask":
+            note_requests(instrumentation)
+            streaming.flask(instrumentation)
+        elif hasattr(instrumentation, "_DjangoMiddleware"):
+            streaming.django(instrumentation)
+    except Exception:
+        guard.failed("wiring.follow_requests")
 
 
 def record_work(provider: TracerProvider) -> None:

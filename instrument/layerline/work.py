@@ -1,4 +1,4 @@
-"""Work records: what ``ThreadPoolExecutor.submit`` and ``threading.Thread.start`` hand to another thread under a span.
+"""Work records: what ``ThreadPoolExecutor.submit``, ``threading.Thread.start`` and anyio hand to another thread.
 
 A request that waits for its pool shows nothing but blocked time otherwise. So the work leaves an internal child span,
 ``work <function>``, which starts when the work was handed over and carries how long it waited for its thread
@@ -18,8 +18,9 @@ Always one record, however short the work: to decide at its end whether it deser
 told of a parent that may never be.
 
 Left out: threads that libraries keep for themselves (those of pools, ``multiprocessing``, OpenTelemetry), and whatever
-``opentelemetry-instrumentation-threading`` handles: it hands the context on already. Threads that were started before
-(anyio's, a queue's consumer) are handed work in ways that we do not see.
+``opentelemetry-instrumentation-threading`` handles: it hands the context on already. Of what is handed to anyio's
+worker threads (a plain ``def`` endpoint of FastAPI) the libraries' own steps are left out: a streamed body has one for
+each piece. Other threads that were started before (a queue's consumer) are handed work in ways that we do not see.
 """
 
 from __future__ import annotations
@@ -30,8 +31,10 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from time import time_ns
+from types import ModuleType
 from typing import Any, Final
 
+import wrapt
 from opentelemetry import context as contexts
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -49,7 +52,9 @@ from layerline.watcher import taken
 _LASTED_NS: Final = 10_000_000_000
 _AFTER_NS: Final = 1_000_000_000
 
-_LIBRARIES: Final = ("concurrent.futures", "multiprocessing", "opentelemetry", "layerline")
+#: Whose functions in anyio's worker threads are a library's steps, not the app's work: opening a file, the next piece.
+_STEPS: Final = ("anyio", "starlette", "fastapi._compat", "contextlib", "posix", "os", "io", "_io", "tempfile")
+_LIBRARIES: Final = ("anyio", "concurrent.futures", "multiprocessing", "opentelemetry", "layerline")
 _PROPAGATES: Final = "opentelemetry.instrumentation.threading"
 
 _account: Account | None = None
@@ -156,11 +161,15 @@ def handed_over(function: Callable[..., Any]) -> Work | None:
 def underneath(function: Any, arguments: tuple[Any, ...]) -> tuple[Any, contextvars.Context | None]:
     """What a callable really runs, and the ``contextvars.Context`` that it runs it in, if it does.
 
-    ``asyncio.to_thread`` submits ``partial(context.run, function, …)``.
+    ``asyncio.to_thread`` submits ``partial(context.run, function, …)``; FastAPI hands over a function of its own, which
+    is given the endpoint as ``function=``.
     """
     while isinstance(function, functools.partial):
         arguments = (*function.args, *arguments)
+        given = function.keywords.get("function")
         function = function.func
+        if callable(given) and (getattr(function, "__module__", None) or "").startswith("fastapi."):
+            return given, None
     owner = getattr(function, "__self__", None)
     if isinstance(owner, contextvars.Context) and getattr(function, "__name__", "") == "run" and arguments:
         return underneath(arguments[0], arguments[1:])[0], owner
@@ -235,11 +244,37 @@ def module_of(thread: threading.Thread) -> str | None:
     return type(thread).__module__
 
 
+def anyio(module: ModuleType) -> None:
+    """A hook for the import of ``anyio.to_thread``: the app's own functions that it runs in a thread leave a record."""
+
+    def run_sync(wrapped: Any, _: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        if arguments and is_the_app_s(arguments[0]) and (work := handed_over(arguments[0])) is not None:
+            return wrapped(work, *arguments[1:], **named)
+        return wrapped(*arguments, **named)
+
+    try:
+        wrapt.wrap_function_wrapper(module, "run_sync", run_sync)
+    except Exception:
+        guard.failed("work.anyio")
+
+
+def is_the_app_s(function: Any) -> bool:
+    """Whether a function is not a step of a library's own; methods of files have no module."""
+    module = getattr(underneath(function, ())[0], "__module__", None)
+    return module is not None and not any(module == step or module.startswith(f"{step}.") for step in _STEPS)
+
+
+_hooked = False
+
+
 def install(account: Account, provider: TracerProvider) -> None:
     """Record work from here on; a second call only changes who records it."""
-    global _account, _tracer
+    global _account, _tracer, _hooked
     _tracer = provider.get_tracer("layerline.work")
     _account = account
+    if not _hooked:
+        _hooked = True
+        wrapt.register_post_import_hook(anyio, "anyio.to_thread")
     if ThreadPoolExecutor.submit is _submit:
         ThreadPoolExecutor.submit = submit  # type: ignore[method-assign, assignment]
     if threading.Thread.start is _start:

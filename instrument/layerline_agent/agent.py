@@ -5,8 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from queue import Empty
-from typing import Concatenate, ParamSpec
+from typing import Concatenate, ParamSpec, TypeVar
 
+from layerline.attributes import CGROUP_PATH, CONTAINER_PARENT
+from layerline.container import in_path
+from layerline_agent.ancestors import Ancestors
 from layerline_agent.cgroups import Tree, processes
 from layerline_agent.containers import Container
 from layerline_agent.discovery import Discovery, Event, Gone, Seen, Sighting, say
@@ -30,6 +33,7 @@ POLL_S = 0.1
 
 
 P = ParamSpec("P")
+Read = TypeVar("Read")  # what is read: an entity, or the cgroups above
 
 
 class SensorHealth:
@@ -87,6 +91,7 @@ class Agent:
         outbox: Outbox,
         clock: Callable[[], int] = time.time_ns,
         stats: DockerStats | None = None,
+        tree: Tree | None = None,
     ) -> None:
         self._settings = settings
         self._stats = stats
@@ -95,6 +100,8 @@ class Agent:
         self._outbox = outbox
         self._clock = clock
         self._sensors = all_sensors()
+        self._tree = tree if tree is not None else Tree.of(machine)
+        self._ancestors = Ancestors(self._tree, self._sensors, machine, clock)
         self._health = SensorHealth(self._sensors)
         self._encoder = Encoder()
         self._stopping = False
@@ -216,6 +223,7 @@ class Agent:
         )
         entity.held = not seen.described
         self._watched[container.id] = (container, entity)
+        self._ancestors.join(entity, container.directories)
         for sensor in self._sensors:  # at once: it may not live until the next tick
             self._read_sensor(sensor, (entity,), Entity.read, True)
         if container.directories:
@@ -226,8 +234,16 @@ class Agent:
             self._young[container.id] = time.monotonic() + YOUNG_S - max(0.0, age_s)
 
     def _attributes(self, container: Container) -> dict[str, str | list[str] | int]:
-        """Its resource, with the host's attributes and where its readings come from, if not from its cgroup."""
-        return {**container.attributes, **self._machine_attributes, **({} if container.directories else SOURCE)}
+        """Its resource: with the host's attributes, its place in the tree, and where its readings come from instead."""
+        if not container.directories:
+            return {**container.attributes, **self._machine_attributes, **SOURCE}
+        place: dict[str, str | list[str] | int] = {}
+        if paths := self._tree.paths(container.directories):
+            path = next(paths[hierarchy] for hierarchy in ("cpu", "memory", *paths) if hierarchy in paths)
+            place[CGROUP_PATH] = path
+            if parent := in_path(path.rpartition("/")[0]):
+                place[CONTAINER_PARENT] = parent
+        return {**container.attributes, **place, **self._machine_attributes}
 
     def _ended_now(self, ended: Ended) -> None:
         """Its last process has ended: its counters will not move any more."""
@@ -258,6 +274,7 @@ class Agent:
         self._over.discard(container_id)
         self._endings.forget(container_id)
         if entity is not None:
+            self._ancestors.leave(entity)
             entity.held = False
             entity.close()
             self._ended.append(entity)
@@ -280,12 +297,14 @@ class Agent:
             self._stats.ask(key for key, (container, _) in self._watched.items() if not container.directories)
         for name, sensor in self._sensors.items():
             self._read_sensor(name, (self._host,) if sensor.entity == "host" else entities, Entity.read, full)
+            if sensor.above or sensor.above_v1:
+                self._read_sensor(name, (self._ancestors,), Ancestors.read, full)
 
     def _read_sensor(
         self,
         name: str,
-        entities: Iterable[Entity],
-        read: Callable[Concatenate[Entity, str, P], None],
+        entities: Iterable[Read],
+        read: Callable[Concatenate[Read, str, P], None],
         *arguments: P.args,
         **named: P.kwargs,
     ) -> bool:
@@ -323,7 +342,7 @@ def build(settings: Settings) -> tuple[Agent, str]:
     tree = Tree.of(machine)
     discovery = Discovery(machine, tree)
     outbox = Outbox(settings.endpoint, settings.headers, settings.buffer_bytes)
-    agent = Agent(settings, machine, discovery, outbox, stats=DockerStats(discovery.sightings.put))
+    agent = Agent(settings, machine, discovery, outbox, stats=DockerStats(discovery.sightings.put), tree=tree)
     discovery.start()
     agent.look()
     with_docker = f"Docker {discovery.docker_version}" if discovery.docker_version else "no Docker"

@@ -166,6 +166,31 @@ class Tree:
         directory = point + path.rstrip("/")
         return directory if os.path.isdir(directory) else None
 
+    def paths(self, directories: Mapping[str, str]) -> dict[str, str]:
+        """By hierarchy, the path of these directories from the root of the tree, as in ``/proc/<pid>/cgroup``."""
+        found = {}
+        for hierarchy, (root, point) in self.mounts.items():
+            directory = directories.get(hierarchy, "")
+            if directory.startswith(f"{point}/") or directory == point:
+                found[hierarchy] = (root.rstrip("/") + directory[len(point) :]) or "/"
+        return found
+
+    def above(self, directories: Mapping[str, str]) -> dict[str, dict[str, str]]:
+        """The cgroups above a container's, nearest first: by path, the directory in each hierarchy where it is above.
+
+        Without the machine's root, and as far as the hierarchies are mounted.
+        """
+        found: dict[str, dict[str, str]] = {}
+        for hierarchy, path in self.paths(directories).items():
+            root, point = self.mounts[hierarchy]
+            directory = directories[hierarchy]
+            while directory != point:
+                path, directory = path.rpartition("/")[0], directory.rpartition("/")[0]
+                if not path or (directory == point and root == "/"):
+                    break
+                found.setdefault(path, {})[hierarchy] = directory
+        return dict(sorted(found.items(), key=lambda each: -each[0].count("/")))
+
     def directories(self, path: str) -> dict[str, str]:
         """The directory of this cgroup in each hierarchy that has one."""
         found = ((hierarchy, self._directory(hierarchy, path)) for hierarchy in self.mounts)

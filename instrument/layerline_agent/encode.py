@@ -84,7 +84,7 @@ class Form:
                     metric.sum.is_monotonic = True
                 points = lists[series.signal] = metric.sum.data_points if counter else metric.gauge.data_points
             points.add(
-                start_time_unix_nano=entity.start_ns if counter else 0,
+                start_time_unix_nano=(series.start_ns or entity.start_ns) if counter else 0,
                 attributes=[attribute(key, value) for key, value in series.dimensions],
             )
         self._lists = [(points, len(points)) for points in lists.values()]

@@ -5,6 +5,10 @@ when the value changed. When it changes after standing still, the last reading b
 two consecutive points that were sent a counter either stood still, or moved between two consecutive readings: the
 increase of each interval is exact, and a stall is known to a fine tick. When an entity is gone, what was read last is
 sent, as of then.
+
+A counter that goes back has begun anew: from there on it is another series, which started when the old one was read
+last. Some go back a little without that (proc(5), ``iowait``: "may decrease in certain conditions"): they stand still
+until the kernel has caught up. Their increase is never negative, and nobody takes them for new ones.
 """
 
 from __future__ import annotations
@@ -28,13 +32,16 @@ Point = tuple[int, int | float]
 class Series:
     """One signal of one entity, one set of dimensions: its newest value and the points not yet sent."""
 
-    __slots__ = ("dimensions", "points", "sent_ns", "signal", "stall", "value")
+    __slots__ = ("counter", "dimensions", "points", "sent_ns", "signal", "stall", "start_ns", "steps_back", "value")
 
-    def __init__(self, signal: str, dimensions: Dimensions) -> None:
+    def __init__(self, signal: str, dimensions: Dimensions, start_ns: int = 0) -> None:
         known = find(signal)
         self.signal = signal
         self.dimensions = dimensions
-        self.stall = known is not None and known.stall and known.kind is Kind.COUNTER
+        self.counter = known is not None and known.kind is Kind.COUNTER
+        self.stall = known is not None and known.stall and self.counter
+        self.steps_back = known.steps_back if known is not None else 0
+        self.start_ns = start_ns  # when it began, if that was after its entity did; else 0
         self.value: int | float | None = None
         self.sent_ns = 0
         self.points: list[Point] = []
@@ -49,10 +56,11 @@ class Series:
 class Runs:
     """The series that one source yields, as runs."""
 
-    __slots__ = ("_at_ns", "_known", "current")
+    __slots__ = ("_at_ns", "_known", "_over", "current")
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, Dimensions], Series] = {}
+        self._over: list[Series] = []  # began anew since, with points still to be sent
         self._at_ns = 0
         self.current: list[Series] = []
         """What the newest reading held; a limit that was taken away is not in it."""
@@ -72,17 +80,26 @@ class Runs:
             series = self._known.get(key)
             if series is None:
                 series = self._known[key] = Series(raw.signal, raw.dimensions)
+            value = raw.value
+            if series.counter and series.value is not None and value < series.value:
+                if series.value - value < series.steps_back:
+                    value = series.value
+                else:
+                    if series.sent_ns < self._at_ns:
+                        series.send(self._at_ns)
+                    self._over = [*(one for one in self._over if one.points), series]
+                    series = self._known[key] = Series(raw.signal, raw.dimensions, self._at_ns)
             current.append(series)
-            changed = series.value != raw.value
+            changed = series.value != value
             if changed and series.stall and series.sent_ns < self._at_ns:
                 series.send(self._at_ns)
-            series.value = raw.value
+            series.value = value
             if full or (changed and series.stall):
                 series.send(time_ns)
         self.current = current
         self._at_ns = time_ns
 
-    def began(self, raw: Raw, at_ns: int, value: int) -> None:
+    def began(self, raw: Raw, at_ns: int, value: int | float) -> None:
         """A series that begins: what it was before its first reading is sent too, so that its increase is known."""
         if (raw.signal, raw.dimensions) not in self._known:
             series = self._known[raw.signal, raw.dimensions] = Series(raw.signal, raw.dimensions)
@@ -103,7 +120,7 @@ class Runs:
     @property
     def series(self) -> Iterable[Series]:
         """All it yielded: points of one that is gone may still wait to be sent."""
-        return self._known.values()
+        return (*self._over, *self._known.values()) if self._over else self._known.values()
 
 
 class Reader:
@@ -150,7 +167,7 @@ class Reader:
 
     def copied(self, time_ns: int, contents: Mapping[str, bytes | None]) -> None:
         """What its files, by path, held at this time: copied elsewhere, the last of a container."""
-        found = tuple([contents[path] for path in self.paths])
+        found = tuple([contents.get(path) for path in self.paths])
         if found.count(None) < len(found):
             self._take(time_ns, found[0] if len(found) == 1 else found, full=True)
 
@@ -204,6 +221,8 @@ class Entity:
     """By sensor: its sources, where they hold what the entity used in its life."""
     told: Runs = field(default_factory=Runs)
     """What somebody else read and told, where it has no readers."""
+    above: list[Runs] = field(default_factory=list)
+    """What was read of the cgroups above it (``ancestors.py``)."""
     held: bool = False
     """It is not yet known by all its tags: nothing of it is sent."""
 
@@ -270,6 +289,8 @@ class Entity:
             for reader in readers:
                 yield from reader.runs.series
         yield from self.told.series
+        for runs in self.above:
+            yield from runs.series
 
     def close(self) -> None:
         """It is not read any more. What was read and not sent is to be sent yet."""
@@ -278,3 +299,5 @@ class Entity:
                 reader.runs.flush()
                 reader.close()
         self.told.flush()
+        for runs in self.above:
+            runs.flush()

@@ -70,12 +70,19 @@ class Sensor:
     sources_v1: tuple[Source, ...] = ()
     totals: bool = False
     """Holds what a container used in its life: read every 100 ms while it is young, and when its last process ended."""
+    above: tuple[Source, ...] = ()
+    """What it reads of a cgroup above containers, with cgroup v2: limits, and what they did (``ancestors.py``)."""
+    above_v1: tuple[Source, ...] = ()
     scan: Callable[[Machine], Scan] | None = None
     """Makes what looks around on each full tick, for the one sensor that cannot name its files."""
 
     def sources_for(self, hierarchies: Iterable[str]) -> tuple[Source, ...]:
         """The sources to read where these hierarchies hold the entity."""
         return self.sources_v1 if self.controller and self.controller in hierarchies else self.sources
+
+    def above_for(self, hierarchies: Iterable[str]) -> tuple[Source, ...]:
+        """The sources to read of a cgroup above containers that is in these hierarchies."""
+        return self.above_v1 if self.controller and self.controller in hierarchies else self.above
 
 
 @cache

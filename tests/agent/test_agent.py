@@ -26,7 +26,7 @@ from layerline_agent.outbox import LOGS, METRICS, Outbox
 from layerline_agent.sensor import Raw, all_sensors
 from layerline_agent.settings import Settings
 
-from .conftest import HYBRID, HYBRID_ID, V2, V2_ID, Clock, Sink, attributes_of, points_of
+from .conftest import HYBRID, HYBRID_ID, V2, V2_ID, V2_UNLIMITED_ID, Clock, Sink, attributes_of, points_of
 
 Found = dict[tuple[str, ...], list[int | float]]
 
@@ -109,6 +109,28 @@ def test_one_interval_is_one_request() -> None:
     assert {resource["layerline.boot_id"] for resource in resources} == {resources[0]["layerline.boot_id"]}
     assert [resource.get("container.name") for resource in resources if "container.id" in resource] == ["web"]
     assert watch.outbox.last()["system.cpu.logical.count",] == [2]
+
+
+def test_a_container_says_where_it_is_in_the_tree(copied: Callable[[Path], Path]) -> None:
+    """Its cgroup's path is on its resource, and the id of the container that it runs inside of, if it does."""
+    root = copied(V2 / "first")
+    outer = container(root)
+    inner_id = "a" * 64
+    directory = Path(f"{outer.directories['unified']}/docker/{inner_id}")
+    shutil.copytree(root / "sys/fs/cgroup/system.slice" / f"docker-{V2_UNLIMITED_ID}.scope", directory)
+    watch = Watch(root)
+    watch.see(Seen(outer), Seen(Container(inner_id, {"unified": str(directory)}, started_ns=5)))
+    watch.second()
+    request = ExportMetricsServiceRequest.FromString(watch.outbox.parcels[-1][1])
+    found = {str(who.get("container.id")): who for who in (attributes_of(s.resource) for s in request.resource_metrics)}
+    path = f"/system.slice/docker-{V2_ID}.scope"
+    assert found[V2_ID]["layerline.cgroup.path"] == path
+    assert "layerline.container.parent" not in found[V2_ID]
+    assert found[inner_id]["layerline.cgroup.path"] == f"{path}/docker/{inner_id}"
+    assert found[inner_id]["layerline.container.parent"] == V2_ID
+    # The outer one's limit holds for the inner one too.
+    assert watch.outbox.last(inner_id)["container.ancestor.cpu.limit", path] == [0.2]
+    assert not [key for key in watch.outbox.last(V2_ID) if key[0].startswith("container.ancestor.")]
 
 
 def test_a_container_is_read_at_once() -> None:

@@ -11,8 +11,8 @@ from layerline_agent.containers import Container
 from layerline_agent.discovery import Event
 from layerline_agent.encode import Encoder, logs
 from layerline_agent.machine import Machine
-from layerline_agent.readings import Entity
-from layerline_agent.sensor import all_sensors
+from layerline_agent.readings import Entity, Runs
+from layerline_agent.sensor import Raw, all_sensors
 
 from .conftest import HYBRID, HYBRID_ID, Clock, attributes_of, points_of
 
@@ -148,3 +148,17 @@ def test_events() -> None:
         "died",
     )
     assert attributes_of(record) == {"process.exit.code": 137}
+
+
+def test_a_counter_that_began_anew_says_when(clock: Clock) -> None:
+    """Both parts of its life are in one metric, each with its own start."""
+    entity = Entity({"container.id": HYBRID_ID}, start_ns=7)
+    entity.above.append(Runs())
+    for at_ns, value in ((200, 70), (400, 3)):
+        entity.above[0].read(at_ns, [Raw("container.memory.limit_hits", value)], full=True)
+    (sent,) = ExportMetricsServiceRequest.FromString(Encoder().metrics([entity])[0]).resource_metrics
+    (metric,) = sent.scope_metrics[0].metrics
+    assert [(point.start_time_unix_nano, point.time_unix_nano, point.as_int) for point in points_of(metric)] == [
+        (7, 200, 70),
+        (200, 400, 3),
+    ]

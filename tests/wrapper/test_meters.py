@@ -19,14 +19,18 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_s
 import layerline.runnable as runnable_module
 from layerline.account import Account
 from layerline.attributes import (
+    CONTAINER_CPU_PERIOD_NS,
+    CONTAINER_CPU_QUOTA_NS,
     CONTAINER_IO_PRESSURE_NS,
     CONTAINER_MEMORY_PRESSURE_NS,
     CONTAINER_RUNNABLE_NS,
     CONTAINER_THROTTLED_NS,
+    CONTAINER_THROTTLED_PERIODS,
     CONTAINER_USAGE_NS,
 )
 from layerline.cgroup import Cgroup, parse_mounts, parse_paths
-from layerline.meters import Meters, keyed, some_total
+from layerline.meters import Meters, some_total
+from layerline.quota import keyed
 from layerline.runnable import Runnable
 from wrapper.conftest import burn
 
@@ -45,7 +49,7 @@ def v2(root: Path) -> Cgroup:
     return Cgroup({"": f"/system.slice/{V2_SCOPE}"}, mounts, root)
 
 
-def over_two_seconds(machine: str, cgroup: Callable[[Path], Cgroup], folder: Path) -> dict[str, int]:
+def over_two_seconds(machine: str, cgroup: Callable[[Path], Cgroup], folder: Path) -> dict[str, int | str]:
     """What the meters gained between the two captures, as a container's own."""
     shutil.copytree(CAPTURED / machine / "first", folder, dirs_exist_ok=True)
     meters = Meters(cgroup(folder), contained=True)
@@ -65,6 +69,9 @@ def test_a_hybrid_container_s_meters(tmp_path: Path) -> None:
     assert gained.pop(CONTAINER_RUNNABLE_NS, 0) >= 0
     assert gained == {
         CONTAINER_THROTTLED_NS: 808_084_512 - 183_037_752,
+        CONTAINER_THROTTLED_PERIODS: 19 - 7,
+        CONTAINER_CPU_QUOTA_NS: 20 * MS,
+        CONTAINER_CPU_PERIOD_NS: 100 * MS,
         CONTAINER_USAGE_NS: 561_946_464 - 211_813_807,
     }
 
@@ -76,6 +83,8 @@ def test_a_v2_container_s_meters(tmp_path: Path) -> None:
     throttled = keyed(b"throttled_usec", 1_000)(second)
     assert throttled is not None
     assert gained[CONTAINER_THROTTLED_NS] == throttled - 2_844_585_000 > 0
+    assert gained[CONTAINER_THROTTLED_PERIODS] > 0
+    assert (gained[CONTAINER_CPU_QUOTA_NS], gained[CONTAINER_CPU_PERIOD_NS]) == (20 * MS, 100 * MS)
     assert gained[CONTAINER_USAGE_NS] > 0
     assert gained[CONTAINER_IO_PRESSURE_NS] >= 0
     assert gained[CONTAINER_MEMORY_PRESSURE_NS] >= 0
@@ -127,7 +136,7 @@ def test_throttled_time_before_the_handler_began_is_the_request_s(tmp_path: Path
     def throttled(usec: int) -> None:
         (folder / "cpu.stat").write_text(f"usage_usec {usec}\nthrottled_usec {usec}\n")
 
-    def gained(begun: object, at: int) -> tuple[int, int]:
+    def gained(begun: object, at: int) -> tuple[int | str, int | str]:
         found = dict(meters.gained(begun, at))
         return found[CONTAINER_THROTTLED_NS], found[CONTAINER_USAGE_NS]
 
@@ -271,4 +280,32 @@ def test_threads_that_end_keep_what_they_did(tmp_path: Path) -> None:
     third = runnable.before(now + 400 * MS)
     assert third is not None
     assert third.total == second.total
+    runnable.forked()
+
+
+def test_the_wrapper_s_own_threads_are_left_out(tmp_path: Path) -> None:
+    """Threads named as ours do not count, whichever process they are in; one that is named late stops counting."""
+    task = tmp_path / f"proc/{os.getpid()}/task"
+
+    def write(tid: int, comm: str, ns: int) -> None:
+        (task / str(tid)).mkdir(parents=True, exist_ok=True)
+        (task / str(tid) / "comm").write_text(f"{comm}\n")
+        (task / str(tid) / "schedstat").write_text(f"{ns} 0 1\n")
+
+    write(1, "gunicorn", MS)
+    write(2, "layerline-watch", MS)
+    write(3, "python", MS)  # the exporter, not named yet
+    runnable = Runnable(None)
+    runnable._proc = tmp_path / "proc"
+    now = time.time_ns()
+    first = runnable.before(now)
+    write(3, "layerline-send", MS)
+    second = runnable.before(now + 200 * MS)
+    for tid, comm in ((1, "gunicorn"), (2, "layerline-watch"), (3, "layerline-send")):
+        write(tid, comm, 11 * MS)
+    third = runnable.before(now + 400 * MS)
+    assert first is not None
+    assert second is not None
+    assert third is not None
+    assert (second.total - first.total, third.total - second.total) == (0, 10 * MS)
     runnable.forked()

@@ -38,6 +38,28 @@ with tracer.start_as_current_span("request"):
 print(os.getpid())
 """
 
+NAMES = """
+import os, sys, time
+from opentelemetry import trace
+tracer = trace.get_tracer("app")
+
+def names():
+    with tracer.start_as_current_span("request"):
+        for _ in range(200):
+            tids = os.listdir("/proc/self/task")
+            names = sorted(open(f"/proc/self/task/{tid}/comm").read().strip() for tid in tids)
+            if sum(name.startswith("layerline-") for name in names) >= 2:
+                break
+            time.sleep(0.05)
+    print(*[name for name in names if name.startswith("layerline-")], flush=True)
+
+names()
+if os.fork() == 0:
+    names()
+    os._exit(0)
+os.wait()
+"""
+
 FLASK = """
 import threading, urllib.request
 from flask import Flask
@@ -71,6 +93,13 @@ def test_spans_arrive_with_their_account(tmp_path: Path, sink: Sink) -> None:
     assert busy.resource[VERSION]
     assert str(busy.resource[SAMPLER]).startswith("ParentBased{root:AlwaysOnSampler")
     assert sink.metrics
+
+
+def test_the_wrapper_s_own_threads_have_names(tmp_path: Path, sink: Sink) -> None:
+    """The threads that send and watch are told from the app's by their names in the kernel, after a fork too."""
+    done = layerline_run(NAMES, tmp_path, LAYERLINE_ENDPOINT=sink.url)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["layerline-send layerline-watch", "layerline-send layerline-watch"]
 
 
 def test_a_flask_request_is_traced_and_its_query_is_not(tmp_path: Path, sink: Sink) -> None:

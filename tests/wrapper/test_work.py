@@ -222,3 +222,49 @@ def test_what_a_thread_raises_reaches_the_hook(recorded: Traced, monkeypatch: py
         thread.start()
         assert len(ended(recorded, thread)) == 1
     assert seen == [error]
+
+
+# ---- anyio's worker threads
+
+
+def test_what_anyio_runs_in_a_thread_is_a_child(recorded: Traced) -> None:
+    """A plain function that an async framework gives to a worker thread leaves a record, with its own account."""
+    to_thread = pytest.importorskip("anyio.to_thread")
+
+    async def request() -> str:
+        with recorded.tracer.start_as_current_span("request"):
+            return str(await to_thread.run_sync(functools.partial(crunch)))
+
+    assert asyncio.run(request()) == "crunched"
+    record, figures = recorded.spans()["work crunch"], recorded.figures("work crunch")
+    assert is_child(record, recorded.spans()["request"])
+    assert figures[ACCOUNT] == "thread"
+    assert figures[CPU_NS] == pytest.approx(30 * MS, abs=3 * MS)
+    assert set(recorded.spans()) == {"request", "work crunch"}
+
+
+def test_an_endpoint_of_fastapi_s_is_named_by_its_own_name() -> None:
+    """FastAPI hands over a function of its own, which calls the endpoint: that is what the record is about."""
+
+    def call(function: Callable[..., object], arguments: dict[str, object]) -> object:
+        return function(**arguments)
+
+    call.__module__ = "fastapi.telemetry._api"
+    handed = functools.partial(call, function=crunch, arguments={})
+    assert work.underneath(handed, ()) == (crunch, None)
+    assert work.is_the_app_s(handed)
+
+
+def test_a_library_s_own_steps_in_anyio_s_threads_leave_none(recorded: Traced) -> None:
+    """Reading a file piece by piece would leave a record for each piece; nor does work outside any span."""
+    to_thread = pytest.importorskip("anyio.to_thread")
+    anyio = pytest.importorskip("anyio")
+
+    async def request() -> None:
+        await to_thread.run_sync(crunch)
+        with recorded.tracer.start_as_current_span("request"):
+            async with await anyio.open_file(__file__) as file:
+                await file.read(10)
+
+    asyncio.run(request())
+    assert set(recorded.spans()) == {"request"}

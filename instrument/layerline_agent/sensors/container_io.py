@@ -94,6 +94,17 @@ def keyed_v2(signals: dict[bytes, tuple[str, str]]) -> Callable[[Machine, bytes]
     return read
 
 
+def above_v2(machine: Machine, stat: bytes | None, limit: bytes | None) -> Iterator[Raw]:
+    """The limits of a cgroup above it on devices, and what all below it read and wrote there.
+
+    Source: v2 ``io.stat`` and ``io.max``. With v1 there is nothing to read: ``blkio.throttle`` limits hold for their
+    own group only (Documentation/admin-guide/cgroup-v1/blkio-controller.rst, "Hierarchical Cgroups").
+    """
+    for content, signals in ((stat, COUNTERS_V2), (limit, LIMITS_V2)):
+        for raw in keyed_v2(signals)(machine, content or b""):
+            yield Raw(raw.signal.replace("container.", "container.ancestor."), raw.value, raw.dimensions)
+
+
 SENSOR = Sensor(
     entity="container",
     totals=True,
@@ -101,6 +112,7 @@ SENSOR = Sensor(
         Source(("unified/io.stat",), keyed_v2(COUNTERS_V2)),
         Source(("unified/io.max",), keyed_v2(LIMITS_V2)),
     ),
+    above=(Source(("unified/io.stat", "unified/io.max"), above_v2),),
     controller="blkio",
     sources_v1=(
         Source(("blkio/blkio.throttle.io_service_bytes_recursive",), counter_v1("container.disk.io")),

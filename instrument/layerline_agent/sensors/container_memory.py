@@ -106,6 +106,45 @@ def limit_v2(_: Machine, limit_bytes: bytes) -> Iterator[Raw]:
         yield Raw("container.memory.limit", int(limit_bytes))
 
 
+def _above(raws: Iterator[Raw]) -> Iterator[Raw]:
+    for raw in raws:
+        yield Raw(raw.signal.replace("container.", "container.ancestor."), raw.value)
+
+
+def above_v1(
+    _: Machine,
+    usage_bytes: bytes | None,
+    hits: bytes | None,
+    limit: bytes | None,
+    swap_hits: bytes | None,
+    swap_limit: bytes | None,
+    hierarchical: bytes | None,
+) -> Iterator[Raw]:
+    """The limit of a cgroup above it, what is charged there, and how often that came up against the limit.
+
+    Source: v1, as of the container itself. ``memory.use_hierarchy``: 0 means that a limit does not hold for the groups
+    below it, which was so before Linux 5.11 unless somebody had it otherwise.
+    """
+    if (hierarchical or b"1").strip() != b"1" or limit is None:
+        return
+    if usage_bytes is not None:
+        yield Raw("container.ancestor.memory.usage", int(usage_bytes))
+    yield from _above(hits_v1(_, hits, limit, swap_hits, swap_limit))
+    yield from _above(limit_v1(_, limit))
+
+
+def above_v2(_: Machine, usage_bytes: bytes | None, events: bytes | None, limit: bytes | None) -> Iterator[Raw]:
+    """The same. Source: v2 ``memory.current``, ``memory.max`` and ``memory.events.local`` (``max``), Linux 5.2.
+
+    ``memory.events`` would count hits of the limits below it too.
+    """
+    if usage_bytes is not None:
+        yield Raw("container.ancestor.memory.usage", int(usage_bytes))
+    yield from flat_keyed(events or b"", {b"max": ("container.ancestor.memory.limit_hits", 1)})
+    if limit is not None:
+        yield from _above(limit_v2(_, limit))
+
+
 SENSOR = Sensor(
     entity="container",
     sources=(
@@ -119,5 +158,11 @@ SENSOR = Sensor(
         Source(("memory/memory.limit_in_bytes",), limit_v1),
         Source(HITS_V1, hits_v1, stalls=True),
         Source(("memory/memory.oom_control",), kills_v1),
+    ),
+    above=(
+        Source(("unified/memory.current", "unified/memory.events.local", "unified/memory.max"), above_v2, stalls=True),
+    ),
+    above_v1=(
+        Source(("memory/memory.usage_in_bytes", *HITS_V1, "memory/memory.use_hierarchy"), above_v1, stalls=True),
     ),
 )
