@@ -17,6 +17,7 @@ class Watching:
     def __init__(self, place: Place, machine: Processes, cores: Cores) -> None:
         self.token = secrets.token_urlsafe(24)
         self._place, self._machine, self._cores = place, machine, cores
+        self.agent_pid: int | None = None
 
     def open_server(self) -> None:
         """Start the server and wait until it answers. The token is in its environment, where `ps` does not show it."""
@@ -32,7 +33,8 @@ class Watching:
         """Start the agent."""
         command = ("-m", "layerline.command", "agent", "--endpoint", self.url, "--tag", "region:demo")
         environment = {"LAYERLINE_TOKEN": self.token}
-        self._machine.start(Service("agent", command, environment, limits=Limits(cpuset=self._cores.rest)))
+        agent = self._machine.start(Service("agent", command, environment, limits=Limits(cpuset=self._cores.rest)))
+        self.agent_pid = int(agent.id)
 
     @property
     def url(self) -> str:
