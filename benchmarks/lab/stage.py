@@ -1,24 +1,33 @@
-"""The stage: a server and an agent that watch, a supplier, and one subject at a time that faults are done to."""
+"""The stage: a server and an agent that watch, a supplier, and one subject at a time that faults are done to.
+
+The subject runs as users run it: without a cpuset, unless its way says otherwise. What measures (server, agent, load
+generator) and whom it calls stay on the first cores, so that the last one is free of them.
+"""
 
 from __future__ import annotations
 
+import os
+import socket
 import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import requests
 
 from benchmarks.lab.apps import node_app
-from benchmarks.lab.fault import Variant
+from benchmarks.lab.fault import Container, Variant
 from benchmarks.lab.injectors import neighbours, network
+from benchmarks.lab.injectors.parent_cgroup import Parent, parent_cgroup
 from benchmarks.lab.injectors.postgres import Postgres, postgres
+from benchmarks.lab.way import Way
 from layerline_api.demo.containers import Containers
 from layerline_api.demo.intruders import Intruders
-from layerline_api.demo.layout import Cores
+from layerline_api.demo.layout import Cores, numbers_of
 from layerline_api.demo.load import one
 from layerline_api.demo.place import DemoError, Entity, Limits, Service, instrumented, wait_ready
 from layerline_api.demo.watching import Watching
@@ -28,6 +37,8 @@ PORT = 8000
 SUPPLIER, CALLEE, PARTNER, DATABASE = "supplier", "callee", "partner", "postgres"
 CALLEE_BYTES = 96 << 20
 FIRST_MS = 300
+#: For so long each thread of a server is kept at work when they are made to come.
+WARM_MS = 60
 #: Heavier than the subject, so that it leaves it a ninth of the core.
 NEIGHBOUR_SHARES = 8 * 1024
 
@@ -60,56 +71,85 @@ class Stage:
         self.callee = self.place.start(service)
         wait_ready(self.place, CALLEE)
 
+    def company(self) -> tuple[str, ...]:
+        """The containers that are there beside the subject."""
+        there = {CALLEE: self.callee is not None, DATABASE: self.database is not None, PARTNER: self.has_partner}
+        return ("server", SUPPLIER, *(name for name, here in there.items() if here))
+
+    def processes_ns(self) -> int:
+        """The CPU time that the load generator (this process) and the agent have used.
+
+        Source: ``utime`` and ``stime`` of ``/proc/PID/stat`` (fields 14 and 15), in ticks of 1/USER_HZ s.
+        """
+        agent_ns = 0
+        if (pid := self.watching.agent_pid) is not None:
+            with suppress(OSError):
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                agent_ns = (int(fields[11]) + int(fields[12])) * 10**9 // os.sysconf("SC_CLK_TCK")
+        return time.process_time_ns() + agent_ns
+
     def keep_store(self, folder: Path) -> None:
-        """Stop the server and copy its store into this folder: the run can then be judged again."""
+        """Stop the server and copy its store into this folder, which is made: the run can then be judged again."""
+        folder.mkdir(exist_ok=True)
         self.place.container("server").stop(timeout=20)
         self.place.copy("server", f"{self.place.folder('store')}/layerline", folder)
 
+    @property
+    def all_cores(self) -> str:
+        """Every core that the lab may use."""
+        return f"{self.cores.rest},{self.cores.subject}"
+
     @contextmanager
-    def subject(self, variant: Variant) -> Iterator[Subject]:
-        """A container of this variant, ready, as long as the context lasts."""
+    def subject(self, container: Container) -> Iterator[Subject]:
+        """A container as described, ready, as long as the context lasts."""
+        variant, way = container.variant, container.way
         if variant.database and self.database is None:
             self.database = self.stack.enter_context(postgres(self.place, Limits(cpuset=self.cores.rest)))
         if variant.partner and not self.has_partner:
-            self.place.start(self._service(PARTNER, Variant(), self.cores.rest))
+            self.place.start(self._service(PARTNER, Variant(), Way(), self.cores.rest))
             wait_ready(self.place, PARTNER, "/ready")
             self.has_partner = True
         self.subjects += 1
-        name = f"lab-{variant.app}-{self.subjects}"
-        service = self._service(name, variant)
-        entity = self.place.start(service)
-        try:
-            wait_ready(self.place, name, "/ready")
-            yield Subject(self, service, entity, self.place.url(name))
-        finally:
-            self.place.stop(name)
+        name = f"lab-{way.server}-{self.subjects}"
+        with parent_cgroup() if way.below_parent else nullcontext(None) as parent:
+            cpuset = self.cores.subject if way.cores == "one" else None
+            service = self._service(name, variant, way, cpuset, parent)
+            entity = self.place.start(service)
+            subject = Subject(self, service, way, parent, entity, self.place.url(name))
+            try:
+                subject.wait_for_threads()
+                yield subject
+            finally:
+                subject.hang_up()
+                self.place.stop(name)
 
-    def _service(self, name: str, variant: Variant, cpuset: str | None = None) -> Service:
-        command, environment = self._program(name, variant)
+    def _service(
+        self, name: str, variant: Variant, way: Way, cpuset: str | None = None, parent: Parent | None = None
+    ) -> Service:
+        command, environment = self._program(name, way)
         if self.database is not None:
             environment["DATABASE_URL"] = self.database.peer_url
         limits = Limits(
-            cpuset=f"{self.cores.subject},{self.cores.rest}" if variant.wide else cpuset or self.cores.subject,
-            quota_ratio=None if variant.quota_percent is None else variant.quota_percent / 100,
+            cpuset=cpuset,
             write_bytes_per_second=kib(variant.write_kib_per_second),
             read_bytes_per_second=kib(variant.read_kib_per_second),
         )
-        return Service(name, command, environment, port=PORT, folder="journal", limits=limits, binds=(APPS,))
+        return Service(
+            name,
+            command,
+            environment,
+            port=PORT,
+            folder="journal",
+            limits=limits,
+            binds=(APPS,),
+            cgroup_parent=None if parent is None else f"/{parent.name}",
+        )
 
-    def _program(self, name: str, variant: Variant) -> tuple[tuple[str, ...], dict[str, str]]:
-        """The command and the environment of an app. DemoError for one that the lab does not have."""
+    def _program(self, name: str, way: Way) -> tuple[tuple[str, ...], dict[str, str]]:
+        """The command and the environment of an app."""
         listen, folder = self.place.listen(name, PORT), self.place.folder("journal")
         environment = self.watching.environment(name)
-        flags = ("--listen", listen, "--folder", folder)
-        if variant.app == "flask":
-            kind = ("--worker-class", "gthread") if variant.threads > 1 else ()
-            counts = ("--workers", str(variant.workers), "--threads", str(variant.threads))
-            command = instrumented("gunicorn", "--bind", listen, "--chdir", str(APPS), *kind, *counts, "flask_app:app")
-            return command, {**environment, "LAB_FOLDER": folder, "LAB_FIRST_MS": str(FIRST_MS)}
-        if variant.app == "asyncio":
-            wrapper = ("-m", "layerline.command", "run", "--", sys.executable)
-            return (*wrapper, str(APPS / "asyncio_app.py"), *flags), environment
-        if variant.app == "node":
+        if way.app == "node":
             # Not one of ours: the OpenTelemetry SDK as its documentation has it, and nothing else.
             node_app.node_modules()
             return node_app.node_command(listen, folder), {
@@ -117,7 +157,14 @@ class Stage:
                 "OTEL_EXPORTER_OTLP_ENDPOINT": environment["LAYERLINE_ENDPOINT"],
                 "OTEL_EXPORTER_OTLP_HEADERS": f"Authorization=Bearer%20{environment['LAYERLINE_TOKEN']}",
             }
-        raise DemoError(f"no app named {variant.app!r} in the lab, expected 'flask', 'asyncio' or 'node'")
+        wrapper = ("-m", "layerline.command", "run", "--", sys.executable)
+        if way.app == "asyncio":
+            return (*wrapper, str(APPS / "asyncio_app.py"), "--listen", listen, "--folder", folder), environment
+        environment |= {"LAB_FOLDER": folder, "LAB_FIRST_MS": str(FIRST_MS)}
+        if way.server == "flask":
+            return (*wrapper, str(APPS / "flask_app.py"), "--listen", listen), environment
+        kind = ("--worker-class", way.server, "--workers", "1", "--threads", str(way.threads))
+        return instrumented("gunicorn", "--bind", listen, "--chdir", str(APPS), *kind, "flask_app:app"), environment
 
 
 def kib(value: int | None) -> int | None:
@@ -131,10 +178,17 @@ class Subject:
 
     stage: Stage
     service: Service
+    way: Way
+    parent: Parent | None
+    """The cgroup above it, if it is our own."""
     entity: Entity
     url: str
     visitors: list[str] = field(default_factory=list)
     neighbour_id: str | None = None
+    period_ms: int = 100
+    """Of the CPU limit that a fault sets; a case says which."""
+    idle: list[socket.socket] = field(default_factory=list)
+    """Connections on which nothing is asked; each holds a thread of Flask's own server."""
 
     @property
     def name(self) -> str:
@@ -149,9 +203,39 @@ class Subject:
         return int(container.attrs["State"]["Pid"])
 
     @property
+    def cpuset(self) -> str:
+        """The cores it runs on, also while a fault has put it on fewer."""
+        return (self.stage.cores.subject or "0") if self.way.cores == "one" else self.stage.all_cores
+
+    @property
     def cores(self) -> set[int]:
-        """The cores it runs on while a fault is traced."""
-        return {int(self.stage.cores.subject or 0)}
+        """The same as numbers."""
+        return numbers_of(self.cpuset)
+
+    def wait_for_threads(self) -> None:
+        """Wait until it answers and every thread of its server is there."""
+        wait_ready(self.stage.place, self.name, "/ready")
+        self.url = self.stage.place.url(self.name)
+        host, port = self._address()
+        if self.way.server == "flask":
+            self.hang_up()
+            self.idle = [socket.create_connection((host, port), 10) for _ in range(self.way.threads - 1)]
+        elif self.way.threads > 1:  # gunicorn starts a thread when all it has are at work
+            with ThreadPoolExecutor(self.way.threads) as clients:
+                list(clients.map(lambda _: one(host, port, f"/warm?ms={WARM_MS}"), range(self.way.threads)))
+
+    def hang_up(self) -> None:
+        """Close the idle connections."""
+        while self.idle:
+            self.idle.pop().close()
+
+    def _address(self) -> tuple[str, int]:
+        host, _, port = self.url.removeprefix("http://").rpartition(":")
+        return host, int(port)
+
+    def holder(self) -> int:
+        """The number, inside its container, of the thread that others wait for."""
+        return int(_ask("GET", f"{self.url}/holder"))
 
     def entity_id(self, word: str | None) -> str | None:
         """The id that a verdict must name. KeyError for an unknown word."""
@@ -173,8 +257,11 @@ class Subject:
         return path
 
     def intruders(self) -> Intruders:
-        """Who else used the core."""
-        return Intruders(self.stage.place, self.stage.cores.subject, lambda: (self.name, *self.visitors))
+        """Who else used its cores; on all of them, the lab itself is no intruder."""
+        if self.way.cores == "one":
+            return Intruders(self.stage.place, self.cpuset, lambda: (self.name, *self.visitors))
+        ours = (self.name, *self.stage.company())
+        return Intruders(self.stage.place, self.cpuset, lambda: (*ours, *self.visitors), self.stage.processes_ns)
 
     def put(self, path: str) -> None:
         """Turn a handle of the app."""
@@ -194,14 +281,19 @@ class Subject:
 
     def restart(self) -> None:
         """Start it anew under its name: a new process."""
+        self.hang_up()
         self.entity = self.stage.place.start(self.service)
-        wait_ready(self.stage.place, self.name, "/ready")
-        self.url = self.stage.place.url(self.name)
+        self.wait_for_threads()
 
     @contextmanager
     def quota(self, percent: int) -> Iterator[None]:
-        """A CPU limit, in per cent of a core."""
-        self.stage.place.update(self.name, Limits(quota_ratio=percent / 100))
+        """A CPU limit, in per cent of a core: the container's own (``docker update``) or its parent cgroup's."""
+        ratio, period_us = percent / 100, self.period_ms * 1_000
+        if self.parent is not None:
+            with self.parent.limited(ratio, period_us):
+                yield
+            return
+        self.stage.place.update(self.name, Limits(quota_ratio=ratio, period_us=period_us))
         try:
             yield
         finally:
@@ -218,9 +310,9 @@ class Subject:
 
     @contextmanager
     def neighbour(self, shares: int = NEIGHBOUR_SHARES) -> Iterator[None]:
-        """A container that keeps the subject's core busy."""
-        command = ("-m", "layerline_api.demo.shop.burner", "--processes", "2")
-        limits = Limits(cpuset=self.stage.cores.subject, cpu_shares=shares)
+        """A container that keeps the subject's cores busy, two processes for each; it has the same cpuset, or none."""
+        command = ("-m", "layerline_api.demo.shop.burner", "--processes", str(2 * len(self.cores)))
+        limits = Limits(cpuset=self.service.limits.cpuset, cpu_shares=shares)
         self.neighbour_id = self.stage.place.start(Service("neighbour", command, limits=limits)).id
         try:
             wait_busy(self.stage.place, "neighbour")
@@ -238,6 +330,10 @@ class Subject:
             yield
         finally:
             self.put("/siblings")
+
+    def crowd(self, for_each_core: int) -> AbstractContextManager[None]:
+        """So many threads of the app that compute, for each core that it may run on."""
+        return self.siblings(burn=for_each_core * len(self.cores))
 
     @contextmanager
     def delay(self, milliseconds: int) -> Iterator[None]:
@@ -294,21 +390,23 @@ class Subject:
     @contextmanager
     def pinned(self) -> Iterator[None]:
         """On one core instead of all."""
-        cores = self.stage.cores
-        self.stage.place.update(self.name, Limits(cpuset=cores.subject))
+        self.stage.place.update(self.name, Limits(cpuset=self.stage.cores.subject))
         try:
             yield
         finally:
-            self.stage.place.update(self.name, Limits(cpuset=f"{cores.subject},{cores.rest}"))
+            self.stage.place.update(self.name, Limits(cpuset=self.stage.all_cores))
 
     @contextmanager
     def disk_hog(self, seconds: int, depth: int) -> Iterator[None]:
         """Another container that keeps the disk busy."""
-        limits = Limits(cpuset=self.stage.cores.rest)
-        with neighbours.disk_hog(self.stage.place, seconds, depth=depth, limits=limits) as hog:
+        with neighbours.disk_hog(self.stage.place, seconds, depth=depth) as hog:
             self.neighbour_id = hog.id
+            self.visitors.append(hog.name)
             time.sleep(1)  # until it has made its file
-            yield
+            try:
+                yield
+            finally:
+                self.visitors.remove(hog.name)
 
     @contextmanager
     def lost(self, count: int) -> Iterator[None]:
@@ -331,15 +429,22 @@ class Subject:
 
     @contextmanager
     def occupied(self, milliseconds: int) -> Iterator[None]:
-        """Another client's request holds a worker meanwhile."""
-        host, _, port = self.url.removeprefix("http://").rpartition(":")
-        thread = threading.Thread(target=one, args=(host, int(port), f"/occupy?ms={milliseconds}"))
-        thread.start()
-        time.sleep(0.03)  # until the worker has taken it
+        """Other clients' requests hold every thread of the server meanwhile."""
+        with self.visited(self.way.threads, f"/occupy?ms={milliseconds}"):
+            yield
+
+    @contextmanager
+    def visited(self, clients: int, path: str) -> Iterator[None]:
+        """So many other clients ask for this meanwhile, each once."""
+        threads = [threading.Thread(target=one, args=(*self._address(), path)) for _ in range(clients)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.03)  # until they have been taken
         try:
             yield
         finally:
-            thread.join()
+            for thread in threads:
+                thread.join()
 
 
 def wait_again(place: Containers, name: str, timeout_s: float = 20) -> None:
@@ -361,16 +466,22 @@ def wait_busy(place: Containers, name: str, timeout_s: float = 10) -> None:
     while time.monotonic() < deadline:
         time.sleep(0.15)
         now = place.used_ns(name) or 0
-        if now - before > 100_000_000:
+        if now - before > 50_000_000:
             return
         before = now
     raise DemoError(f"{name} was expected to keep a core busy within {timeout_s:.0f} s:\n{place.output(name)}")
 
 
 def _put(url: str) -> None:
+    _ask("PUT", url)
+
+
+def _ask(method: str, url: str) -> str:
     try:
         with requests.Session() as session:
             session.trust_env = False
-            session.put(url, timeout=30).raise_for_status()
+            answer = session.request(method, url, timeout=30)
+            answer.raise_for_status()
+            return answer.text
     except requests.RequestException as problem:
-        raise DemoError(f"PUT {url} failed: {problem}") from problem
+        raise DemoError(f"{method} {url} failed: {problem}") from problem
