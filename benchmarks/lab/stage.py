@@ -6,7 +6,6 @@ generator) and whom it calls stay on the first cores, so that the last one is fr
 
 from __future__ import annotations
 
-import os
 import socket
 import sys
 import threading
@@ -76,18 +75,6 @@ class Stage:
         there = {CALLEE: self.callee is not None, DATABASE: self.database is not None, PARTNER: self.has_partner}
         return ("server", SUPPLIER, *(name for name, here in there.items() if here))
 
-    def processes_ns(self) -> int:
-        """The CPU time that the load generator (this process) and the agent have used.
-
-        Source: ``utime`` and ``stime`` of ``/proc/PID/stat`` (fields 14 and 15), in ticks of 1/USER_HZ s.
-        """
-        agent_ns = 0
-        if (pid := self.watching.agent_pid) is not None:
-            with suppress(OSError):
-                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-                agent_ns = (int(fields[11]) + int(fields[12])) * 10**9 // os.sysconf("SC_CLK_TCK")
-        return time.process_time_ns() + agent_ns
-
     def keep_store(self, folder: Path) -> None:
         """Stop the server and copy its store into this folder, which is made: the run can then be judged again."""
         folder.mkdir(exist_ok=True)
@@ -97,7 +84,7 @@ class Stage:
     @property
     def all_cores(self) -> str:
         """Every core that the lab may use."""
-        return f"{self.cores.rest},{self.cores.subject}"
+        return self.cores.all or "0"
 
     @contextmanager
     def subject(self, container: Container) -> Iterator[Subject]:
@@ -261,7 +248,9 @@ class Subject:
         if self.way.cores == "one":
             return Intruders(self.stage.place, self.cpuset, lambda: (self.name, *self.visitors))
         ours = (self.name, *self.stage.company())
-        return Intruders(self.stage.place, self.cpuset, lambda: (*ours, *self.visitors), self.stage.processes_ns)
+        return Intruders(
+            self.stage.place, self.cpuset, lambda: (*ours, *self.visitors), self.stage.watching.processes_ns
+        )
 
     def put(self, path: str) -> None:
         """Turn a handle of the app."""

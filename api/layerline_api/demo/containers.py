@@ -184,6 +184,10 @@ class Containers:
         self._started[name].update(**settings)
         self._services[name] = replace(self._services[name], limits=limits)
 
+    def keep_on(self, name: str, cpuset: str) -> None:
+        """Change the container's cpuset."""
+        self._started[name].update(cpuset_cpus=cpuset)
+
     def stop(self, name: str) -> None:
         """Let it flush and end, then remove it."""
         container = self._started.pop(name)

@@ -102,6 +102,10 @@ class Place(Protocol):
         """Stop a service and wait until it is gone."""
         ...
 
+    def keep_on(self, name: str, cpuset: str) -> None:
+        """Keep a running service on these cores from now on."""
+        ...
+
     def alive(self, name: str) -> bool:
         """Whether it still runs."""
         ...
