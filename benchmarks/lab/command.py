@@ -24,8 +24,9 @@ from benchmarks.lab import intervals, pace, report
 from benchmarks.lab.catalogue import all_faults
 from benchmarks.lab.draw import Choice, by_container, draw, planned, recalled
 from benchmarks.lab.fault import Case
+from benchmarks.lab.folder import Folder, Piece, Plan
 from benchmarks.lab.injectors import parent_cgroup
-from benchmarks.lab.record import Folder, Piece, Plan, Record, line
+from benchmarks.lab.record import Record, line
 from benchmarks.lab.runner import Lab
 from benchmarks.lab.score import summarise
 from benchmarks.lab.stage import Stage

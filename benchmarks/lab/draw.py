@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 
 from benchmarks.lab.fault import Case, Container, Fault
-from benchmarks.lab.record import Planned
+from benchmarks.lab.folder import Planned
 from benchmarks.lab.way import Way, balanced, parse
 
 

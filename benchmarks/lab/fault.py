@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from benchmarks.lab.way import CORES, SYNCHRONOUS, Way, ways
 
 if TYPE_CHECKING:
-    from benchmarks.lab.stage import Subject
+    from benchmarks.lab.subject import Subject
 
 Parameters = Mapping[str, int]
 """What was drawn for a case; the unit is in the name (``lost_ms``, ``write_kib``, ``quota_percent``)."""

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import duckdb
 
-from benchmarks.lab.record import Folder, Record
+from benchmarks.lab.folder import Folder
+from benchmarks.lab.record import Record
 from benchmarks.lab.score import HEALTHY_KINDS, Blame, median, score, share
 from layerline.attributes import SPAN_FIGURES, column
 from layerline_correlator.correlator import Correlator

@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.lab.catalogue import all_faults
+from benchmarks.lab.folder import Piece
 from benchmarks.lab.intervals import Row as Interval
-from benchmarks.lab.record import Piece, Record, Truth
+from benchmarks.lab.record import Record, Truth
 from benchmarks.lab.score import (
     HEALTHY_KINDS,
     KNOWN_NS,

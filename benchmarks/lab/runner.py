@@ -13,7 +13,8 @@ from docker.errors import DockerException
 from benchmarks.lab.fault import Case, Container, Expected, Fault, Parameters
 from benchmarks.lab.path_truth import Seen, along_path, recording, spans_of
 from benchmarks.lab.record import Record, Truth
-from benchmarks.lab.stage import Stage, Subject
+from benchmarks.lab.stage import Stage
+from benchmarks.lab.subject import Subject
 from benchmarks.lab.tracefs import TraceError
 from layerline_api.demo.ask import Ask
 from layerline_api.demo.intruders import TOLERATED

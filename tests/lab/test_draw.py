@@ -11,7 +11,7 @@ from benchmarks.lab.catalogue import all_faults
 from benchmarks.lab.command import CASES, choose
 from benchmarks.lab.draw import Choice, by_container, draw, planned, recalled
 from benchmarks.lab.fault import Case, Kind
-from benchmarks.lab.record import Planned
+from benchmarks.lab.folder import Planned
 from benchmarks.lab.score import CASES as ENOUGH
 from benchmarks.lab.way import PERIODS_MS, THREADS
 

@@ -12,7 +12,8 @@ from benchmarks.lab.catalogue import all_faults
 from benchmarks.lab.command import main, remaining
 from benchmarks.lab.draw import Choice, by_container, draw, planned
 from benchmarks.lab.fault import Case
-from benchmarks.lab.record import Folder, Piece, Plan, Record, line, load
+from benchmarks.lab.folder import Folder, Piece, Plan
+from benchmarks.lab.record import Record, line, load
 from benchmarks.lab.report import Setting
 
 

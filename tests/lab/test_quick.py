@@ -8,7 +8,7 @@ import docker
 import pytest
 
 from benchmarks.lab import command
-from benchmarks.lab.record import Folder
+from benchmarks.lab.folder import Folder
 from benchmarks.lab.score import summarise
 from docker_engine import docker_engine  # noqa: F401 - a fixture
 
