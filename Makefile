@@ -48,7 +48,8 @@ dist:
 bench: $(STAMP)
 	$(BIN)/python benchmarks/wrapper.py
 
-# The fault lab: at least 200 drawn cases, seed = the commit; writes docs/ACCURACY.md. --quick: one case per fault.
+# The fault lab: at least 300 drawn cases, seed = the commit; writes docs/ACCURACY.md. --quick: one case per fault.
+# A run that was cut off goes on: make lab LAB='--resume FOLDER'.
 lab: $(STAMP)
 	$(BIN)/python -m benchmarks.lab $(LAB)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import duckdb
 
+from benchmarks.lab.folder import Folder
 from benchmarks.lab.record import Record
 from benchmarks.lab.score import HEALTHY_KINDS, Blame, median, score, share
 from layerline.attributes import SPAN_FIGURES, column
@@ -25,7 +26,7 @@ from layerline_correlator.settings import Settings
 INTERVALS_NS = (15_000_000_000, 5_000_000_000, 1_000_000_000, 200_000_000)
 #: What containers' readings alone can charge: the causes whose ranges are compared.
 CAUSES = ("container.cpu_throttled", "app.cpu_busy", "container.io_throttled", "host.io_saturated")
-DATABASE = "hot.duckdb"
+STORE, DATABASE = "layerline", "hot.duckdb"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,10 @@ class Row:
         return median([blame.width_ratio for blame in self.blames])
 
 
-def compare(store: Path, records: Sequence[Record]) -> list[Row]:
-    """A row for each interval. ``store`` is a folder with the run's database; it is not changed."""
+def compare(folder: Folder, records: Sequence[Record]) -> list[Row]:
+    """A row for each interval, over the pieces whose store was kept; none if there is no such piece. The stores are not
+    changed.
+    """
     wanted = [
         record
         for record in records
@@ -61,7 +64,24 @@ def compare(store: Path, records: Sequence[Record]) -> list[Row]:
         and len(record.truths) == 1
         and record.truths[0].cause in CAUSES
     ]
-    return [at_interval(store, wanted, interval_ns) for interval_ns in INTERVALS_NS]
+    pieces = {
+        store: [record for record in wanted if record.piece == piece.number]
+        for piece in folder.pieces()
+        if ((store := folder.store_of(piece.number) / STORE) / DATABASE).exists()
+    }
+    if not pieces:
+        return []
+    return [
+        together([at_interval(store, own, interval_ns) for store, own in pieces.items()])
+        for interval_ns in INTERVALS_NS
+    ]
+
+
+def together(rows: Sequence[Row]) -> Row:
+    """The same interval of several pieces."""
+    return Row(
+        rows[0].interval_ns, tuple(blame for row in rows for blame in row.blames), sum(row.blind for row in rows)
+    )
 
 
 def at_interval(store: Path, records: Sequence[Record], interval_ns: int) -> Row:

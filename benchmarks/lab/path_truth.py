@@ -7,73 +7,81 @@ trace, and no counter that a verdict also reads.
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from benchmarks.lab import tracefs
-from benchmarks.lab.truth import Trace, host_tid
+from benchmarks.lab.census import Census
+from benchmarks.lab.tracefs import TraceError
+from benchmarks.lab.truth import Account, Trace
 from layerline_api.demo.ask import Ask
 from layerline_api.demo.place import DemoError
 
 #: What the trace can say, by the cause that must be blamed for it.
 CAUSES = {
-    "container.cpu_throttled": "throttled_ns",
-    "app.cpu_crowded": "crowded_ns",
-    "host.cpu_contended": "contended_ns",
+    "container.cpu_throttled": "throttled",
+    "app.cpu_crowded": "crowded",
+    "host.cpu_contended": "contended",
 }
 SPANS_S = 6.0
 
 
+@dataclass(slots=True)
+class Seen:
+    """What the kernel saw of a container, once the recording is over."""
+
+    account: Account | None = None
+    outside: Mapping[int, int] = field(default_factory=dict)
+    """Threads of the container: number inside to number outside."""
+    own: Collection[int] = ()
+    """All of them, by their numbers outside."""
+    holder: int | None = None
+    """The thread that requests wait for, by its number inside; None: there is none."""
+
+
 @contextmanager
-def recording(cpus: Collection[int]) -> Iterator[Trace | None]:
+def recording(cpus: Collection[int], container_pid: int, holder: int | None = None) -> Iterator[Seen | None]:
     """Record what the kernel does meanwhile; None where it cannot be had here (``tracefs.why_not``)."""
     if tracefs.why_not() is not None:
         yield None
         return
-    with Trace(cpus) as trace:
-        yield trace
+    seen = Seen(holder=holder)
+    with Census(container_pid) as census, Trace(cpus) as trace:
+        yield seen
+    seen.account, seen.outside, seen.own = trace.account, census.outside, census.all
 
 
-def along_path(trace: Trace, ask: Ask, trace_id: str, container_id: str, container_pid: int) -> dict[str, int]:
+def along_path(seen: Seen, body: Mapping[str, Any], container_id: str) -> dict[str, int]:
     """Nanoseconds by cause on the stretches of the path that this container's threads owned.
 
-    DemoError if the spans do not come; LookupError or ``TraceError`` where the kernel cannot say.
+    ``body``: the trace's spans and segments, as the API gives them. TraceError where the kernel cannot say.
     """
-    body = _spans(ask, trace_id)
+    if seen.account is None:
+        raise TraceError("the kernel's trace was not recorded to its end")
     spans = {span["span_id"]: span for span in body["spans"]}
-    root = min(body["spans"], key=lambda span: _utc_ns(span["start"]))
-    begun_ns = _utc_ns(root["start"])
-    own = threads_beside(container_pid)
-    sums: Counter[str] = Counter()
+    root = min(body["spans"], key=lambda span: utc_ns(span["start"]))
+    begun_ns = utc_ns(root["start"])
+    sums: dict[str, int] = {}
     for segment in body["segments"]:
         span = spans[segment["span_id"]]
         if span["container_id"] != container_id or span["thread_id"] is None:
             continue
         from_ns = begun_ns + segment["offset_ns"]
-        found = trace.of(host_tid(container_pid, span["thread_id"]), from_ns, from_ns + segment["length_ns"], own)
-        for cause, figure in CAUSES.items():
-            sums[cause] += getattr(found, figure)
-    return dict(sums)
+        thread = _outside(seen, span["thread_id"])
+        holder = thread if seen.holder is None else _outside(seen, seen.holder)
+        kinds = seen.account.held_up(thread, holder, from_ns, from_ns + segment["length_ns"], seen.own)
+        for cause, kind in CAUSES.items():
+            sums[cause] = sums.get(cause, 0) + kinds.get(kind, 0)
+    if not sums:
+        raise TraceError(f"no stretch of the path has a thread of container {container_id[:12]}")
+    return sums
 
 
-def threads_beside(container_pid: int) -> set[int]:
-    """Every thread of the container that this process belongs to, by its number outside: its pid namespace tells."""
-    inside = Path(f"/proc/{container_pid}/ns/pid").readlink()
-    found: set[int] = set()
-    for process in Path("/proc").iterdir():
-        try:
-            if process.name.isdecimal() and (process / "ns/pid").readlink() == inside:
-                found |= {int(task.name) for task in (process / "task").iterdir()}
-        except OSError:
-            continue  # it ended while we looked, or is not ours to see
-    return found
-
-
-def _spans(ask: Ask, trace_id: str) -> dict[str, Any]:
+def spans_of(ask: Ask, trace_id: str) -> dict[str, Any]:
+    """A trace's spans and segments. DemoError if they do not come."""
     deadline = time.monotonic() + SPANS_S
     while True:
         body = ask.body(f"traces/{trace_id}")
@@ -84,7 +92,14 @@ def _spans(ask: Ask, trace_id: str) -> dict[str, Any]:
         time.sleep(0.3)
 
 
-def _utc_ns(text: str) -> int:
+def _outside(seen: Seen, number: int) -> int:
+    if number not in seen.outside:
+        known = ", ".join(map(str, sorted(seen.outside)))
+        raise TraceError(f"thread {number} of the container was never seen from outside, only {known}")
+    return seen.outside[number]
+
+
+def utc_ns(text: str) -> int:
     """RFC 3339 with nanoseconds, as the API writes it."""
     whole, _, fraction = text.rstrip("Z").partition(".")
     return int(datetime.fromisoformat(f"{whole}+00:00").timestamp()) * 10**9 + int(fraction.ljust(9, "0"))

@@ -19,6 +19,13 @@ class Truth:
     truth_ns: int
     source: str
     """``client`` (with less without), ``constant`` or ``kernel``."""
+    also: tuple[str, ...] = ()
+    """Causes that are as right."""
+
+    @property
+    def accepted(self) -> tuple[str, ...]:
+        """Every cause that is right."""
+        return self.cause, *self.also
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +33,13 @@ class Record:
     """One case, as it went."""
 
     number: int
+    piece: int
+    """The piece of the run that it was part of."""
     fault: str
     kind: str
     app: str
+    way: str
+    """How its container was run (``way.parse``)."""
     variant: str
     parameters: Mapping[str, int]
     truths: tuple[Truth, ...]
@@ -38,12 +49,16 @@ class Record:
     """Client durations without the fault, just before."""
     faulty_ns: tuple[int, ...]
     others_ratio: float
-    """The share of the subject's core that was in other hands."""
+    """The share of the subject's cores that was in other hands."""
     disturbed: bool
-    """It was so even after repeats: not counted, but listed."""
+    """It was so even after repeats, or the truth is not known: not counted, but listed."""
     trace_id: str
     """The judged request: the middle one by client time."""
     seconds: float
+    ended_s: float = 0.0
+    """When it was over, since the piece began."""
+    kernel_ns: Mapping[str, int] | None = None
+    """What the kernel saw along the path of the judged request, by cause; None: it was not asked."""
     verdict: dict[str, Any] | None = None
     """The API's body; None: the server does not know the request."""
     failure: str | None = None
@@ -56,8 +71,8 @@ def line(record: Record) -> str:
 
 
 def load(path: Path) -> list[Record]:
-    """The records of a file."""
-    return [parse(text) for text in path.read_text().splitlines() if text]
+    """The records of a file. What follows the last whole line is left out: whoever wrote it was cut off."""
+    return [parse(text) for text in path.read_text().rpartition("\n")[0].splitlines() if text]
 
 
 def parse(text: str) -> Record:
@@ -65,5 +80,5 @@ def parse(text: str) -> Record:
     body = json.loads(text)
     for name in ("healthy_ns", "faulty_ns"):
         body[name] = tuple(body[name])
-    body["truths"] = tuple(Truth(**truth) for truth in body["truths"])
+    body["truths"] = tuple(Truth(**{**truth, "also": tuple(truth["also"])}) for truth in body["truths"])
     return Record(**body)

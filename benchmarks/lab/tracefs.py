@@ -17,8 +17,8 @@ from pathlib import Path
 TRACEFS = Path("/sys/kernel/tracing")
 #: An instance is named after the process that records, so that those left by processes that were killed are known.
 INSTANCE = "layerline-lab-"
-#: Per CPU. A switch takes about 70 bytes: enough for some 400,000 of them.
-BUFFER_KIB = 32 * 1024
+#: Per CPU. A switch takes about 70 bytes: enough for some 800,000 of them.
+BUFFER_KIB = 64 * 1024
 #: Event to its filter (0: all). The timer fills up the quota of a cgroup.
 EVENTS: Mapping[str, str] = {
     "sched/sched_switch": "0",

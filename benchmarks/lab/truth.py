@@ -29,7 +29,6 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
@@ -46,6 +45,7 @@ LONG_NS = 4_000_000
 
 State = Literal["cpu", "ready", "blocked"]
 Kind = Literal["throttled", "crowded", "contended"]
+Doing = Literal["cpu", "blocked", "ready", "throttled", "crowded", "contended"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,15 @@ class Stretch:
     state: State
     cpu: int
     preempted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A stretch with the reason of a wait."""
+
+    from_ns: int
+    to_ns: int
+    doing: Doing
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +181,9 @@ class Account:
         for run in self.running(wait.cpu, until_ns, wait.to_ns):
             yield run.from_ns, run.to_ns, "crowded" if run.pid in own else "contended"
 
-    def of(self, pid: int, from_ns: int, to_ns: int, own: Collection[int]) -> Truth:
-        """The truth about a thread between two moments (UTC). ``own``: all threads of its container.
+    def pieces(self, pid: int, from_ns: int, to_ns: int, own: Collection[int]) -> Iterator[Piece]:
+        """A thread's time between two moments (UTC), cut into what it did; without a gap. ``own``: all threads of its
+        container.
 
         TraceError if the trace never saw the thread, or not then, or saw it on a CPU not asked for.
         """
@@ -185,23 +195,51 @@ class Account:
         if own not in self.refilled:
             self.refilled[own] = self.refills_of(own)
         refills = self.refilled[own]
-        spent: dict[str, int] = defaultdict(int)
-        by: dict[int, int] = defaultdict(int)
         for part in self.stretches(pid):
             if part.to_ns <= from_ns or part.from_ns >= to_ns:
                 continue
             if part.state != "blocked" and part.cpu not in self.cpus:
                 raise TraceError(f"thread {pid} was on CPU {part.cpu}, expected it on {sorted(self.cpus)} only")
-            pieces: Iterator[tuple[int, int, str]] = iter([(part.from_ns, part.to_ns, part.state)])
+            cut: Iterator[tuple[int, int, Doing]]
             if part.state == "ready":
-                pieces = iter(self.waits(part, own, refills))
+                cut = self.waits(part, own, refills)
+            else:
+                cut = iter([(part.from_ns, part.to_ns, part.state)])
+            for start_ns, end_ns, doing in cut:
+                if max(start_ns, from_ns) < min(end_ns, to_ns):
+                    yield Piece(max(start_ns, from_ns), min(end_ns, to_ns), doing)
+
+    def of(self, pid: int, from_ns: int, to_ns: int, own: Collection[int]) -> Truth:
+        """The truth about a thread between two moments (UTC). ``own``: all threads of its container.
+
+        TraceError as ``pieces`` does.
+        """
+        spent: dict[str, int] = defaultdict(int)
+        by: dict[int, int] = defaultdict(int)
+        for piece in self.pieces(pid, from_ns, to_ns, own):
+            spent[piece.doing] += piece.to_ns - piece.from_ns
+            if piece.doing not in ("cpu", "blocked"):
                 for cpu in self.cpus:
-                    for run in self.running(cpu, max(part.from_ns, from_ns), min(part.to_ns, to_ns)):
+                    for run in self.running(cpu, piece.from_ns, piece.to_ns):
                         by[run.pid] += run.to_ns - run.from_ns
-            for start_ns, end_ns, kind in pieces:
-                spent[kind] += max(0, min(end_ns, to_ns) - max(start_ns, from_ns))
         by.pop(IDLE, None)
         return Truth(spent["cpu"], spent["throttled"], spent["crowded"], spent["contended"], spent["blocked"], dict(by))
+
+    def held_up(self, pid: int, holder: int, from_ns: int, to_ns: int, own: Collection[int]) -> dict[str, int]:
+        """Why a thread stood still between two moments (UTC), nanoseconds by kind.
+
+        Its own waits for a CPU count and, while it was blocked, those of ``holder``, the thread that it waited for.
+        Both are of one container, whose threads are ``own``. TraceError as ``pieces`` does.
+        """
+        kinds: dict[str, int] = defaultdict(int)
+        waits = [piece for piece in self.pieces(holder, from_ns, to_ns, own) if piece.doing not in ("cpu", "blocked")]
+        for piece in self.pieces(pid, from_ns, to_ns, own):
+            if piece.doing == "blocked":
+                for wait in waits:
+                    kinds[wait.doing] += max(0, min(piece.to_ns, wait.to_ns) - max(piece.from_ns, wait.from_ns))
+            elif piece.doing != "cpu":
+                kinds[piece.doing] += piece.to_ns - piece.from_ns
+        return dict(kinds)
 
 
 def runs(events: Sequence[Event], cpu: int, from_ns: int, to_ns: int) -> Iterator[Run]:
@@ -283,27 +321,3 @@ class Trace:
         if self.account is None:
             raise TraceError("the trace still runs: leave its with block first")
         return self.account.of(host_tid, from_ns, to_ns, own_tids)
-
-
-def host_tid(container_pid: int, tid_inside: int) -> int:
-    """A container's thread by its number outside. ``container_pid``: any process of it, by its number outside.
-
-    Looks there first, then in the other processes of its pid namespace (a server's workers): inside one namespace a
-    number is unique. Source: ``NSpid`` in ``/proc/<pid>/task/<tid>/status``. LookupError if there is none.
-    """
-    namespace = Path(f"/proc/{container_pid}/ns/pid")
-    inside = namespace.readlink()
-    others = (folder for folder in Path("/proc").iterdir() if folder.name.isdecimal())
-    for process in (Path(f"/proc/{container_pid}"), *others):
-        try:
-            if (process / "ns/pid").readlink() != inside:
-                continue
-            for task in (process / "task").iterdir():
-                numbers = next(
-                    line for line in (task / "status").read_text().splitlines() if line.startswith("NSpid:")
-                ).split()[1:]
-                if int(numbers[-1]) == tid_inside:
-                    return int(task.name)
-        except OSError:
-            continue  # it ended while we looked, or is not ours to see
-    raise LookupError(f"no thread of the container of process {container_pid} is number {tid_inside} inside it")

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
 
 from layerline_api.demo.intruders import Intruders, busy_ns, undisturbed
+from layerline_api.demo.place import Place
 from layerline_api.demo.processes import Processes
 
 STAT = """cpu  100 0 100 9000 50 0 0 0 0 0
@@ -60,3 +65,14 @@ def test_what_cannot_be_known_is_not_held_against_anybody() -> None:
     with Processes() as place:
         assert Intruders(place, "0", lambda: ["stock"]).share_of(lambda: "done") == ("done", 0.0)
         assert Intruders(place, None, list).share_of(lambda: "done") == ("done", 0.0)
+
+
+def test_on_several_cores_the_share_is_that_of_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two cores that others kept half busy were half in their hands, whatever our own containers and processes ran."""
+    ours, processes, busy = iter((0, 300)), iter((0, 100)), iter((0, 1_400))
+    place = SimpleNamespace(used_ns=lambda name: None if name == "unknown" else next(ours, 300))
+    monkeypatch.setattr(Intruders, "_busy_ns", lambda self: next(busy))
+    clock = iter((0, 1_000))
+    monkeypatch.setattr("layerline_api.demo.intruders.time", SimpleNamespace(monotonic_ns=lambda: next(clock)))
+    look = Intruders(cast("Place", place), "0-1", lambda: ["stock"], lambda: next(processes))
+    assert look.share_of(lambda: "done") == ("done", 0.5)

@@ -88,6 +88,6 @@ def test_the_example_is_a_typical_request() -> None:
 def test_a_busy_machine_is_named_where_the_verdict_is_not_ok() -> None:
     """Other work on the measured core is said beside what is wrong, and not held against a verdict that is right."""
     disturbed = replace(chapter(), others=0.8)
-    said = "other work of this machine used 80% of stock's core meanwhile"
+    said = "other work used 80% of this machine meanwhile"
     assert said in judge(disturbed, [verdict(part(excess_ms=100))] * 5).wrong
     assert judge(disturbed, [verdict(part())] * 5).ok

@@ -69,10 +69,23 @@ def test_a_service_stays_on_its_cores() -> None:
         assert os.sched_getaffinity(pid) == {core}
 
 
+def test_a_running_service_can_be_moved() -> None:
+    """A service that runs already can be kept on one core, and be given all of them again."""
+    everywhere = os.sched_getaffinity(0)
+    with Processes() as place:
+        pid = int(place.start(Service("sleeper", ("-c", "input()"))).id)
+        place.keep_on("sleeper", str(max(everywhere)))
+        assert os.sched_getaffinity(pid) == {max(everywhere)}
+        place.keep_on("sleeper", ",".join(map(str, everywhere)))
+        assert os.sched_getaffinity(pid) == everywhere
+
+
 def test_the_subject_has_a_core_to_itself() -> None:
     """What is measured is kept apart from what measures, where there are two cores to do so."""
     assert share({0, 1, 2, 3}) == Cores("3", "0,1,2")
+    assert share({0, 1, 2, 3}).all == "0,1,2,3"
     assert share({7}) == Cores(None, None)
+    assert share({7}).all is None
     assert numbers_of("0-2,5") == {0, 1, 2, 5}
 
 

@@ -8,7 +8,7 @@ import docker
 import pytest
 
 from benchmarks.lab import command
-from benchmarks.lab.record import load
+from benchmarks.lab.folder import Folder
 from benchmarks.lab.score import summarise
 from docker_engine import docker_engine  # noqa: F401 - a fixture
 
@@ -20,8 +20,8 @@ MOST = 0.8
 @pytest.mark.timeout(900)
 def test_the_quick_lab(docker_engine: docker.DockerClient, tmp_path: Path) -> None:  # noqa: F811 - that fixture
     """Every case runs to its end, most first culprits are right, and healthy requests are not blamed on anybody."""
-    assert command.main(["--quick", "--keep", str(tmp_path), "--seed", "1ab1ab1a"]) == 0
-    records = load(tmp_path / "cases.jsonl")
+    assert command.main(["--quick", "--keep", str(tmp_path / "run"), "--seed", "1ab1ab1a"]) == 0
+    records = Folder(tmp_path / "run").records()
     failed = [f"{record.fault}: {record.failure}" for record in records if record.failure]
     assert not failed, failed
     summary = summarise(records)

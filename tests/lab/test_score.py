@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.lab.record import Record, Truth, line, parse
+from benchmarks.lab.report import sections
 from benchmarks.lab.score import percentile, score, summarise
 
 MS = 1_000_000
@@ -44,9 +45,11 @@ def case(*parts: dict[str, Any], conclusive: bool = True, **fields: Any) -> Reco
     }
     usual: dict[str, Any] = {
         "number": 1,
+        "piece": 1,
         "fault": "f",
         "kind": "single",
         "app": "flask",
+        "way": "sync-1+all",
         "variant": "v",
         "parameters": {"ms": 200},
         "truths": (Truth("app.cpu_busy", "c1", 200 * MS, "client"),),
@@ -76,6 +79,16 @@ def test_another_entity_is_a_miss() -> None:
     assert not one.right
     assert one.blames[0].blamed_ns == 0
     assert one.reason == "app.cpu_busy expected first, app.cpu_busy found"
+
+
+def test_a_cause_that_is_as_right_counts_and_is_added_up() -> None:
+    """Where two causes are accepted, either may be named first, and their blames together are held to the truth."""
+    truth = Truth("app.cpu_crowded", "c1", 200 * MS, "kernel", ("app.gil_waited",))
+    one = score(case(part("app.gil_waited", 150), part("app.cpu_crowded", 60), truths=(truth,)))
+    assert one.right
+    assert (one.blames[0].blamed_ns, one.blames[0].low_ns, one.blames[0].high_ns) == (210 * MS, 200 * MS, 220 * MS)
+    missed = score(case(part("app.lock_waited", 150), truths=(truth,)))
+    assert missed.reason == "app.cpu_crowded or app.gil_waited expected first, app.lock_waited found"
 
 
 def test_an_abstention_is_a_miss_unless_declared() -> None:
@@ -133,3 +146,32 @@ def test_a_record_comes_back_from_its_line() -> None:
 def test_percentile_takes_a_value_that_was_measured() -> None:
     """The 90th percentile of ten is the ninth."""
     assert percentile([float(n) for n in range(1, 11)], 0.9) == 9
+
+
+def table(title: str, *records: Record) -> list[list[str]]:
+    """The rows of one table of the report."""
+    return next(rows for head, _, rows in sections(summarise(records), ()) if head.startswith(title))
+
+
+def test_figures_are_told_apart_by_way_of_running() -> None:
+    """A way has its own line, over its limits; a limit has its own, over servers; who has no limit is not there."""
+    right, wrong = part("app.cpu_busy", 200), part("app.blocked", 190)
+    records = (
+        case(right, way="gthread-4+all+20ms+own"),
+        case(wrong, way="gthread-4+all+20ms+parent"),
+        case(right, way="sync-1+one"),
+    )
+    assert [row[:3] for row in table("By way", *records)] == [
+        ["gthread-4+all", "2", "50.0%"],
+        ["sync-1+one", "1", "100.0%"],
+    ]
+    assert [row[:3] for row in table("By CPU limit", *records)] == [
+        ["20ms+own", "1", "100.0%"],
+        ["20ms+parent", "1", "0.0%"],
+    ]
+
+
+def test_a_miss_says_how_its_container_was_run() -> None:
+    """A miss is listed with its way of running."""
+    (row,) = table("Misses", case(part("app.blocked", 190), way="flask-16+one"))
+    assert row[:3] == ["1", "flask-16+one", "f"]

@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.lab import tracefs
+from benchmarks.lab.census import Census
 from benchmarks.lab.tracefs import UNKNOWN, Event, Queued, Ran, Refill, Switch, TraceError, complete, parse
-from benchmarks.lab.truth import Account, Trace, Truth, host_tid
+from benchmarks.lab.truth import Account, Trace, Truth
 
 CAPTURED = (Path(__file__).parent / "captured/quota_and_neighbour.trace").read_text()
 MS = 1_000_000
@@ -284,14 +285,16 @@ def quota() -> Iterator[Path]:
         (folder / "cpu.max").write_text("10000 100000")
     else:
         (folder / "cpu.cfs_quota_us").write_text("10000")
+    (folder / "below").mkdir(exist_ok=True)
     yield folder
     for _ in range(50):
         try:
+            (folder / "below").rmdir()
             folder.rmdir()
             return
         except OSError:
             time.sleep(0.02)
-    raise AssertionError(f"{folder} still holds processes {(folder / 'cgroup.procs').read_text().split()}")
+    raise AssertionError(f"{folder} still holds processes {(folder / 'below' / 'cgroup.procs').read_text().split()}")
 
 
 def tried(parent: Path) -> bool:
@@ -300,32 +303,37 @@ def tried(parent: Path) -> bool:
 
 
 @pytest.mark.docker
-def test_live(quota: Path) -> None:
-    """Under a quota and beside a neighbour at once, the trace agrees with the kernel's own sums within 2 %."""
-    cpu = max(os.sched_getaffinity(0))
+@pytest.mark.parametrize("cpus", [{max(os.sched_getaffinity(0))}, os.sched_getaffinity(0)], ids=["one", "all"])
+def test_live(quota: Path, cpus: set[int]) -> None:
+    """Under a quota and beside a neighbour at once, on one CPU and on all, the trace agrees with the kernel's own sums
+    within 2 %; the quota is that of the cgroup above.
+    """
     python = [sys.executable, "-c"]
-    with Trace((cpu,)) as trace:
+    with Trace(cpus) as trace:
         subject = subprocess.Popen(
             ["unshare", "--pid", "--fork", *python, WORK], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        neighbour = subprocess.Popen([*python, BURN])
+        neighbours = [subprocess.Popen([*python, BURN]) for _ in cpus]
         assert subject.stdin is not None
         assert subject.stdout is not None
         try:
             while not (children := Path(f"/proc/{subject.pid}/task/{subject.pid}/children").read_text().split()):
                 time.sleep(0.01)
-            tid = host_tid(int(children[0]), 1)
-            for pid in (tid, neighbour.pid):
-                os.sched_setaffinity(pid, {cpu})
-            (quota / "cgroup.procs").write_text(str(tid))
+            census = Census(int(children[0]))
+            census.look()
+            tid = census.outside[1]
+            for pid in (tid, *(neighbour.pid for neighbour in neighbours)):
+                os.sched_setaffinity(pid, cpus)
+            (quota / "below" / "cgroup.procs").write_text(str(tid))
             throttled_before_ns = throttled(quota)
             subject.stdin.write("go\n")
             subject.stdin.flush()
             said = [int(number) for number in subject.stdout.readline().split()]
             throttled_ns = throttled(quota) - throttled_before_ns
         finally:
-            neighbour.kill()
-            neighbour.wait()
+            for neighbour in neighbours:
+                neighbour.kill()
+                neighbour.wait()
             subject.communicate("end\n")
     from_ns, run_ns, delay_ns, to_ns, run_after_ns, delay_after_ns = said
     truth = trace.of(tid, from_ns, to_ns, (tid,))
@@ -336,7 +344,7 @@ def test_live(quota: Path) -> None:
     # The cgroup adds a wait when it ends, and we read it a moment before and after: one wait of a period at either end.
     assert truth.throttled_ns == pytest.approx(throttled_ns, abs=180 * MS)
     assert truth.throttled_ns > 400 * MS
-    assert truth.by[neighbour.pid] > 100 * MS
+    assert sum(truth.by[neighbour.pid] for neighbour in neighbours) > 100 * MS
     assert truth.crowded_ns == 0
 
 

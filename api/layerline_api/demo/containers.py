@@ -29,16 +29,14 @@ from layerline_api.demo.place import Entity, Limits, Service
 REPOSITORY = "layerline-demo"
 RUN = "layerline.demo.run"
 OWNER = "layerline.demo.owner"
-PERIOD_US = 100_000
-
-
 CGROUPS = Path("/sys/fs/cgroup")
 #: Where a container's CPU time stands, and the unit: v1 ``cpuacct.usage`` (ns), v2 ``cpu.stat`` (``usage_usec`` first).
+#: The folder above is the engine's own (``docker``, ``system.slice``) or the service's ``cgroup_parent``.
 USAGE_FILES = (
-    ("cpuacct*/docker/{}/cpuacct.usage", 1),
-    ("cpu,cpuacct/docker/{}/cpuacct.usage", 1),
-    ("system.slice/docker-{}.scope/cpu.stat", 1_000),
-    ("docker/{}/cpu.stat", 1_000),
+    ("cpuacct*/*/{}/cpuacct.usage", 1),
+    ("cpu,cpuacct/*/{}/cpuacct.usage", 1),
+    ("*/docker-{}.scope/cpu.stat", 1_000),
+    ("*/{}/cpu.stat", 1_000),
 )
 
 
@@ -126,11 +124,13 @@ class Containers:
         if service.restarts:
             settings["restart_policy"] = {"Name": "always"}
         if limits.quota_ratio is not None:
-            settings |= {"cpu_period": PERIOD_US, "cpu_quota": round(PERIOD_US * limits.quota_ratio)}
+            settings |= {"cpu_period": limits.period_us, "cpu_quota": round(limits.period_us * limits.quota_ratio)}
         if limits.cpuset is not None:
             settings["cpuset_cpus"] = limits.cpuset
         if limits.cpu_shares is not None:
             settings["cpu_shares"] = limits.cpu_shares
+        if service.cgroup_parent is not None:
+            settings["cgroup_parent"] = service.cgroup_parent
         if service.port is not None:
             settings["ports"] = {f"{service.port}/tcp": ("127.0.0.1", None)}
         container = self._client.containers.create(
@@ -175,14 +175,18 @@ class Containers:
         """Change the CPU and memory limits of a running container. A quota that is not given is lifted; cores and
         memory that are not given stay as they are. The device limit cannot be changed: start it anew.
         """
-        quota = -1 if limits.quota_ratio is None else round(PERIOD_US * limits.quota_ratio)
-        settings: dict[str, Any] = {"cpu_period": PERIOD_US, "cpu_quota": quota}
+        quota = -1 if limits.quota_ratio is None else round(limits.period_us * limits.quota_ratio)
+        settings: dict[str, Any] = {"cpu_period": limits.period_us, "cpu_quota": quota}
         if limits.cpuset is not None:
             settings["cpuset_cpus"] = limits.cpuset
         if limits.memory_bytes is not None:
             settings |= {"mem_limit": limits.memory_bytes, "memswap_limit": -1}
         self._started[name].update(**settings)
         self._services[name] = replace(self._services[name], limits=limits)
+
+    def keep_on(self, name: str, cpuset: str) -> None:
+        """Change the container's cpuset."""
+        self._started[name].update(cpuset_cpus=cpuset)
 
     def stop(self, name: str) -> None:
         """Let it flush and end, then remove it."""

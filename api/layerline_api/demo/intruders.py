@@ -27,20 +27,22 @@ class Intruders:
     place: Place
     cpuset: str | None
     ours: Callable[[], Iterable[str]]
+    processes_ns: Callable[[], int] = lambda: 0
+    """The CPU time so far of what else is ours on these cores: processes outside of containers."""
 
     def share_of(self, action: Callable[[], Made]) -> tuple[Made, float]:
-        """What ``action`` returns, and the share of the core that others used meanwhile; 0 where it is not known."""
+        """What ``action`` returns, and the share of the cores that others used meanwhile; 0 where it is not known."""
         began, busy, used = time.monotonic_ns(), self._busy_ns(), self._used_ns()
         made = action()
         length = time.monotonic_ns() - began
         others = (self._busy_ns() - busy) - (self._used_ns() - used)
-        return made, max(0.0, others / length) if self._known() else 0.0
+        return made, max(0.0, others / length / len(numbers_of(self.cpuset))) if self.cpuset and self._known() else 0.0
 
     def _known(self) -> bool:
-        return self.cpuset is not None and all(self.place.used_ns(name) is not None for name in self.ours())
+        return all(self.place.used_ns(name) is not None for name in self.ours())
 
     def _used_ns(self) -> int:
-        return sum(self.place.used_ns(name) or 0 for name in self.ours())
+        return sum(self.place.used_ns(name) or 0 for name in self.ours()) + self.processes_ns()
 
     def _busy_ns(self) -> int:
         return 0 if self.cpuset is None else busy_ns(Path("/proc/stat").read_text(), numbers_of(self.cpuset))

@@ -71,7 +71,7 @@ def judge(chapter: Chapter, verdicts: Sequence[Verdict]) -> Judgement:
     if high_ns - low_ns > WIDTH * injected_ns:
         wrong.append(f"range {(high_ns - low_ns) / 1e6:.0f} ms wide")
     if wrong and chapter.others > TOLERATED:
-        wrong.append(f"other work of this machine used {chapter.others:.0%} of stock's core meanwhile")
+        wrong.append(f"other work used {chapter.others:.0%} of this machine meanwhile")
     nearest = min(zip(blames, verdicts, strict=True), key=lambda pair: abs(pair[0][0] - blamed_ns), default=None)
     example = nearest[1].trace_id if nearest else chapter.faulty[0].trace_id
     return Judgement(

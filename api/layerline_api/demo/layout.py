@@ -1,4 +1,4 @@
-"""Which core does what: the one whose time is measured is kept apart from everything that measures."""
+"""Which core does what: what measures stays off the last one, so that what is measured always has a core for itself."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Cores:
-    """``subject`` runs what is put to the test (and its neighbours), ``rest`` everything else. None: anywhere."""
+    """``rest`` is for what measures; ``subject`` is where a service that must share a core is put. None: anywhere."""
 
     subject: str | None
     rest: str | None
+
+    @property
+    def all(self) -> str | None:
+        """Every core."""
+        return None if self.subject is None or self.rest is None else f"{self.rest},{self.subject}"
 
 
 def share(usable: Iterable[int]) -> Cores:

@@ -28,6 +28,8 @@ class Limits:
     """The cores it may run on, as the kernel writes them: ``0`` or ``0-1``."""
     quota_ratio: float | None = None
     """CPU limit, in cores."""
+    period_us: int = 100_000
+    """How often that limit's quota is filled up again; 100 ms is the kernel's and Docker's default."""
     cpu_shares: int | None = None
     """Its weight against other containers on the same core; 1024 is usual."""
     write_bytes_per_second: int | None = None
@@ -56,6 +58,8 @@ class Service:
     """``UID:GID`` in a container; None: as this process. For programs that refuse to run as root."""
     restarts: bool = False
     """Whether the engine starts it again when it ended."""
+    cgroup_parent: str | None = None
+    """The cgroup that its container's cgroup is made in (``docker run --cgroup-parent``); None: the engine's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,10 @@ class Place(Protocol):
 
     def stop(self, name: str) -> None:
         """Stop a service and wait until it is gone."""
+        ...
+
+    def keep_on(self, name: str, cpuset: str) -> None:
+        """Keep a running service on these cores from now on."""
         ...
 
     def alive(self, name: str) -> bool:

@@ -91,6 +91,12 @@ class Processes:
         if cpuset is not None:
             os.sched_setaffinity(0, numbers_of(cpuset))
 
+    def keep_on(self, name: str, cpuset: str) -> None:
+        """Move every thread of the process; those it starts later stay there too."""
+        for thread in Path(f"/proc/{self._running[name].pid}/task").iterdir():
+            with contextlib.suppress(ProcessLookupError):  # it ended meanwhile
+                os.sched_setaffinity(int(thread.name), numbers_of(cpuset))
+
     def stop(self, name: str) -> None:
         """SIGTERM, and SIGKILL after three seconds, for the process and its children."""
         process = self._running.pop(name)

@@ -27,7 +27,9 @@ NEIGHBOUR_WEIGHT = 8
 
 
 class Shop:
-    """``stock`` has a core to itself, where neighbours come and go; ``watching`` is who its spans are sent to."""
+    """No service is kept on a core, but ``stock`` while its neighbour must share one with it. ``watching`` is where its
+    spans are sent.
+    """
 
     def __init__(self, place: Place, cores: Cores, watching: Watching) -> None:
         self.entities: dict[str, Entity] = {}
@@ -54,12 +56,9 @@ class Shop:
     # ---- opening
 
     def open_services(self) -> None:
-        """Start the three services, and wait until each answers.
-
-        ``web`` may use every core: it waits while ``stock`` works, and the other way round.
-        """
+        """Start the three services, and wait until each answers."""
         prices = ("-m", f"{SHOP}.prices", "--listen", self._place.listen("prices", PORT))
-        self._start(Service("prices", prices, port=PORT, limits=Limits(cpuset=self._cores.rest)))
+        self._start(Service("prices", prices, port=PORT))
         self._start(self._stock())
         arguments = ("--listen", self._place.listen("web", PORT), "--stock", self._place.peer("stock", PORT))
         web = instrumented(f"{SHOP}.web", *arguments)
@@ -77,19 +76,18 @@ class Shop:
             self._watching.environment("stock"),
             port=PORT,
             folder="journal",
-            limits=Limits(cpuset=self._cores.subject),
         )
 
     def _start(self, service: Service) -> None:
         self.entities[service.name] = self._place.start(service)
 
     def intruders(self) -> Intruders:
-        """Who else runs on ``stock``'s core: not its neighbours, and not ``web``, which may come there."""
+        """Who else runs on this machine, beside the shop, its neighbours and Layerline."""
 
         def ours() -> list[str]:
-            return ["stock", "web", *(service.name for service in self._neighbours() if service.name in self._visiting)]
+            return ["stock", "web", "prices", "server", *self._visiting]
 
-        return Intruders(self._place, self._cores.subject, ours)
+        return Intruders(self._place, self._cores.all, ours, self._watching.processes_ns)
 
     # ---- trouble, and its end
 
@@ -97,7 +95,7 @@ class Shop:
         """Limit ``stock``'s CPU while it runs (as ``docker update`` does), or lift the limit."""
         if not isinstance(self._place, Containers):
             raise TypeError("a plain process has no CPU limit")
-        self._place.update("stock", Limits(cpuset=self._cores.subject, quota_ratio=quota_ratio))
+        self._place.update("stock", Limits(quota_ratio=quota_ratio))
 
     def limit_writes(self, bytes_per_second: int | None) -> None:
         """Start ``stock`` anew under its old name, with or without a write limit: Docker cannot change it in place."""
@@ -106,16 +104,22 @@ class Shop:
         wait_ready(self._place, "stock")
 
     def neighbour_comes(self) -> None:
-        """Start a busy neighbour on ``stock``'s core."""
+        """Keep ``stock`` on one core, and start a busy neighbour there."""
+        self._keep_stock_on(self._cores.subject)
         for service in self._neighbours():
             self._start(service)
             self._visiting.add(service.name)
 
     def neighbour_goes(self) -> None:
-        """Stop it."""
+        """Stop it, and give ``stock`` every core again."""
         for service in self._neighbours():
             self._visiting.discard(service.name)
             self._place.stop(service.name)
+        self._keep_stock_on(self._cores.all)
+
+    def _keep_stock_on(self, cpuset: str | None) -> None:
+        if cpuset is not None:
+            self._place.keep_on("stock", cpuset)
 
     def _neighbours(self) -> list[Service]:
         """One container with more weight, or as many processes: each in a session, hence an autogroup, of its own."""

@@ -56,6 +56,7 @@ def show(keep: bool = False, plain: bool = False) -> int:
 def _show(console: Console, stack: ExitStack, keep: bool, plain: bool) -> int:
     progress = Progress(console)
     console.print("[bold]A small shop: web → stock → prices[/bold] (prices is not instrumented)")
+    console.print("Each may use every core, but stock and its busy neighbour must share one.")
     with progress.stage("preparing"):
         stage = set_stage(console, stack, plain)
     watching = Watching(stage.place, stack.enter_context(Processes()), stage.cores)

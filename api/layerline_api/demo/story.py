@@ -38,7 +38,7 @@ class Chapter:
     healthy: tuple[Response, ...]
     faulty: tuple[Response, ...]
     others: float = 0.0
-    """The share of ``stock``'s core that other work of the machine used during the faulty requests."""
+    """The share of the machine that other work used during the faulty requests."""
 
     @property
     def measured_ns(self) -> int:
@@ -96,7 +96,7 @@ class Patience:
 
     def again(self, share: float) -> bool:
         """Whether to do it again; says so."""
-        said = f"    other work used {share:.0%} of stock's core meanwhile"
+        said = f"    other work used {share:.0%} of the machine meanwhile"
         if self._left == 0:
             self._progress.console.print(said)
             return False

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+import time
+from contextlib import suppress
+from pathlib import Path
 
 from layerline_api.demo.layout import Cores
 from layerline_api.demo.place import DemoError, Limits, Place, Service, wait_ready, wrapper_environment
@@ -17,6 +21,7 @@ class Watching:
     def __init__(self, place: Place, machine: Processes, cores: Cores) -> None:
         self.token = secrets.token_urlsafe(24)
         self._place, self._machine, self._cores = place, machine, cores
+        self._agent_pid: int | None = None
 
     def open_server(self) -> None:
         """Start the server and wait until it answers. The token is in its environment, where `ps` does not show it."""
@@ -32,7 +37,20 @@ class Watching:
         """Start the agent."""
         command = ("-m", "layerline.command", "agent", "--endpoint", self.url, "--tag", "region:demo")
         environment = {"LAYERLINE_TOKEN": self.token}
-        self._machine.start(Service("agent", command, environment, limits=Limits(cpuset=self._cores.rest)))
+        agent = self._machine.start(Service("agent", command, environment, limits=Limits(cpuset=self._cores.rest)))
+        self._agent_pid = int(agent.id)
+
+    def processes_ns(self) -> int:
+        """The CPU time that what measures has used outside of containers: this process and the agent.
+
+        Source: ``utime`` and ``stime`` of ``/proc/PID/stat`` (fields 14 and 15), in ticks of 1/USER_HZ s.
+        """
+        agent_ns = 0
+        if self._agent_pid is not None:
+            with suppress(OSError):
+                fields = Path(f"/proc/{self._agent_pid}/stat").read_text().rpartition(")")[2].split()
+                agent_ns = (int(fields[11]) + int(fields[12])) * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+        return time.process_time_ns() + agent_ns
 
     @property
     def url(self) -> str:

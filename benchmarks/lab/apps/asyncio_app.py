@@ -1,13 +1,15 @@
 """The lab's asyncio service: plain ASGI on one event loop, under ``layerline run -- python asyncio_app.py``.
 
-``GET /cpu?ms= /sleep?ms= /call?url= /write?kib= /db?ms=&n= /victim?ms= /big?kib= /ready``; ``PUT /hold?ms=&after=``:
-so many milliseconds after it is answered, the loop is held for ``ms``, once. ``DATABASE_URL`` names the PostgreSQL.
+``GET /cpu?ms= /sleep?ms= /call?url= /write?kib= /db?ms=&n= /victim?ms= /behind?hold= /big?kib= /ready``;
+``PUT /hold?ms=&after=``: so many milliseconds after it is answered, the loop is held for ``ms``, once. ``DATABASE_URL``
+names the PostgreSQL.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextvars
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -53,14 +55,32 @@ class Routes:
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._turn = asyncio.Lock()
         self._holder: asyncio.Task[None] | None = None
+        self._orders: asyncio.Queue[float] = asyncio.Queue()
+        self._computing: asyncio.Task[None] | None = None
+
+    def compute(self, milliseconds: float) -> None:
+        """Compute for so much CPU time of this thread, however fast the machine is just now."""
+        end = time.thread_time() + milliseconds / 1_000
+        while (left := (end - time.thread_time()) * 1_000) > 0:
+            rounds(max(1, round(min(left, 5) * self._per_millisecond)))
+
+    async def compute_for_others(self) -> None:
+        """A task of the app's own, which belongs to no request: it computes, and all others wait for the loop."""
+        while True:
+            self.compute(await self._orders.get())
 
     async def get_ready(self, query: Query) -> bytes:
         return b"ready"
 
     async def get_cpu(self, query: Query) -> bytes:
-        end = time.thread_time() + float(query["ms"]) / 1_000
-        while (left := (end - time.thread_time()) * 1_000) > 0:  # however fast the machine is just now
-            rounds(max(1, round(min(left, 5) * self._per_millisecond)))
+        self.compute(float(query["ms"]))
+        return b"done"
+
+    async def get_behind(self, query: Query) -> bytes:
+        if self._computing is None:
+            self._computing = asyncio.create_task(self.compute_for_others(), context=contextvars.Context())
+        self._orders.put_nowait(float(query["hold"]))
+        await asyncio.sleep(STEP_S)
         return b"done"
 
     async def get_sleep(self, query: Query) -> bytes:

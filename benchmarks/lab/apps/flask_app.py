@@ -1,20 +1,25 @@
-"""The lab's Flask app, under gunicorn: each request says what it costs.
+"""The lab's Flask app: each request says what it costs.
 
-``layerline run -- gunicorn flask_app:app``. ``LAB_FOLDER`` is where it writes, ``LAB_FIRST_MS`` how long the first
+``layerline run -- gunicorn flask_app:app``, or ``layerline run -- python flask_app.py --listen HOST:PORT`` for Flask's
+own server, with a thread for each request. ``LAB_FOLDER`` is where it writes, ``LAB_FIRST_MS`` how long the first
 request of a process to ``/first`` builds. All work is done for the milliseconds that the query asks for.
 """
 
 from __future__ import annotations
 
+import argparse
 import gc
 import hashlib
+import logging
 import mmap
 import os
 import random
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
+from queue import SimpleQueue
 
 import psycopg
 import requests
@@ -58,6 +63,13 @@ def hog(milliseconds: float) -> None:
         sum(range(100))
 
 
+def interpret(milliseconds: float) -> None:
+    """Compute in pure Python until this thread has used so much CPU time."""
+    end = time.thread_time() + milliseconds / 1_000
+    while time.thread_time() < end:
+        sum(range(1_000))
+
+
 def number(name: str, usual: float = 0) -> float:
     """A figure of the query."""
     return float(request.args.get(name, usual))
@@ -96,6 +108,61 @@ built = threading.Event()
 kept: list[psycopg.Connection[tuple[object, ...]]] = []
 
 
+@dataclass
+class Order:
+    """What the holder shall compute, and whether it holds ``lock`` meanwhile (or the interpreter's own)."""
+
+    milliseconds: float
+    locked: bool
+    begun: threading.Event = field(default_factory=threading.Event)
+
+
+orders: SimpleQueue[Order] = SimpleQueue()
+
+
+def hold_for_others() -> None:
+    """The holder: a thread of the app's own, which belongs to no request, and for which requests wait."""
+    while True:
+        order = orders.get()
+        if order.locked:
+            with lock:
+                order.begun.set()
+                burn(order.milliseconds)
+        else:
+            order.begun.set()
+            interpret(order.milliseconds)
+
+
+holder = threading.Thread(target=hold_for_others, name="holder", daemon=True)
+holder.start()
+
+
+@app.get("/holder")
+def holder_number() -> str:
+    """The holder's number, as the kernel knows it in this container."""
+    return str(holder.native_id)
+
+
+@app.get("/behind")
+def behind_lock() -> str:
+    """Compute ``ms`` holding the lock, once the holder has given it back, which computes ``hold`` first."""
+    order = Order(number("hold"), locked=True)
+    orders.put(order)
+    order.begun.wait(30)
+    with lock:
+        burn(number("ms"))
+    return "done"
+
+
+@app.get("/interpreted")
+def behind_interpreter() -> str:
+    """As ``/gil``, while the holder computes ``hold`` in pure Python."""
+    order = Order(number("hold"), locked=False)
+    orders.put(order)
+    order.begun.wait(30)
+    return interpreted()
+
+
 @app.get("/ready")
 def ready() -> str:
     """It answers."""
@@ -121,6 +188,7 @@ def cpu() -> str:
 @app.get("/sleep")
 @app.get("/nap", endpoint="nap")
 @app.get("/occupy", endpoint="occupy")
+@app.get("/warm", endpoint="warm")
 def sleep() -> str:
     """Sleep."""
     burn(2)
@@ -297,6 +365,7 @@ def first() -> str:
 
 
 @app.get("/threads")
+@app.get("/pair", endpoint="pair")
 def threads() -> str:
     """``k`` threads compute ``ms`` each; the request waits for them all and is one of them."""
     others = [crew.submit(burn, number("ms")) for _ in range(int(number("k", 1)) - 1)]
@@ -333,3 +402,11 @@ def set_siblings() -> str:
             thread.start()
             siblings.append((stop, thread))
     return str(len(siblings))
+
+
+if __name__ == "__main__":
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--listen", metavar="HOST:PORT", default="127.0.0.1:8000")
+    host, _, port = arguments.parse_args().listen.rpartition(":")
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # or a line for each request
+    app.run(host, int(port), threaded=True)

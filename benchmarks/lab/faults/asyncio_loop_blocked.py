@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from benchmarks.lab.fault import Expected, Fault, Kind, Parameters, Variant
+from benchmarks.lab.fault import Expected, Fault, Kind, Parameters
 
 
 def draw(chance: random.Random) -> Parameters:
@@ -19,6 +19,6 @@ FAULT = Fault(
     draw=draw,
     healthy=lambda p: "/victim?ms=60",
     faulty=lambda p: "/victim?ms=60",
-    variant=Variant(app="asyncio"),
+    servers=("uvicorn",),
     arm=lambda subject, p: subject.handle(f"/hold?ms={p['ms']}&after=15"),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from benchmarks.lab.fault import Expected, Fault, Kind, Parameters, Variant
+from benchmarks.lab.fault import Expected, Fault, Kind, Parameters
 
 
 def draw(chance: random.Random) -> Parameters:
@@ -19,7 +19,9 @@ FAULT = Fault(
     draw=draw,
     healthy=lambda p: "/cpu?ms=60",
     faulty=lambda p: "/cpu?ms=60",
-    variant=Variant(app="asyncio"),
+    servers=("uvicorn",),
+    limit=True,
     inject=lambda subject, p: subject.quota(p["percent"]),
+    traced=True,
     quick=False,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from benchmarks.lab.fault import Expected, Fault, Kind, Parameters, Variant
+from benchmarks.lab.fault import Expected, Fault, Kind, Parameters
 
 
 def draw(chance: random.Random) -> Parameters:
@@ -19,7 +19,7 @@ FAULT = Fault(
     draw=draw,
     healthy=lambda p: "/call?url=http://{supplier}/prices",
     faulty=lambda p: "/call?url=http://{supplier}/prices",
-    variant=Variant(app="asyncio"),
+    servers=("uvicorn",),
     inject=lambda subject, p: subject.delay(p["ms"]),
     quick=False,
 )

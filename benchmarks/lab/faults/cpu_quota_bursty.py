@@ -19,6 +19,7 @@ FAULT = Fault(
     draw=draw,
     healthy=lambda p: "/bursts?ms=20&times=3&pause=5",
     faulty=lambda p: "/bursts?ms=20&times=3&pause=5",
+    limit=True,
     inject=lambda subject, p: subject.quota(p["percent"]),
     traced=True,
 )

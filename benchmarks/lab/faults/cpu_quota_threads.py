@@ -19,6 +19,7 @@ FAULT = Fault(
     draw=draw,
     healthy=lambda p: "/threads?k=3&ms=20",
     faulty=lambda p: "/threads?k=3&ms=20",
+    limit=True,
     inject=lambda subject, p: subject.quota(p["percent"]),
     traced=True,
 )

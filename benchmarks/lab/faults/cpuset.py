@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from benchmarks.lab.fault import Expected, Fault, Kind, Parameters, Variant
+from benchmarks.lab.fault import Expected, Fault, Kind, Parameters
 
 
 def draw(chance: random.Random) -> Parameters:
@@ -17,9 +17,9 @@ FAULT = Fault(
     kind=Kind.SINGLE,
     expected=(Expected("app.cpu_crowded"),),
     draw=draw,
-    healthy=lambda p: "/threads?k=2&ms=200",
-    faulty=lambda p: "/threads?k=2&ms=200",
-    variant=Variant(wide=True),
+    healthy=lambda p: "/pair?k=2&ms=200",
+    faulty=lambda p: "/pair?k=2&ms=200",
+    cores=("all",),
     inject=lambda subject, p: subject.pinned(),
     quick=False,
     traced=True,

@@ -8,7 +8,7 @@ from benchmarks.lab.fault import Expected, Fault, Kind, Parameters
 
 
 def draw(chance: random.Random) -> Parameters:
-    """How many of them compute all the time."""
+    """How many of them compute all the time, for each core."""
     return {"burn": chance.randint(3, 6)}
 
 
@@ -19,6 +19,6 @@ FAULT = Fault(
     draw=draw,
     healthy=lambda p: "/cpu?ms=60",
     faulty=lambda p: "/cpu?ms=60",
-    inject=lambda subject, p: subject.siblings(burn=p["burn"]),
+    inject=lambda subject, p: subject.crowd(p["burn"]),
     traced=True,
 )

@@ -19,6 +19,7 @@ FAULT = Fault(
     draw=draw,
     healthy=lambda p: "/journal?kib=64&times=120",
     faulty=lambda p: "/journal?kib=64&times=120",
+    cores=("all",),
     inject=lambda subject, p: subject.disk_hog(20, p["depth"]),
     neighbour=True,
     quick=False,

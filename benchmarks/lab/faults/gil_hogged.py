@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from benchmarks.lab.fault import Expected, Fault, Kind, Parameters, Variant
+from benchmarks.lab.fault import Expected, Fault, Kind, Parameters
 
 
 def draw(chance: random.Random) -> Parameters:
@@ -19,6 +19,6 @@ FAULT = Fault(
     draw=draw,
     healthy=lambda p: "/gil?steps=120",
     faulty=lambda p: "/gil?steps=120",
-    variant=Variant(wide=True),
+    cores=("all",),
     arm=lambda subject, p: subject.handle(f"/hog?ms={p['ms']}"),
 )

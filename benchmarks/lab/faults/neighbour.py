@@ -21,4 +21,5 @@ FAULT = Fault(
     faulty=lambda p: "/cpu?ms=60",
     inject=lambda subject, p: subject.neighbour(p["shares"]),
     neighbour=True,
+    traced=True,
 )

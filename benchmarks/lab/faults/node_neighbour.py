@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from benchmarks.lab.fault import Expected, Fault, Kind, Parameters, Variant
+from benchmarks.lab.fault import Expected, Fault, Kind, Parameters
 
 
 def draw(chance: random.Random) -> Parameters:
@@ -22,6 +22,6 @@ FAULT = Fault(
     inject=lambda subject, p: subject.neighbour(p["shares"]),
     neighbour=True,
     blind="without our account only cpu.pressure tells of a wait for a CPU, and it has no lower bound",
-    variant=Variant(app="node"),
+    servers=("node",),
     quick=False,
 )

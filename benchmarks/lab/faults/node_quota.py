@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from benchmarks.lab.fault import Expected, Fault, Kind, Parameters, Variant
+from benchmarks.lab.fault import Expected, Fault, Kind, Parameters
 
 
 def draw(chance: random.Random) -> Parameters:
@@ -20,6 +20,7 @@ FAULT = Fault(
     healthy=lambda p: "/cpu?ms=60",
     faulty=lambda p: "/cpu?ms=60",
     inject=lambda subject, p: subject.quota(p["percent"]),
-    variant=Variant(app="node"),
+    servers=("node",),
+    limit=True,
     quick=False,
 )

@@ -19,6 +19,7 @@ FAULT = Fault(
     draw=draw,
     healthy=lambda p: "/db?ms=0&n=1",
     faulty=lambda p: f"/db?ms={p['ms']}&n=1",
-    variant=Variant(app="node", database=True),
+    variant=Variant(database=True),
+    servers=("node",),
     quick=False,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from benchmarks.lab.fault import Expected, Fault, Kind, Parameters, Variant
+from benchmarks.lab.fault import Expected, Fault, Kind, Parameters
 
 
 def draw(chance: random.Random) -> Parameters:
@@ -20,6 +20,6 @@ FAULT = Fault(
     healthy=lambda p: "/call?url=http://{supplier}/prices",
     faulty=lambda p: "/call?url=http://{supplier}/prices",
     inject=lambda subject, p: subject.delay(p["ms"]),
-    variant=Variant(app="node"),
+    servers=("node",),
     quick=False,
 )

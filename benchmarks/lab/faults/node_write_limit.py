@@ -19,6 +19,7 @@ FAULT = Fault(
     draw=draw,
     healthy=lambda p: "/write?kib=4",
     faulty=lambda p: f"/write?kib={p['kib']}",
-    variant=Variant(app="node", write_kib_per_second=1024),
+    variant=Variant(write_kib_per_second=1024),
+    servers=("node",),
     quick=False,
 )

@@ -22,6 +22,7 @@ FAULT = Fault(
     draw=draw,
     healthy=lambda p: "/both?ms=60&url=http://{supplier}/prices",
     faulty=lambda p: "/both?ms=60&url=http://{supplier}/prices",
+    limit=True,
     inject=lambda subject, p: both(subject.quota(p["percent"]), subject.delay(p["ms"])),
     traced=True,
 )

@@ -19,6 +19,7 @@ FAULT = Fault(
     draw=draw,
     healthy=lambda p: "/cpu?ms=60",
     faulty=lambda p: "/cpu?ms=60",
+    limit=True,
     inject=lambda subject, p: both(subject.neighbour(1024), subject.quota(p["percent"])),
     traced=True,
     quick=False,

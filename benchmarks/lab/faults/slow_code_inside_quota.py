@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from benchmarks.lab.fault import Expected, Fault, Kind, Parameters, Variant
+from benchmarks.lab.fault import Expected, Fault, Kind, Parameters
 
 
 def draw(chance: random.Random) -> Parameters:
@@ -19,5 +19,6 @@ FAULT = Fault(
     draw=draw,
     healthy=lambda p: "/slow?ms=20",
     faulty=lambda p: f"/slow?ms={20 + p['ms']}",
-    variant=Variant(quota_percent=150),
+    limit=True,
+    inject=lambda subject, p: subject.quota(150),
 )

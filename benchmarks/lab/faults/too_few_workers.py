@@ -1,4 +1,4 @@
-"""The only worker is busy with another client's request."""
+"""Every thread of the only worker is busy with another client's request."""
 
 from __future__ import annotations
 
@@ -19,5 +19,6 @@ FAULT = Fault(
     draw=draw,
     healthy=lambda p: "/queued?ms=5",
     faulty=lambda p: "/queued?ms=5",
+    servers=("sync", "gthread"),
     arm=lambda subject, p: subject.occupied(p["ms"]),
 )
