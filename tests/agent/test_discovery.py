@@ -62,7 +62,7 @@ class Engine:
         return [{"Id": container_id, "Created": int(time.time())} for container_id in listed]
 
     def inspect_container(self, container_id: str) -> dict[str, Any]:
-        self.answers.wait(timeout=5.0)
+        self.answers.wait(timeout=60)
         answer = self.running.get(container_id) or self.stopped.get(container_id)
         if answer is None:
             raise NotFound("no such container")
@@ -124,7 +124,7 @@ def take(found: Discovery, count: int) -> list[Sighting]:
     taken: list[Sighting] = []
     while len(taken) < count:
         try:
-            sighting = found.sightings.get(timeout=5.0)
+            sighting = found.sightings.get(timeout=60)
         except Empty:
             raise AssertionError(f"{count} sightings were to come, {taken} came") from None
         assert sighting is not None

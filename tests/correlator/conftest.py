@@ -10,8 +10,6 @@ import pytest
 from layerline_correlator.correlator import Correlator
 from layerline_correlator.settings import Settings
 
-pytest.register_assert_rewrite("drawings")  # a failed comparison there shows both sides
-
 
 @pytest.fixture
 def correlator(tmp_path: Path) -> Iterator[Correlator]:

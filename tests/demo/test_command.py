@@ -38,7 +38,7 @@ def test_an_interrupted_demo_leaves_nothing(tmp_path: Path) -> None:
             break
     started = children(process.pid)
     process.send_signal(signal.SIGTERM)
-    rest, _ = process.communicate(timeout=30)
+    rest, _ = process.communicate(timeout=60)
     assert process.returncode == 130, said + rest
     assert "everything that was started has been removed" in rest
     assert len(started) >= 4, said

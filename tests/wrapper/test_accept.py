@@ -65,7 +65,7 @@ def port(traced: Traced) -> Iterator[int]:
 
 
 def get(port: int, path: str, unix: str = "") -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     if unix:
         connection.sock = socket.socket(socket.AF_UNIX)
         connection.sock.connect(unix)

@@ -41,7 +41,7 @@ class Served:
         self.sink = sink
 
     def connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
 
     def get(self, path: str, connection: http.client.HTTPConnection | None = None) -> int:
         """Returns when it was sent (ns, UTC), after the answer has come."""
@@ -99,7 +99,7 @@ def gunicorn(folder: Path, sink: Sink, *options: str) -> Iterator[Served]:
         process.send_signal(signal.SIGTERM)
         rest = process.stderr.read()
         process.stderr.close()
-        process.wait(timeout=20)
+        process.wait(timeout=60)
     assert "Traceback" not in rest
 
 

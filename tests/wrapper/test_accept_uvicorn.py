@@ -53,7 +53,7 @@ class Served:
 
     def get(self, *paths: str) -> None:
         """One after the other, on one connection."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         for path in paths:
             connection.request("GET", path)
             assert connection.getresponse().read() == b"ok"

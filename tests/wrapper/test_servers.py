@@ -107,7 +107,7 @@ class Serving:
     log: Path
 
     def get(self, path: str) -> str:
-        with urllib.request.urlopen(self.url + path, timeout=20) as answer:  # noqa: S310 - the app we started
+        with urllib.request.urlopen(self.url + path, timeout=60) as answer:  # noqa: S310 - the app we started
             return str(answer.read().decode())
 
     def at_once(self, *paths: str) -> list[str]:
@@ -141,7 +141,7 @@ def running(
         assert ready in log.read_text(), log.read_text()
         yield process, log
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) == 0, log.read_text()
+        assert process.wait(timeout=60) == 0, log.read_text()
         # gevent's lock of logging may no longer work as the interpreter ends, and says so: not ours.
         assert "gevent" in command or "Traceback" not in log.read_text(), log.read_text()
         assert f"{os.sep}layerline{os.sep}" not in log.read_text(), log.read_text()
@@ -329,7 +329,7 @@ def crunched(folder: Path, sink: Sink, tasks: int, *options: str, **variables: s
         _,
         log,
     ):
-        subprocess.run([sys.executable, "-c", ask], cwd=folder, env=clean_environment(), check=True, timeout=30)
+        subprocess.run([sys.executable, "-c", ask], cwd=folder, env=clean_environment(), check=True, timeout=60)
         until(lambda: log.read_text().count("succeeded in") == tasks)
     until(lambda: len([span for span in sink.spans if span.name == "crunch"]) == tasks, 3)
     return [span for span in sink.spans if span.name == "crunch" or span.kind == CONSUMER]

@@ -162,7 +162,7 @@ def test_children_of_a_task_group_have_their_own_account(traced: Traced) -> None
 
     async def main() -> None:
         with traced.tracer.start_as_current_span("parent"):
-            async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+            async with asyncio.timeout(60), asyncio.TaskGroup() as group:
                 for name in ("one", "two"):
                     group.create_task(child(name))
 
@@ -537,7 +537,7 @@ print([span.attributes["layerline.account"] for span in kept.get_finished_spans(
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
     assert done.stdout == "['task', 'task']\n", done.stderr
