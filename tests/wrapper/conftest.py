@@ -116,11 +116,11 @@ class Received:
 
 @dataclass
 class Sink:
-    """A server that answers 200 (or what it is told) to OTLP over HTTP."""
+    """A server that answers 200 (or what it is told) to OTLP over HTTP; none while the gate is shut."""
 
     url: str
     status: int = 200
-    delay_s: float = 0.0
+    gate: threading.Event = field(default_factory=threading.Event)
     bodies: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
 
     @property
@@ -171,7 +171,7 @@ def sink() -> Iterator[Sink]:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
-            time.sleep(kept.delay_s)
+            kept.gate.wait(60)
             if kept.status == 200:
                 kept.bodies.append((self.path, {k.lower(): v for k, v in self.headers.items()}, body))
             self.send_response(kept.status)
@@ -188,9 +188,11 @@ def sink() -> Iterator[Sink]:
 
     server = Server(("127.0.0.1", 0), Handler)
     kept = Sink(f"http://127.0.0.1:{server.server_port}")
+    kept.gate.set()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     yield kept
+    kept.gate.set()
     server.shutdown()
     server.server_close()
     thread.join()
