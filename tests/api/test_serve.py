@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
@@ -28,6 +27,7 @@ from layerline_api.commands.why import main as why
 from layerline_api.doors.addresses import GRPC_DEFAULT, CannotListen, addresses
 from layerline_api.settings import ServerSettings
 from layerline_correlator.store.model import Batch
+from waiting import eventually
 
 PROTOBUF = {"Content-Type": "application/x-protobuf"}
 Start = Callable[..., subprocess.Popen[str]]
@@ -148,7 +148,7 @@ def test_grpc_beside_http(start: Start, free_port: int) -> None:
     senders = [threading.Thread(target=keep_sending) for _ in range(6)]
     for sender in senders:
         sender.start()
-    assert eventually(lambda: len(kept) > 20)
+    eventually(lambda: len(kept) > 20)
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 0
     for sender in senders:
@@ -244,28 +244,19 @@ def alive(pid: int) -> bool:
         return False
 
 
-def eventually(condition: Callable[[], Any], seconds: float = 10) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return False
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel is asked to end the child: prctl(2)")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_the_agent_ends_with_its_server(start: Start, free_port: int, number: signal.Signals) -> None:
     """`up` runs the agent as a child that outlives neither a clean end nor kill -9."""
     process = start("up", "--listen", f"127.0.0.1:{free_port}", "--grpc-listen", "127.0.0.1:0")
     until_up(process)
-    assert eventually(lambda: any("layerline_api.commands.leash" in words(child) for child in children(process.pid)))
+    eventually(lambda: any("layerline_api.commands.leash" in words(child) for child in children(process.pid)))
     (agent,) = children(process.pid)
     command = words(agent)
     assert command[command.index("agent") :][:3] == ["agent", "--endpoint", f"http://127.0.0.1:{free_port}"]
     process.send_signal(number)
     assert process.wait(60) == (0 if number == signal.SIGTERM else -signal.SIGKILL)
-    assert eventually(lambda: not alive(agent))
+    eventually(lambda: not alive(agent))
 
 
 def test_an_agent_that_cannot_run_is_told(start: Start, free_port: int) -> None:
@@ -324,7 +315,7 @@ def test_questions_are_answered_while_the_store_is_slow(live: Live) -> None:
     senders = [threading.Thread(target=send) for _ in range(8)]
     for sender in senders:
         sender.start()
-    assert eventually(lambda: len(codes) == 5)
+    eventually(lambda: len(codes) == 5)
     assert codes == [503] * 5
     assert requests.get(f"{where}/api/v1/services", timeout=60).status_code == 200
     gate.set()

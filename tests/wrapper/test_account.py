@@ -37,6 +37,7 @@ from layerline.attributes import (
     VOLUNTARY_SWITCHES,
 )
 from layerline.thread import Thread, merged, sliced
+from profiles import examples
 from wrapper.conftest import Traced, Used, burn, used_by_this_thread
 
 MS = 1_000_000
@@ -540,7 +541,7 @@ def test_every_figure_is_in_the_contract(traced: Traced) -> None:
     assert all(value >= 0 for value in figures.values() if isinstance(value, int))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60, 1_000))
 @given(st.lists(st.tuples(st.sampled_from(["start", "end", "burn"]), st.integers(0, 5)), max_size=40))
 def test_no_order_of_starts_and_ends_yields_a_negative_figure(steps: list[tuple[str, int]]) -> None:
     """Whatever is opened and closed in whatever order: nothing negative, and own CPU never exceeds the thread's."""
