@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from benchmarks.lab import tracefs
 from benchmarks.lab.tracefs import UNKNOWN, Event, Queued, Ran, Refill, Switch, TraceError, complete, parse
 from benchmarks.lab.truth import Account, Trace, Truth, host_tid
+from waiting import eventually
 
 CAPTURED = (Path(__file__).parent / "captured/quota_and_neighbour.trace").read_text()
 MS = 1_000_000
@@ -285,13 +287,13 @@ def quota() -> Iterator[Path]:
     else:
         (folder / "cpu.cfs_quota_us").write_text("10000")
     yield folder
-    for _ in range(50):
-        try:
+
+    def removed() -> bool:
+        with suppress(OSError):  # while it still holds processes
             folder.rmdir()
-            return
-        except OSError:
-            time.sleep(0.02)
-    raise AssertionError(f"{folder} still holds processes {(folder / 'cgroup.procs').read_text().split()}")
+        return not folder.exists()
+
+    eventually(removed, f"the end of the processes in {folder}")
 
 
 def tried(parent: Path) -> bool:
