@@ -24,13 +24,28 @@ ANEW := --clear
 endif
 endif
 
-.PHONY: demo test lint lint-sql dist bench lab lab-quick lock clean $(if $(ANEW),$(STAMP))
+.PHONY: demo test test-quick test-live test-newest fuzz lint lint-sql dist bench lab lab-quick lock clean $(if $(ANEW),$(STAMP))
 
 demo: $(STAMP)
 	@$(BIN)/layerline demo
 
-test: lint
-	$(BIN)/pytest
+test: lint test-quick test-live
+
+# What needs neither a Docker Engine nor a browser, in two processes.
+test-quick: $(STAMP)
+	$(BIN)/pytest -n 2 -m "not docker and not browser" $(TESTS)
+
+# What does: one after another and with nothing beside it, because injected milliseconds are compared with blamed ones.
+test-live: $(STAMP)
+	$(BIN)/pytest -m "docker or browser" $(TESTS)
+
+# The same as test-quick on the newest Python that can be had, in an environment of its own.
+test-newest: $(STAMP)
+	@newest=$$(.ci/newest-python $(BIN)/python) && $(MAKE) VENV=.venv-newest PYTHON="$$newest" test-quick
+
+# What hypothesis draws, many times more of it (half an hour).
+fuzz: $(STAMP)
+	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest -n 2 -m hypothesis --timeout=3600 $(TESTS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -79,4 +94,4 @@ lock:
 	rm -rf .make/lock
 
 clean:
-	rm -rf $(VENV) .make build dist *.egg-info instrument/*.egg-info
+	rm -rf .venv .venv-newest .make build dist *.egg-info instrument/*.egg-info

@@ -24,7 +24,7 @@ from requests.exceptions import RequestException
 
 def connect() -> docker.DockerClient:
     """A client of an engine that answers. DockerException or RequestException where none does."""
-    client = docker.from_env(timeout=30)
+    client = docker.from_env(timeout=60)
     try:
         client.ping()
     except BaseException:

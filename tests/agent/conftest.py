@@ -17,6 +17,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric, NumberDataPoint
 
 from docker_engine import docker_engine  # noqa: F401 - a fixture
+from waiting import PATIENCE_S
 
 CAPTURED = Path(__file__).parent / "captured"
 HYBRID = CAPTURED / "cgroup-hybrid-kernel-6.18"
@@ -71,7 +72,7 @@ class Sink:
     received: list[Received] = field(default_factory=list)
     arrived: threading.Condition = field(default_factory=threading.Condition)
 
-    def wait_for(self, enough: Callable[[], bool], timeout_s: float = 10.0) -> bool:
+    def wait_for(self, enough: Callable[[], bool], timeout_s: float = PATIENCE_S) -> bool:
         """Wait until what was received is enough; False where it never was."""
         with self.arrived:
             return self.arrived.wait_for(enough, timeout=timeout_s)

@@ -49,9 +49,9 @@ def test_a_life_of_the_agent(sink: Sink, copied: Callable[[Path], Path], number:
         text=True,
     )
     try:
-        assert sink.wait_for(lambda: len(sink.received) >= 2, timeout_s=20)
+        assert sink.wait_for(lambda: len(sink.received) >= 2)
         agent.send_signal(number)
-        _, said = agent.communicate(timeout=10)
+        _, said = agent.communicate(timeout=60)
     finally:
         agent.kill()
         agent.wait()

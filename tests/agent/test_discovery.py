@@ -19,6 +19,7 @@ from layerline_agent import discovery as module
 from layerline_agent.cgroups import Tree
 from layerline_agent.discovery import Discovery, Event, Gone, Seen, Sighting
 from layerline_agent.machine import Machine
+from waiting import eventually
 
 from .conftest import HYBRID, HYBRID_ID
 
@@ -35,6 +36,7 @@ class Engine:
         self.messages: Queue[dict[str, Any] | None] = Queue()
         self.missed: list[dict[str, Any]] = []  # what it remembers when it is asked for events up to now
         self.stopped: dict[str, dict[str, Any]] = {}
+        self.refused = 0  # how often it was asked while it was away
         self.answers = Flag()
         self.answers.set()
         self.api = self
@@ -62,7 +64,7 @@ class Engine:
         return [{"Id": container_id, "Created": int(time.time())} for container_id in listed]
 
     def inspect_container(self, container_id: str) -> dict[str, Any]:
-        self.answers.wait(timeout=5.0)
+        self.answers.wait(timeout=60)
         answer = self.running.get(container_id) or self.stopped.get(container_id)
         if answer is None:
             raise NotFound("no such container")
@@ -92,6 +94,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
 
     def connect(timeout: int) -> Engine:
         if not made.up:
+            made.refused += 1
             raise DockerException("connection refused")
         return made
 
@@ -120,11 +123,11 @@ def start() -> Iterator[Start]:
 
 
 def take(found: Discovery, count: int) -> list[Sighting]:
-    """The next sightings; AssertionError where there are fewer within five seconds."""
+    """The next sightings; AssertionError where there are fewer within a minute."""
     taken: list[Sighting] = []
     while len(taken) < count:
         try:
-            sighting = found.sightings.get(timeout=5.0)
+            sighting = found.sightings.get(timeout=60)
         except Empty:
             raise AssertionError(f"{count} sightings were to come, {taken} came") from None
         assert sighting is not None
@@ -252,11 +255,7 @@ def test_docker_restarts(engine: Engine, start: Start, capsys: pytest.CaptureFix
     engine.run(OTHER_ID, "stays")
     found = start()
     take(found, 2)
-    engine.up = False
-    del engine.running[HYBRID_ID]
-    engine.messages.put(None)
-    time.sleep(0.1)
-    engine.up = True
+    away(engine, lambda: engine.running.pop(HYBRID_ID))
     seen, gone = take(found, 2)
     assert isinstance(seen, Seen)
     assert (seen.container.id, gone) == (OTHER_ID, Gone(HYBRID_ID))
@@ -364,11 +363,11 @@ def test_events_out_of_order(engine: Engine, start: Start) -> None:
     assert [event.container.id for event in events] == [HYBRID_ID, OTHER_ID]
 
 
-def away(engine: Engine, meanwhile: Callable[[], None]) -> None:
-    """Docker goes away, and comes back when this has happened."""
-    engine.up = False
+def away(engine: Engine, meanwhile: Callable[[], object]) -> None:
+    """Docker goes away, is missed, and comes back when this has happened."""
+    engine.up, engine.refused = False, 0
     engine.messages.put(None)
-    time.sleep(0.1)
+    eventually(lambda: engine.refused, "that it is missed")
     meanwhile()
     engine.up = True
 

@@ -60,7 +60,7 @@ class Engine:
         if options.get("one_shot") and not self._one_shot:
             raise InvalidVersion("one_shot is only supported in conjunction with API version >= 1.41")
         self.asked.put({"id": container_id, **options})
-        self.may_answer.wait(timeout=20)
+        self.may_answer.wait(timeout=60)
         if container_id == "gone":
             raise NotFound("no such container")
         return ANSWERS["running"]
@@ -75,8 +75,8 @@ def test_asked_once(monkeypatch: pytest.MonkeyPatch, one_shot: bool) -> None:
     asking.ask(["c1", "gone"])
     asking.ask(["c1"])
     engine.may_answer.set()
-    assert answers.get(timeout=20).container_id == "c1"
-    asked = [engine.asked.get(timeout=20) for _ in range(2)]
+    assert answers.get(timeout=60).container_id == "c1"
+    asked = [engine.asked.get(timeout=60) for _ in range(2)]
     assert sorted(str(one["id"]) for one in asked) == ["c1", "gone"]
     assert [one.get("one_shot", False) for one in asked] == [one_shot, one_shot]
     assert engine.asked.empty()

@@ -70,7 +70,7 @@ def agent(sink: Sink) -> Iterator[subprocess.Popen[str]]:
         text=True,
     )
     try:
-        assert sink.wait_for(lambda: bool(sink.metrics), timeout_s=20)
+        assert sink.wait_for(lambda: bool(sink.metrics))
         yield process
     finally:
         process.kill()
@@ -107,11 +107,11 @@ def test_a_throttled_container(sink: Sink, busy: Container, agent: subprocess.Po
     """A container that wants a core and may have a fifth is seen from start to death, throttled all the while."""
     container_id = str(busy.id)
     busy.start()
-    assert sink.wait_for(lambda: len(readings(sink, container_id, "container.cpu.throttled")) > 15, timeout_s=30)
+    assert sink.wait_for(lambda: len(readings(sink, container_id, "container.cpu.throttled")) > 15)
     busy.kill()
-    assert sink.wait_for(lambda: "container.die" in events(sink, container_id), timeout_s=20)
+    assert sink.wait_for(lambda: "container.die" in events(sink, container_id))
     agent.send_signal(signal.SIGTERM)
-    _, said = agent.communicate(timeout=10)
+    _, said = agent.communicate(timeout=60)
     assert agent.returncode == 0
     assert "Docker" in said
 
@@ -141,11 +141,11 @@ def test_limits_changed(sink: Sink, busy: Container, agent: subprocess.Popen[str
     """A quota changed while the container runs is told as an event, and is the limit from then on."""
     container_id = str(busy.id)
     busy.start()
-    assert sink.wait_for(lambda: bool(readings(sink, container_id, "container.cpu.limit")), timeout_s=30)
+    assert sink.wait_for(lambda: bool(readings(sink, container_id, "container.cpu.limit")))
     busy.update(cpu_period=100_000, cpu_quota=50_000)
-    assert sink.wait_for(lambda: "container.update" in events(sink, container_id), timeout_s=20)
+    assert sink.wait_for(lambda: "container.update" in events(sink, container_id))
     seen = len(sink.metrics)
-    assert sink.wait_for(lambda: len(sink.metrics) > seen + 1, timeout_s=20)
+    assert sink.wait_for(lambda: len(sink.metrics) > seen + 1)
     assert readings(sink, container_id, "container.cpu.limit")[-1][1] == 0.5
 
 
@@ -161,10 +161,10 @@ def test_cgroups_out_of_reach(sink: Sink, run: Run, tmp_path: Path) -> None:
         text=True,
     )
     try:
-        assert sink.wait_for(lambda: len(readings(sink, container_id, "container.cpu.time")) > 2, timeout_s=30)
+        assert sink.wait_for(lambda: len(readings(sink, container_id, "container.cpu.time")) > 2)
     finally:
         process.terminate()
-        _, said = process.communicate(timeout=20)
+        _, said = process.communicate(timeout=60)
     assert "the Docker stats API is asked about it" in said
     used = [value for _, value in readings(sink, container_id, "container.cpu.time")]
     assert used == sorted(used)
@@ -188,12 +188,12 @@ def test_a_child_is_killed_for_want_of_memory(sink: Sink, run: Run, agent: subpr
     container_id = str(container.id)
     container.start()
     began_ns = time.time_ns()
-    assert sink.wait_for(lambda: "container.oom" in events(sink, container_id), timeout_s=20)
+    assert sink.wait_for(lambda: "container.oom" in events(sink, container_id))
 
     def kills() -> list[tuple[int, int | float]]:
         return readings(sink, container_id, "container.memory.oom_kills")
 
-    assert sink.wait_for(lambda: bool(kills()) and kills()[-1][1] == 1, timeout_s=20)
+    assert sink.wait_for(lambda: bool(kills()) and kills()[-1][1] == 1)
     assert "container.die" not in events(sink, container_id)
     before_ns = max(time_ns for time_ns, value in kills() if value == 0)
     after_ns = min(time_ns for time_ns, value in kills() if value == 1)
@@ -223,11 +223,11 @@ def test_other_cpus(sink: Sink, run: Run, agent: subprocess.Popen[str]) -> None:
             if attributes_of(sent.resource).get("container.id") == container_id
         ]
 
-    assert sink.wait_for(lambda: bool(cpus()), timeout_s=20)
+    assert sink.wait_for(lambda: bool(cpus()))
     assert set(cpus()) == {"0"}
     container.update(cpuset_cpus="0-1" if (os.cpu_count() or 1) > 1 else "0")
     expected = "0-1" if (os.cpu_count() or 1) > 1 else "0"
-    assert sink.wait_for(lambda: cpus()[-1] == expected, timeout_s=20)
+    assert sink.wait_for(lambda: cpus()[-1] == expected)
     assert readings(sink, container_id, "container.network.io"), "it has a network of its own"
     assert readings(sink, container_id, "container.network.tcp.retransmits")
 
@@ -248,7 +248,7 @@ def test_a_busy_process_of_the_host(sink: Sink, agent: subprocess.Popen[str]) ->
                 if attributes_of(point)["process.pid"] == str(burning.pid)
             ]
 
-        assert sink.wait_for(lambda: len(used()) > 3, timeout_s=20)
+        assert sink.wait_for(lambda: len(used()) > 3)
     finally:
         burning.kill()
         burning.wait()

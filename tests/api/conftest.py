@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 from live_server import Live, serving
@@ -27,7 +28,8 @@ def live() -> Iterator[Live]:
 
 @pytest.fixture
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port: int = found.getsockname()[1]
-    return port
+    """A port of 127.0.0.1 that nobody listens on, and that the kernel gives to nobody who asks for any."""
+    while True:
+        port = random.randrange(10_000, 32_768)  # noqa: S311 - below those that the kernel hands out
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port

@@ -26,5 +26,5 @@ def serving(questions: Questions, settings: ServerSettings) -> Iterator[str]:
         yield where
     finally:
         stop.set()
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()

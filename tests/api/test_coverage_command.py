@@ -53,7 +53,7 @@ def test_json_is_the_servers_own(server: str, capfdbinary: pytest.CaptureFixture
     """--json prints the API's body, byte for byte."""
     assert main([*WINDOW, "--json", "--server", server]) == 0
     out, _ = capfdbinary.readouterr()
-    asked = requests.get(f"{server}/api/v1/coverage", params={"from": WINDOW[1], "to": WINDOW[3]}, timeout=30)
+    asked = requests.get(f"{server}/api/v1/coverage", params={"from": WINDOW[1], "to": WINDOW[3]}, timeout=60)
     assert asked.content == out
     body = json.loads(out)
     assert (body["from"], body["requests"]) == ("2026-09-20T00:00:00.000000000Z", 1)
@@ -73,5 +73,5 @@ def test_nothing_received_is_no_answer(server: str, capsys: pytest.CaptureFixtur
 
 def test_unknown_parameters_are_refused(server: str) -> None:
     """A filter that coverage does not have is a 400 that names it."""
-    answer = requests.get(f"{server}/api/v1/coverage", params={"tag": "region:abc"}, timeout=30)
+    answer = requests.get(f"{server}/api/v1/coverage", params={"tag": "region:abc"}, timeout=60)
     assert (answer.status_code, answer.json()["field"]) == (400, "tag")

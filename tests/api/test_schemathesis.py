@@ -21,6 +21,7 @@ from layerline_correlator.correlator import Correlator
 from layerline_correlator.incidents.slo import Promise
 from layerline_correlator.monitors.model import Monitor
 from layerline_correlator.settings import Settings
+from profiles import examples
 
 TRACE = f"{1:032x}"
 SHOP = [
@@ -77,7 +78,7 @@ def test_no_undocumented_answer(api: schemathesis.BaseSchema, method: str, path:
     refuses = [] if path == "/api/v1/events" else [checks.negative_data_rejection]
 
     @seed(1)
-    @settings(max_examples=20, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples(10, 200), database=None, suppress_health_check=list(HealthCheck))
     @given(case=cases)
     def sends(case: schemathesis.Case) -> None:
         case.call_and_validate(headers=WITH_TOKEN, checks=[*CHECKS, *refuses])

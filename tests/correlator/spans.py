@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from layerline.attributes import SPAN_FIGURES, column
@@ -177,6 +179,57 @@ def batch(
         series=[row for _, row, _ in series],
         points=[point for _, _, points in series for point in points],
         events=[row for _, row in events],
+    )
+
+
+def own(name: str, number: int) -> str:
+    """A name of the drawing ``number`` alone; ``drawn_name`` gives the drawn name back."""
+    return f"{name}~{number}"
+
+
+def drawn_name(text: str) -> str:
+    """What the drawing says for a name that ``alone`` changed."""
+    return re.sub(r"~\d+", "", text)
+
+
+def alone(drawn: Batch, number: int) -> Batch:
+    """The same on machines, in containers and of services of its own, so that many drawings fit into one store.
+
+    Ids of traces and spans stay as drawn: traces must differ already, spans need not.
+    """
+    named = ("service.name", "layerline.boot_id", "host.id", "host.name", "container.name")
+
+    def renamed(row: ResourceRow) -> ResourceRow:
+        attributes = {key: own(text, number) if key in named else text for key, text in row.attributes.items()}
+        if "container.id" in attributes:
+            attributes["container.id"] = f"{attributes['container.id'][:56]}{number:08x}"
+        return ResourceRow(resource_key(attributes), attributes)
+
+    def calling(row: SpanRow) -> dict[str, str]:
+        return {key: own(text, number) if key == "server.address" else text for key, text in row.attributes.items()}
+
+    owners = {row.resource: renamed(row) for row in drawn.resources}
+    of = {old: new.resource for old, new in owners.items()}
+    series = {row.series: series_key(of[row.resource], row.signal, row.attributes) for row in drawn.series}
+    return replace(
+        drawn,
+        resources=list(owners.values()),
+        spans=[row._replace(resource=of[row.resource], attributes=calling(row)) for row in drawn.spans],
+        series=[row._replace(series=series[row.series], resource=of[row.resource]) for row in drawn.series],
+        points=[row._replace(series=series[row.series]) for row in drawn.points],
+        events=[row._replace(resource=of[row.resource]) for row in drawn.events],
+    )
+
+
+def together(batches: Iterable[Batch]) -> Batch:
+    """Several batches as one: what is in one transaction is worked out in one pass."""
+    batches = list(batches)
+    return Batch(
+        resources=[row for batch in batches for row in batch.resources],
+        spans=[row for batch in batches for row in batch.spans],
+        series=[row for batch in batches for row in batch.series],
+        points=[row for batch in batches for row in batch.points],
+        events=[row for batch in batches for row in batch.events],
     )
 
 

@@ -17,6 +17,7 @@ from layerline_correlator.incidents.detect import (
     stretches,
     usual_ratio,
 )
+from profiles import examples
 
 S = 10**9
 
@@ -56,7 +57,7 @@ def test_hours_of_heavy_tails_and_hiccups_raise_nothing(rate: float, ratio: floa
     assert stretches(steps_of(after), usual) == []
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(20, 400))
 @given(
     seed=st.integers(0, 10**6),
     rate=st.floats(2, 20),

@@ -1,6 +1,7 @@
 """Whatever the spans look like, the ledger adds up.
 
-Every example is a query over many traces at once, as in life: 40 examples of 250 traces and more, 10,000 in all.
+Every example is a query over many traces at once, as in life: 6 examples of 250 traces and more, 1,500 in all;
+thoroughly (``make fuzz``) 200 of them, 50,000.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from layerline_correlator.ledger import work as ledger
 from layerline_correlator.settings import Settings
 from layerline_correlator.store.model import Batch, PointRow, ResourceRow, SpanRow
 from layerline_correlator.store.store import Store
+from profiles import examples
 
 TRACES = 250
 HOUR = 3600 * 10**9
@@ -169,8 +171,7 @@ def assert_adds_up(cursor: duckdb.DuckDBPyConnection, where: str) -> None:
 
 
 @settings(
-    max_examples=40,
-    deadline=None,
+    max_examples=examples(6, 200),
     suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # a seed does not shrink
 )

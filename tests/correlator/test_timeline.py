@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -24,6 +24,7 @@ from layerline_correlator.questions.timeline import (
     grid,
     read_timeline,
 )
+from layerline_correlator.settings import Settings
 from layerline_correlator.store.model import EventRow, ResourceRow
 from layerline_correlator.tagquery.parse import parse_selection
 from layerline_correlator.times import rfc3339
@@ -31,10 +32,14 @@ from layerline_correlator.times import rfc3339
 S = 10**9
 
 
-@pytest.fixture
-def zero_ns() -> int:
+def a_minute() -> int:
     """A whole minute some time ago, so that steps begin where drawings do."""
     return a_while_ago(600) // (60 * S) * (60 * S)
+
+
+@pytest.fixture
+def zero_ns() -> int:
+    return a_minute()
 
 
 def trace_id(number: int) -> str:
@@ -343,6 +348,20 @@ def test_series_are_alike_whoever_tells(correlator: Correlator, zero_ns: int) ->
     assert [series.values for series in found] == [[0.1] * 10]
 
 
+@pytest.fixture(scope="module")
+def one_request(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Correlator, int]]:
+    """A store with one request and ten seconds of readings, which is only asked, and their zero."""
+    correlator, zero_ns = Correlator.open(Settings(store=tmp_path_factory.mktemp("one"), group_ns=0)), a_minute()
+    correlator.append(
+        batch(
+            [request(1, zero_ns, 1)],
+            [seconds("container.cpu.time", {n: n for n in range(11)}, zero_ns, container="web-1")],
+        )
+    )
+    yield correlator, zero_ns
+    correlator.close()
+
+
 @pytest.mark.parametrize(
     "asked",
     [
@@ -356,14 +375,9 @@ def test_series_are_alike_whoever_tells(correlator: Correlator, zero_ns: int) ->
     ],
     ids=str,
 )
-def test_strange_questions_are_answered(correlator: Correlator, zero_ns: int, asked: dict[str, Any]) -> None:
+def test_strange_questions_are_answered(one_request: tuple[Correlator, int], asked: dict[str, Any]) -> None:
     """Names and patterns are values and not SQL, and the longest and strangest windows have a timeline."""
-    correlator.append(
-        batch(
-            [request(1, zero_ns, 1)],
-            [seconds("container.cpu.time", {n: n for n in range(11)}, zero_ns, container="web-1")],
-        )
-    )
+    correlator, zero_ns = one_request
     given = {"from_ns": zero_ns, "to_ns": zero_ns + 10 * S, "step_ns": S} | asked
     found = correlator.timeline(TimelineQuery(**given))
     assert found is not None

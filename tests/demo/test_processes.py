@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from layerline_api.demo.layout import Cores, numbers_of, share
 from layerline_api.demo.load import median_ns, send
 from layerline_api.demo.place import DemoError, Limits, Service, clean_environment, wait_ready
 from layerline_api.demo.processes import Processes
+from waiting import eventually
 
 
 def test_a_service_starts_answers_and_is_gone() -> None:
@@ -40,10 +40,7 @@ def test_the_children_of_a_service_end_with_it() -> None:
     with Processes() as place:
         command = ("-m", "layerline_api.demo.shop.burner", "--processes", "2")
         group = int(place.start(Service("neighbour", command)).id)
-        deadline = time.monotonic() + 10
-        while len(members(group)) < 3 and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert len(members(group)) == 3
+        eventually(lambda: len(members(group)) == 3, "both burners")
         place.stop("neighbour")
         assert not members(group)
 

@@ -193,7 +193,7 @@ def test_a_held_loop_delays_a_waiting_request(lab: Lab, service: str) -> None:
     import requests
 
     usual = lab.ms("/victim?ms=100", service)
-    requests.put(f"{lab.place.url(service)}/hold?ms=200&after=30", timeout=10).raise_for_status()
+    requests.put(f"{lab.place.url(service)}/hold?ms=200&after=30", timeout=60).raise_for_status()
     took = lab.ms("/victim?ms=100", service)
     print(f"{service}: hold of 200 ms: usual {usual:.1f}, with {took:.1f} ms")
     assert 160 <= took - usual <= 280

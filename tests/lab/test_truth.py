@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from benchmarks.lab import tracefs
 from benchmarks.lab.census import Census
 from benchmarks.lab.tracefs import UNKNOWN, Event, Queued, Ran, Refill, Switch, TraceError, complete, parse
 from benchmarks.lab.truth import Account, Trace, Truth
+from waiting import eventually
 
 CAPTURED = (Path(__file__).parent / "captured/quota_and_neighbour.trace").read_text()
 MS = 1_000_000
@@ -287,14 +289,15 @@ def quota() -> Iterator[Path]:
         (folder / "cpu.cfs_quota_us").write_text("10000")
     (folder / "below").mkdir(exist_ok=True)
     yield folder
-    for _ in range(50):
-        try:
+
+    def removed() -> bool:
+        with suppress(OSError):  # while it still holds processes
             (folder / "below").rmdir()
+        with suppress(OSError):
             folder.rmdir()
-            return
-        except OSError:
-            time.sleep(0.02)
-    raise AssertionError(f"{folder} still holds processes {(folder / 'below' / 'cgroup.procs').read_text().split()}")
+        return not folder.exists()
+
+    eventually(removed, f"the end of the processes in {folder}")
 
 
 def tried(parent: Path) -> bool:

@@ -75,7 +75,7 @@ def create_app(folder: Path) -> Flask:
         if milliseconds := int(cost.get("sleep_ms", 0)):
             time.sleep(milliseconds / 1_000)
         if url := cost.get("call"):
-            requests.get(url, timeout=30).raise_for_status()
+            requests.get(url, timeout=60).raise_for_status()
         return "done"
 
     @app.put("/siblings")

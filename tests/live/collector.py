@@ -385,7 +385,7 @@ class Collector:
         while not self._stop.wait(max(0.0, due - time.monotonic())):
             due = max(due + self._interval_s, time.monotonic())
             try:
-                self._http.post(self._url, data=self.collect(), timeout=30).raise_for_status()
+                self._http.post(self._url, data=self.collect(), timeout=60).raise_for_status()
                 self.sent += 1
             except (requests.RequestException, DockerException, OSError) as problem:
                 self.problems.append(repr(problem))

@@ -183,7 +183,7 @@ class Outcome:
 def put(url: str) -> None:
     """Turn one of the app's or the dependency's handles."""
     with requests.Session() as session:
-        session.put(url, timeout=30).raise_for_status()
+        session.put(url, timeout=60).raise_for_status()
 
 
 def adds_up(verdict: Verdict) -> None:

@@ -69,6 +69,6 @@ def test_a_container_sees_this_machines_programs_and_cannot_change_them(docker_e
     script = "import os, sys, layerline_api; print(sys.prefix, os.getuid(), os.access(layerline_api.__file__, os.W_OK))"
     with Containers(docker_engine) as place:
         place.start(Service("probe", ("-c", script)))
-        place.container("probe").wait(timeout=30)
+        place.container("probe").wait(timeout=60)
         prefix, uid, writable = place.output("probe").split()
     assert (prefix, int(uid), writable) == (sys.prefix, os.getuid(), "False")

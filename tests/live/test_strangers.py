@@ -60,7 +60,7 @@ class Strangers:
             time.sleep(2 * INTERVAL_S)
         judged = sorted(slow, key=lambda one: one.duration_ns)[FAULTY // 2]
         with Ask(self.stage.watching.url, self.stage.watching.token) as ask:
-            ask.verdict(judged.trace_id, timeout_s=20)
+            ask.verdict(judged.trace_id, timeout_s=60)
         return Told(self.stage.watching, judged.trace_id, judged.duration_ns - median_ns(well), subject)
 
 
@@ -94,7 +94,7 @@ class Told:
 
     def once_read(self, has_come: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """The verdict when the readings have come that it needs; a busy engine answers late. As it is after 20 s."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not has_come(body := self.body()) and time.monotonic() < deadline:
             time.sleep(1)
         return body

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +21,7 @@ from layerline_correlator.correlator import Correlator
 from layerline_correlator.questions.requests import RequestQuery
 from layerline_correlator.settings import Settings
 from layerline_correlator.store.store import Store
+from waiting import eventually
 
 #: What a store holds, without the moments at which it was written.
 CONTENT = {
@@ -203,10 +203,7 @@ def test_an_import_killed_over_its_ledgers_is_finished_by_whoever_opens_the_stor
     query = RequestQuery(ZERO_US * 1000, (ZERO_US + 3600 * 10**6) * 1000)
     with opened(tmp_path / "store") as correlator:
         assert correlator.verdict(f"{200:032x}") is not None, "a single request is worked out when it is asked for"
-        until = time.monotonic() + 120
-        while correlator.behind() and time.monotonic() < until:
-            time.sleep(0.05)
-        assert correlator.behind() == 0
+        eventually(lambda: correlator.behind() == 0, "that all is worked out")
         assert len(correlator.requests(query).items) == 8, "each slow request of web, and of stock"
 
 

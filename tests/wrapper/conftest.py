@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,6 +24,23 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import Tracer
 
 from layerline.account import Account
+from layerline.attributes import CPU_NS
+
+MS = 1_000_000
+
+
+@dataclass
+class Used:
+    """CPU time of a thread over a block, in nanoseconds; set when the block has ended."""
+
+    ns: int = 0
+
+
+@contextmanager
+def used_by_this_thread() -> Iterator[Used]:
+    used, begun = Used(), time.thread_time_ns()
+    yield used
+    used.ns = time.thread_time_ns() - begun
 
 
 @dataclass
@@ -39,6 +57,17 @@ class Traced:
     def figures(self, name: str) -> dict[str, Any]:
         return dict(self.spans()[name].attributes or {})
 
+    def assert_charged(self, used: Used, burnt_ms: dict[str, float], elsewhere_ms: float = 0) -> None:
+        """Each span is charged what it burnt, and beyond that at most what the thread used beside all burning.
+
+        ``used`` is the thread's own clock around all of it, so that this holds on any machine under any load.
+        ``elsewhere_ms`` was burnt in no span, or in one that is not named.
+        """
+        beside_ns = used.ns - round((sum(burnt_ms.values()) + elsewhere_ms) * MS)
+        beside_ns += MS // 10  # within 50 µs of a reading the account takes the time that passed for time on a CPU
+        for name, ms in burnt_ms.items():
+            assert ms * MS <= self.figures(name)[CPU_NS] <= ms * MS + beside_ns, (name, used.ns)
+
 
 @pytest.fixture
 def traced() -> Iterator[Traced]:
@@ -50,9 +79,9 @@ def traced() -> Iterator[Traced]:
 
 
 def burn(seconds: float) -> None:
-    """Keep this thread on a CPU for that much CPU time."""
-    end = time.thread_time() + seconds
-    while time.thread_time() < end:
+    """Keep this thread on a CPU for that much CPU time, or a little more."""
+    end = time.thread_time_ns() + round(seconds * 1e9)
+    while time.thread_time_ns() < end:
         pass
 
 
@@ -87,11 +116,11 @@ class Received:
 
 @dataclass
 class Sink:
-    """A server that answers 200 (or what it is told) to OTLP over HTTP."""
+    """A server that answers 200 (or what it is told) to OTLP over HTTP; none while the gate is shut."""
 
     url: str
     status: int = 200
-    delay_s: float = 0.0
+    gate: threading.Event = field(default_factory=threading.Event)
     bodies: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
 
     @property
@@ -142,7 +171,7 @@ def sink() -> Iterator[Sink]:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
-            time.sleep(kept.delay_s)
+            kept.gate.wait(60)
             if kept.status == 200:
                 kept.bodies.append((self.path, {k.lower(): v for k, v in self.headers.items()}, body))
             self.send_response(kept.status)
@@ -159,9 +188,11 @@ def sink() -> Iterator[Sink]:
 
     server = Server(("127.0.0.1", 0), Handler)
     kept = Sink(f"http://127.0.0.1:{server.server_port}")
+    kept.gate.set()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     yield kept
+    kept.gate.set()
     server.shutdown()
     server.server_close()
     thread.join()
@@ -175,7 +206,7 @@ def clean_environment(**changes: str) -> dict[str, str]:
 
 
 def layerline_run(
-    script: str, folder: Path, *, timeout: float = 30, python: bool = True, **variables: str
+    script: str, folder: Path, *, timeout: float = 60, python: bool = True, **variables: str
 ) -> subprocess.CompletedProcess[str]:
     """``layerline run -- python script.py`` in a process of its own."""
     file = folder / "script.py"

@@ -37,7 +37,8 @@ from layerline.attributes import (
     VOLUNTARY_SWITCHES,
 )
 from layerline.thread import Thread, merged, sliced
-from wrapper.conftest import Traced, burn
+from profiles import examples
+from wrapper.conftest import Traced, Used, burn, used_by_this_thread
 
 MS = 1_000_000
 
@@ -56,10 +57,10 @@ def length(traced: Traced, name: str) -> int:
 
 
 def test_a_busy_loop_is_on_cpu(traced: Traced) -> None:
-    """A span that burns 50 ms of CPU says so, within 2 ms."""
-    with traced.tracer.start_as_current_span("busy"):
+    """A span that burns 50 ms of CPU says so."""
+    with used_by_this_thread() as used, traced.tracer.start_as_current_span("busy"):
         burn(0.05)
-    assert traced.figures("busy")[CPU_NS] == pytest.approx(50 * MS, abs=2 * MS)
+    traced.assert_charged(used, {"busy": 50})
     assert reason(traced, "busy") == ("thread", None)
 
 
@@ -68,7 +69,7 @@ def test_a_sleep_is_not_on_cpu(traced: Traced) -> None:
     with traced.tracer.start_as_current_span("asleep"):
         time.sleep(0.05)
     figures = traced.figures("asleep")
-    assert figures[CPU_NS] < 2 * MS
+    assert figures[CPU_NS] < length(traced, "asleep") / 2
     assert figures[VOLUNTARY_SWITCHES] >= 1
 
 
@@ -81,7 +82,7 @@ def test_waiting_for_a_core_is_seen(traced: Traced) -> None:
     rival = os.fork()
     if rival == 0:
         os.sched_setaffinity(0, {core})
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60
         while time.monotonic() < end:
             pass
         os._exit(0)
@@ -95,23 +96,24 @@ def test_waiting_for_a_core_is_seen(traced: Traced) -> None:
         os.waitpid(rival, 0)
     figures = traced.figures("crowded")
     assert figures[RUNQUEUE_NS] > 20 * MS
-    assert figures[CPU_NS] + figures[RUNQUEUE_NS] == pytest.approx(length(traced, "crowded"), rel=0.1)
+    # Between a span's time stamp and the reading that goes with it the rival may have a turn.
+    assert figures[CPU_NS] + figures[RUNQUEUE_NS] == pytest.approx(length(traced, "crowded"), rel=0.5)
     assert figures[INVOLUNTARY_SWITCHES] >= 1
 
 
 def test_own_time_excludes_children(traced: Traced) -> None:
     """What a child does is the child's alone."""
-    with traced.tracer.start_as_current_span("parent"):
+    with used_by_this_thread() as used, traced.tracer.start_as_current_span("parent"):
         burn(0.02)
         with traced.tracer.start_as_current_span("child"):
             burn(0.03)
         burn(0.01)
-    assert traced.figures("parent")[CPU_NS] == pytest.approx(30 * MS, abs=2 * MS)
-    assert traced.figures("child")[CPU_NS] == pytest.approx(30 * MS, abs=2 * MS)
+    traced.assert_charged(used, {"parent": 30, "child": 30})
 
 
-def test_slices_tile_with_the_spans(traced: Traced) -> None:
+def test_slices_tile_with_the_spans(traced: Traced, monkeypatch: pytest.MonkeyPatch) -> None:
     """A parent's slices and its child's span fill the parent without gap or overlap, and carry all of its CPU."""
+    monkeypatch.setattr(account_module, "_AT_ONCE_NS", 60_000 * MS)  # as if no reading were ever late
     with traced.tracer.start_as_current_span("parent"):
         burn(0.002)
         with traced.tracer.start_as_current_span("child"):
@@ -122,11 +124,11 @@ def test_slices_tile_with_the_spans(traced: Traced) -> None:
     offset = (child.start_time or 0) - (parent.start_time or 0)
     end = (child.end_time or 0) - (parent.start_time or 0)
     assert slices[0] == 0
-    assert slices[1] == pytest.approx(offset, abs=20_000)
-    assert slices[4] == pytest.approx(end, abs=20_000)
-    assert slices[4] + slices[5] == pytest.approx(length(traced, "parent"), abs=20_000)
+    assert slices[1] == offset
+    assert slices[4] == end
+    assert slices[4] + slices[5] == length(traced, "parent")
     assert slices[2] + slices[6] == traced.figures("parent")[CPU_NS]
-    assert traced.figures("child")[SLICES][:2] == (0, pytest.approx(length(traced, "child"), abs=20_000))
+    assert traced.figures("child")[SLICES][:2] == (0, length(traced, "child"))
 
 
 def test_many_children_leave_sixteen_slices(traced: Traced) -> None:
@@ -160,8 +162,8 @@ def test_garbage_collection_is_charged_to_the_span_on_top(traced: Traced) -> Non
 def test_system_time_is_seen(traced: Traced) -> None:
     """Time in the kernel counts as system time, and is CPU time too."""
     with traced.tracer.start_as_current_span("kernel"), open("/dev/zero", "rb") as zero:
-        end = time.monotonic() + 0.05
-        while time.monotonic() < end:
+        end = time.thread_time() + 0.1
+        while time.thread_time() < end:
             zero.read(1 << 20)
     figures = traced.figures("kernel")
     assert figures[SYSTEM_NS] > 5 * MS
@@ -178,26 +180,27 @@ def test_the_thread_is_named_as_the_kernel_names_it(traced: Traced) -> None:
 def test_every_thread_has_a_stack_of_its_own(traced: Traced) -> None:
     """Spans that are open at the same time on several threads are each charged for their own thread."""
 
-    def work(milliseconds: int) -> None:
-        with traced.tracer.start_as_current_span(f"worked {milliseconds}"):
+    def work(milliseconds: int) -> Used:
+        with used_by_this_thread() as used, traced.tracer.start_as_current_span(f"worked {milliseconds}"):
             burn(milliseconds / 1_000)
+        return used
 
-    with traced.tracer.start_as_current_span("waits"), ThreadPoolExecutor(3) as pool:
-        list(pool.map(work, (10, 20, 30)))
-    for milliseconds in (10, 20, 30):
-        assert traced.figures(f"worked {milliseconds}")[CPU_NS] == pytest.approx(milliseconds * MS, abs=2 * MS)
-    assert traced.figures("waits")[CPU_NS] < 10 * MS
+    with used_by_this_thread() as waited, traced.tracer.start_as_current_span("waits"), ThreadPoolExecutor(3) as pool:
+        worked = list(pool.map(work, (10, 20, 30)))
+    for milliseconds, used in zip((10, 20, 30), worked, strict=True):
+        traced.assert_charged(used, {f"worked {milliseconds}": milliseconds})
+    traced.assert_charged(waited, {"waits": 0})
 
 
 def test_an_idle_thread_charges_nobody(traced: Traced) -> None:
     """What a thread does between two requests belongs to neither."""
-    with traced.tracer.start_as_current_span("first"):
-        pass
-    burn(0.02)
-    with traced.tracer.start_as_current_span("second"):
-        pass
-    assert traced.figures("first")[CPU_NS] < 2 * MS
-    assert traced.figures("second")[CPU_NS] < 2 * MS
+    with used_by_this_thread() as used:
+        with traced.tracer.start_as_current_span("first"):
+            pass
+        burn(0.02)
+        with traced.tracer.start_as_current_span("second"):
+            pass
+    traced.assert_charged(used, {"first": 0, "second": 0}, elsewhere_ms=20)
 
 
 # ---- what is not measured
@@ -205,7 +208,7 @@ def test_an_idle_thread_charges_nobody(traced: Traced) -> None:
 
 def test_a_span_that_outlives_its_parent_is_not_measured(traced: Traced) -> None:
     """Spans that overlap on one thread are both left out, and what follows is measured again."""
-    with traced.tracer.start_as_current_span("outer"):
+    with used_by_this_thread() as used, traced.tracer.start_as_current_span("outer"):
         first = traced.tracer.start_span("first")
         second = traced.tracer.start_span("second")
         first.end()
@@ -216,13 +219,12 @@ def test_a_span_that_outlives_its_parent_is_not_measured(traced: Traced) -> None
     assert reason(traced, "first") == ("none", "ended_out_of_order")
     assert reason(traced, "second") == ("none", "ended_out_of_order")
     assert CPU_NS not in traced.figures("second")
-    assert traced.figures("outer")[CPU_NS] == pytest.approx(10 * MS, abs=2 * MS)
-    assert traced.figures("after")[CPU_NS] == pytest.approx(10 * MS, abs=2 * MS)
+    traced.assert_charged(used, {"outer": 10, "after": 10})
 
 
 def test_a_span_that_ends_on_another_thread_is_not_measured(traced: Traced) -> None:
     """A thread hop is named, and the thread it came from is measured on."""
-    with traced.tracer.start_as_current_span("outer"):
+    with used_by_this_thread() as used, traced.tracer.start_as_current_span("outer"):
         hopper = traced.tracer.start_span("hops")
         thread = threading.Thread(target=hopper.end)
         thread.start()
@@ -232,17 +234,16 @@ def test_a_span_that_ends_on_another_thread_is_not_measured(traced: Traced) -> N
         burn(0.01)
     assert reason(traced, "hops") == ("none", "thread_hop")
     assert reason(traced, "outer") == ("thread", None)
-    assert traced.figures("after")[CPU_NS] == pytest.approx(10 * MS, abs=2 * MS)
-    assert traced.figures("outer")[CPU_NS] == pytest.approx(10 * MS, abs=2 * MS)
+    traced.assert_charged(used, {"after": 10, "outer": 10})
 
 
 def test_a_span_left_open_does_not_stop_the_others(traced: Traced) -> None:
     """A thousand spans that nobody ends do not pile up, and the next one is measured."""
     kept = [traced.tracer.start_span("forgotten") for _ in range(1_000)]
-    with traced.tracer.start_as_current_span("next"):
+    with used_by_this_thread() as used, traced.tracer.start_as_current_span("next"):
         burn(0.01)
     assert len(traced.account._threads.thread.stack) <= 256
-    assert traced.figures("next")[CPU_NS] == pytest.approx(10 * MS, abs=2 * MS)
+    traced.assert_charged(used, {"next": 10})
     del kept
 
 
@@ -251,13 +252,16 @@ def test_an_explicit_time_is_not_measured(traced: Traced, which: str) -> None:
     """A start or end that lies more than 1 ms from now is somebody else's story."""
     before = time.time_ns() - 5 * MS
     span = traced.tracer.start_span("told", start_time=before if which == "start" else None)
-    span.end(time.time_ns() + 5 * MS if which == "end" else None)
+    span.end(time.time_ns() + 60_000 * MS if which == "end" else None)
     assert reason(traced, "told") == ("none", "explicit_time")
 
 
-def test_an_explicit_time_that_is_now_is_measured(traced: Traced) -> None:
+def test_an_explicit_time_that_is_now_is_measured(traced: Traced, monkeypatch: pytest.MonkeyPatch) -> None:
     """Flask's instrumentation passes the moment at which the request came in, a little earlier: that is now."""
-    span = traced.tracer.start_span("request", start_time=time.time_ns() - MS // 10)
+    came_in = time.time_ns() - MS // 10
+    with monkeypatch.context() as patched:
+        patched.setattr(account_module, "time_ns", lambda: came_in + MS // 10)
+        span = traced.tracer.start_span("request", start_time=came_in)
     burn(0.01)
     span.end()
     assert reason(traced, "request") == ("thread", None)
@@ -270,15 +274,16 @@ def test_a_request_noted_when_it_came_in_is_measured_from_there(traced: Traced) 
     """However long after its arrival its span is opened, all of the thread's time since is the request's."""
     with traced.tracer.start_as_current_span("before"):
         pass
-    came_in = traced.account.now()
-    burn(0.02)
-    span = traced.tracer.start_span("request", start_time=came_in)
-    burn(0.01)
-    span.end()
+    with used_by_this_thread() as used:
+        came_in = traced.account.now()
+        burn(0.02)
+        span = traced.tracer.start_span("request", start_time=came_in)
+        burn(0.01)
+        span.end()
     late = traced.tracer.start_span("noted too long ago", start_time=came_in)
     late.end()
     assert reason(traced, "request") == ("thread", None)
-    assert traced.figures("request")[CPU_NS] == pytest.approx(30 * MS, abs=2 * MS)
+    traced.assert_charged(used, {"request": 30})
     assert traced.figures("request")[SLICES][0] == 0
     assert reason(traced, "noted too long ago") == ("none", "explicit_time")
 
@@ -332,11 +337,11 @@ def test_a_wait_after_the_time_stamp_is_that_of_the_span_then_on_top(
 
 def test_the_parent_of_an_explicit_span_is_not_charged_for_it(traced: Traced) -> None:
     """An unmeasured span still keeps its own time away from its parent."""
-    with traced.tracer.start_as_current_span("parent"):
+    with used_by_this_thread() as used, traced.tracer.start_as_current_span("parent"):
         span = traced.tracer.start_span("told", start_time=time.time_ns() - 5 * MS)
         burn(0.02)
         span.end()
-    assert traced.figures("parent")[CPU_NS] < 3 * MS
+    traced.assert_charged(used, {"parent": 0}, elsewhere_ms=20)
 
 
 def test_a_span_opened_in_a_generator_is_not_measured(traced: Traced) -> None:
@@ -347,11 +352,11 @@ def test_a_span_opened_in_a_generator_is_not_measured(traced: Traced) -> None:
             yield 1
             yield 2
 
-    with traced.tracer.start_as_current_span("consumes"):
+    with used_by_this_thread() as used, traced.tracer.start_as_current_span("consumes"):
         for _ in stream():
             burn(0.01)
     assert reason(traced, "streams") == ("none", "generator")
-    assert traced.figures("consumes")[CPU_NS] == pytest.approx(20 * MS, abs=2 * MS)
+    traced.assert_charged(used, {"consumes": 20})
 
 
 def test_a_span_started_by_hand_in_a_generator_is_not_measured(traced: Traced) -> None:
@@ -374,9 +379,9 @@ def test_a_context_manager_helper_is_measured(traced: Traced) -> None:
         with traced.tracer.start_as_current_span("helped"):
             yield
 
-    with helper():
+    with used_by_this_thread() as used, helper():
         burn(0.01)
-    assert traced.figures("helped")[CPU_NS] == pytest.approx(10 * MS, abs=2 * MS)
+    traced.assert_charged(used, {"helped": 10})
 
 
 def test_a_context_manager_helper_inside_a_generator_is_not_measured(traced: Traced) -> None:
@@ -402,8 +407,9 @@ def test_a_decorated_function_is_measured(traced: Traced) -> None:
     def work() -> None:
         burn(0.01)
 
-    work()
-    assert traced.figures("decorated")[CPU_NS] == pytest.approx(10 * MS, abs=2 * MS)
+    with used_by_this_thread() as used:
+        work()
+    traced.assert_charged(used, {"decorated": 10})
 
 
 def test_spans_in_tasks_that_are_not_seen_are_not_measured(traced: Traced) -> None:
@@ -512,12 +518,14 @@ def test_block_io_delay_goes_to_who_waited(monkeypatch: pytest.MonkeyPatch) -> N
         wait(0.020, 10 * MS)
         with tracer.start_as_current_span("long"):
             wait(0.010, 990 * MS)
+        monkeypatch.setattr(account_module, "_LONG_NS", 3_600_000 * MS)  # whatever the load, the next is short
         with tracer.start_as_current_span("short"):
             wait(0.002, 0)
     provider.shutdown()
     found = {span.name: dict(span.attributes or {}) for span in exporter.get_finished_spans()}
+    lengths = {span.name: (span.end_time or 0) - (span.start_time or 0) for span in exporter.get_finished_spans()}
     assert found["entry"][BLKIO_NS] == 10 * MS
-    assert 9 * MS < found["long"][BLKIO_NS] < 12 * MS
+    assert 10 * MS <= found["long"][BLKIO_NS] <= lengths["long"]
     assert BLKIO_NS not in found["short"]
 
 
@@ -534,7 +542,7 @@ def test_every_figure_is_in_the_contract(traced: Traced) -> None:
     assert all(value >= 0 for value in figures.values() if isinstance(value, int))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60, 1_000))
 @given(st.lists(st.tuples(st.sampled_from(["start", "end", "burn"]), st.integers(0, 5)), max_size=40))
 def test_no_order_of_starts_and_ends_yields_a_negative_figure(steps: list[tuple[str, int]]) -> None:
     """Whatever is opened and closed in whatever order: nothing negative, and own CPU never exceeds the thread's."""

@@ -34,6 +34,7 @@ from layerline.export import EXPORTED, PROCESSED, Batches
 from layerline.masking import Masks
 from layerline.settings import DEFAULT_ENDPOINT, Settings
 from layerline.wiring import Destination, batches, destinations, update
+from waiting import eventually
 from wrapper.conftest import Sink, plain
 
 
@@ -211,30 +212,28 @@ def test_the_token_goes_along(sink: Sink) -> None:
 
 
 def test_spans_are_sent_every_second(sink: Sink) -> None:
-    """Nobody waits for five seconds to see a span."""
+    """Nobody waits for five seconds to see a span, and none has to be asked for."""
+    assert export.FLUSH_EVERY_MS == 1_000
     provider = provider_with(processor(sink.url))
     provider.get_tracer("tests").start_span("span").end()
-    end = time.monotonic() + 3
-    while not sink.spans and time.monotonic() < end:
-        time.sleep(0.02)
+    eventually(lambda: sink.spans, "a span")
     assert [span.name for span in sink.spans] == ["span"]
     provider.shutdown()
 
 
 def test_a_full_queue_costs_spans_and_no_time(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While the server hangs, spans beyond the queue are counted, each in microseconds, and the count is told later."""
+    """While the server hangs, spans beyond the queue are counted, none waits for it, and the count is told later."""
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "100")
     monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "50")
-    sink.delay_s = 0.5
-    made = processor(sink.url, exit_timeout="10")
+    sink.gate.clear()
+    made = processor(sink.url, exit_timeout="60")
     provider = provider_with(made)
     tracer = provider.get_tracer("tests")
-    begun = time.monotonic()
     for _ in range(5_000):
-        tracer.start_span("span").end()
-    assert time.monotonic() - begun < 1.5
-    sink.delay_s = 0
-    time.sleep(0.6)
+        tracer.start_span("span").end()  # comes back, though the server does not answer before the last
+    sink.gate.set()
+    eventually(lambda: sink.spans, "the first batch")
+    eventually(lambda: not made._batch_processor._queue, "an empty queue")
     tracer.start_span("last").end()
     provider.shutdown()
     points = {
@@ -250,18 +249,16 @@ def test_a_full_queue_costs_spans_and_no_time(sink: Sink, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("how", ["dead", "hanging"])
 def test_a_server_that_does_not_answer_holds_nobody_up(how: str, sink: Sink) -> None:
-    """With a dead or hanging server ending a span takes microseconds, and shutting down as long as it may."""
-    sink.delay_s = 30
+    """With a dead or hanging server spans end all the same, and shutting down does not wait for its answer."""
+    sink.gate.clear()  # for a minute
     made = processor("http://127.0.0.1:1" if how == "dead" else sink.url, exit_timeout="0.5")
     provider = provider_with(made)
     tracer = provider.get_tracer("tests")
     begun = time.monotonic()
     for _ in range(1_000):
         tracer.start_span("span").end()
-    assert time.monotonic() - begun < 1
-    begun = time.monotonic()
     provider.shutdown()
-    assert time.monotonic() - begun < 1.5
+    assert time.monotonic() - begun < 30
 
 
 def test_a_failing_server_is_reported_once(sink: Sink, caplog: pytest.LogCaptureFixture) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from layerline.attributes import ACCOUNT, ACCOUNT_REASON, CPU_NS, THREAD_ID
+from waiting import PATIENCE_S
 from wrapper.conftest import Sink, clean_environment, layerline_run
 
 BURN = """
@@ -79,7 +80,7 @@ def test_a_forked_child_s_spans_are_its_own(tmp_path: Path, sink: Sink) -> None:
     instances = {span.resource["process.pid"]: span.resource["service.instance.id"] for span in sink.spans}
     assert instances[parent] != instances[child]
     assert sink.named("child").attributes[ACCOUNT] == "thread"
-    assert sink.named("child").attributes[CPU_NS] == pytest.approx(20_000_000, abs=3_000_000)
+    assert 20_000_000 <= sink.named("child").attributes[CPU_NS] <= sink.named("child").length_ns
     assert sink.named("child").attributes[THREAD_ID] == child
     outers = [span.attributes for span in sink.spans if span.name == "outer"]
     assert sorted(each.get(ACCOUNT_REASON, each[ACCOUNT]) for each in outers) == ["thread", "thread_hop"]
@@ -117,16 +118,16 @@ def test_gunicorn_s_workers_are_told_apart(tmp_path: Path, sink: Sink, preload: 
         if "Booting worker" in line:
             break
     seen: set[int] = set()
-    end = time.monotonic() + 20
+    end = time.monotonic() + PATIENCE_S
     while len(seen) < 2 and time.monotonic() < end:
         for _ in range(20):
-            urllib.request.urlopen(url, timeout=10).read()  # noqa: S310 - the app we started
+            urllib.request.urlopen(url, timeout=60).read()  # noqa: S310 - the app we started
         time.sleep(0.3)
         seen = {span.resource["process.pid"] for span in sink.spans}
     process.send_signal(signal.SIGTERM)
     rest = process.stderr.read()
     process.stderr.close()
-    assert process.wait(timeout=20) == 0
+    assert process.wait(timeout=60) == 0
     assert "Traceback" not in rest
     assert len(seen) == 2
     assert process.pid not in seen

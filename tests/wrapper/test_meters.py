@@ -96,20 +96,23 @@ def test_the_root_cgroup_is_charged_to_nobody(tmp_path: Path) -> None:
     (tmp_path / "root/cgroup.events").unlink()  # only the root has none
     cgroup = Cgroup({"": "/"}, parse_mounts("30 23 0:26 / /root ro - cgroup2 cgroup rw"), tmp_path)
     meters = Meters(cgroup, contained=False)
+    used = time.process_time_ns()
     begun = meters.begin(time.time_ns())
     burn(0.01)
     gained = dict(meters.gained(begun, time.time_ns()))
+    used = time.process_time_ns() - used
     assert set(gained) <= {CONTAINER_USAGE_NS, CONTAINER_RUNNABLE_NS}
-    assert 10 * MS <= gained[CONTAINER_USAGE_NS] < 30 * MS
+    assert 10 * MS <= gained[CONTAINER_USAGE_NS] <= used
 
 
 def test_a_unit_s_quota_counts_and_its_neighbours_do_not(tmp_path: Path) -> None:
     """A plain process in a cgroup of its own can be throttled; CPU time is the process's, not the unit's."""
     shutil.copytree(CAPTURED / "cgroup-v2-kernel-6.1/first", tmp_path, dirs_exist_ok=True)
     meters = Meters(v2(tmp_path), contained=False)
+    used = time.process_time_ns()
     gained = dict(meters.gained(meters.begin(time.time_ns()), time.time_ns()))
     assert gained[CONTAINER_THROTTLED_NS] == 0
-    assert gained[CONTAINER_USAGE_NS] < 10 * MS
+    assert gained[CONTAINER_USAGE_NS] <= time.process_time_ns() - used
     meters.forked()
 
 
@@ -202,7 +205,7 @@ def test_entry_spans_alone_carry_meters(exporter: InMemorySpanExporter) -> None:
 
 
 def test_two_busy_threads_are_two_runnable_threads(exporter: InMemorySpanExporter) -> None:
-    """Over a request beside one other busy thread, runnable time is well above the request's own length."""
+    """Over a request beside one other busy thread, runnable time is that of both."""
     tracer = exporter.tracer  # type: ignore[attr-defined]
     stop, data = threading.Event(), bytes(1 << 20)
 
@@ -222,7 +225,8 @@ def test_two_busy_threads_are_two_runnable_threads(exporter: InMemorySpanExporte
         thread.join()
     (span,) = exporter.get_finished_spans()
     length = span.end_time - span.start_time
-    assert 1.3 * length < span.attributes[CONTAINER_RUNNABLE_NS] < 2.3 * length
+    # Both are ready or run all the time, but for the interpreter's lock; other tests' threads sleep.
+    assert 1.2 * length < span.attributes[CONTAINER_RUNNABLE_NS] < 2.5 * length
 
 
 # ---- runnable

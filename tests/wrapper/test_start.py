@@ -17,7 +17,7 @@ def run_python(script: str, folder: Path, **variables: str) -> subprocess.Comple
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
 

@@ -9,7 +9,6 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 import pytest
 from opentelemetry import trace
 
+import layerline.account as account_module
 from layerline import tasks
 from layerline.attributes import (
     ACCOUNT,
@@ -29,7 +29,7 @@ from layerline.attributes import (
     SLICES,
 )
 from layerline.tasks import Steps
-from wrapper.conftest import Traced, burn, clean_environment
+from wrapper.conftest import Traced, burn, clean_environment, used_by_this_thread
 
 MS = 1_000_000
 
@@ -67,28 +67,31 @@ def test_a_task_is_charged_its_own_steps_only(traced: Traced) -> None:
                 burn(seconds / 5)
                 await asyncio.sleep(0)
 
+    hashed: list[int] = []
+
     async def digest() -> None:
         with traced.tracer.start_as_current_span("digest"):
             await asyncio.sleep(0.001)
+            begun = time.thread_time_ns()
             hashlib.pbkdf2_hmac("sha256", b"a", b"b", 40_000)
+            hashed.append(time.thread_time_ns() - begun)
 
     async def main() -> None:
         with traced.tracer.start_as_current_span("parent"):
             await asyncio.gather(work("ten", 0.01), work("thirty", 0.03), digest())
 
-    before = time.thread_time_ns()
-    asyncio.run(main())
-    used = time.thread_time_ns() - before
-    assert traced.figures("ten")[CPU_NS] == pytest.approx(10 * MS, abs=2 * MS)
-    assert traced.figures("thirty")[CPU_NS] == pytest.approx(30 * MS, abs=2 * MS)
-    assert traced.figures("digest")[CPU_NS] > 5 * MS
-    assert traced.figures("parent")[CPU_NS] < 2 * MS
-    assert sum(traced.figures(name)[CPU_NS] for name in traced.spans()) <= used
+    with used_by_this_thread() as used:
+        asyncio.run(main())
+    digested = traced.figures("digest")[CPU_NS]
+    assert digested >= hashed[0]
+    traced.assert_charged(used, {"ten": 10, "thirty": 30, "parent": 0}, elsewhere_ms=hashed[0] / MS)
+    assert sum(traced.figures(name)[CPU_NS] for name in traced.spans()) <= used.ns
     assert {account(traced, name) for name in traced.spans()} == {("task", None)}
 
 
-def test_slices_cover_the_span_while_it_is_suspended_too(traced: Traced) -> None:
+def test_slices_cover_the_span_while_it_is_suspended_too(traced: Traced, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 20 ms burnt, 30 ms asleep and 10 ms burnt, the slices say just that, without a gap."""
+    monkeypatch.setattr(account_module, "_AT_ONCE_NS", 60_000 * MS)  # as if no reading were ever late
 
     async def main() -> None:
         with traced.tracer.start_as_current_span("span"):
@@ -96,14 +99,16 @@ def test_slices_cover_the_span_while_it_is_suspended_too(traced: Traced) -> None
             await asyncio.sleep(0.03)
             burn(0.01)
 
-    asyncio.run(main())
+    with used_by_this_thread() as used:
+        asyncio.run(main())
     slices = traced.figures("span")[SLICES]
     at = 0
     for offset, long in zip(slices[0::4], slices[1::4], strict=True):
-        assert offset == pytest.approx(at, abs=20_000)
+        assert offset == at
         at = offset + long
-    assert at == pytest.approx(length(traced, "span"), abs=20_000)
-    assert sum(slices[2::4]) == traced.figures("span")[CPU_NS] == pytest.approx(30 * MS, abs=3 * MS)
+    assert at == length(traced, "span")
+    assert sum(slices[2::4]) == traced.figures("span")[CPU_NS]
+    traced.assert_charged(used, {"span": 30})
     asleep = [slices[i + 1] for i in range(0, len(slices), 4) if slices[i + 2] == slices[i + 3] == 0]
     assert max(asleep) >= 29 * MS
 
@@ -144,10 +149,10 @@ def test_nested_spans_of_one_task(traced: Traced) -> None:
                 plain()
             await asyncio.sleep(0.001)
 
-    asyncio.run(main())
-    for name, cpu in (("outer", 10), ("helped", 20), ("plain", 10)):
-        assert account(traced, name) == ("task", None)
-        assert traced.figures(name)[CPU_NS] == pytest.approx(cpu * MS, abs=2 * MS)
+    with used_by_this_thread() as used:
+        asyncio.run(main())
+    assert {account(traced, name) for name in ("outer", "helped", "plain")} == {("task", None)}
+    traced.assert_charged(used, {"outer": 10, "helped": 20, "plain": 10})
 
 
 def test_children_of_a_task_group_have_their_own_account(traced: Traced) -> None:
@@ -162,16 +167,16 @@ def test_children_of_a_task_group_have_their_own_account(traced: Traced) -> None
 
     async def main() -> None:
         with traced.tracer.start_as_current_span("parent"):
-            async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+            async with asyncio.timeout(60), asyncio.TaskGroup() as group:
                 for name in ("one", "two"):
                     group.create_task(child(name))
 
-    asyncio.run(main())
+    with used_by_this_thread() as used:
+        asyncio.run(main())
     parent = traced.spans()["parent"]
     for name in ("one", "two"):
         assert traced.spans()[name].parent.span_id == parent.context.span_id  # type: ignore[union-attr]
-        assert traced.figures(name)[CPU_NS] == pytest.approx(20 * MS, abs=2 * MS)
-    assert traced.figures("parent")[CPU_NS] < 2 * MS
+    traced.assert_charged(used, {"one": 20, "two": 20, "parent": 0})
 
 
 def test_a_span_around_the_loop_is_not_charged_for_spans_in_tasks(traced: Traced) -> None:
@@ -183,12 +188,11 @@ def test_a_span_around_the_loop_is_not_charged_for_spans_in_tasks(traced: Traced
             burn(0.02)
             await asyncio.sleep(0.001)
 
-    with traced.tracer.start_as_current_span("around"):
+    with used_by_this_thread() as used, traced.tracer.start_as_current_span("around"):
         asyncio.run(main())
         burn(0.01)
     assert account(traced, "around") == ("thread", None)
-    assert traced.figures("inside")[CPU_NS] == pytest.approx(20 * MS, abs=2 * MS)
-    assert 19 * MS < traced.figures("around")[CPU_NS] < 28 * MS
+    traced.assert_charged(used, {"inside": 20, "around": 20})
 
 
 # ---- what is not measured
@@ -230,10 +234,11 @@ def test_callbacks_and_async_generators_are_not_measured(traced: Traced) -> None
                 burn(0.01)
                 await asyncio.sleep(0)
 
-    asyncio.run(main())
+    with used_by_this_thread() as used:
+        asyncio.run(main())
     assert account(traced, "callback") == ("none", "coroutine")
     assert account(traced, "stream") == ("none", "generator")
-    assert traced.figures("consumer")[CPU_NS] == pytest.approx(20 * MS, abs=2 * MS)
+    traced.assert_charged(used, {"consumer": 20})
 
 
 def test_a_forked_child_goes_on(traced: Traced) -> None:
@@ -245,20 +250,19 @@ def test_a_forked_child_goes_on(traced: Traced) -> None:
             await asyncio.sleep(0)
             if (child := os.fork()) == 0:
                 try:
-                    with traced.tracer.start_as_current_span("child"):
+                    with used_by_this_thread() as used, traced.tracer.start_as_current_span("child"):
                         burn(0.01)
-                    figures = traced.figures("child")
-                    os.write(write, f"{figures[ACCOUNT]} {figures[CPU_NS] // MS}".encode())
+                    traced.assert_charged(used, {"child": 10})
+                    os.write(write, str(traced.figures("child")[ACCOUNT]).encode())
                 finally:
                     os._exit(0)
             os.waitpid(child, 0)
 
     asyncio.run(main())
     os.close(write)
-    kind, cpu = os.read(read, 100).decode().split()
+    kind = os.read(read, 100).decode()
     os.close(read)
     assert kind == "task"
-    assert 8 <= int(cpu) <= 12
     assert account(traced, "parent") == ("task", None)
 
 
@@ -266,7 +270,7 @@ def test_a_forked_child_goes_on(traced: Traced) -> None:
 
 
 def test_a_late_timer_knows_how_long_the_loop_was_held(traced: Traced) -> None:
-    """Who sleeps 50 ms while another task blocks the loop for 300 ms waited 250 ms for it, exactly."""
+    """Who sleeps 50 ms while another task blocks the loop for 300 ms waited for it until that let go."""
 
     async def victim() -> float:
         with traced.tracer.start_as_current_span("victim"):
@@ -280,9 +284,8 @@ def test_a_late_timer_knows_how_long_the_loop_was_held(traced: Traced) -> None:
 
     truth = asyncio.run(main()) * 1e9
     figures = traced.figures("victim")
-    assert figures[LOOP_WAIT_LOW_NS] <= truth + MS / 10
-    assert figures[LOOP_WAIT_NS] == pytest.approx(truth, abs=3 * MS)
-    assert figures[LOOP_WAIT_LOW_NS] == figures[LOOP_WAIT_NS]
+    # The holder may have begun late, and the loop may have lost its core after it let go.
+    assert 0 < figures[LOOP_WAIT_LOW_NS] == figures[LOOP_WAIT_NS] <= truth + MS / 10
     assert figures[LOOP_HELD_BY].startswith("holds_the_loop ")
     assert figures[LOOP_HELD_BY].endswith(f"test_tasks.py:{holds_the_loop.__code__.co_firstlineno}")
 
@@ -299,17 +302,22 @@ def test_a_socket_that_was_ready_meanwhile(traced: Traced) -> None:
     async def main() -> None:
         waiting = asyncio.create_task(victim())
         await asyncio.sleep(0.02)
-        timer = threading.Timer(0.05, right.send, [b"x"])
-        timer.start()
-        time.sleep(0.15)
+        begun = time.time_ns()
+        time.sleep(0.05)
+        right.send(b"x")
+        ready = time.time_ns()
+        time.sleep(0.1)
+        let_go = time.time_ns()
         await waiting
-        timer.join()
+        bounds.extend((let_go - ready, let_go - begun))
 
+    bounds: list[int] = []
     asyncio.run(main())
     left.close()
     right.close()
     figures = traced.figures("victim")
-    assert figures[LOOP_WAIT_LOW_NS] <= 100 * MS <= figures[LOOP_WAIT_NS] <= 170 * MS
+    assert figures[LOOP_WAIT_LOW_NS] <= bounds[0]
+    assert bounds[1] - MS / 10 <= figures[LOOP_WAIT_NS] <= length(traced, "victim")
 
 
 def test_who_gave_way_waited_for_all_that_came_between(traced: Traced) -> None:
@@ -323,7 +331,7 @@ def test_who_gave_way_waited_for_all_that_came_between(traced: Traced) -> None:
 
     asyncio.run(main())
     figures = traced.figures("gave way")
-    assert 49 * MS < figures[LOOP_WAIT_NS] == figures[LOOP_WAIT_LOW_NS] < 80 * MS
+    assert 50 * MS <= figures[LOOP_WAIT_NS] == figures[LOOP_WAIT_LOW_NS] <= length(traced, "gave way")
 
 
 def test_who_waits_for_a_task_does_not_wait_for_the_loop(traced: Traced) -> None:
@@ -362,10 +370,12 @@ def test_a_stretch_of_time_knows_who_held_the_loop() -> None:
     async def main() -> tuple[tuple[int, str], tuple[int, str]]:
         start = time.time_ns()
         await asyncio.gather(short(), holds_the_loop(0.03))
+        passed.append(time.time_ns() - start)
         return tasks.held(start, time.time_ns()), tasks.held(time.time_ns(), time.time_ns() + MS)
 
+    passed: list[int] = []
     (held, by), nothing = asyncio.run(main())
-    assert held == pytest.approx(40 * MS, abs=4 * MS)
+    assert 40 * MS <= held <= passed[0]
     assert by.startswith("holds_the_loop ")
     assert nothing == (0, "")
 
@@ -425,9 +435,10 @@ def test_a_cancelled_span_is_measured(traced: Traced) -> None:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
-    asyncio.run(main())
+    with used_by_this_thread() as used:
+        asyncio.run(main())
     assert account(traced, "cancelled") == ("task", None)
-    assert traced.figures("cancelled")[CPU_NS] == pytest.approx(10 * MS, abs=2 * MS)
+    traced.assert_charged(used, {"cancelled": 10})
 
 
 def test_an_application_keeps_its_task_factory(traced: Traced) -> None:
@@ -452,7 +463,7 @@ def test_an_application_keeps_its_task_factory(traced: Traced) -> None:
 
 
 def test_uvloop(traced: Traced) -> None:
-    """On a loop that is not asyncio's own, tasks are seen too, and a late timer is exact."""
+    """On a loop that is not asyncio's own, tasks are seen too, and a late timer knows who held the loop."""
     uvloop = pytest.importorskip("uvloop")
 
     async def victim() -> None:
@@ -467,7 +478,7 @@ def test_uvloop(traced: Traced) -> None:
         run = runner.run
         run(main())
     assert account(traced, "victim") == ("task", None)
-    assert traced.figures("victim")[LOOP_WAIT_NS] == pytest.approx(80 * MS, abs=4 * MS)
+    assert 0 < traced.figures("victim")[LOOP_WAIT_NS] <= length(traced, "victim")
 
 
 def test_a_request_that_aiohttp_serves(traced: Traced) -> None:
@@ -494,9 +505,10 @@ def test_a_request_that_aiohttp_serves(traced: Traced) -> None:
                 assert await answer.text() == "ok"
         await runner.cleanup()
 
-    asyncio.run(main())
+    with used_by_this_thread() as used:
+        asyncio.run(main())
     assert account(traced, "request") == account(traced, "client") == ("task", None)
-    assert traced.figures("request")[CPU_NS] == pytest.approx(10 * MS, abs=2 * MS)
+    traced.assert_charged(used, {"request": 10, "client": 0})
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
@@ -537,7 +549,7 @@ print([span.attributes["layerline.account"] for span in kept.get_finished_spans(
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
     assert done.stdout == "['task', 'task']\n", done.stderr

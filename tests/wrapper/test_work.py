@@ -19,7 +19,8 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from layerline import work
 from layerline.attributes import ACCOUNT, CPU_NS, POOL_WAIT_NS, SLICES, THREAD_ID
-from wrapper.conftest import Traced, burn
+from waiting import PATIENCE_S
+from wrapper.conftest import Traced, burn, used_by_this_thread
 
 MS = 1_000_000
 PLAIN = (ThreadPoolExecutor.submit, threading.Thread.start)
@@ -49,17 +50,25 @@ def crunch() -> str:
     return "crunched"
 
 
+def lasted(span: ReadableSpan) -> int:
+    return (span.end_time or 0) - (span.start_time or 0)
+
+
 def test_work_of_a_pool_is_a_child_with_its_own_account(recorded: Traced) -> None:
     """The work's CPU time is the worker's, on the worker's thread, under the span that submitted it."""
-    with ThreadPoolExecutor(1) as pool, recorded.tracer.start_as_current_span("request"):
+    with (
+        ThreadPoolExecutor(1) as pool,
+        used_by_this_thread() as used,
+        recorded.tracer.start_as_current_span("request"),
+    ):
         assert pool.submit(crunch).result() == "crunched"
     record, figures = recorded.spans()["work crunch"], recorded.figures("work crunch")
     assert is_child(record, recorded.spans()["request"])
     assert record.kind is SpanKind.INTERNAL
     assert figures[ACCOUNT] == "thread"
-    assert figures[CPU_NS] == pytest.approx(30 * MS, abs=3 * MS)
+    assert 30 * MS <= figures[CPU_NS] <= lasted(record)
     assert figures[THREAD_ID] != recorded.figures("request")[THREAD_ID]
-    assert recorded.figures("request")[CPU_NS] < 10 * MS
+    recorded.assert_charged(used, {"request": 0})
     assert set(recorded.spans()) == {"request", "work crunch"}  # the pool's own thread leaves none
 
 
@@ -69,12 +78,11 @@ def test_waiting_for_the_pool_is_measured_and_left_uncovered(recorded: Traced) -
         pool.submit(time.sleep, 0.1)
         pool.submit(crunch).result()
     figures, record = recorded.figures("work crunch"), recorded.spans()["work crunch"]
-    assert figures[POOL_WAIT_NS] == pytest.approx(100 * MS, abs=20 * MS)
+    first = recorded.spans()["work sleep"]
+    assert (first.end_time or 0) - MS <= (record.start_time or 0) + figures[POOL_WAIT_NS] <= (record.end_time or 0)
     assert figures[ACCOUNT] == "thread"
-    assert figures[SLICES][0] == pytest.approx(figures[POOL_WAIT_NS], abs=1 * MS)
-    assert figures[SLICES][0] + figures[SLICES][1] == pytest.approx(
-        (record.end_time or 0) - (record.start_time or 0), abs=1 * MS
-    )
+    assert figures[SLICES][0] >= figures[POOL_WAIT_NS]
+    assert figures[SLICES][0] + figures[SLICES][1] <= lasted(record)
 
 
 def test_spans_of_the_work_are_its_children_and_the_worker_is_left_clean(recorded: Traced) -> None:
@@ -164,12 +172,13 @@ def test_a_thread_that_is_joined_leaves_a_record(recorded: Traced) -> None:
     record = next(span for name, span in spans.items() if name.startswith("work "))
     assert is_child(record, spans["request"])
     assert is_child(spans["query"], record)
-    assert recorded.figures(record.name)[CPU_NS] == pytest.approx(20 * MS, abs=3 * MS)
+    assert 20 * MS <= recorded.figures(record.name)[CPU_NS] <= lasted(record) - 20 * MS  # which are the query's
 
 
-def ended(recorded: Traced, thread: threading.Thread) -> list[ReadableSpan]:
+def ended(recorded: Traced, thread: threading.Thread, patience_s: float = PATIENCE_S) -> list[ReadableSpan]:
+    """Its records: they are made a little after it has ended."""
     thread.join()
-    deadline = time.monotonic() + 0.5
+    deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline:
         found = [span for name, span in recorded.spans().items() if name.startswith("work ")]
         if found:
@@ -194,7 +203,7 @@ def test_a_daemon_that_ends_in_time_leaves_a_record_made_afterwards(recorded: Tr
     assert is_child(record, recorded.spans()["request"])
     assert recorded.spans()["own"].parent is None
     assert figures[ACCOUNT] == "thread"
-    assert figures[CPU_NS] == pytest.approx(20 * MS, abs=3 * MS)
+    assert 20 * MS <= figures[CPU_NS] <= lasted(record)
 
 
 def test_a_daemon_that_outlives_its_request_leaves_none(recorded: Traced, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,7 +212,7 @@ def test_a_daemon_that_outlives_its_request_leaves_none(recorded: Traced, monkey
     with recorded.tracer.start_as_current_span("request"):
         thread = threading.Thread(target=time.sleep, args=(0.1,), daemon=True)
         thread.start()
-    assert ended(recorded, thread) == []
+    assert ended(recorded, thread, 0.5) == []
     assert all(not each.stack for each in recorded.account._all)
 
 

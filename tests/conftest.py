@@ -1,0 +1,31 @@
+"""What holds for every test: nothing comes from the developer's environment, and no example has a deadline."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+import profiles
+
+#: What a test may know of the environment that pytest was started in. Everything else is removed before any test module
+#: is imported, because OpenTelemetry reads its variables then; subprocesses inherit what is left.
+_KEPT = ("PATH", "HOME", "TMPDIR", "CI", "DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "HYPOTHESIS_PROFILE")
+_KEPT_PREFIXES = ("PYTEST_", "COV_", "NODE_EXTRA_CA_", "npm_config_")  # pytest's own; how npm reaches its registry
+
+for _name in list(os.environ):
+    if _name not in _KEPT and not _name.startswith(_KEPT_PREFIXES):
+        del os.environ[_name]
+os.environ["LANG"] = "C.UTF-8"
+# Far from UTC, and not by whole hours: what forgets to say UTC is seen.
+os.environ["TZ"] = "Asia/Kathmandu"
+time.tzset()
+
+# A shell that starts a job in the background has it ignore Ctrl-C, and so would all that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+pytest.register_assert_rewrite("waiting", "drawings")  # a failed comparison there shows both sides
+profiles.load()

@@ -1,0 +1,25 @@
+"""One way to wait for what happens in another thread or process: generous, and over as soon as it is true."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+Found = TypeVar("Found")
+
+#: The longest that a test waits for anything, in seconds. Only what never comes takes as long.
+PATIENCE_S = 60.0
+_EVERY_S = 0.01
+
+
+def eventually(look: Callable[[], Found], what: str = "it") -> Found:
+    """What ``look`` returns as soon as that is true; AssertionError says what did not come, and what was there instead.
+
+    Use it for what must happen, never to see how fast: speed is measured in ``benchmarks/``.
+    """
+    end = time.monotonic() + PATIENCE_S
+    while not (found := look()):
+        assert time.monotonic() < end, f"{what} did not come within {PATIENCE_S:.0f} s; there is {found!r}"
+        time.sleep(_EVERY_S)
+    return found
