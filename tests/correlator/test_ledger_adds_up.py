@@ -154,7 +154,8 @@ def assert_adds_up(cursor: duckdb.DuckDBPyConnection, where: str) -> None:
         " HAVING coalesce(max(to_ns), start_ns) <> end_ns OR coalesce(sum(to_ns - from_ns), 0) <> end_ns - start_ns"
     ), f"segments do not reach the request's end: {where}"
     assert not rows(
-        "FROM piece WHERE least(length_ns, covered_ns, cpu_ns, wait_ns, off_ns, queued_ns, dark_ns,"
+        "FROM piece JOIN left_over USING (piece_no)"
+        " WHERE least(length_ns, covered_ns, cpu_ns, wait_ns, off_ns, queued_ns, dark_ns,"
         "   cpu_left, wait_left, off_left, queued_left) < 0"
         " OR cpu_ns + wait_ns + off_ns + queued_ns + dark_ns <> length_ns OR covered_ns > length_ns"
     ), f"a piece does not add up: {where}"

@@ -10,14 +10,14 @@ changed after it was made.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 import duckdb
 
-from layerline_correlator.ledger.causes import Cause, all_causes
+from layerline_correlator.ledger.causes import Cause
 from layerline_correlator.store.graph import Graph, Step, steps_of
 from layerline_correlator.store.statements import execute, parsed, text
 
@@ -43,22 +43,22 @@ class Plan:
     rounds: tuple[Round, ...]
 
 
-def plan(graph: Graph) -> Plan:
+def plan(graph: Graph, causes: Sequence[Cause]) -> Plan:
     """When each step is made and each cause asked. ValueError where a cause reads what no step makes."""
     late = _reading_left_over(graph)
     made = {step.makes for step in graph.steps if step.makes not in late} | graph.given
     before = Graph(tuple(step for step in graph.steps if step.makes not in late), graph.given)
     rounds = []
     for first, after in zip(ROUNDS, (*ROUNDS[1:], sys.maxsize), strict=True):
-        causes = tuple(cause for cause in all_causes() if first <= cause.order < after)
-        reads = {name for cause in causes for name in cause.reads}
+        together = tuple(cause for cause in causes if first <= cause.order < after)
+        reads = {name for cause in together for name in cause.reads}
         if missing := reads - made - late - {LEFT_OVER}:
             raise ValueError(f"causes of the orders {first} to {after} read {missing}, which no step makes")
         steps = tuple(
             step for step in graph.for_the_sake_of(reads).steps if step.makes in late and step.makes not in made
         )
         made |= {step.makes for step in steps}
-        rounds.append(Round(steps, causes))
+        rounds.append(Round(steps, together))
     return Plan(before, tuple(rounds))
 
 
@@ -83,7 +83,7 @@ class Taking:
 
     def run(self, rounds: tuple[Round, ...]) -> None:
         """Let every cause take that can apply to the batch, and gather ``evidence``."""
-        possible = self._possible()
+        possible = self._possible([cause for each in rounds for cause in each.causes])
         self._point_at(0)
         for each in rounds:
             causes = [cause for cause in each.causes if cause.name in possible and not self._idle(cause)]
@@ -100,13 +100,13 @@ class Taking:
         """A table of which the cause needs rows has none."""
         return any(self.rows.get(name) == 0 for name in cause.empty_without)
 
-    def _possible(self) -> set[str]:
+    def _possible(self, causes: Sequence[Cause]) -> set[str]:
         """The causes of which the batch has a piece that they may apply to."""
-        asked = [cause for cause in all_causes() if cause.where is not None]
+        asked = [cause for cause in causes if cause.where is not None]
         conditions = ", ".join(f"coalesce(bool_or({cause.where}), false)" for cause in asked)
         (answers,) = execute(self.cursor, parsed(f"SELECT {conditions} FROM piece"))[0]
         refused = {cause.name for cause, answer in zip(asked, answers, strict=True) if not answer}
-        return {cause.name for cause in all_causes()} - refused
+        return {cause.name for cause in causes} - refused
 
     def _take(self, causes: tuple[Cause, ...]) -> None:
         if not self._make(f"claim_{self.number}", _claims(causes)):

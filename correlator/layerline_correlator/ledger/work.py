@@ -7,14 +7,14 @@ from that (``store/graph.py``). Then the causes take in turn (``rounds.py``), an
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import cache
 
 import duckdb
 
 from layerline_correlator.facts import join
-from layerline_correlator.ledger.causes import all_causes
+from layerline_correlator.ledger.causes import Cause, all_causes
 from layerline_correlator.ledger.rounds import LEFT_OVER, Plan, Taking, plan
 from layerline_correlator.store.graph import Graph, Step, steps_in
 from layerline_correlator.store.statements import run
@@ -56,10 +56,10 @@ def paths() -> Graph:
 
 
 @cache
-def ledgers() -> Plan:
-    """All steps, and the rounds in which the causes take."""
-    steps = [step if step.makes != "fact" else _with_declared_facts(step) for step in steps_in(FILES)]
-    return plan(Graph.ordered(steps, given=("batch", LEFT_OVER)))
+def _ledgers(causes: tuple[Cause, ...]) -> Plan:
+    """All steps, and the rounds in which these causes take."""
+    steps = [step if step.makes != "fact" else _with_declared_facts(step, causes) for step in steps_in(FILES)]
+    return plan(Graph.ordered(steps, given=("batch", LEFT_OVER)), causes)
 
 
 @cache
@@ -68,11 +68,11 @@ def pieces() -> Graph:
     return Graph.of(PIECES, given=("batch",))
 
 
-def _with_declared_facts(step: Step) -> Step:
+def _with_declared_facts(step: Step, causes: Sequence[Cause]) -> Step:
     """The step that says what was measured, with the facts that causes declare in their headers."""
     declared = [
         f"SELECT request_no, visit_no, '{fact.name}' FROM measured_piece GROUP BY ALL HAVING {fact.where}"
-        for cause in all_causes()
+        for cause in causes
         for fact in cause.facts
     ]
     return replace(step, sql="\nUNION ALL\n".join([step.sql, *declared]))
@@ -92,7 +92,7 @@ def work_out(
         paths().run(cursor, bounds)
         return
     rows = pieces().run(cursor, bounds)
-    whole = ledgers()
+    whole = _ledgers(all_causes())
     around = _readings(cursor)
     Graph(tuple(step for step in whole.before.steps if step.makes not in rows), whole.before.given).run(
         cursor, around, rows
@@ -100,7 +100,7 @@ def work_out(
     Taking(cursor, around, rows).run(whole.rounds)
     cursor.execute("BEGIN").fetchall()
     try:
-        run(cursor, "ledger/keep.sql", {**bounds, **_needs(), "now_ns": time.time_ns()})
+        run(cursor, "ledger/keep.sql", {**bounds, **_needs(all_causes()), "now_ns": time.time_ns()})
         cursor.execute("COMMIT").fetchall()
     except BaseException:
         cursor.execute("ROLLBACK").fetchall()
@@ -129,11 +129,11 @@ def _readings(cursor: duckdb.DuckDBPyConnection) -> dict[str, int]:
 
 
 @cache
-def _needs() -> dict[str, list[str] | list[int] | list[str | None]]:
+def _needs(causes: tuple[Cause, ...]) -> dict[str, list[str] | list[int] | list[str | None]]:
     """What each cause needs, as columns: the cause, which of its needs, a fact that would do, to what it applies."""
     needs = [
         (cause.name, number, fact, cause.applies)
-        for cause in all_causes()
+        for cause in causes
         for number, facts in enumerate(cause.needs)
         for fact in facts
     ]

@@ -127,7 +127,6 @@ def standard_facts() -> tuple[Fact, ...]:
     return tuple(Fact(*found) for found in declared)
 
 
-@cache
 def facts() -> dict[str, str]:
     """How to name each fact that a cause may need."""
     declared = (fact for cause in all_causes() for fact in cause.facts)
