@@ -38,13 +38,14 @@ def run(docker_engine: docker.DockerClient) -> Iterator[Run]:
 
     def create(command: list[str], **options: object) -> Container:
         volumes = {path: {"bind": path, "mode": "ro"} for path in paths}
-        made.append(docker_engine.containers.create(f"{name}:1", command, name=name, volumes=volumes, **options))
+        called = f"{name}-{len(made)}" if made else name
+        made.append(docker_engine.containers.create(f"{name}:1", command, name=called, volumes=volumes, **options))
         return made[-1]
 
     try:
         yield create
     finally:
-        for container in made:
+        for container in reversed(made):
             container.remove(force=True)
         docker_engine.images.remove(f"{name}:1")
 
@@ -257,7 +258,14 @@ def test_a_busy_process_of_the_host(sink: Sink, agent: subprocess.Popen[str]) ->
 
 
 @pytest.fixture
-def parent() -> Iterator[str]:
+def cgroupfs(docker_engine: docker.DockerClient) -> None:
+    """With the systemd driver a cgroup parent must be a slice of systemd's."""
+    if (driver := docker_engine.info()["CgroupDriver"]) != "cgroupfs":
+        pytest.skip(f"cgroup parents can only be chosen with Docker's driver cgroupfs, and it is {driver}")
+
+
+@pytest.fixture
+def parent(cgroupfs: None) -> Iterator[str]:
     """A cgroup with a quota of 0.2 CPU that containers can be put into (``--cgroup-parent``), by its name."""
     name = f"layerline-test-{uuid.uuid4().hex[:12]}"
     folder = Path("/sys/fs/cgroup/cpu", name)
@@ -300,3 +308,37 @@ def test_a_quota_on_the_parent(parent: str, sink: Sink, run: Run, agent: subproc
     assert f"/{parent}" in paths
     if Path("/sys/fs/cgroup/cpu/cpu.stat.local").exists():  # Linux 6.5
         assert readings(sink, container_id, "container.cpu.throttled")[-1][1] > 0
+
+
+@pytest.mark.usefixtures("cgroupfs")
+def test_a_container_inside_a_container(sink: Sink, run: Run, agent: subprocess.Popen[str]) -> None:
+    """One whose cgroup is within another's says which: what the outer one used contains what it used."""
+    outer = run(["/bin/sh", "-c", "while :; do sleep 1; done"], cpu_period=100_000, cpu_quota=50_000)
+    outer.start()
+    pid = docker_pid(outer)
+    path = next(
+        line.split(":", 2)[2]
+        for line in Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8").splitlines()
+        if str(outer.id) in line
+    )
+    inner = run(["/bin/sh", "-c", "while :; do sleep 1; done"], cgroup_parent=f"{path}/nested")
+    inner.start()
+    inner_id = str(inner.id)
+    assert sink.wait_for(lambda: bool(readings(sink, inner_id, "container.cpu.time")), timeout_s=30)
+    found = [
+        attributes_of(sent.resource)
+        for request in sink.metrics
+        for sent in request.resource_metrics
+        if attributes_of(sent.resource).get("container.id") == inner_id
+    ]
+    assert found[-1]["layerline.container.parent"] == outer.id
+    assert found[-1]["layerline.cgroup.path"] == f"{path}/nested/{inner_id}"
+    assert {value for _, value in readings(sink, inner_id, "container.ancestor.cpu.limit")} == {0.5}
+    inner.kill()
+    inner.wait()
+
+
+def docker_pid(container: Container) -> int:
+    """Its first process."""
+    container.reload()
+    return int(container.attrs["State"]["Pid"])
