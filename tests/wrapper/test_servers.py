@@ -273,7 +273,7 @@ def test_a_streamed_answer_is_charged_to_nobody_else(tmp_path: Path, sink: Sink,
     assert len(lines) == 6
     assert {(span.attributes[ACCOUNT], span.attributes[ACCOUNT_REASON]) for span in lines} == {("none", "generator")}
     assert all(CPU_NS not in span.attributes and SLICES not in span.attributes for span in lines)
-    assert all(50 * MS <= span.length_ns < 100 * MS for span in lines)
+    assert all(span.length_ns >= 50 * MS for span in lines)
     assert {span.parent_id for span in lines} == {streamed.span_id}
     assert streamed.end_ns >= max(span.end_ns for span in lines)
     for request, at_least, at_most in ((streamed, 60 * MS, 110 * MS), (after, 20 * MS, 32 * MS)):
