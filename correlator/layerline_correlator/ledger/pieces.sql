@@ -14,7 +14,7 @@ FROM container;
 CREATE OR REPLACE TEMP TABLE slice AS
 WITH
 on_path AS (SELECT DISTINCT span_no FROM segment),
-measured AS (
+accounts AS (
     SELECT
         node.span_no, node.start_ns, node.end_ns - node.start_ns AS length_ns,
         CASE WHEN len(slices) >= 4 THEN slices
@@ -24,7 +24,7 @@ measured AS (
     WHERE coalesce(account, 'thread') IN ('thread', 'task') AND thread_cpu_ns IS NOT NULL
 ),
 numbers AS (
-    SELECT span_no, start_ns, length_ns, slices, unnest(range(0, len(slices) // 4)) * 4 AS slot FROM measured
+    SELECT span_no, start_ns, length_ns, slices, unnest(range(0, len(slices) // 4)) * 4 AS slot FROM accounts
 ),
 raw AS (
     SELECT
@@ -179,7 +179,7 @@ FROM words WHERE try_cast(word.count AS BIGINT) > 0;
 -- The same added up per piece: how many looks found it asleep, and where most of each kind were.
 -- makes: sampled
 -- reads: sample
--- empty without: sample
+-- only with: sample
 CREATE OR REPLACE TEMP TABLE sampled AS
 SELECT
     piece_no, any_value(every_ns) AS every_ns,
@@ -229,7 +229,7 @@ LEFT JOIN known_container AS container ON container.container_id = node.containe
 -- reads: measured_piece, known_container
 CREATE OR REPLACE TEMP TABLE callee AS
 WITH
-known AS (
+addressed AS (
     SELECT container_id, host, unnest(list_distinct(list_concat(
         [attributes['container.name'], attributes['container.label.com.docker.compose.service']],
         list_concat(
@@ -244,5 +244,5 @@ asked AS (
 SELECT DISTINCT piece_no, asked.callee AS container_id, container.host, true AS answered
 FROM asked JOIN known_container AS container ON container.container_id = asked.callee
 UNION
-SELECT DISTINCT piece_no, known.container_id, known.host, false
-FROM asked JOIN known ON known.address = asked.address AND asked.address <> '' AND known.container_id IS DISTINCT FROM asked.callee;
+SELECT DISTINCT piece_no, addressed.container_id, addressed.host, false
+FROM asked JOIN addressed ON addressed.address = asked.address AND asked.address <> '' AND addressed.container_id IS DISTINCT FROM asked.callee;

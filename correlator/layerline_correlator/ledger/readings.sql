@@ -60,14 +60,14 @@ GROUP BY ALL;
 
 -- makes: reading
 -- reads: near_series
--- empty without: near_series
+-- only with: near_series
 CREATE OR REPLACE TEMP TABLE reading AS
 FROM readings_of((SELECT list(series) FROM near_series WHERE kind <> 'gauge'), $since_ns, $until_ns);
 
 -- A stretch that says it lasted for centuries is looked at only where there are readings.
 -- makes: stretch_second
 -- reads: stretch, reading
--- empty without: reading
+-- only with: reading
 CREATE OR REPLACE TEMP TABLE stretch_second AS
 SELECT stretch.*, unnest(seconds_touched(greatest(from_ns, first_ns), least(to_ns, last_ns))) AS second
 FROM stretch, (SELECT min(from_ns) AS first_ns, max(to_ns) AS last_ns FROM reading) AS extent
@@ -75,7 +75,7 @@ WHERE from_ns < last_ns AND to_ns > first_ns;
 
 -- makes: reading_second
 -- reads: stretch, reading
--- empty without: reading
+-- only with: reading
 CREATE OR REPLACE TEMP TABLE reading_second AS
 SELECT reading.*, unnest(seconds_touched(from_ns, to_ns)) AS second
 FROM reading
@@ -90,7 +90,7 @@ FROM cpu_counts($since_ns, $until_ns) SEMI JOIN stretch USING (host);
 -- How much each counter grew during each stretch: estimate, low, high, and how much of the stretch the readings cover.
 -- makes: seen
 -- reads: stretch_second, reading_second, cpu_count
--- empty without: stretch_second, reading_second
+-- only with: stretch_second, reading_second
 CREATE OR REPLACE TEMP TABLE seen AS
 WITH overlapping AS (
     SELECT
@@ -131,7 +131,7 @@ FROM measured_visit WHERE wait_ns > ms_of(5) OR covered_ns < path_ns;
 -- explain why this request waited. Containers that may use none of the same CPUs cannot have been in the way.
 -- makes: ran
 -- reads: waiting_visit, reading, known_container
--- empty without: waiting_visit, reading
+-- only with: waiting_visit, reading
 CREATE OR REPLACE TEMP TABLE ran AS
 WITH
 others AS (
@@ -167,7 +167,7 @@ WHERE ran_ns >= 1 AND coalesce(list_has_any(cpuset, cpus_of(container.attributes
 -- first reading of a container came only after the visit, assume that the level already held.
 -- makes: level
 -- reads: measured_visit, reading, near_series
--- empty without: near_series
+-- only with: near_series
 CREATE OR REPLACE TEMP TABLE level AS
 WITH
 first_read AS (

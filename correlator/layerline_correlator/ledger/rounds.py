@@ -66,7 +66,7 @@ def _reading_left_over(graph: Graph) -> set[str]:
     """Steps that read what is left, directly or through others."""
     late: set[str] = set()
     for step in graph.steps:  # in an order in which each comes after what it reads
-        if LEFT_OVER in step.reads or late.intersection(step.reads):
+        if LEFT_OVER in step.reads or late.intersection((*step.reads, *step.only_with)):
             late.add(step.makes)
     return late
 
@@ -98,7 +98,7 @@ class Taking:
 
     def _idle(self, cause: Cause) -> bool:
         """A table of which the cause needs rows has none."""
-        return any(self.rows.get(name) == 0 for name in cause.empty_without)
+        return any(self.rows.get(name) == 0 for name in cause.only_with)
 
     def _possible(self, causes: Sequence[Cause]) -> set[str]:
         """The causes of which the batch has a piece that they may apply to."""

@@ -5,7 +5,7 @@
 -- Where the other side of a call was late for want of a CPU (held_up.sql), that is shared as the wait of its handler was.
 -- makes: contention
 -- reads: piece, left_over, visit, seen, ran
--- empty without: left_over
+-- only with: left_over
 CREATE OR REPLACE TEMP TABLE contention AS
 WITH
 rest AS (
@@ -88,7 +88,7 @@ WHERE wait_left > 0;
 -- its lateness held up.
 -- makes: cpu_rival
 -- reads: contention, piece, left_over, held_up
--- empty without: contention
+-- only with: contention
 CREATE OR REPLACE TEMP TABLE cpu_rival AS
 WITH
 parties(party) AS (VALUES ('own'), ('neighbour')),

@@ -38,7 +38,7 @@ WHERE kind <> 'gauge'
 
 -- makes: rate
 -- reads: suspect_series
--- empty without: suspect_series
+-- only with: suspect_series
 CREATE OR REPLACE TEMP TABLE rate AS
 SELECT line, from_ns, to_ns, rise / (to_ns - from_ns) AS rate
 FROM rises_of((SELECT list(series) FROM suspect_series), $since_ns, $until_ns);
@@ -46,7 +46,7 @@ FROM rises_of((SELECT list(series) FROM suspect_series), $since_ns, $until_ns);
 -- The rates during the requests. Two requests at the same time are one stretch of the machine's life: the overlap is a weight.
 -- makes: rate_during
 -- reads: rate, wanted_usual
--- empty without: rate
+-- only with: rate
 CREATE OR REPLACE TEMP TABLE rate_during AS
 SELECT line, sum(rate * shared_ns) / sum(shared_ns) AS rate
 FROM (
@@ -59,7 +59,7 @@ GROUP BY line;
 -- done it all.
 -- makes: fullest_cpu
 -- reads: rate_during
--- empty without: rate_during
+-- only with: rate_during
 CREATE OR REPLACE TEMP TABLE fullest_cpu AS
 WITH used AS (
     SELECT series.host, series.resource, series.attributes['cpu.logical_number'] AS cpu, sum(rate) AS cpus
@@ -72,7 +72,7 @@ SELECT host, max(least(cpus, 1)) AS used_ratio FROM used GROUP BY host;
 -- Per entity and signal: its rate during the requests, and its usual one before them.
 -- makes: beside
 -- reads: rate, rate_during, wanted_usual, usual_member
--- empty without: rate_during
+-- only with: rate_during
 CREATE OR REPLACE TEMP TABLE beside AS
 WITH
 -- What is usual of others is what they did during the requests that make the usual: what was not there then did nothing.

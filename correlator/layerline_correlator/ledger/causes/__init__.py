@@ -6,7 +6,7 @@ claims on pieces: ``piece_no, pool, entity_type, entity_id, lost_ns, low_ns, hig
 ``inferred, neighbours, because, place``. The pools are ``cpu``, ``wait``, ``off`` and ``queued`` (``pieces.sql``); a
 claim takes at most what earlier causes left (``left_over``).
 
-``reads`` names the tables of the ledger that the body reads, ``empty without`` those of which it needs rows, ``where``
+``reads`` names the tables of the ledger that the body reads, ``only with`` those of which it needs rows, ``where``
 what a piece must have for the cause to be possible: causes that cannot apply to a batch are not asked. A fact that no
 other cause needs is declared where it is needed: ``fact: NAME: WORDS: CONDITION``, the condition over the pieces of a
 visit.
@@ -22,7 +22,7 @@ from importlib.resources import files
 from layerline_correlator.store.statements import text as text_of
 
 _REQUIRED = ("title", "layer", "order", "needs", "means", "mistaken for", "try", "enable", "source")
-_OPTIONAL = ("reads", "empty without", "where", "applies", "enable elsewhere")
+_OPTIONAL = ("reads", "only with", "where", "applies", "enable elsewhere")
 LAYERS = ("app", "dependency", "network", "container", "host")
 
 
@@ -50,7 +50,7 @@ class Cause:
     enable: str
     source: str
     reads: tuple[str, ...]  # tables of the ledger
-    empty_without: tuple[str, ...]  # of these it needs rows
+    only_with: tuple[str, ...]  # of these it needs rows
     where: str | None  # SQL over a row of `piece`: without such a piece the cause is not asked
     applies: str | None  # "container": only to what runs in one
     sql: str
@@ -102,7 +102,7 @@ def parse(name: str, text: str) -> Cause:
         enable=header["enable"],
         source=header["source"],
         reads=_tables(header.get("reads", "")),
-        empty_without=_tables(header.get("empty without", "")),
+        only_with=_tables(header.get("only with", "")),
         where=header.get("where"),
         applies=header.get("applies"),
         sql=text,

@@ -2,7 +2,7 @@
 -- layer: app
 -- order: 40
 -- reads: visit piece left_over cold_usual
--- empty without: cold_usual
+-- only with: cold_usual
 -- needs: layerline.account
 -- means: It was the first request that this process served, and took longer of its own than this operation usually does: imports, connections, caches and compilers warm up.
 -- mistaken for: Slow code (app.cpu_busy): that is slow again the next time.

@@ -2,7 +2,7 @@
 -- layer: app
 -- order: 710
 -- reads: piece left_over sampled
--- empty without: sampled
+-- only with: sampled
 -- needs: layerline.account, layerline.samples
 -- means: The thread waited for a lock, an event or a queue of its own process that somebody else held or had not filled.
 -- mistaken for: The interpreter lock (app.gil_waited), which wakes its waiters every 5 ms. A pool that is used up (app.pool_waited): there the code that waits is the pool's.

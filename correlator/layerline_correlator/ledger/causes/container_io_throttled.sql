@@ -2,7 +2,7 @@
 -- layer: container
 -- order: 600
 -- reads: blocks
--- empty without: blocks
+-- only with: blocks
 -- applies: container
 -- needs: layerline.account | container.cpu.time, layerline.thread.blkio_ns | container.io.pressure, container.disk.io
 -- means: The thread waited for a block device, and its container moved as many bytes or operations as its configured limit lets through.

@@ -2,7 +2,7 @@
 -- layer: container
 -- order: 500
 -- reads: memory_stall
--- empty without: memory_stall
+-- only with: memory_stall
 -- applies: container
 -- needs: layerline.account, layerline.container.refaults | container.memory.refaults, layerline.thread.blkio_ns | container.io.pressure
 -- means: The container was at its memory limit: pages that it needs were thrown out and had to be read from the disk again, which costs both waiting and system time.

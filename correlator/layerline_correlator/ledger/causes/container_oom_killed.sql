@@ -2,7 +2,7 @@
 -- layer: container
 -- order: 10
 -- reads: dead_call
--- empty without: dead_call
+-- only with: dead_call
 -- needs: container events
 -- means: It called a container in which the kernel killed a process for want of memory, and waited until somebody answered there again.
 -- mistaken for: A restart that somebody asked for (container.restarted): there no process was killed for its memory. A slow dependency (dependency.slow): there it was alive.

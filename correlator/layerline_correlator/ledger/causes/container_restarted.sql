@@ -2,7 +2,7 @@
 -- layer: container
 -- order: 20
 -- reads: dead_call
--- empty without: dead_call
+-- only with: dead_call
 -- needs: container events
 -- means: It called a container that had ended and was not answering again yet.
 -- mistaken for: A kill for its memory (container.oom_killed): there the kernel ended it. A slow dependency (dependency.slow): there it was alive.

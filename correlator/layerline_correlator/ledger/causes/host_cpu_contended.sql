@@ -2,7 +2,7 @@
 -- layer: host
 -- order: 410
 -- reads: cpu_rival
--- empty without: cpu_rival
+-- only with: cpu_rival
 -- needs: layerline.account | container.cpu.pressure, system.cpu.time
 -- means: The thread stood ready without a CPU while others on the machine ran: other containers, or processes of the host.
 -- mistaken for: A CPU limit (container.cpu_throttled): there the throttled counter grew. Its own threads (app.cpu_crowded).

@@ -2,7 +2,7 @@
 -- layer: host
 -- order: 200
 -- reads: piece left_over seen
--- empty without: seen
+-- only with: seen
 -- where: off_ns > 0 AND voluntary_switches = 0 AND NOT inferred
 -- needs: layerline.account, system.cpu.time
 -- means: The virtual machine was not running: its hypervisor ran another one on that CPU.

@@ -2,7 +2,7 @@
 -- layer: host
 -- order: 610
 -- reads: blocks
--- empty without: blocks
+-- only with: blocks
 -- needs: layerline.account | container.cpu.time, layerline.thread.blkio_ns | container.io.pressure | system.io.pressure, system.disk.io_time
 -- means: The thread waited for a block device that was itself busy, and no limit of its container was reached.
 -- mistaken for: A disk limit of the container (container.io_throttled): there the device has time to spare.

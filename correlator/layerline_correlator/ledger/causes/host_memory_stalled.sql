@@ -2,7 +2,7 @@
 -- layer: host
 -- order: 510
 -- reads: memory_stall
--- empty without: memory_stall
+-- only with: memory_stall
 -- needs: layerline.account, container.memory.refaults, layerline.thread.blkio_ns | container.io.pressure | system.io.pressure
 -- means: The machine had too little memory: pages of this container were thrown out although it was below its own limit, and had to be read again.
 -- mistaken for: Its own limit (container.memory_stalled): there the container hit that limit. An honest first read: nothing is read twice.

@@ -2,7 +2,7 @@
 -- layer: host
 -- order: 840
 -- reads: piece left_over seen
--- empty without: seen
+-- only with: seen
 -- where: (is_answered OR is_dependency) AND off_ns >= ms_of(1)
 -- needs: system.network.io
 -- means: The machine's network interface moved as much as it can; what this call sent or received stood in its queue.
