@@ -48,6 +48,8 @@ TIMES = {
     "loop_wait_low": "loop_wait_low_ns",
     "loop_queued": "loop_queued_ns",
     "samples_every": "samples_every_ns",
+    "cpu_quota": "container_cpu_quota_ns",
+    "cpu_period": "container_cpu_period_ns",
 }
 COUNTS = {
     "switches": "thread_voluntary_switches",
@@ -57,6 +59,7 @@ COUNTS = {
     "refaults": "container_refaults",
     "oom_kills": "container_oom_kills",
     "first": "process_first_request",
+    "throttled_periods": "container_throttled_periods",
 }
 _COLUMNS = [column(name) for name in SPAN_FIGURES]
 

@@ -97,3 +97,8 @@ CREATE OR REPLACE MACRO waited_for(kids, from_ns, to_ns, requested) AS
                 ELSE seen
             END
     ).picks;
+
+-- How a sentence goes on that blames a CPU limit: how large it is, and whose where it is not the container's own.
+CREATE OR REPLACE MACRO limit_of(cpus, of_cgroup) AS
+    coalesce(format('; {} is {:.2g} CPU', coalesce('the limit of ' || of_cgroup || ', above it,', 'its limit'), cpus),
+             '; the limit is that of ' || of_cgroup || ', above it', '');

@@ -216,6 +216,10 @@ SELECT
     in_bounds(container_refaults)     AS refaults,
     in_bounds(container_memory_pressure_ns) AS memory_pressure_ns,
     in_bounds(container_throttled_ns) AS throttled_ns,
+    in_bounds(container_throttled_periods) AS throttled_periods,
+    -- The quota that held it back: CPUs, and the length of its period. Above the container it is shared with others.
+    container_cpu_quota_ns / nullif(container_cpu_period_ns, 0)::DOUBLE AS quota_cpus, container_cpu_period_ns AS period_ns,
+    node.attributes['layerline.container.throttled_by'] AS throttled_by,
     in_bounds(container_usage_ns)     AS usage_ns,
     in_bounds(container_runnable_ns)  AS runnable_ns,
     in_bounds(container_io_pressure_ns) AS io_pressure_ns

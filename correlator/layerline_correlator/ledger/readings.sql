@@ -38,6 +38,8 @@ wanted(signal, of_whom) AS (
         ('container.memory.refaults', 'own'), ('container.memory.limit_hits', 'own'), ('container.memory.pressure', 'own'),
         ('container.network.tcp.retransmits', 'own'), ('container.cpu.limit', 'own'), ('container.disk.limit', 'own'),
         ('container.disk.operations.limit', 'own'), ('container.memory.limit', 'own'), ('container.memory.usage', 'own'),
+        ('container.ancestor.cpu.limit', 'own'), ('container.ancestor.memory.limit', 'own'),
+        ('container.ancestor.disk.limit', 'own'), ('container.ancestor.disk.operations.limit', 'own'),
         ('system.cpu.time', 'own'), ('system.io.pressure', 'own'), ('system.disk.io_time', 'own'),
         ('system.memory.pressure', 'own'), ('system.network.io', 'own'), ('system.network.dropped', 'own'),
         ('system.network.tcp.retransmits', 'own'),
@@ -190,8 +192,20 @@ each_one AS (
 )
 SELECT
     request_no, visit_no, each_one.signal,
-    CASE WHEN any_value(is_limit) THEN min(value) FILTER (value > 0) ELSE sum(value) END AS value
+    CASE WHEN any_value(is_limit) THEN min(value) FILTER (value > 0) ELSE sum(value) END AS value,
+    -- Of a limit above the container: whose it is.
+    arg_min(attributes['layerline.cgroup'], value) FILTER (value > 0) AS of_cgroup
 FROM each_one
 LEFT JOIN signal ON signal.signal = each_one.signal
 GROUP BY request_no, visit_no, each_one.signal
 HAVING value IS NOT NULL;
+
+-- The CPU limit that held during each visit, its container's own or one above it, whichever is tighter.
+-- makes: cpu_limit
+-- reads: level
+-- only with: level
+CREATE OR REPLACE TEMP TABLE cpu_limit AS
+SELECT request_no, visit_no, min(value) AS cpus, arg_min(of_cgroup, value) AS of_cgroup
+FROM level
+WHERE signal IN ('container.cpu.limit', 'container.ancestor.cpu.limit')
+GROUP BY request_no, visit_no;

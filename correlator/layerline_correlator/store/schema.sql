@@ -58,6 +58,9 @@ CREATE TABLE IF NOT EXISTS span (
     loop_wait_low_ns             BIGINT,
     loop_queued_ns               BIGINT,
     samples_every_ns             BIGINT,
+    container_throttled_periods  BIGINT,
+    container_cpu_quota_ns       BIGINT,
+    container_cpu_period_ns      BIGINT,
     attributes                   MAP(VARCHAR, VARCHAR)
 );
 
@@ -182,6 +185,9 @@ ALTER TABLE span ADD COLUMN IF NOT EXISTS loop_wait_ns BIGINT;
 ALTER TABLE span ADD COLUMN IF NOT EXISTS loop_wait_low_ns BIGINT;
 ALTER TABLE span ADD COLUMN IF NOT EXISTS loop_queued_ns BIGINT;
 ALTER TABLE span ADD COLUMN IF NOT EXISTS samples_every_ns BIGINT;
+ALTER TABLE span ADD COLUMN IF NOT EXISTS container_throttled_periods BIGINT;
+ALTER TABLE span ADD COLUMN IF NOT EXISTS container_cpu_quota_ns BIGINT;
+ALTER TABLE span ADD COLUMN IF NOT EXISTS container_cpu_period_ns BIGINT;
 ALTER TABLE series ADD COLUMN IF NOT EXISTS part_of MAP(VARCHAR, VARCHAR);
 ALTER TABLE resource ADD COLUMN IF NOT EXISTS host_by VARCHAR;
 ALTER TABLE resource ADD COLUMN IF NOT EXISTS handles STRUCT("key" VARCHAR, "value" VARCHAR, attribute VARCHAR)[];
