@@ -272,6 +272,7 @@ def open_stage(console: Console, stack: ExitStack, progress: Progress) -> tuple[
     """Server, agent and supplier. NoEngine where containers are not possible, DemoError on one core."""
     with progress.stage("preparing"):
         place, watching, cores = watched_containers(console, stack)
+        parent_cgroup.remove_orphans()
         stage = Stage(place, watching, cores, stack)
         stage.open_supplier()
         stage.open_callee()
