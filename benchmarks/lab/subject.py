@@ -265,12 +265,12 @@ class Subject:
         """Another container that keeps the disk busy."""
         with neighbours.disk_hog(self.stage.place, seconds, depth=depth) as hog:
             self.neighbour_id = hog.id
-            self.visitors.append(hog.name)
+            self.visitors.append(neighbours.DISK_HOG)
             time.sleep(1)  # until it has made its file
             try:
                 yield
             finally:
-                self.visitors.remove(hog.name)
+                self.visitors.remove(neighbours.DISK_HOG)
 
     @contextmanager
     def lost(self, count: int) -> Iterator[None]:

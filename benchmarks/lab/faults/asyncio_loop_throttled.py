@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from benchmarks.lab.fault import Expected, Fault, Kind, Parameters
+from benchmarks.lab.way import ASYNCHRONOUS
 
 
 def draw(chance: random.Random) -> Parameters:
@@ -24,7 +25,7 @@ FAULT = Fault(
     draw=draw,
     healthy=lambda p: "/behind?hold=40",
     faulty=lambda p: "/behind?hold=40",
-    servers=("uvicorn",),
+    servers=ASYNCHRONOUS,
     limit=True,
     inject=lambda subject, p: subject.quota(p["percent"]),
     traced=True,

@@ -12,6 +12,7 @@ from benchmarks.lab.apps.node_app import BECOME
 from layerline_api.demo.containers import Containers
 from layerline_api.demo.place import DemoError, Entity, Limits, Service
 
+DISK_HOG = "disk-hog"
 #: The most that the hog's file may take of the disk.
 LARGEST_MIB = 256
 
@@ -28,12 +29,11 @@ def disk_hog(
         raise DemoError("the disk hog needs fio, and there is no program of that name on PATH")
     if not 0 < size_mib <= LARGEST_MIB:
         raise DemoError(f"the hog's file may have 1 to {LARGEST_MIB} MiB, found {size_mib}")
-    name = "disk-hog"
     work = ("--rw=randwrite", "--bs=256k", f"--size={size_mib}M", "--direct=1", "--ioengine=libaio", "--unlink=1")
-    until = ("--time_based", f"--runtime={seconds}", f"--iodepth={depth}", f"--directory={place.folder(name)}")
+    until = ("--time_based", f"--runtime={seconds}", f"--iodepth={depth}", f"--directory={place.folder(DISK_HOG)}")
     command = ("-c", BECOME, os.path.realpath(fio), "--name=hog", *work, *until)
-    entity = place.start(Service(name, command, folder=name, limits=limits or Limits(), binds=(Path(fio),)))
+    entity = place.start(Service(DISK_HOG, command, folder=DISK_HOG, limits=limits or Limits(), binds=(Path(fio),)))
     try:
         yield entity
     finally:
-        place.stop(name)
+        place.stop(DISK_HOG)

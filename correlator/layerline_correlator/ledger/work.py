@@ -38,6 +38,7 @@ FILES = (
     "ledger/facts.sql",
     "ledger/inferred.sql",
     "ledger/held_up.sql",
+    "ledger/behind_holder.sql",
     "ledger/container_lives.sql",
     "facts/usual.sql",
     "ledger/cold_start.sql",

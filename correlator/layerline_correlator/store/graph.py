@@ -8,8 +8,8 @@ A file of steps is ordinary SQL that pastes into a DuckDB shell. Above each ``CR
     -- only with: walk
 
 ``makes`` is the table, ``reads`` the tables of other steps and the tables that are handed in (``given``); stored
-tables, views and macros need no mention. ``only with`` names tables without rows in which nobody needs this one: then it
-is made empty without asking the planner, which is what most steps of a small batch cost.
+tables, views and macros need no mention. ``only with`` names tables without rows in which nobody needs this one: then
+it is made empty without asking the planner, which is what most steps of a small batch cost.
 """
 
 from __future__ import annotations

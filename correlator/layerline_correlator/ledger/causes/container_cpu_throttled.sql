@@ -1,8 +1,8 @@
 -- title: held back by its CPU limit
 -- layer: container
 -- order: 300
--- reads: piece left_over visit cpu_count cpu_limit guessed held_up
--- where: container_id IS NOT NULL AND wait_ns > 0 OR is_answered
+-- reads: piece left_over visit cpu_count cpu_limit guessed held_up behind_holder
+-- where: container_id IS NOT NULL AND (wait_ns > 0 OR off_ns >= ms_of(5)) OR is_answered
 -- applies: container
 -- needs: layerline.account | container.cpu.time, layerline.container.throttled_ns | container.cpu.throttled
 -- means: The container had used up its CPU quota for the period; the kernel let its threads stand ready without running until the next one. A callee that is held back before its handler begins, or before its answer leaves, holds up its caller.
@@ -84,3 +84,16 @@ SELECT
            off_left / 1e6, name, throttled / 1e6) AS because
 FROM piece JOIN left_over USING (piece_no) JOIN held_up USING (piece_no)
 WHERE off_left > 0 AND throttled > 0
+UNION ALL BY NAME
+-- It waited for a lock whose holder was held back.
+SELECT
+    piece_no, 'off' AS pool, 'container' AS entity_type, piece.container_id AS entity_id,
+    floor(stood_ns * throttled_share)::BIGINT      AS lost_ns,
+    floor(stood_low_ns * throttled_share)::BIGINT  AS low_ns,
+    floor(stood_high_ns * throttled_share)::BIGINT AS high_ns,
+    format('it waited for a lock, and the CPU limit held back the thread that held it: {} of this wait{}', '{lost}',
+           limit_of(cpu_limit.cpus, cpu_limit.of_cgroup)) AS because
+FROM piece
+JOIN behind_holder USING (piece_no)
+LEFT JOIN cpu_limit ON cpu_limit.request_no = piece.request_no AND cpu_limit.visit_no = piece.visit_no
+WHERE throttled_share > 0 AND piece.container_id IS NOT NULL
