@@ -23,14 +23,32 @@ MAY_IMPORT = {
 }
 
 
-def imported_roots(source: Path) -> set[str]:
-    roots = set()
+#: Rooms of the API, and those beside them that they do not know: what two of them need lies in a room that both see.
+STRANGERS = {
+    "words": {"alerts", "commands", "doors", "page", "recorded", "routes", "terminal"},
+    "terminal": {"alerts", "commands", "doors", "page", "recorded", "routes"},
+    "page": {"alerts", "commands", "doors", "recorded", "terminal"},
+    "commands": {"page", "routes"},
+    "routes": {"commands", "page", "recorded", "terminal"},
+    "doors": {"alerts", "commands", "page", "recorded", "routes", "terminal"},
+    "alerts": {"commands", "doors", "page", "recorded", "routes", "terminal"},
+    "recorded": {"alerts", "commands", "page", "routes", "terminal"},
+}
+
+
+def imported(source: Path) -> set[str]:
+    """The modules that a file imports, at its top or anywhere in it."""
+    found = set()
     for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            roots |= {alias.name.partition(".")[0] for alias in node.names}
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            roots.add((node.module or "").partition(".")[0])
-    return roots
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def imported_roots(source: Path) -> set[str]:
+    return {name.partition(".")[0] for name in imported(source)}
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -39,6 +57,21 @@ def test_imports_go_up_only(package: str) -> None:
     for source in PACKAGES[package].rglob("*.py"):
         wrong = (imported_roots(source) & set(PACKAGES)) - MAY_IMPORT[package] - {package}
         assert not wrong, f"{source.relative_to(ROOT)} imports {wrong}"
+
+
+@pytest.mark.parametrize("room", STRANGERS)
+def test_rooms_of_the_api_keep_apart(room: str) -> None:
+    """Pages know no commands and commands no pages: what both need is in ``words``, and no room knows one above it."""
+    for source in (PACKAGES["layerline_api"] / room).rglob("*.py"):
+        rooms = {name.split(".")[1] for name in imported(source) if name.startswith("layerline_api.")}
+        assert not rooms & STRANGERS[room], f"{source.relative_to(ROOT)} imports from {rooms & STRANGERS[room]}"
+
+
+@pytest.mark.parametrize("package", ["layerline", "layerline_agent", "layerline_api"])
+def test_every_room_says_what_it_is_for(package: str) -> None:
+    """A room opens with a docstring: a visitor need not guess from the names of its files."""
+    for source in PACKAGES[package].rglob("__init__.py"):
+        assert ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))), source.relative_to(ROOT)
 
 
 def test_an_app_installs_opentelemetry_only() -> None:

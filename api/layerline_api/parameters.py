@@ -20,8 +20,8 @@ from werkzeug.datastructures import MultiDict
 from layerline_api.problems import Problem
 from layerline_correlator.questions.model import RequestQuery
 from layerline_correlator.settings import DURATION_PATTERN, duration_ns
-from layerline_correlator.tagquery.model import BadQuery, Selection
-from layerline_correlator.tagquery.parse import parse_selection
+from layerline_correlator.tagquery.model import BadQuery, Query, Selection
+from layerline_correlator.tagquery.parse import parse, parse_selection
 
 ORDERS = ("excess", "duration", "start")
 RANKS = ("excess", "lost")
@@ -34,6 +34,7 @@ Arguments = MultiDict[str, str]
 
 _RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _HEX = {"trace_id": re.compile(r"[0-9a-f]{32}"), "span_id": re.compile(r"[0-9a-f]{16}")}
+_INCIDENT_ID = re.compile(r"[0-9a-f]{12}")
 
 
 def check(arguments: Arguments, known: Collection[str]) -> None:
@@ -199,6 +200,21 @@ def _limit(name: str, text: str) -> int:
     raise Problem(400, f"{name} is {text[:80]!r}; expected 1 to {MOST}", name)
 
 
+def query_of(name: str, text: str) -> Query:
+    """The query that the parameter or field ``name`` says. ``Problem`` 400 names it and the column."""
+    try:
+        return parse(text)
+    except BadQuery as problem:
+        raise Problem(400, f"{problem.detail} (column {problem.column})", name, problem.column) from None
+
+
+def _incident_id(name: str, text: str) -> str:
+    """The id of an incident, or of the SLO that ``name`` says. 400 unless it is 12 lower-case hex digits."""
+    if not _INCIDENT_ID.fullmatch(text):
+        raise Problem(400, f"the {name}'s id is {text[:80]!r}; expected 12 lower-case hex digits", name)
+    return text
+
+
 _HEX_SCHEMA = {name: {"type": "string", "pattern": f"^{pattern.pattern}$"} for name, pattern in _HEX.items()}
 
 Text = Annotated[str, Read(_given, {"type": "string", "minLength": 1})]
@@ -208,6 +224,8 @@ SpanId = Annotated[str, Read(identifier, _HEX_SCHEMA["span_id"])]
 Instant = Annotated[int, Read(instant_ns, {"type": "string", "format": "date-time"})]
 Duration = Annotated[int, Read(_duration, {"type": "string", "pattern": DURATION_PATTERN})]
 Tag = Annotated[Selection, Read(_tag, {"type": "string", "pattern": "^[^:]+:.+$"})]
+TagQuery = Annotated[Query, Read(query_of, {"type": "string"})]
+IncidentId = Annotated[str, Read(_incident_id, {"type": "string", "pattern": f"^{_INCIDENT_ID.pattern}$"})]
 Order = Annotated[str, one_of(ORDERS)]
 Rank = Annotated[str, one_of(RANKS)]
 Limit = Annotated[int, Read(_limit, {"type": "integer", "minimum": 1, "maximum": MOST})]
@@ -246,6 +264,12 @@ class Tagged(Parameters):
     tag: Annotated[
         tuple[Tag, ...], Field(description="key:value, repeatable; `*` in the value stands for anything")
     ] = ()
+
+
+class OneTrace(Parameters):
+    """One trace."""
+
+    trace_id: TraceId
 
 
 class RequestParameters(Paged, Tagged, Window):

@@ -13,8 +13,9 @@ from live_server import Live
 from rich.cells import cell_len
 
 from layerline_api.app import create_app
-from layerline_api.commands.asking import pointed
-from layerline_api.commands.containers import amount, main
+from layerline_api.commands.containers import main
+from layerline_api.words.amounts import amount
+from layerline_api.words.queries import pointed
 from layerline_correlator.questions.model import BadCursor, Entity, TooHeavy
 from layerline_correlator.tagquery.answer import (
     Compared,

@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 
 from layerline_api.app import create_app
 from layerline_api.declared import BODY_LIMIT_BYTES
-from layerline_api.words.incident import lines_of_incident, lines_of_list
+from layerline_api.terminal.incidents import lines_of_incident, lines_of_list
 
 DOCUMENT: dict[str, Any] = json.loads((Path(__file__).parent / "golden/incident.json").read_text(encoding="utf-8"))
 

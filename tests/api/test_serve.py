@@ -259,7 +259,7 @@ def test_the_agent_ends_with_its_server(start: Start, free_port: int, number: si
     """`up` runs the agent as a child that outlives neither a clean end nor kill -9."""
     process = start("up", "--listen", f"127.0.0.1:{free_port}", "--grpc-listen", "127.0.0.1:0")
     until_up(process)
-    assert eventually(lambda: any("layerline_api.commands.leash" in words(child) for child in children(process.pid)))
+    assert eventually(lambda: any("layerline_api.leash" in words(child) for child in children(process.pid)))
     (agent,) = children(process.pid)
     command = words(agent)
     assert command[command.index("agent") :][:3] == ["agent", "--endpoint", f"http://127.0.0.1:{free_port}"]

@@ -11,8 +11,8 @@ import time
 from collections.abc import Sequence
 
 from layerline.tags import TAG_WORDS
-from layerline_api.commands.asking import Server, ask, body_of, print_body, with_server
-from layerline_api.routes.event_shapes import DEPLOYED
+from layerline_api.asking import Server, ask, body_of, print_body, with_server
+from layerline_api.doors.events import DEPLOYED
 from layerline_api.words.clean import clean
 from layerline_correlator.verdict.judge import rfc3339
 

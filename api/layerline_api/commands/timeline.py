@@ -9,8 +9,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from layerline_api.commands.asking import NoAnswer, Server, ask, body_of, print_body, print_lines, with_server
-from layerline_api.commands.timeline_picture import picture
+from layerline_api.asking import NoAnswer, Server, ask, body_of, print_body, with_server
+from layerline_api.terminal.text import print_lines
+from layerline_api.terminal.timeline import picture
 
 
 def main(argv: Sequence[str]) -> int:

@@ -12,18 +12,18 @@ from typing import Any
 
 from rich.text import Text
 
-from layerline_api.commands import render
-from layerline_api.commands.asking import (
+from layerline_api.asking import (
     NoAnswer,
     Server,
     ask,
     body_of,
     causes_of,
     print_body,
-    print_lines,
     with_server,
 )
-from layerline_api.words.verdict import Story, tell
+from layerline_api.terminal.text import print_lines
+from layerline_api.terminal.verdicts import request, window
+from layerline_api.words.verdicts import Story, tell
 
 
 def main(argv: Sequence[str]) -> int:
@@ -40,7 +40,7 @@ def _one(server: Server, options: argparse.Namespace) -> None:
     if options.json:
         print_body(answer)
     else:
-        print_lines(render.request(_story(server, verdict, causes_of(server))))
+        print_lines(request(_story(server, verdict, causes_of(server))))
 
 
 def _window(server: Server, options: argparse.Namespace) -> None:
@@ -64,7 +64,7 @@ def _window(server: Server, options: argparse.Namespace) -> None:
         raise NoAnswer(str(body.get("reason") or "nothing was slow in the window"))
     if not options.json:
         causes = causes_of(server)
-        lines = render.window([_story(server, verdict, causes) for verdict in body["items"]])
+        lines = window([_story(server, verdict, causes) for verdict in body["items"]])
         if body.get("next"):
             lines += [Text(), Text(f"There are more than {len(body['items'])}; narrow with --service or --operation.")]
         print_lines(lines)

@@ -9,13 +9,14 @@ from urllib.parse import quote
 
 from flask import Blueprint, Response
 
-from layerline_api.commands.timeline_picture import when
 from layerline_api.declared import PROBLEM, declared
 from layerline_api.page.form import HTML, Form, answer
 from layerline_api.parameters import RequestParameters
 from layerline_api.routes.incidents import IncidentParameters
+from layerline_api.shared import Shared
+from layerline_api.words.amounts import human
 from layerline_api.words.clean import clean
-from layerline_api.words.verdict import human
+from layerline_api.words.times import when
 from layerline_correlator.incidents.model import IncidentQuery
 from layerline_correlator.questions.model import Questions, RequestItem
 
@@ -52,14 +53,14 @@ class IncidentRow:
     link: str
 
 
-def add(blueprint: Blueprint, questions: Questions) -> None:
+def add(blueprint: Blueprint, shared: Shared) -> None:
     """``/``."""
 
     @blueprint.get("/")
     @declared(None, Form, answers_in=(HTML,), problems_in=(PROBLEM, HTML))
     def slow_requests(asked: Form) -> Response:
         """The page: incidents, and slow requests of the last minutes."""
-        return answer("start.html", asked, questions, lambda: _found(asked, questions))
+        return answer("start.html", asked, shared.questions, lambda: _found(asked, shared.questions))
 
 
 def _found(form: Form, questions: Questions) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What there is: entities and services over HTTP."""
+"""What there is: ``GET /api/v1/entities``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pydantic import Field
 
 from layerline_api.declared import declared
 from layerline_api.parameters import Paged, Tagged, Window, one_of
-from layerline_correlator.questions.model import EntityItem, EntityQuery, Page, Questions, ServiceMap
+from layerline_api.shared import Shared
+from layerline_correlator.questions.model import EntityItem, EntityQuery, Page
 
 EntityType = Annotated[str, one_of(("process", "container", "host", "service"))]
 
@@ -20,8 +21,8 @@ class EntityParameters(Paged, Tagged, Window):
     type: Annotated[EntityType | None, Field(description="all types unless said")] = None
 
 
-def inventory(questions: Questions) -> Blueprint:
-    """``/api/v1/entities`` and ``/api/v1/services``."""
+def blueprint(shared: Shared) -> Blueprint:
+    """``/api/v1/entities``."""
     blueprint = Blueprint("inventory", __name__, url_prefix="/api/v1")
 
     @blueprint.get("/entities")
@@ -29,12 +30,6 @@ def inventory(questions: Questions) -> Blueprint:
     def entities(asked: EntityParameters) -> Page[EntityItem]:
         """Processes, containers, hosts and services that lived in a window, the dead included."""
         from_ns, to_ns = asked.window()
-        return questions.inventory(EntityQuery(from_ns, to_ns, asked.type, asked.tag, asked.limit, asked.cursor))
-
-    @blueprint.get("/services")
-    @declared(ServiceMap, Window)
-    def services(asked: Window) -> ServiceMap:
-        """The services that answered requests in a window, and who called whom: how often, how slow."""
-        return questions.service_map(*asked.window())
+        return shared.questions.inventory(EntityQuery(from_ns, to_ns, asked.type, asked.tag, asked.limit, asked.cursor))
 
     return blueprint

@@ -9,9 +9,10 @@ from flask import Blueprint
 from pydantic import Field
 
 from layerline_api.declared import declared
+from layerline_api.doors.events import AnyMarker, Ignored, Marker
 from layerline_api.parameters import Paged, Parameters, Tagged, Text, Window
 from layerline_api.problems import Problem
-from layerline_api.routes.event_shapes import AnyMarker, Ignored, Marker
+from layerline_api.shared import Shared
 from layerline_correlator.questions.model import Entity, EventItem, EventQuery, Overloaded, Page, Questions
 from layerline_correlator.store.model import Batch, EventRow, ResourceRow, resource_key
 from layerline_correlator.verdict.judge import rfc3339
@@ -38,7 +39,7 @@ class Taken:
     ignored: str | None = None
 
 
-def changes(questions: Questions) -> Blueprint:
+def blueprint(shared: Shared) -> Blueprint:
     """``/api/v1/events``."""
     blueprint = Blueprint("changes", __name__, url_prefix="/api/v1")
 
@@ -47,7 +48,7 @@ def changes(questions: Questions) -> Blueprint:
     def events(asked: EventParameters) -> Page[EventItem]:
         """What happened in a window, newest first: to containers, and deploys."""
         from_ns, to_ns = asked.window()
-        return questions.events(
+        return shared.questions.events(
             EventQuery(from_ns, to_ns, asked.name, asked.service, asked.tag, asked.limit, asked.cursor)
         )
 
@@ -64,7 +65,7 @@ def changes(questions: Questions) -> Blueprint:
             return Taken(None, str(reason))
         if asked.service is not None:
             marker = replace(marker, attributes={"service.name": asked.service} | marker.attributes)
-        _store(questions, marker)
+        _store(shared.questions, marker)
         service = marker.attributes.get("service.name")
         entity = None if service is None else Entity("service", service, service)
         return Taken(EventItem(rfc3339(marker.time_ns), marker.name, marker.body, marker.attributes, entity))

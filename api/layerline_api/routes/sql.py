@@ -10,8 +10,8 @@ from pydantic import Field
 
 from layerline_api.declared import Body, declared
 from layerline_api.problems import Problem
-from layerline_api.settings import ServerSettings
-from layerline_correlator.questions.model import BadSql, Questions, Table, TooHeavy
+from layerline_api.shared import Shared
+from layerline_correlator.questions.model import BadSql, Table, TooHeavy
 
 #: Queries at a time; each may use every core.
 AT_ONCE = 2
@@ -24,7 +24,7 @@ class Query(Body):
     limit: Annotated[int, Field(ge=1, le=10_000, description="how many rows at most")] = 1000
 
 
-def curious(questions: Questions, settings: ServerSettings) -> Blueprint:
+def blueprint(shared: Shared) -> Blueprint:
     """``/api/v1/sql``."""
     blueprint = Blueprint("curious", __name__, url_prefix="/api/v1")
     room = threading.BoundedSemaphore(AT_ONCE)
@@ -36,14 +36,14 @@ def curious(questions: Questions, settings: ServerSettings) -> Blueprint:
 
         Off (403) unless the server has a token.
         """
-        if settings.token is None:
+        if shared.settings.token is None:
             raise Problem(
                 403, "SQL is off: start the server with a token (LAYERLINE_TOKEN, or `layerline serve --token`)"
             )
         if not room.acquire(blocking=False):
             raise Problem(503, f"{AT_ONCE} queries are being answered; ask again later")
         try:
-            return questions.sql(body.sql, body.limit)
+            return shared.questions.sql(body.sql, body.limit)
         except BadSql as problem:
             raise Problem(400, str(problem), "sql") from None
         except TooHeavy as problem:

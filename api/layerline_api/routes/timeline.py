@@ -10,7 +10,8 @@ from pydantic import Field
 from layerline_api.declared import declared
 from layerline_api.parameters import Read, Tagged, Text, TraceId, Window
 from layerline_api.problems import Problem
-from layerline_correlator.questions.model import Questions, TooHeavy
+from layerline_api.shared import Shared
+from layerline_correlator.questions.model import TooHeavy
 from layerline_correlator.questions.timeline import SIGNALS, StepTooFine, Timeline, TimelineQuery
 from layerline_correlator.settings import duration_ns
 
@@ -79,7 +80,7 @@ class TimelineParameters(Tagged, Window):
         )
 
 
-def timeline(questions: Questions) -> Blueprint:
+def blueprint(shared: Shared) -> Blueprint:
     """The timeline of a request, an operation, an entity or tags, as JSON."""
     blueprint = Blueprint("timeline", __name__, url_prefix="/api/v1")
 
@@ -89,7 +90,7 @@ def timeline(questions: Questions) -> Blueprint:
         """What every layer did at the same moment: aligned series, events and incidents; a gap is null, never zero."""
         query = asked.query()
         try:
-            found = questions.timeline(query)
+            found = shared.questions.timeline(query)
         except StepTooFine as problem:
             raise Problem(400, f"step is {request.args.get('step', '')[:80]!r}: {problem}", "step") from None
         except TooHeavy as problem:

@@ -14,13 +14,10 @@ from urllib.parse import urlsplit
 
 import requests
 from requests.auth import AuthBase
-from rich.cells import cell_len
-from rich.console import Console
-from rich.text import Text
 
-from layerline_api.commands import render
 from layerline_api.settings import AskSettings
 from layerline_api.words.clean import clean
+from layerline_api.words.queries import pointed
 
 #: How long the server may take to accept and to answer, in seconds.
 PATIENCE_S = (3.05, 60)
@@ -150,24 +147,10 @@ def print_body(answer: requests.Response) -> None:
     sys.stdout.buffer.flush()
 
 
-def print_lines(lines: Sequence[Text]) -> None:
-    """For people."""
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")  # a terminal without the bars' characters gets question marks
-    render.show(lines, Console(width=render.WIDTH, highlight=False, markup=False, emoji=False))
-    sys.stdout.flush()
-
-
 def causes_of(server: Server) -> list[dict[str, Any]]:
     """Every cause with its documentation."""
     items = body_of(server, server.get("/api/v1/causes")).get("items")
     return items if isinstance(items, list) else []
-
-
-def pointed(query: str, column: int) -> tuple[str, str]:
-    """The query, and below it a caret at the column."""
-    text = "".join(clean(char) if not char.isspace() else " " for char in query)
-    return f"  {text}", f"  {' ' * cell_len(text[: column - 1])}^"
 
 
 def _reason(problem: Exception) -> str:

@@ -12,20 +12,22 @@ from hypothesis import given
 from hypothesis import strategies as some
 from rich.cells import cell_len
 
-from layerline_api.commands import render
+from layerline_api.terminal.text import bar
+from layerline_api.terminal.verdicts import request, window
+from layerline_api.words.amounts import human
 from layerline_api.words.clean import clean
-from layerline_api.words.verdict import human, tell
+from layerline_api.words.verdicts import tell
 from layerline_correlator.questions.model import Blind, Culprit, Entity, Join, Neighbour, Part, Verdict, plain
 
 GOLDEN = Path(__file__).parent / "golden"
 
 
 def shown(one: Verdict, causes: list[dict[str, Any]] = CAUSES) -> str:
-    return "\n".join(line.plain for line in render.request(tell(plain(one), causes))) + "\n"
+    return "\n".join(line.plain for line in request(tell(plain(one), causes))) + "\n"
 
 
 def shown_window(*many: Verdict) -> str:
-    return "\n".join(line.plain for line in render.window(tell(plain(one), CAUSES) for one in many)) + "\n"
+    return "\n".join(line.plain for line in window(tell(plain(one), CAUSES) for one in many)) + "\n"
 
 
 NO_USUAL = replace(
@@ -191,4 +193,4 @@ def test_names_are_cleaned(name: object, kept: str) -> None:
 @pytest.mark.parametrize(("share", "length"), [(0.0, 0), (1e-9, 1), (0.5, 9), (1.0, 18), (7.0, 18)])
 def test_bars(share: float, length: int) -> None:
     """A bar is as long as its share; what is not nothing is seen; nothing leaves its column."""
-    assert len(render.bar(share, 18)) == length
+    assert len(bar(share, 18)) == length

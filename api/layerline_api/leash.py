@@ -1,4 +1,4 @@
-"""A command that ends when its parent does: ``python -m layerline_api.commands.leash PARENT_PID COMMAND ARGUMENTS…``.
+"""A command that ends when its parent does: ``python -m layerline_api.leash PARENT_PID COMMAND ARGUMENTS…``.
 
 The kernel is asked to send SIGTERM when the parent dies, also of kill -9 (prctl(2), PR_SET_PDEATHSIG). The child asks
 for itself, because code between fork and exec of a process with threads may deadlock.

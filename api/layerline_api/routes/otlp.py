@@ -15,10 +15,9 @@ from google.protobuf.json_format import MessageToJson
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from layerline_api.declared import Declared, declared
-from layerline_api.doors.intake import Intake
 from layerline_api.doors.otlp import DECODERS
 from layerline_api.problems import Problem
-from layerline_api.settings import ServerSettings
+from layerline_api.shared import Shared
 
 PROTOBUF, JSON = BOTH = "application/x-protobuf", "application/json"
 
@@ -33,8 +32,9 @@ def speaks_json(asked: Request) -> bool:
     return asked.mimetype == JSON
 
 
-def receiver(intake: Intake, settings: ServerSettings) -> Blueprint:
-    """The three OTLP paths, storing through ``intake``."""
+def blueprint(shared: Shared) -> Blueprint:
+    """The three OTLP paths, storing through the intake that gRPC stores through too."""
+    intake, settings = shared.intake, shared.settings
     blueprint = Blueprint("otlp", __name__)
     room = threading.BoundedSemaphore(settings.receive_at_once)
 

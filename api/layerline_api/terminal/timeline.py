@@ -10,10 +10,11 @@ from typing import Any
 from rich.cells import set_cell_size
 from rich.text import Text
 
-from layerline_api.commands.containers import amount
-from layerline_api.commands.render import LAYER_STYLE, WIDTH, cut, fitted, wrapped
+from layerline_api.terminal.text import LAYER_STYLE, WIDTH, cut, fitted, wrapped
 from layerline_api.words.clean import clean
-from layerline_api.words.verdict import human, whole
+from layerline_api.words.entities import whole
+from layerline_api.words.timeline import amount_of, heading, label_of
+from layerline_api.words.times import length, ns_of, when
 
 Json = Mapping[str, Any]
 
@@ -22,7 +23,6 @@ _AXIS = 8  # of a time on the axis
 _BLOCKS = "▂▃▄▅▆▇█"
 _GAP, _ZERO = "·", "▁"
 _EVENTS = 20
-_HEADINGS = {"requests": "requests", "causes": "where the time went, per second"}
 
 
 def picture(body: Json) -> list[Text]:
@@ -61,20 +61,6 @@ def _head(body: Json, step_ns: int) -> Iterator[Text]:
     yield fitted(f"{when(body['from'])} to {when(body['to'])} UTC, a value for each {length(step_ns)}", WIDTH)
 
 
-def heading(series: Json) -> str:
-    """What the series is about: requests, causes, or whose readings."""
-    entity = series["entity"]
-    return _HEADINGS.get(series["about"], "") if entity is None else whole(entity)
-
-
-def label_of(series: Json) -> str:
-    """``cpu.time user`` of a reading, a cause's whole name."""
-    name = clean(series["name"])
-    if series["about"] != "causes":
-        name = name.partition(".")[2] or name
-    return " ".join((name, *map(clean, series["attributes"].values())))
-
-
 def _line(series: Json, values: Sequence[float | None]) -> Text:
     label = label_of(series)
     most = max((value for value in values if value is not None), default=None)
@@ -91,15 +77,6 @@ def _block(value: float | None, most: float | None) -> str:
     if value <= 0 or not most:
         return _ZERO
     return _BLOCKS[min(len(_BLOCKS) - 1, int(value / most * len(_BLOCKS)))]
-
-
-def amount_of(value: float, series: Json) -> str:
-    """A value of the series with its unit."""
-    if series["name"].endswith(".cpu.time"):
-        return f"{value:.2f} CPUs"
-    if series["unit"] == "s/s":
-        return amount(value * 1e9, "ns/s")
-    return f"{value:,.4g}" if series["kind"] == "count" else amount(value, series["unit"])
 
 
 def _columns(points: int) -> int:
@@ -160,24 +137,3 @@ def _marks(body: Json, from_ns: int, length_ns: int, columns: int) -> Iterator[T
         )
     if len(events) > _EVENTS:
         yield Text(f"  and {len(events) - _EVENTS} more (--json shows them)")
-
-
-def length(step_ns: int) -> str:
-    """``100 ms``, ``5 s``, ``15 min``, ``3 h``: steps are round."""
-    for unit, size_ns in (("h", 3600 * 10**9), ("min", 60 * 10**9), ("s", 10**9)):
-        if step_ns % size_ns == 0:
-            return f"{step_ns // size_ns} {unit}"
-    return human(step_ns)
-
-
-def ns_of(time: str) -> int:
-    """RFC 3339 as the API writes it, in UTC with nine digits, in nanoseconds."""
-    whole_seconds, _, fraction = time.removesuffix("Z").partition(".")
-    moment = datetime.fromisoformat(whole_seconds).replace(tzinfo=UTC)
-    return round(moment.timestamp()) * 10**9 + int(fraction.ljust(9, "0"))
-
-
-def when(time: str) -> str:
-    """``2026-11-23 10:00:00``; tenths where there are any."""
-    moment, _, fraction = clean(time).removesuffix("Z").partition(".")
-    return moment.replace("T", " ") + (f".{fraction[:1]}" if fraction.strip("0") else "")

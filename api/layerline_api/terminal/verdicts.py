@@ -1,34 +1,17 @@
-"""A story for people at a terminal: at most 80 columns, colours only where they are wanted."""
+"""A verdict at a terminal: one request's ledger, or a compact block for each operation of a window."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from rich.cells import cell_len, set_cell_size
-from rich.console import Console
 from rich.text import Text
 
-from layerline_api.words.verdict import Line, Story
+from layerline_api.terminal.text import LAYER_STYLE, WIDTH, bar, cut, fitted, wrapped
+from layerline_api.words.verdicts import Line, Story
 
-WIDTH = 80
 _TITLE, _NUMBER, _BAR = 42, 9, 18
 _LABEL = 20
-_UNIT = re.compile(r"(?<=\d) (?=(?:ms|µs|s|min)\b|%)")
-_EIGHTHS = " ▏▎▍▌▋▊▉"
-LAYER_STYLE = {
-    "app": "blue",
-    "dependency": "magenta",
-    "network": "cyan",
-    "container": "yellow",
-    "host": "red",
-}
-
-
-def show(lines: Iterable[Text], console: Console) -> None:
-    """Print the lines as they are."""
-    for line in lines:
-        console.print(line, no_wrap=True, overflow="ignore", crop=False, highlight=False)
 
 
 def request(story: Story) -> list[Text]:
@@ -108,14 +91,6 @@ def _amounts(line: Line, usual: bool) -> Text:
     return out
 
 
-def bar(share: float, width: int) -> str:
-    """A share of ``width`` cells, to an eighth of a cell; something that is not nothing is always seen."""
-    eighths = round(min(max(share, 0.0), 1.0) * width * 8)
-    if share > 0:
-        eighths = max(1, eighths)
-    return "█" * (eighths // 8) + (_EIGHTHS[eighths % 8] if eighths % 8 else "")
-
-
 def _labelled(label: str, text: str) -> list[Text]:
     """``  try                 Raise the limit …``, wrapped beside its label. Nothing where there is no text."""
     if not text:
@@ -123,38 +98,3 @@ def _labelled(label: str, text: str) -> list[Text]:
     lines = wrapped(text, indent=_LABEL + 2)
     lines[0] = Text.assemble((f"  {label:<{_LABEL}}", "dim"), lines[0].plain[_LABEL + 2 :])
     return lines
-
-
-def wrapped(text: str, indent: int = 0, style: str = "") -> list[Text]:
-    """The text in lines of at most 80 columns, broken between words; words that are too long are broken themselves.
-
-    A number stays with its unit.
-    """
-    text = _UNIT.sub("\N{NO-BREAK SPACE}", text)
-    room = WIDTH - indent
-    lines: list[str] = []
-    line = ""
-    for word in text.split(" "):
-        joined = f"{line} {word}" if line else word
-        if cell_len(joined) <= room:
-            line = joined
-            continue
-        if line:
-            lines.append(line)
-        while cell_len(word) > room:
-            head = set_cell_size(word, room).rstrip()
-            lines.append(head)
-            word = word[len(head) :]
-        line = word
-    lines.append(line)
-    return [Text(" " * indent + one.replace("\N{NO-BREAK SPACE}", " "), style=style) for one in lines]
-
-
-def cut(text: str, width: int) -> str:
-    """The text in at most ``width`` columns, ending in … where something was left out."""
-    return text if cell_len(text) <= width else set_cell_size(text, width - 1).rstrip() + "…"
-
-
-def fitted(text: str, width: int) -> Text:
-    """The same as a ``Text``."""
-    return Text(cut(text, width))

@@ -9,16 +9,19 @@ from urllib.parse import urlencode
 
 from flask import Blueprint, render_template
 
-from layerline_api.commands.timeline_picture import ns_of, when
 from layerline_api.declared import declared
 from layerline_api.page.form import HTML
-from layerline_api.page.one_request import pieces
 from layerline_api.page.picture import Picture, excess_of, link_of, pictured
+from layerline_api.page.requests import pieces
 from layerline_api.page.timeline import ask
 from layerline_api.problems import Problem
 from layerline_api.routes.incidents import OneIncident
+from layerline_api.shared import Shared
+from layerline_api.words.amounts import human
 from layerline_api.words.clean import clean
-from layerline_api.words.verdict import human, tell, whole
+from layerline_api.words.entities import whole
+from layerline_api.words.times import apart, ns_of, when
+from layerline_api.words.verdicts import tell
 from layerline_correlator.questions.model import Questions
 from layerline_correlator.questions.timeline import TimelineQuery
 from layerline_correlator.verdict.judge import rfc3339
@@ -83,22 +86,22 @@ class Told:
     examples: list[str]
 
 
-def add(blueprint: Blueprint, questions: Questions) -> None:
+def add(blueprint: Blueprint, shared: Shared) -> None:
     """``/incidents/<incident>``."""
 
     @blueprint.get("/incidents/<incident>")
     @declared(None, OneIncident, problems=(404,), answers_in=(HTML,))
     def incident_page(asked: OneIncident) -> str:
         """The page of one incident."""
-        found = questions.incidents.one(asked.incident)
+        found = shared.questions.incidents.one(asked.incident)
         if found is None:
             raise Problem(404, f"there is no incident {asked.incident}")
-        causes = questions.causes()
+        causes = shared.questions.causes()
         titles = {str(cause["cause"]): clean(cause["title"]) for cause in causes}
         story = None if found["verdict"] is None else tell(found["verdict"], causes)
-        picture, missing = _picture(found, questions, titles)
+        picture, missing = _picture(found, shared.questions, titles)
         return render_template(
-            "incident.html",
+            "incidents.html",
             incident=told(found, titles),
             id=found["id"],
             story=story,
@@ -191,11 +194,10 @@ def _hit(one: Json, incident: Json) -> Hit:
 
 
 def _offset(offset_ns: int) -> str:
-    """``1.2 s before``: nobody wants to know the milliseconds."""
+    """``1.2 s before``, ``at once``."""
     if offset_ns == 0:
         return "at once"
-    apart = f"{abs(offset_ns) / 1e9:.1f} s" if abs(offset_ns) < 119.95e9 else human(offset_ns)
-    return f"{apart} {'before' if offset_ns < 0 else 'after'}"
+    return f"{apart(offset_ns)} {'before' if offset_ns < 0 else 'after'}"
 
 
 def _outermost(incident: Json) -> dict[str, str]:

@@ -7,9 +7,11 @@ from typing import Any
 
 from rich.text import Text
 
-from layerline_api.commands.render import LAYER_STYLE, WIDTH, bar, cut, fitted, wrapped
+from layerline_api.terminal.text import LAYER_STYLE, WIDTH, bar, cut, fitted, wrapped
+from layerline_api.words.amounts import human
 from layerline_api.words.clean import clean
-from layerline_api.words.verdict import human, whole
+from layerline_api.words.entities import whole
+from layerline_api.words.times import apart
 
 Json = Mapping[str, Any]
 _CHANGES, _OPERATIONS, _TAGS = 5, 6, 5
@@ -147,7 +149,7 @@ def _changed(incident: Json) -> list[Text]:
         return [*out, Text("  nothing that was told of")]
     for change in changes[:_CHANGES]:
         offset = change["offset_ns"]
-        when = f"{_apart(offset)} {'before' if offset < 0 else 'after'}"
+        when = f"{apart(offset)} {'before' if offset < 0 else 'after'}"
         who = f"{whole(change['entity'])}: " if change["entity"] and change["kind"] in ("limit", "neighbour") else ""
         mark = "→" if change["likely"] else " "
         lines = wrapped(
@@ -189,11 +191,6 @@ def _not_seen(incident: Json) -> list[Text]:
         return []
     causes = ", ".join(clean(one["cause"]) for one in blind)
     return [Text(), Text("not measured", style="bold"), *wrapped(causes, indent=2)]
-
-
-def _apart(offset_ns: int) -> str:
-    """``1.2 s``, ``3 min 20 s``: nobody wants to know the milliseconds."""
-    return f"{abs(offset_ns) / 1e9:.1f} s" if abs(offset_ns) < 119.95e9 else human(offset_ns)
 
 
 def _clock(text: object) -> str:

@@ -1,16 +1,17 @@
 """A verdict told in words: what the page and the command show, made once from the API's JSON.
 
-Names are clean (``names.clean``); lengths, colours and HTML are the business of who shows them.
+Names are clean (``clean``); lengths, colours and HTML are the business of who shows them.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from layerline_api.words.amounts import human
 from layerline_api.words.clean import clean
+from layerline_api.words.entities import short, whole
 
 #: Parts below this share of the duration, now and usually, are told as one line.
 SMALL = 0.01
@@ -18,7 +19,6 @@ SMALL = 0.01
 WORTH_A_WORD = 0.1
 
 Json = Mapping[str, Any]
-_HEX = re.compile(r"[0-9a-f]{13,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,33 +90,6 @@ def tell(verdict: Json, causes: Sequence[Json]) -> Story:
     )
 
 
-def human(amount_ns: float) -> str:
-    """A time as people say it: ``340 µs``, ``3.4 ms``, ``700 ms``, ``12.4 s``, ``3 min 20 s``."""
-    amount_ns = abs(amount_ns)
-    if amount_ns < 999_500:
-        return f"{amount_ns / 1e3:.0f} µs" if amount_ns else "0 ms"
-    if amount_ns < 9_950_000:
-        return f"{amount_ns / 1e6:.1f} ms"
-    if amount_ns < 9_999_500_000:
-        return f"{amount_ns / 1e6:,.0f} ms"
-    if amount_ns < 119.95e9:
-        return f"{amount_ns / 1e9:.1f} s"
-    minutes, seconds = divmod(round(amount_ns / 1e9), 60)
-    return f"{minutes} min {seconds} s"
-
-
-def whole(entity: Json) -> str:
-    """``container stock-1``, ``dependency prices:8080``, ``host worker-3``; without a name 12 digits of the id."""
-    kind = "dependency" if entity["type"] == "service" else clean(entity["type"])
-    named = entity["name"] and entity["name"] != entity["id"]
-    name = clean(entity["name"] if named else entity["id"])
-    return f"{kind} {name[:12] if not named and _HEX.fullmatch(name) else _short(name)}"
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 40 else name[:39] + "…"
-
-
 def _percent(share: float) -> str:
     """``73 %``."""
     return f"{float(share) * 100:.0f} %"
@@ -174,9 +147,9 @@ def _part_of(verdict: Json, culprit: Json) -> Json | None:
 
 def _who(entity: Json, part: Json | None, verdict: Json) -> str:
     """The entity, and its service where that is not plain from the rest."""
-    service = _short(clean(part["service"])) if part else ""
+    service = short(clean(part["service"])) if part else ""
     name = whole(entity)
-    if not service or service in name or entity["type"] == "service" or service == _short(clean(verdict["service"])):
+    if not service or service in name or entity["type"] == "service" or service == short(clean(verdict["service"])):
         return name
     return f"{name} (service {service})"
 

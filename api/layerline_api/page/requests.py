@@ -10,8 +10,9 @@ from layerline_api.declared import declared
 from layerline_api.page.form import HTML
 from layerline_api.parameters import Parameters, SpanId, TraceId
 from layerline_api.problems import Problem
-from layerline_api.words.verdict import Story, tell
-from layerline_correlator.questions.model import Questions, plain
+from layerline_api.shared import Shared
+from layerline_api.words.verdicts import Story, tell
+from layerline_correlator.questions.model import plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class OnePage(Parameters):
     span_id: SpanId | None = None
 
 
-def add(blueprint: Blueprint, questions: Questions) -> None:
+def add(blueprint: Blueprint, shared: Shared) -> None:
     """``/requests/<trace_id>``."""
 
     @blueprint.get("/requests/<trace_id>")
@@ -40,12 +41,12 @@ def add(blueprint: Blueprint, questions: Questions) -> None:
     def one_request(asked: OnePage) -> str:
         """The page of one request: its ledger."""
         trace_id = asked.trace_id
-        verdict = questions.verdict(trace_id, asked.span_id)
+        verdict = shared.questions.verdict(trace_id, asked.span_id)
         if verdict is None:
             raise Problem(404, f"there is no request with trace id {trace_id}")
-        story = tell(plain(verdict), questions.causes())
+        story = tell(plain(verdict), shared.questions.causes())
         return render_template(
-            "request.html", story=story, pieces=pieces(story), trace_id=trace_id, span_id=verdict.span_id or ""
+            "requests.html", story=story, pieces=pieces(story), trace_id=trace_id, span_id=verdict.span_id or ""
         )
 
 
