@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 
+from layerline_api.page import pages
 from layerline_correlator.ledger.causes import all_causes
 
 ROOT = Path(__file__).parent.parent
@@ -27,6 +28,18 @@ def make() -> ModuleType:
 def test_the_page_of_causes_is_that_of_the_headers(make: ModuleType) -> None:
     """docs/CAUSES.md is what `python docs/make.py` writes."""
     assert (ROOT / "docs/CAUSES.md").read_text(encoding="utf-8") == make.causes()
+
+
+def test_the_page_of_commands_is_that_of_their_files(make: ModuleType) -> None:
+    """docs/COMMANDS.md is what `python docs/make.py` writes: every command is documented."""
+    assert (ROOT / "docs/COMMANDS.md").read_text(encoding="utf-8") == make.commands()
+
+
+def test_the_table_of_pages_is_that_of_their_files(make: ModuleType) -> None:
+    """docs/PAGE.md's table is what `python docs/make.py` writes: every page is documented, and says what it shows."""
+    text = (ROOT / "docs/PAGE.md").read_text(encoding="utf-8")
+    assert make.page(text) == text
+    assert all(module.__doc__ for module in pages().values())
 
 
 def test_the_table_of_settings_is_that_of_the_code(make: ModuleType) -> None:

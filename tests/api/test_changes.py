@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 from live_server import Live
 
 from layerline_api.app import create_app
-from layerline_api.commands.event import main
+from layerline_api.commands.events import main
 from layerline_api.settings import ServerSettings
 from layerline_correlator.correlator import Correlator
 from layerline_correlator.settings import Settings

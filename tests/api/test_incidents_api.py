@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from api_fake import CAUSES, FakeCorrelator
 from flask.testing import FlaskClient
+from live_server import Live
 
 from layerline_api.app import create_app
+from layerline_api.commands.incidents import main
 from layerline_api.declared import BODY_LIMIT_BYTES
 from layerline_api.terminal.incidents import lines_of_incident, lines_of_list
 
@@ -147,3 +149,22 @@ def test_an_slo_that_is_none_is_refused(client: FlaskClient, body: str, status: 
     answer = client.post("/api/v1/slos", data=body, content_type="application/json")
     assert answer.status_code == status
     assert answer.get_json().get("field") == field
+
+
+def test_the_command_asks_for_a_list_one_and_a_bundle(
+    live: Live, fake: FakeCorrelator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A list, one incident with its JSON unchanged, a bundle as a file; with nothing to list it ends with 1."""
+    where = ["--server", live(fake)]
+    assert main(["--service", "web", *where]) == 0
+    assert fake.incidents.asked[-1].service == "web"
+    assert f"see one: layerline incidents {DOCUMENT['id']}" in capsys.readouterr().out
+    assert main([DOCUMENT["id"], "--json", *where]) == 0
+    assert json.loads(capsys.readouterr().out) == DOCUMENT
+    assert main([DOCUMENT["id"], *where]) == 0
+    assert DOCUMENT["summary"][:20] in capsys.readouterr().out
+    assert main([DOCUMENT["id"], "--bundle", str(tmp_path / "file.zip"), *where]) == 0
+    assert (tmp_path / "file.zip").read_bytes() == b"bundle"
+    fake.incidents.documents.clear()
+    assert main(where) == 1
+    assert "no operation was in trouble" in capsys.readouterr().err

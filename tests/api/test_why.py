@@ -14,7 +14,7 @@ from api_fake import TOKEN, TRACE, FakeCorrelator, full, verdict, window_verdict
 from live_server import Live
 from rich.cells import cell_len
 
-from layerline_api.commands.why import main
+from layerline_api.commands.verdicts import main
 from layerline_api.settings import ServerSettings
 from layerline_correlator.questions.model import plain
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from layerline_api.demo import command
+from layerline_api.commands import demo as command
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

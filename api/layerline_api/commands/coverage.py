@@ -1,6 +1,6 @@
 """What Layerline sees and what it does not: ``layerline coverage``, from the server.
 
-Exit codes: 0 ask, 1 nothing was received (the reason on stderr), 2 could not ask.
+Exit codes: 0 answered, 1 nothing was received (the reason on stderr), 2 could not ask.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What was in trouble lately, since when, why, and what changed just before: incidents, found without being asked.
 
-Exit codes: 0 ask, 1 nothing to answer with (the reason on stderr), 2 could not ask.
+Exit codes: 0 answered, 1 nothing to answer with (the reason on stderr), 2 could not ask.
 """
 
 from __future__ import annotations

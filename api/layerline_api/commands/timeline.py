@@ -1,6 +1,6 @@
 """What every layer did at the same moment, one line for each series, from the server.
 
-Exit codes: 0 ask, 1 nothing to answer with (the reason on stderr), 2 could not ask.
+Exit codes: 0 answered, 1 nothing to answer with (the reason on stderr), 2 could not ask.
 """
 
 from __future__ import annotations

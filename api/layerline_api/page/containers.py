@@ -1,4 +1,4 @@
-"""The page of a tag query: which containers it holds for, the dead included, and how slow their requests were."""
+"""Which containers a query holds for, the dead included, and how slow their requests were (docs/QUERY.md)."""
 
 from __future__ import annotations
 

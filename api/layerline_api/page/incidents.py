@@ -1,4 +1,8 @@
-"""The page of one incident: what, since when, why, what changed, in which order the layers showed it, who was hit."""
+"""One incident (docs/INCIDENTS.md): what and since when, what changed near its start, what to do, a picture.
+
+Below: the first sign in each layer in order of time, what would be without it, whom it hits, the ledger, what was not
+measured.
+"""
 
 from __future__ import annotations
 

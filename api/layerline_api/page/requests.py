@@ -1,4 +1,4 @@
-"""The page of one request: its ledger, what is blamed, what was not seen."""
+"""One request's ledger: where its time went, what is blamed, what was not measured."""
 
 from __future__ import annotations
 

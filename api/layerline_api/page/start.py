@@ -1,4 +1,7 @@
-"""The first page: incidents, those that go on first, and slow requests."""
+"""Incidents, the ongoing ones first, and the slow requests of the last 15 minutes.
+
+Where there are none it says why: nothing received, nothing slow, no usual yet.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The page of a timeline: what every layer did at the same moment, for a request, an entity or what tags select."""
+"""What every layer did at the same moment (docs/TIMELINE.md).
+
+It is asked for tags, a service or operation, a container or host (``entity``), or one request (``trace_id``).
+"""
 
 from __future__ import annotations
 

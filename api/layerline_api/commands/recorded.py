@@ -24,6 +24,8 @@ from layerline_correlator.questions.model import Overloaded
 from layerline_correlator.settings import Settings
 from layerline_correlator.store.store import StoreInUse
 
+COMMAND = "import"
+
 
 def main(argv: Sequence[str]) -> int:
     """``layerline import [--store DIR] [--format F] PATH…``."""

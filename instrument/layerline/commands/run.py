@@ -20,7 +20,10 @@ _PYTHON = re.compile(r"(?:python|pypy)[0-9.t]*(?:w|-dbg)?")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Does not return if all is well. Exit code 2 where CMD is missing or cannot be run."""
+    """``layerline run [--] CMD…``
+
+    Does not return if all is well. Exit code 2 where CMD is missing or cannot be run.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(
         prog="layerline run",

@@ -1,4 +1,7 @@
-"""Show it: a small shop in containers, one real fault after another, and what Layerline says about each."""
+"""Show it: a small shop in containers, one real fault after another, and what Layerline says about each.
+
+It shows server and agent, so it needs both: ``pip install 'layerline[agent,server]'``.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ def parser() -> argparse.ArgumentParser:
     """The command's options."""
     arguments = argparse.ArgumentParser(
         prog="layerline demo",
-        description=__doc__,
+        description=(__doc__ or "").partition("\n")[0],
         epilog="Nothing is pulled, nothing stays. Exit codes: 0 every fault that this machine allows was blamed on its "
         "own cause with the right milliseconds; 1 one was not; 2 the demo could not run.",
     )
@@ -22,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the demo."""
+    """``layerline demo [--keep] [--plain]``."""
     options = parser().parse_args(argv)
     missing = [module for module in ("docker", "waitress", "rich", "duckdb") if find_spec(module) is None]
     if missing:

@@ -25,6 +25,8 @@ from layerline_api.terminal.text import print_lines
 from layerline_api.terminal.verdicts import request, window
 from layerline_api.words.verdicts import Story, tell
 
+COMMAND = "why"
+
 
 def main(argv: Sequence[str]) -> int:
     """``layerline why [TRACE_ID] [--service S] … [--json]``."""

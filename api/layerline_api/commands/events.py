@@ -16,6 +16,8 @@ from layerline_api.doors.events import DEPLOYED
 from layerline_api.words.clean import clean
 from layerline_correlator.verdict.judge import rfc3339
 
+COMMAND = "event"
+
 
 def main(argv: Sequence[str]) -> int:
     """``layerline event TEXT [--service S] [--version V] [--name N] [--time T] [--tag key:value]… [--json]``."""

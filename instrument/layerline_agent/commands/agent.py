@@ -13,7 +13,10 @@ from layerline_agent.settings import Settings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the agent until SIGTERM or SIGINT. 0 when it was stopped, 2 where an argument or variable is wrong."""
+    """``layerline agent [--endpoint URL] [--tag key:value]… [--interval 1s] [--fine 200ms]``.
+
+    It runs until SIGTERM or SIGINT. 0 when it was stopped, 2 where an argument or variable is wrong.
+    """
     parser = argparse.ArgumentParser(prog="layerline agent", description=__doc__)
     parser.add_argument(
         "--endpoint",
