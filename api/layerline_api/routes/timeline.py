@@ -45,9 +45,13 @@ def _signals(name: str, text: str) -> tuple[str, ...]:
     return tuple(pattern.replace("[", "[[]").replace("?", "[?]") for pattern in patterns)
 
 
-Of = Annotated[tuple[str, str], Read(_entity, {"type": "string", "pattern": "^(container|host):.+$"})]
-Step = Annotated[int, Read(_step, {"type": "string", "pattern": r"^\d+(\.\d+)?(ns|us|ms|s|m|h|d)$"})]
-Signals = Annotated[tuple[str, ...], Read(_signals, {"type": "string", "minLength": 1})]
+Of = Annotated[
+    tuple[str, str], Read(_entity, {"type": "string", "pattern": "^(container|host):.+$"}, ("container:web", "host:vm"))
+]
+Step = Annotated[int, Read(_step, {"type": "string", "pattern": r"^\d+(\.\d+)?(ns|us|ms|s|m|h|d)$"}, ("10s", "20s"))]
+Signals = Annotated[
+    tuple[str, ...], Read(_signals, {"type": "string", "minLength": 1}, ("container.cpu.*", "system.*"))
+]
 
 
 class TimelineParameters(Tagged, Window):
