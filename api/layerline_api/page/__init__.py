@@ -59,9 +59,11 @@ def blueprint(shared: Shared) -> Blueprint:
         """The pages' sign in a browser's tabs."""
         return Response(icon, content_type=_SVG, headers=_KEPT)
 
+    menu = [(one.path, one.name) for one in sorted(page.MENU for page in pages().values() if hasattr(page, "MENU"))]
+
     @blueprint.context_processor
     def everywhere() -> dict[str, object]:
-        return {"version": version, "windows": WINDOWS}
+        return {"version": version, "windows": WINDOWS, "menu": menu}
 
     for page in pages().values():
         page.add(blueprint, shared)

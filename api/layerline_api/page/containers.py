@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from flask import Blueprint, Response
 
 from layerline_api.declared import PROBLEM, declared
-from layerline_api.page.form import HTML, Form, answer
+from layerline_api.page.form import HTML, Entry, Form, answer
 from layerline_api.parameters import Window, query_of
 from layerline_api.problems import Problem
 from layerline_api.shared import Shared
@@ -20,6 +20,7 @@ from layerline_api.words.containers import duration, slow_share
 from layerline_api.words.times import when
 from layerline_correlator.questions.model import Questions, TooHeavy, plain
 
+MENU = Entry(3, "/containers", "Containers")
 ROWS = 100
 EXAMPLES = (
     "image:*",
@@ -48,7 +49,7 @@ class Row:
 def add(blueprint: Blueprint, shared: Shared) -> None:
     """``/containers``."""
 
-    @blueprint.get("/containers")
+    @blueprint.get(MENU.path)
     @declared(None, Form, answers_in=(HTML,), problems_in=(PROBLEM, HTML))
     def containers_page(asked: Form) -> Response:
         """The page of a tag query: the containers that it holds for."""

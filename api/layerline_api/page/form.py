@@ -30,6 +30,15 @@ HTML = "text/html; charset=utf-8"
 Asked = TypeVar("Asked", bound=Parameters)
 
 
+@dataclass(frozen=True, order=True, slots=True)
+class Entry:
+    """A page's ``MENU``: its place in the menu. A page of one thing, such as an incident, has none."""
+
+    place: int
+    path: str
+    name: str
+
+
 class Form(Parameters):
     """What a page is asked with. A browser sends every field of a form; an empty one says nothing."""
 

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from flask import Blueprint, Response
 
 from layerline_api.declared import PROBLEM, declared
-from layerline_api.page.form import HTML, Form, answer
+from layerline_api.page.form import HTML, Entry, Form, answer
 from layerline_api.parameters import RequestParameters
 from layerline_api.routes.incidents import IncidentParameters
 from layerline_api.shared import Shared
@@ -23,6 +23,7 @@ from layerline_api.words.times import when
 from layerline_correlator.incidents.model import IncidentQuery
 from layerline_correlator.questions.model import Questions, RequestItem
 
+MENU = Entry(1, "/", "Incidents and slow requests")
 ROWS, INCIDENTS = 100, 20
 #: Incidents are shown of so long at least, unless exact times are asked for: who was woken asks about the night.
 _INCIDENTS_NS = 24 * 3600 * 10**9
@@ -59,7 +60,7 @@ class IncidentRow:
 def add(blueprint: Blueprint, shared: Shared) -> None:
     """``/``."""
 
-    @blueprint.get("/")
+    @blueprint.get(MENU.path)
     @declared(None, Form, answers_in=(HTML,), problems_in=(PROBLEM, HTML))
     def slow_requests(asked: Form) -> Response:
         """The page: incidents, and slow requests of the last minutes."""

@@ -13,7 +13,7 @@ from flask import Blueprint, Response
 from pydantic import Field
 
 from layerline_api.declared import PROBLEM, declared
-from layerline_api.page.form import HTML, Form, answer
+from layerline_api.page.form import HTML, Entry, Form, answer
 from layerline_api.page.picture import pictured
 from layerline_api.parameters import AnyText
 from layerline_api.problems import Problem
@@ -24,6 +24,8 @@ from layerline_api.words.times import ns_of
 from layerline_correlator.questions.model import Questions, TooHeavy, plain
 from layerline_correlator.questions.timeline import TimelineQuery
 from layerline_correlator.verdict.judge import rfc3339
+
+MENU = Entry(2, "/timeline", "Timeline")
 
 
 class TimelineForm(Form):
@@ -48,7 +50,7 @@ class Link:
 def add(blueprint: Blueprint, shared: Shared) -> None:
     """``/timeline``."""
 
-    @blueprint.get("/timeline")
+    @blueprint.get(MENU.path)
     @declared(None, TimelineForm, problems=(404,), answers_in=(HTML,), problems_in=(PROBLEM, HTML))
     def timeline_page(asked: TimelineForm) -> Response:
         """The page of a timeline: every layer at the same moment."""
