@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from layerline_api.page import pages
+
 ROOT = Path(__file__).parent.parent
 PACKAGES = {
     "layerline": ROOT / "instrument/layerline",
@@ -65,6 +67,17 @@ def test_rooms_of_the_api_keep_apart(room: str) -> None:
     for source in (PACKAGES["layerline_api"] / room).rglob("*.py"):
         rooms = {name.split(".")[1] for name in imported(source) if name.startswith("layerline_api.")}
         assert not rooms & STRANGERS[room], f"{source.relative_to(ROOT)} imports from {rooms & STRANGERS[room]}"
+
+
+def test_one_thing_has_one_name_in_all_rooms() -> None:
+    """What is about the same is named as its route is: commands that ask a server, what they print, and pages."""
+    api = PACKAGES["layerline_api"]
+    names = {room: {path.stem for path in (api / room).glob("[!_]*.py")} for room in ("routes", "terminal")}
+    asking = {path.stem for path in (api / "commands").glob("*.py") if any("asking" in one for one in imported(path))}
+    assert asking
+    assert asking <= names["routes"]
+    assert names["terminal"] - {"text"} <= names["routes"]  # text: what they have in common
+    assert set(pages()) - {"start"} <= names["routes"]  # start: the page at /
 
 
 @pytest.mark.parametrize("package", ["layerline", "layerline_agent", "layerline_api"])
