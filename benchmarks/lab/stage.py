@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import sys
-import threading
-import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,12 +12,10 @@ import requests
 
 from benchmarks.lab.apps import node_app
 from benchmarks.lab.fault import Variant
-from benchmarks.lab.injectors import neighbours, network
 from benchmarks.lab.injectors.postgres import Postgres, postgres
 from layerline_api.demo.containers import Containers
 from layerline_api.demo.intruders import Intruders
 from layerline_api.demo.layout import Cores
-from layerline_api.demo.load import one
 from layerline_api.demo.place import DemoError, Entity, Limits, Service, instrumented, wait_ready
 from layerline_api.demo.watching import Watching
 
@@ -28,8 +24,6 @@ PORT = 8000
 SUPPLIER, CALLEE, PARTNER, DATABASE = "supplier", "callee", "partner", "postgres"
 CALLEE_BYTES = 96 << 20
 FIRST_MS = 300
-#: Heavier than the subject, so that it leaves it a ninth of the core.
-NEIGHBOUR_SHARES = 8 * 1024
 
 
 @dataclass(slots=True)
@@ -178,19 +172,7 @@ class Subject:
 
     def put(self, path: str) -> None:
         """Turn a handle of the app."""
-        _put(self.url + path)
-
-    @contextmanager
-    def handle(self, path: str) -> Iterator[None]:
-        """Turn a handle just before the request; what it starts ends by itself."""
-        self.put(path)
-        yield
-
-    @contextmanager
-    def started_anew(self) -> Iterator[None]:
-        """A new process for the request."""
-        self.restart()
-        yield
+        put(self.url + path)
 
     def restart(self) -> None:
         """Start it anew under its name: a new process."""
@@ -198,176 +180,9 @@ class Subject:
         wait_ready(self.stage.place, self.name, "/ready")
         self.url = self.stage.place.url(self.name)
 
-    @contextmanager
-    def quota(self, percent: int) -> Iterator[None]:
-        """A CPU limit, in per cent of a core."""
-        self.stage.place.update(self.name, Limits(quota_ratio=percent / 100))
-        try:
-            yield
-        finally:
-            self.stage.place.update(self.name, Limits())
 
-    @contextmanager
-    def memory(self, limit_bytes: int, lifted_bytes: int = 4 << 30) -> Iterator[None]:
-        """A memory limit."""
-        self.stage.place.update(self.name, Limits(memory_bytes=limit_bytes))
-        try:
-            yield
-        finally:
-            self.stage.place.update(self.name, Limits(memory_bytes=lifted_bytes))
-
-    @contextmanager
-    def neighbour(self, shares: int = NEIGHBOUR_SHARES) -> Iterator[None]:
-        """A container that keeps the subject's core busy."""
-        command = ("-m", "layerline_api.demo.shop.burner", "--processes", "2")
-        limits = Limits(cpuset=self.stage.cores.subject, cpu_shares=shares)
-        self.neighbour_id = self.stage.place.start(Service("neighbour", command, limits=limits)).id
-        try:
-            wait_busy(self.stage.place, "neighbour")
-            self.visitors.append("neighbour")
-            yield
-        finally:
-            self.visitors = [name for name in self.visitors if name != "neighbour"]
-            self.stage.place.stop("neighbour")
-
-    @contextmanager
-    def siblings(self, burn: int = 0, write: int = 0) -> Iterator[None]:
-        """Threads of the app that compute or write."""
-        self.put(f"/siblings?burn={burn}&write={write}")
-        try:
-            yield
-        finally:
-            self.put("/siblings")
-
-    @contextmanager
-    def delay(self, milliseconds: int) -> Iterator[None]:
-        """Let the supplier answer so much later."""
-        url = self.stage.place.url(SUPPLIER)
-        _put(f"{url}/delay?ms={milliseconds}")
-        try:
-            yield
-        finally:
-            _put(f"{url}/delay?ms=0")
-
-    @contextmanager
-    def frozen(self, after_ms: int, milliseconds: int) -> Iterator[None]:
-        """``docker pause`` in the middle of what is sent meanwhile."""
-        container = self.stage.place.container(self.name)
-
-        def freeze() -> None:
-            time.sleep(after_ms / 1_000)
-            container.pause()
-            time.sleep(milliseconds / 1_000)
-            container.unpause()
-
-        thread = threading.Thread(target=freeze)
-        thread.start()
-        try:
-            yield
-        finally:
-            thread.join()
-
-    @contextmanager
-    def callee_restarted(self) -> Iterator[None]:
-        """``docker restart`` of the callee, which is down when the request begins."""
-        container = self.stage.place.container(CALLEE)
-        thread = threading.Thread(target=container.restart, kwargs={"timeout": 0})
-        thread.start()
-        time.sleep(0.08)  # until it is down
-        try:
-            yield
-        finally:
-            thread.join()
-            wait_again(self.stage.place, CALLEE)
-
-    @contextmanager
-    def callee_killed(self) -> Iterator[None]:
-        """The callee outgrows its memory; the engine starts it again after the kernel has killed it."""
-        with suppress(DemoError):  # it may be dead before it has answered
-            _put(f"{self.stage.place.url(CALLEE)}/grow")
-        time.sleep(0.08)  # until it has grown
-        try:
-            yield
-        finally:
-            wait_again(self.stage.place, CALLEE)
-
-    @contextmanager
-    def pinned(self) -> Iterator[None]:
-        """On one core instead of all."""
-        cores = self.stage.cores
-        self.stage.place.update(self.name, Limits(cpuset=cores.subject))
-        try:
-            yield
-        finally:
-            self.stage.place.update(self.name, Limits(cpuset=f"{cores.subject},{cores.rest}"))
-
-    @contextmanager
-    def disk_hog(self, seconds: int, depth: int) -> Iterator[None]:
-        """Another container that keeps the disk busy."""
-        limits = Limits(cpuset=self.stage.cores.rest)
-        with neighbours.disk_hog(self.stage.place, seconds, depth=depth, limits=limits) as hog:
-            self.neighbour_id = hog.id
-            time.sleep(1)  # until it has made its file
-            yield
-
-    @contextmanager
-    def lost(self, count: int) -> Iterator[None]:
-        """The next ``count`` segments to the partner are dropped where they arrive."""
-        with network.drop_next(self.stage.place.container(PARTNER), PORT, count, "in", server=True):
-            yield
-
-    @contextmanager
-    def slow_link(self, bits_per_second: int) -> Iterator[None]:
-        """What the partner sends leaves slowly."""
-        with network.slow_link(self.stage.place.container(PARTNER), bits_per_second):
-            yield
-
-    @contextmanager
-    def row_locked(self, milliseconds: int) -> Iterator[None]:
-        """Somebody else holds the row that the request changes."""
-        assert self.stage.database is not None
-        with self.stage.database.row_lock(milliseconds / 1_000):
-            yield
-
-    @contextmanager
-    def occupied(self, milliseconds: int) -> Iterator[None]:
-        """Another client's request holds a worker meanwhile."""
-        host, _, port = self.url.removeprefix("http://").rpartition(":")
-        thread = threading.Thread(target=one, args=(host, int(port), f"/occupy?ms={milliseconds}"))
-        thread.start()
-        time.sleep(0.03)  # until the worker has taken it
-        try:
-            yield
-        finally:
-            thread.join()
-
-
-def wait_again(place: Containers, name: str, timeout_s: float = 20) -> None:
-    """Wait until a service that died answers again: the engine starts it. DemoError if it stays down."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        try:
-            wait_ready(place, name)
-            return
-        except DemoError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
-
-
-def wait_busy(place: Containers, name: str, timeout_s: float = 10) -> None:
-    """Wait until a burner burns: it has used CPU time between two looks. DemoError if it does not."""
-    deadline, before = time.monotonic() + timeout_s, place.used_ns(name) or 0
-    while time.monotonic() < deadline:
-        time.sleep(0.15)
-        now = place.used_ns(name) or 0
-        if now - before > 100_000_000:
-            return
-        before = now
-    raise DemoError(f"{name} was expected to keep a core busy within {timeout_s:.0f} s:\n{place.output(name)}")
-
-
-def _put(url: str) -> None:
+def put(url: str) -> None:
+    """Turn a handle of an app. DemoError when it does not answer."""
     try:
         with requests.Session() as session:
             session.trust_env = False

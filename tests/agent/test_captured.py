@@ -45,9 +45,10 @@ class Captured:
         yield "host", "host", {"proc": str(proc), "network": str(proc / "1/net")}
         tree = Tree.of(Machine(str(self.root)))
         for found in tree.walk():
-            inside = [path.parent for path in proc.glob("[0-9]*/cgroup") if found.id in path.read_text()]
-            network = {"network": str(process / "net") for process in inside if (process / "net").is_dir()}
-            yield found.id[:12], "container", {**tree.directories(found.path), **network}
+            inside = [path.parent / "net" for path in proc.glob("[0-9]*/cgroup") if found.id in path.read_text()]
+            network = next((str(path) for path in inside if path.is_dir()), "")
+            directories = tree.directories(found.path)
+            yield found.id[:12], "container", {**directories, **({"network": network} if network else {})}
 
     def says(self, sensor: str) -> dict[str, dict[str, Readings]]:
         """What this sensor says, by moment and entity."""

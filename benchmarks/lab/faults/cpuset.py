@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from benchmarks.lab.fault import Expected, Fault, Kind, Parameters, Variant
+from benchmarks.lab.injectors import limits
 
 
 def draw(chance: random.Random) -> Parameters:
@@ -20,7 +21,7 @@ FAULT = Fault(
     healthy=lambda p: "/threads?k=2&ms=200",
     faulty=lambda p: "/threads?k=2&ms=200",
     variant=Variant(wide=True),
-    inject=lambda subject, p: subject.pinned(),
+    inject=lambda subject, p: limits.pinned(subject),
     quick=False,
     traced=True,
 )

@@ -10,12 +10,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import psycopg
 
 from layerline_api.demo.containers import Containers
 from layerline_api.demo.place import DemoError, Entity, Limits, Service
+
+if TYPE_CHECKING:  # the stage opens the database
+    from benchmarks.lab.stage import Subject
 
 SERVER = Path(__file__).with_name("postgres_server.py")
 PORT = 5432
@@ -98,3 +102,11 @@ def postgres(place: Containers, limits: Limits | None = None, name: str = "postg
         yield Postgres(entity, f"postgresql://{at}", peer)
     finally:
         place.stop(name)
+
+
+@contextmanager
+def row_locked(subject: Subject, milliseconds: int) -> Iterator[None]:
+    """Somebody else holds the row that the request changes."""
+    assert subject.stage.database is not None
+    with subject.stage.database.row_lock(milliseconds / 1_000):
+        yield
