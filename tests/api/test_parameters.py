@@ -17,12 +17,14 @@ from api_fake import full
 from flask import Flask
 from werkzeug.exceptions import HTTPException
 
+from layerline.attributes import SPAN_FIGURES
 from layerline_api.app import create_app
 from layerline_api.declared import Declared
 from layerline_api.openapi import routes
 from layerline_api.parameters import Parameters, Read
 from layerline_correlator.correlator import Correlator
 from layerline_correlator.settings import Settings
+from layerline_correlator.store.model import Batch, ResourceRow, SpanRow
 
 NOW_NS = 1_795_428_600_000_000_000  # 2026-11-23T10:10:00Z
 #: For routes that have parameters and a body: the first of these that a route takes is sent.
@@ -40,8 +42,20 @@ class Still:
 
 @pytest.fixture(scope="module")
 def correlator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mock]:
-    """A real one over an empty store, and what it was asked."""
-    opened = Correlator.open(Settings(store=tmp_path_factory.mktemp("store"), group_ns=1_000_000))
+    """A real one, with a request of each of the two services that the samples name, and what it was asked."""
+    folder = tmp_path_factory.mktemp("store")
+    opened = Correlator.open(Settings(store=folder, group_ns=1_000_000, retain_ns=2**62))
+    batch = Batch()
+    for name, digit in (("web", "a"), ("api", "b")):
+        batch.resources.append(ResourceRow(name, {"service.name": name, "container.image.name": name}))
+        figures = (None,) * len(SPAN_FIGURES)
+        begin_ns, end_ns = NOW_NS - 3 * 60 * 10**9, NOW_NS - 2 * 60 * 10**9
+        span = SpanRow(
+            digit * 32, digit * 16, None, name, name, 2, begin_ns, end_ns, 0, None, None, None, None, figures, {}
+        )
+        batch.spans.append(span)
+    opened.append(batch)
+    opened.look_for_incidents()  # all is worked out then, and asked twice it says the same
     yield Mock(wraps=opened)
     opened.close()
 
