@@ -1,7 +1,7 @@
 """The HTTP API: every file here is a route, or a few about one thing, with a ``blueprint(shared)`` of their own.
 
-The list of routes is this folder. A route says what it may be asked with and what it answers (``declared.py``), asks
-the correlator and returns what that says; ``/openapi.json`` follows.
+The list of routes is this folder, and a blueprint has the name of its file. A route says what it may be asked with and
+what it answers (``declared.py``), asks the correlator and returns what that says; ``/openapi.json`` follows.
 """
 
 from __future__ import annotations

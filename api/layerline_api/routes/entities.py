@@ -23,10 +23,10 @@ class EntityParameters(Paged, Tagged, Window):
 
 def blueprint(shared: Shared) -> Blueprint:
     """``/api/v1/entities``."""
-    blueprint = Blueprint("inventory", __name__, url_prefix="/api/v1")
+    blueprint = Blueprint("entities", __name__, url_prefix="/api/v1")
 
     @blueprint.get("/entities")
-    @declared(Page[EntityItem], EntityParameters)
+    @declared(Page[EntityItem], EntityParameters, operation_id="inventory.entities")
     def entities(asked: EntityParameters) -> Page[EntityItem]:
         """Processes, containers, hosts and services that lived in a window, the dead included."""
         from_ns, to_ns = asked.window()

@@ -41,10 +41,10 @@ class Taken:
 
 def blueprint(shared: Shared) -> Blueprint:
     """``/api/v1/events``."""
-    blueprint = Blueprint("changes", __name__, url_prefix="/api/v1")
+    blueprint = Blueprint("events", __name__, url_prefix="/api/v1")
 
     @blueprint.get("/events")
-    @declared(Page[EventItem], EventParameters)
+    @declared(Page[EventItem], EventParameters, operation_id="changes.events")
     def events(asked: EventParameters) -> Page[EventItem]:
         """What happened in a window, newest first: to containers, and deploys."""
         from_ns, to_ns = asked.window()
@@ -53,7 +53,7 @@ def blueprint(shared: Shared) -> Blueprint:
         )
 
     @blueprint.post("/events")
-    @declared(Taken, MarkerParameters, body=AnyMarker, problems=(503,))
+    @declared(Taken, MarkerParameters, body=AnyMarker, problems=(503,), operation_id="changes.tell")
     def tell(asked: MarkerParameters, body: AnyMarker) -> Taken:
         """Tell of a change: our own shape, or what GitHub and Argo CD send.
 

@@ -23,16 +23,16 @@ class OneRequest(OneTrace):
 
 def blueprint(shared: Shared) -> Blueprint:
     """``/api/v1/requests`` and ``/api/v1/requests/<trace_id>``."""
-    blueprint = Blueprint("api", __name__, url_prefix="/api/v1")
+    blueprint = Blueprint("requests", __name__, url_prefix="/api/v1")
 
     @blueprint.get("/requests")
-    @declared(Page[RequestItem], RequestParameters)
+    @declared(Page[RequestItem], RequestParameters, operation_id="api.requests")
     def requests(asked: RequestParameters) -> Page[RequestItem]:
         """Slow requests of a window, or those that took at least ``min_duration``."""
         return shared.questions.requests(asked.query())
 
     @blueprint.get("/requests/<trace_id>")
-    @declared(Verdict, OneRequest, problems=(404,))
+    @declared(Verdict, OneRequest, problems=(404,), operation_id="api.one_request")
     def one_request(asked: OneRequest) -> Verdict:
         """Why a request took as long as it did: the verdict of the trace's root request."""
         verdict = shared.questions.verdict(asked.trace_id, asked.span_id, absolute=asked.rank == "lost")

@@ -1,4 +1,4 @@
-"""SQL over HTTP, for the curious: off unless the server has a token."""
+"""SQL over HTTP: ``POST /api/v1/sql``, off unless the server has a token."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Query(Body):
 
 def blueprint(shared: Shared) -> Blueprint:
     """``/api/v1/sql``."""
-    blueprint = Blueprint("curious", __name__, url_prefix="/api/v1")
+    blueprint = Blueprint("sql", __name__, url_prefix="/api/v1")
     room = threading.BoundedSemaphore(AT_ONCE)
 
     @blueprint.post("/sql")
-    @declared(Table, body=Query, problems=(422, 503))
+    @declared(Table, body=Query, problems=(422, 503), operation_id="curious.sql")
     def sql(body: Query) -> Table:
         """Ask with one SELECT over the views of docs/SQL.md: read-only, with row and time limits.
 
