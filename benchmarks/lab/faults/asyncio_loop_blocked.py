@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from benchmarks.lab.fault import Expected, Fault, Kind, Parameters
+from benchmarks.lab.injectors import app
 
 
 def draw(chance: random.Random) -> Parameters:
@@ -20,5 +21,5 @@ FAULT = Fault(
     healthy=lambda p: "/victim?ms=60",
     faulty=lambda p: "/victim?ms=60",
     servers=("uvicorn",),
-    arm=lambda subject, p: subject.handle(f"/hold?ms={p['ms']}&after=15"),
+    arm=lambda subject, p: app.handle(subject, f"/hold?ms={p['ms']}&after=15"),
 )
