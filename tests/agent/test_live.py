@@ -66,7 +66,7 @@ def busy(run: Run) -> Container:
 def agent(sink: Sink) -> Iterator[subprocess.Popen[str]]:
     """An agent of its own process that has sent its first readings."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "layerline_agent.command", "--endpoint", sink.url, "--tag", "region:eu"],
+        [sys.executable, "-m", "layerline.command", "agent", "--endpoint", sink.url, "--tag", "region:eu"],
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -156,7 +156,7 @@ def test_cgroups_out_of_reach(sink: Sink, run: Run, tmp_path: Path) -> None:
     container.start()
     container_id = str(container.id)
     process = subprocess.Popen(
-        [sys.executable, "-m", "layerline_agent.command", "--endpoint", sink.url],
+        [sys.executable, "-m", "layerline.command", "agent", "--endpoint", sink.url],
         env={**os.environ, "LAYERLINE_HOST_ROOT": str(tmp_path)},
         stderr=subprocess.PIPE,
         text=True,

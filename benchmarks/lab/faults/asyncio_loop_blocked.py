@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from benchmarks.lab.fault import Expected, Fault, Kind, Parameters
+from benchmarks.lab.injectors import app
 from benchmarks.lab.way import ASYNCHRONOUS
 
 
@@ -21,5 +22,5 @@ FAULT = Fault(
     healthy=lambda p: "/victim?ms=60",
     faulty=lambda p: "/victim?ms=60",
     servers=ASYNCHRONOUS,
-    arm=lambda subject, p: subject.handle(f"/hold?ms={p['ms']}&after=15"),
+    arm=lambda subject, p: app.handle(subject, f"/hold?ms={p['ms']}&after=15"),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from benchmarks.lab.fault import Expected, Fault, Kind, Parameters
+from benchmarks.lab.injectors import limits
 from benchmarks.lab.way import ASYNCHRONOUS
 
 
@@ -27,6 +28,6 @@ FAULT = Fault(
     faulty=lambda p: "/behind?hold=40",
     servers=ASYNCHRONOUS,
     limit=True,
-    inject=lambda subject, p: subject.quota(p["percent"]),
+    inject=lambda subject, p: limits.quota(subject, p["percent"]),
     traced=True,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from benchmarks.lab.fault import Expected, Fault, Kind, Parameters
+from benchmarks.lab.injectors import supplier
 from benchmarks.lab.way import ASYNCHRONOUS
 
 
@@ -21,6 +22,6 @@ FAULT = Fault(
     healthy=lambda p: "/call?url=http://{supplier}/prices",
     faulty=lambda p: "/call?url=http://{supplier}/prices",
     servers=ASYNCHRONOUS,
-    inject=lambda subject, p: subject.delay(p["ms"]),
+    inject=lambda subject, p: supplier.delay(subject, p["ms"]),
     quick=False,
 )
