@@ -249,7 +249,7 @@ def test_a_busy_process_of_the_host(sink: Sink, agent: subprocess.Popen[str]) ->
                 if attributes_of(point)["process.pid"] == str(burning.pid)
             ]
 
-        assert sink.wait_for(lambda: len(used()) > 3)
+        assert sink.wait_for(lambda: len(used()) > 3 and used()[-1][1] > used()[0][1])
     finally:
         burning.kill()
         burning.wait()

@@ -154,11 +154,14 @@ def assert_adds_up(cursor: duckdb.DuckDBPyConnection, where: str) -> None:
         " HAVING coalesce(max(to_ns), start_ns) <> end_ns OR coalesce(sum(to_ns - from_ns), 0) <> end_ns - start_ns"
     ), f"segments do not reach the request's end: {where}"
     assert not rows(
-        "FROM piece JOIN left_over USING (piece_no)"
-        " WHERE least(length_ns, covered_ns, cpu_ns, wait_ns, off_ns, queued_ns, dark_ns,"
-        "   cpu_left, wait_left, off_left, queued_left) < 0"
+        "FROM piece WHERE least(length_ns, covered_ns, cpu_ns, wait_ns, off_ns, queued_ns, dark_ns) < 0"
         " OR cpu_ns + wait_ns + off_ns + queued_ns + dark_ns <> length_ns OR covered_ns > length_ns"
     ), f"a piece does not add up: {where}"
+    assert not rows(
+        "SELECT piece_no, pool FROM evidence JOIN piece USING (piece_no) GROUP BY piece_no, pool"
+        " HAVING sum(lost_ns) > any_value(CASE pool WHEN 'cpu' THEN cpu_ns WHEN 'wait' THEN wait_ns"
+        "   WHEN 'off' THEN off_ns ELSE queued_ns END)"
+    ), f"more was taken of a pool than it holds: {where}"
     assert not rows(
         "SELECT request.trace_id FROM request SEMI JOIN batch USING (trace_id) LEFT JOIN"
         " (SELECT trace_id, span_id, sum(lost_ns) AS lost FROM part GROUP BY ALL) AS parts"

@@ -6,7 +6,7 @@
 -- of the one that answered, the waits of all. What is left belongs to the gap, as far as that lasted.
 -- makes: held_up
 -- reads: piece, visit, node, stretch_second, reading_second, cpu_count
--- only with: stretch_second, reading_second
+-- only with: late_call, stretch_second, reading_second
 CREATE OR REPLACE TEMP TABLE held_up AS
 WITH
 gaps AS (

@@ -218,3 +218,9 @@ SELECT
 FROM measured_visit
 LEFT JOIN inferred_sums USING (request_no, visit_no)
 LEFT JOIN used USING (request_no, visit_no);
+
+-- The visits of which the CPU limit withheld something.
+-- makes: throttled_visit
+-- reads: visit
+CREATE OR REPLACE TEMP TABLE throttled_visit AS
+SELECT request_no, visit_no FROM visit WHERE throttled_ns > 0;

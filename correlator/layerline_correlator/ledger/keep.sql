@@ -61,26 +61,24 @@ LEFT JOIN (
 INSERT INTO blind BY NAME
 WITH
 need AS (
-    SELECT unnest($causes::VARCHAR[]) AS cause, unnest($numbers::INTEGER[]) AS number,
-           unnest($facts::VARCHAR[]) AS fact, unnest($applies::VARCHAR[]) AS applies
+    SELECT unnest($causes::VARCHAR[]) AS cause, unnest($facts::VARCHAR[][]) AS facts, unnest($applies::VARCHAR[]) AS applies
 ),
+known AS (SELECT request_no, visit_no, list(DISTINCT name) AS known FROM fact GROUP BY ALL),
 places AS (
-    SELECT request_no, visit_no, container_id, coalesce(service, '') AS service, path_ns,
-           sum(path_ns) OVER (PARTITION BY request_no) AS request_ns
+    SELECT visit.request_no, visit.visit_no, visit.container_id, coalesce(service, '') AS service,
+           coalesce(known, []) AS known,
+           -- Somebody reads the container, but not our agent.
+           coalesce(list_contains(known, 'container.cpu.time') AND container.attributes['layerline.boot_id'] IS NULL, false)
+               AS foreign_readings
     FROM visit
+    LEFT JOIN known USING (request_no, visit_no)
+    LEFT JOIN known_container AS container ON container.container_id = visit.container_id
+    QUALIFY path_ns >= 0.05 * sum(path_ns) OVER (PARTITION BY visit.request_no)
 ),
 unmet AS (
-    SELECT places.request_no, cause, number, places.service, list(DISTINCT need.fact ORDER BY need.fact) AS facts,
-           bool_or(read.request_no IS NOT NULL AND container.attributes['layerline.boot_id'] IS NULL) AS foreign_readings
+    SELECT places.request_no, cause, places.service, facts, foreign_readings
     FROM places
-    LEFT JOIN known_container AS container ON container.container_id = places.container_id
-    LEFT JOIN fact AS read
-        ON read.request_no = places.request_no AND read.visit_no = places.visit_no AND read.name = 'container.cpu.time'
-    JOIN need ON need.applies IS NULL OR places.container_id IS NOT NULL
-    LEFT JOIN fact ON fact.request_no = places.request_no AND fact.visit_no = places.visit_no AND fact.name = need.fact
-    WHERE path_ns >= 0.05 * request_ns
-    GROUP BY places.request_no, cause, number, places.service, places.visit_no
-    HAVING count(fact.name) = 0
+    JOIN need ON (need.applies IS NULL OR places.container_id IS NOT NULL) AND NOT list_has_any(known, facts)
 ),
 whys AS (
     SELECT request_no, coalesce(service, '') AS service, string_agg(DISTINCT account_reason, ', ' ORDER BY account_reason) AS why

@@ -25,6 +25,20 @@ windows AS (
 )
 SELECT row_number() OVER () AS stretch_no, * FROM windows;
 
+-- The calls whose other end can have been late.
+-- makes: late_call
+-- reads: stretch
+CREATE OR REPLACE TEMP TABLE late_call AS
+SELECT DISTINCT piece_no FROM stretch WHERE peer;
+
+-- The visits whose limits matter: throttled, blocked, or not measured.
+-- makes: limited_visit
+-- reads: measured_visit, measured_piece
+CREATE OR REPLACE TEMP TABLE limited_visit AS
+SELECT request_no, visit_no FROM measured_visit WHERE throttled_ns > 0 OR covered_ns < path_ns
+UNION
+SELECT request_no, visit_no FROM measured_piece WHERE moved_blocks;
+
 -- The series that can say anything of these stretches: of their containers and machines, and of who else ran on the machine
 -- or used its disks where somebody waited for those.
 -- makes: near_series
@@ -168,8 +182,8 @@ WHERE ran_ns >= 1 AND coalesce(list_has_any(cpuset, cpus_of(container.attributes
 -- The limits and levels that held during each visit: one row per visit and signal. Of several limits the tightest binds. If the
 -- first reading of a container came only after the visit, assume that the level already held.
 -- makes: level
--- reads: measured_visit, reading, near_series
--- only with: near_series
+-- reads: measured_visit, limited_visit, reading, near_series
+-- only with: near_series, limited_visit
 CREATE OR REPLACE TEMP TABLE level AS
 WITH
 first_read AS (
@@ -184,6 +198,7 @@ each_one AS (
         coalesce(arg_max(value, held.from_ns) FILTER (held.from_ns - seconds_long(2) <= visit.to_ns),
                  arg_min(value, held.from_ns)) AS value
     FROM measured_visit AS visit
+    SEMI JOIN limited_visit USING (request_no, visit_no)
     LEFT JOIN first_read USING (container_id)
     JOIN held ON held.entity_id = visit.container_id
     WHERE held.from_ns + seconds_long(20) >= visit.from_ns

@@ -10,6 +10,7 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import duckdb
 
@@ -130,13 +131,8 @@ def _readings(cursor: duckdb.DuckDBPyConnection) -> dict[str, int]:
 
 
 @cache
-def _needs(causes: tuple[Cause, ...]) -> dict[str, list[str] | list[int] | list[str | None]]:
-    """What each cause needs, as columns: the cause, which of its needs, a fact that would do, to what it applies."""
-    needs = [
-        (cause.name, number, fact, cause.applies)
-        for cause in causes
-        for number, facts in enumerate(cause.needs)
-        for fact in facts
-    ]
-    names, numbers, facts, applies = map(list, zip(*needs, strict=True))
-    return {"causes": names, "numbers": numbers, "facts": facts, "applies": applies}
+def _needs(causes: tuple[Cause, ...]) -> dict[str, list[Any]]:
+    """What each cause needs, as columns: the cause, facts of which one would do, and to what it applies."""
+    needs = [(cause.name, sorted(facts), cause.applies) for cause in causes for facts in cause.needs]
+    names, facts, applies = map(list, zip(*needs, strict=True))
+    return {"causes": names, "facts": facts, "applies": applies}

@@ -6,7 +6,8 @@ claims on pieces: ``piece_no, pool, entity_type, entity_id, lost_ns, low_ns, hig
 ``inferred, neighbours, because, place``. The pools are ``cpu``, ``wait``, ``off`` and ``queued`` (``pieces.sql``); a
 claim takes at most what earlier causes left (``left_over``).
 
-``reads`` names the tables of the ledger that the body reads, ``only with`` those of which it needs rows, ``where``
+``reads`` names the tables of the ledger that the body reads, ``only with`` those of which it needs rows
+(``with any of``: of one of them), ``where``
 what a piece must have for the cause to be possible: causes that cannot apply to a batch are not asked. A fact that no
 other cause needs is declared where it is needed: ``fact: NAME: WORDS: CONDITION``, the condition over the pieces of a
 visit.
@@ -22,7 +23,7 @@ from importlib.resources import files
 from layerline_correlator.store.statements import text as text_of
 
 _REQUIRED = ("title", "layer", "order", "needs", "means", "mistaken for", "try", "enable", "source")
-_OPTIONAL = ("reads", "only with", "where", "applies", "enable elsewhere")
+_OPTIONAL = ("reads", "only with", "with any of", "where", "applies", "enable elsewhere")
 LAYERS = ("app", "dependency", "network", "container", "host")
 
 
@@ -51,6 +52,7 @@ class Cause:
     source: str
     reads: tuple[str, ...]  # tables of the ledger
     only_with: tuple[str, ...]  # of these it needs rows
+    with_any_of: tuple[str, ...]  # of one of these it needs rows
     where: str | None  # SQL over a row of `piece`: without such a piece the cause is not asked
     applies: str | None  # "container": only to what runs in one
     sql: str
@@ -103,6 +105,7 @@ def parse(name: str, text: str) -> Cause:
         source=header["source"],
         reads=_tables(header.get("reads", "")),
         only_with=_tables(header.get("only with", "")),
+        with_any_of=_tables(header.get("with any of", "")),
         where=header.get("where"),
         applies=header.get("applies"),
         sql=text,

@@ -2,6 +2,7 @@
 -- layer: container
 -- order: 300
 -- reads: piece left_over visit cpu_count cpu_limit guessed held_up behind_holder
+-- with any of: throttled_visit guessed held_up
 -- where: container_id IS NOT NULL AND (wait_ns > 0 OR off_ns >= ms_of(5)) OR is_answered
 -- applies: container
 -- needs: layerline.account | container.cpu.time, layerline.container.throttled_ns | container.cpu.throttled
@@ -23,8 +24,8 @@ bounds AS (
         coalesce(visit.cpus, cpu_count.cpus, many_cpus()) AS cpus,
         greatest(coalesce(runnable_ns / nullif(metered_ns, 0), 1), 1) AS wanted,
         -- Of a quota above the container, others' CPUs are counted too.
-        CASE WHEN throttled_by IS NULL AND throttled_periods > 0 AND quota_cpus IS NOT NULL
-             THEN greatest(1, throttled_ns / (throttled_periods * period_ns) + quota_cpus) END AS held_cpus,
+        CASE WHEN throttled_by IS NULL AND throttled_periods > 0 AND period_ns > 0 AND quota_cpus > 0
+             THEN greatest(1, throttled_ns / (throttled_periods::DOUBLE * period_ns) + quota_cpus) END AS held_cpus,
         not_below_zero(runnable_ns - cpu_ns - wait_ns)    AS others_ns,
         window_ns - wait_ns                               AS not_waiting_ns,
         coalesce(quota_cpus, cpu_limit.cpus) AS cpus_allowed, coalesce(throttled_by, cpu_limit.of_cgroup) AS above
