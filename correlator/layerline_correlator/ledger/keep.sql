@@ -1,10 +1,4 @@
--- From evidence to ledgers: replaces what was known of the batch's requests, in one transaction. Parts and unexplained sum to
--- the duration.
-DELETE FROM request WHERE trace_id IN (SELECT trace_id FROM batch) AND start_ns BETWEEN $from_ns AND $to_ns;
-DELETE FROM part    WHERE trace_id IN (SELECT trace_id FROM batch) AND start_ns BETWEEN $from_ns AND $to_ns;
-DELETE FROM blind   WHERE trace_id IN (SELECT trace_id FROM batch) AND start_ns BETWEEN $from_ns AND $to_ns;
-DELETE FROM stay    WHERE trace_id IN (SELECT trace_id FROM batch) AND start_ns BETWEEN $from_ns AND $to_ns;
-
+-- From evidence to ledgers. Parts and unexplained sum to the duration.
 CREATE OR REPLACE TEMP TABLE fresh_part AS
 SELECT
     request_no, any_value(entry.trace_id) AS trace_id, any_value(entry.span_id) AS span_id,

@@ -89,7 +89,7 @@ def work_out(
     and nothing is stored: the temporary tables (``node``, ``entry``, ``segment`` …) stay on the cursor to be read.
     """
     cursor.execute("CREATE OR REPLACE TEMP TABLE batch AS SELECT unnest($ids) AS trace_id", {"ids": list(trace_ids)})
-    bounds = _widened(cursor, from_ns, to_ns)
+    known_before, bounds = _widened(cursor, from_ns, to_ns)
     if not keep:
         paths().run(cursor, bounds)
         return
@@ -102,6 +102,8 @@ def work_out(
     Taking(cursor, around, rows).run(whole.rounds)
     cursor.execute("BEGIN").fetchall()
     try:
+        if known_before:
+            run(cursor, "ledger/forget.sql", bounds)
         run(cursor, "ledger/keep.sql", {**bounds, **_needs(all_causes()), "now_ns": time.time_ns()})
         cursor.execute("COMMIT").fetchall()
     except BaseException:
@@ -109,15 +111,15 @@ def work_out(
         raise
 
 
-def _widened(cursor: duckdb.DuckDBPyConnection, from_ns: int, to_ns: int) -> dict[str, int]:
-    """The bounds, so wide that spans of the same requests which came earlier are found too."""
+def _widened(cursor: duckdb.DuckDBPyConnection, from_ns: int, to_ns: int) -> tuple[bool, dict[str, int]]:
+    """Whether requests of the batch are known already, and bounds so wide that all their spans are found."""
     row = cursor.execute(
-        "SELECT least($from_ns, min(start_ns)), greatest($to_ns, max(end_ns))"
+        "SELECT count(*) > 0, least($from_ns, min(start_ns)), greatest($to_ns, max(end_ns))"
         " FROM request SEMI JOIN batch USING (trace_id)",
         {"from_ns": from_ns, "to_ns": to_ns},
     ).fetchone()
-    first, last = row if row and row[0] is not None else (from_ns, to_ns)
-    return {"from_ns": max(0, first - AROUND_NS), "to_ns": min(_END_OF_TIME, last + AROUND_NS)}
+    known, first, last = row or (False, from_ns, to_ns)
+    return known, {"from_ns": max(0, first - AROUND_NS), "to_ns": min(_END_OF_TIME, last + AROUND_NS)}
 
 
 def _readings(cursor: duckdb.DuckDBPyConnection) -> dict[str, int]:
