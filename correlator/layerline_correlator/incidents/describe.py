@@ -43,18 +43,6 @@ _SIGN_NS, _SIGN_SHARE = 20_000_000, 0.1
 #: Layers with less of the excess than this gave none.
 _LAYER_SHARE = 0.05
 _EARLIEST = 60
-#: What may take over when one of them is gone: faults are not additive.
-_TAKES_OVER = {
-    "container.cpu_throttled": ["host.cpu_contended", "app.cpu_crowded"],
-    "host.cpu_contended": ["container.cpu_throttled", "app.cpu_crowded"],
-    "host.cpu_stolen": ["container.cpu_throttled", "host.cpu_contended"],
-    "app.cpu_crowded": ["container.cpu_throttled", "host.cpu_contended"],
-    "container.io_throttled": ["host.io_saturated"],
-    "host.io_saturated": ["container.io_throttled"],
-    "container.memory_stalled": ["host.memory_stalled"],
-    "host.memory_stalled": ["container.memory_stalled"],
-    "app.gil_waited": ["app.cpu_crowded", "host.cpu_contended"],
-}
 
 
 def describe(
@@ -78,9 +66,8 @@ def describe(
     ledgers, usuals = read_ledgers(cursor, rows, settle_ns)
     hits = _hits(cursor)
     first = (rows[0].service, rows[0].operation) if rows else None
-    verdict = judge_window(
-        ledgers, usuals, names, sum(hit.requests for hit in hits if (hit.service, hit.operation) == first)
-    )
+    counted = {(hit.service, hit.operation): (hit.requests, hit.affected) for hit in hits}
+    verdict = judge_window(ledgers, usuals, names, counted[first] if first else None)
     culprits = blamed(verdict) if verdict else ()
     requests, affected, last_ns = cursor.execute(
         "SELECT count(DISTINCT trace_id), count(DISTINCT trace_id) FILTER (affected),"
@@ -89,8 +76,8 @@ def describe(
     ).fetchall()[0]
     around = _Around(start_ns, end_ns if end_ns is not None else last_ns + 1)
     _front(cursor, around, ledgers, usuals)
-    counts, of_hit = _counts(cursor, troubles, culprits, first, 0)
-    compared, _ = _counts(cursor, troubles, (), first, BEFORE_NS)
+    counts, of_hit = _counts(cursor, hits, culprits, first, 0)
+    compared, _ = _counts(cursor, hits, (), first, BEFORE_NS)
     told = [culprit.entity for culprit in verdict.culprits] if verdict and culprits else []
     return Incident(
         id=incident,
@@ -201,7 +188,7 @@ def _hits(cursor: duckdb.DuckDBPyConnection) -> list[Hit]:
             usual_p95_ns,
         ) in cursor.execute(
             "SELECT service, operation, start_ns, end_ns, signs, base_ns, requests, affected, errors, p50_ns, p95_ns,"
-            " usual_p50_ns, usual_p95_ns FROM hit ORDER BY affected DESC, service, operation, start_ns"
+            " usual_p50_ns, usual_p95_ns FROM hit ORDER BY affected DESC, service, operation"
         ).fetchall()
     ]
 
@@ -275,11 +262,8 @@ def _without(
 ) -> list[Without]:
     if first is None:
         return []
-    found = []
-    told: dict[tuple[str, str], tuple[Blamed, Entity]] = {}  # time lost in several services is one culprit's
-    for culprit, entity in zip(culprits, entities, strict=True):
-        told.setdefault((culprit.cause, culprit.entity_id), (culprit, entity))
-    for culprit, entity in list(told.values())[:_CULPRITS]:
+    timed = []
+    for culprit, entity in list(zip(culprits, entities, strict=True))[:_CULPRITS]:
         row = cursor.execute(
             text("incidents/without.sql"),
             {
@@ -293,9 +277,9 @@ def _without(
             },
         ).fetchone()
         if row is not None and row[0] is not None:
-            others = _TAKES_OVER.get(culprit.cause, [])
+            others = by_name(culprit.cause).takes_over
             p50_ns, p95_ns, p50_without_ns, p95_without_ns, low_ns, high_ns = row
-            found.append(
+            timed.append(
                 Without(
                     cause=culprit.cause,
                     entity=entity,
@@ -309,7 +293,7 @@ def _without(
                     takes_over=list(others),
                 )
             )
-    return found
+    return timed
 
 
 # ---- who was first
@@ -386,7 +370,7 @@ def _propagation(
     for trouble in troubles[:8]:
         concern(cursor, [trouble])
         ledgers, usuals = read_ledgers(cursor, choose(cursor, FEW), settle_ns)
-        verdict = judge_window(ledgers, usuals, names, len(ledgers))
+        verdict = judge_window(ledgers, usuals, names)
         for part in verdict.parts if verdict else ():
             if verdict and _weight(part) > 0:
                 explained[verdict.service, part.service] += _weight(part)
@@ -454,7 +438,7 @@ def _called(cursor: duckdb.DuckDBPyConnection, addresses: Sequence[str]) -> dict
 
 def _counts(
     cursor: duckdb.DuckDBPyConnection,
-    troubles: Sequence[str],
+    hits: Sequence[Hit],
     culprits: Sequence[Blamed],
     first: tuple[str, str] | None,
     before_ns: int,
@@ -463,14 +447,14 @@ def _counts(
 
     And that operation, how many requests it had and how many were affected.
     """
-    rows = cursor.execute(
-        "SELECT trouble, service, operation, requests, affected FROM hit WHERE affected > 0"
-    ).fetchall()
-    if not rows or first is None:
+    affected = [hit for hit in hits if hit.affected]
+    if not affected or first is None:
         return [], None
     service = culprits[0].service if culprits else first[0]
-    trouble, *operation, requests, affected = max(
-        rows, key=lambda row: (row[1] == service, (row[1], row[2]) == first, row[4], row[0])
-    )
-    counts = cursor.execute(text("incidents/shares.sql"), {"trouble": trouble, "before_ns": before_ns}).fetchall()
-    return [Count(*row) for row in counts], (" ".join(operation), requests, affected)
+    # `hits` begins with those that were affected most often: of equals that one.
+    hit = max(affected, key=lambda hit: (hit.service == service, (hit.service, hit.operation) == first, hit.affected))
+    counts = cursor.execute(
+        text("incidents/shares.sql"),
+        {"service": hit.service, "operation": hit.operation, "before_ns": before_ns},
+    ).fetchall()
+    return [Count(*row) for row in counts], (f"{hit.service} {hit.operation}", hit.requests, hit.affected)

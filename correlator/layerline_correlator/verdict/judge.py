@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from layerline_correlator.entity import Naming
+from layerline_correlator.entity import Entity, Naming
 from layerline_correlator.ledger.causes import by_name
 from layerline_correlator.times import rfc3339
 from layerline_correlator.verdict.model import Blind, Culprit, Join, Neighbour, Part, Verdict
@@ -131,7 +131,10 @@ def judge(
 
     merged = _merge(part for ledger in chosen for part in ledger.parts)
     parts = _ranked(_parts(merged, known if has_usual else None, name), ranked_by)
-    culprits = _culprits(parts, ranked_by, total_ns, duration_ns)
+    unexplained_ns = sum(ledger.unexplained_ns for ledger in chosen)
+    unexplained_usual_ns = sum(usual.unexplained_ns for usual in known) if has_usual else None
+    unexplained_excess_ns = unexplained_ns - (0 if ranked_by == "lost" else unexplained_usual_ns or 0)
+    culprits = _culprits(parts, ranked_by, total_ns, duration_ns, unexplained_excess_ns)
     first = chosen[0]
     examples = sorted(chosen, key=lambda ledger: -ledger.duration_ns)[:5]
     return Verdict(
@@ -145,8 +148,8 @@ def judge(
         excess_ns=excess_ns,
         ranked_by=ranked_by,
         parts=parts,
-        unexplained_ns=sum(ledger.unexplained_ns for ledger in chosen),
-        unexplained_usual_ns=sum(usual.unexplained_ns for usual in known) if has_usual else None,
+        unexplained_ns=unexplained_ns,
+        unexplained_usual_ns=unexplained_usual_ns,
         blind=_blind(chosen),
         culprits=culprits,
         conclusive=_conclusive(parts, culprits, ranked_by, total_ns),
@@ -154,6 +157,7 @@ def judge(
         join=min((ledger.join for ledger in chosen), key=lambda join: join.confidence),
         requests=received if window else None,
         slow=slow if window else None,
+        judged=len(chosen) if window else None,
         examples=[ledger.trace_id for ledger in examples] if window else None,
     )
 
@@ -299,21 +303,31 @@ def _ranked(parts: list[Part], ranked_by: str) -> list[Part]:
     return sorted(parts, key=lambda part: (-_weight(part, ranked_by), part.cause, part.service, part.entity.id))
 
 
-def _culprits(parts: list[Part], ranked_by: str, total_ns: int, duration_ns: int) -> list[Culprit]:
+def _culprits(parts: list[Part], ranked_by: str, total_ns: int, duration_ns: int, unexplained_ns: int) -> list[Culprit]:
+    """One for each cause and entity, whichever services lost time to it; guesses after what is sure, else by weight.
+
+    Where a part took less time than usual, the others exceed the excess. Shares are then of all that was added, so that
+    they sum to 1 at most.
+    """
     if total_ns <= 0:
         return []
-    big = [part for part in parts if _weight(part, ranked_by) >= CULPRIT_SHARE * total_ns]
+    added_ns = sum(max(0, _weight(part, ranked_by)) for part in parts) + max(0, unexplained_ns)
+    whole_ns = max(total_ns, added_ns)
+    alike: dict[tuple[str, Entity], list[Part]] = defaultdict(list)
+    for part in parts:
+        alike[part.cause, part.entity].append(part)
+    weights = {key: sum(_weight(part, ranked_by) for part in group) for key, group in alike.items()}
+    big = [key for key, weight in weights.items() if weight >= CULPRIT_SHARE * whole_ns]
+    big.sort(key=lambda key: (all(_is_guess(part, ranked_by) for part in alike[key]), -weights[key]))
     return [
-        Culprit(
-            cause=part.cause,
-            entity=part.entity,
-            share_of_excess=round(_weight(part, ranked_by) / total_ns, 4),
-            without_ns=duration_ns - _weight(part, ranked_by),
-        )
-        for part in sorted(
-            big, key=lambda part: _is_guess(part, ranked_by)
-        )  # stable: guesses after what is sure, else by weight
+        Culprit(cause, entity, _share(weights[cause, entity], whole_ns), duration_ns - weights[cause, entity])
+        for cause, entity in big
     ]
+
+
+def _share(part_ns: int, whole_ns: int) -> float:
+    """Four digits, rounded down: shares of one whole never add up to more than 1."""
+    return part_ns * 10_000 // whole_ns / 10_000
 
 
 def _conclusive(parts: list[Part], culprits: list[Culprit], ranked_by: str, total_ns: int) -> bool:

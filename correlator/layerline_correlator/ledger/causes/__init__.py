@@ -10,11 +10,18 @@ claim takes at most what earlier causes left (``left_over``).
 what a piece must have for the cause to be possible: causes that cannot apply to a batch are not asked. A fact that no
 other cause needs is declared where it is needed: ``fact: NAME: WORDS: CONDITION``, the condition over the pieces of a
 visit.
+
+More headers say what incidents and suspects must know of a cause. ``fits: CHANGE: WHY`` (as often as needed, the best
+first; ``CHANGES``) names a change that can bring it about. ``takes over`` names causes that may hold up the same
+requests when this one is gone. ``at fault: one operation's code`` says that the same cause in another operation is
+another fault. ``suspected in`` (``PLACES``) and ``suspected of neighbours by: SIGNAL`` say where it is a suspect
+although nobody measured it.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -22,7 +29,19 @@ from importlib.resources import files
 from layerline_correlator.store.statements import text as text_of
 
 _REQUIRED = ("title", "layer", "order", "needs", "means", "mistaken for", "try", "enable", "source")
-_OPTIONAL = ("reads", "empty without", "where", "applies", "enable elsewhere")
+_OPTIONAL = (
+    *("reads", "empty without", "where", "applies", "enable elsewhere"),
+    *("takes over", "at fault", "suspected in", "suspected of neighbours by"),
+)
+#: What may have changed (``incidents/changes.py`` says how each is recognised).
+CHANGES = (
+    *("limit changed", "container started", "container stopped or started"),
+    *("new code", "neighbour started", "callee changed"),
+)
+#: Where a cause may be suspected.
+ANY_PLACE, USED_A_DISK = "any place", "a container that used a disk"
+PLACES = (ANY_PLACE, USED_A_DISK)
+ONE_OPERATION = "one operation's code"
 LAYERS = ("app", "dependency", "network", "container", "host")
 
 
@@ -33,6 +52,14 @@ class Fact:
     name: str  # "layerline.thread.system_ns", or a signal's name
     words: str  # "system time of its threads": as in "… was not measured"
     where: str | None = None  # SQL, an aggregate over the pieces of a visit; None where ledger/facts.sql tells
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A change that can bring a cause about."""
+
+    change: str  # one of CHANGES
+    why: str  # as in "… (its limit is what the slow requests waited for)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +86,17 @@ class Cause:
     enable_elsewhere: str | None = None
     """What to enable where somebody else's collector reads the containers, if that is something else."""
 
+    fits: tuple[Fit, ...] = ()
+    """Changes that can bring it about, the best first."""
+    takes_over: tuple[str, ...] = ()
+    """Causes that may hold up the same requests when this one is gone: faults are not additive."""
+    of_one_operation: bool = False
+    """Whether the same cause in another operation of the same service is another fault."""
+    suspected_in: str | None = None
+    """One of PLACES: where it is a suspect although nobody measured it."""
+    suspected_of_neighbours_by: str | None = None
+    """The signal by whose rise a neighbour is suspected of it."""
+
     def to_enable(self, foreign_readings: bool) -> str:
         """The one thing to enable where it cannot be seen."""
         return (self.enable_elsewhere if foreign_readings else None) or self.enable
@@ -67,13 +105,15 @@ class Cause:
 def parse(name: str, text: str) -> Cause:
     """A cause from its file. ValueError names the file, what was expected and what was found."""
     header: dict[str, str] = {}
-    facts = []
+    facts, fits = [], []
     for line in text.splitlines():
         match = re.fullmatch(r"-- ([a-z][a-z ]*): (.+)", line)
         if match is None:
             break
         if match[1] == "fact":
             facts.append(_fact(name, match[2]))
+        elif match[1] == "fits":
+            fits.append(_fit(name, match[2]))
         else:
             header[match[1]] = match[2]
     missing = [key for key in _REQUIRED if key not in header]
@@ -101,14 +141,37 @@ def parse(name: str, text: str) -> Cause:
         try_=header["try"],
         enable=header["enable"],
         source=header["source"],
-        reads=_tables(header.get("reads", "")),
-        empty_without=_tables(header.get("empty without", "")),
+        reads=_listed(header.get("reads", "")),
+        empty_without=_listed(header.get("empty without", "")),
         where=header.get("where"),
         applies=header.get("applies"),
         sql=text,
         facts=tuple(facts),
         enable_elsewhere=header.get("enable elsewhere"),
+        fits=tuple(fits),
+        takes_over=_listed(header.get("takes over", "")),
+        of_one_operation=_one_of(name, header, "at fault", (ONE_OPERATION,)) is not None,
+        suspected_in=_one_of(name, header, "suspected in", PLACES),
+        suspected_of_neighbours_by=header.get("suspected of neighbours by"),
     )
+
+
+def _fit(cause: str, declared: str) -> Fit:
+    """A change that fits as a cause's header declares it: what changed and why, with ``: `` between them."""
+    change, _, why = declared.partition(": ")
+    if change not in CHANGES or not why:
+        raise ValueError(
+            f"cause {cause}: expected `-- fits: CHANGE: WHY` with one of {', '.join(CHANGES)}; found {declared!r}"
+        )
+    return Fit(change, why)
+
+
+def _one_of(cause: str, header: Mapping[str, str], key: str, allowed: tuple[str, ...]) -> str | None:
+    """A header that must be one of a few words; None where it is absent."""
+    found = header.get(key)
+    if found is not None and found not in allowed:
+        raise ValueError(f"cause {cause}: expected `-- {key}:` to be one of {', '.join(allowed)}; found {found!r}")
+    return found
 
 
 def _fact(cause: str, declared: str) -> Fact:
@@ -133,7 +196,7 @@ def facts() -> dict[str, str]:
     return {fact.name: fact.words for fact in (*standard_facts(), *declared)}
 
 
-def _tables(listed: str) -> tuple[str, ...]:
+def _listed(listed: str) -> tuple[str, ...]:
     return tuple(listed.replace(",", " ").split())
 
 

@@ -6,6 +6,8 @@
 -- needs: layerline.account | container.cpu.time
 -- means: The thread was blocked in a call to something that sends no spans itself: a database, a cache, somebody else's service.
 -- mistaken for: The network in between: without spans from the other side the two cannot be told apart.
+-- fits: callee changed: it is what the slow requests called
+-- fits: new code: new code may call it in another way
 -- try: Look at that dependency at this time; instrument it (`layerline run`), so that its own ledger says where its time went.
 -- enable: start the service with `layerline run -- CMD`
 -- source: off-CPU time of a CLIENT span without a callee in the trace
