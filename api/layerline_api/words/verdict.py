@@ -106,11 +106,14 @@ def human(amount_ns: float) -> str:
 
 
 def whole(entity: Json) -> str:
-    """``container stock-1``, ``dependency prices:8080``, ``host worker-3``; without a name 12 digits of the id."""
-    kind = "dependency" if entity["type"] == "service" else clean(entity["type"])
+    """``container stock-1``, ``dependency prices:8080``, ``host worker-3``; without a name 12 digits of the id.
+
+    A process by its name alone, which says what it is: ``web (8 workers)``, ``web (process 1234)``.
+    """
+    kind = {"service": "dependency ", "process": ""}.get(entity["type"], f"{clean(entity['type'])} ")
     named = entity["name"] and entity["name"] != entity["id"]
     name = clean(entity["name"] if named else entity["id"])
-    return f"{kind} {name[:12] if not named and _HEX.fullmatch(name) else _short(name)}"
+    return f"{kind}{name[:12] if not named and _HEX.fullmatch(name) else _short(name)}"
 
 
 def _short(name: str) -> str:

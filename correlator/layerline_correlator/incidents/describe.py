@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import duckdb
 
-from layerline_correlator.entity import Entity
+from layerline_correlator.entity import Entity, Naming
 from layerline_correlator.facts.names import Names
 from layerline_correlator.incidents.changes import AFTER_NS, BEFORE_NS, Happened, Path, judge_changes, neighbours_of
 from layerline_correlator.incidents.detect import STEP_NS
@@ -30,7 +30,7 @@ from layerline_correlator.incidents.verdict import FEW, blamed, choose, concern,
 from layerline_correlator.ledger.causes import by_name
 from layerline_correlator.store.statements import run, text
 from layerline_correlator.times import rfc3339
-from layerline_correlator.verdict.judge import Ledger, Usual
+from layerline_correlator.verdict.judge import Ledger, Usual, of_service
 from layerline_correlator.verdict.ledgers import read_ledgers, select_requests
 from layerline_correlator.verdict.model import Part, Verdict
 
@@ -74,6 +74,7 @@ def describe(
         " coalesce(max(start_ns), $start_ns) FROM concerned",
         {"start_ns": start_ns},
     ).fetchall()[0]
+    name = _as_named(verdict, names.entity)
     around = _Around(start_ns, end_ns if end_ns is not None else last_ns + 1)
     _front(cursor, around, ledgers, usuals)
     counts, of_hit = _counts(cursor, hits, culprits, first, 0)
@@ -97,11 +98,9 @@ def describe(
         settled=settled,
         hit=hits,
         verdict=verdict,
-        excess=_excess(cursor, around, names.entity),
-        first_signs=_first_signs(cursor, ledgers, usuals, verdict, start_ns, settle_ns, names.entity)
-        if culprits
-        else [],
-        changes=_changes(cursor, verdict, culprits, start_ns, end_ns, names.entity),
+        excess=_excess(cursor, around, name),
+        first_signs=_first_signs(cursor, ledgers, usuals, verdict, start_ns, settle_ns, name) if culprits else [],
+        changes=_changes(cursor, verdict, culprits, start_ns, end_ns, name),
         radius=radius(counts, of_hit[0], of_hit[1], of_hit[2]) if of_hit else Radius("no request was affected", []),
         common=shares(compared),
         propagation=_propagation(cursor, troubles, settle_ns, names),
@@ -110,6 +109,12 @@ def describe(
         examples=list(verdict.examples or ()) if verdict else [],
         try_=list(dict.fromkeys(by_name(one.cause).try_ for one in culprits)),
     )
+
+
+def _as_named(verdict: Verdict | None, name: Naming) -> Naming:
+    """The names that the verdict gives (``web (8 workers)``): an entity has one name on a screen."""
+    known = {(part.entity.type, part.entity.id): part.entity for part in (verdict.parts if verdict else ())}
+    return lambda kind, identity: known.get((kind, identity)) or name(kind, identity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +154,14 @@ def _summary(
     begin = f"{service} {operation}{more} {how}"
     if not culprits:
         return f"{begin}; no single cause stands out"
-    kind = "dependency" if entities[0].type == "service" else entities[0].type
     title = by_name(culprits[0].cause).title
-    return f"{begin}: {kind} {entities[0].name} {title} ({culprits[0].share:.0%} of the excess)".replace("%", " %")
+    return f"{begin}: {_in_words(entities[0])} {title} ({culprits[0].share:.0%} of the excess)".replace("%", " %")
+
+
+def _in_words(entity: Entity) -> str:
+    """``container stock-1``; a process by its name alone, which says what it is."""
+    kind = {"service": "dependency ", "process": ""}.get(entity.type, f"{entity.type} ")
+    return f"{kind}{entity.name}"
 
 
 def _hits(cursor: duckdb.DuckDBPyConnection) -> list[Hit]:
@@ -215,7 +225,7 @@ def _front(
     ).fetchall()
 
 
-def _excess(cursor: duckdb.DuckDBPyConnection, around: _Around, name: Callable[[str, str], Entity]) -> Excess | None:
+def _excess(cursor: duckdb.DuckDBPyConnection, around: _Around, name: Naming) -> Excess | None:
     """The largest series; what is left open is not among them: it is in the verdict."""
     rows = cursor.execute(
         text("incidents/excess.sql"), {"from_ns": around.from_ns, "step_ns": around.step_ns}
@@ -306,7 +316,7 @@ def _first_signs(
     verdict: Verdict | None,
     start_ns: int,
     settle_ns: int,
-    name: Callable[[str, str], Entity],
+    name: Naming,
 ) -> list[FirstSign]:
     """For each layer that has a say in the verdict, the first affected request in which it cost more than usual."""
     if verdict is None:
@@ -354,11 +364,11 @@ def _weight(part: Part) -> int:
 def _excesses(ledger: Ledger, usual: Usual | None) -> Iterable[tuple[str, str, str, str, int]]:
     """(cause, service, entity type, entity id, excess) of the parts of one request, the largest first."""
     usually = {part.key: part.lost_ns for part in usual.parts} if usual else {}
-    found = [
+    excesses = [
         (part.cause, part.service, part.entity_type, part.entity_id, part.lost_ns - usually.get(part.key, 0))
-        for part in ledger.parts
+        for part in map(of_service, ledger.parts)
     ]
-    return sorted(found, key=lambda item: (-item[4], item[0]))
+    return sorted(excesses, key=lambda item: (-item[4], item[0]))
 
 
 def _propagation(
@@ -391,7 +401,7 @@ def _changes(
     culprits: Sequence[Blamed],
     start_ns: int,
     end_ns: int | None,
-    name: Callable[[str, str], Entity],
+    name: Naming,
 ) -> list[Change]:
     run(cursor, "incidents/changes.sql", {"from_ns": start_ns - BEFORE_NS, "to_ns": start_ns + AFTER_NS})
     happened = [

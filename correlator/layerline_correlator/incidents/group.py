@@ -2,9 +2,9 @@
 
 A slow callee makes its callers slow; each of them is found by itself, and each blames the same part of the path. A CPU
 limit or a dependency holds up many operations at once. But code that is slow in one operation says nothing of the code
-of another, although both run in the same process: such causes (``-- at fault: one operation's code``) are one fault only
-in the same operation, in the same function, in the same traces, or where both began together, as after a deploy. What
-was split (takeover.py) stays apart.
+of another, although both run in the same process: such causes (``-- at fault: one operation's code``) are one fault
+only in the same operation, in the same function, in the same traces, or where both began together, as after a deploy.
+What was split (takeover.py) stays apart.
 """
 
 from __future__ import annotations

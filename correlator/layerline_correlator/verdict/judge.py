@@ -5,9 +5,10 @@ The verdict ranks excess: an operation that always burns 100 ms of CPU is not sl
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from layerline_correlator.entity import Entity, Naming
@@ -19,6 +20,8 @@ from layerline_correlator.verdict.model import Blind, Culprit, Join, Neighbour, 
 CULPRIT_SHARE = 0.1
 #: Neighbours named beside a part, at most, and the share of what ran that is worth a name.
 NEIGHBOURS, NEIGHBOUR_SHARE = 5, 0.01
+
+_PID = re.compile(r" \(pid \d+\)$")
 
 Key = tuple[str, str, str]  # cause, service, and the dependency where the entity is one
 
@@ -112,7 +115,8 @@ def judge(
     """One verdict for one ledger, or (``window``) for the sum of several of one service and operation.
 
     ``name`` gives the entity of a type and id. Where only some ledgers of a window have a usual, the others are left
-    out of the sums. ValueError when there is no ledger.
+    out of the sums. Outside of containers, a window's parts are of a service and not of each of its worker processes:
+    eight workers with the same trouble are one culprit. ValueError when there is no ledger.
     """
     if not ledgers:
         raise ValueError("expected at least one ledger, found none")
@@ -129,7 +133,10 @@ def judge(
     ranked_by = "lost" if absolute or excess_ns is None else "excess"
     total_ns = duration_ns if ranked_by == "lost" or excess_ns is None else excess_ns
 
-    merged = _merge(part for ledger in chosen for part in ledger.parts)
+    if window:
+        name = _by_service(name, chosen)
+        known = [replace(usual, parts=tuple(map(of_service, usual.parts))) for usual in known]
+    merged = _merge(of_service(part) if window else part for ledger in chosen for part in ledger.parts)
     parts = _ranked(_parts(merged, known if has_usual else None, name), ranked_by)
     unexplained_ns = sum(ledger.unexplained_ns for ledger in chosen)
     unexplained_usual_ns = sum(usual.unexplained_ns for usual in known) if has_usual else None
@@ -162,6 +169,43 @@ def judge(
     )
 
 
+def of_service(part: LedgerPart) -> LedgerPart:
+    """The part of a process as its service's, and its neighbours' processes by the program that they run."""
+    entity_id = part.service if part.entity_type == "process" and part.service else part.entity_id
+    neighbours = _together(replace(ran, entity_id=_program(ran)) for ran in part.neighbours)
+    return replace(part, entity_id=entity_id, neighbours=neighbours)
+
+
+def _together(neighbours: Iterable[Ran]) -> tuple[Ran, ...]:
+    """Each neighbour once, with all that it ran."""
+    ran_ns: dict[tuple[str, str], int] = defaultdict(int)
+    for ran in neighbours:
+        ran_ns[ran.entity_type, ran.entity_id] += ran.ran_ns
+    return tuple(Ran(*entity, amount_ns) for entity, amount_ns in ran_ns.items())
+
+
+def _program(neighbour: Ran) -> str:
+    """``gunicorn`` for the process ``gunicorn (pid 4711)``."""
+    return _PID.sub("", neighbour.entity_id) if neighbour.entity_type == "process" else neighbour.entity_id
+
+
+def _by_service(name: Naming, ledgers: Sequence[Ledger]) -> Naming:
+    """Names a service with how many of its processes the requests ran in: ``web (8 workers)``."""
+    workers: dict[str, set[str]] = defaultdict(set)
+    for ledger in ledgers:
+        for part in ledger.parts:
+            if part.entity_type == "process" and part.service:
+                workers[part.service].add(part.entity_id)
+
+    def named(kind: str, identity: str) -> Entity:
+        count = len(workers[identity]) if kind == "process" and identity in workers else 0
+        if count == 0:
+            return name(kind, identity)
+        return Entity(kind, identity, f"{identity} ({count} workers)" if count > 1 else identity)
+
+    return named
+
+
 def _merge(parts: Iterable[LedgerPart]) -> list[LedgerPart]:
     """One part per cause, service and entity; the reason given is that of the largest."""
     groups: dict[tuple[str, str, str, str], list[LedgerPart]] = defaultdict(list)
@@ -174,10 +218,6 @@ def _sum(group: list[LedgerPart]) -> LedgerPart:
     if len(group) == 1:
         return group[0]
     largest = max(group, key=lambda part: part.lost_ns)
-    ran: dict[tuple[str, str], int] = defaultdict(int)
-    for part in group:
-        for neighbour in part.neighbours:
-            ran[neighbour.entity_type, neighbour.entity_id] += neighbour.ran_ns
     return LedgerPart(
         cause=largest.cause,
         service=largest.service,
@@ -187,7 +227,7 @@ def _sum(group: list[LedgerPart]) -> LedgerPart:
         low_ns=sum(part.low_ns for part in group),
         high_ns=sum(part.high_ns for part in group),
         inferred=any(part.inferred for part in group),
-        neighbours=tuple(Ran(*entity, ran_ns) for entity, ran_ns in ran.items()),
+        neighbours=_together(ran for part in group for ran in part.neighbours),
         because=largest.because,
         place=largest.place or next((part.place for part in group if part.place), None),
     )
