@@ -171,6 +171,29 @@ def test_a_window_says_how_many_requests_it_sums() -> None:
     assert (verdict.slow, verdict.judged, verdict.duration_ns) == (2, 1, 200 * MS)
 
 
+@pytest.mark.parametrize(
+    ("system", "kind", "statement", "shown", "advice"),
+    [
+        ("postgresql", "database", "SELECT * FROM t WHERE id = 7", "SELECT * FROM t WHERE id = ?", "EXPLAIN"),
+        ("redis", "cache", "GET session:7", "GET ?", "SLOWLOG"),
+        ("kafka", "message broker", "", "", "broker"),
+        ("", "http service", "", "", "layerline run"),
+    ],
+)
+def test_a_dependency_is_named_and_treated_as_what_it_is(
+    system: str, kind: str, statement: str, shown: str, advice: str
+) -> None:
+    """`postgresql at db:1`, with the statement, masked, and advice for a database; its id stays its address."""
+    said = {"dependency": system, "dependency_type": kind, "statement": statement, "because": "it was"}
+    slow = part("dependency.slow", 200, entity="db:1", **said)
+    verdict = judge([ledger(300, slow)], [usual(50, part("dependency.slow", 20, entity="db:1"))], named)
+    (shown_part,) = verdict.parts
+    assert shown_part.entity == Entity("service", "db:1", f"{system} at db:1" if system else "db:1")
+    assert verdict.culprits[0].entity == shown_part.entity
+    assert shown_part.because == (f"it was; the statement: {shown}" if shown else "it was")
+    assert advice in shown_part.try_
+
+
 def test_neighbours_are_named_worst_first_with_shares() -> None:
     """The neighbours' shares are of what ran meanwhile; those below a hundredth are left out."""
     contended = part(

@@ -108,10 +108,12 @@ def human(amount_ns: float) -> str:
 def whole(entity: Json) -> str:
     """``container stock-1``, ``dependency prices:8080``, ``host worker-3``; without a name 12 digits of the id.
 
-    A process by its name alone, which says what it is: ``web (8 workers)``, ``web (process 1234)``.
+    By the name alone where that says what it is: ``web (8 workers)``, ``postgresql at db:5432``.
     """
     kind = {"service": "dependency ", "process": ""}.get(entity["type"], f"{clean(entity['type'])} ")
     named = entity["name"] and entity["name"] != entity["id"]
+    if named and entity["type"] == "service":
+        kind = ""
     name = clean(entity["name"] if named else entity["id"])
     return f"{kind}{name[:12] if not named and _HEX.fullmatch(name) else _short(name)}"
 

@@ -107,7 +107,7 @@ def describe(
         without=_without(cursor, culprits, told, first, around),
         blind=list(verdict.blind) if verdict else [],
         examples=list(verdict.examples or ()) if verdict else [],
-        try_=list(dict.fromkeys(by_name(one.cause).try_ for one in culprits)),
+        try_=_advice(verdict, culprits),
     )
 
 
@@ -158,9 +158,17 @@ def _summary(
     return f"{begin}: {_in_words(entities[0])} {title} ({culprits[0].share:.0%} of the excess)".replace("%", " %")
 
 
+def _advice(verdict: Verdict | None, culprits: Sequence[Blamed]) -> list[str]:
+    """What to try against each culprit: what their parts say, which depends on the kind of dependency, too."""
+    tries = {(part.cause, part.entity.id): part.try_ for part in reversed(verdict.parts if verdict else [])}
+    return list(dict.fromkeys(tries[one.cause, one.entity_id] for one in culprits))
+
+
 def _in_words(entity: Entity) -> str:
-    """``container stock-1``; a process by its name alone, which says what it is."""
+    """``container stock-1``; by its name alone where that says what it is, as ``redis at cache:6379`` does."""
     kind = {"service": "dependency ", "process": ""}.get(entity.type, f"{entity.type} ")
+    if entity.type == "service" and entity.name != entity.id:
+        kind = ""
     return f"{kind}{entity.name}"
 
 

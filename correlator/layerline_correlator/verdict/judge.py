@@ -15,6 +15,7 @@ from layerline_correlator.entity import Entity, Naming
 from layerline_correlator.ledger.causes import by_name
 from layerline_correlator.times import rfc3339
 from layerline_correlator.verdict.model import Blind, Culprit, Join, Neighbour, Part, Verdict
+from layerline_correlator.verdict.statement import masked
 
 #: A culprit has at least this share of what is ranked.
 CULPRIT_SHARE = 0.1
@@ -50,6 +51,9 @@ class LedgerPart:
     neighbours: tuple[Ran, ...] = ()
     because: str = ""
     place: str | None = None  # "function file:line" where it was seen
+    dependency: str = ""  # of a dependency: "postgresql"; "" where its callers do not say
+    dependency_type: str = ""  # "database", "cache", "message broker" or "http service"
+    statement: str = ""  # the statement that cost most, as it was sent
 
     @property
     def key(self) -> Key:
@@ -133,6 +137,7 @@ def judge(
     ranked_by = "lost" if absolute or excess_ns is None else "excess"
     total_ns = duration_ns if ranked_by == "lost" or excess_ns is None else excess_ns
 
+    name = _with_systems(name, [*(ledger.parts for ledger in chosen), *(usual.parts for usual in known)])
     if window:
         name = _by_service(name, chosen)
         known = [replace(usual, parts=tuple(map(of_service, usual.parts))) for usual in known]
@@ -174,6 +179,19 @@ def of_service(part: LedgerPart) -> LedgerPart:
     entity_id = part.service if part.entity_type == "process" and part.service else part.entity_id
     neighbours = _together(replace(ran, entity_id=_program(ran)) for ran in part.neighbours)
     return replace(part, entity_id=entity_id, neighbours=neighbours)
+
+
+def _with_systems(name: Naming, parts: Iterable[Sequence[LedgerPart]]) -> Naming:
+    """Names a dependency with what it is: ``postgresql at db:5432``. Its id stays its address."""
+    systems = {part.entity_id: part.dependency for group in parts for part in group if part.dependency}
+
+    def named(kind: str, identity: str) -> Entity:
+        system = systems.get(identity, "") if kind == "service" else ""
+        if not system or system in identity:
+            return name(kind, identity)
+        return Entity(kind, identity, f"{system} at {identity}")
+
+    return named
 
 
 def _together(neighbours: Iterable[Ran]) -> tuple[Ran, ...]:
@@ -229,6 +247,9 @@ def _sum(group: list[LedgerPart]) -> LedgerPart:
         inferred=any(part.inferred for part in group),
         neighbours=_together(ran for part in group for ran in part.neighbours),
         because=largest.because,
+        dependency=largest.dependency,
+        dependency_type=largest.dependency_type,
+        statement=largest.statement,
         place=largest.place or next((part.place for part in group if part.place), None),
     )
 
@@ -301,9 +322,16 @@ def _part(part: LedgerPart, usual: Around | None, name: Naming) -> Part:
         evidence="inferred" if part.inferred else "measured",
         by=_neighbours(part.neighbours, name),
         where=_where(part.place),
-        because=part.because,
-        try_=cause.try_,
+        because=_because(part),
+        try_=cause.to_try(part.dependency_type),
     )
+
+
+def _because(part: LedgerPart) -> str:
+    """What was seen; of a database with the statement that cost most."""
+    if not part.statement:
+        return part.because
+    return f"{part.because}; the statement: {masked(part.statement, part.dependency)}"
 
 
 def _where(place: str | None) -> dict[str, str | int] | None:

@@ -15,7 +15,8 @@ More headers say what incidents and suspects must know of a cause. ``fits: CHANG
 first; ``CHANGES``) names a change that can bring it about. ``takes over`` names causes that may hold up the same
 requests when this one is gone. ``at fault: one operation's code`` says that the same cause in another operation is
 another fault. ``suspected in`` (``PLACES``) and ``suspected of neighbours by: SIGNAL`` say where it is a suspect
-although nobody measured it.
+although nobody measured it. ``try database`` (``cache``, ``message broker``, ``http service``) is what to try instead
+of ``try`` where a dependency is one.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ _REQUIRED = ("title", "layer", "order", "needs", "means", "mistaken for", "try",
 _OPTIONAL = (
     *("reads", "empty without", "where", "applies", "enable elsewhere"),
     *("takes over", "at fault", "suspected in", "suspected of neighbours by"),
+    *(f"try {kind}" for kind in ("database", "cache", "message broker", "http service")),
 )
 #: What may have changed (``incidents/changes.py`` says how each is recognised).
 CHANGES = (
@@ -97,6 +99,13 @@ class Cause:
     suspected_of_neighbours_by: str | None = None
     """The signal by whose rise a neighbour is suspected of it."""
 
+    try_for: tuple[tuple[str, str], ...] = ()
+    """What to try instead where the dependency is of a certain type: ``("database", "…")``."""
+
+    def to_try(self, dependency_type: str) -> str:
+        """What to try against it, for a dependency of this type."""
+        return dict(self.try_for).get(dependency_type, self.try_)
+
     def to_enable(self, foreign_readings: bool) -> str:
         """The one thing to enable where it cannot be seen."""
         return (self.enable_elsewhere if foreign_readings else None) or self.enable
@@ -153,6 +162,7 @@ def parse(name: str, text: str) -> Cause:
         of_one_operation=_one_of(name, header, "at fault", (ONE_OPERATION,)) is not None,
         suspected_in=_one_of(name, header, "suspected in", PLACES),
         suspected_of_neighbours_by=header.get("suspected of neighbours by"),
+        try_for=tuple((key.removeprefix("try "), value) for key, value in header.items() if key.startswith("try ")),
     )
 
 
