@@ -59,7 +59,7 @@ WIDE = replace(
     operation="GET /" + "漢字" * 60,
     parts=[part(entity=Entity("container", "1" * 64, "x" * 300)), part("app.cpu_busy", 300.0, 150.0)],
     unexplained_ns=0,
-    culprits=[Culprit("container.cpu_throttled", Entity("container", "1" * 64, "x" * 300), 0.7, 1)],
+    culprits=[Culprit("container.cpu_throttled", Entity("container", "1" * 64, "x" * 300), 0.7, 300 * MS)],
 )
 
 

@@ -104,8 +104,8 @@ def _when(start: object) -> str:
 
 
 def _requests(verdict: Json) -> int:
-    """Over how many requests the verdict sums: 1 for a request's own."""
-    return max(1, int(verdict.get("slow") or 1))
+    """Over how many requests the verdict sums: 1 for a request's own. Earlier versions did not say ``judged``."""
+    return max(1, int(verdict.get("judged") or verdict.get("slow") or 1))
 
 
 def _took(verdict: Json) -> str:
@@ -113,8 +113,9 @@ def _took(verdict: Json) -> str:
     duration, usual, excess = verdict["duration_ns"], verdict["usual_ns"], verdict["excess_ns"]
     if verdict.get("slow") is not None:
         was = "was" if verdict["slow"] == 1 else "were"
+        how = "slow" if usual is None or excess > 0 else "affected"
         begin = (
-            f"{verdict['slow']:,} of {verdict['requests']:,} requests {was} slow: {human(duration / count)} on average"
+            f"{verdict['slow']:,} of {verdict['requests']:,} requests {was} {how}: {human(duration / count)} on average"
         )
     else:
         begin = f"took {human(duration)}"
@@ -164,7 +165,7 @@ def _answer(verdict: Json, title: Any) -> list[str]:
     said: list[str] = []
     for number, culprit in enumerate(verdict["culprits"]):
         part, share = _part_of(verdict, culprit), float(culprit["share_of_excess"])
-        amount = _ranked(part, verdict) if part else share * ranked_whole
+        amount = verdict["duration_ns"] - culprit["without_ns"]
         if number:
             begin = "Also"
         elif verdict["conclusive"]:

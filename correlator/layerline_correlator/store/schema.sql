@@ -149,7 +149,10 @@ CREATE TABLE IF NOT EXISTS part (
     neighbours  STRUCT(entity_type VARCHAR, entity_id VARCHAR, ran_ns BIGINT)[],
     because     VARCHAR,
     place       VARCHAR,                  -- "function file:line" where it was seen, null where nobody looked
-    calls       BIGINT                    -- of a dependency: how many calls the request made there
+    calls       BIGINT,                   -- of a dependency: how many calls the request made there
+    dependency  VARCHAR,                  -- of a dependency: "postgresql", "kafka"; null where its callers do not say
+    dependency_type VARCHAR,              -- database | cache | message broker | http service
+    statement   VARCHAR                   -- of a database: the statement that cost most, as it was sent
 );
 
 CREATE TABLE IF NOT EXISTS blind (
@@ -197,4 +200,7 @@ ALTER TABLE request ADD COLUMN IF NOT EXISTS host VARCHAR;
 ALTER TABLE request ADD COLUMN IF NOT EXISTS join_reason VARCHAR;
 ALTER TABLE part ADD COLUMN IF NOT EXISTS place VARCHAR;
 ALTER TABLE part ADD COLUMN IF NOT EXISTS calls BIGINT;
+ALTER TABLE part ADD COLUMN IF NOT EXISTS dependency VARCHAR;
+ALTER TABLE part ADD COLUMN IF NOT EXISTS dependency_type VARCHAR;
+ALTER TABLE part ADD COLUMN IF NOT EXISTS statement VARCHAR;
 ALTER TABLE blind ADD COLUMN IF NOT EXISTS foreign_readings BOOLEAN;

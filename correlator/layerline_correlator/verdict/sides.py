@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 import duckdb
 
 from layerline_correlator.entity import Naming
+from layerline_correlator.ledger.causes import by_name
 from layerline_correlator.store.statements import text
 from layerline_correlator.verdict.model import Neighbour, Part, Verdict
 
-CAUSES = ("network.transit_slow", "network.retransmitted")
 #: How long before the requests edges are looked at, and how far around them.
 EARLIER_NS, AROUND_NS = 5 * 60 * 10**9, 5 * 10**9
 #: An edge is late when its calls were under way for so much longer than before.
@@ -36,7 +36,7 @@ def with_sides(
     verdict: Verdict, cursor: duckdb.DuckDBPyConnection, around_ns: tuple[int, int], name: Naming
 ) -> Verdict:
     """The verdict, with the side named (``by``) where a culprit is time between two services."""
-    blamed = {(one.cause, one.entity.id) for one in verdict.culprits if one.cause in CAUSES}
+    blamed = {(one.cause, one.entity.id) for one in verdict.culprits if by_name(one.cause).layer == "network"}
     if not blamed:
         return verdict
     parts = []

@@ -11,11 +11,19 @@ claim takes at most what earlier causes left (``left_over``).
 what a piece must have for the cause to be possible: causes that cannot apply to a batch are not asked. A fact that no
 other cause needs is declared where it is needed: ``fact: NAME: WORDS: CONDITION``, the condition over the pieces of a
 visit.
+
+More headers say what incidents and suspects must know of a cause. ``fits: CHANGE: WHY`` (as often as needed, the best
+first; ``CHANGES``) names a change that can bring it about. ``takes over`` names causes that may hold up the same
+requests when this one is gone. ``at fault: one operation's code`` says that the same cause in another operation is
+another fault. ``suspected in`` (``PLACES``) and ``suspected of neighbours by: SIGNAL`` say where it is a suspect
+although nobody measured it. ``try database`` (``cache``, ``message broker``, ``http service``) is what to try instead
+of ``try`` where a dependency is one.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -23,7 +31,20 @@ from importlib.resources import files
 from layerline_correlator.store.statements import text as text_of
 
 _REQUIRED = ("title", "layer", "order", "needs", "means", "mistaken for", "try", "enable", "source")
-_OPTIONAL = ("reads", "only with", "with any of", "where", "applies", "enable elsewhere")
+_OPTIONAL = (
+    *("reads", "only with", "with any of", "where", "applies", "enable elsewhere"),
+    *("takes over", "at fault", "suspected in", "suspected of neighbours by"),
+    *(f"try {kind}" for kind in ("database", "cache", "message broker", "http service")),
+)
+#: What may have changed (``incidents/changes.py`` says how each is recognised).
+CHANGES = (
+    *("limit changed", "container started", "container stopped or started"),
+    *("new code", "neighbour started", "callee changed"),
+)
+#: Where a cause may be suspected.
+ANY_PLACE, USED_A_DISK = "any place", "a container that used a disk"
+PLACES = (ANY_PLACE, USED_A_DISK)
+ONE_OPERATION = "one operation's code"
 LAYERS = ("app", "dependency", "network", "container", "host")
 
 
@@ -34,6 +55,14 @@ class Fact:
     name: str  # "layerline.thread.system_ns", or a signal's name
     words: str  # "system time of its threads": as in "… was not measured"
     where: str | None = None  # SQL, an aggregate over the pieces of a visit; None where ledger/facts.sql tells
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A change that can bring a cause about."""
+
+    change: str  # one of CHANGES
+    why: str  # as in "… (its limit is what the slow requests waited for)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +90,24 @@ class Cause:
     enable_elsewhere: str | None = None
     """What to enable where somebody else's collector reads the containers, if that is something else."""
 
+    fits: tuple[Fit, ...] = ()
+    """Changes that can bring it about, the best first."""
+    takes_over: tuple[str, ...] = ()
+    """Causes that may hold up the same requests when this one is gone: faults are not additive."""
+    of_one_operation: bool = False
+    """Whether the same cause in another operation of the same service is another fault."""
+    suspected_in: str | None = None
+    """One of PLACES: where it is a suspect although nobody measured it."""
+    suspected_of_neighbours_by: str | None = None
+    """The signal by whose rise a neighbour is suspected of it."""
+
+    try_for: tuple[tuple[str, str], ...] = ()
+    """What to try instead where the dependency is of a certain type: ``("database", "…")``."""
+
+    def to_try(self, dependency_type: str) -> str:
+        """What to try against it, for a dependency of this type."""
+        return dict(self.try_for).get(dependency_type, self.try_)
+
     def to_enable(self, foreign_readings: bool) -> str:
         """The one thing to enable where it cannot be seen."""
         return (self.enable_elsewhere if foreign_readings else None) or self.enable
@@ -69,13 +116,15 @@ class Cause:
 def parse(name: str, text: str) -> Cause:
     """A cause from its file. ValueError names the file, what was expected and what was found."""
     header: dict[str, str] = {}
-    facts = []
+    facts, fits = [], []
     for line in text.splitlines():
         match = re.fullmatch(r"-- ([a-z][a-z ]*): (.+)", line)
         if match is None:
             break
         if match[1] == "fact":
             facts.append(_fact(name, match[2]))
+        elif match[1] == "fits":
+            fits.append(_fit(name, match[2]))
         else:
             header[match[1]] = match[2]
     missing = [key for key in _REQUIRED if key not in header]
@@ -103,15 +152,39 @@ def parse(name: str, text: str) -> Cause:
         try_=header["try"],
         enable=header["enable"],
         source=header["source"],
-        reads=_tables(header.get("reads", "")),
-        only_with=_tables(header.get("only with", "")),
-        with_any_of=_tables(header.get("with any of", "")),
+        reads=_listed(header.get("reads", "")),
+        only_with=_listed(header.get("only with", "")),
+        with_any_of=_listed(header.get("with any of", "")),
         where=header.get("where"),
         applies=header.get("applies"),
         sql=text,
         facts=tuple(facts),
         enable_elsewhere=header.get("enable elsewhere"),
+        fits=tuple(fits),
+        takes_over=_listed(header.get("takes over", "")),
+        of_one_operation=_one_of(name, header, "at fault", (ONE_OPERATION,)) is not None,
+        suspected_in=_one_of(name, header, "suspected in", PLACES),
+        suspected_of_neighbours_by=header.get("suspected of neighbours by"),
+        try_for=tuple((key.removeprefix("try "), value) for key, value in header.items() if key.startswith("try ")),
     )
+
+
+def _fit(cause: str, declared: str) -> Fit:
+    """A change that fits as a cause's header declares it: what changed and why, with ``: `` between them."""
+    change, _, why = declared.partition(": ")
+    if change not in CHANGES or not why:
+        raise ValueError(
+            f"cause {cause}: expected `-- fits: CHANGE: WHY` with one of {', '.join(CHANGES)}; found {declared!r}"
+        )
+    return Fit(change, why)
+
+
+def _one_of(cause: str, header: Mapping[str, str], key: str, allowed: tuple[str, ...]) -> str | None:
+    """A header that must be one of a few words; None where it is absent."""
+    found = header.get(key)
+    if found is not None and found not in allowed:
+        raise ValueError(f"cause {cause}: expected `-- {key}:` to be one of {', '.join(allowed)}; found {found!r}")
+    return found
 
 
 def _fact(cause: str, declared: str) -> Fact:
@@ -136,7 +209,7 @@ def facts() -> dict[str, str]:
     return {fact.name: fact.words for fact in (*standard_facts(), *declared)}
 
 
-def _tables(listed: str) -> tuple[str, ...]:
+def _listed(listed: str) -> tuple[str, ...]:
     return tuple(listed.replace(",", " ").split())
 
 

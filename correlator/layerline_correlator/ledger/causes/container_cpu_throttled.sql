@@ -8,6 +8,11 @@
 -- needs: layerline.account | container.cpu.time, layerline.container.throttled_ns | container.cpu.throttled
 -- means: The container had used up its CPU quota for the period; the kernel let its threads stand ready without running until the next one. A callee that is held back before its handler begins, or before its answer leaves, holds up its caller.
 -- mistaken for: A busy neighbour (host.cpu_contended): there the container is below its limit and the throttled counter does not grow. Slow code (app.cpu_busy): there the thread computes.
+-- fits: limit changed: its limit is what the slow requests waited for
+-- fits: new code: it may have come with another limit, or need more
+-- fits: container started: it may have come with another limit, or need more
+-- takes over: host.cpu_contended, app.cpu_crowded
+-- suspected in: any place
 -- try: Raise the CPU limit (`docker update --cpus N NAME`), or use fewer threads: they spend the quota together.
 -- enable: start the service with `layerline run -- CMD` in a container whose cgroup files it can read
 -- enable elsewhere: let the Collector's docker_stats receiver report `container.cpu.throttling_data.throttled_time` (it is off by default)
