@@ -114,6 +114,8 @@ class _Heart(Collector):
              health.worked_traces),
             ("layerline_correlator_failed_traces", "Traces that could not be worked out; the log says why.",
              health.failed_traces),
+            ("layerline_ledgers_refused", "Ledgers whose parts did not add up: kept without parts, all unexplained.",
+             health.refused_ledgers),
             ("layerline_retention_deleted_rows", "Rows deleted because they were too old or the store too large.",
              health.deleted_rows),
         ):  # fmt: skip

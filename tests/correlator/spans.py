@@ -170,6 +170,41 @@ def series_rows(drawn: Mapping[str, Any], zero_ns: int) -> tuple[ResourceRow, Se
     return owner, row, points
 
 
+def told_by_docker_stats(drawn: Mapping[str, Any], zero_ns: int) -> tuple[ResourceRow, SeriesRow, list[PointRow]]:
+    """The same series as a Collector on the same machine sends it."""
+    return as_collector(*series_rows(drawn, zero_ns))
+
+
+def told_after_rename(drawn: Mapping[str, Any], zero_ns: int) -> tuple[ResourceRow, SeriesRow, list[PointRow]]:
+    """The same series as our agent sends it after `docker rename`."""
+    return as_renamed(*series_rows(drawn, zero_ns))
+
+
+def as_collector(
+    owner: ResourceRow, row: SeriesRow, points: list[PointRow]
+) -> tuple[ResourceRow, SeriesRow, list[PointRow]]:
+    """A series of our agent as a Collector's receiver on the same machine describes it: it knows no boot id."""
+    attributes = dict(owner.attributes)
+    host = attributes.pop("layerline.boot_id")
+    return _described(attributes | {"host.id": f"{host}-id", "host.name": f"{host}-name"}, row, points)
+
+
+def as_renamed(
+    owner: ResourceRow, row: SeriesRow, points: list[PointRow]
+) -> tuple[ResourceRow, SeriesRow, list[PointRow]]:
+    """A series of our agent as it describes it when the container, or the machine, has another name."""
+    name = "container.name" if "container.name" in owner.attributes else "host.name"
+    return _described(owner.attributes | {name: f"{owner.attributes[name]}-renamed"}, row, points)
+
+
+def _described(
+    attributes: dict[str, str], row: SeriesRow, points: list[PointRow]
+) -> tuple[ResourceRow, SeriesRow, list[PointRow]]:
+    owner = ResourceRow(resource_key(attributes), attributes)
+    key = series_key(owner.resource, row.signal, row.attributes)
+    return owner, row._replace(series=key, resource=owner.resource), [point._replace(series=key) for point in points]
+
+
 def batch(
     spans: Iterable[tuple[ResourceRow, SpanRow]], series: Iterable[Any] = (), events: Iterable[Any] = ()
 ) -> Batch:

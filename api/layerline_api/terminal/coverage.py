@@ -65,6 +65,8 @@ def _notes(one: Json) -> Iterable[Text]:
             yield from wrapped(f"{title}, {why['spans']} spans: {clean(why['what'])}", indent=2)
     if one["orphans"]:
         yield from wrapped(f"{one['orphans']} of its requests name a caller whose span was never received", indent=2)
+    if one.get("refused"):
+        yield from wrapped(f"{one['refused']} of its requests are unexplained: their parts did not add up", indent=2)
     sampling = one["sampling"]
     if sampling["sampled"]:
         kept = f", {sampling['kept_ratio']:.2%} kept" if sampling["kept_ratio"] is not None else ""

@@ -30,6 +30,8 @@ CREATE OR REPLACE MACRO first_second_of_both(from_a, from_b) AS greatest(from_a,
 
 CREATE OR REPLACE MACRO is_server(kind) AS kind = 2;
 CREATE OR REPLACE MACRO is_client(kind) AS kind = 3;
+-- The side of a call that waits for it, or sends it: CLIENT or PRODUCER.
+CREATE OR REPLACE MACRO is_caller(kind) AS kind IN (3, 4);
 -- A span that begins a request in its process when its parent is elsewhere: SERVER or CONSUMER.
 CREATE OR REPLACE MACRO is_entry(kind) AS kind IN (2, 5);
 CREATE OR REPLACE MACRO failed(status) AS status = 2;
@@ -50,6 +52,11 @@ CREATE OR REPLACE MACRO local_address(attributes) AS nullif(regexp_extract(
     coalesce(attributes['network.local.address'], attributes['net.sock.host.addr'],
              attributes['net.host.ip'], attributes['server.address']),
     '^((\d{1,3}\.){3}\d{1,3}|[0-9a-fA-F]*:[0-9a-fA-F:.]+)$'), '');
+
+-- Who sent a span, as far as sending it again goes: its process where it is named, else its service. (`instance` is the
+-- resource itself where nothing names the process.)
+CREATE OR REPLACE MACRO sender_of(resource, service, instance) AS
+    CASE WHEN instance = resource THEN coalesce(nullif(service, ''), resource) ELSE instance END;
 
 -- ---- words of single rooms
 

@@ -38,7 +38,7 @@ of_resource AS (
 ),
 pairs AS (
     SELECT picked.trace_id, picked.span_id, affected, false AS is_tag, unnest(map_entries(span.attributes)) AS pair
-    FROM picked JOIN span USING (trace_id, span_id)
+    FROM picked JOIN span USING (trace_id, span_id, start_ns, resource)
     WHERE span.start_ns BETWEEN (SELECT min(start_ns) FROM picked) - 60_000_000_000
                             AND (SELECT max(start_ns) FROM picked) + 60_000_000_000
     UNION ALL

@@ -1,25 +1,9 @@
--- From evidence to ledgers. Parts and unexplained sum to the duration.
-CREATE OR REPLACE TEMP TABLE fresh_part AS
-SELECT
-    request_no, any_value(entry.trace_id) AS trace_id, any_value(entry.span_id) AS span_id,
-    any_value(entry.start_ns - entry.shift_ns) AS start_ns,
-    cause, coalesce(piece.service, '') AS service, evidence.entity_type, evidence.entity_id,
-    sum(lost_ns)::BIGINT AS lost_ns, sum(low_ns)::BIGINT AS low_ns, sum(high_ns)::BIGINT AS high_ns,
-    bool_or(evidence.inferred) AS inferred,
-    arg_max(neighbours, lost_ns) AS neighbours,
-    arg_max(because, lost_ns)    AS because,
-    arg_max(place, lost_ns) FILTER (place IS NOT NULL) AS place,
-    CASE WHEN evidence.entity_type = 'service' THEN count(DISTINCT piece_no) END AS calls,
-    arg_max(dependency_kind, lost_ns) FILTER (evidence.entity_type = 'service' AND is_dependency) AS dependency,
-    arg_max(dependency_type, lost_ns) FILTER (evidence.entity_type = 'service' AND is_dependency) AS dependency_type,
-    arg_max(statement, lost_ns)       FILTER (evidence.entity_type = 'service' AND is_dependency) AS statement
-FROM evidence
-JOIN piece USING (piece_no)
-JOIN entry USING (request_no)
-GROUP BY request_no, cause, coalesce(piece.service, ''), evidence.entity_type, evidence.entity_id
-HAVING sum(lost_ns) > 0;
+-- From evidence to ledgers, in one transaction. Parts and unexplained sum to the duration: a request whose parts cannot be
+-- (ledger/parts.sql) is kept without any.
+INSERT INTO part BY NAME SELECT * EXCLUDE (request_no) FROM ledger_part;
 
-INSERT INTO part BY NAME SELECT * EXCLUDE (request_no) FROM fresh_part;
+INSERT INTO refused BY NAME
+SELECT trace_id, span_id, start_ns - shift_ns AS start_ns, why FROM refusal JOIN entry USING (request_no);
 
 INSERT INTO stay BY NAME
 SELECT
@@ -28,8 +12,14 @@ SELECT
     sum(length_ns)::BIGINT AS own_ns, sum(length_ns - coalesce(taken_ns, 0))::BIGINT AS open_ns
 FROM piece
 JOIN entry USING (request_no)
-LEFT JOIN (SELECT piece_no, sum(lost_ns) AS taken_ns FROM evidence GROUP BY piece_no) AS explained USING (piece_no)
-GROUP BY ALL;
+ANTI JOIN refusal USING (request_no)
+LEFT JOIN taken_of_piece USING (piece_no)
+GROUP BY ALL
+UNION ALL BY NAME
+SELECT
+    trace_id, span_id, start_ns - shift_ns AS start_ns, coalesce(service, '') AS service, container_id, host,
+    end_ns - start_ns AS own_ns, end_ns - start_ns AS open_ns
+FROM entry SEMI JOIN refusal USING (request_no);
 
 -- The weakest join on the path.
 CREATE OR REPLACE TEMP TABLE joined AS
@@ -47,7 +37,7 @@ SELECT
     NULL::BIGINT AS usual_ns, false AS slow, NULL AS cause,
     joined.join_method, coalesce(joined.join_confidence, 0.0) AS join_confidence, joined.join_reason, $now_ns AS judged_ns
 FROM entry
-LEFT JOIN (SELECT request_no, sum(lost_ns)::BIGINT AS lost_ns FROM fresh_part GROUP BY ALL) AS lost USING (request_no)
+LEFT JOIN (SELECT request_no, sum(lost_ns)::BIGINT AS lost_ns FROM ledger_part GROUP BY ALL) AS lost USING (request_no)
 LEFT JOIN joined USING (request_no)
 LEFT JOIN (
     SELECT request_no, max(abs(node.shift_ns - asked.shift_ns)) AS moved_ns

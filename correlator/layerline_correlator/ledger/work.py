@@ -1,11 +1,13 @@
 """From spans and readings to ledgers, for a batch of traces at once.
 
 The steps are the ``.sql`` files of this folder; what each makes and reads stands in its head, and their order follows
-from that (``store/graph.py``). Then the causes take in turn (``rounds.py``), and ``keep.sql`` writes what came of it.
+from that (``store/graph.py``). Then the causes take in turn (``rounds.py``), ``parts.sql`` adds up what they took and
+refuses what does not add up, and ``keep.sql`` writes what came of it.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -27,6 +29,8 @@ READINGS_AROUND_NS = 130 * 10**9
 #: A request is followed through its readings for this long.
 LONGEST_NS = 3600 * 10**9
 _END_OF_TIME = 2**63 - 1
+
+_log = logging.getLogger("layerline.correlator")
 
 #: From the spans of the batch to the critical paths; what a trace's page shows needs no more.
 PATH = ("ledger/spans.sql", *join.FILES, "ledger/path.sql")
@@ -70,6 +74,12 @@ def pieces() -> Graph:
     return Graph.of(PIECES, given=("batch",))
 
 
+@cache
+def _parts() -> Graph:
+    """The steps from evidence to parts."""
+    return Graph.of(("ledger/parts.sql",), given=("evidence", "piece", "entry"))
+
+
 def _with_declared_facts(step: Step, causes: Sequence[Cause]) -> Step:
     """The step that says what was measured, with the facts that causes declare in their headers."""
     declared = [
@@ -82,8 +92,10 @@ def _with_declared_facts(step: Step, causes: Sequence[Cause]) -> Step:
 
 def work_out(
     cursor: duckdb.DuckDBPyConnection, trace_ids: Collection[str], from_ns: int, to_ns: int, keep: bool = True
-) -> None:
+) -> int:
     """Work out the ledgers of every request of these traces and replace what was stored of them.
+
+    Returns how many were refused: their parts did not add up, and they are kept without any (table ``refused``).
 
     ``from_ns`` and ``to_ns`` bound the start of their spans. With ``keep=False`` only the critical paths are worked out
     and nothing is stored: the temporary tables (``node``, ``entry``, ``segment`` …) stay on the cursor to be read.
@@ -92,7 +104,7 @@ def work_out(
     known_before, bounds = _widened(cursor, from_ns, to_ns)
     if not keep:
         paths().run(cursor, bounds)
-        return
+        return 0
     rows = pieces().run(cursor, bounds)
     whole = _ledgers(all_causes())
     around = _readings(cursor)
@@ -100,6 +112,12 @@ def work_out(
         cursor, around, rows
     )
     Taking(cursor, around, rows).run(whole.rounds)
+    refused = _parts().run(cursor, around, rows)["refusal"]
+    if refused:
+        first = cursor.execute(
+            "SELECT trace_id || ': ' || why FROM refusal JOIN entry USING (request_no) ORDER BY ALL"
+        ).fetchone()
+        _log.error("%d ledgers do not add up and are kept without parts; the first: %s", refused, first and first[0])
     cursor.execute("BEGIN").fetchall()
     try:
         if known_before:
@@ -109,6 +127,7 @@ def work_out(
     except BaseException:
         cursor.execute("ROLLBACK").fetchall()
         raise
+    return refused
 
 
 def _widened(cursor: duckdb.DuckDBPyConnection, from_ns: int, to_ns: int) -> tuple[bool, dict[str, int]]:

@@ -178,6 +178,14 @@ CREATE TABLE IF NOT EXISTS stay (
     open_ns      BIGINT                   -- of it, what no cause explains; these sum to what is unexplained
 );
 
+-- Requests whose parts did not add up (a fault of ours, or data of a kind that was never thought of): kept without parts.
+CREATE TABLE IF NOT EXISTS refused (
+    trace_id VARCHAR,
+    span_id  VARCHAR,                     -- of the request
+    start_ns BIGINT,
+    why      VARCHAR
+);
+
 -- ---- stores of earlier versions lack some columns
 
 ALTER TABLE span ADD COLUMN IF NOT EXISTS process_first_request BIGINT;

@@ -92,9 +92,11 @@ def _callee(cursor: duckdb.DuckDBPyConnection, part: Part, around_ns: tuple[int,
     row = cursor.execute(
         "SELECT mode(callee.service) FROM span AS call"
         " JOIN resource AS caller ON caller.resource = call.resource AND caller.service = $caller"
-        " JOIN span AS answer ON answer.trace_id = call.trace_id AND answer.parent_span_id = call.span_id"
+        " JOIN (SELECT trace_id, unnest([parent_span_id, span_id]) AS call_id, resource FROM span WHERE kind = 2"
+        "   AND start_ns BETWEEN $from_ns - 60_000_000_000 AND $to_ns + 60_000_000_000) AS answer"
+        " ON answer.trace_id = call.trace_id AND answer.call_id = call.span_id"
         " JOIN resource AS callee ON callee.resource = answer.resource"
-        " WHERE call.kind = 3 AND answer.kind = 2 AND call.start_ns BETWEEN $from_ns AND $to_ns"
+        " WHERE call.kind = 3 AND call.start_ns BETWEEN $from_ns AND $to_ns"
         " AND callee.service <> $caller AND ("
         "   call.attributes['server.address'] || coalesce(':' || call.attributes['server.port'], '') = $address"
         "   OR call.attributes['net.peer.name'] || coalesce(':' || call.attributes['net.peer.port'], '') = $address"
