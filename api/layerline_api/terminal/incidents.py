@@ -49,7 +49,7 @@ def lines_of_incident(incident: Json, causes: Sequence[Json]) -> list[Text]:
 
 def _head(incident: Json) -> list[Text]:
     is_open = incident["state"] == "open"
-    state = "GOES ON" if is_open else f"over, it took {human(incident['duration_ns'])}"
+    state = "ONGOING" if is_open else f"over, it took {human(incident['duration_ns'])}"
     first = Text.assemble(
         ("incident ", ""), (clean(incident["id"]), "bold"), "  ", (state, "bold red" if is_open else "")
     )
@@ -89,7 +89,7 @@ def _why(incident: Json, titles: Mapping[str, str]) -> list[Text]:
         out.append(Text(cut(line, WIDTH), style=LAYER_STYLE.get(str(layers.get(culprit["cause"])), "")))
         part = next(part for part in verdict["parts"] if _same(part, culprit))
         if part["because"]:
-            out += wrapped(f"for one: {clean(part['because'])}", indent=7)
+            out += wrapped(f"for example: {clean(part['because'])}", indent=7)
         if part["by"]:
             out += wrapped(
                 "behind "
@@ -146,7 +146,7 @@ def _changed(incident: Json) -> list[Text]:
     out = [Text(), Text("what changed just before", style="bold")]
     changes = incident["changes"]
     if not changes:
-        return [*out, Text("  nothing that was told of")]
+        return [*out, Text("  no change was reported")]
     for change in changes[:_CHANGES]:
         offset = change["offset_ns"]
         when = f"{apart(offset)} {'before' if offset < 0 else 'after'}"

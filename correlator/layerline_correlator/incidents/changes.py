@@ -1,6 +1,6 @@
 """Which of the things that changed near the start of an incident have to do with it, and which one fits best.
 
-Pure judgement on plain data: a change is told when it happened to somebody on the path of the slow requests, to a
+Pure judgement on plain data: a change is listed when it happened to somebody on the path of the slow requests, to a
 neighbour that they waited behind, or is a deploy; it is likely when it can bring about the first culprit. Which changes
 can bring a cause about is said by the cause (``-- fits:`` in its file); here is how each of them is recognised.
 """

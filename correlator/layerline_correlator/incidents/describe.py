@@ -79,7 +79,7 @@ def describe(
     _front(cursor, around, ledgers, usuals)
     counts, of_hit = _counts(cursor, hits, culprits, first, 0)
     compared, _ = _counts(cursor, hits, (), first, BEFORE_NS)
-    told = [culprit.entity for culprit in verdict.culprits] if verdict and culprits else []
+    blamed_entities = [culprit.entity for culprit in verdict.culprits] if verdict and culprits else []
     return Incident(
         id=incident,
         state="open" if end_ns is None else "ended",
@@ -92,9 +92,9 @@ def describe(
         requests=requests,
         affected=affected,
         cause=culprits[0].cause if culprits else None,
-        entity=told[0] if told else None,
+        entity=blamed_entities[0] if blamed_entities else None,
         conclusive=bool(verdict and verdict.conclusive and culprits),
-        summary=_summary(hits, culprits, told, first, is_open=end_ns is None),
+        summary=_summary(hits, culprits, blamed_entities, first, is_open=end_ns is None),
         settled=settled,
         hit=hits,
         verdict=verdict,
@@ -104,7 +104,7 @@ def describe(
         radius=radius(counts, of_hit[0], of_hit[1], of_hit[2]) if of_hit else Radius("no request was affected", []),
         common=shares(compared),
         propagation=_propagation(cursor, troubles, settle_ns, names),
-        without=_without(cursor, culprits, told, first, around),
+        without=_without(cursor, culprits, blamed_entities, first, around),
         blind=list(verdict.blind) if verdict else [],
         examples=list(verdict.examples or ()) if verdict else [],
         try_=_advice(verdict, culprits),
@@ -146,11 +146,15 @@ def _summary(
     *,
     is_open: bool,
 ) -> str:
-    """``web GET /cart and 2 more: container stock-1 held back by its CPU limit (83 % of the excess)``."""
+    """``web GET /cart and 2 more operations were slow: container stock-1 held back by … (83 % of the excess)``."""
     service, operation = first or ((hits[0].service, hits[0].operation) if hits else ("", ""))
-    more = f" and {len(hits) - 1} more" if len(hits) > 1 else ""
+    several = len(hits) > 1
+    more = f" and {len(hits) - 1} more operation{'s' if len(hits) > 2 else ''}" if several else ""
     failing = any("error" in hit.signs for hit in hits) and not any(hit.signs != ["error"] for hit in hits)
-    how = ("fails" if is_open else "failed") if failing else ("is slow" if is_open else "was slow")
+    if failing:
+        how = ("fail" if several else "fails") if is_open else "failed"
+    else:
+        how = ("are slow" if several else "is slow") if is_open else ("were slow" if several else "was slow")
     begin = f"{service} {operation}{more} {how}"
     if not culprits:
         return f"{begin}; no single cause stands out"

@@ -19,7 +19,7 @@ from layerline_correlator.verdict.ledgers import read_ledgers, select_requests
 
 #: Traces worked out together, and how far apart in time they may have begun; as when they arrive.
 _TOGETHER, _ALONGSIDE_NS = 2_000, 300 * 10**9
-#: Differences told, at most.
+#: Differences listed, at most.
 MOST_DIFFERENCES = 50
 
 

@@ -62,7 +62,9 @@ def decided(part: Part, callee: str, edges: Sequence[Edge], name: Naming) -> Par
     whole = sum(weights.values())
     services = {"caller": part.service, "callee": callee}
     order = sorted(weights, key=lambda side: -weights[side])
-    because = "; ".join(_told(services[side], side, len(late[side]), len(seen[side])) for side in order if seen[side])
+    because = "; ".join(
+        _in_words(services[side], side, len(late[side]), len(seen[side])) for side in order if seen[side]
+    )
     return replace(
         part,
         by=[Neighbour(name("service", services[side]), round(weights[side] / whole, 4)) for side in order],
@@ -70,7 +72,7 @@ def decided(part: Part, callee: str, edges: Sequence[Edge], name: Naming) -> Par
     )
 
 
-def _told(service: str, side: str, late: int, seen: int) -> str:
+def _in_words(service: str, side: str, late: int, seen: int) -> str:
     what = f"other calls of {service}" if side == "caller" else f"calls of others to {service}"
     return f"{late} of {seen} kinds of {what} were late too" if late else f"{what} were as usual"
 
