@@ -23,6 +23,7 @@ GRAPHS = {
     LEDGER: ("batch", LEFT_OVER),
     SUSPECTS: ("wanted_usual",),
     COVERAGE: (),
+    ("ledger/parts.sql",): ("evidence", "piece", "entry"),
     ("questions/timeline.sql",): ("picked",),
     ("tagquery/lived.sql", "tagquery/measured.sql"): (),
 }
