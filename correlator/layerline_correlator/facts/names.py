@@ -7,7 +7,7 @@ import time
 
 import duckdb
 
-from layerline_correlator.entity import Entity
+from layerline_correlator.entity import NAMELESS, Entity
 
 _REFRESH_S = 2.0
 
@@ -33,7 +33,7 @@ class Names:
         if kind == "host":
             if identity not in self._hosts:
                 self._refresh()
-            return self._hosts.get(identity, Entity("host", identity, "this machine"))
+            return self._hosts.get(identity, Entity("host", identity, NAMELESS))
         if kind == "process":
             if identity not in self._processes:
                 self._refresh()

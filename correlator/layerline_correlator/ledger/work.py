@@ -10,6 +10,7 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import duckdb
 
@@ -129,10 +130,10 @@ def _readings(cursor: duckdb.DuckDBPyConnection) -> dict[str, int]:
 
 
 @cache
-def _needs(causes: tuple[Cause, ...]) -> dict[str, list[str] | list[int] | list[str | None]]:
+def _needs(causes: tuple[Cause, ...]) -> dict[str, list[Any]]:
     """What each cause needs, as columns: the cause, which of its needs, a fact that would do, to what it applies."""
     needs = [
-        (cause.name, number, fact, cause.applies)
+        (cause.name, number, fact, [list(words) for words in cause.applies])
         for cause in causes
         for number, facts in enumerate(cause.needs)
         for fact in facts

@@ -157,7 +157,9 @@ CREATE TABLE IF NOT EXISTS blind (
     service  VARCHAR,                     -- where
     facts    VARCHAR[],                   -- what was not measured there: any one of these would do
     why      VARCHAR,                     -- what is known about why, null where nothing is
-    foreign_readings BOOLEAN              -- its container is read, but not by our agent
+    foreign_readings BOOLEAN,             -- its container is read, but not by our agent
+    host     VARCHAR,                     -- the machine that the service ran on
+    agent_reads BOOLEAN                   -- our agent reads that machine
 );
 
 -- Where a request's own time was spent, explained or not.
@@ -169,7 +171,8 @@ CREATE TABLE IF NOT EXISTS stay (
     container_id VARCHAR,
     host         VARCHAR,
     own_ns       BIGINT,                  -- on the critical path; these sum to the request's duration
-    open_ns      BIGINT                   -- of it, what no cause explains; these sum to what is unexplained
+    open_ns      BIGINT,                  -- of it, what no cause explains; these sum to what is unexplained
+    ready_ns     BIGINT                   -- of that, what may have been waited for a CPU
 );
 
 -- ---- stores of earlier versions lack some columns
@@ -192,3 +195,6 @@ ALTER TABLE request ADD COLUMN IF NOT EXISTS join_reason VARCHAR;
 ALTER TABLE part ADD COLUMN IF NOT EXISTS place VARCHAR;
 ALTER TABLE part ADD COLUMN IF NOT EXISTS calls BIGINT;
 ALTER TABLE blind ADD COLUMN IF NOT EXISTS foreign_readings BOOLEAN;
+ALTER TABLE blind ADD COLUMN IF NOT EXISTS host VARCHAR;
+ALTER TABLE blind ADD COLUMN IF NOT EXISTS agent_reads BOOLEAN;
+ALTER TABLE stay ADD COLUMN IF NOT EXISTS ready_ns BIGINT;

@@ -7,6 +7,7 @@ The first suspect is whoever rose, if somebody did; else the entity in which the
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
@@ -33,19 +34,25 @@ RISEN = {"container.cpu.time": 0.25, "container.disk.io": 1_000_000.0}
 FULL_RATIO = 0.8
 #: A container that moved at least so many bytes per second may have waited for a device.
 MOVED = 64 * 1024
-CONTENDED = "host.cpu_contended"
+CONTENDED, THROTTLED = "host.cpu_contended", "container.cpu_throttled"
 #: Suspects named, at most.
 MOST = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Own time of one service in one place, above its usual, that no cause explains."""
+    """Own time of one service in one place, above its usual, that no cause explains.
+
+    ``ready_ns`` is how much of it may have been waited for a CPU: where the run queue was measured, what was waited for
+    there. ``blind`` are the causes that could not be seen in that service.
+    """
 
     service: str
     container_id: str | None
     host: str | None
     excess_ns: int
+    ready_ns: int
+    blind: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +104,16 @@ def with_suspects(
     first_ns, last_ns = around(rows)
     bounds = {"since_ns": max(0, first_ns - EARLIER_NS), "until_ns": min(2**63 - 1, last_ns + LATER_NS)}
     graph(FILES, GIVEN).run(cursor, bounds)
+    blind: dict[str, set[str]] = defaultdict(set)
+    for service, cause in cursor.execute(
+        "SELECT DISTINCT blind.service, cause FROM wanted_usual JOIN blind USING (trace_id, span_id, start_ns)"
+    ).fetchall():
+        blind[service].add(cause)
     opens = [
-        Open(*row) for row in cursor.execute("SELECT service, container_id, host, excess_ns FROM open_time").fetchall()
+        Open(service, container_id, host, excess_ns, ready_ns, frozenset(blind[service]))
+        for service, container_id, host, excess_ns, ready_ns in cursor.execute(
+            "SELECT service, container_id, host, excess_ns, ready_ns FROM open_time"
+        ).fetchall()
     ]
     beside = [
         Beside(kind, identity, host, signal, per_unit(signal, rate), per_unit(signal, usual))
@@ -107,9 +122,8 @@ def with_suspects(
         ).fetchall()
     ]
     fullest = dict(cursor.execute("SELECT host, used_ratio FROM fullest_cpu").fetchall())
-    blind = {one.cause for one in verdict.blind}
     beside = [one for one in beside if one.cause != CONTENDED or fullest.get(one.host, 1.0) >= FULL_RATIO]
-    found = suspects(opens, beside, blind, verdict.excess_ns or verdict.duration_ns, name)
+    found = suspects(opens, beside, verdict.excess_ns or verdict.duration_ns, name)
     if not found:
         return verdict
     first = found[0].cause
@@ -136,12 +150,11 @@ def worth_looking(verdict: Verdict) -> bool:
 def suspects(
     opens: Sequence[Open],
     beside: Sequence[Beside],
-    blind: Collection[str],
     whole_ns: int,
     name: Callable[[str, str], Entity],
 ) -> list[Suspect]:
-    """Who may be behind the open time, most suspect first. Only causes that are ``blind`` are suspected: what was
-    measured has had its say.
+    """Who may be behind the open time, most suspect first. Only causes that are blind there are suspected: what was
+    measured has had its say. Neighbours and CPU limits are suspected where enough time may have been waited for a CPU.
     """
     found: list[Suspect] = []
     for place in sorted(opens, key=lambda one: -one.excess_ns):
@@ -150,13 +163,15 @@ def suspects(
         own = [one for one in beside if one.entity_id == place.container_id]
         risen = [one for one in beside if one.entity_id != place.container_id and one.host == place.host and one.risen]
         risen.sort(key=lambda one: -(one.rate - one.usual_rate) / RISEN[one.signal])
-        found += [_company(one, name) for one in risen if one.cause in blind]
-        found.append(_own(place, own, blind, name))
+        waited = place.ready_ns >= WORTH_LOOKING * whole_ns
+        possible = place.blind if waited else place.blind - {CONTENDED, THROTTLED}
+        found += [_neighbour(one, name) for one in risen if one.cause in possible]
+        found.append(_own(place, own, possible, name))
     unique = {(one.entity.type, one.entity.id, one.cause): one for one in reversed(found)}
     return [one for one in found if unique.get((one.entity.type, one.entity.id, one.cause)) is one][:MOST]
 
 
-def _company(one: Beside, name: Callable[[str, str], Entity]) -> Suspect:
+def _neighbour(one: Beside, name: Callable[[str, str], Entity]) -> Suspect:
     did = f"used {one.rate:.2g} CPU" if one.signal == "container.cpu.time" else f"moved {one.rate / 1e6:.2g} MB/s"
     usual = f"{one.usual_rate:.2g} CPU" if one.signal == "container.cpu.time" else f"{one.usual_rate / 1e6:.2g} MB/s"
     return Suspect(
@@ -170,7 +185,7 @@ def _company(one: Beside, name: Callable[[str, str], Entity]) -> Suspect:
 
 def _own(place: Open, own: Sequence[Beside], blind: Collection[str], name: Callable[[str, str], Entity]) -> Suspect:
     moved = any(one.signal == "container.disk.io" and one.rate >= MOVED for one in own)
-    likely = (*(("container.io_throttled", "host.io_saturated") if moved else ()), "container.cpu_throttled")
+    likely = (*(("container.io_throttled", "host.io_saturated") if moved else ()), THROTTLED)
     rest = (CONTENDED, "container.memory_stalled", "app.blocked")
     entity = name("container", place.container_id) if place.container_id else name("host", place.host or "")
     cause = next((cause for cause in (*likely, *rest) if cause in blind), None)

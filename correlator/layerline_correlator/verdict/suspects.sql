@@ -6,7 +6,8 @@
 CREATE OR REPLACE TEMP TABLE open_time AS
 WITH
 now AS (
-    SELECT stay.service, container_id, host, sum(own_ns) AS own_ns, sum(open_ns) AS open_ns
+    SELECT stay.service, container_id, host, sum(own_ns) AS own_ns, sum(open_ns) AS open_ns,
+           sum(coalesce(ready_ns, stay.open_ns)) AS ready_ns
     FROM wanted_usual JOIN stay USING (trace_id, span_id, start_ns)
     GROUP BY ALL
 ),
@@ -23,7 +24,9 @@ SELECT
     now.service, container_id, host, own_ns::BIGINT AS own_ns,
     -- Where several containers share one usual, it is divided as their open time was.
     greatest(0, now.open_ns * (1 - coalesce(usually.open_ns / nullif(sum(now.open_ns) OVER (PARTITION BY now.service), 0), 0)))::BIGINT
-        AS excess_ns
+        AS excess_ns,
+    -- How much of it may have been waited for a CPU, as far as is known.
+    least(excess_ns, ready_ns)::BIGINT AS ready_ns
 FROM now LEFT JOIN usually ON usually.service = now.service;
 
 -- The series of whom may be suspected, on the machines of those places.

@@ -7,9 +7,10 @@ claims on pieces: ``piece_no, pool, entity_type, entity_id, lost_ns, low_ns, hig
 claim takes at most what earlier causes left (``left_over``).
 
 ``reads`` names the tables of the ledger that the body reads, ``empty without`` those of which it needs rows, ``where``
-what a piece must have for the cause to be possible: causes that cannot apply to a batch are not asked. A fact that no
-other cause needs is declared where it is needed: ``fact: NAME: WORDS: CONDITION``, the condition over the pieces of a
-visit.
+what a piece must have for the cause to be possible: causes that cannot apply to a batch are not asked. ``applies``
+names what must be true of what a process did (``APPLIES``; all of them, ``|`` between alternatives): where it is not,
+the cause is not blind, whatever was not measured. A fact that no other cause needs is declared where it is needed:
+``fact: NAME: WORDS: CONDITION``, the condition over the pieces of a visit.
 """
 
 from __future__ import annotations
@@ -21,8 +22,12 @@ from importlib.resources import files
 
 from layerline_correlator.store.statements import text as text_of
 
+#: How the headers say that the agent shall run.
+_AGENT = "run `layerline agent` on the machine"
 _REQUIRED = ("title", "layer", "order", "needs", "means", "mistaken for", "try", "enable", "source")
 _OPTIONAL = ("reads", "empty without", "where", "applies", "enable elsewhere")
+#: What may be true of what one process did of a request; ``ledger/keep.sql`` says when it is.
+APPLIES = ("container", "wait for a CPU", "call", "answered call", "unanswered call", "called container")
 LAYERS = ("app", "dependency", "network", "container", "host")
 
 
@@ -52,16 +57,25 @@ class Cause:
     reads: tuple[str, ...]  # tables of the ledger
     empty_without: tuple[str, ...]  # of these it needs rows
     where: str | None  # SQL over a row of `piece`: without such a piece the cause is not asked
-    applies: str | None  # "container": only to what runs in one
+    applies: tuple[tuple[str, ...], ...]  # all of them; one alternative of each
     sql: str
     facts: tuple[Fact, ...] = ()
     """Facts that only this cause needs."""
     enable_elsewhere: str | None = None
     """What to enable where somebody else's collector reads the containers, if that is something else."""
 
-    def to_enable(self, foreign_readings: bool) -> str:
-        """The one thing to enable where it cannot be seen."""
-        return (self.enable_elsewhere if foreign_readings else None) or self.enable
+    def to_enable(self, foreign_readings: bool = False, agent_reads: bool = False) -> str:
+        """The one thing to enable where it cannot be seen.
+
+        ``foreign_readings``: somebody else's collector reads the container. ``agent_reads``: our agent reads the
+        machine, so that nobody is told to run it.
+        """
+        if foreign_readings and self.enable_elsewhere:
+            return self.enable_elsewhere
+        if not agent_reads or _AGENT not in self.enable:
+            return self.enable
+        wrapper = self.enable.partition(_AGENT)[0].removesuffix(", and ")
+        return wrapper or "ask `layerline coverage` why `layerline agent`, which runs there, did not read it"
 
 
 def parse(name: str, text: str) -> Cause:
@@ -86,7 +100,10 @@ def parse(name: str, text: str) -> Cause:
         raise ValueError(
             f"cause {name}: expected its layer {header['layer']!r} to be one of {LAYERS} and to begin its name"
         )
-    needs = tuple(tuple(fact.strip() for fact in need.split("|")) for need in header["needs"].split(","))
+    needs = _alternatives(header["needs"])
+    applies = _alternatives(header.get("applies", ""))
+    if strange := {word for words in applies for word in words} - {*APPLIES}:
+        raise ValueError(f"cause {name}: applies to {strange}; expected some of {', '.join(APPLIES)}")
     known = {fact.name for fact in (*standard_facts(), *facts)}
     if unheard := {fact for need in needs for fact in need} - known:
         raise ValueError(f"cause {name}: needs {unheard}; expected some of {', '.join(sorted(known))}")
@@ -104,7 +121,7 @@ def parse(name: str, text: str) -> Cause:
         reads=_tables(header.get("reads", "")),
         empty_without=_tables(header.get("empty without", "")),
         where=header.get("where"),
-        applies=header.get("applies"),
+        applies=applies,
         sql=text,
         facts=tuple(facts),
         enable_elsewhere=header.get("enable elsewhere"),
@@ -131,6 +148,11 @@ def facts() -> dict[str, str]:
     """How to name each fact that a cause may need."""
     declared = (fact for cause in all_causes() for fact in cause.facts)
     return {fact.name: fact.words for fact in (*standard_facts(), *declared)}
+
+
+def _alternatives(listed: str) -> tuple[tuple[str, ...], ...]:
+    """``a | b, c``: a or b, and c."""
+    return tuple(tuple(one.strip() for one in each.split("|")) for each in listed.split(",") if each.strip())
 
 
 def _tables(listed: str) -> tuple[str, ...]:
