@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from spans import MS, a_while_ago, batch, resource, series_rows, span_row
+from spans import MS, a_while_ago, batch, container_id, resource, series_rows, span_row
 
 from layerline_correlator.correlator import Correlator
 from layerline_correlator.questions.requests import RequestQuery
-from layerline_correlator.store.model import Batch
+from layerline_correlator.store.model import Batch, ResourceRow, resource_key
 from layerline_correlator.verdict.model import Verdict
 
 TRACE = "5a5bec75" * 4
@@ -99,6 +99,22 @@ def test_a_neighbour_is_no_suspect_where_nothing_waited_for_a_cpu(correlator: Co
 def test_a_neighbour_is_a_suspect_where_something_may_have_waited(correlator: Correlator, slow: dict[str, Any]) -> None:
     """Its sibling: time in the run queue, or time of which nothing is known, may be a neighbour's doing."""
     assert judged(correlator, QUIET, RISING, slow=slow).suspects[0].entity.name == "batch-1"
+
+
+@pytest.mark.parametrize(
+    ("inner", "suspected"),
+    [
+        pytest.param("web-1", {"web-1"}, id="what it runs inside of"),
+        pytest.param("batch-1", {"batch-1", "web-1"}, id="what somebody else runs inside of"),
+    ],
+)
+def test_an_outer_container_is_no_suspect(correlator: Correlator, inner: str, suspected: set[str]) -> None:
+    """A container that holds others did what they did: it is not suspected of it, least of all by those inside."""
+    attributes = {**resource(None, inner).attributes, "layerline.container.parent": container_id("dind-1")}
+    correlator.append(Batch(resources=[ResourceRow(resource_key(attributes), attributes)]))
+    outer = {**RISING, "container": "dind-1"}
+    verdict = judged(correlator, QUIET, outer, *([RISING] if inner == "batch-1" else []))
+    assert {one.entity.name for one in verdict.suspects} == suspected
 
 
 def test_nobody_is_told_to_run_an_agent_that_runs(correlator: Correlator) -> None:

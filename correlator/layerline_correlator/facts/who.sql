@@ -17,6 +17,23 @@ FROM resource
 WHERE container_id IS NOT NULL
 GROUP BY container_id;
 
+-- Which container runs inside of which (the agent says so): what the outer one used contains what the inner one used.
+CREATE OR REPLACE VIEW nested AS
+SELECT DISTINCT container_id, attributes['layerline.container.parent'] AS outer_id
+FROM resource
+WHERE service IS NULL AND container_id <> attributes['layerline.container.parent'];
+
+-- The same through any number of containers, in both directions: neither is the other's neighbour.
+CREATE OR REPLACE VIEW enclosed AS
+WITH RECURSIVE upwards AS (
+    SELECT container_id, outer_id FROM nested
+    UNION
+    SELECT upwards.container_id, nested.outer_id FROM upwards JOIN nested ON nested.container_id = upwards.outer_id
+)
+SELECT container_id, outer_id AS other_id FROM upwards
+UNION
+SELECT outer_id, container_id FROM upwards;
+
 -- Which process ran where is worked out for the moment in question (join.sql).
 DROP VIEW IF EXISTS owner;
 

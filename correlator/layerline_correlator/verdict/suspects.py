@@ -44,7 +44,8 @@ class Open:
     """Own time of one service in one place, above its usual, that no cause explains.
 
     ``ready_ns`` is how much of it may have been waited for a CPU: where the run queue was measured, what was waited for
-    there. ``blind`` are the causes that could not be seen in that service.
+    there. ``blind`` are the causes that could not be seen in that service, ``enclosed`` the containers that its
+    container is inside of, or that are inside of it.
     """
 
     service: str
@@ -53,6 +54,7 @@ class Open:
     excess_ns: int
     ready_ns: int
     blind: frozenset[str]
+    enclosed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,12 @@ def with_suspects(
     ]
     fullest = dict(cursor.execute("SELECT host, used_ratio FROM fullest_cpu").fetchall())
     beside = [one for one in beside if one.cause != CONTENDED or fullest.get(one.host, 1.0) >= FULL_RATIO]
+    enclosed: dict[str, set[str]] = defaultdict(set)
+    for container_id, other in cursor.execute(
+        "SELECT container_id, other_id FROM enclosed WHERE container_id IN (SELECT container_id FROM open_time)"
+    ).fetchall():
+        enclosed[container_id].add(other)
+    opens = [replace(one, enclosed=frozenset(enclosed[one.container_id or ""])) for one in opens]
     found = suspects(opens, beside, verdict.excess_ns or verdict.duration_ns, name)
     if not found:
         return verdict
@@ -161,7 +169,8 @@ def suspects(
         if place.excess_ns < WORTH_LOOKING * whole_ns:
             continue
         own = [one for one in beside if one.entity_id == place.container_id]
-        risen = [one for one in beside if one.entity_id != place.container_id and one.host == place.host and one.risen]
+        same = {place.container_id, *place.enclosed}
+        risen = [one for one in beside if one.entity_id not in same and one.host == place.host and one.risen]
         risen.sort(key=lambda one: -(one.rate - one.usual_rate) / RISEN[one.signal])
         waited = place.ready_ns >= WORTH_LOOKING * whole_ns
         possible = place.blind if waited else place.blind - {CONTENDED, THROTTLED}

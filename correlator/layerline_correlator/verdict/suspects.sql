@@ -72,7 +72,8 @@ WITH used AS (
 )
 SELECT host, max(least(cpus, 1)) AS used_ratio FROM used GROUP BY host;
 
--- Per entity and signal: its rate during the requests, and its usual one before them.
+-- Per entity and signal: its rate during the requests, and its usual one before them. Of a container with others inside of it,
+-- what those did not do.
 -- makes: beside
 -- reads: rate, rate_during, wanted_usual, usual_member
 -- empty without: rate_during
@@ -94,16 +95,29 @@ earlier AS (
     SELECT line, median(rate) FROM rate
     WHERE to_ns <= (SELECT min(start_ns) FROM wanted_usual) AND NOT EXISTS (FROM member)
     GROUP BY line
+),
+of_entity AS (
+    SELECT
+        CASE WHEN entity_type = 'container' THEN 'container' ELSE 'process' END AS entity_type,
+        CASE WHEN entity_type = 'container' THEN entity_id
+             ELSE attributes['process.executable.name'] || ' (pid ' || attributes['process.pid'] || ')' END AS entity_id,
+        series.host, CASE WHEN signal = 'container.disk.io' THEN signal ELSE 'container.cpu.time' END AS signal,
+        sum(rate_during.rate) AS rate, sum(coalesce(earlier.rate, 0)) AS usual_rate
+    FROM rate_during
+    JOIN series ON series.series = rate_during.line
+    LEFT JOIN earlier ON earlier.line = rate_during.line
+    WHERE signal <> 'system.cpu.time'
+    GROUP BY ALL
+    HAVING entity_id IS NOT NULL
+),
+of_inner AS (
+    SELECT outer_id, host, signal, sum(rate) AS rate, sum(usual_rate) AS usual_rate
+    FROM of_entity JOIN nested ON nested.container_id = of_entity.entity_id
+    GROUP BY ALL
 )
-SELECT
-    CASE WHEN entity_type = 'container' THEN 'container' ELSE 'process' END AS entity_type,
-    CASE WHEN entity_type = 'container' THEN entity_id
-         ELSE attributes['process.executable.name'] || ' (pid ' || attributes['process.pid'] || ')' END AS entity_id,
-    series.host, CASE WHEN signal = 'container.disk.io' THEN signal ELSE 'container.cpu.time' END AS signal,
-    sum(rate_during.rate) AS rate, sum(coalesce(earlier.rate, 0)) AS usual_rate
-FROM rate_during
-JOIN series ON series.series = rate_during.line
-LEFT JOIN earlier ON earlier.line = rate_during.line
-WHERE signal <> 'system.cpu.time'
-GROUP BY ALL
-HAVING entity_id IS NOT NULL;
+SELECT of_entity.* REPLACE (
+    of_entity.rate - coalesce(of_inner.rate, 0) AS rate,
+    greatest(0, of_entity.usual_rate - coalesce(of_inner.usual_rate, 0)) AS usual_rate
+)
+FROM of_entity
+LEFT JOIN of_inner ON outer_id = entity_id AND of_inner.host = of_entity.host AND of_inner.signal = of_entity.signal;
