@@ -45,12 +45,11 @@ class Names:
             if time.monotonic() - self._read_at < _REFRESH_S:
                 return
             self._read_at = time.monotonic()
-            self._containers = {
-                key: name or compose or key[:12]
-                for key, name, compose in self._cursor.execute(
-                    "SELECT container_id, name, compose_service FROM container WHERE name IS NOT NULL"
+            self._containers = dict(
+                self._cursor.execute(
+                    "SELECT container_id, shown_name FROM container WHERE shown_name IS NOT NULL"
                 ).fetchall()
-            }
+            )
             self._processes = {
                 key: f"pid {pid}" if pid else f"of {service}"
                 for key, service, pid in self._cursor.execute(

@@ -11,7 +11,14 @@ SELECT
     arg_max(attributes['container.name'], seen_ns)                AS name,
     arg_max(attributes['container.image.name'], seen_ns)          AS image,
     arg_max(attributes['container.label.com.docker.compose.service'], seen_ns) AS compose_service,
-    arg_max(attributes, seen_ns) FILTER (attributes['container.name'] IS NOT NULL) AS attributes,
+    -- What people call it: the pod and its container, the container; else the service that runs in it, if that is one.
+    coalesce(
+        arg_max(coalesce(attributes['k8s.pod.name'], attributes['container.label.io.kubernetes.pod.name']) || '/'
+                || coalesce(attributes['k8s.container.name'], attributes['container.label.io.kubernetes.container.name']), seen_ns),
+        arg_max(attributes['container.name'], seen_ns),
+        CASE WHEN count(DISTINCT service) = 1 THEN any_value(service) END) AS shown_name,
+    coalesce(arg_max(attributes, seen_ns) FILTER (attributes['container.name'] IS NOT NULL),
+             arg_max(attributes, seen_ns) FILTER (service IS NULL)) AS attributes,
     bool_or(attributes['container.name'] IS NOT NULL)             AS described
 FROM resource
 WHERE container_id IS NOT NULL
@@ -41,7 +48,8 @@ CREATE OR REPLACE VIEW host AS
 SELECT
     host,
     arg_max(attributes['host.id'], seen_ns) FILTER (NOT coalesce(in_container, false))   AS host_id,
-    arg_max(attributes['host.name'], seen_ns) FILTER (NOT coalesce(in_container, false)) AS name,
+    arg_max(machine_name(attributes), seen_ns)
+        FILTER (NOT coalesce(in_container, false) OR attributes['k8s.node.name'] IS NOT NULL)  AS name,
     arg_max(attributes, seen_ns) FILTER (service IS NULL AND container_id IS NULL) AS attributes,
     bool_or(service IS NULL)                                      AS described
 FROM resource

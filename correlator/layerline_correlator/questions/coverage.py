@@ -246,7 +246,7 @@ def _service(service: str, requests: int, orphans: int, rows: list[_Row]) -> Ser
 
 def _hostless(row: _Row) -> str:
     if row.host is None:
-        return "its resource has nothing that tells the machine (layerline.boot_id, host.id, host.name)"
+        return "its resource has nothing that tells the machine (layerline.boot_id, host.id, host.name, k8s.node.name)"
     return f"nobody describes machine {row.host[:64]}"
 
 

@@ -6,15 +6,16 @@ CREATE TABLE IF NOT EXISTS resource (
     resource     VARCHAR,                 -- key over the attributes
     service      VARCHAR,                 -- service.name, null for containers and hosts themselves
     instance     VARCHAR,                 -- one process: boot id and pid, else service.instance.id, else the resource
-    container_id VARCHAR,                 -- container.id, bare; null where that is none
-    host         VARCHAR,                 -- boot id, else host.id, else host.name
+    container_id VARCHAR,                 -- container.id, bare, or what stands for it; null where there is neither
+    host         VARCHAR,                 -- boot id, else host.id, else the machine's name
     in_container BOOLEAN,                 -- null where nobody looked
     cpus         BIGINT,                  -- how many CPUs it may use, by affinity and cpuset
     attributes   MAP(VARCHAR, VARCHAR),
     seen_ns      BIGINT,                  -- when it was first received
     host_by      VARCHAR,                 -- the attribute that `host` was taken from
     handles      STRUCT("key" VARCHAR, "value" VARCHAR, attribute VARCHAR)[],  -- handles.py
-    sandbox      BOOLEAN                  -- a container that holds a pod's namespaces and runs nothing of the application
+    sandbox      BOOLEAN,                 -- a container that holds a pod's namespaces and runs nothing of the application
+    stand_in     VARCHAR                  -- what stands for the id in a description of a container without one (handles.py)
 );
 
 -- One OpenTelemetry span. The columns after `slices` are the figures of layerline.attributes.SPAN_FIGURES.
@@ -189,6 +190,7 @@ ALTER TABLE series ADD COLUMN IF NOT EXISTS part_of MAP(VARCHAR, VARCHAR);
 ALTER TABLE resource ADD COLUMN IF NOT EXISTS host_by VARCHAR;
 ALTER TABLE resource ADD COLUMN IF NOT EXISTS handles STRUCT("key" VARCHAR, "value" VARCHAR, attribute VARCHAR)[];
 ALTER TABLE resource ADD COLUMN IF NOT EXISTS sandbox BOOLEAN;
+ALTER TABLE resource ADD COLUMN IF NOT EXISTS stand_in VARCHAR;
 ALTER TABLE request ADD COLUMN IF NOT EXISTS container_id VARCHAR;
 ALTER TABLE request ADD COLUMN IF NOT EXISTS host VARCHAR;
 ALTER TABLE request ADD COLUMN IF NOT EXISTS join_reason VARCHAR;
