@@ -138,6 +138,7 @@ def test_who_has_no_agent_is_told_where_to_run_one(correlator: Correlator) -> No
     assert verdict is not None
     enable = {one.cause: one.enable for one in verdict.blind}
     assert enable["host.cpu_contended"] == "run `layerline agent` on machine host-9-name"
+    assert enable["app.gil_waited"] == "start the service with `layerline run -- CMD`"
     assert not [cause for cause in enable if cause.startswith(("container.", "dependency.", "network."))], enable
 
 
@@ -149,6 +150,15 @@ def test_a_neighbour_is_no_suspect_on_a_machine_with_cpus_to_spare(
     rising = counter("container.cpu.time", "batch-1", [10.0] * 6 + [4_500.0] * 2)
     verdict = judged(correlator, QUIET, rising, *cpu(0, busy_ratio), *cpu(1, 0.1))
     assert verdict.suspects[0].entity.name == first
+    assert (busy_ratio > 0.8) == ("host.cpu_contended" in {one.cause for one in verdict.suspects})
+
+
+def test_on_a_calm_machine_the_account_of_the_threads_decides(correlator: Correlator) -> None:
+    """With CPUs to spare nobody waited behind a neighbour: what its threads did is the one thing to measure."""
+    verdict = judged(correlator, *cpu(0, 0.3), slow={"container": None})
+    (first,) = verdict.suspects
+    assert (first.entity.type, first.cause) == ("host", "app.blocked")
+    assert first.enable == verdict.blind[0].enable == "start the service with `layerline run -- CMD`"
 
 
 def cpu(number: int, busy_ratio: float) -> list[dict[str, Any]]:

@@ -101,7 +101,11 @@ read_host AS (
     WHERE resource.service IS NULL AND resource.attributes['layerline.boot_id'] IS NOT NULL
 ),
 unmet AS (
-    SELECT places.request_no, cause, number, places.service, list(DISTINCT need.fact ORDER BY need.fact) AS facts,
+    SELECT places.request_no, cause, number, places.service,
+           -- What only a container has is not missing where there is none, if anything else would do.
+           coalesce(
+               list(DISTINCT need.fact ORDER BY need.fact) FILTER (places.container_id IS NOT NULL OR need.fact NOT LIKE 'container.%'),
+               list(DISTINCT need.fact ORDER BY need.fact)) AS facts,
            bool_or(read.request_no IS NOT NULL AND container.attributes['layerline.boot_id'] IS NULL) AS foreign_readings,
            any_value(places.host) AS host, coalesce(any_value(places.host) IN (FROM read_host), false) AS agent_reads
     FROM natures AS places

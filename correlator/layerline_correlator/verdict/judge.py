@@ -66,6 +66,7 @@ class Unseen(NamedTuple):
     host: str | None = None  # where that service ran
     agent_reads: bool = False  # our agent reads that machine
     account: bool = False  # the account of its threads is what is missing
+    only_wrapper: bool = False  # what is missing is measured by the wrapper alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,7 +350,11 @@ def _blind(ledgers: Iterable[Ledger], name: Naming) -> list[Blind]:
 
 def _to_enable(cause: str, found: Sequence[Unseen], name: Naming) -> str:
     """The one thing to enable, and on which machines: those that our agent does not read."""
-    enable = by_name(cause).to_enable(all(one.foreign for one in found), all(one.agent_reads for one in found))
+    enable = by_name(cause).to_enable(
+        foreign_readings=all(one.foreign for one in found),
+        agent_reads=all(one.agent_reads for one in found),
+        only_wrapper=all(one.only_wrapper for one in found),
+    )
     hosts = dict.fromkeys(one.host for one in found if not one.agent_reads)
     names = [name("host", host).name for host in hosts if host is not None]
     if not names or len(names) < len(hosts) or len(names) > MACHINES or NAMELESS in names:

@@ -103,7 +103,16 @@ def read_ledgers(
     ).fetchall():
         reason = blind_reason(service, facts, why)
         blind[number].append(
-            Unseen(cause, reason, foreign, service, host, agent_reads, account=facts == ["layerline.account"])
+            Unseen(
+                cause,
+                reason,
+                foreign,
+                service,
+                host,
+                agent_reads,
+                account=facts == ["layerline.account"],
+                only_wrapper=all(fact.startswith("layerline.") for fact in facts),
+            )
         )
     now = time.time_ns()
     ledgers = [

@@ -124,7 +124,10 @@ def with_suspects(
         ).fetchall()
     ]
     fullest = dict(cursor.execute("SELECT host, used_ratio FROM fullest_cpu").fetchall())
-    beside = [one for one in beside if one.cause != CONTENDED or fullest.get(one.host, 1.0) >= FULL_RATIO]
+    opens = [
+        replace(one, blind=one.blind - {CONTENDED}) if fullest.get(one.host or "", 1.0) < FULL_RATIO else one
+        for one in opens
+    ]
     enclosed: dict[str, set[str]] = defaultdict(set)
     for container_id, other in cursor.execute(
         "SELECT container_id, other_id FROM enclosed WHERE container_id IN (SELECT container_id FROM open_time)"
@@ -205,5 +208,5 @@ def _own(place: Open, own: Sequence[Beside], blind: Collection[str], name: Calla
         cause=cause,
         excess_ns=place.excess_ns,
         readings=[one.reading for one in own],
-        because=f"{said}; it may have been {by_name(cause).title}" if cause else said,
+        because=f"{said}; possibly: {by_name(cause).title}" if cause else said,
     )

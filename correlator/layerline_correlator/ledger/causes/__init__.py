@@ -24,6 +24,7 @@ from layerline_correlator.store.statements import text as text_of
 
 #: How the headers say that the agent shall run.
 _AGENT = "run `layerline agent` on the machine"
+_WRAPPER = "start the service with `layerline run -- CMD`"
 _REQUIRED = ("title", "layer", "order", "needs", "means", "mistaken for", "try", "enable", "source")
 _OPTIONAL = ("reads", "empty without", "where", "applies", "enable elsewhere")
 #: What may be true of what one process did of a request; ``ledger/keep.sql`` says when it is.
@@ -64,17 +65,19 @@ class Cause:
     enable_elsewhere: str | None = None
     """What to enable where somebody else's collector reads the containers, if that is something else."""
 
-    def to_enable(self, foreign_readings: bool = False, agent_reads: bool = False) -> str:
+    def to_enable(self, foreign_readings: bool = False, agent_reads: bool = False, only_wrapper: bool = False) -> str:
         """The one thing to enable where it cannot be seen.
 
         ``foreign_readings``: somebody else's collector reads the container. ``agent_reads``: our agent reads the
-        machine, so that nobody is told to run it.
+        machine, so that nobody is told to run it. ``only_wrapper``: nothing is missing but what the wrapper measures.
         """
         if foreign_readings and self.enable_elsewhere:
             return self.enable_elsewhere
-        if not agent_reads or _AGENT not in self.enable:
+        if _AGENT not in self.enable or not (agent_reads or only_wrapper):
             return self.enable
         wrapper = self.enable.partition(_AGENT)[0].removesuffix(", and ")
+        if only_wrapper:
+            return wrapper or _WRAPPER
         return wrapper or "ask `layerline coverage` why `layerline agent`, which runs there, did not read it"
 
 
