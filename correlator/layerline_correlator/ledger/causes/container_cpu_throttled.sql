@@ -3,7 +3,7 @@
 -- order: 300
 -- reads: piece left_over visit cpu_count level guessed held_up
 -- where: container_id IS NOT NULL AND wait_ns > 0 OR is_answered
--- applies: container, wait for a CPU
+-- applies: container
 -- needs: layerline.account | container.cpu.time, layerline.container.throttled_ns | container.cpu.throttled
 -- means: The container had used up its CPU quota for the period; the kernel let its threads stand ready without running until the next one. A callee that is held back before its handler begins, or before its answer leaves, holds up its caller.
 -- mistaken for: A busy neighbour (host.cpu_contended): there the container is below its limit and the throttled counter does not grow. Slow code (app.cpu_busy): there the thread computes.
