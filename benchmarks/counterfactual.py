@@ -31,7 +31,7 @@ from requests.exceptions import RequestException
 from rich.console import Console
 from rich.table import Table
 
-from layerline_api.commands.asking import CannotAsk, NoAnswer
+from layerline_api.asking import CannotAsk, NoAnswer
 from layerline_api.demo import engine, layout
 from layerline_api.demo.load import Response
 from layerline_api.demo.place import DemoError

@@ -21,7 +21,7 @@ from docker.errors import DockerException
 from requests.exceptions import RequestException
 from rich.console import Console
 
-from layerline_api.commands.asking import Server
+from layerline_api.asking import Server
 from layerline_api.demo.containers import Containers
 from layerline_api.demo.layout import Cores
 from layerline_api.demo.load import Response, one

@@ -25,7 +25,7 @@ from typing import Any
 import duckdb
 import psutil
 
-from layerline_api.recorded.command import main as import_command
+from layerline_api.commands.recorded import main as import_command
 
 #: Spans of a trace, and how many of them are requests.
 SPANS, REQUESTS = 8, 3

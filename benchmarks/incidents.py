@@ -25,7 +25,7 @@ from five_services import Customers, Shop, clock, open_shop, seconds
 from requests.exceptions import RequestException
 from rich.console import Console
 
-from layerline_api.commands.asking import CannotAsk, NoAnswer
+from layerline_api.asking import CannotAsk, NoAnswer
 from layerline_api.demo import engine, layout
 from layerline_api.demo.place import DemoError
 from layerline_api.demo.show import ending_on_signals, ignore_signals

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 
 import pytest
@@ -29,3 +30,14 @@ signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 pytest.register_assert_rewrite("waiting", "drawings")  # a failed comparison there shows both sides
 profiles.load()
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Questions are not cut off because the machine is busy; the tests of cutting off set a limit of their own."""
+    for module, limit in (
+        ("layerline_correlator.questions.answers", "PATIENCE_S"),
+        ("layerline_correlator.questions.sql", "PATIENCE_S"),
+    ):
+        if module in sys.modules:
+            monkeypatch.setattr(sys.modules[module], limit, 600.0)

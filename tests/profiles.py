@@ -6,14 +6,17 @@ With ``CI=true`` the same examples are drawn each time, so that a red run is som
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from hypothesis import HealthCheck, settings
+from hypothesis.configuration import set_hypothesis_home_dir
 
 THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 
 
 def load() -> None:
     """Settle it for this process. No test has a deadline: how fast the machine is must not matter."""
+    set_hypothesis_home_dir(Path(__file__).parent.parent / ".hypothesis")  # wherever pytest was started
     settings.register_profile(
         "layerline",
         deadline=None,

@@ -13,9 +13,10 @@ import pytest
 from packaging.version import Version
 
 import layerline
-from layerline.command import main
+from layerline.command import commands, main
 from layerline.resource import own_version
 from tools.dist import PACKAGES, ROOT, difference, expected
+from tools.dist import commands as tried
 
 
 @pytest.mark.parametrize(
@@ -63,6 +64,11 @@ def test_the_packages_are_those_of_the_folders() -> None:
         path.parent.name for room in ("instrument", "correlator", "api") for path in ROOT.glob(f"{room}/*/py.typed")
     }
     assert there == set(PACKAGES)
+
+
+def test_every_command_is_tried() -> None:
+    """`make dist`, which runs where nothing is installed, tries the commands that `layerline --help` lists."""
+    assert tried() == {name: command.module.partition(".")[0] for name, command in commands().items()}
 
 
 def test_everybody_says_the_same_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,9 @@ from types import ModuleType
 
 import pytest
 
-from layerline import command, docs
+from layerline import command
+from layerline.commands import docs
+from layerline_api.page import pages
 from layerline_correlator.ledger.causes import all_causes
 
 ROOT = Path(__file__).parent.parent
@@ -30,6 +32,18 @@ def make() -> ModuleType:
 def test_the_page_of_causes_is_that_of_the_headers(make: ModuleType) -> None:
     """docs/CAUSES.md is what `python docs/make.py` writes."""
     assert (ROOT / "docs/CAUSES.md").read_text(encoding="utf-8") == make.causes()
+
+
+def test_the_page_of_commands_is_that_of_their_files(make: ModuleType) -> None:
+    """docs/COMMANDS.md is what `python docs/make.py` writes: every command is documented."""
+    assert (ROOT / "docs/COMMANDS.md").read_text(encoding="utf-8") == make.commands()
+
+
+def test_the_table_of_pages_is_that_of_their_files(make: ModuleType) -> None:
+    """docs/PAGE.md's table is what `python docs/make.py` writes: every page is documented, and says what it shows."""
+    text = (ROOT / "docs/PAGE.md").read_text(encoding="utf-8")
+    assert make.page(text) == text
+    assert all(module.__doc__ for module in pages().values())
 
 
 def test_the_table_of_settings_is_that_of_the_code(make: ModuleType) -> None:
@@ -66,7 +80,10 @@ def test_a_cause_lists_what_it_is_mistaken_for() -> None:
 
 
 #: Where docstrings are read by users: as help, or in the API's document.
-SHOWN = ("api/layerline_api/commands/", "api/layerline_api/routes/", "api/layerline_api/page/")
+SHOWN = (
+    "instrument/layerline/commands/", "instrument/layerline_agent/commands/",
+    "api/layerline_api/commands/", "api/layerline_api/routes/", "api/layerline_api/page/",
+)  # fmt: skip
 
 
 def messages() -> Iterator[tuple[str, str]]:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from layerline_api.page import pages
+
 ROOT = Path(__file__).parent.parent
 PACKAGES = {
     "layerline": ROOT / "instrument/layerline",
@@ -36,6 +38,18 @@ ROOM_MAY_IMPORT = {
     "incidents": {"store", "facts", "ledger", "verdict"},
     "monitors": {"store", "tagquery", "incidents"},  # what they ask is handed to them as functions
     "questions": {"store", "facts", "tagquery", "ledger", "verdict", "incidents", "monitors"},
+}
+
+#: Rooms of the API, and those beside them that they do not know: what two of them need lies in a room that both see.
+STRANGERS = {
+    "words": {"alerts", "commands", "doors", "page", "recorded", "routes", "terminal"},
+    "terminal": {"alerts", "commands", "doors", "page", "recorded", "routes"},
+    "page": {"alerts", "commands", "doors", "recorded", "terminal"},
+    "commands": {"page", "routes"},
+    "routes": {"commands", "page", "recorded", "terminal"},
+    "doors": {"alerts", "commands", "page", "recorded", "routes", "terminal"},
+    "alerts": {"commands", "doors", "page", "recorded", "routes", "terminal"},
+    "recorded": {"alerts", "commands", "page", "routes", "terminal"},
 }
 
 
@@ -132,16 +146,40 @@ def test_rooms_import_what_stands_before_them() -> None:
     assert not wrong
 
 
-def test_every_room_says_what_it_is_for() -> None:
-    """Every folder of the correlator is a room of the table, and its ``__init__.py`` opens with a docstring."""
-    rooms = {folder.name: folder for folder in CORRELATOR.iterdir() if folder.is_dir() and folder.name[0] != "_"}
-    assert set(rooms) == set(ROOM_MAY_IMPORT)
-    silent = [
-        name
-        for name, folder in rooms.items()
-        if not ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8")))
-    ]
-    assert not silent
+def test_every_folder_of_the_correlator_is_a_room() -> None:
+    """The table of rooms is whole."""
+    assert {one.name for one in CORRELATOR.iterdir() if one.is_dir() and one.name[0] != "_"} == set(ROOM_MAY_IMPORT)
+
+
+@pytest.mark.parametrize("room", STRANGERS)
+def test_rooms_of_the_api_keep_apart(room: str) -> None:
+    """Pages know no commands and commands no pages: what both need is in ``words``, and no room knows one above it."""
+    for source in (PACKAGES["layerline_api"] / room).rglob("*.py"):
+        names = {f"{of}.{name}" for of, name in imported(source)}
+        rooms = {name.split(".")[1] for name in names if name.startswith("layerline_api.")}
+        assert not rooms & STRANGERS[room], f"{source.relative_to(ROOT)} imports from {rooms & STRANGERS[room]}"
+
+
+def test_one_thing_has_one_name_in_all_rooms() -> None:
+    """What is about the same is named as its route is: commands that ask a server, what they print, and pages."""
+    api = PACKAGES["layerline_api"]
+    names = {room: {path.stem for path in (api / room).glob("[!_]*.py")} for room in ("routes", "terminal")}
+    asking = {
+        path.stem
+        for path in (api / "commands").glob("*.py")
+        if any("asking" in f"{of}.{name}" for of, name in imported(path))
+    }
+    assert asking
+    assert asking <= names["routes"]
+    assert names["terminal"] - {"text"} <= names["routes"]  # text: what they have in common
+    assert set(pages()) - {"start"} <= names["routes"]  # start: the page at /
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_room_says_what_it_is_for(package: str) -> None:
+    """A room opens with a docstring: a visitor need not guess from the names of its files."""
+    for source in PACKAGES[package].rglob("__init__.py"):
+        assert ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))), source.relative_to(ROOT)
 
 
 def test_an_app_installs_opentelemetry_only() -> None:

@@ -166,7 +166,9 @@ class watching:
 
     def __init__(self, url: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "layerline_agent.command", "--endpoint", url], stderr=subprocess.PIPE, text=True
+            [sys.executable, "-m", "layerline.command", "agent", "--endpoint", url],
+            stderr=subprocess.PIPE,
+            text=True,
         )
 
     def __enter__(self) -> subprocess.Popen[str]:

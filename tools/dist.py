@@ -115,8 +115,13 @@ def project() -> dict[str, Any]:
 
 
 def commands() -> dict[str, str]:
-    """The declared commands, each with the package it comes from."""
-    return {name: target.partition(".")[0] for name, target in project()["entry-points"]["layerline.commands"].items()}
+    """The commands of the packages' folders, each with its package. A file's ``COMMAND`` goes before its name."""
+    found = {}
+    for package, folder in PACKAGES.items():
+        for path in (ROOT / folder / "commands").glob("[!_]*.py"):
+            named = re.search(r'^COMMAND = "(.+)"$', path.read_text(encoding="utf-8"), re.M)
+            found[named[1] if named else path.stem] = package
+    return found
 
 
 def try_bare(wheel: Path, known: dict[str, str]) -> None:

@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 from flask import Flask, Response, request
-from typing_extensions import TypedDict
 from werkzeug.exceptions import HTTPException
 
-from layerline_api.declared import declared
+from layerline_api import page, routes
 from layerline_api.doors.intake import Intake
-from layerline_api.doors.receive import is_otlp, receiver, speaks_json
 from layerline_api.guard import guard
-from layerline_api.openapi import document
-from layerline_api.page import page
+from layerline_api.measures import Measures
 from layerline_api.problems import Problem, otlp_status, problem_json
-from layerline_api.routes.containers import tags
-from layerline_api.routes.coverage import coverage
-from layerline_api.routes.entities import inventory
-from layerline_api.routes.events import changes
-from layerline_api.routes.incidents import incidents
-from layerline_api.routes.metrics import CONTENT_TYPE, Measures
-from layerline_api.routes.monitors import monitors
-from layerline_api.routes.requests import answers
-from layerline_api.routes.slos import slos
-from layerline_api.routes.sql import curious
-from layerline_api.routes.timeline import timeline
+from layerline_api.routes.otlp import is_otlp, speaks_json
 from layerline_api.settings import ServerSettings
+from layerline_api.shared import Shared
 from layerline_correlator.questions.questions import Questions
 
 log = logging.getLogger(__name__)
@@ -41,56 +28,16 @@ HEADERS = {
 }
 
 
-class Status(TypedDict):
-    """One word on how the server is."""
-
-    status: str
-
-
 def create_app(questions: Questions, settings: ServerSettings | None = None, intake: Intake | None = None) -> Flask:
     """The app that answers from ``questions``. It holds no state of its own; ``intake`` is shared with other doors."""
     settings = settings or ServerSettings()
     intake = intake or Intake(questions, settings, Measures(questions))
     app = Flask(__name__, static_folder=None)
     app.before_request(guard(settings))
-    app.register_blueprint(receiver(intake, settings))
-    app.register_blueprint(answers(questions))
-    app.register_blueprint(inventory(questions))
-    app.register_blueprint(changes(questions))
-    app.register_blueprint(curious(questions, settings))
-    app.register_blueprint(coverage(questions))
-    app.register_blueprint(tags(questions))
-    app.register_blueprint(timeline(questions))
-    app.register_blueprint(monitors(lambda: questions.monitors, settings))
-    app.register_blueprint(incidents(questions.incidents))
-    app.register_blueprint(slos(questions.incidents))
-    app.register_blueprint(page(questions))
-
-    @app.get("/healthz")
-    @declared(Status, None)
-    def healthz() -> Status:
-        """Whether the server runs."""
-        return {"status": "ok"}
-
-    @app.get("/readyz")
-    @declared(Status, None, problems=(503,))
-    def readyz() -> Status:
-        """Whether data can be taken and questions answered."""
-        if not questions.ready():
-            raise Problem(503, "the store is not ready")
-        return {"status": "ready"}
-
-    @app.get("/openapi.json")
-    @declared(dict[str, Any])
-    def openapi() -> dict[str, Any]:
-        """This document."""
-        return document(app)
-
-    @app.get("/metrics")
-    @declared(parameters=None, answers_in=(CONTENT_TYPE,))
-    def metrics() -> Response:
-        """What the server tells about itself, for Prometheus."""
-        return Response(intake.measures.text(), content_type=CONTENT_TYPE)
+    shared = Shared(questions, settings, intake)
+    for blueprint in routes.blueprints(shared):
+        app.register_blueprint(blueprint)
+    app.register_blueprint(page.blueprint(shared))
 
     @app.errorhandler(Exception)
     def failed(problem: Exception) -> Response:

@@ -46,6 +46,7 @@ class Declared:
         answers_in: tuple[str, ...],
         problems_in: tuple[str, ...],
         body_in: tuple[str, ...],
+        operation_id: str | None,
     ) -> None:
         functools.update_wrapper(self, view)
         self.view = view
@@ -57,6 +58,7 @@ class Declared:
         self.answers_in = answers_in
         self.problems_in = problems_in
         self.body_in = body_in
+        self.operation_id = operation_id
         self._body: TypeAdapter[Any] | None = None if body is None else TypeAdapter(body)
 
     def __call__(self, **path: str) -> Response:
@@ -90,6 +92,7 @@ def declared(
     answers_in: tuple[str, ...] = (JSON,),
     problems_in: tuple[str, ...] = (PROBLEM,),
     body_in: tuple[str, ...] = (),
+    operation_id: str | None = None,
 ) -> Callable[[Callable[..., Any]], Declared]:
     """Declare a view. Its docstring's first line becomes the route's summary, the rest its description.
 
@@ -97,7 +100,8 @@ def declared(
     view gets them as ``asked``, where there are any; None: the query string is not looked at. ``body``: the type that
     reads the JSON body, which the view gets as ``body``. ``problems``: statuses beyond 400, 401, 403 (and 413, 415
     with a body) that may come. ``status``: of its answer, where that is no 200. ``body_in``: the content types of a
-    body that the view reads by itself.
+    body that the view reads by itself. ``operation_id``: its name in the document where that is not the endpoint's:
+    clients are made from it, so it stays when a view moves to another file.
     """
     return lambda view: Declared(
         view,
@@ -109,6 +113,7 @@ def declared(
         answers_in,
         problems_in,
         body_in or (() if body is None else (JSON,)),
+        operation_id,
     )
 
 

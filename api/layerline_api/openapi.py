@@ -104,7 +104,7 @@ class _AsSent(GenerateJsonSchema):
 
 def _operation(rule: Rule, view: Declared, schemas: dict[str, Any]) -> dict[str, Any]:
     summary, _, description = (view.__doc__ or "").partition("\n")
-    made: dict[str, Any] = {"operationId": rule.endpoint, "summary": summary.strip()}
+    made: dict[str, Any] = {"operationId": view.operation_id or rule.endpoint, "summary": summary.strip()}
     if description.strip():
         made["description"] = re.sub(r"\n\s+", "\n", description.strip())
     if view.parameters is not None and view.parameters.model_fields:

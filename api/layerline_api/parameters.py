@@ -20,8 +20,8 @@ from werkzeug.datastructures import MultiDict
 from layerline_api.problems import Problem
 from layerline_correlator.questions.requests import RequestQuery
 from layerline_correlator.settings import DURATION_PATTERN, duration_ns
-from layerline_correlator.tagquery.model import BadQuery, Selection
-from layerline_correlator.tagquery.parse import parse_selection
+from layerline_correlator.tagquery.model import BadQuery, Query, Selection
+from layerline_correlator.tagquery.parse import parse, parse_selection
 
 ORDERS = ("excess", "duration", "start")
 RANKS = ("excess", "lost")
@@ -34,6 +34,7 @@ Arguments = MultiDict[str, str]
 
 _RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _HEX = {"trace_id": re.compile(r"[0-9a-f]{32}"), "span_id": re.compile(r"[0-9a-f]{16}")}
+_INCIDENT_ID = re.compile(r"[0-9a-f]{12}")
 
 
 def check(arguments: Arguments, known: Collection[str]) -> None:
@@ -60,6 +61,8 @@ class Read:
 
     parse: Callable[[str, str], Any]
     schema: Mapping[str, Any]
+    samples: tuple[str, ...] = ()
+    """Two texts that it reads as different things: ``tests/api/test_parameters.py`` asks each route with both."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         def read(text: Any, info: core_schema.ValidationInfo) -> Any:
@@ -190,7 +193,7 @@ def one_of(choices: tuple[str, ...]) -> Read:
             raise Problem(400, f"{name} is {text[:80]!r}; expected one of {', '.join(choices)}", name)
         return text
 
-    return Read(parse, {"type": "string", "enum": list(choices)})
+    return Read(parse, {"type": "string", "enum": list(choices)}, choices)
 
 
 def _limit(name: str, text: str) -> int:
@@ -199,18 +202,40 @@ def _limit(name: str, text: str) -> int:
     raise Problem(400, f"{name} is {text[:80]!r}; expected 1 to {MOST}", name)
 
 
+def query_of(name: str, text: str) -> Query:
+    """The query that the parameter or field ``name`` says. ``Problem`` 400 names it and the column."""
+    try:
+        return parse(text)
+    except BadQuery as problem:
+        raise Problem(400, f"{problem.detail} (column {problem.column})", name, problem.column) from None
+
+
+def _incident_id(name: str, text: str) -> str:
+    """The id of an incident, or of the SLO that ``name`` says. 400 unless it is 12 lower-case hex digits."""
+    if not _INCIDENT_ID.fullmatch(text):
+        raise Problem(400, f"the {name}'s id is {text[:80]!r}; expected 12 lower-case hex digits", name)
+    return text
+
+
 _HEX_SCHEMA = {name: {"type": "string", "pattern": f"^{pattern.pattern}$"} for name, pattern in _HEX.items()}
 
-Text = Annotated[str, Read(_given, {"type": "string", "minLength": 1})]
-AnyText = Annotated[str, Read(lambda _, text: text, {"type": "string"})]
-TraceId = Annotated[str, Read(identifier, _HEX_SCHEMA["trace_id"])]
-SpanId = Annotated[str, Read(identifier, _HEX_SCHEMA["span_id"])]
-Instant = Annotated[int, Read(instant_ns, {"type": "string", "format": "date-time"})]
-Duration = Annotated[int, Read(_duration, {"type": "string", "pattern": DURATION_PATTERN})]
-Tag = Annotated[Selection, Read(_tag, {"type": "string", "pattern": "^[^:]+:.+$"})]
+Text = Annotated[str, Read(_given, {"type": "string", "minLength": 1}, ("web", "api"))]
+AnyText = Annotated[str, Read(lambda _, text: text, {"type": "string"}, ("web", "api"))]
+TraceId = Annotated[str, Read(identifier, _HEX_SCHEMA["trace_id"], ("a" * 32, "b" * 32))]
+SpanId = Annotated[str, Read(identifier, _HEX_SCHEMA["span_id"], ("a" * 16, "b" * 16))]
+Instant = Annotated[
+    int,
+    Read(instant_ns, {"type": "string", "format": "date-time"}, ("2026-11-23T10:00:00Z", "2026-11-23T10:05:00Z")),
+]
+Duration = Annotated[int, Read(_duration, {"type": "string", "pattern": DURATION_PATTERN}, ("20m", "1h"))]
+Tag = Annotated[Selection, Read(_tag, {"type": "string", "pattern": "^[^:]+:.+$"}, ("image:web", "image:api"))]
+TagQuery = Annotated[Query, Read(query_of, {"type": "string"}, ("image:web", "image:api"))]
+IncidentId = Annotated[
+    str, Read(_incident_id, {"type": "string", "pattern": f"^{_INCIDENT_ID.pattern}$"}, ("a" * 12, "b" * 12))
+]
 Order = Annotated[str, one_of(ORDERS)]
 Rank = Annotated[str, one_of(RANKS)]
-Limit = Annotated[int, Read(_limit, {"type": "integer", "minimum": 1, "maximum": MOST})]
+Limit = Annotated[int, Read(_limit, {"type": "integer", "minimum": 1, "maximum": MOST}, ("1", "2"))]
 
 
 class Window(Parameters):
@@ -220,11 +245,11 @@ class Window(Parameters):
     from_: Annotated[Instant | None, Field(description="the window's begin, RFC 3339 with zone")] = None
     to: Annotated[Instant | None, Field(description="the window's end; now unless said otherwise")] = None
 
-    def window(self, now_ns: Callable[[], int] = time.time_ns) -> tuple[int, int]:
+    def window(self) -> tuple[int, int]:
         """Its begin and end in nanoseconds. ``Problem`` 400 when it is said twice, or is empty."""
         if self.since is not None and (self.from_ is not None or self.to is not None):
             raise Problem(400, "since is given beside from or to; expected one or the other", "since")
-        to_ns = now_ns() + 1 if self.to is None else self.to
+        to_ns = time.time_ns() + 1 if self.to is None else self.to
         since = DEFAULT_SINCE_NS if self.since is None else self.since
         from_ns = max(0, to_ns - since) if self.from_ is None else self.from_
         if from_ns >= to_ns:
@@ -248,6 +273,12 @@ class Tagged(Parameters):
     ] = ()
 
 
+class OneTrace(Parameters):
+    """One trace."""
+
+    trace_id: TraceId
+
+
 class RequestParameters(Paged, Tagged, Window):
     """Which requests, and in which order."""
 
@@ -256,9 +287,9 @@ class RequestParameters(Paged, Tagged, Window):
     min_duration: Annotated[Duration | None, Field(description='at least this long, instead of "slow"')] = None
     order: Annotated[Order, Field(description="what comes first, descending")] = ORDERS[0]
 
-    def query(self, now_ns: Callable[[], int] = time.time_ns) -> RequestQuery:
+    def query(self) -> RequestQuery:
         """What the correlator is asked. ``Problem`` 400 when the window is none."""
-        from_ns, to_ns = self.window(now_ns)
+        from_ns, to_ns = self.window()
         return RequestQuery(
             from_ns=from_ns,
             to_ns=to_ns,
@@ -277,6 +308,6 @@ class VerdictParameters(RequestParameters):
 
     rank: Annotated[Rank, Field(description="rank by excess over usual, or by what was lost")] = RANKS[0]
 
-    def query(self, now_ns: Callable[[], int] = time.time_ns) -> RequestQuery:
+    def query(self) -> RequestQuery:
         """What the correlator is asked. ``Problem`` 400 when the window is none."""
-        return replace(super().query(now_ns), absolute=self.rank == "lost")
+        return replace(super().query(), absolute=self.rank == "lost")

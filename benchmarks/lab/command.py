@@ -10,9 +10,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from fnmatch import fnmatchcase
-from functools import partial
 from itertools import groupby
 from pathlib import Path
 
@@ -238,9 +237,11 @@ def run(console: Console, cases: Sequence[Case], folder: Folder, piece: Piece, m
                         if minutes is not None and time.monotonic() - began > 60 * minutes:
                             break
                         together = list(group)
-                        with progress.stage(str(container), len(together)) as bar:
-                            lab.run(container, together, partial(said, console, bar))
-                        write(lab.verdicts())
+                        made = lab.run(container, together)
+                        with progress.stage(str(container), len(together)) as bar, closing(made):
+                            for record in made:
+                                said(console, bar, record)
+                                write(lab.verdicts())
                     with progress.stage("waiting for the last verdicts"):
                         write(lab.verdicts(all_of_them=True))
             except KeyboardInterrupt:
@@ -271,6 +272,7 @@ def open_stage(console: Console, stack: ExitStack, progress: Progress) -> tuple[
     """Server, agent and supplier. NoEngine where containers are not possible, DemoError on one core."""
     with progress.stage("preparing"):
         place, watching, cores = watched_containers(console, stack)
+        parent_cgroup.remove_orphans()
         stage = Stage(place, watching, cores, stack)
         stage.open_supplier()
         stage.open_callee()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
@@ -57,9 +57,11 @@ class Lab:
     waiting: deque[Made] = field(default_factory=deque)
     """What waits for its verdict."""
 
-    def run(self, container: Container, cases: Sequence[Case], each: Callable[[Record], None]) -> None:
-        """Run the cases that share a container. If it does not come up, or fails, that costs the cases that it did not
-        come to and nothing more; DemoError if it was server or agent that failed.
+    def run(self, container: Container, cases: Sequence[Case]) -> Generator[Record, None, None]:
+        """Run the cases that share a container; each yields its record, whose verdict is still to come.
+
+        If the container does not come up, or fails, that costs the cases that were still to run and nothing more;
+        DemoError if it was server or agent that failed. Close it, or the container stays.
         """
         left = deque(cases)
         try:
@@ -69,13 +71,13 @@ class Lab:
                     made = self._case(subject, left[0], usual_of)
                     left.popleft()
                     self.waiting.append(made)
-                    each(made.record)
+                    yield made.record
         except (DockerException, DemoError) as problem:
             self.stage.watching.check()
             for case in left:
                 record = self._record(case, failure=f"{container}: {problem}")
                 self.waiting.append(Made(record, time.monotonic()))
-                each(record)
+                yield record
         self.stage.watching.check()
 
     def verdicts(self, all_of_them: bool = False) -> Iterator[Record]:

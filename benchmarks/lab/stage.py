@@ -132,7 +132,8 @@ class Stage:
             }
         wrapper = ("-m", "layerline.command", "run", "--", sys.executable)
         if way.app == "asyncio":
-            return (*wrapper, str(APPS / "asyncio_app.py"), "--listen", listen, "--folder", folder), environment
+            loop = ("--loop", "uvloop" if way.server == "uvloop" else "asyncio")
+            return (*wrapper, str(APPS / "asyncio_app.py"), "--listen", listen, "--folder", folder, *loop), environment
         environment |= {"LAB_FOLDER": folder, "LAB_FIRST_MS": str(FIRST_MS)}
         if way.server == "flask":
             return (*wrapper, str(APPS / "flask_app.py"), "--listen", listen), environment

@@ -19,12 +19,22 @@ THREADS: Final = {
     "gthread": (1, 4, 16),
     "flask": (1, 4, 16),
     "uvicorn": (1,),
+    "uvloop": (1,),
     "node": (1,),
 }
 #: Server to the program of ``apps`` that it runs.
-APPS: Final = {"sync": "flask", "gthread": "flask", "flask": "flask", "uvicorn": "asyncio", "node": "node"}
+APPS: Final = {
+    "sync": "flask",
+    "gthread": "flask",
+    "flask": "flask",
+    "uvicorn": "asyncio",
+    "uvloop": "asyncio",
+    "node": "node",
+}
 #: The servers of the Flask app: gunicorn with either worker class, and ``app.run(threaded=True)``.
 SYNCHRONOUS = ("sync", "gthread", "flask")
+#: Those of the asyncio app: uvicorn on asyncio's own loop, and on uvloop, which it takes where that is installed.
+ASYNCHRONOUS = ("uvicorn", "uvloop")
 #: ``all``: no cpuset, Docker's default. ``one``: a cpuset of one core.
 CORES = ("all", "one")
 #: ``--cpu-period``, in milliseconds; 100 is the default.

@@ -59,7 +59,8 @@ class Correlator(Answers):
         self._due: list[tuple[int, str, _Span]] = []  # heap: when to work a trace out again
         self._at_work: dict[str, _Span] = {}  # traces that are being worked out
         self._closed = False
-        self._passes = self._worked_traces = self._failed_traces = self._deleted_rows = 0
+        self._passes = self._worked_traces = self._failed_traces = self._refused_ledgers = 0
+        self._deleted_rows = 0
         slos = read_file(settings.slos) if settings.slos else []
         super().__init__(Store(settings, self._arrived), settings)
         self._work_lock = threading.Lock()
@@ -100,6 +101,7 @@ class Correlator(Answers):
             passes=self._passes,
             worked_traces=self._worked_traces,
             failed_traces=self._failed_traces,
+            refused_ledgers=self._refused_ledgers,
             used_bytes=self._store.used_bytes(),
             deleted_rows=self._deleted_rows,
         )
@@ -215,7 +217,7 @@ class Correlator(Answers):
         """Called with the work lock held."""
         from_ns, to_ns = min(span.from_ns for span in due.values()), max(span.to_ns for span in due.values())
         try:
-            ledger.work_out(self._cursor, due, from_ns, to_ns)
+            self._refused_ledgers += ledger.work_out(self._cursor, due, from_ns, to_ns)
             rows = rate(self._cursor, due, self._names.entity, self._settings.slow_ns, self._settings.settle_ns)
         except duckdb.Error:
             if len(due) == 1:

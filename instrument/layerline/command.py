@@ -1,44 +1,77 @@
-"""The front door: ``layerline COMMAND …`` finds the command through entry points and hands over.
+"""The front door: ``layerline COMMAND …`` finds the command in its folder and hands over.
 
-A command is an entry point of the group ``layerline.commands`` that names a function ``main(argv) -> exit code``. The
-front door imports none of them before it is asked for, so that a bare install starts without DuckDB, Flask or Docker,
-and says which extra a command needs where it is not installed.
+A command is a file with a function ``main(argv) -> exit code`` in a folder ``commands`` of one of our packages. The
+front door reads these files and imports none before it is asked for, so that a bare install starts without DuckDB,
+Flask or Docker, and says which extra a command needs where that is not installed.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import importlib
 import importlib.util
 import sys
-from collections.abc import Sequence
-from importlib.metadata import EntryPoint, entry_points
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from layerline import __version__
 
-#: The extra that installs what a package imports.
-EXTRAS = {"layerline_agent": "agent", "layerline_correlator": "server", "layerline_api": "server"}
+#: Packages that have commands, and the extra that installs what these import; none for a bare install.
+EXTRAS = {"layerline": None, "layerline_agent": "agent", "layerline_api": "server"}
 
 
-def commands() -> dict[str, EntryPoint]:
-    """The installed commands by name."""
-    return {entry.name: entry for entry in sorted(entry_points(group="layerline.commands"), key=lambda e: e.name)}
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command as its file tells of it."""
+
+    name: str
+    """The file's name, or its ``COMMAND`` where that is another."""
+    module: str
+    extra: str | None
+    about: str
+    """The module's docstring: what the command is for."""
+    usage: str
+    """The docstring of its ``main``: how it is called."""
+
+    @property
+    def summary(self) -> str:
+        """What it is for, in one line."""
+        return self.about.partition("\n")[0]
 
 
-def summary(entry: EntryPoint) -> str:
-    """The first line of the command's module docstring, read without importing the module."""
-    package, _, _ = entry.module.partition(".")
-    spec = importlib.util.find_spec(package)
-    if spec is None or spec.origin is None:
-        return ""
-    path = Path(spec.origin).parent.joinpath(*entry.module.split(".")[1:])
-    source = path.with_suffix(".py") if path.with_suffix(".py").exists() else path / "__init__.py"
-    try:
-        doc = ast.get_docstring(ast.parse(source.read_text(encoding="utf-8")))
-    except OSError:
-        return ""
-    return (doc or "").partition("\n")[0]
+def commands() -> dict[str, Command]:
+    """The commands by name, in alphabetical order. Nothing is imported."""
+    return {found.name: found for found in sorted(_commands(), key=lambda found: found.name)}
+
+
+def _commands() -> Iterator[Command]:
+    for package, extra in EXTRAS.items():
+        spec = importlib.util.find_spec(package)
+        if spec is None or spec.origin is None:
+            continue
+        for path in Path(spec.origin).parent.glob("commands/*.py"):
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            main = next((one for one in tree.body if isinstance(one, ast.FunctionDef) and one.name == "main"), None)
+            if main is None:
+                continue
+            yield Command(
+                name=_named(tree) or path.stem,
+                module=f"{package}.commands.{path.stem}",
+                extra=extra,
+                about=ast.get_docstring(tree) or "",
+                usage=ast.get_docstring(main) or "",
+            )
+
+
+def _named(tree: ast.Module) -> str | None:
+    """The text of ``COMMAND = "…"``; None where there is no such line."""
+    for statement in tree.body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id="COMMAND")], value=ast.Constant(value=str(name))):
+                return name
+    return None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="layerline",
         usage="layerline COMMAND …",
         description="Says which layer made a response slow, to the millisecond.",
-        epilog="commands:\n" + "\n".join(f"  {name.ljust(width)}  {summary(entry)}" for name, entry in known.items()),
+        epilog="commands:\n" + "\n".join(f"  {name.ljust(width)}  {one.summary}" for name, one in known.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"layerline {__version__}")
@@ -59,26 +92,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.command is None:
         parser.print_help()
         return 2
-    entry = known.get(options.command)
-    if entry is None:
+    command = known.get(options.command)
+    if command is None:
         print(
             f"layerline: there is no command {options.command!r}; there are: {', '.join(known) or 'none'}",
             file=sys.stderr,
         )
         return 2
     try:
-        run = entry.load()
+        module = importlib.import_module(command.module)
     except ModuleNotFoundError as missing:
-        extra = EXTRAS.get(entry.module.partition(".")[0])
-        if extra is None or (missing.name or "").startswith("layerline"):
+        if command.extra is None or (missing.name or "").startswith("layerline"):
             raise
         print(
-            f"layerline {options.command} needs the extra {extra!r}, and {missing.name} is not installed: "
-            f"pip install 'layerline[{extra}]'",
+            f"layerline {command.name} needs the extra {command.extra!r}, and {missing.name} is not installed: "
+            f"pip install 'layerline[{command.extra}]'",
             file=sys.stderr,
         )
         return 2
-    return int(run(arguments[1:]) or 0)
+    return int(module.main(arguments[1:]) or 0)
 
 
 if __name__ == "__main__":

@@ -93,12 +93,16 @@ class Level:
         return self._stat.read()
 
     def check(self) -> None:
-        """Look at its quota again. Raises OSError or ValueError if that cannot be done."""
-        self.quota = None
-        self.kept = self.read()
-        fields = b" ".join([file.read() for file in self._limits]).split()
-        if len(fields) == 2 and fields[0] not in (b"max", b"-1"):
-            self.quota = (int(fields[0]) * 1_000, int(fields[1]) * 1_000)
+        """Look at its quota again; other threads may be reading it. Where it cannot be read there is none."""
+        quota = None
+        try:
+            self.kept = self.read()
+            fields = b" ".join([file.read() for file in self._limits]).split()
+            if len(fields) == 2 and fields[0] not in (b"max", b"-1"):
+                quota = (int(fields[0]) * 1_000, int(fields[1]) * 1_000)
+        except (OSError, ValueError):  # gone, or a file of another shape: what it limits is not known
+            pass
+        self.quota = quota
 
     def described(self) -> list[tuple[str, int | str]]:
         """Its quota as attributes."""
@@ -218,10 +222,7 @@ class Quotas:
         """Look at all quotas."""
         self._checked = now
         for level in self._levels:
-            try:
-                level.check()
-            except (OSError, ValueError):  # gone, or a file of another shape: what it limits is not known
-                continue
+            level.check()
         above = self._levels[1:]
         self._kept = None if any(level.quota for level in above) else tuple([level.kept for level in above])
         if self._levels:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from layerline_agent.command import main
+from layerline_agent.commands.agent import main
 
 from .conftest import HYBRID, HYBRID_ID, Sink, attributes_of
 
@@ -43,7 +43,7 @@ def test_a_life_of_the_agent(sink: Sink, copied: Callable[[Path], Path], number:
         "DOCKER_HOST": f"unix://{root}/no.sock",
     }
     agent = subprocess.Popen(
-        [sys.executable, "-m", "layerline_agent.command", "--endpoint", sink.url, "--tag", "region:eu"],
+        [sys.executable, "-m", "layerline.command", "agent", "--endpoint", sink.url, "--tag", "region:eu"],
         env=environment,
         stderr=subprocess.PIPE,
         text=True,

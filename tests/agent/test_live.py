@@ -38,24 +38,25 @@ def run(docker_engine: docker.DockerClient) -> Iterator[Run]:
 
     def create(command: list[str], **options: object) -> Container:
         volumes = {path: {"bind": path, "mode": "ro"} for path in paths}
-        made.append(docker_engine.containers.create(f"{name}:1", command, name=name, volumes=volumes, **options))
+        called = f"{name}-{len(made)}" if made else name
+        made.append(docker_engine.containers.create(f"{name}:1", command, name=called, volumes=volumes, **options))
         return made[-1]
 
     try:
         yield create
     finally:
-        for container in made:
+        for container in reversed(made):
             container.remove(force=True)
         docker_engine.images.remove(f"{name}:1")
 
 
 @pytest.fixture
 def busy(run: Run) -> Container:
-    """A container that burns CPU under a quota of 0.2, not yet started."""
+    """A container that burns CPU under a quota so small that it is throttled on a busy machine too, not yet started."""
     return run(
         ["/bin/sh", "-c", "while :; do :; done"],
         cpu_period=100_000,
-        cpu_quota=20_000,
+        cpu_quota=2_000,
         labels={"team": "shop"},
         environment={"PASSWORD": "hunter2"},
     )
@@ -65,7 +66,7 @@ def busy(run: Run) -> Container:
 def agent(sink: Sink) -> Iterator[subprocess.Popen[str]]:
     """An agent of its own process that has sent its first readings."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "layerline_agent.command", "--endpoint", sink.url, "--tag", "region:eu"],
+        [sys.executable, "-m", "layerline.command", "agent", "--endpoint", sink.url, "--tag", "region:eu"],
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -104,7 +105,7 @@ def events(sink: Sink, container_id: str) -> dict[str, tuple[dict[str, object], 
 
 
 def test_a_throttled_container(sink: Sink, busy: Container, agent: subprocess.Popen[str]) -> None:
-    """A container that wants a core and may have a fifth is seen from start to death, throttled all the while."""
+    """A container that wants a core and may have a fiftieth is seen from start to death, throttled all the while."""
     container_id = str(busy.id)
     busy.start()
     assert sink.wait_for(lambda: len(readings(sink, container_id, "container.cpu.throttled")) > 15)
@@ -117,13 +118,13 @@ def test_a_throttled_container(sink: Sink, busy: Container, agent: subprocess.Po
 
     throttled = readings(sink, container_id, "container.cpu.throttled")
     assert throttled == sorted(throttled)
-    assert throttled[-1][1] > throttled[0][1], "how much it is held back depends on what else runs on this machine"
+    assert throttled[-1][1] > throttled[0][1]
     finest_ns = min(after - before for (before, _), (after, _) in pairwise(throttled))
     assert finest_ns < 10**9, "a stall counter that moves is read several times a second"
     seconds = readings(sink, container_id, "container.cpu.time")
     used = (seconds[-1][1] - seconds[0][1]) / ((seconds[-1][0] - seconds[0][0]) / 1e9)
-    assert 0 < used < 0.2 * 1.3
-    assert {value for _, value in readings(sink, container_id, "container.cpu.limit")} == {0.2}
+    assert 0 < used < 0.04
+    assert {value for _, value in readings(sink, container_id, "container.cpu.limit")} == {0.02}
 
     happened = events(sink, container_id)
     assert list(happened) == ["container.start", "container.kill", "container.die"]
@@ -155,7 +156,7 @@ def test_cgroups_out_of_reach(sink: Sink, run: Run, tmp_path: Path) -> None:
     container.start()
     container_id = str(container.id)
     process = subprocess.Popen(
-        [sys.executable, "-m", "layerline_agent.command", "--endpoint", sink.url],
+        [sys.executable, "-m", "layerline.command", "agent", "--endpoint", sink.url],
         env={**os.environ, "LAYERLINE_HOST_ROOT": str(tmp_path)},
         stderr=subprocess.PIPE,
         text=True,
@@ -248,22 +249,29 @@ def test_a_busy_process_of_the_host(sink: Sink, agent: subprocess.Popen[str]) ->
                 if attributes_of(point)["process.pid"] == str(burning.pid)
             ]
 
-        assert sink.wait_for(lambda: len(used()) > 3)
+        assert sink.wait_for(lambda: len(used()) > 3 and used()[-1][1] > used()[0][1])
     finally:
         burning.kill()
         burning.wait()
     (from_ns, first), (to_ns, last) = used()[0], used()[-1]
-    assert 0.2 < (last - first) / (to_ns - from_ns) < 1.1, "of a core, shared with whatever else runs here"
+    assert 0 < (last - first) / (to_ns - from_ns) < 1.1, "of a core, shared with whatever else runs here"
 
 
 @pytest.fixture
-def parent() -> Iterator[str]:
-    """A cgroup with a quota of 0.2 CPU that containers can be put into (``--cgroup-parent``), by its name."""
+def cgroupfs(docker_engine: docker.DockerClient) -> None:
+    """With the systemd driver a cgroup parent must be a slice of systemd's."""
+    if (driver := docker_engine.info()["CgroupDriver"]) != "cgroupfs":
+        pytest.skip(f"cgroup parents can only be chosen with Docker's driver cgroupfs, and it is {driver}")
+
+
+@pytest.fixture
+def parent(cgroupfs: None) -> Iterator[str]:
+    """A cgroup with a quota of 0.02 CPU that containers can be put into (``--cgroup-parent``), by its name."""
     name = f"layerline-test-{uuid.uuid4().hex[:12]}"
     folder = Path("/sys/fs/cgroup/cpu", name)
     try:
         folder.mkdir()
-        (folder / "cpu.cfs_quota_us").write_text("20000")
+        (folder / "cpu.cfs_quota_us").write_text("2000")
     except OSError as problem:
         pytest.skip(f"cannot make a cgroup with a quota in v1's cpu hierarchy: {problem}")
     yield name
@@ -286,7 +294,7 @@ def test_a_quota_on_the_parent(parent: str, sink: Sink, run: Run, agent: subproc
         container.wait()
     throttled = readings(sink, container_id, "container.ancestor.cpu.throttled")
     assert throttled[-1][1] > throttled[0][1]
-    assert {value for _, value in readings(sink, container_id, "container.ancestor.cpu.limit")} == {0.2}
+    assert {value for _, value in readings(sink, container_id, "container.ancestor.cpu.limit")} == {0.02}
     assert not readings(sink, container_id, "container.cpu.limit")
     assert readings(sink, container_id, "container.cpu.throttled_periods")[-1][1] == 0
     paths = {
@@ -300,3 +308,37 @@ def test_a_quota_on_the_parent(parent: str, sink: Sink, run: Run, agent: subproc
     assert f"/{parent}" in paths
     if Path("/sys/fs/cgroup/cpu/cpu.stat.local").exists():  # Linux 6.5
         assert readings(sink, container_id, "container.cpu.throttled")[-1][1] > 0
+
+
+@pytest.mark.usefixtures("cgroupfs")
+def test_a_container_inside_a_container(sink: Sink, run: Run, agent: subprocess.Popen[str]) -> None:
+    """One whose cgroup is within another's says which: what the outer one used contains what it used."""
+    outer = run(["/bin/sh", "-c", "while :; do sleep 1; done"], cpu_period=100_000, cpu_quota=50_000)
+    outer.start()
+    pid = docker_pid(outer)
+    path = next(
+        line.split(":", 2)[2]
+        for line in Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8").splitlines()
+        if str(outer.id) in line
+    )
+    inner = run(["/bin/sh", "-c", "while :; do sleep 1; done"], cgroup_parent=f"{path}/nested")
+    inner.start()
+    inner_id = str(inner.id)
+    assert sink.wait_for(lambda: bool(readings(sink, inner_id, "container.cpu.time")), timeout_s=30)
+    found = [
+        attributes_of(sent.resource)
+        for request in sink.metrics
+        for sent in request.resource_metrics
+        if attributes_of(sent.resource).get("container.id") == inner_id
+    ]
+    assert found[-1]["layerline.container.parent"] == outer.id
+    assert found[-1]["layerline.cgroup.path"] == f"{path}/nested/{inner_id}"
+    assert {value for _, value in readings(sink, inner_id, "container.ancestor.cpu.limit")} == {0.5}
+    inner.kill()
+    inner.wait()
+
+
+def docker_pid(container: Container) -> int:
+    """Its first process."""
+    container.reload()
+    return int(container.attrs["State"]["Pid"])

@@ -158,14 +158,13 @@ def test_a_store_that_is_not_ready(client: FlaskClient, correlator: FakeCorrelat
     assert client.get("/healthz").status_code == 200
 
 
-def test_a_window_in_every_form() -> None:
+def test_a_window_in_every_form(monkeypatch: pytest.MonkeyPatch) -> None:
     """since counts back from now; from and to are RFC 3339 with any zone, to the nanosecond, half-open."""
     hour_ns = 3600 * 10**9
+    monkeypatch.setattr("layerline_api.parameters.time.time_ns", lambda: START_NS)
 
     def window(**arguments: str) -> tuple[int, int]:
-        query = read(VerdictParameters, MultiDict({name.rstrip("_"): text for name, text in arguments.items()})).query(
-            lambda: START_NS
-        )
+        query = read(VerdictParameters, MultiDict({name.rstrip("_"): text for name, text in arguments.items()})).query()
         return query.from_ns, query.to_ns
 
     now = START_NS + 1

@@ -13,8 +13,9 @@ from live_server import Live
 from rich.cells import cell_len
 
 from layerline_api.app import create_app
-from layerline_api.commands.asking import pointed
-from layerline_api.commands.containers import amount, main
+from layerline_api.commands.containers import main
+from layerline_api.words.amounts import amount
+from layerline_api.words.queries import pointed
 from layerline_correlator.entity import Entity
 from layerline_correlator.questions.paging import BadCursor
 from layerline_correlator.questions.tags import TagKey, TagValue

@@ -31,7 +31,7 @@ from layerline_api.doors import grpc_server as grpc_door
 from layerline_api.doors.addresses import CannotListen, addresses, bind
 from layerline_api.doors.grpc_server import GrpcDoor, credentials
 from layerline_api.doors.intake import Intake
-from layerline_api.routes.metrics import Measures
+from layerline_api.measures import Measures
 from layerline_api.settings import ServerSettings
 from layerline_correlator.store.model import Batch
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from api_fake import full
 from flask import Flask
 from openapi_spec_validator import validate
 
+from layerline_api import routes as routes_folder
 from layerline_api.app import create_app
 from layerline_api.openapi import document, routes
 
@@ -19,6 +21,12 @@ def test_every_route_is_declared() -> None:
             f"{method.upper()} {rule.rule} is not declared: @declared(…) below its blueprint.{method}"
         )
         assert view.__doc__, f"{method.upper()} {rule.rule} does not say what it is for"
+
+
+def test_every_file_of_the_folder_is_a_route() -> None:
+    """What lies in ``routes`` answers, under the name of its file; beside it only the pages do."""
+    files = {path.stem for path in Path(routes_folder.__file__).parent.glob("[!_]*.py")}
+    assert {rule.endpoint.partition(".")[0] for rule, _, _ in routes(create_app(full()))} == files | {"page"}
 
 
 def test_the_document_is_openapi() -> None:

@@ -115,7 +115,7 @@ def test_a_figure_that_is_none_stays_an_attribute() -> None:
         ({"parent_span_id": b"\1"}, "parent span id"),
         ({"start_time_unix_nano": 0}, "no start"),
         ({"end_time_unix_nano": 0}, "no end"),
-        ({"end_time_unix_nano": START_NS - 1}, "ends before it starts"),
+        ({"end_time_unix_nano": START_NS - 10**9 - 1}, "ends before it starts"),
         ({"end_time_unix_nano": 2**63}, "2262"),
         ({"start_time_unix_nano": 2**64 - 1}, "2262"),
     ],
@@ -130,6 +130,15 @@ def test_a_span_without_a_place_is_rejected_alone(wrong: dict[str, Any], said: s
     assert partial.rejected_spans == decoded.rejected == 1
     assert "'the bad one'" in partial.error_message
     assert said in partial.error_message
+
+
+@pytest.mark.parametrize("early_ns", [1, 300_000, 10**9])
+def test_an_end_a_little_before_the_start_is_a_span_without_length(early_ns: int) -> None:
+    """A clock that was corrected while a span lasted costs its length, not the span."""
+    request = one_span(start_time_unix_nano=START_NS, end_time_unix_nano=START_NS - early_ns)
+    decoded = decode("traces", request.SerializeToString(), is_json=False)
+    assert decoded.rejected == 0
+    assert [(row.start_ns, row.end_ns) for row in decoded.batch.spans] == [(START_NS, START_NS)]
 
 
 def test_an_end_equal_to_the_start_is_a_span() -> None:

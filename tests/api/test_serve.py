@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 
 import grpc
 import pytest
@@ -22,8 +23,9 @@ from api_fake import MS, TOKEN, FakeCorrelator, one_span
 from live_server import Live
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from layerline_api.commands import serve, up
 from layerline_api.commands.serve import grpc_places, grpc_sockets, parser
-from layerline_api.commands.why import main as why
+from layerline_api.commands.verdicts import main as why
 from layerline_api.doors.addresses import GRPC_DEFAULT, CannotListen, addresses
 from layerline_api.settings import ServerSettings
 from layerline_correlator.store.model import Batch
@@ -35,13 +37,13 @@ Start = Callable[..., subprocess.Popen[str]]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """``start("serve", …)`` is a process with a store of its own that ends with the test."""
+    """``start(serve, …)`` is a process with a store of its own that ends with the test."""
     begun: list[subprocess.Popen[str]] = []
 
-    def begin(command: str, *options: str, **environment: str) -> subprocess.Popen[str]:
+    def begin(command: ModuleType, *options: str, **environment: str) -> subprocess.Popen[str]:
         inherited = {name: text for name, text in os.environ.items() if not name.startswith(("LAYERLINE_", "OTEL_"))}
         process = subprocess.Popen(
-            [sys.executable, "-m", f"layerline_api.commands.{command}", *options],
+            [sys.executable, "-m", command.__name__, *options],
             env={**inherited, "LAYERLINE_STORE": str(tmp_path / "store"), **environment},
             stderr=subprocess.PIPE,
             text=True,
@@ -85,7 +87,7 @@ def test_from_a_span_to_a_verdict_and_a_clean_end(
     """It says where it listens and stores, takes a span, explains it, ends with 0 when told, and has kept the span."""
     where = f"http://127.0.0.1:{free_port}"
     listen = ("--listen", f"127.0.0.1:{free_port}")
-    process = start("serve", *listen)
+    process = start(serve, *listen)
     assert until_up(process) == f"layerline: listening on {where}, store in {tmp_path / 'store'}\n"
     assert requests.get(f"{where}/readyz", timeout=60).json() == {"status": "ready"}
     assert why(["--server", where]) == 1
@@ -98,7 +100,7 @@ def test_from_a_span_to_a_verdict_and_a_clean_end(
     assert process.wait(60) == 0
     assert process.communicate()[1] == ""
 
-    again = start("serve", *listen)
+    again = start(serve, *listen)
     until_up(again)
     assert why([verdict["examples"][0], "--server", where]) == 0
     assert "took 900 ms" in capsys.readouterr().out
@@ -107,12 +109,12 @@ def test_from_a_span_to_a_verdict_and_a_clean_end(
 def test_nothing_acknowledged_is_lost_to_kill_9(start: Start, free_port: int) -> None:
     """What was answered with 200 is there after kill -9."""
     where, listen = f"http://127.0.0.1:{free_port}", ("--listen", f"127.0.0.1:{free_port}")
-    process = start("serve", *listen)
+    process = start(serve, *listen)
     until_up(process)
     assert [post(where) for _ in range(3)] == [200, 200, 200]
     process.kill()
     process.wait(60)
-    until_up(start("serve", *listen))
+    until_up(start(serve, *listen))
     assert len(requests.get(f"{where}/api/v1/requests", timeout=60).json()["items"]) == 3
 
 
@@ -123,7 +125,7 @@ def test_grpc_beside_http(start: Start, free_port: int) -> None:
     """Spans sent by gRPC from several senders at once while the server is told to stop: what was answered is kept, what
     was not is for the sender to send again, and the end is clean."""
     where = f"http://127.0.0.1:{free_port}"
-    process = start("serve", "--listen", f"127.0.0.1:{free_port}", "--grpc-listen", "127.0.0.1:0")
+    process = start(serve, "--listen", f"127.0.0.1:{free_port}", "--grpc-listen", "127.0.0.1:0")
     said = re.fullmatch(
         rf"layerline: listening on {where}, for gRPC on http://(127\S+), store in .+\n", until_up(process)
     )
@@ -156,7 +158,7 @@ def test_grpc_beside_http(start: Start, free_port: int) -> None:
     assert process.communicate()[1] == ""
     assert set(codes) <= {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
 
-    until_up(start("serve", "--listen", f"127.0.0.1:{free_port}"))
+    until_up(start(serve, "--listen", f"127.0.0.1:{free_port}"))
     found = requests.get(f"{where}/api/v1/requests", params={"limit": "1000"}, timeout=60).json()["items"]
     assert set(kept) <= {item["trace_id"] for item in found}
 
@@ -194,28 +196,26 @@ def refused(process: subprocess.Popen[str]) -> str:
 def test_what_it_refuses(start: Start, free_port: int, tmp_path: Path) -> None:
     """A port in use, a store in use, an open address without a token, settings that are none: 2 and one line."""
     listen = ("--listen", f"127.0.0.1:{free_port}")
-    until_up(start("serve", *listen))
-    assert "in use" in refused(start("serve", *listen))
-    assert "in use by another process" in refused(start("serve", "--listen", "127.0.0.1:0"))
-    assert "LAYERLINE_TOKEN" in refused(start("serve", "--listen", "0.0.0.0:0"))
-    assert "expected HOST:PORT" in refused(start("serve", "--listen", "4318"))
+    until_up(start(serve, *listen))
+    assert "in use" in refused(start(serve, *listen))
+    assert "in use by another process" in refused(start(serve, "--listen", "127.0.0.1:0"))
+    assert "LAYERLINE_TOKEN" in refused(start(serve, "--listen", "0.0.0.0:0"))
+    assert "expected HOST:PORT" in refused(start(serve, "--listen", "4318"))
     http = ("--listen", "127.0.0.1:0")
-    assert "in use" in refused(start("serve", *http, "--grpc-listen", f"127.0.0.1:{free_port}"))
-    assert "LAYERLINE_TOKEN" in refused(start("serve", *http, "--grpc-listen", "0.0.0.0:0"))
-    assert "--tls-key" in refused(start("serve", *http, "--grpc-listen", "127.0.0.1:0", "--tls-cert", "cert.pem"))
-    assert "expected HOST:PORT" in refused(
-        start("serve", *http, "--grpc-listen", "off", "--grpc-listen", "127.0.0.1:0")
-    )
-    assert "LAYERLINE_SLOW" in refused(start("serve", LAYERLINE_SLOW="soon"))
+    assert "in use" in refused(start(serve, *http, "--grpc-listen", f"127.0.0.1:{free_port}"))
+    assert "LAYERLINE_TOKEN" in refused(start(serve, *http, "--grpc-listen", "0.0.0.0:0"))
+    assert "--tls-key" in refused(start(serve, *http, "--grpc-listen", "127.0.0.1:0", "--tls-cert", "cert.pem"))
+    assert "expected HOST:PORT" in refused(start(serve, *http, "--grpc-listen", "off", "--grpc-listen", "127.0.0.1:0"))
+    assert "LAYERLINE_SLOW" in refused(start(serve, LAYERLINE_SLOW="soon"))
     (tmp_path / "file").touch()
     assert "cannot be opened" in refused(
-        start("serve", "--listen", "127.0.0.1:0", "--store", str(tmp_path / "file" / "store"))
+        start(serve, "--listen", "127.0.0.1:0", "--store", str(tmp_path / "file" / "store"))
     )
 
 
 def test_beyond_loopback_with_a_token(start: Start, free_port: int) -> None:
     """With a token it listens anywhere, on several addresses, and asks for the token on each."""
-    process = start("serve", "--listen", f"0.0.0.0:{free_port}", "--listen", "127.0.0.1:0", LAYERLINE_TOKEN=TOKEN)
+    process = start(serve, "--listen", f"0.0.0.0:{free_port}", "--listen", "127.0.0.1:0", LAYERLINE_TOKEN=TOKEN)
     said = until_up(process)
     assert f"http://127.0.0.1:{free_port}, http://127.0.0.1:" in said
     assert TOKEN not in said
@@ -248,9 +248,9 @@ def alive(pid: int) -> bool:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_the_agent_ends_with_its_server(start: Start, free_port: int, number: signal.Signals) -> None:
     """`up` runs the agent as a child that outlives neither a clean end nor kill -9."""
-    process = start("up", "--listen", f"127.0.0.1:{free_port}", "--grpc-listen", "127.0.0.1:0")
+    process = start(up, "--listen", f"127.0.0.1:{free_port}", "--grpc-listen", "127.0.0.1:0")
     until_up(process)
-    eventually(lambda: any("layerline_api.commands.leash" in words(child) for child in children(process.pid)))
+    eventually(lambda: any("layerline_api.leash" in words(child) for child in children(process.pid)))
     (agent,) = children(process.pid)
     command = words(agent)
     assert command[command.index("agent") :][:3] == ["agent", "--endpoint", f"http://127.0.0.1:{free_port}"]
@@ -261,7 +261,7 @@ def test_the_agent_ends_with_its_server(start: Start, free_port: int, number: si
 
 def test_an_agent_that_cannot_run_is_told(start: Start, free_port: int) -> None:
     """The agent refuses its options: one line says that readings are missing, and serving goes on."""
-    process = start("up", "--listen", f"127.0.0.1:{free_port}", "--interval", "nonsense")
+    process = start(up, "--listen", f"127.0.0.1:{free_port}", "--interval", "nonsense")
     assert process.stderr is not None
     assert any("the agent ended" in line for line in process.stderr)
     assert requests.get(f"http://127.0.0.1:{free_port}/readyz", timeout=60).status_code == 200

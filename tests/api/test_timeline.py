@@ -14,7 +14,7 @@ from rich.cells import cell_len
 
 from layerline_api.app import create_app
 from layerline_api.commands.timeline import main
-from layerline_api.commands.timeline_picture import picture
+from layerline_api.terminal.timeline import picture
 from layerline_correlator.entity import Entity
 from layerline_correlator.plain import plain
 from layerline_correlator.questions.timeline import (

@@ -48,6 +48,8 @@ TIMES = {
     "loop_wait_low": "loop_wait_low_ns",
     "loop_queued": "loop_queued_ns",
     "samples_every": "samples_every_ns",
+    "cpu_quota": "container_cpu_quota_ns",
+    "cpu_period": "container_cpu_period_ns",
 }
 COUNTS = {
     "switches": "thread_voluntary_switches",
@@ -57,6 +59,7 @@ COUNTS = {
     "refaults": "container_refaults",
     "oom_kills": "container_oom_kills",
     "first": "process_first_request",
+    "throttled_periods": "container_throttled_periods",
 }
 _COLUMNS = [column(name) for name in SPAN_FIGURES]
 
@@ -165,6 +168,41 @@ def series_rows(drawn: Mapping[str, Any], zero_ns: int) -> tuple[ResourceRow, Se
         for at, value in zip(drawn["at"], drawn["values"], strict=True)
     ]
     return owner, row, points
+
+
+def told_by_docker_stats(drawn: Mapping[str, Any], zero_ns: int) -> tuple[ResourceRow, SeriesRow, list[PointRow]]:
+    """The same series as a Collector on the same machine sends it."""
+    return as_collector(*series_rows(drawn, zero_ns))
+
+
+def told_after_rename(drawn: Mapping[str, Any], zero_ns: int) -> tuple[ResourceRow, SeriesRow, list[PointRow]]:
+    """The same series as our agent sends it after `docker rename`."""
+    return as_renamed(*series_rows(drawn, zero_ns))
+
+
+def as_collector(
+    owner: ResourceRow, row: SeriesRow, points: list[PointRow]
+) -> tuple[ResourceRow, SeriesRow, list[PointRow]]:
+    """A series of our agent as a Collector's receiver on the same machine describes it: it knows no boot id."""
+    attributes = dict(owner.attributes)
+    host = attributes.pop("layerline.boot_id")
+    return _described(attributes | {"host.id": f"{host}-id", "host.name": f"{host}-name"}, row, points)
+
+
+def as_renamed(
+    owner: ResourceRow, row: SeriesRow, points: list[PointRow]
+) -> tuple[ResourceRow, SeriesRow, list[PointRow]]:
+    """A series of our agent as it describes it when the container, or the machine, has another name."""
+    name = "container.name" if "container.name" in owner.attributes else "host.name"
+    return _described(owner.attributes | {name: f"{owner.attributes[name]}-renamed"}, row, points)
+
+
+def _described(
+    attributes: dict[str, str], row: SeriesRow, points: list[PointRow]
+) -> tuple[ResourceRow, SeriesRow, list[PointRow]]:
+    owner = ResourceRow(resource_key(attributes), attributes)
+    key = series_key(owner.resource, row.signal, row.attributes)
+    return owner, row._replace(series=key, resource=owner.resource), [point._replace(series=key) for point in points]
 
 
 def batch(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from layerline_correlator.incidents.group import Blamed, Trouble, together
 
 S = 10**9
+MINUTE = 60
 QUOTA = Blamed("container.cpu_throttled", "stock", "container", "c1", 0.9)
 OTHER_CONTAINER = Blamed("container.cpu_throttled", "stock", "container", "c2", 0.9)
 PRICES = Blamed("dependency.slow", "stock", "service", "prices:8000", 0.8)
@@ -73,3 +76,43 @@ def test_what_was_split_stays_apart() -> None:
         trouble("b", 85, None, QUOTA, incident="two", split_from="one"),
         trouble("c", 80, None, QUOTA),
     ) == [["a", "c"], ["b"]]
+
+
+def code(operation: str, function: str = "", cause: str = "app.cpu_busy", entity: str = "web") -> Blamed:
+    """Web's own code, in processes outside of containers: the same processes serve every operation."""
+    return Blamed(cause, "web", "process", entity, 0.8, operation, function)
+
+
+@pytest.mark.parametrize("cause", ["app.cpu_busy", "app.blocked"])
+def test_slow_code_in_three_operations_of_a_process_is_three_incidents(cause: str) -> None:
+    """That the process and the cause agree says nothing: other code is slow, since another moment."""
+    assert keys(
+        trouble("a", 0, 50, code("GET /a", "price a.py", cause)),
+        trouble("b", 1 * MINUTE, 110, code("GET /b", "sort b.py", cause)),
+        trouble("c", 2 * MINUTE, None, code("GET /c", "", cause)),
+    ) == [["a"], ["b"], ["c"]]
+
+
+def test_slow_code_that_operations_share_is_one_incident() -> None:
+    """The same function, the same operation again, or the same traces: one fault, though it began at another moment."""
+    shared = trouble("b", 1 * MINUTE, None, code("GET /b", "price a.py"))
+    assert keys(trouble("a", 0, None, code("GET /a", "price a.py")), shared) == [["a", "b"]]
+    assert keys(trouble("a", 0, 50, code("GET /a")), trouble("b", 90, None, code("GET /a"))) == [["a", "b"]]
+    called, calling = code("GET /stock"), code("GET /cart")
+    assert keys(trouble("a", 0, None, called, traces="xyz"), trouble("b", 40, None, calling, traces="xy")) == [
+        ["a", "b"]
+    ]
+
+
+def test_a_deploy_that_makes_all_code_slow_is_one_incident() -> None:
+    """Twenty operations that become slow within seconds of each other do not wake somebody twenty times."""
+    together_slow = [trouble(f"{n:02}", n, None, code(f"GET /{n}", f"f{n} a.py")) for n in range(20)]
+    assert len(keys(*together_slow)) == 1
+
+
+def test_what_operations_share_in_a_process_is_one_incident() -> None:
+    """A pool that is used up, or too few CPUs, holds up every operation of a process, whenever each shows it."""
+    for cause in ("app.cpu_crowded", "app.pool_waited", "app.gil_waited"):
+        assert keys(
+            trouble("a", 0, None, code("GET /a", cause=cause)), trouble("b", 90, None, code("GET /b", cause=cause))
+        ) == [["a", "b"]]

@@ -67,7 +67,7 @@ def test_what_sent_spans_or_was_measured_is_there(correlator: Correlator) -> Non
     assert [(item.type, item.name) for item in found] == [
         ("container", "idle-1"), ("container", "stock-1"), ("container", "web-1"),
         ("host", "host-1"), ("host", "host-2-name"),
-        ("process", "pid 1"), ("process", "pid 550"),
+        ("process", "stock (process 550)"), ("process", "web (process 1)"),
         ("service", "stock"), ("service", "web"),
     ]  # fmt: skip
 
@@ -76,7 +76,7 @@ def test_an_entity_runs_on_another_and_has_its_tags(correlator: Correlator) -> N
     """A process runs on its container, that on its host; each has the tags of what it runs in."""
     zero_ns = a_while_ago()
     shop(correlator, zero_ns)
-    process = by_name(correlator.inventory(around(zero_ns, type="process")).items)["pid 550"]
+    process = by_name(correlator.inventory(around(zero_ns, type="process")).items)["stock (process 550)"]
     container = by_name(correlator.inventory(around(zero_ns, type="container")).items)["stock-1"]
     assert process.runs_on == Entity("container", container_id("stock-1"), "stock-1")
     assert process.tags["container.name"] == "stock-1"

@@ -139,6 +139,61 @@ def test_a_window_adds_up_its_requests() -> None:
     assert (verdict.requests, verdict.slow) == (10, 2)
 
 
+def test_a_host_that_two_services_waited_for_is_one_culprit() -> None:
+    """A culprit is a cause and an entity, however many services lost time to it, and small losses add up."""
+    behind = [
+        replace(part("host.cpu_contended", lost, entity="h1"), service=service)
+        for lost, service in ((120, "web"), (90, "stock"), (9, "prices"))
+    ]
+    verdict = judge([ledger(300, *behind, part("app.cpu_busy", 60))], [usual(50, part("app.cpu_busy", 50))], named)
+    (culprit,) = verdict.culprits
+    assert (culprit.entity.id, culprit.without_ns) == ("h1", (300 - 219) * MS)
+    assert culprit.share_of_excess == 0.876
+    assert len(verdict.parts) == 4
+
+
+def test_shares_of_culprits_never_exceed_the_whole() -> None:
+    """Where one part took less time than usual, the others exceed the excess: shares are of what was added."""
+    verdict = judge(
+        [ledger(200, part("container.cpu_throttled", 90), part("dependency.slow", 80, entity="db:1"))],
+        [usual(100, part("dependency.slow", 40, entity="db:1"), part("app.cpu_busy", 60))],
+        named,
+    )
+    assert [one.share_of_excess for one in verdict.culprits] == [0.5625, 0.25]
+    assert [one.without_ns for one in verdict.culprits] == [110 * MS, 160 * MS]
+    assert sum(one.share_of_excess for one in verdict.culprits) <= 1
+
+
+def test_a_window_says_how_many_requests_it_sums() -> None:
+    """Slow requests without a usual are counted and not summed: averages are over those that are."""
+    ledgers = [ledger(200, part("app.cpu_busy", 190)), ledger(900, part("app.cpu_busy", 890))]
+    verdict = judge(ledgers, [usual(50, part("app.cpu_busy", 40)), None], named, window=True, received=9, slow=2)
+    assert (verdict.slow, verdict.judged, verdict.duration_ns) == (2, 1, 200 * MS)
+
+
+@pytest.mark.parametrize(
+    ("system", "kind", "statement", "shown", "advice"),
+    [
+        ("postgresql", "database", "SELECT * FROM t WHERE id = 7", "SELECT * FROM t WHERE id = ?", "EXPLAIN"),
+        ("redis", "cache", "GET session:7", "GET ?", "SLOWLOG"),
+        ("kafka", "message broker", "", "", "broker"),
+        ("", "http service", "", "", "layerline run"),
+    ],
+)
+def test_a_dependency_is_named_and_treated_as_what_it_is(
+    system: str, kind: str, statement: str, shown: str, advice: str
+) -> None:
+    """`postgresql at db:1`, with the statement, masked, and advice for a database; its id stays its address."""
+    said = {"dependency": system, "dependency_type": kind, "statement": statement, "because": "it was"}
+    slow = part("dependency.slow", 200, entity="db:1", **said)
+    verdict = judge([ledger(300, slow)], [usual(50, part("dependency.slow", 20, entity="db:1"))], named)
+    (shown_part,) = verdict.parts
+    assert shown_part.entity == Entity("service", "db:1", f"{system} at db:1" if system else "db:1")
+    assert verdict.culprits[0].entity == shown_part.entity
+    assert shown_part.because == (f"it was; the statement: {shown}" if shown else "it was")
+    assert advice in shown_part.try_
+
+
 def test_neighbours_are_named_worst_first_with_shares() -> None:
     """The neighbours' shares are of what ran meanwhile; those below a hundredth are left out."""
     contended = part(

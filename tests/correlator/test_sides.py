@@ -14,8 +14,14 @@ from layerline_correlator.verdict.model import Part
 TRACE = "51de51de" * 4
 
 
-def call(caller: str, callee: str, way_ms: float, trace: int | str, zero_ns: int) -> list[tuple[ResourceRow, SpanRow]]:
-    """``caller`` asks ``callee``, which answers after 10 ms; the way takes so long, half there and half back."""
+def call(
+    caller: str, callee: str, way_ms: float, trace: int | str, zero_ns: int, shared: bool
+) -> list[tuple[ResourceRow, SpanRow]]:
+    """``caller`` asks ``callee``, which answers after 10 ms; the way takes so long, half there and half back.
+
+    ``shared``: both halves of the call have one id.
+    """
+    answer = {"id": "c", "parent": "r"} if shared else {"id": "s", "parent": "c"}
     trace_id = trace if isinstance(trace, str) else f"{trace:032x}"
     spans: list[dict[str, Any]] = [
         {"id": "r", "kind": "server", "service": caller, "name": "GET /", "ms": [0, way_ms + 12], "cpu": 2},
@@ -24,14 +30,14 @@ def call(caller: str, callee: str, way_ms: float, trace: int | str, zero_ns: int
             "cpu": 0, "switches": 2, "attributes": {"server.address": callee, "server.port": "80"},
         },
         {
-            "id": "s", "parent": "c", "kind": "server", "service": callee, "name": "GET /of",
+            **answer, "kind": "server", "service": callee, "name": "GET /of",
             "ms": [1 + way_ms / 2, 11 + way_ms / 2], "cpu": 10,
         },
     ]  # fmt: skip
     return [span_row(span, trace_id, zero_ns) for span in spans]
 
 
-def judged(correlator: Correlator, late: set[tuple[str, str]]) -> Part:
+def judged(correlator: Correlator, late: set[tuple[str, str]], shared: bool = False) -> Part:
     """Four services, three edges; then the edges of ``late`` take 300 ms longer. The part of web to stock."""
     zero_ns = a_while_ago(120)
     edges = [("web", "stock"), ("web", "prices"), ("till", "stock")]
@@ -39,7 +45,7 @@ def judged(correlator: Correlator, late: set[tuple[str, str]]) -> Part:
         row
         for number, (caller, callee) in enumerate(edges)
         for turn in range(30)
-        for row in call(caller, callee, 4, 1000 * number + turn + 1, zero_ns - (turn + 10) * 1_000 * MS)
+        for row in call(caller, callee, 4, 1000 * number + turn + 1, zero_ns - (turn + 10) * 1_000 * MS, shared)
     ]
     rows += [
         row
@@ -51,6 +57,7 @@ def judged(correlator: Correlator, late: set[tuple[str, str]]) -> Part:
             304 if (caller, callee) in late else 4,
             TRACE if (caller, callee, turn) == ("web", "stock", 3) else 9000 + 10 * number + turn,
             zero_ns + turn * 1_000 * MS,
+            shared,
         )
     ]
     correlator.append(batch(rows))
@@ -64,9 +71,10 @@ def judged(correlator: Correlator, late: set[tuple[str, str]]) -> Part:
     ("late", "first"),
     [({("web", "stock"), ("till", "stock")}, "stock"), ({("web", "stock"), ("web", "prices")}, "web")],
 )
-def test_the_other_edges_decide(correlator: Correlator, late: set[tuple[str, str]], first: str) -> None:
+@pytest.mark.parametrize("shared", [False, True])
+def test_the_other_edges_decide(correlator: Correlator, late: set[tuple[str, str]], first: str, shared: bool) -> None:
     """Whose other edges were late at the same time has the delay on its side."""
-    part = judged(correlator, late)
+    part = judged(correlator, late, shared)
     assert part.by[0].entity.name == first, part
     assert part.by[0].share > 0.6
     assert "were late too" in part.because

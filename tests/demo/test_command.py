@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from layerline_api.demo import command
+from layerline_api.commands import demo as command
 from waiting import eventually
 
 

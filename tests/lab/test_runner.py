@@ -89,9 +89,8 @@ def run(cases: list[Case], monkeypatch: pytest.MonkeyPatch, *made: Attempt | Exc
 
     monkeypatch.setattr(runner, "attempt", scripted)
     monkeypatch.setattr(runner, "load", lambda *_: ())
-    records: list[Record] = []
     running = lab()
-    running.run(cases[0].container, cases, records.append)
+    records = list(running.run(cases[0].container, cases))
     assert next(script, None) is None, "an attempt was not made"
     return running, records
 
@@ -124,7 +123,7 @@ def test_a_failure_is_a_miss_and_costs_no_other_case(monkeypatch: pytest.MonkeyP
 def test_a_container_that_does_not_start_costs_its_own_cases() -> None:
     """Every case of it has a record that says so, and none waits for a verdict."""
     broken = lab(DemoError("it ended while starting"))
-    broken.run(case().container, [case(), case(number=2)], lambda record: None)
+    assert len(list(broken.run(case().container, [case(), case(number=2)]))) == 2
     assert [record.failure for record in broken.verdicts()] == ["sync-1+all: it ended while starting"] * 2
 
 

@@ -351,6 +351,50 @@ def test_live(quota: Path, cpus: set[int]) -> None:
     assert truth.crowded_ns == 0
 
 
+# Each of three threads prints its number, and its sums when it begins and when it ends.
+CROWD = """
+import hashlib, sys, threading, time
+def sums():
+    run_ns, delay_ns, _ = open("/proc/thread-self/schedstat").read().split()
+    return time.time_ns(), run_ns, delay_ns
+def work():
+    first = sums()
+    while time.time_ns() < first[0] + 1_500_000_000:
+        hashlib.pbkdf2_hmac("sha256", b"layerline", b"salt", 2_000)
+    print(threading.get_native_id(), *first, *sums(), flush=True)
+sys.stdin.readline()
+threads = [threading.Thread(target=work) for _ in range(3)]
+for thread in threads:
+    thread.start()
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.docker
+def test_live_threads(quota: Path) -> None:
+    """Of threads that use up a quota together on all CPUs the trace agrees with the kernel's own sums within 2 %,
+    and says of each that it was throttled.
+    """
+    with Trace(os.sched_getaffinity(0)) as trace:
+        crowd = subprocess.Popen(
+            [sys.executable, "-c", CROWD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert crowd.stdin is not None
+        assert crowd.stdout is not None
+        (quota / "below" / "cgroup.procs").write_text(str(crowd.pid))
+        crowd.stdin.write("go\n")
+        crowd.stdin.flush()
+        said = [[int(number) for number in crowd.stdout.readline().split()] for _ in range(3)]
+        crowd.communicate("end\n")
+    own = {crowd.pid, *(tid for tid, *_ in said)}
+    for tid, from_ns, run_ns, delay_ns, to_ns, run_after_ns, delay_after_ns in said:
+        truth = trace.of(tid, from_ns, to_ns, own)
+        waited_ns = truth.throttled_ns + truth.crowded_ns + truth.contended_ns
+        assert waited_ns == pytest.approx(delay_after_ns - delay_ns, rel=0.02)
+        assert truth.cpu_ns == pytest.approx(run_after_ns - run_ns, rel=0.02, abs=2 * TICK_NS)
+        assert truth.throttled_ns > 0
+
+
 def throttled(cgroup: Path) -> int:
     """Source: ``cpu.stat``, ``throttled_time`` in ns (v1) or ``throttled_usec`` in µs (v2)."""
     stat = dict(line.split() for line in (cgroup / "cpu.stat").read_text().splitlines())

@@ -14,8 +14,11 @@ from typing import Any
 import docker
 import pytest
 
-from benchmarks.lab.fault import Variant
-from benchmarks.lab.stage import Stage, Subject
+from benchmarks.lab.fault import Container, Variant
+from benchmarks.lab.injectors import limits, neighbours
+from benchmarks.lab.stage import Stage
+from benchmarks.lab.subject import Subject
+from benchmarks.lab.way import Way
 from docker_engine import docker_engine  # noqa: F401 - a fixture
 from layerline_api.demo import engine, layout
 from layerline_api.demo.ask import Ask
@@ -114,14 +117,14 @@ def strangers(docker_engine: docker.DockerClient) -> Iterator[Strangers]:  # noq
     assert not place.problems
 
 
-NODE = Variant(app="node")
+NODE = Container(Variant(), Way(server="node"))
 WORK = "/cpu?ms=60"
 
 
 def test_a_quota_whose_throttled_time_is_read(strangers: Strangers) -> None:
     """With the one reading enabled the quota is the first culprit, and the truth lies in its range."""
     with strangers.collector(THROTTLED), strangers.stage.subject(NODE) as subject:
-        told = strangers.verdict(subject, WORK, WORK, subject.quota(10))
+        told = strangers.verdict(subject, WORK, WORK, limits.quota(subject, 10))
         body = told.once_read(lambda body: bool(body["culprits"]))
     assert body["culprits"], body
     first = body["culprits"][0]
@@ -135,14 +138,14 @@ def test_a_quota_whose_throttled_time_is_read(strangers: Strangers) -> None:
 def test_a_quota_whose_throttled_time_is_not_read(strangers: Strangers) -> None:
     """Without it its own container is the first suspect, and the verdict says which reading to enable."""
     with strangers.collector(), strangers.stage.subject(NODE) as subject:
-        told = strangers.verdict(subject, WORK, WORK, subject.quota(10))
+        told = strangers.verdict(subject, WORK, WORK, limits.quota(subject, 10))
         told.suspects(subject.entity.id, THROTTLED)
 
 
 def test_a_neighbour(strangers: Strangers) -> None:
     """The container that began to compute on the same machine is the first suspect."""
     with strangers.collector(), strangers.stage.subject(NODE) as subject:
-        told = strangers.verdict(subject, WORK, WORK, subject.neighbour())
+        told = strangers.verdict(subject, WORK, WORK, neighbours.neighbour(subject))
         told.suspects(subject.neighbour_id, "layerline agent")
 
 

@@ -16,7 +16,7 @@ from recordings import ZERO_US, document, shop, span, trace
 from test_rcaeval import ZERO_S, case
 
 from layerline_api.app import create_app
-from layerline_api.recorded import command
+from layerline_api.commands import recorded as command
 from layerline_correlator.correlator import Correlator
 from layerline_correlator.questions.requests import RequestQuery
 from layerline_correlator.settings import Settings
@@ -130,7 +130,8 @@ def test_a_grown_file_brings_what_is_new(tmp_path: Path) -> None:
 #: Imports in another process, and kills it at the third batch: before, in, or after its transaction.
 KILLED = """
 import os, signal, sys
-from layerline_api.recorded import command, importing
+from layerline_api.commands import recorded as command
+from layerline_api.recorded import importing
 from layerline_correlator.store import store
 
 importing.BATCH_ROWS = int(sys.argv[2])

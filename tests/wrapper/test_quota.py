@@ -251,7 +251,7 @@ for folder in sys.argv[1:]:
     Path(folder, "cgroup.procs").write_text(str(os.getpid()))
 quotas = Quotas(Cgroup.of_this_process(), contained=False, now=time.time_ns())
 begun = quotas.read(time.time_ns())
-end = time.thread_time() + 0.06
+end = time.thread_time() + 0.03
 while time.thread_time() < end:
     pass
 print(json.dumps(dict(quotas.gained(begun, begun, quotas.read(time.time_ns(), begun)))))
@@ -260,17 +260,17 @@ print(json.dumps(dict(quotas.gained(begun, begun, quotas.read(time.time_ns(), be
 
 @pytest.fixture
 def parent() -> Iterator[Path]:
-    """A new cgroup with a quota of 0.05 CPU and a group without one in it, in v1's cpu hierarchy or v2's."""
+    """A new cgroup with the least quota there is, 0.01 CPU, and a group without one in it: v1's cpu or v2."""
     v1 = Path("/sys/fs/cgroup/cpu")
     top = v1 if (v1 / "cpu.shares").exists() or (v1 / "cgroup.procs").exists() else Path("/sys/fs/cgroup")
     made = top / f"layerline-test-{uuid.uuid4().hex[:12]}"
     try:
         (made / "inner").mkdir(parents=True)
         if top == v1:
-            (made / "cpu.cfs_quota_us").write_text("5000")
+            (made / "cpu.cfs_quota_us").write_text("1000")
         else:
             (made / "cgroup.subtree_control").write_text("+cpu")
-            (made / "cpu.max").write_text("5000 100000")
+            (made / "cpu.max").write_text("1000 100000")
     except OSError as problem:
         pytest.skip(f"cannot make a cgroup with a quota: {problem}")
     yield made
@@ -289,6 +289,6 @@ def test_a_real_quota_above(parent: Path) -> None:
     )
     found = json.loads(done.stdout)
     assert found[CONTAINER_THROTTLED_BY] == f"/{parent.name}"
-    assert (found[CONTAINER_CPU_QUOTA_NS], found[CONTAINER_CPU_PERIOD_NS]) == (5 * MS, 100 * MS)
+    assert (found[CONTAINER_CPU_QUOTA_NS], found[CONTAINER_CPU_PERIOD_NS]) == (1 * MS, 100 * MS)
     assert found[CONTAINER_THROTTLED_PERIODS] >= 1
     assert found[CONTAINER_THROTTLED_NS] > 0

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from layerline import run
 from layerline.attributes import (
     ACCOUNT,
     BOOT_ID,
@@ -21,6 +20,7 @@ from layerline.attributes import (
     SLICES,
     VERSION,
 )
+from layerline.commands import run
 from wrapper.conftest import Sink, clean_environment, layerline_run
 
 LAYERLINE = [sys.executable, "-m", "layerline.command", "run"]

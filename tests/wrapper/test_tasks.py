@@ -367,15 +367,14 @@ def test_a_stretch_of_time_knows_who_held_the_loop() -> None:
     async def short() -> None:
         time.sleep(0.01)
 
-    async def main() -> tuple[tuple[int, str], tuple[int, str]]:
+    async def main() -> tuple[int, tuple[int, str], tuple[int, str]]:
         start = time.time_ns()
         await asyncio.gather(short(), holds_the_loop(0.03))
-        passed.append(time.time_ns() - start)
-        return tasks.held(start, time.time_ns()), tasks.held(time.time_ns(), time.time_ns() + MS)
+        end = time.time_ns()
+        return end - start, tasks.held(start, end), tasks.held(time.time_ns(), time.time_ns() + MS)
 
-    passed: list[int] = []
-    (held, by), nothing = asyncio.run(main())
-    assert 40 * MS <= held <= passed[0]
+    length, (held, by), nothing = asyncio.run(main())
+    assert 40 * MS <= held <= length
     assert by.startswith("holds_the_loop ")
     assert nothing == (0, "")
 
@@ -481,6 +480,11 @@ def test_uvloop(traced: Traced) -> None:
     assert 0 < traced.figures("victim")[LOOP_WAIT_NS] <= length(traced, "victim")
 
 
+@pytest.mark.xfail(
+    sys.version_info >= (3, 12),
+    reason="aiohttp starts a connection's task eagerly there, past the loop's task factory: its steps are not seen",
+    strict=True,
+)
 def test_a_request_that_aiohttp_serves(traced: Traced) -> None:
     """A handler of a real server is measured in its connection's task, while its client runs on the same loop."""
     pytest.importorskip("aiohttp")

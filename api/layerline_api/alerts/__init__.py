@@ -1,0 +1,1 @@
+"""What goes out: monitors asked on schedule, and their alerts told to whom they name."""

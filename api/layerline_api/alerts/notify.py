@@ -18,9 +18,9 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
-from layerline_api.commands.asking import Bearer
-from layerline_api.commands.containers import amount
+from layerline_api.asking import Bearer
 from layerline_api.settings import ServerSettings
+from layerline_api.words.amounts import amount
 from layerline_api.words.clean import clean
 from layerline_correlator.monitors.model import Alert, Notice
 from layerline_correlator.times import rfc3339

@@ -1,25 +1,17 @@
 """What Layerline sees and what it does not: ``layerline coverage``, from the server.
 
-Exit codes: 0 ask, 1 nothing was received (the reason on stderr), 2 could not ask.
+Exit codes: 0 answered, 1 nothing was received (the reason on stderr), 2 could not ask.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from rich.text import Text
-
-from layerline_api.commands.asking import NoAnswer, Server, ask, body_of, print_body, print_lines, with_server
-from layerline_api.commands.render import cut, wrapped
-from layerline_api.words.clean import clean
-from layerline_api.words.verdict import human
-
-Json = dict[str, Any]
-_SERVICE = 24
-_UNSEEN = 5
+from layerline_api.asking import NoAnswer, Server, ask, body_of, print_body, with_server
+from layerline_api.terminal.coverage import show
+from layerline_api.terminal.text import print_lines
 
 
 def main(argv: Sequence[str]) -> int:
@@ -41,130 +33,6 @@ def _ask(server: Server, options: argparse.Namespace) -> None:
         except (LookupError, TypeError, ValueError, AttributeError):
             raise server.stranger() from None
         print_lines(lines)
-
-
-def show(body: Json) -> list[Text]:
-    """The answer for people: services, readings, what is blind, what lived unseen, what explodes."""
-    sections = (
-        _services(body),
-        _layers(body["layers"]),
-        _blind(body),
-        _lives(body["containers"]),
-        _explosions(body["cardinality"]),
-    )
-    out: list[Text] = []
-    for section in sections:
-        if section:
-            out += [Text(), *section] if out else section
-    return out
-
-
-def _services(body: Json) -> list[Text]:
-    if not body["services"]:
-        return [Text("No spans were received.", style="bold")]
-    heads = ("requests", "spans", "container", "machine", "account")
-    out = [Text(f"{'service':<{_SERVICE}}" + "".join(f"{head:>11}" for head in heads), style="bold")]
-    for one in body["services"]:
-        inside = "on machine" if one["spans"] and one["on_machine"] == one["spans"] else _share(one["container"])
-        cells = (str(one["requests"]), str(one["spans"]), inside, _share(one["host"]), _share(one["account"]))
-        name = cut(clean(one["service"]) or "(no name)", _SERVICE - 1)
-        out.append(Text(f"{name:<{_SERVICE}}" + "".join(f"{cell:>11}" for cell in cells)))
-        out += _notes(one)
-    return out
-
-
-def _notes(one: Json) -> Iterable[Text]:
-    """How its spans were tied, and why the others were not."""
-    for title, joined in (("container", one["container"]), ("machine", one["host"])):
-        if joined["methods"]:
-            ways = ", ".join(
-                f"{clean(way['what'])} {way['spans']}"
-                + (f" ({way['confidence']:.0%} sure)" if way["confidence"] < 1 else "")
-                for way in joined["methods"]
-            )
-            yield from wrapped(f"{title} by {ways}", indent=2)
-    for title, joined in (
-        ("no container", one["container"]),
-        ("no machine", one["host"]),
-        ("no account", one["account"]),
-    ):
-        for why in joined["missing"]:
-            yield from wrapped(f"{title}, {why['spans']} spans: {clean(why['what'])}", indent=2)
-    if one["orphans"]:
-        yield from wrapped(f"{one['orphans']} of its requests name a caller whose span was never received", indent=2)
-    sampling = one["sampling"]
-    if sampling["sampled"]:
-        kept = f", {sampling['kept_ratio']:.2%} kept" if sampling["kept_ratio"] is not None else ""
-        yield from wrapped(f"sampled{kept} ({clean(sampling['sign'])}): not every request is here", indent=2)
-    elif sampling["sampled"] is None:
-        yield from wrapped("sampled or not: nothing tells", indent=2)
-
-
-def _layers(layers: list[Json]) -> list[Text]:
-    heads = ("entities", "readings", "every", "gaps", "longest")
-    out = [Text(f"{'layer':<{_SERVICE}}" + "".join(f"{head:>11}" for head in heads), style="bold")]
-    for one in layers:
-        cells = (
-            str(one["entities"]),
-            str(one["readings"]),
-            _time(one["interval_ns"]),
-            str(one["gaps"]),
-            _time(one["longest_gap_ns"]),
-        )
-        if one["layer"] == "app":  # spans have no beat
-            cells = (*cells[:2], "-", "-", "-")
-        out.append(Text(f"{clean(one['layer']):<{_SERVICE}}" + "".join(f"{cell:>11}" for cell in cells)))
-        if one["reason"]:
-            out += wrapped(f"{clean(one['reason'])}. To see it: {clean(one['enable'])}", indent=2)
-        elif one["gaps"] and one["longest_gap_at"]:
-            out += wrapped(f"the longest gap was at {clean(one['longest_gap_at']['name'])}", indent=2)
-    return out
-
-
-def _blind(body: Json) -> list[Text]:
-    if not body["blind"]:
-        return [Text("Every cause could be seen in every request.")] if body["requests"] else []
-    out = [Text("what could not be seen", style="bold")]
-    for one in body["blind"]:
-        head = f"{clean(one['cause'])}, in {one['requests']} requests ({one['share']:.0%})"
-        out += wrapped(f"{head}: {clean(one['reason'])}. To see it: {clean(one['enable'])}", indent=2)
-    return out
-
-
-def _lives(lives: Json) -> list[Text]:
-    if lives["reason"]:
-        return wrapped(clean(lives["reason"]))
-    if not lives["ended"]:
-        return [Text("No container ended in this window.")]
-    out = wrapped(
-        f"{lives['ended']} containers ended, {lives['unseen']} of them lived without one reading", style="bold"
-    )
-    for one in lives["named"][:_UNSEEN]:
-        began = f"from {clean(one['started'])} " if one["started"] else ""
-        out += wrapped(f"{clean(one['name'])} ({clean(one['id'])[:12]}) {began}to {clean(one['ended'])}", indent=2)
-    if lives["unseen"] > min(len(lives["named"]), _UNSEEN):
-        out += wrapped(f"and {lives['unseen'] - min(len(lives['named']), _UNSEEN)} more (--json names them)", indent=2)
-    return out
-
-
-def _explosions(found: list[Json]) -> list[Text]:
-    out: list[Text] = []
-    for one in found:
-        what = (
-            f"metric {one['name']} of one sender is" if one["what"] == "series" else f"service {one['name']} comes as"
-        )
-        kinds = "series" if one["what"] == "series" else "different resources"
-        which = f": attribute {one['attribute']} has {one['distinct_values']} values" if one["attribute"] else ""
-        out += wrapped(clean(f"{what} {one['number']} {kinds}{which}"))
-    return out
-
-
-def _share(joined: Json) -> str:
-    return "-" if joined["share"] is None else f"{joined['share']:.1%}"
-
-
-def _time(duration_ns: int | None) -> str:
-    return "-" if duration_ns is None else human(duration_ns)
 
 
 def _options(argv: Sequence[str]) -> argparse.Namespace:

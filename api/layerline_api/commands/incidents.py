@@ -1,6 +1,6 @@
 """What was in trouble lately, since when, why, and what changed just before: incidents, found without being asked.
 
-Exit codes: 0 ask, 1 nothing to answer with (the reason on stderr), 2 could not ask.
+Exit codes: 0 answered, 1 nothing to answer with (the reason on stderr), 2 could not ask.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from layerline_api.commands.asking import (
+from layerline_api.asking import (
     CannotAsk,
     NoAnswer,
     Server,
@@ -17,10 +17,10 @@ from layerline_api.commands.asking import (
     body_of,
     causes_of,
     print_body,
-    print_lines,
     with_server,
 )
-from layerline_api.words.incident import lines_of_incident, lines_of_list
+from layerline_api.terminal.incidents import lines_of_incident, lines_of_list
+from layerline_api.terminal.text import print_lines
 
 
 def main(argv: Sequence[str]) -> int:

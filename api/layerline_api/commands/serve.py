@@ -23,7 +23,7 @@ from layerline_api.doors.addresses import DEFAULT, GRPC_DEFAULT, Address, Cannot
 from layerline_api.doors.grpc_server import GrpcDoor, credentials
 from layerline_api.doors.http_server import DRAIN_S, Door
 from layerline_api.doors.intake import Intake
-from layerline_api.routes.metrics import Measures
+from layerline_api.measures import Measures
 from layerline_api.settings import ServerSettings
 from layerline_correlator.correlator import Correlator
 from layerline_correlator.settings import Settings

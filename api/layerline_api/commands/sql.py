@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from layerline_api.commands.asking import Server, ask, body_of, print_body, with_server
+from layerline_api.asking import Server, ask, body_of, print_body, with_server
 from layerline_api.words.clean import clean
 
 

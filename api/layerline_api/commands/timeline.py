@@ -1,6 +1,6 @@
 """What every layer did at the same moment, one line for each series, from the server.
 
-Exit codes: 0 ask, 1 nothing to answer with (the reason on stderr), 2 could not ask.
+Exit codes: 0 answered, 1 nothing to answer with (the reason on stderr), 2 could not ask.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from layerline_api.commands.asking import NoAnswer, Server, ask, body_of, print_body, print_lines, with_server
-from layerline_api.commands.timeline_picture import picture
+from layerline_api.asking import NoAnswer, Server, ask, body_of, print_body, with_server
+from layerline_api.terminal.text import print_lines
+from layerline_api.terminal.timeline import picture
 
 
 def main(argv: Sequence[str]) -> int:

@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _agent(endpoint: str, options: Sequence[str]) -> Callable[[], None]:
     """Start the agent; returns what ends it. The token goes through the environment (LAYERLINE_TOKEN)."""
-    leash = [sys.executable, "-m", "layerline_api.commands.leash", str(os.getpid())]
+    leash = [sys.executable, "-m", "layerline_api.leash", str(os.getpid())]
     agent = subprocess.Popen([*leash, "agent", "--endpoint", endpoint, *options], stdin=subprocess.DEVNULL)
     ending = threading.Event()
 

@@ -14,8 +14,8 @@ from google.protobuf.message import Message
 
 from layerline_api.doors.inflate import inflate
 from layerline_api.doors.otlp import Decoded, Malformed, TooLarge, decode
+from layerline_api.measures import Measures
 from layerline_api.problems import Problem
-from layerline_api.routes.metrics import Measures
 from layerline_api.settings import ServerSettings
 from layerline_correlator.questions.questions import Questions
 from layerline_correlator.store.store import Overloaded

@@ -1,28 +1,39 @@
-"""The pages: where an investigation starts, one incident, a timeline, containers, one request's ledger.
+"""The pages, in HTML: every file here that has an ``add(blueprint, shared)`` is a page; the list is this folder.
 
-They show what the API answers and work nothing out by themselves. Nothing is loaded from elsewhere, and nothing but the
+A page is named as the route is that answers the same: it asks what that would be asked, with the same models of
+parameters, shows the answer and works nothing out by itself. Nothing is loaded from elsewhere, and nothing but the
 completion of tags needs the script.
 """
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
+from types import ModuleType
 
 from flask import Blueprint, Response
 
 from layerline_api.declared import declared
-from layerline_api.page import containers, incident, one_request, start, timeline
 from layerline_api.page.form import WINDOWS
-from layerline_correlator.questions.questions import Questions
+from layerline_api.shared import Shared
 
 _HERE = Path(__file__).parent
 _KEPT = {"Cache-Control": "max-age=3600"}
 _CSS, _JS, _SVG = "text/css; charset=utf-8", "text/javascript; charset=utf-8", "image/svg+xml"
 
 
-def page(questions: Questions) -> Blueprint:
-    """``/``, ``/incidents/<id>``, ``/timeline``, ``/containers``, ``/requests/<trace_id>``, style sheet and script."""
+def pages() -> Mapping[str, ModuleType]:
+    """The modules of the pages, by the names of their files."""
+    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
+    found = {name: importlib.import_module(f"{__name__}.{name}") for name in names}
+    return {name: module for name, module in found.items() if hasattr(module, "add")}
+
+
+def blueprint(shared: Shared) -> Blueprint:
+    """All pages, their style sheet and their script."""
     blueprint = Blueprint("page", __name__, template_folder=".")
     style = (_HERE / "style.css").read_text(encoding="utf-8")
     script = (_HERE / "complete.js").read_text(encoding="utf-8")
@@ -48,10 +59,12 @@ def page(questions: Questions) -> Blueprint:
         """The pages' sign in a browser's tabs."""
         return Response(icon, content_type=_SVG, headers=_KEPT)
 
+    menu = [(one.path, one.name) for one in sorted(page.MENU for page in pages().values() if hasattr(page, "MENU"))]
+
     @blueprint.context_processor
     def everywhere() -> dict[str, object]:
-        return {"version": version, "windows": WINDOWS}
+        return {"version": version, "windows": WINDOWS, "menu": menu}
 
-    for one in (start, incident, timeline, containers, one_request):
-        one.add(blueprint, questions)
+    for page in pages().values():
+        page.add(blueprint, shared)
     return blueprint

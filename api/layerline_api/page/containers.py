@@ -1,4 +1,4 @@
-"""The page of a tag query: which containers it holds for, the dead included, and how slow their requests were."""
+"""Which containers a query holds for, the dead included, and how slow their requests were (`layerline docs query`)."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from urllib.parse import urlencode
 
 from flask import Blueprint, Response
 
-from layerline_api.commands.containers import amount
-from layerline_api.commands.timeline_picture import when
 from layerline_api.declared import PROBLEM, declared
-from layerline_api.page.form import HTML, Form, answer
-from layerline_api.parameters import Window
+from layerline_api.page.form import HTML, Entry, Form, answer
+from layerline_api.parameters import Window, query_of
 from layerline_api.problems import Problem
-from layerline_api.routes.containers import query_of
+from layerline_api.shared import Shared
+from layerline_api.words.amounts import amount
 from layerline_api.words.clean import clean
-from layerline_api.words.verdict import human
+from layerline_api.words.containers import duration, slow_share
+from layerline_api.words.times import when
 from layerline_correlator.plain import plain
 from layerline_correlator.questions.questions import Questions
 from layerline_correlator.store.patience import TooHeavy
 
+MENU = Entry(3, "/containers", "Containers")
 ROWS = 100
 EXAMPLES = (
     "image:*",
@@ -47,14 +48,14 @@ class Row:
     link: str
 
 
-def add(blueprint: Blueprint, questions: Questions) -> None:
+def add(blueprint: Blueprint, shared: Shared) -> None:
     """``/containers``."""
 
-    @blueprint.get("/containers")
+    @blueprint.get(MENU.path)
     @declared(None, Form, answers_in=(HTML,), problems_in=(PROBLEM, HTML))
     def containers_page(asked: Form) -> Response:
         """The page of a tag query: the containers that it holds for."""
-        return answer("containers.html", asked, questions, lambda: _found(asked, questions))
+        return answer("containers.html", asked, shared.questions, lambda: _found(asked, shared.questions))
 
 
 def _found(form: Form, questions: Questions) -> dict[str, Any]:
@@ -99,12 +100,8 @@ def _row(one: Mapping[str, Any], body: Mapping[str, Any]) -> Row:
         group="" if one["group_value"] is None else amount(one["group_value"], unit),
         ratio="" if one["ratio"] is None else f"{one['ratio']:.2f}",
         requests="–" if served is None else f"{served['count']:,}",
-        p50=_duration(served, "p50_ns"),
-        p95=_duration(served, "p95_ns"),
-        slow="–" if served is None or served["slow_ratio"] is None else f"{served['slow_ratio'] * 100:.0f} %",
+        p50=duration(served, "p50_ns"),
+        p95=duration(served, "p95_ns"),
+        slow=slow_share(served),
         link="/timeline?" + urlencode({"entity": f"container:{one['entity']['id']}"} | window),
     )
-
-
-def _duration(served: Mapping[str, Any] | None, figure: str) -> str:
-    return "–" if served is None or served[figure] is None else human(served[figure])

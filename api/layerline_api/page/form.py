@@ -11,10 +11,10 @@ from flask import Response, render_template
 from pydantic import Field
 from werkzeug.datastructures import MultiDict
 
-from layerline_api.commands.asking import pointed
 from layerline_api.parameters import AnyText, Arguments, Parameters, names, read
 from layerline_api.problems import Problem
 from layerline_api.words.clean import clean
+from layerline_api.words.queries import pointed
 from layerline_correlator.questions.questions import Questions
 from layerline_correlator.tagquery.model import BadQuery
 from layerline_correlator.tagquery.parse import parse, parse_selection
@@ -28,6 +28,15 @@ MOST_SERVICES = 200
 HTML = "text/html; charset=utf-8"
 
 Asked = TypeVar("Asked", bound=Parameters)
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Entry:
+    """A page's ``MENU``: its place in the menu. A page of one thing, such as an incident, has none."""
+
+    place: int
+    path: str
+    name: str
 
 
 class Form(Parameters):

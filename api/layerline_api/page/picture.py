@@ -14,9 +14,10 @@ from itertools import groupby, islice
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from layerline_api.commands.timeline_picture import amount_of, heading, label_of, length, ns_of, when
 from layerline_api.words.clean import clean
-from layerline_api.words.verdict import whole
+from layerline_api.words.entities import whole
+from layerline_api.words.timeline import amount_of, heading, label_of
+from layerline_api.words.times import length, ns_of, when
 
 Json = Mapping[str, Any]
 Values = Sequence[float | None]

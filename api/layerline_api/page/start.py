@@ -1,4 +1,7 @@
-"""The first page: incidents, those that go on first, and slow requests."""
+"""Incidents, the ongoing ones first, and the slow requests of the last 15 minutes.
+
+Where there are none it says why: nothing received, nothing slow, no usual yet.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +12,19 @@ from urllib.parse import quote
 
 from flask import Blueprint, Response
 
-from layerline_api.commands.timeline_picture import when
 from layerline_api.declared import PROBLEM, declared
-from layerline_api.page.form import HTML, Form, answer
+from layerline_api.page.form import HTML, Entry, Form, answer
 from layerline_api.parameters import RequestParameters
 from layerline_api.routes.incidents import IncidentParameters
+from layerline_api.shared import Shared
+from layerline_api.words.amounts import human
 from layerline_api.words.clean import clean
-from layerline_api.words.verdict import human
+from layerline_api.words.times import when
 from layerline_correlator.questions.incidents import IncidentQuery
 from layerline_correlator.questions.questions import Questions
 from layerline_correlator.questions.requests import RequestItem
 
+MENU = Entry(1, "/", "Incidents and slow requests")
 ROWS, INCIDENTS = 100, 20
 #: Incidents are shown of so long at least, unless exact times are asked for: who was woken asks about the night.
 _INCIDENTS_NS = 24 * 3600 * 10**9
@@ -53,14 +58,14 @@ class IncidentRow:
     link: str
 
 
-def add(blueprint: Blueprint, questions: Questions) -> None:
+def add(blueprint: Blueprint, shared: Shared) -> None:
     """``/``."""
 
-    @blueprint.get("/")
+    @blueprint.get(MENU.path)
     @declared(None, Form, answers_in=(HTML,), problems_in=(PROBLEM, HTML))
     def slow_requests(asked: Form) -> Response:
         """The page: incidents, and slow requests of the last minutes."""
-        return answer("start.html", asked, questions, lambda: _found(asked, questions))
+        return answer("start.html", asked, shared.questions, lambda: _found(asked, shared.questions))
 
 
 def _found(form: Form, questions: Questions) -> dict[str, Any]:

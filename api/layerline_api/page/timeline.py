@@ -1,4 +1,7 @@
-"""The page of a timeline: what every layer did at the same moment, for a request, an entity or what tags select."""
+"""What every layer did at the same moment (`layerline docs timeline`).
+
+It is asked for tags, a service or operation, a container or host (``entity``), or one request (``trace_id``).
+"""
 
 from __future__ import annotations
 
@@ -9,19 +12,22 @@ from urllib.parse import urlencode
 from flask import Blueprint, Response
 from pydantic import Field
 
-from layerline_api.commands.timeline_picture import ns_of
 from layerline_api.declared import PROBLEM, declared
-from layerline_api.page.form import HTML, Form, answer
+from layerline_api.page.form import HTML, Entry, Form, answer
 from layerline_api.page.picture import pictured
 from layerline_api.parameters import AnyText
 from layerline_api.problems import Problem
 from layerline_api.routes.timeline import TimelineParameters
+from layerline_api.shared import Shared
 from layerline_api.words.clean import clean
+from layerline_api.words.times import ns_of
 from layerline_correlator.plain import plain
 from layerline_correlator.questions.questions import Questions
 from layerline_correlator.questions.timeline import TimelineQuery
 from layerline_correlator.store.patience import TooHeavy
 from layerline_correlator.times import rfc3339
+
+MENU = Entry(2, "/timeline", "Timeline")
 
 
 class TimelineForm(Form):
@@ -43,14 +49,14 @@ class Link:
     address: str
 
 
-def add(blueprint: Blueprint, questions: Questions) -> None:
+def add(blueprint: Blueprint, shared: Shared) -> None:
     """``/timeline``."""
 
-    @blueprint.get("/timeline")
+    @blueprint.get(MENU.path)
     @declared(None, TimelineForm, problems=(404,), answers_in=(HTML,), problems_in=(PROBLEM, HTML))
     def timeline_page(asked: TimelineForm) -> Response:
         """The page of a timeline: every layer at the same moment."""
-        return answer("timeline.html", asked, questions, lambda: _found(asked, questions))
+        return answer("timeline.html", asked, shared.questions, lambda: _found(asked, shared.questions))
 
 
 def _found(form: TimelineForm, questions: Questions) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from pydantic import Field
 
 from layerline_api.declared import declared
 from layerline_api.parameters import Text, Window
+from layerline_api.shared import Shared
 from layerline_correlator.questions.coverage import Coverage
-from layerline_correlator.questions.questions import Questions
 
 
 class CoverageParameters(Window):
@@ -19,7 +19,7 @@ class CoverageParameters(Window):
     service: Annotated[Text | None, Field(description="service.name")] = None
 
 
-def coverage(questions: Questions) -> Blueprint:
+def blueprint(shared: Shared) -> Blueprint:
     """Joins, readings, blind causes and unseen containers of a window, as JSON."""
     blueprint = Blueprint("coverage", __name__, url_prefix="/api/v1")
 
@@ -27,6 +27,6 @@ def coverage(questions: Questions) -> Blueprint:
     @declared(Coverage, CoverageParameters)
     def covered(asked: CoverageParameters) -> Any:
         """What of a window was seen, what was not, why, and the one thing to enable."""
-        return questions.coverage(*asked.window(), asked.service)
+        return shared.questions.coverage(*asked.window(), asked.service)
 
     return blueprint

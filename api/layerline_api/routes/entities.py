@@ -1,4 +1,4 @@
-"""What there is: entities and services over HTTP."""
+"""What there is: ``GET /api/v1/entities``."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from pydantic import Field
 
 from layerline_api.declared import declared
 from layerline_api.parameters import Paged, Tagged, Window, one_of
+from layerline_api.shared import Shared
 from layerline_correlator.questions.entities import EntityItem, EntityQuery
 from layerline_correlator.questions.paging import Page
-from layerline_correlator.questions.questions import Questions
-from layerline_correlator.questions.services import ServiceMap
 
 EntityType = Annotated[str, one_of(("process", "container", "host", "service"))]
 
@@ -23,21 +22,15 @@ class EntityParameters(Paged, Tagged, Window):
     type: Annotated[EntityType | None, Field(description="all types unless said")] = None
 
 
-def inventory(questions: Questions) -> Blueprint:
-    """``/api/v1/entities`` and ``/api/v1/services``."""
-    blueprint = Blueprint("inventory", __name__, url_prefix="/api/v1")
+def blueprint(shared: Shared) -> Blueprint:
+    """``/api/v1/entities``."""
+    blueprint = Blueprint("entities", __name__, url_prefix="/api/v1")
 
     @blueprint.get("/entities")
-    @declared(Page[EntityItem], EntityParameters)
+    @declared(Page[EntityItem], EntityParameters, operation_id="inventory.entities")
     def entities(asked: EntityParameters) -> Page[EntityItem]:
         """Processes, containers, hosts and services that lived in a window, the dead included."""
         from_ns, to_ns = asked.window()
-        return questions.inventory(EntityQuery(from_ns, to_ns, asked.type, asked.tag, asked.limit, asked.cursor))
-
-    @blueprint.get("/services")
-    @declared(ServiceMap, Window)
-    def services(asked: Window) -> ServiceMap:
-        """The services that answered requests in a window, and who called whom: how often, how slow."""
-        return questions.service_map(*asked.window())
+        return shared.questions.inventory(EntityQuery(from_ns, to_ns, asked.type, asked.tag, asked.limit, asked.cursor))
 
     return blueprint

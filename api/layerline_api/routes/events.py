@@ -9,9 +9,10 @@ from flask import Blueprint
 from pydantic import Field
 
 from layerline_api.declared import declared
+from layerline_api.doors.events import AnyMarker, Ignored, Marker
 from layerline_api.parameters import Paged, Parameters, Tagged, Text, Window
 from layerline_api.problems import Problem
-from layerline_api.routes.event_shapes import AnyMarker, Ignored, Marker
+from layerline_api.shared import Shared
 from layerline_correlator.entity import Entity
 from layerline_correlator.questions.events import EventItem, EventQuery
 from layerline_correlator.questions.paging import Page
@@ -42,21 +43,21 @@ class Taken:
     ignored: str | None = None
 
 
-def changes(questions: Questions) -> Blueprint:
+def blueprint(shared: Shared) -> Blueprint:
     """``/api/v1/events``."""
-    blueprint = Blueprint("changes", __name__, url_prefix="/api/v1")
+    blueprint = Blueprint("events", __name__, url_prefix="/api/v1")
 
     @blueprint.get("/events")
-    @declared(Page[EventItem], EventParameters)
+    @declared(Page[EventItem], EventParameters, operation_id="changes.events")
     def events(asked: EventParameters) -> Page[EventItem]:
         """What happened in a window, newest first: to containers, and deploys."""
         from_ns, to_ns = asked.window()
-        return questions.events(
+        return shared.questions.events(
             EventQuery(from_ns, to_ns, asked.name, asked.service, asked.tag, asked.limit, asked.cursor)
         )
 
     @blueprint.post("/events")
-    @declared(Taken, MarkerParameters, body=AnyMarker, problems=(503,))
+    @declared(Taken, MarkerParameters, body=AnyMarker, problems=(503,), operation_id="changes.tell")
     def tell(asked: MarkerParameters, body: AnyMarker) -> Taken:
         """Tell of a change: our own shape, or what GitHub and Argo CD send.
 
@@ -68,7 +69,7 @@ def changes(questions: Questions) -> Blueprint:
             return Taken(None, str(reason))
         if asked.service is not None:
             marker = replace(marker, attributes={"service.name": asked.service} | marker.attributes)
-        _store(questions, marker)
+        _store(shared.questions, marker)
         service = marker.attributes.get("service.name")
         entity = None if service is None else Entity("service", service, service)
         return Taken(EventItem(rfc3339(marker.time_ns), marker.name, marker.body, marker.attributes, entity))

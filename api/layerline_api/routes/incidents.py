@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any
 
 from flask import Blueprint, Response
 from pydantic import Field
 
 from layerline_api.declared import declared
-from layerline_api.parameters import Paged, Parameters, Read, Text, Window, one_of
+from layerline_api.parameters import IncidentId, Paged, Parameters, Text, Window, one_of
 from layerline_api.problems import Problem
+from layerline_api.shared import Shared
 from layerline_correlator.incidents.bundle import NothingLeft
 from layerline_correlator.incidents.model import Incident, IncidentItem
-from layerline_correlator.questions.incidents import IncidentQuery, IncidentQuestions
+from layerline_correlator.questions.incidents import IncidentQuery
 from layerline_correlator.questions.paging import Page
 
-_ID = re.compile(r"[0-9a-f]{12}")
-ID_PATTERN = f"^{_ID.pattern}$"
 ZIP = "application/zip"
-
-
-def identifier(name: str, text: str) -> str:
-    """The id of an incident (or of what ``name`` says) as asked for. 400 unless it is 12 lower-case hex digits."""
-    if not _ID.fullmatch(text):
-        raise Problem(400, f"the {name}'s id is {text[:80]!r}; expected 12 lower-case hex digits", name)
-    return text
 
 
 class IncidentParameters(Paged, Window):
@@ -40,11 +31,12 @@ class IncidentParameters(Paged, Window):
 class OneIncident(Parameters):
     """One incident."""
 
-    incident: Annotated[str, Read(identifier, {"type": "string", "pattern": ID_PATTERN})]
+    incident: IncidentId
 
 
-def incidents(questions: IncidentQuestions) -> Blueprint:
+def blueprint(shared: Shared) -> Blueprint:
     """The list of incidents, and each of them."""
+    questions = shared.questions.incidents
     blueprint = Blueprint("incidents", __name__, url_prefix="/api/v1/incidents")
 
     @blueprint.get("")

@@ -1,120 +1,22 @@
-"""The server about itself: ``GET /metrics``, in Prometheus's text format.
-
-What passes through the doors is counted here; how the store and the correlator are is asked when somebody looks
-(``Questions.health``). Every figure is of this process, since it began.
-"""
+"""What the server says about itself: ``GET /metrics``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from flask import Blueprint, Response
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
-
-from layerline_api.problems import Problem
-from layerline_correlator.questions.health import Health
-from layerline_correlator.questions.questions import Questions
-from layerline_correlator.store.model import Batch
-
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
-PROTOCOLS = ("grpc", "http/protobuf", "http/json")
-#: What an item of each signal is called.
-ITEMS = {"traces": "span", "metrics": "point", "logs": "event"}
+from layerline_api.declared import declared
+from layerline_api.measures import CONTENT_TYPE
+from layerline_api.shared import Shared
 
 
-class Measures:
-    """The figures of one server, in a registry of their own."""
+def blueprint(shared: Shared) -> Blueprint:
+    """``/metrics``."""
+    blueprint = Blueprint("metrics", __name__)
 
-    def __init__(self, questions: Questions) -> None:
-        self._registry = CollectorRegistry()
-        self._received = Counter(
-            "layerline_received_items",
-            "Spans, points and events that were received and are durable, those delivered again among them.",
-            ("protocol", "item"),
-            registry=self._registry,
-        )
-        self._rejected = Counter(
-            "layerline_rejected_items",
-            "Spans, points and events that were rejected as OTLP's partial success: they are not stored.",
-            ("protocol", "item"),
-            registry=self._registry,
-        )
-        self._refused = Counter(
-            "layerline_refused_requests",
-            "Whole OTLP requests that were refused, by the HTTP status of the reason: 503 is to be sent again.",
-            ("protocol", "status"),
-            registry=self._registry,
-        )
-        self._write = Histogram(
-            "layerline_write_seconds",
-            "How long a request's rows took from being decoded to being durable.",
-            buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
-            registry=self._registry,
-        )
-        for protocol in PROTOCOLS:  # a series that is there from the beginning shows its first rise
-            for item in ITEMS.values():
-                self._received.labels(protocol, item)
-                self._rejected.labels(protocol, item)
-        self._registry.register(_Heart(questions))
+    @blueprint.get("/metrics")
+    @declared(parameters=None, answers_in=(CONTENT_TYPE,), operation_id="metrics")
+    def metrics() -> Response:
+        """What the server tells about itself, for Prometheus."""
+        return Response(shared.intake.measures.text(), content_type=CONTENT_TYPE)
 
-    def received(self, protocol: str, signal: str, batch: Batch, rejected: int) -> None:
-        """Count the items of one request, once they are durable."""
-        item = ITEMS[signal]
-        kept = {"span": len(batch.spans), "point": len(batch.points), "event": len(batch.events)}[item]
-        self._received.labels(protocol, item).inc(kept)
-        self._rejected.labels(protocol, item).inc(rejected)
-
-    def written(self, seconds: float) -> None:
-        """Note how long one request's rows took to become durable."""
-        self._write.observe(seconds)
-
-    @contextmanager
-    def refusals(self, protocol: str) -> Iterator[None]:
-        """Count a ``Problem`` that ends the block."""
-        try:
-            yield
-        except Problem as problem:
-            self._refused.labels(protocol, str(problem.status)).inc()
-            raise
-
-    def text(self) -> bytes:
-        """The body of ``GET /metrics``."""
-        return generate_latest(self._registry)
-
-
-class _Heart(Collector):
-    """What the store and the correlator say of themselves."""
-
-    def __init__(self, questions: Questions) -> None:
-        self._questions = questions
-
-    def describe(self) -> Iterator[Metric]:
-        """No questions while it is registered: the store may not be open yet."""
-        return iter(())
-
-    def collect(self) -> Iterator[Metric]:
-        health: Health = self._questions.health()
-        for name, meaning, level in (
-            ("layerline_write_queue_batches", "Requests that wait to be written.", health.waiting_batches),
-            ("layerline_write_queue_limit_batches", "How many may wait before senders are told to come again.",
-             health.waiting_limit),
-            ("layerline_correlator_waiting_traces", "Traces with spans that are not worked out yet.",
-             health.waiting_traces),
-            ("layerline_correlator_lag_seconds", "How long the oldest of them has been waiting; 0 when none does.",
-             health.lag_ns / 1e9),
-            ("layerline_store_used_bytes", "The part of the database file that is in use.", health.used_bytes),
-        ):  # fmt: skip
-            yield GaugeMetricFamily(name, meaning, value=level)
-        for name, meaning, count in (
-            ("layerline_correlator_passes", "Times that traces were worked out, many at a time.", health.passes),
-            ("layerline_correlator_worked_traces", "Traces worked out; each is, several times, until it is settled.",
-             health.worked_traces),
-            ("layerline_correlator_failed_traces", "Traces that could not be worked out; the log says why.",
-             health.failed_traces),
-            ("layerline_retention_deleted_rows", "Rows deleted because they were too old or the store too large.",
-             health.deleted_rows),
-        ):  # fmt: skip
-            yield CounterMetricFamily(name, meaning, value=count)
+    return blueprint

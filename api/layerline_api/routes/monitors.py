@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 from urllib.parse import urlsplit
@@ -15,10 +14,9 @@ from pydantic import Discriminator, Field, Tag
 
 from layerline_api.alerts.notify import Kind, summary, why_not
 from layerline_api.declared import Body, as_json, declared
-from layerline_api.parameters import AnyText, Instant, Parameters, Read, between, words
+from layerline_api.parameters import AnyText, Instant, Parameters, Read, between, query_of, words
 from layerline_api.problems import Problem
-from layerline_api.routes.containers import query_of
-from layerline_api.settings import ServerSettings
+from layerline_api.shared import Shared
 from layerline_correlator.entity import Entity
 from layerline_correlator.incidents.slo import Promise
 from layerline_correlator.monitors.keeper import Monitors
@@ -35,8 +33,6 @@ PAST_NS, LONGEST = 7 * DAY, 2_000
 
 #: How long a try may take, in seconds.
 PATIENCE_S = 50.0
-
-Clock = Callable[[], int]
 
 
 # ---- what is sent
@@ -236,15 +232,15 @@ class OneMonitor(Parameters):
     monitor_id: AnyText
 
 
-def monitors(kept: Callable[[], Monitors], settings: ServerSettings, clock: Clock = time.time_ns) -> Blueprint:
-    """``/api/v1/monitors`` and what is below it; ``kept`` is asked for the monitors by each request."""
+def blueprint(shared: Shared) -> Blueprint:
+    """``/api/v1/monitors`` and what is below it."""
     blueprint = Blueprint("monitors", __name__, url_prefix="/api/v1/monitors")
 
     @blueprint.get("")
     @declared(Page[MonitorItem])
     def all_monitors() -> Page[MonitorItem]:
         """Every monitor with its state."""
-        keeper = kept()
+        keeper = shared.questions.monitors
         found = [MonitorItem(**_fields(keeper, monitor)) for monitor in keeper.all()]
         return Page(found, reason=None if found else "no monitor was saved yet")
 
@@ -252,11 +248,11 @@ def monitors(kept: Callable[[], Monitors], settings: ServerSettings, clock: Cloc
     @declared(MonitorItem, status=201, problems=(409,), body=AnyMonitor)
     def save(body: MonitorBody) -> Response:
         """Save a monitor: a tag query, an SLO or incidents, asked on schedule."""
-        keeper = kept()
+        keeper = shared.questions.monitors
         for number, target in enumerate(body.targets):
-            if (reason := why_not(target.url, settings)) is not None:
+            if (reason := why_not(target.url, shared.settings)) is not None:
                 raise Problem(400, f"targets.{number}.url: {reason}", f"targets.{number}.url")
-        monitor = _monitor(body, clock())
+        monitor = _monitor(body, time.time_ns())
         if len(keeper.all()) >= MOST:
             raise Problem(409, f"there are {MOST} monitors already; delete one first")
         keeper.save(monitor)
@@ -269,12 +265,12 @@ def monitors(kept: Callable[[], Monitors], settings: ServerSettings, clock: Cloc
     @declared(Tried, body=AnyPreview)
     def preview(body: QueryPreview | SloPreview | IncidentsPreview) -> Tried:
         """What a monitor would have done in the past."""
-        now_ns = clock()
+        now_ns = time.time_ns()
         to_ns = now_ns if body.to is None else body.to
         from_ns = max(0, to_ns - body.since)
-        end = time.monotonic() + PATIENCE_S
+        keeper, end = shared.questions.monitors, time.monotonic() + PATIENCE_S
         try:
-            found = kept().preview(_monitor(body, now_ns), from_ns, to_ns, lambda: time.monotonic() > end)
+            found = keeper.preview(_monitor(body, now_ns), from_ns, to_ns, lambda: time.monotonic() > end)
         except CannotEvaluate as problem:
             raise Problem(400, f"{problem}; a shorter past (since) or a shorter window (over) helps", "since") from None
         return Tried(
@@ -291,7 +287,7 @@ def monitors(kept: Callable[[], Monitors], settings: ServerSettings, clock: Cloc
     @declared(MonitorWithAlerts, OneMonitor, problems=(404,))
     def one_monitor(asked: OneMonitor) -> MonitorWithAlerts:
         """A monitor and its alerts."""
-        keeper = kept()
+        keeper = shared.questions.monitors
         monitor = _known(keeper, asked.monitor_id)
         past = keeper.history(monitor.id, MOST_ALERTS)
         alerts = keeper.open_alerts(monitor.id) + [alert for alert in past if alert.state == "resolved"]
@@ -301,17 +297,17 @@ def monitors(kept: Callable[[], Monitors], settings: ServerSettings, clock: Cloc
     @declared(None, OneMonitor, status=204, answers_in=(), problems=(404,))
     def delete(asked: OneMonitor) -> Response:
         """Forget a monitor; what fires is over then."""
-        keeper = kept()
-        keeper.delete(_known(keeper, asked.monitor_id), clock())
+        keeper = shared.questions.monitors
+        keeper.delete(_known(keeper, asked.monitor_id), time.time_ns())
         return Response(status=204)
 
     @blueprint.post("/<monitor_id>/silence")
     @declared(MonitorItem, OneMonitor, problems=(404,), body=AnySilence)
     def silence(asked: OneMonitor, body: Until | For) -> MonitorItem:
         """Tell nothing of a monitor for a while."""
-        keeper = kept()
+        keeper = shared.questions.monitors
         monitor = _known(keeper, asked.monitor_id)
-        until_ns = clock() + body.for_ if isinstance(body, For) else body.until or 0
+        until_ns = time.time_ns() + body.for_ if isinstance(body, For) else body.until or 0
         return MonitorItem(**_fields(keeper, keeper.silence(monitor, until_ns)))
 
     return blueprint

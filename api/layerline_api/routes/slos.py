@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from flask import Blueprint, Response
 
 from layerline_api.declared import declared
-from layerline_api.parameters import Parameters, Read
+from layerline_api.parameters import IncidentId, Parameters
 from layerline_api.problems import Problem
-from layerline_api.routes.incidents import ID_PATTERN, identifier
+from layerline_api.shared import Shared
 from layerline_correlator.incidents.slo import Promise, SloState
-from layerline_correlator.questions.incidents import IncidentQuestions
 from layerline_correlator.questions.paging import Page
 
 
 class OneSlo(Parameters):
     """One SLO."""
 
-    slo: Annotated[str, Read(identifier, {"type": "string", "pattern": ID_PATTERN})]
+    slo: IncidentId
 
 
-def slos(questions: IncidentQuestions) -> Blueprint:
+def blueprint(shared: Shared) -> Blueprint:
     """What is promised, and how its budget stands."""
+    questions = shared.questions.incidents
     blueprint = Blueprint("slos", __name__, url_prefix="/api/v1/slos")
 
     @blueprint.get("")

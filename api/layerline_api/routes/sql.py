@@ -1,4 +1,4 @@
-"""SQL over HTTP, for the curious: off unless the server has a token."""
+"""SQL over HTTP: ``POST /api/v1/sql``, off unless the server has a token."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from pydantic import Field
 
 from layerline_api.declared import Body, declared
 from layerline_api.problems import Problem
-from layerline_api.settings import ServerSettings
-from layerline_correlator.questions.questions import Questions
+from layerline_api.shared import Shared
 from layerline_correlator.questions.sql import BadSql, Table
 from layerline_correlator.store.patience import TooHeavy
 
@@ -26,26 +25,26 @@ class Query(Body):
     limit: Annotated[int, Field(ge=1, le=10_000, description="how many rows at most")] = 1000
 
 
-def curious(questions: Questions, settings: ServerSettings) -> Blueprint:
+def blueprint(shared: Shared) -> Blueprint:
     """``/api/v1/sql``."""
-    blueprint = Blueprint("curious", __name__, url_prefix="/api/v1")
+    blueprint = Blueprint("sql", __name__, url_prefix="/api/v1")
     room = threading.BoundedSemaphore(AT_ONCE)
 
     @blueprint.post("/sql")
-    @declared(Table, body=Query, problems=(422, 503))
+    @declared(Table, body=Query, problems=(422, 503), operation_id="curious.sql")
     def sql(body: Query) -> Table:
         """Ask with one SELECT over the views of `layerline docs sql`: read-only, with row and time limits.
 
         Off (403) unless the server has a token.
         """
-        if settings.token is None:
+        if shared.settings.token is None:
             raise Problem(
                 403, "SQL is off: start the server with a token (LAYERLINE_TOKEN, or `layerline serve --token`)"
             )
         if not room.acquire(blocking=False):
             raise Problem(503, f"{AT_ONCE} queries are being answered; ask again later")
         try:
-            return questions.sql(body.sql, body.limit)
+            return shared.questions.sql(body.sql, body.limit)
         except BadSql as problem:
             raise Problem(400, str(problem), "sql") from None
         except TooHeavy as problem:

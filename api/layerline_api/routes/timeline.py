@@ -10,7 +10,7 @@ from pydantic import Field
 from layerline_api.declared import declared
 from layerline_api.parameters import Read, Tagged, Text, TraceId, Window
 from layerline_api.problems import Problem
-from layerline_correlator.questions.questions import Questions
+from layerline_api.shared import Shared
 from layerline_correlator.questions.timeline import SIGNALS, StepTooFine, Timeline, TimelineQuery
 from layerline_correlator.settings import duration_ns
 from layerline_correlator.store.patience import TooHeavy
@@ -45,9 +45,13 @@ def _signals(name: str, text: str) -> tuple[str, ...]:
     return tuple(pattern.replace("[", "[[]").replace("?", "[?]") for pattern in patterns)
 
 
-Of = Annotated[tuple[str, str], Read(_entity, {"type": "string", "pattern": "^(container|host):.+$"})]
-Step = Annotated[int, Read(_step, {"type": "string", "pattern": r"^\d+(\.\d+)?(ns|us|ms|s|m|h|d)$"})]
-Signals = Annotated[tuple[str, ...], Read(_signals, {"type": "string", "minLength": 1})]
+Of = Annotated[
+    tuple[str, str], Read(_entity, {"type": "string", "pattern": "^(container|host):.+$"}, ("container:web", "host:vm"))
+]
+Step = Annotated[int, Read(_step, {"type": "string", "pattern": r"^\d+(\.\d+)?(ns|us|ms|s|m|h|d)$"}, ("10s", "20s"))]
+Signals = Annotated[
+    tuple[str, ...], Read(_signals, {"type": "string", "minLength": 1}, ("container.cpu.*", "system.*"))
+]
 
 
 class TimelineParameters(Tagged, Window):
@@ -80,7 +84,7 @@ class TimelineParameters(Tagged, Window):
         )
 
 
-def timeline(questions: Questions) -> Blueprint:
+def blueprint(shared: Shared) -> Blueprint:
     """The timeline of a request, an operation, an entity or tags, as JSON."""
     blueprint = Blueprint("timeline", __name__, url_prefix="/api/v1")
 
@@ -90,7 +94,7 @@ def timeline(questions: Questions) -> Blueprint:
         """What every layer did at the same moment: aligned series, events and incidents; a gap is null, never zero."""
         query = asked.query()
         try:
-            found = questions.timeline(query)
+            found = shared.questions.timeline(query)
         except StepTooFine as problem:
             raise Problem(400, f"step is {request.args.get('step', '')[:80]!r}: {problem}", "step") from None
         except TooHeavy as problem:

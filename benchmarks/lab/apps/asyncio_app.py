@@ -1,4 +1,6 @@
-"""The lab's asyncio service: plain ASGI on one event loop, under ``layerline run -- python asyncio_app.py``.
+"""The lab's asyncio service: plain ASGI under uvicorn, on one event loop (asyncio's or uvloop's).
+
+``layerline run -- python asyncio_app.py --listen HOST:PORT --folder DIR --loop asyncio``
 
 ``GET /cpu?ms= /sleep?ms= /call?url= /write?kib= /db?ms=&n= /victim?ms= /behind?hold= /big?kib= /ready``;
 ``PUT /hold?ms=&after=``: so many milliseconds after it is answered, the loop is held for ``ms``, once. ``DATABASE_URL``
@@ -162,9 +164,12 @@ if __name__ == "__main__":
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--listen", metavar="HOST:PORT", default="127.0.0.1:8000")
     arguments.add_argument("--folder", type=Path, required=True)
+    arguments.add_argument("--loop", choices=["asyncio", "uvloop"], default="asyncio")
     options = arguments.parse_args()
     host, _, port = options.listen.rpartition(":")
     wrapped = OpenTelemetryMiddleware(
         create_app(options.folder, os.environ.get("DATABASE_URL")), exclude_spans=["receive", "send"]
     )
-    uvicorn.run(wrapped, host=host, port=int(port), lifespan="off", access_log=False, log_level="warning")
+    uvicorn.run(
+        wrapped, host=host, port=int(port), loop=options.loop, lifespan="off", access_log=False, log_level="warning"
+    )

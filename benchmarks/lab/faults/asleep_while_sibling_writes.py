@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from benchmarks.lab.fault import Expected, Fault, Kind, Parameters, Variant
+from benchmarks.lab.injectors import app
 
 
 def draw(chance: random.Random) -> Parameters:
@@ -20,5 +21,5 @@ FAULT = Fault(
     healthy=lambda p: "/sleep?ms=0",
     faulty=lambda p: f"/sleep?ms={p['ms']}",
     variant=Variant(write_kib_per_second=1024),
-    inject=lambda subject, p: subject.siblings(write=1),
+    inject=lambda subject, p: app.siblings(subject, write=1),
 )

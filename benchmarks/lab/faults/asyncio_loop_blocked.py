@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 
 from benchmarks.lab.fault import Expected, Fault, Kind, Parameters
+from benchmarks.lab.injectors import app
+from benchmarks.lab.way import ASYNCHRONOUS
 
 
 def draw(chance: random.Random) -> Parameters:
@@ -19,6 +21,6 @@ FAULT = Fault(
     draw=draw,
     healthy=lambda p: "/victim?ms=60",
     faulty=lambda p: "/victim?ms=60",
-    servers=("uvicorn",),
-    arm=lambda subject, p: subject.handle(f"/hold?ms={p['ms']}&after=15"),
+    servers=ASYNCHRONOUS,
+    arm=lambda subject, p: app.handle(subject, f"/hold?ms={p['ms']}&after=15"),
 )

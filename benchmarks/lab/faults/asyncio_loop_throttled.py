@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 
 from benchmarks.lab.fault import Expected, Fault, Kind, Parameters
+from benchmarks.lab.injectors import limits
+from benchmarks.lab.way import ASYNCHRONOUS
 
 
 def draw(chance: random.Random) -> Parameters:
@@ -24,8 +26,8 @@ FAULT = Fault(
     draw=draw,
     healthy=lambda p: "/behind?hold=40",
     faulty=lambda p: "/behind?hold=40",
-    servers=("uvicorn",),
+    servers=ASYNCHRONOUS,
     limit=True,
-    inject=lambda subject, p: subject.quota(p["percent"]),
+    inject=lambda subject, p: limits.quota(subject, p["percent"]),
     traced=True,
 )

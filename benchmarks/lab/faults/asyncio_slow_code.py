@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from benchmarks.lab.fault import Expected, Fault, Kind, Parameters
+from benchmarks.lab.way import ASYNCHRONOUS
 
 
 def draw(chance: random.Random) -> Parameters:
@@ -19,5 +20,5 @@ FAULT = Fault(
     draw=draw,
     healthy=lambda p: "/cpu?ms=60",
     faulty=lambda p: f"/cpu?ms={60 + p['ms']}",
-    servers=("uvicorn",),
+    servers=ASYNCHRONOUS,
 )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 
 from benchmarks.lab.fault import Expected, Fault, Kind, Parameters
+from benchmarks.lab.injectors import supplier
+from benchmarks.lab.way import ASYNCHRONOUS
 
 
 def draw(chance: random.Random) -> Parameters:
@@ -19,7 +21,7 @@ FAULT = Fault(
     draw=draw,
     healthy=lambda p: "/call?url=http://{supplier}/prices",
     faulty=lambda p: "/call?url=http://{supplier}/prices",
-    servers=("uvicorn",),
-    inject=lambda subject, p: subject.delay(p["ms"]),
+    servers=ASYNCHRONOUS,
+    inject=lambda subject, p: supplier.delay(subject, p["ms"]),
     quick=False,
 )

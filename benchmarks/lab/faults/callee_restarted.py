@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from benchmarks.lab.fault import Expected, Fault, Kind, Parameters
+from benchmarks.lab.injectors import lives
 
 
 def draw(chance: random.Random) -> Parameters:
@@ -19,7 +20,7 @@ FAULT = Fault(
     draw=draw,
     healthy=lambda p: "/retry?ms=5&url=http://{callee}/ready",
     faulty=lambda p: "/retry?ms=5&url=http://{callee}/ready",
-    arm=lambda subject, p: subject.callee_restarted(),
+    arm=lambda subject, p: lives.callee_restarted(subject),
     quick=False,
     restarts=True,
 )

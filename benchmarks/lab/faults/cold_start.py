@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from benchmarks.lab.fault import Expected, Fault, Kind, Parameters
+from benchmarks.lab.injectors import lives
 
 
 def draw(chance: random.Random) -> Parameters:
@@ -19,6 +20,6 @@ FAULT = Fault(
     draw=draw,
     healthy=lambda p: "/first?ms=10",
     faulty=lambda p: "/first?ms=10",
-    arm=lambda subject, p: subject.started_anew(),
+    arm=lambda subject, p: lives.started_anew(subject),
     restarts=True,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from benchmarks.lab.fault import Expected, Fault, Kind, Parameters
+from benchmarks.lab.injectors import limits
 
 
 def draw(chance: random.Random) -> Parameters:
@@ -20,6 +21,6 @@ FAULT = Fault(
     healthy=lambda p: "/bursts?ms=20&times=3&pause=5",
     faulty=lambda p: "/bursts?ms=20&times=3&pause=5",
     limit=True,
-    inject=lambda subject, p: subject.quota(p["percent"]),
+    inject=lambda subject, p: limits.quota(subject, p["percent"]),
     traced=True,
 )

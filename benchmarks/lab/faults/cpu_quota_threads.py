@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from benchmarks.lab.fault import Expected, Fault, Kind, Parameters
+from benchmarks.lab.injectors import limits
 
 
 def draw(chance: random.Random) -> Parameters:
@@ -20,6 +21,6 @@ FAULT = Fault(
     healthy=lambda p: "/threads?k=3&ms=20",
     faulty=lambda p: "/threads?k=3&ms=20",
     limit=True,
-    inject=lambda subject, p: subject.quota(p["percent"]),
+    inject=lambda subject, p: limits.quota(subject, p["percent"]),
     traced=True,
 )

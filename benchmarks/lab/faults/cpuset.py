@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from benchmarks.lab.fault import Expected, Fault, Kind, Parameters
+from benchmarks.lab.injectors import limits
 
 
 def draw(chance: random.Random) -> Parameters:
@@ -20,7 +21,7 @@ FAULT = Fault(
     healthy=lambda p: "/pair?k=2&ms=200",
     faulty=lambda p: "/pair?k=2&ms=200",
     cores=("all",),
-    inject=lambda subject, p: subject.pinned(),
+    inject=lambda subject, p: limits.pinned(subject),
     quick=False,
     traced=True,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from benchmarks.lab.fault import Expected, Fault, Kind, Parameters
+from benchmarks.lab.injectors import neighbours
 
 
 def draw(chance: random.Random) -> Parameters:
@@ -20,7 +21,7 @@ FAULT = Fault(
     healthy=lambda p: "/journal?kib=64&times=120",
     faulty=lambda p: "/journal?kib=64&times=120",
     cores=("all",),
-    inject=lambda subject, p: subject.disk_hog(20, p["depth"]),
+    inject=lambda subject, p: neighbours.disk_busy(subject, 20, p["depth"]),
     neighbour=True,
     quick=False,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from benchmarks.lab.fault import Expected, Fault, Kind, Parameters
+from benchmarks.lab.injectors import app
 
 
 def draw(chance: random.Random) -> Parameters:
@@ -20,5 +21,5 @@ FAULT = Fault(
     healthy=lambda p: "/gil?steps=120",
     faulty=lambda p: "/gil?steps=120",
     cores=("all",),
-    arm=lambda subject, p: subject.handle(f"/hog?ms={p['ms']}"),
+    arm=lambda subject, p: app.handle(subject, f"/hog?ms={p['ms']}"),
 )

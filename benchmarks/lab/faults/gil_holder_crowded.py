@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from benchmarks.lab.fault import Expected, Fault, Kind, Parameters
+from benchmarks.lab.injectors import app
 
 
 def draw(chance: random.Random) -> Parameters:
@@ -25,7 +26,7 @@ FAULT = Fault(
     draw=draw,
     healthy=lambda p: "/interpreted?steps=30&hold=60",
     faulty=lambda p: "/interpreted?steps=30&hold=60",
-    inject=lambda subject, p: subject.crowd(p["burn"]),
+    inject=lambda subject, p: app.crowd(subject, p["burn"]),
     traced=True,
     holder=True,
     quick=False,

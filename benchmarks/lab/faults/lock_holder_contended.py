@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from benchmarks.lab.fault import Expected, Fault, Kind, Parameters
+from benchmarks.lab.injectors import neighbours
 
 
 def draw(chance: random.Random) -> Parameters:
@@ -25,7 +26,7 @@ FAULT = Fault(
     draw=draw,
     healthy=lambda p: "/behind?ms=5&hold=30",
     faulty=lambda p: "/behind?ms=5&hold=30",
-    inject=lambda subject, p: subject.neighbour(p["shares"]),
+    inject=lambda subject, p: neighbours.neighbour(subject, p["shares"]),
     neighbour=True,
     traced=True,
     holder=True,

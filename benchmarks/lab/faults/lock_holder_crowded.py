@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from benchmarks.lab.fault import Expected, Fault, Kind, Parameters
+from benchmarks.lab.injectors import app
 
 
 def draw(chance: random.Random) -> Parameters:
@@ -24,7 +25,7 @@ FAULT = Fault(
     draw=draw,
     healthy=lambda p: "/behind?ms=5&hold=30",
     faulty=lambda p: "/behind?ms=5&hold=30",
-    inject=lambda subject, p: subject.crowd(p["burn"]),
+    inject=lambda subject, p: app.crowd(subject, p["burn"]),
     traced=True,
     holder=True,
     quick=False,

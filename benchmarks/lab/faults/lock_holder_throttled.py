@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from benchmarks.lab.fault import Expected, Fault, Kind, Parameters
+from benchmarks.lab.injectors import limits
 
 
 def draw(chance: random.Random) -> Parameters:
@@ -25,7 +26,7 @@ FAULT = Fault(
     healthy=lambda p: "/behind?ms=5&hold=30",
     faulty=lambda p: "/behind?ms=5&hold=30",
     limit=True,
-    inject=lambda subject, p: subject.quota(p["percent"]),
+    inject=lambda subject, p: limits.quota(subject, p["percent"]),
     traced=True,
     holder=True,
 )

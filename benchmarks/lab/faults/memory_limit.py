@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from benchmarks.lab.fault import Expected, Fault, Kind, Parameters, Variant
+from benchmarks.lab.injectors import limits
 
 
 def draw(chance: random.Random) -> Parameters:
@@ -19,6 +20,6 @@ FAULT = Fault(
     draw=draw,
     healthy=lambda p: "/map?mib=256&reads=100",
     faulty=lambda p: f"/map?mib=256&reads={p['reads']}",
-    inject=lambda subject, p: subject.memory(128 << 20),
+    inject=lambda subject, p: limits.memory(subject, 128 << 20),
     variant=Variant(memory=True),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from benchmarks.lab.fault import Expected, Fault, Kind, Parameters, both
+from benchmarks.lab.injectors import neighbours, supplier
 
 
 def draw(chance: random.Random) -> Parameters:
@@ -22,7 +23,7 @@ FAULT = Fault(
     draw=draw,
     healthy=lambda p: "/both?ms=60&url=http://{supplier}/prices",
     faulty=lambda p: "/both?ms=60&url=http://{supplier}/prices",
-    inject=lambda subject, p: both(subject.neighbour(p["shares"]), subject.delay(p["ms"])),
+    inject=lambda subject, p: both(neighbours.neighbour(subject, p["shares"]), supplier.delay(subject, p["ms"])),
     neighbour=True,
     traced=True,
     quick=False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from benchmarks.lab.fault import Expected, Fault, Kind, Parameters
+from benchmarks.lab.injectors import neighbours
 
 
 def draw(chance: random.Random) -> Parameters:
@@ -19,7 +20,7 @@ FAULT = Fault(
     draw=draw,
     healthy=lambda p: "/cpu?ms=60",
     faulty=lambda p: "/cpu?ms=60",
-    inject=lambda subject, p: subject.neighbour(p["shares"]),
+    inject=lambda subject, p: neighbours.neighbour(subject, p["shares"]),
     neighbour=True,
     blind="without our account only cpu.pressure tells of a wait for a CPU, and it has no lower bound",
     servers=("node",),

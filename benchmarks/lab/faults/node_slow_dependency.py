@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from benchmarks.lab.fault import Expected, Fault, Kind, Parameters
+from benchmarks.lab.injectors import supplier
 
 
 def draw(chance: random.Random) -> Parameters:
@@ -19,7 +20,7 @@ FAULT = Fault(
     draw=draw,
     healthy=lambda p: "/call?url=http://{supplier}/prices",
     faulty=lambda p: "/call?url=http://{supplier}/prices",
-    inject=lambda subject, p: subject.delay(p["ms"]),
+    inject=lambda subject, p: supplier.delay(subject, p["ms"]),
     servers=("node",),
     quick=False,
 )

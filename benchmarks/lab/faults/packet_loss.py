@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from benchmarks.lab.fault import Expected, Fault, Kind, Parameters, Variant
+from benchmarks.lab.injectors import network
 
 
 def draw(chance: random.Random) -> Parameters:
@@ -20,6 +21,6 @@ FAULT = Fault(
     healthy=lambda p: "/fetch?ms=5&url=http://{partner}/quiet?ms=5",
     faulty=lambda p: "/fetch?ms=5&url=http://{partner}/quiet?ms=5",
     variant=Variant(partner=True),
-    arm=lambda subject, p: subject.lost(p["segments"]),
+    arm=lambda subject, p: network.lost(subject, p["segments"]),
     quick=False,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from benchmarks.lab.fault import Expected, Fault, Kind, Parameters
+from benchmarks.lab.injectors import lives
 
 
 def draw(chance: random.Random) -> Parameters:
@@ -19,5 +20,5 @@ FAULT = Fault(
     draw=draw,
     healthy=lambda p: "/frozen?ms=90",
     faulty=lambda p: "/frozen?ms=90",
-    arm=lambda subject, p: subject.frozen(p["after_ms"], p["ms"]),
+    arm=lambda subject, p: lives.frozen(subject, p["after_ms"], p["ms"]),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from benchmarks.lab.fault import Expected, Fault, Kind, Parameters
+from benchmarks.lab.injectors import app
 
 
 def draw(chance: random.Random) -> Parameters:
@@ -19,5 +20,5 @@ FAULT = Fault(
     draw=draw,
     healthy=lambda p: "/pool?ms=5",
     faulty=lambda p: "/pool?ms=5",
-    arm=lambda subject, p: subject.handle(f"/pool?ms={p['ms']}"),
+    arm=lambda subject, p: app.handle(subject, f"/pool?ms={p['ms']}"),
 )

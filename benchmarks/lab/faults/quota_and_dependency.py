@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from benchmarks.lab.fault import Expected, Fault, Kind, Parameters, both
+from benchmarks.lab.injectors import limits, supplier
 
 
 def draw(chance: random.Random) -> Parameters:
@@ -23,6 +24,6 @@ FAULT = Fault(
     healthy=lambda p: "/both?ms=60&url=http://{supplier}/prices",
     faulty=lambda p: "/both?ms=60&url=http://{supplier}/prices",
     limit=True,
-    inject=lambda subject, p: both(subject.quota(p["percent"]), subject.delay(p["ms"])),
+    inject=lambda subject, p: both(limits.quota(subject, p["percent"]), supplier.delay(subject, p["ms"])),
     traced=True,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from benchmarks.lab.fault import Expected, Fault, Kind, Parameters
+from benchmarks.lab.injectors import app, limits
 
 
 def draw(chance: random.Random) -> Parameters:
@@ -22,7 +23,7 @@ FAULT = Fault(
     servers=("gthread", "flask"),
     least_threads=4,
     limit=True,
-    inject=lambda subject, p: subject.quota(p["percent"]),
-    arm=lambda subject, p: subject.visited(p["clients"], "/cpu?ms=60"),
+    inject=lambda subject, p: limits.quota(subject, p["percent"]),
+    arm=lambda subject, p: app.visited(subject, p["clients"], "/cpu?ms=60"),
     traced=True,
 )

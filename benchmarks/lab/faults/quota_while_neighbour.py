@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from benchmarks.lab.fault import Expected, Fault, Kind, Parameters, both
+from benchmarks.lab.injectors import limits, neighbours
 
 
 def draw(chance: random.Random) -> Parameters:
@@ -20,7 +21,7 @@ FAULT = Fault(
     healthy=lambda p: "/cpu?ms=60",
     faulty=lambda p: "/cpu?ms=60",
     limit=True,
-    inject=lambda subject, p: both(subject.neighbour(1024), subject.quota(p["percent"])),
+    inject=lambda subject, p: both(neighbours.neighbour(subject, 1024), limits.quota(subject, p["percent"])),
     traced=True,
     quick=False,
 )

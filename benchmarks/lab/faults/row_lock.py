@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from benchmarks.lab.fault import Expected, Fault, Kind, Parameters, Variant
+from benchmarks.lab.injectors import postgres
 
 
 def draw(chance: random.Random) -> Parameters:
@@ -20,6 +21,6 @@ FAULT = Fault(
     healthy=lambda p: "/update",
     faulty=lambda p: "/update",
     variant=Variant(database=True),
-    arm=lambda subject, p: subject.row_locked(p["ms"]),
+    arm=lambda subject, p: postgres.row_locked(subject, p["ms"]),
     quick=False,
 )

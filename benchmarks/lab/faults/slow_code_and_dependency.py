@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from benchmarks.lab.fault import Expected, Fault, Kind, Parameters
+from benchmarks.lab.injectors import supplier
 
 
 def draw(chance: random.Random) -> Parameters:
@@ -22,5 +23,5 @@ FAULT = Fault(
     draw=draw,
     healthy=lambda p: "/both?ms=60&url=http://{supplier}/prices",
     faulty=lambda p: f"/both?ms={60 + p['cpu_ms']}&url=http://{{supplier}}/prices",
-    inject=lambda subject, p: subject.delay(p["ms"]),
+    inject=lambda subject, p: supplier.delay(subject, p["ms"]),
 )

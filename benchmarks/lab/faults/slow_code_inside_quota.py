@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from benchmarks.lab.fault import Expected, Fault, Kind, Parameters
+from benchmarks.lab.injectors import limits
 
 
 def draw(chance: random.Random) -> Parameters:
@@ -20,5 +21,5 @@ FAULT = Fault(
     healthy=lambda p: "/slow?ms=20",
     faulty=lambda p: f"/slow?ms={20 + p['ms']}",
     limit=True,
-    inject=lambda subject, p: subject.quota(150),
+    inject=lambda subject, p: limits.quota(subject, 150),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from benchmarks.lab.fault import Expected, Fault, Kind, Parameters
+from benchmarks.lab.injectors import supplier
 
 
 def draw(chance: random.Random) -> Parameters:
@@ -19,5 +20,5 @@ FAULT = Fault(
     draw=draw,
     healthy=lambda p: "/call?ms=5&url=http://{supplier}/prices",
     faulty=lambda p: "/call?ms=5&url=http://{supplier}/prices",
-    inject=lambda subject, p: subject.delay(p["ms"]),
+    inject=lambda subject, p: supplier.delay(subject, p["ms"]),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from benchmarks.lab.fault import Expected, Fault, Kind, Parameters, Variant
+from benchmarks.lab.injectors import network
 
 
 def draw(chance: random.Random) -> Parameters:
@@ -20,6 +21,6 @@ FAULT = Fault(
     healthy=lambda p: "/call?ms=5&url=http://{partner}/big?kib=100",
     faulty=lambda p: "/call?ms=5&url=http://{partner}/big?kib=100",
     variant=Variant(partner=True),
-    inject=lambda subject, p: subject.slow_link(1_000 * p["kbit_per_second"]),
+    inject=lambda subject, p: network.slow(subject, 1_000 * p["kbit_per_second"]),
     quick=False,
 )

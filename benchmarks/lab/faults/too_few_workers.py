@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from benchmarks.lab.fault import Expected, Fault, Kind, Parameters
+from benchmarks.lab.injectors import app
 
 
 def draw(chance: random.Random) -> Parameters:
@@ -20,5 +21,5 @@ FAULT = Fault(
     healthy=lambda p: "/queued?ms=5",
     faulty=lambda p: "/queued?ms=5",
     servers=("sync", "gthread"),
-    arm=lambda subject, p: subject.occupied(p["ms"]),
+    arm=lambda subject, p: app.occupied(subject, p["ms"]),
 )

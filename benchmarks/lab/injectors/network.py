@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
+from benchmarks.lab.subject import PARTNER, PORT, Subject
 from layerline_api.demo.place import DemoError
 
 Direction = Literal["in", "out"]
@@ -125,4 +126,18 @@ def slow_link(container: Any, bits_per_second: int) -> Iterator[None]:
     shape = ("rate", f"{bits_per_second}bit", "burst", str(BURST_BYTES), "limit", str(QUEUE_BYTES))
     with undone(undo):
         run([*before, "tc", "qdisc", "add", "dev", DEVICE, "root", "tbf", *shape])
+        yield
+
+
+@contextmanager
+def lost(subject: Subject, count: int) -> Iterator[None]:
+    """The next ``count`` segments to the partner are dropped where they arrive."""
+    with drop_next(subject.stage.place.container(PARTNER), PORT, count, "in", server=True):
+        yield
+
+
+@contextmanager
+def slow(subject: Subject, bits_per_second: int) -> Iterator[None]:
+    """What the partner sends leaves slowly."""
+    with slow_link(subject.stage.place.container(PARTNER), bits_per_second):
         yield

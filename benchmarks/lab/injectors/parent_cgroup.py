@@ -86,7 +86,7 @@ def remove(root: Path, name: str) -> None:
             time.sleep(0.05)
 
 
-def remove_orphans(root: Path, processes: Path = Path("/proc")) -> None:
+def remove_orphans(root: Path = CGROUPS, processes: Path = Path("/proc")) -> None:
     """Remove those of processes that are no more, if they are empty; nobody else's."""
     for folder in (*root.glob(f"{PREFIX}*"), *root.glob(f"*/{PREFIX}*")):
         pid = folder.name.removeprefix(PREFIX).partition("-")[0]

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 
+from benchmarks.lab.subject import Subject
 from layerline_api.demo.containers import Containers
 from layerline_api.demo.place import DemoError, Entity, Limits, Service
 
@@ -98,3 +99,11 @@ def postgres(place: Containers, limits: Limits | None = None, name: str = "postg
         yield Postgres(entity, f"postgresql://{at}", peer)
     finally:
         place.stop(name)
+
+
+@contextmanager
+def row_locked(subject: Subject, milliseconds: int) -> Iterator[None]:
+    """Somebody else holds the row that the request changes."""
+    assert subject.stage.database is not None
+    with subject.stage.database.row_lock(milliseconds / 1_000):
+        yield

@@ -51,9 +51,9 @@ class Names:
                 ).fetchall()
             )
             self._processes = {
-                key: f"pid {pid}" if pid else f"of {service}"
+                key: f"{service} (process {pid})" if pid else service
                 for key, service, pid in self._cursor.execute(
-                    "SELECT instance, any_value(service), any_value(attributes['process.pid']) FROM resource"
+                    "SELECT instance, min(service), any_value(attributes['process.pid']) FROM resource"
                     " WHERE service IS NOT NULL GROUP BY instance"
                 ).fetchall()
             }

@@ -9,7 +9,7 @@
 -- Until when, and since when, requests count for the usual of each.
 -- makes: compared_with
 -- reads: wanted_usual
--- empty without: wanted_usual
+-- only with: wanted_usual
 CREATE OR REPLACE TEMP TABLE compared_with AS
 WITH
 as_of AS (
@@ -29,7 +29,7 @@ GROUP BY as_of.request_no, as_of.service, as_of.operation, as_of_ns;
 -- The requests that may count, numbered in the order in which they ended.
 -- makes: recent_request
 -- reads: compared_with
--- empty without: compared_with
+-- only with: compared_with
 CREATE OR REPLACE TEMP TABLE recent_request AS
 WITH
 operations AS (
@@ -55,7 +55,7 @@ FROM ended;
 -- The usual of each: usual_ns, members, and where its members stand in `recent_request`.
 -- makes: usual
 -- reads: compared_with, recent_request
--- empty without: recent_request
+-- only with: recent_request
 CREATE OR REPLACE TEMP TABLE usual AS
 WITH
 lists AS (
@@ -91,7 +91,7 @@ FROM enough;
 -- The requests whose mean each usual is.
 -- makes: usual_member
 -- reads: usual, recent_request
--- empty without: usual
+-- only with: usual
 CREATE OR REPLACE TEMP TABLE usual_member AS
 SELECT request_no, trace_id, span_id, start_ns, duration_ns
 FROM usual

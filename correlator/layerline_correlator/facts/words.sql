@@ -30,6 +30,8 @@ CREATE OR REPLACE MACRO first_second_of_both(from_a, from_b) AS greatest(from_a,
 
 CREATE OR REPLACE MACRO is_server(kind) AS kind = 2;
 CREATE OR REPLACE MACRO is_client(kind) AS kind = 3;
+-- The side of a call that waits for it, or sends it: CLIENT or PRODUCER.
+CREATE OR REPLACE MACRO is_caller(kind) AS kind IN (3, 4);
 -- A span that begins a request in its process when its parent is elsewhere: SERVER or CONSUMER.
 CREATE OR REPLACE MACRO is_entry(kind) AS kind IN (2, 5);
 CREATE OR REPLACE MACRO failed(status) AS status = 2;
@@ -58,6 +60,11 @@ CREATE OR REPLACE MACRO machine_name(attributes) AS coalesce(
 
 -- An id that stands for a container of which nobody says the real one (handles.py): real ids have no slash.
 CREATE OR REPLACE MACRO is_stand_in(container_id) AS contains(container_id, '/');
+
+-- Who sent a span, as far as sending it again goes: its process where it is named, else its service. (`instance` is the
+-- resource itself where nothing names the process.)
+CREATE OR REPLACE MACRO sender_of(resource, service, instance) AS
+    CASE WHEN instance = resource THEN coalesce(nullif(service, ''), resource) ELSE instance END;
 
 -- ---- words of single rooms
 
@@ -105,3 +112,8 @@ CREATE OR REPLACE MACRO waited_for(kids, from_ns, to_ns, requested) AS
                 ELSE seen
             END
     ).picks;
+
+-- How a sentence goes on that blames a CPU limit: how large it is, and whose where it is not the container's own.
+CREATE OR REPLACE MACRO limit_of(cpus, of_cgroup) AS
+    coalesce(format('; {} is {:.2g} CPU', coalesce('the limit of ' || of_cgroup || ', above it,', 'its limit'), cpus),
+             '; the limit is that of ' || of_cgroup || ', above it', '');

@@ -61,8 +61,7 @@ def write_bundle(
     concern(cursor, [key for (key,) in troubles])
     rows = choose(cursor)
     ledgers, usuals = read_ledgers(cursor, rows, settle_ns)  # leaves the tables of usual.sql
-    recorded = (incident.get("verdict") or {}).get("requests") or len(rows)
-    verdict = judge_window(ledgers, usuals, names, recorded)
+    verdict = judge_window(ledgers, usuals, names, counted_in(incident))
     if verdict is None:
         raise NothingLeft(f"the requests of incident {incident['id']} are not kept any more")
     run(cursor, "incidents/bundle.sql")
@@ -80,6 +79,12 @@ def write_bundle(
             cursor.execute(f"COPY bundle_{table} TO '{path}' (FORMAT parquet, COMPRESSION zstd)").fetchall()
             with archive.open(zipfile.ZipInfo(path.name, _EPOCH), "w") as member, path.open("rb") as source:
                 shutil.copyfileobj(source, member)
+
+
+def counted_in(incident: Mapping[str, Any]) -> tuple[int, int] | None:
+    """How many requests its verdict's operation had, and how many were affected; None where it has no verdict."""
+    verdict = incident.get("verdict") or {}
+    return (verdict["requests"], verdict["slow"]) if "requests" in verdict and "slow" in verdict else None
 
 
 def canonical(value: Any) -> str:

@@ -1,7 +1,8 @@
 """Which of the things that changed near the start of an incident have to do with it, and which one fits best.
 
-Pure judgement on plain data: a change is told when it happened to somebody on the path of the slow requests, to a
-neighbour that they waited behind, or is a deploy; it is likely when it can bring about the first culprit.
+Pure judgement on plain data: a change is listed when it happened to somebody on the path of the slow requests, to a
+neighbour that they waited behind, or is a deploy; it is likely when it can bring about the first culprit. Which changes
+can bring a cause about is said by the cause (``-- fits:`` in its file); here is how each of them is recognised.
 """
 
 from __future__ import annotations
@@ -12,16 +13,17 @@ from dataclasses import dataclass
 from layerline_correlator.entity import Entity
 from layerline_correlator.incidents.group import Blamed
 from layerline_correlator.incidents.model import Change
+from layerline_correlator.ledger.causes import by_name
 from layerline_correlator.times import rfc3339
 
 #: Changes are looked for from so long before the start of an incident until so long after it.
 BEFORE_NS, AFTER_NS = 600 * 10**9, 30 * 10**9
-#: Changes told, at most.
+#: Changes listed, at most.
 MOST = 20
 #: A likely change happened before the trouble; clocks and steps may differ by this much.
 _ROOM_NS = 10 * 10**9
 
-#: A neighbour that started explains a wait if it ran at least this share of what ran meanwhile.
+#: A neighbour that started explains a wait if it ran at least this share of what ran during it.
 NEIGHBOUR_SHARE = 0.2
 
 STARTS = ("container.start", "container.restart", "neighbour")
@@ -63,65 +65,96 @@ def judge_changes(
 ) -> list[Change]:
     """The changes to tell, the likely ones first, then those nearest to the start."""
     on_path = {container: service for service, containers in path.services.items() for container in containers}
-    told: list[tuple[tuple[bool, float, int], Change]] = []
+    related: list[tuple[tuple[bool, float, int], Change]] = []
     seen: set[tuple[str | None, str]] = set()
-    for one in sorted(happened, key=lambda each: (each.at_ns, each.kind, each.what)):
-        related = (
-            one.is_deploy
-            or one.service in path.services
-            or one.container_id in on_path
-            or one.container_id in path.neighbours
-            or one.container_id in path.addresses
+    for event in sorted(happened, key=lambda each: (each.at_ns, each.kind, each.what)):
+        is_related = (
+            event.is_deploy
+            or event.service in path.services
+            or event.container_id in on_path
+            or event.container_id in path.neighbours
+            or event.container_id in path.addresses
         )
-        key = (one.container_id, one.kind)
-        if not related or (one.kind == "neighbour" and (one.container_id, "container.start") in seen):
+        key = (event.container_id, event.kind)
+        if not is_related or (event.kind == "neighbour" and (event.container_id, "container.start") in seen):
             continue
         seen.add(key)
-        service = one.service or on_path.get(one.container_id or "")
-        weight, why = _fits(one, service, path, culprit) if one.at_ns <= start_ns + _ROOM_NS else (0.0, "")
+        service = event.service or on_path.get(event.container_id or "")
+        in_time = culprit is not None and event.at_ns <= start_ns + _ROOM_NS
+        weight, why = fit(event, service, path, culprit) if culprit is not None and in_time else (0.0, "")
         change = Change(
-            at=rfc3339(one.at_ns),
-            offset_ns=one.at_ns - start_ns,
-            kind=one.kind,
-            entity=name("container", one.container_id) if one.container_id else None,
-            what=one.what,
+            at=rfc3339(event.at_ns),
+            offset_ns=event.at_ns - start_ns,
+            kind=event.kind,
+            entity=name("container", event.container_id) if event.container_id else None,
+            what=event.what,
             likely=weight > 0,
             why=why,
         )
-        told.append(((weight == 0, -weight, abs(one.at_ns - start_ns)), change))
-    return [change for _, change in sorted(told, key=lambda item: item[0])[:MOST]]
+        related.append(((weight == 0, -weight, abs(event.at_ns - start_ns)), change))
+    return [change for _, change in sorted(related, key=lambda item: item[0])[:MOST]]
 
 
-def _fits(one: Happened, service: str | None, path: Path, culprit: Blamed | None) -> tuple[float, str]:
-    """How well a change explains the culprit, 0 to 1, and why."""
-    if culprit is None:
-        return 0.0, ""
-    of_service = service == culprit.service or one.container_id == culprit.entity_id
-    new_code = one.kind in NEW_CODE or one.is_deploy
-    if culprit.cause.startswith("host.") or culprit.cause == "app.cpu_crowded":
-        share = 0.0 if of_service else path.neighbours.get(one.container_id or "", 0.0)
-        if one.kind in STARTS and share >= NEIGHBOUR_SHARE:
-            return 0.5 + share / 2, f"it ran {share:.0%} of what the slow requests waited behind"
-        return (0.3, "new code may use more of the machine") if new_code and of_service else (0.0, "")
-    if culprit.cause in ("container.cpu_throttled", "container.memory_stalled", "container.io_throttled"):
-        if one.kind in LIMITS and one.container_id == culprit.entity_id:
-            return (1.0 if one.kind == "limit" else 0.9), "its limit is what the slow requests waited for"
-        if (one.kind in STARTS or new_code) and of_service:
-            return 0.6 if new_code else 0.5, "it may have come with another limit, or need more"
-        return 0.0, ""
-    if culprit.cause in ("container.paused", "container.restarted", "container.oom_killed", "app.cold_started"):
-        if one.container_id == culprit.entity_id and one.kind in (*ENDS, *STARTS):
-            return 0.9, "it is what the slow requests waited for"
-        return (0.5, "containers are made anew for it") if new_code and of_service else (0.0, "")
-    if culprit.entity_type == "service":
-        if path.addresses.get(one.container_id or "") == culprit.entity_id:
-            return 0.8, "it is what the slow requests called"
-        return (0.4, "new code may call it otherwise") if new_code and of_service else (0.0, "")
-    if culprit.cause.startswith("app."):
-        if new_code and (of_service or (one.is_deploy and service is None)):
-            return 0.9, "the time went into this service's own code"
-        return (0.5, "it runs the code that the time went into") if one.kind in STARTS and of_service else (0.0, "")
+def fit(event: Happened, service: str | None, path: Path, culprit: Blamed) -> tuple[float, str]:
+    """How well a change of this service explains the culprit, and why: 0 if it does not.
+
+    What stands first in the cause's file fits best; of the same kind of change, what ``RECOGNISED`` says.
+    """
+    fits = by_name(culprit.cause).fits
+    for place, each in enumerate(fits):
+        share = RECOGNISED[each.change](event, service, path, culprit)
+        if share > 0:
+            return len(fits) - place - 1 + share, each.why.format(share=f"{share:.0%}".replace("%", " %"))
     return 0.0, ""
+
+
+Recognised = Callable[[Happened, str | None, Path, Blamed], float]
+
+
+def _of_service(event: Happened, service: str | None, culprit: Blamed) -> bool:
+    return service == culprit.service or event.container_id == culprit.entity_id
+
+
+def _limit_changed(event: Happened, service: str | None, path: Path, culprit: Blamed) -> float:
+    # What was read of the limit itself says more than that the container was updated.
+    return (
+        {"limit": 1.0}.get(event.kind, 0.9) if event.kind in LIMITS and event.container_id == culprit.entity_id else 0.0
+    )
+
+
+def _container_started(event: Happened, service: str | None, path: Path, culprit: Blamed) -> float:
+    return float(event.kind in STARTS and _of_service(event, service, culprit))
+
+
+def _stopped_or_started(event: Happened, service: str | None, path: Path, culprit: Blamed) -> float:
+    return float(event.kind in (*ENDS, *STARTS) and event.container_id == culprit.entity_id)
+
+
+def _new_code(event: Happened, service: str | None, path: Path, culprit: Blamed) -> float:
+    is_new = event.kind in NEW_CODE or event.is_deploy
+    # A deploy that does not say of which service may have been of this one.
+    unknown = event.is_deploy and service is None and event.container_id is None
+    return float(is_new and (unknown or _of_service(event, service, culprit)))
+
+
+def _neighbour_started(event: Happened, service: str | None, path: Path, culprit: Blamed) -> float:
+    share = 0.0 if _of_service(event, service, culprit) else path.neighbours.get(event.container_id or "", 0.0)
+    return share if event.kind in STARTS and share >= NEIGHBOUR_SHARE else 0.0
+
+
+def _callee_changed(event: Happened, service: str | None, path: Path, culprit: Blamed) -> float:
+    return float(path.addresses.get(event.container_id or "") == culprit.entity_id)
+
+
+#: How each change of ``causes.CHANGES`` is recognised: from 0, it is not, to 1.
+RECOGNISED: Mapping[str, Recognised] = {
+    "limit changed": _limit_changed,
+    "container started": _container_started,
+    "container stopped or started": _stopped_or_started,
+    "new code": _new_code,
+    "neighbour started": _neighbour_started,
+    "callee changed": _callee_changed,
+}
 
 
 def neighbours_of(parts: Sequence[tuple[str, Sequence[tuple[str, float]]]], cause: str | None) -> dict[str, float]:

@@ -2,7 +2,7 @@
 -- changed; containers whose first readings came then. Out: change(at_ns, kind, container_id, service, what).
 CREATE OR REPLACE TEMP TABLE change AS
 WITH
-told AS (
+reported AS (
     SELECT time_ns AS at_ns, event.name AS kind, resource.container_id, resource.service,
            coalesce(nullif(body, ''), event.name) AS what
     FROM event LEFT JOIN resource USING (resource)
@@ -56,4 +56,4 @@ appeared AS (
     FROM begun
     WHERE first_ns BETWEEN $from_ns AND $to_ns AND first_ns > (SELECT min(first_ns) FROM begun) + 10_000_000_000
 )
-FROM told UNION ALL FROM new_versions UNION ALL FROM limits UNION ALL FROM appeared;
+FROM reported UNION ALL FROM new_versions UNION ALL FROM limits UNION ALL FROM appeared;

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import duckdb
 
-from layerline_correlator.entity import Entity
+from layerline_correlator.entity import Entity, Naming
 from layerline_correlator.facts.names import Names
 from layerline_correlator.incidents.changes import AFTER_NS, BEFORE_NS, Happened, Path, judge_changes, neighbours_of
 from layerline_correlator.incidents.detect import STEP_NS
@@ -30,7 +30,7 @@ from layerline_correlator.incidents.verdict import FEW, blamed, choose, concern,
 from layerline_correlator.ledger.causes import by_name
 from layerline_correlator.store.statements import run, text
 from layerline_correlator.times import rfc3339
-from layerline_correlator.verdict.judge import Ledger, Usual
+from layerline_correlator.verdict.judge import Ledger, Usual, of_service
 from layerline_correlator.verdict.ledgers import read_ledgers, select_requests
 from layerline_correlator.verdict.model import Part, Verdict
 
@@ -43,18 +43,6 @@ _SIGN_NS, _SIGN_SHARE = 20_000_000, 0.1
 #: Layers with less of the excess than this gave none.
 _LAYER_SHARE = 0.05
 _EARLIEST = 60
-#: What may take over when one of them is gone: faults are not additive.
-_TAKES_OVER = {
-    "container.cpu_throttled": ["host.cpu_contended", "app.cpu_crowded"],
-    "host.cpu_contended": ["container.cpu_throttled", "app.cpu_crowded"],
-    "host.cpu_stolen": ["container.cpu_throttled", "host.cpu_contended"],
-    "app.cpu_crowded": ["container.cpu_throttled", "host.cpu_contended"],
-    "container.io_throttled": ["host.io_saturated"],
-    "host.io_saturated": ["container.io_throttled"],
-    "container.memory_stalled": ["host.memory_stalled"],
-    "host.memory_stalled": ["container.memory_stalled"],
-    "app.gil_waited": ["app.cpu_crowded", "host.cpu_contended"],
-}
 
 
 def describe(
@@ -78,20 +66,20 @@ def describe(
     ledgers, usuals = read_ledgers(cursor, rows, settle_ns)
     hits = _hits(cursor)
     first = (rows[0].service, rows[0].operation) if rows else None
-    verdict = judge_window(
-        ledgers, usuals, names, sum(hit.requests for hit in hits if (hit.service, hit.operation) == first)
-    )
+    counted = {(hit.service, hit.operation): (hit.requests, hit.affected) for hit in hits}
+    verdict = judge_window(ledgers, usuals, names, counted[first] if first else None)
     culprits = blamed(verdict) if verdict else ()
     requests, affected, last_ns = cursor.execute(
         "SELECT count(DISTINCT trace_id), count(DISTINCT trace_id) FILTER (affected),"
         " coalesce(max(start_ns), $start_ns) FROM concerned",
         {"start_ns": start_ns},
     ).fetchall()[0]
+    name = _as_named(verdict, names.entity)
     around = _Around(start_ns, end_ns if end_ns is not None else last_ns + 1)
     _front(cursor, around, ledgers, usuals)
-    counts, of_hit = _counts(cursor, troubles, culprits, first, 0)
-    compared, _ = _counts(cursor, troubles, (), first, BEFORE_NS)
-    told = [culprit.entity for culprit in verdict.culprits] if verdict and culprits else []
+    counts, of_hit = _counts(cursor, hits, culprits, first, 0)
+    compared, _ = _counts(cursor, hits, (), first, BEFORE_NS)
+    blamed_entities = [culprit.entity for culprit in verdict.culprits] if verdict and culprits else []
     return Incident(
         id=incident,
         state="open" if end_ns is None else "ended",
@@ -104,25 +92,29 @@ def describe(
         requests=requests,
         affected=affected,
         cause=culprits[0].cause if culprits else None,
-        entity=told[0] if told else None,
+        entity=blamed_entities[0] if blamed_entities else None,
         conclusive=bool(verdict and verdict.conclusive and culprits),
-        summary=_summary(hits, culprits, told, first, is_open=end_ns is None),
+        summary=_summary(hits, culprits, blamed_entities, first, is_open=end_ns is None),
         settled=settled,
         hit=hits,
         verdict=verdict,
-        excess=_excess(cursor, around, names.entity),
-        first_signs=_first_signs(cursor, ledgers, usuals, verdict, start_ns, settle_ns, names.entity)
-        if culprits
-        else [],
-        changes=_changes(cursor, verdict, culprits, start_ns, end_ns, names.entity),
+        excess=_excess(cursor, around, name),
+        first_signs=_first_signs(cursor, ledgers, usuals, verdict, start_ns, settle_ns, name) if culprits else [],
+        changes=_changes(cursor, verdict, culprits, start_ns, end_ns, name),
         radius=radius(counts, of_hit[0], of_hit[1], of_hit[2]) if of_hit else Radius("no request was affected", []),
         common=shares(compared),
         propagation=_propagation(cursor, troubles, settle_ns, names),
-        without=_without(cursor, culprits, told, first, around),
+        without=_without(cursor, culprits, blamed_entities, first, around),
         blind=list(verdict.blind) if verdict else [],
         examples=list(verdict.examples or ()) if verdict else [],
-        try_=list(dict.fromkeys(by_name(one.cause).try_ for one in culprits)),
+        try_=_advice(verdict, culprits),
     )
+
+
+def _as_named(verdict: Verdict | None, name: Naming) -> Naming:
+    """The names that the verdict gives (``web (8 workers)``): an entity has one name on a screen."""
+    known = {(part.entity.type, part.entity.id): part.entity for part in (verdict.parts if verdict else ())}
+    return lambda kind, identity: known.get((kind, identity)) or name(kind, identity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,17 +146,34 @@ def _summary(
     *,
     is_open: bool,
 ) -> str:
-    """``web GET /cart and 2 more: container stock-1 held back by its CPU limit (83 % of the excess)``."""
+    """``web GET /cart and 2 more operations were slow: container stock-1 held back by … (83 % of the excess)``."""
     service, operation = first or ((hits[0].service, hits[0].operation) if hits else ("", ""))
-    more = f" and {len(hits) - 1} more" if len(hits) > 1 else ""
+    several = len(hits) > 1
+    more = f" and {len(hits) - 1} more operation{'s' if len(hits) > 2 else ''}" if several else ""
     failing = any("error" in hit.signs for hit in hits) and not any(hit.signs != ["error"] for hit in hits)
-    how = ("fails" if is_open else "failed") if failing else ("is slow" if is_open else "was slow")
+    if failing:
+        how = ("fail" if several else "fails") if is_open else "failed"
+    else:
+        how = ("are slow" if several else "is slow") if is_open else ("were slow" if several else "was slow")
     begin = f"{service} {operation}{more} {how}"
     if not culprits:
         return f"{begin}; no single cause stands out"
-    kind = "dependency" if entities[0].type == "service" else entities[0].type
     title = by_name(culprits[0].cause).title
-    return f"{begin}: {kind} {entities[0].name} {title} ({culprits[0].share:.0%} of the excess)".replace("%", " %")
+    return f"{begin}: {_in_words(entities[0])} {title} ({culprits[0].share:.0%} of the excess)".replace("%", " %")
+
+
+def _advice(verdict: Verdict | None, culprits: Sequence[Blamed]) -> list[str]:
+    """What to try against each culprit: what their parts say, which depends on the kind of dependency, too."""
+    tries = {(part.cause, part.entity.id): part.try_ for part in reversed(verdict.parts if verdict else [])}
+    return list(dict.fromkeys(tries[one.cause, one.entity_id] for one in culprits))
+
+
+def _in_words(entity: Entity) -> str:
+    """``container stock-1``; by its name alone where that says what it is, as ``redis at cache:6379`` does."""
+    kind = {"service": "dependency ", "process": ""}.get(entity.type, f"{entity.type} ")
+    if entity.type == "service" and entity.name != entity.id:
+        kind = ""
+    return f"{kind}{entity.name}"
 
 
 def _hits(cursor: duckdb.DuckDBPyConnection) -> list[Hit]:
@@ -201,7 +210,7 @@ def _hits(cursor: duckdb.DuckDBPyConnection) -> list[Hit]:
             usual_p95_ns,
         ) in cursor.execute(
             "SELECT service, operation, start_ns, end_ns, signs, base_ns, requests, affected, errors, p50_ns, p95_ns,"
-            " usual_p50_ns, usual_p95_ns FROM hit ORDER BY affected DESC, service, operation, start_ns"
+            " usual_p50_ns, usual_p95_ns FROM hit ORDER BY affected DESC, service, operation"
         ).fetchall()
     ]
 
@@ -228,7 +237,7 @@ def _front(
     ).fetchall()
 
 
-def _excess(cursor: duckdb.DuckDBPyConnection, around: _Around, name: Callable[[str, str], Entity]) -> Excess | None:
+def _excess(cursor: duckdb.DuckDBPyConnection, around: _Around, name: Naming) -> Excess | None:
     """The largest series; what is left open is not among them: it is in the verdict."""
     rows = cursor.execute(
         text("incidents/excess.sql"), {"from_ns": around.from_ns, "step_ns": around.step_ns}
@@ -275,11 +284,8 @@ def _without(
 ) -> list[Without]:
     if first is None:
         return []
-    found = []
-    told: dict[tuple[str, str], tuple[Blamed, Entity]] = {}  # time lost in several services is one culprit's
-    for culprit, entity in zip(culprits, entities, strict=True):
-        told.setdefault((culprit.cause, culprit.entity_id), (culprit, entity))
-    for culprit, entity in list(told.values())[:_CULPRITS]:
+    timed = []
+    for culprit, entity in list(zip(culprits, entities, strict=True))[:_CULPRITS]:
         row = cursor.execute(
             text("incidents/without.sql"),
             {
@@ -293,9 +299,9 @@ def _without(
             },
         ).fetchone()
         if row is not None and row[0] is not None:
-            others = _TAKES_OVER.get(culprit.cause, [])
+            others = by_name(culprit.cause).takes_over
             p50_ns, p95_ns, p50_without_ns, p95_without_ns, low_ns, high_ns = row
-            found.append(
+            timed.append(
                 Without(
                     cause=culprit.cause,
                     entity=entity,
@@ -309,7 +315,7 @@ def _without(
                     takes_over=list(others),
                 )
             )
-    return found
+    return timed
 
 
 # ---- who was first
@@ -322,7 +328,7 @@ def _first_signs(
     verdict: Verdict | None,
     start_ns: int,
     settle_ns: int,
-    name: Callable[[str, str], Entity],
+    name: Naming,
 ) -> list[FirstSign]:
     """For each layer that has a say in the verdict, the first affected request in which it cost more than usual."""
     if verdict is None:
@@ -370,11 +376,11 @@ def _weight(part: Part) -> int:
 def _excesses(ledger: Ledger, usual: Usual | None) -> Iterable[tuple[str, str, str, str, int]]:
     """(cause, service, entity type, entity id, excess) of the parts of one request, the largest first."""
     usually = {part.key: part.lost_ns for part in usual.parts} if usual else {}
-    found = [
+    excesses = [
         (part.cause, part.service, part.entity_type, part.entity_id, part.lost_ns - usually.get(part.key, 0))
-        for part in ledger.parts
+        for part in map(of_service, ledger.parts)
     ]
-    return sorted(found, key=lambda item: (-item[4], item[0]))
+    return sorted(excesses, key=lambda item: (-item[4], item[0]))
 
 
 def _propagation(
@@ -386,7 +392,7 @@ def _propagation(
     for trouble in troubles[:8]:
         concern(cursor, [trouble])
         ledgers, usuals = read_ledgers(cursor, choose(cursor, FEW), settle_ns)
-        verdict = judge_window(ledgers, usuals, names, len(ledgers))
+        verdict = judge_window(ledgers, usuals, names)
         for part in verdict.parts if verdict else ():
             if verdict and _weight(part) > 0:
                 explained[verdict.service, part.service] += _weight(part)
@@ -407,7 +413,7 @@ def _changes(
     culprits: Sequence[Blamed],
     start_ns: int,
     end_ns: int | None,
-    name: Callable[[str, str], Entity],
+    name: Naming,
 ) -> list[Change]:
     run(cursor, "incidents/changes.sql", {"from_ns": start_ns - BEFORE_NS, "to_ns": start_ns + AFTER_NS})
     happened = [
@@ -454,7 +460,7 @@ def _called(cursor: duckdb.DuckDBPyConnection, addresses: Sequence[str]) -> dict
 
 def _counts(
     cursor: duckdb.DuckDBPyConnection,
-    troubles: Sequence[str],
+    hits: Sequence[Hit],
     culprits: Sequence[Blamed],
     first: tuple[str, str] | None,
     before_ns: int,
@@ -463,14 +469,14 @@ def _counts(
 
     And that operation, how many requests it had and how many were affected.
     """
-    rows = cursor.execute(
-        "SELECT trouble, service, operation, requests, affected FROM hit WHERE affected > 0"
-    ).fetchall()
-    if not rows or first is None:
+    affected = [hit for hit in hits if hit.affected]
+    if not affected or first is None:
         return [], None
     service = culprits[0].service if culprits else first[0]
-    trouble, *operation, requests, affected = max(
-        rows, key=lambda row: (row[1] == service, (row[1], row[2]) == first, row[4], row[0])
-    )
-    counts = cursor.execute(text("incidents/shares.sql"), {"trouble": trouble, "before_ns": before_ns}).fetchall()
-    return [Count(*row) for row in counts], (" ".join(operation), requests, affected)
+    # `hits` begins with those that were affected most often: of equals that one.
+    hit = max(affected, key=lambda hit: (hit.service == service, (hit.service, hit.operation) == first, hit.affected))
+    counts = cursor.execute(
+        text("incidents/shares.sql"),
+        {"service": hit.service, "operation": hit.operation, "before_ns": before_ns},
+    ).fetchall()
+    return [Count(*row) for row in counts], (f"{hit.service} {hit.operation}", hit.requests, hit.affected)

@@ -33,7 +33,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Steps in which the sign was seen more often than usual. ``to_ns`` is None while it goes on."""
+    """Steps in which the sign was seen more often than usual. ``to_ns`` is None while it is ongoing."""
 
     from_ns: int
     noticed_ns: int
@@ -94,7 +94,7 @@ def stretches(steps: Iterable[Step], usual: float, open_from_ns: int | None = No
 
 
 class _Open:
-    """A stretch that goes on, and the evidence that it is over."""
+    """An ongoing stretch, and the evidence that it is over."""
 
     def __init__(self, from_ns: int, noticed_ns: int, usual: float, trouble: float) -> None:
         self.from_ns, self.noticed_ns, self.to_ns = from_ns, noticed_ns, noticed_ns

@@ -13,7 +13,9 @@ WHERE start_ns >= $from_ns AND start_ns < $to_ns
 QUALIFY row_number() OVER (PARTITION BY trace_id ORDER BY end_ns - start_ns DESC, start_ns, span_id) = 1;
 
 CREATE OR REPLACE TEMP TABLE front_part AS
-SELECT trace_id, span_id, front.service, operation, start_ns, cause, part.service AS part_service, entity_type, entity_id,
+SELECT trace_id, span_id, front.service, operation, start_ns, cause, part.service AS part_service, entity_type,
+       -- A service is one entity, not one for each of its worker processes (verdict/judge.py).
+       CASE WHEN entity_type = 'process' AND part.service <> '' THEN part.service ELSE entity_id END AS entity_id,
        lost_ns, low_ns, high_ns
 FROM front JOIN part USING (trace_id, span_id, start_ns)
 WHERE part.start_ns >= $from_ns AND part.start_ns < $to_ns;

@@ -113,13 +113,21 @@ class Gathering:
     def _has_taken_over(self, troubles: Sequence[Known], found: Takeover) -> bool:
         """Whether the one really was first to blame while it was alone, and the other is since."""
         keys = [one.key for one in troubles]
-        spans = ((found.from_ns, min(found.over_ns, found.began_ns)), (found.over_ns, found.to_ns))
-        first, second = (
-            leader(self._cursor, keys, from_ns, to_ns, self._names, self._settle_ns) for from_ns, to_ns in spans
-        )
-        if first is None or second is None or first.same(second):
+
+        def leads(sign: Sign, from_ns: int, to_ns: int) -> Blamed | None:
+            culprit = leader(self._cursor, keys, from_ns, to_ns, self._names, self._settle_ns)
+            return culprit if culprit is not None and _sign_of(culprit) == sign else None
+
+        first = leads(found.over, found.from_ns, min(found.over_ns, found.began_ns))
+        if first is None:
             return False
-        return _sign_of(first) == found.over and _sign_of(second) == found.began
+        # Soon after, as if it were asked then: later a third fault may lead, while the second still lasts.
+        soon_ns = found.over_ns + 2 * OUTLIVES_NS
+        for to_ns in sorted({min(soon_ns, found.to_ns), found.to_ns}):
+            second = leads(found.began, found.over_ns, to_ns)
+            if second is not None and not first.same(second):
+                return True
+        return False
 
     def _after(self, troubles: Sequence[Known], found: Takeover) -> list[str]:
         """End the troubles of an incident where its cause was over; those since the next began, the earliest first."""

@@ -1,7 +1,10 @@
 """Which stretches of trouble are one incident: those at the same time that have the same first culprit.
 
-A slow callee makes its callers slow; each of them is found by itself, and each blames the same part of the path. What
-was split (takeover.py) stays apart.
+A slow callee makes its callers slow; each of them is found by itself, and each blames the same part of the path. A CPU
+limit or a dependency holds up many operations at once. But code that is slow in one operation says nothing of the code
+of another, although both run in the same process: such causes (``-- at fault: one operation's code``) are one fault
+only in the same operation, in the same function, in the same traces, or where both began together, as after a deploy.
+What was split (takeover.py) stays apart.
 """
 
 from __future__ import annotations
@@ -9,10 +12,14 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from layerline_correlator.ledger.causes import by_name
+
 #: Trouble that returns within this time, with the same culprit, is the same incident.
 APART_NS = 120 * 10**9
 #: Of the affected requests of the smaller of two, this share in the same traces as those of the other, at least.
 SHARED_RATIO = 0.5
+#: Slow code in two operations of a service is one fault when it began in both within this time.
+BEGAN_TOGETHER_NS = 30 * 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +31,22 @@ class Blamed:
     entity_type: str
     entity_id: str
     share: float
+    operation: str = ""  # service and operation whose requests blame it
+    function: str = ""  # "function file" where it was seen; "" where nobody looked
 
     def same(self, other: Blamed) -> bool:
         """A container that was made anew, or another of the same service, is still the same culprit."""
         return self.cause == other.cause and (
             (self.entity_type, self.entity_id) == (other.entity_type, other.entity_id)
             or (self.service == other.service and self.entity_type != "service")
+        )
+
+    def same_fault(self, other: Blamed) -> bool:
+        """The same culprit, and where one operation's code is at fault the same operation, or the same function."""
+        return self.same(other) and (
+            not by_name(self.cause).of_one_operation
+            or self.operation == other.operation
+            or (self.function != "" and self.function == other.function)
         )
 
 
@@ -67,8 +84,12 @@ def are_related(one: Trouble, other: Trouble) -> bool:
         return True
     if not _at_the_same_time(one, other):
         return False
-    if one.culprits and other.culprits and one.culprits[0].same(other.culprits[0]):
-        return True
+    if one.culprits and other.culprits:
+        first, second = one.culprits[0], other.culprits[0]
+        if first.same_fault(second):
+            return True
+        if first.same(second) and abs(one.start_ns - other.start_ns) <= BEGAN_TOGETHER_NS:
+            return True
     if not _same_traces(one.traces, other.traces):
         return False
     # Without a culprit (errors, unexplained time) the traces alone tell.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from layerline.tags import TAG_WORDS
 from layerline_correlator.incidents.model import Radius, Share
 
-#: A value is told when it is this much more frequent among affected requests, and this frequent among them at all.
+#: A value is listed when it is this much more frequent among affected requests, and this frequent among them at all.
 LEAST_LIFT, LEAST_RATIO = 1.5, 0.5
 #: Others needed to compare with.
 LEAST_OTHERS = 5

@@ -3,7 +3,7 @@
 CREATE TABLE IF NOT EXISTS incident (
     incident   VARCHAR,
     start_ns   BIGINT,                    -- the first affected request's
-    end_ns     BIGINT,                    -- the last one's; null while it goes on
+    end_ns     BIGINT,                    -- the last one's; null while it is ongoing
     noticed_ns BIGINT,                    -- when it was known that these were too many
     told_ns    BIGINT,                    -- when `document` was written, null until then
     settled    BOOLEAN,                   -- nothing of it can change any more
@@ -20,7 +20,7 @@ CREATE TABLE IF NOT EXISTS trouble (
     service    VARCHAR,
     operation  VARCHAR,
     start_ns   BIGINT,
-    end_ns     BIGINT,                    -- null while it goes on
+    end_ns     BIGINT,                    -- null while it is ongoing
     noticed_ns BIGINT,
     seen_ns    BIGINT,                    -- the end of the last step that was looked at
     base_ns    BIGINT,                    -- the usual duration when it began
@@ -28,7 +28,7 @@ CREATE TABLE IF NOT EXISTS trouble (
     signs      VARCHAR[],                 -- 'slow', 'error', 'cause', 'slo'
     -- A request that loses so much to a cause is affected too.
     causes     STRUCT(cause VARCHAR, service VARCHAR, address VARCHAR, least_ns BIGINT)[],
-    lasting    BOOLEAN,                   -- it goes on for so long, or burns so slowly, that it is usual
+    lasting    BOOLEAN,                   -- it lasts so long, or burns so slowly, that it is usual
     slo        VARCHAR,                   -- whose budget burns; null where it was found without one
     split_from VARCHAR,                   -- the incident that it was part of until another cause had taken over
     -- When each sign was seen too often; `to_ns` is null while it is.

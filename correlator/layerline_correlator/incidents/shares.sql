@@ -1,16 +1,22 @@
 -- How often each attribute has which value among affected requests of one operation and among others of it: at most about
--- 2,000 of either, picked by their ids. In: concerned, $trouble, $before_ns (0: others are those of the same time only).
+-- 2,000 of either, picked by their ids. In: concerned, asked_trouble, $service, $operation, $before_ns (0: others are those of the same time only).
 -- Out: rows of (is_tag, key, value, affected, others, of_affected, of_others).
 WITH
+began AS (
+    SELECT min(start_ns) AS start_ns FROM trouble SEMI JOIN asked_trouble USING (trouble)
+    WHERE service = $service AND operation = $operation
+),
 picked AS (
     SELECT trace_id, span_id, start_ns, resource, affected
     FROM (
-        SELECT trace_id, span_id, start_ns, resource, affected FROM concerned WHERE trouble = $trouble
+        SELECT trace_id, span_id, any_value(start_ns) AS start_ns, any_value(resource) AS resource, bool_or(affected) AS affected
+        FROM concerned WHERE service = $service AND operation = $operation
+        GROUP BY trace_id, span_id
         UNION ALL
         SELECT request.trace_id, request.span_id, request.start_ns, request.resource, false
-        FROM ordinary_request AS request
-        JOIN trouble ON trouble.service = request.service AND trouble.operation = request.operation
-        WHERE trouble.trouble = $trouble AND request.start_ns < trouble.start_ns AND request.start_ns >= trouble.start_ns - $before_ns
+        FROM ordinary_request AS request, began
+        WHERE request.service = $service AND request.operation = $operation
+          AND request.start_ns < began.start_ns AND request.start_ns >= began.start_ns - $before_ns
     )
     QUALIFY row_number() OVER (PARTITION BY affected ORDER BY md5(trace_id || span_id)) <= 2000
 ),
@@ -32,7 +38,7 @@ of_resource AS (
 ),
 pairs AS (
     SELECT picked.trace_id, picked.span_id, affected, false AS is_tag, unnest(map_entries(span.attributes)) AS pair
-    FROM picked JOIN span USING (trace_id, span_id)
+    FROM picked JOIN span USING (trace_id, span_id, start_ns, resource)
     WHERE span.start_ns BETWEEN (SELECT min(start_ns) FROM picked) - 60_000_000_000
                             AND (SELECT max(start_ns) FROM picked) + 60_000_000_000
     UNION ALL

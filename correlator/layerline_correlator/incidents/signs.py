@@ -128,7 +128,7 @@ def _without(steps: dict[Sign, list[Step]]) -> list[Step]:
 
 
 def end_of(lasted: Sequence[Lasted]) -> int | None:
-    """When the last of them was over; None while one goes on."""
+    """When the last of them was over; None while one is ongoing."""
     ends = [stretch.to_ns for _, stretch in lasted]
     return None if None in ends else max(end for end in ends if end is not None)
 
@@ -143,7 +143,7 @@ def begun(cursor: duckdb.DuckDBPyConnection, operation: Operation, base: Base, s
 def finished(
     cursor: duckdb.DuckDBPyConnection, operation: Operation, base: Base, sign: Sign, stretch: Stretch
 ) -> Stretch:
-    """The stretch until the end of the last request that made it, not of its last step; as it is while it goes on."""
+    """The stretch until the end of the last request that made it, not of its last step; an ongoing one unchanged."""
     if stretch.to_ns is None:
         return stretch
     seen = _seen(cursor, operation, base, sign, stretch.to_ns - 3 * STEP_NS, stretch.to_ns + 3 * STEP_NS)

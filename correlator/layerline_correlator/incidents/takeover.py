@@ -63,7 +63,7 @@ def joined(lasted: Iterable[Lasted]) -> list[Lasted]:
 
 
 def divided(lasted: Sequence[Lasted], over_ns: int, began_ns: int) -> tuple[list[Lasted], list[Lasted]]:
-    """The stretches of one trouble until ``over_ns`` and since ``began_ns``; what goes on is on both sides."""
+    """The stretches of one trouble until ``over_ns`` and since ``began_ns``; an ongoing one is on both sides."""
     before, after = [], []
     for sign, stretch in lasted:
         if stretch.from_ns < min(over_ns, began_ns):

@@ -61,14 +61,14 @@ def read_troubles(cursor: duckdb.DuckDBPyConnection, where: str, values: Mapping
 
 def columns(lasted: Iterable[Lasted], least_ns: Mapping[Sign, int]) -> dict[str, list[Any]]:
     """The columns ``signs``, ``causes`` and ``stretches``."""
-    told = sorted(lasted, key=lambda item: (item[0], item[1].from_ns))
+    ordered = sorted(lasted, key=lambda item: (item[0], item[1].from_ns))
     return {
-        "signs": sorted({sign.kind for sign, _ in told}),
+        "signs": sorted({sign.kind for sign, _ in ordered}),
         "causes": [
             {"cause": sign.cause, "service": sign.service, "address": sign.address, "least_ns": least_ns[sign]}
-            for sign in dict.fromkeys(sign for sign, _ in told if sign.kind == "cause" and sign in least_ns)
+            for sign in dict.fromkeys(sign for sign, _ in ordered if sign.kind == "cause" and sign in least_ns)
         ],
-        "stretches": [asdict(sign) | asdict(stretch) for sign, stretch in told],
+        "stretches": [asdict(sign) | asdict(stretch) for sign, stretch in ordered],
     }
 
 

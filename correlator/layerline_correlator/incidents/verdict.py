@@ -62,12 +62,32 @@ def in_order(rows: Sequence[Request]) -> list[Request]:
 
 
 def judge_window(
-    ledgers: Sequence[Ledger], usuals: Sequence[Usual | None], names: Names, received: int
+    ledgers: Sequence[Ledger], usuals: Sequence[Usual | None], names: Names, counted: tuple[int, int] | None = None
 ) -> Verdict | None:
-    """The merged verdict; None where nothing was affected."""
+    """The verdict of the first ledger's operation, over all of its ledgers; None where nothing was affected.
+
+    A verdict names one operation, so its parts, lines of code and counts are that operation's alone. ``counted`` is how
+    many requests the operation had and how many of them were affected; without, as many as are judged.
+    """
     if not ledgers:
         return None
-    return judge(ledgers, usuals, names.entity, window=True, received=received, slow=len(ledgers))
+    operation = _operation(ledgers[0])
+    together = [
+        (ledger, usual) for ledger, usual in zip(ledgers, usuals, strict=True) if _operation(ledger) == operation
+    ]
+    requests, affected = counted or (len(together), len(together))
+    return judge(
+        [ledger for ledger, _ in together],
+        [usual for _, usual in together],
+        names.entity,
+        window=True,
+        received=requests,
+        slow=affected,
+    )
+
+
+def _operation(ledger: Ledger) -> tuple[str, str]:
+    return ledger.service, ledger.operation
 
 
 def culprits_of(
@@ -77,7 +97,7 @@ def culprits_of(
     concern(cursor, [trouble])
     rows = choose(cursor, FEW)
     ledgers, usuals = read_ledgers(cursor, rows, settle_ns)
-    verdict = judge_window(ledgers, usuals, names, len(rows))
+    verdict = judge_window(ledgers, usuals, names)
     traces = frozenset(
         trace_id
         for (trace_id,) in cursor.execute(
@@ -97,7 +117,7 @@ def leader(
     ).fetchall()
     rows = choose(cursor, FEW)
     ledgers, usuals = read_ledgers(cursor, rows, settle_ns)
-    verdict = judge_window(ledgers, usuals, names, len(rows))
+    verdict = judge_window(ledgers, usuals, names)
     return next(iter(blamed(verdict)), None) if verdict else None
 
 
@@ -106,12 +126,23 @@ def blamed(verdict: Verdict) -> tuple[Blamed, ...]:
 
     None where the requests were not slower than usual by what makes one slow: they failed, and no time is to blame.
     """
-    if verdict.excess_ns is not None and verdict.excess_ns < SLOW_BY_NS * (verdict.slow or 1):
+    if verdict.excess_ns is not None and verdict.excess_ns < SLOW_BY_NS * (verdict.judged or 1):
         return ()
-    found = []
+    operation = f"{verdict.service} {verdict.operation}"
+    culprits = []
     for culprit in verdict.culprits:
+        # Parts are ranked: of several services that lost time to it, the one that lost most.
         part = next(part for part in verdict.parts if part.cause == culprit.cause and part.entity == culprit.entity)
-        found.append(
-            Blamed(culprit.cause, part.service, culprit.entity.type, culprit.entity.id, culprit.share_of_excess)
+        function = f"{part.where['function']} {part.where['file']}" if part.where else ""
+        culprits.append(
+            Blamed(
+                culprit.cause,
+                part.service,
+                culprit.entity.type,
+                culprit.entity.id,
+                culprit.share_of_excess,
+                operation,
+                function,
+            )
         )
-    return tuple(found)
+    return tuple(culprits)

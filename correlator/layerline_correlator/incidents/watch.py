@@ -187,7 +187,7 @@ class Watch:
             return
         window_ns = from_ns - _CONTEXT_NS
         for operation, steps in read_steps(self._cursor, window_ns, to_ns).items():
-            going_on = self._known(
+            ongoing = self._known(
                 "service = $service AND operation = $operation AND NOT lasting AND end_ns IS NULL"
                 " AND start_ns < $to_ns",
                 service=operation[0],
@@ -196,7 +196,7 @@ class Watch:
             )
             open_since = {
                 sign: max(window_ns, stretch.from_ns)
-                for one in going_on
+                for one in ongoing
                 for sign, stretch in one.lasted
                 if stretch.to_ns is None
             }
@@ -384,14 +384,14 @@ class Watch:
         for incident, end_ns in rows:
             settled = end_ns is not None and end_ns < now_ns - SETTLED_NS
             try:
-                told = describe(self._cursor, incident, self._names, self._settle_ns, settled=settled)
+                description = describe(self._cursor, incident, self._names, self._settle_ns, settled=settled)
             except duckdb.Error:
                 _log.exception("incident %s could not be described; it will be tried again", incident)
                 continue
             self._run(
                 "UPDATE incident SET document = $document, told_ns = $now_ns, settled = $settled"
                 " WHERE incident = $incident",
-                document=json.dumps(plain(told), ensure_ascii=False),
+                document=json.dumps(plain(description), ensure_ascii=False),
                 now_ns=now_ns,
                 settled=settled,
                 incident=incident,

@@ -1,4 +1,4 @@
--- The requests of one operation, as long as the incident went on, and timed again without what one culprit cost them
+-- The requests of one operation, as long as the incident lasted, and timed again without what one culprit cost them
 -- beyond its usual. In: front, front_part, front_usual; $service, $operation, $cause, $entity_type, $entity_id, $from_ns, $to_ns.
 -- Out: p50 and p95 as they were, p50 and p95 without it, and the p95 if it cost as much, or as little, as its evidence allows.
 WITH

@@ -13,7 +13,7 @@ WHERE visit.is_first;
 -- Per such visit, its operation's usual own time.
 -- makes: cold_usual
 -- reads: wanted_usual, usual, usual_member
--- empty without: usual_member
+-- only with: usual_member
 CREATE OR REPLACE TEMP TABLE cold_usual AS
 SELECT wanted_usual.of_request AS request_no, wanted_usual.visit_no,
        coalesce(sum(lost_ns) FILTER (cause LIKE 'app.%' OR cause LIKE 'container.%' OR cause LIKE 'host.%'), 0) / any_value(members)

@@ -11,8 +11,8 @@ WHERE resource.container_id IS NOT NULL
 
 -- The stretches of each piece, with the pool that its time went to.
 -- makes: phase
--- reads: piece, segment, node, container_event
--- empty without: container_event
+-- reads: piece, segment, node
+-- only with: container_event
 CREATE OR REPLACE TEMP TABLE phase AS
 WITH cuts AS (
     SELECT piece.*, segment.from_ns AS part_from, segment.to_ns AS part_to,
@@ -28,7 +28,7 @@ SELECT piece_no, 'off', greatest(part_from, begun_ns), part_to FROM cuts WHERE p
 -- When containers were frozen, from pause to unpause.
 -- makes: frozen
 -- reads: container_event
--- empty without: container_event
+-- only with: container_event
 CREATE OR REPLACE TEMP TABLE frozen AS
 SELECT pauses.container_id, pauses.time_ns AS from_ns, min(thaws.time_ns) AS to_ns
 FROM container_event AS pauses
@@ -42,7 +42,7 @@ GROUP BY ALL;
 -- who lost a process to the memory limit and lives on is dead for who talked to that process.
 -- makes: dead
 -- reads: container_event, entry, visit, known_container
--- empty without: container_event
+-- only with: container_event
 CREATE OR REPLACE TEMP TABLE dead AS
 WITH
 ends AS (
@@ -97,7 +97,7 @@ GROUP BY ALL;
 -- Who has the address that a call went to, and was alive when it began: names are used again, and by several at a time.
 -- makes: living
 -- reads: callee, piece, container_event
--- empty without: callee, container_event
+-- only with: callee, container_event
 CREATE OR REPLACE TEMP TABLE living AS
 WITH called AS (SELECT DISTINCT callee.piece_no, callee.container_id, piece.from_ns FROM callee JOIN piece USING (piece_no)),
 turns AS (
@@ -111,7 +111,7 @@ SELECT piece_no, container_id FROM turns WHERE last = 'container.start';
 -- Time in a call while whoever was called was dead, or not yet ready.
 -- makes: dead_call
 -- reads: phase, piece, callee, dead, living
--- empty without: dead, callee
+-- only with: dead, callee
 CREATE OR REPLACE TEMP TABLE dead_call AS
 SELECT
     out_of_memory, piece_no, 'off' AS pool, 'container' AS entity_type, arg_max(dead.container_id, dead.died_ns) AS entity_id,

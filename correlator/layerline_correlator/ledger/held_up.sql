@@ -6,7 +6,7 @@
 -- of the one that answered, the waits of all. What is left belongs to the gap, as far as that lasted.
 -- makes: held_up
 -- reads: piece, visit, node, stretch_second, reading_second, cpu_count
--- empty without: stretch_second, reading_second
+-- only with: late_call, stretch_second, reading_second
 CREATE OR REPLACE TEMP TABLE held_up AS
 WITH
 gaps AS (
@@ -58,7 +58,7 @@ waits AS (
       AND start_ns >= touched.from_ns - 60_000_000_000
     GROUP BY ALL
 ),
-left_over AS (
+beyond_handler AS (
     SELECT
         piece_no, container_id, answer_no, signal, gap_ns, rise,
         CASE WHEN signal = 'container.cpu.throttled' THEN (rise - throttled_ns * (answer_ns / window_ns)) / at_once
@@ -74,7 +74,7 @@ sums AS (
         sum(least(gap_ns, not_below_zero(ours)))        AS estimate,
         sum(least(gap_ns, not_below_zero(surely_ours))) AS low,
         sum(least(gap_ns, rise))                        AS high
-    FROM left_over GROUP BY ALL
+    FROM beyond_handler GROUP BY ALL
 )
 SELECT
     piece_no, container_id, answer_no,

@@ -13,7 +13,7 @@ FROM measured_piece WHERE dark_ns > 0 AND covered_ns = 0;
 -- When spans were at work in the containers of those.
 -- makes: active
 -- reads: dark_piece, measured_piece, segment, batch
--- empty without: dark_piece
+-- only with: dark_piece
 CREATE OR REPLACE TEMP TABLE active AS
 WITH dark_containers AS (SELECT DISTINCT container_id FROM dark_piece WHERE container_id IS NOT NULL)
 SELECT piece.container_id, segment.from_ns, segment.to_ns
@@ -33,7 +33,7 @@ WHERE request.start_ns BETWEEN $since_ns AND $until_ns
 -- What the readings say of each of those pieces.
 -- makes: counted
 -- reads: stretch, dark_piece, measured_visit, active, reading, level, cpu_count
--- empty without: dark_piece, reading
+-- only with: dark_piece, reading
 CREATE OR REPLACE TEMP TABLE counted AS
 WITH
 counters AS (
@@ -126,7 +126,7 @@ GROUP BY piece_no, signal;
 -- So much of each of those pieces was computing, so much standing still.
 -- makes: guessed
 -- reads: dark_piece, counted
--- empty without: dark_piece
+-- only with: dark_piece
 CREATE OR REPLACE TEMP TABLE guessed AS
 WITH
 wide AS (
@@ -218,3 +218,9 @@ SELECT
 FROM measured_visit
 LEFT JOIN inferred_sums USING (request_no, visit_no)
 LEFT JOIN used USING (request_no, visit_no);
+
+-- The visits of which the CPU limit withheld something.
+-- makes: throttled_visit
+-- reads: visit
+CREATE OR REPLACE TEMP TABLE throttled_visit AS
+SELECT request_no, visit_no FROM visit WHERE throttled_ns > 0;

@@ -1,28 +1,9 @@
--- From evidence to ledgers: replaces what was known of the batch's requests, in one transaction. Parts and unexplained sum to
--- the duration.
-DELETE FROM request WHERE trace_id IN (SELECT trace_id FROM batch) AND start_ns BETWEEN $from_ns AND $to_ns;
-DELETE FROM part    WHERE trace_id IN (SELECT trace_id FROM batch) AND start_ns BETWEEN $from_ns AND $to_ns;
-DELETE FROM blind   WHERE trace_id IN (SELECT trace_id FROM batch) AND start_ns BETWEEN $from_ns AND $to_ns;
-DELETE FROM stay    WHERE trace_id IN (SELECT trace_id FROM batch) AND start_ns BETWEEN $from_ns AND $to_ns;
+-- From evidence to ledgers, in one transaction. Parts and unexplained sum to the duration: a request whose parts cannot be
+-- (ledger/parts.sql) is kept without any.
+INSERT INTO part BY NAME SELECT * EXCLUDE (request_no) FROM ledger_part;
 
-CREATE OR REPLACE TEMP TABLE fresh_part AS
-SELECT
-    request_no, any_value(entry.trace_id) AS trace_id, any_value(entry.span_id) AS span_id,
-    any_value(entry.start_ns - entry.shift_ns) AS start_ns,
-    cause, coalesce(piece.service, '') AS service, evidence.entity_type, evidence.entity_id,
-    sum(lost_ns)::BIGINT AS lost_ns, sum(low_ns)::BIGINT AS low_ns, sum(high_ns)::BIGINT AS high_ns,
-    bool_or(evidence.inferred) AS inferred,
-    arg_max(neighbours, lost_ns) AS neighbours,
-    arg_max(because, lost_ns)    AS because,
-    arg_max(place, lost_ns) FILTER (place IS NOT NULL) AS place,
-    CASE WHEN evidence.entity_type = 'service' THEN count(DISTINCT piece_no) END AS calls
-FROM evidence
-JOIN piece USING (piece_no)
-JOIN entry USING (request_no)
-GROUP BY request_no, cause, coalesce(piece.service, ''), evidence.entity_type, evidence.entity_id
-HAVING sum(lost_ns) > 0;
-
-INSERT INTO part BY NAME SELECT * EXCLUDE (request_no) FROM fresh_part;
+INSERT INTO refused BY NAME
+SELECT trace_id, span_id, start_ns - shift_ns AS start_ns, why FROM refusal JOIN entry USING (request_no);
 
 INSERT INTO stay BY NAME
 SELECT
@@ -36,8 +17,14 @@ SELECT
 FROM piece
 JOIN left_over USING (piece_no)
 JOIN entry USING (request_no)
-LEFT JOIN (SELECT piece_no, sum(lost_ns) AS taken_ns FROM evidence GROUP BY piece_no) AS explained USING (piece_no)
-GROUP BY ALL;
+ANTI JOIN refusal USING (request_no)
+LEFT JOIN taken_of_piece USING (piece_no)
+GROUP BY ALL
+UNION ALL BY NAME
+SELECT
+    trace_id, span_id, start_ns - shift_ns AS start_ns, coalesce(service, '') AS service, container_id, host,
+    end_ns - start_ns AS own_ns, end_ns - start_ns AS open_ns
+FROM entry SEMI JOIN refusal USING (request_no);
 
 -- The weakest join on the path.
 CREATE OR REPLACE TEMP TABLE joined AS
@@ -55,7 +42,7 @@ SELECT
     NULL::BIGINT AS usual_ns, false AS slow, NULL AS cause,
     joined.join_method, coalesce(joined.join_confidence, 0.0) AS join_confidence, joined.join_reason, $now_ns AS judged_ns
 FROM entry
-LEFT JOIN (SELECT request_no, sum(lost_ns)::BIGINT AS lost_ns FROM fresh_part GROUP BY ALL) AS lost USING (request_no)
+LEFT JOIN (SELECT request_no, sum(lost_ns)::BIGINT AS lost_ns FROM ledger_part GROUP BY ALL) AS lost USING (request_no)
 LEFT JOIN joined USING (request_no)
 LEFT JOIN (
     SELECT request_no, max(abs(node.shift_ns - asked.shift_ns)) AS moved_ns
@@ -66,13 +53,20 @@ LEFT JOIN (
 INSERT INTO blind BY NAME
 WITH
 need AS (
-    SELECT unnest($causes::VARCHAR[]) AS cause, unnest($numbers::INTEGER[]) AS number,
-           unnest($facts::VARCHAR[]) AS fact, unnest($applies::VARCHAR[][][]) AS applies
+    SELECT unnest($causes::VARCHAR[]) AS cause, unnest($facts::VARCHAR[][]) AS facts, unnest($applies::VARCHAR[][][]) AS applies
 ),
+known AS (SELECT request_no, visit_no, list(DISTINCT name) AS known FROM fact GROUP BY ALL),
 places AS (
-    SELECT request_no, visit_no, container_id, host, coalesce(service, '') AS service, path_ns, wait_ns, covered_ns, inferred,
-           sum(path_ns) OVER (PARTITION BY request_no) AS request_ns
+    SELECT visit.request_no, visit.visit_no, visit.container_id, visit.host, coalesce(service, '') AS service,
+           path_ns, wait_ns, covered_ns, inferred, sum(path_ns) OVER (PARTITION BY visit.request_no) AS request_ns,
+           coalesce(known, []) AS known,
+           -- Somebody reads the container, but not our agent.
+           coalesce(list_contains(known, 'container.cpu.time') AND container.attributes['layerline.boot_id'] IS NULL, false)
+               AS foreign_readings
     FROM visit
+    LEFT JOIN known USING (request_no, visit_no)
+    LEFT JOIN known_container AS container ON container.container_id = visit.container_id
+    QUALIFY path_ns >= 0.05 * request_ns
 ),
 calls AS (
     SELECT request_no, visit_no, sum(length_ns) AS call_ns, sum(length_ns) FILTER (is_answered) AS answered_ns,
@@ -91,7 +85,6 @@ natures AS (
         CASE WHEN call_ns >= 0.05 * request_ns AND in_reach THEN 'called container' END
     ], lambda word: word IS NOT NULL) AS nature
     FROM places LEFT JOIN calls USING (request_no, visit_no)
-    WHERE path_ns >= 0.05 * request_ns
 ),
 -- The machines that our agent reads.
 read_host AS (
@@ -101,21 +94,14 @@ read_host AS (
     WHERE resource.service IS NULL AND resource.attributes['layerline.boot_id'] IS NOT NULL
 ),
 unmet AS (
-    SELECT places.request_no, cause, number, places.service,
-           -- What only a container has is not missing where there is none, if anything else would do.
-           coalesce(
-               list(DISTINCT need.fact ORDER BY need.fact) FILTER (places.container_id IS NOT NULL OR need.fact NOT LIKE 'container.%'),
-               list(DISTINCT need.fact ORDER BY need.fact)) AS facts,
-           bool_or(read.request_no IS NOT NULL AND container.attributes['layerline.boot_id'] IS NULL) AS foreign_readings,
-           any_value(places.host) AS host, coalesce(any_value(places.host) IN (FROM read_host), false) AS agent_reads
+    SELECT
+        places.request_no, cause, places.service, foreign_readings, host,
+        -- What only a container has is not missing where there is none, if anything else would do.
+        CASE WHEN container_id IS NULL AND len(list_filter(facts, lambda one: one NOT LIKE 'container.%')) > 0
+             THEN list_filter(facts, lambda one: one NOT LIKE 'container.%') ELSE facts END AS facts,
+        coalesce(host IN (FROM read_host), false) AS agent_reads
     FROM natures AS places
-    LEFT JOIN known_container AS container ON container.container_id = places.container_id
-    LEFT JOIN fact AS read
-        ON read.request_no = places.request_no AND read.visit_no = places.visit_no AND read.name = 'container.cpu.time'
-    JOIN need ON len(list_filter(need.applies, lambda words: NOT list_has_any(words, nature))) = 0
-    LEFT JOIN fact ON fact.request_no = places.request_no AND fact.visit_no = places.visit_no AND fact.name = need.fact
-    GROUP BY places.request_no, cause, number, places.service, places.visit_no
-    HAVING count(fact.name) = 0
+    JOIN need ON len(list_filter(need.applies, lambda words: NOT list_has_any(words, nature))) = 0 AND NOT list_has_any(known, facts)
 ),
 whys AS (
     SELECT request_no, coalesce(service, '') AS service, string_agg(DISTINCT account_reason, ', ' ORDER BY account_reason) AS why

@@ -14,7 +14,7 @@ QUALIFY calls >= 10;
 -- Per call to a dependency beyond the usual number: the share of it that is beyond.
 -- makes: chatter
 -- reads: dependency_call, entry
--- empty without: dependency_call
+-- only with: dependency_call
 CREATE OR REPLACE TEMP TABLE chatter AS
 WITH
 many AS (SELECT DISTINCT request_no, service, entity_id, calls FROM dependency_call),
@@ -30,7 +30,7 @@ before AS (
         AND request.end_ns <= asked.start_ns AND request.start_ns > asked.start_ns - 3_600_000_000_000
     QUALIFY row_number() OVER (PARTITION BY asked.request_no, asked.service, asked.entity_id ORDER BY request.start_ns DESC) <= 100
 ),
-usual AS (
+usual_calls_of AS (
     SELECT before.request_no, before.service, before.entity_id, count(*) AS requests, median(coalesce(part.calls, 0)) AS calls
     FROM before
     LEFT JOIN part ON part.trace_id = before.trace_id AND part.span_id = before.span_id AND part.start_ns = before.start_ns
@@ -38,9 +38,9 @@ usual AS (
     GROUP BY ALL
 )
 -- Without a usual, one call for each thing asked would have been enough.
-SELECT calls.piece_no, calls.calls, entity_id, CASE WHEN requests >= 20 THEN usual.calls END AS usual_calls,
-       1 - CASE WHEN requests >= 20 THEN usual.calls ELSE 1 END / calls.calls AS share
+SELECT calls.piece_no, calls.calls, entity_id, CASE WHEN requests >= 20 THEN usual_calls_of.calls END AS usual_calls,
+       1 - CASE WHEN requests >= 20 THEN usual_calls_of.calls ELSE 1 END / calls.calls AS share
 FROM dependency_call AS calls
 JOIN many USING (request_no, service, entity_id, calls)
-LEFT JOIN usual USING (request_no, service, entity_id)
-WHERE CASE WHEN requests >= 20 THEN calls.calls >= 2 * usual.calls AND calls.calls >= usual.calls + 5 ELSE calls.calls >= 20 END;
+LEFT JOIN usual_calls_of USING (request_no, service, entity_id)
+WHERE CASE WHEN requests >= 20 THEN calls.calls >= 2 * usual_calls_of.calls AND calls.calls >= usual_calls_of.calls + 5 ELSE calls.calls >= 20 END;

@@ -1,28 +1,109 @@
 -- From spans to segments: the critical path of every request in the batch.
 
--- The batch's spans, each with the span that called it. `crosses`: that one ran in another process.
+-- Ids under which several spans arrived: the two halves of a call that share one id, or a span that was sent again.
+-- makes: repeated_id
+-- reads: arrived
+CREATE OR REPLACE TEMP TABLE repeated_id AS
+SELECT trace_id, span_id FROM arrived GROUP BY ALL HAVING count(*) > 1;
+
+-- The spans under such an id, in the order in which they called each other: the caller's half first, then who answered, the
+-- longest first. What one sender sent again is one span: the longest. `key` tells them apart.
+-- makes: half
+-- reads: arrived, repeated_id, tie
+-- empty without: repeated_id
+CREATE OR REPLACE TEMP TABLE half AS
+WITH
+under_one_id AS (
+    SELECT
+        arrived.received_no, arrived.trace_id, arrived.span_id, arrived.kind, arrived.resource, tie.instance,
+        sender_of(resource.resource, resource.service, resource.instance) AS sender,
+        arrived.start_ns, arrived.end_ns - arrived.start_ns AS length_ns
+    FROM arrived
+    SEMI JOIN repeated_id ON repeated_id.trace_id = arrived.trace_id AND repeated_id.span_id = arrived.span_id
+    LEFT JOIN resource ON resource.resource = arrived.resource
+    LEFT JOIN tie ON tie.resource = arrived.resource AND tie.at_ns = arrived.start_ns
+),
+longest_of_sender AS (
+    FROM under_one_id
+    QUALIFY row_number() OVER (
+        PARTITION BY trace_id, span_id, kind, sender ORDER BY length_ns DESC, start_ns, received_no
+    ) = 1
+),
+in_order AS (
+    SELECT *, row_number() OVER (
+        PARTITION BY trace_id, span_id
+        ORDER BY CASE WHEN is_caller(kind) THEN 1 WHEN is_entry(kind) THEN 2 ELSE 3 END, length_ns DESC, start_ns, sender, kind
+    ) AS place
+    FROM longest_of_sender
+)
+SELECT *, CASE WHEN place = 1 THEN span_id ELSE span_id || '/' || place END AS key FROM in_order;
+
+-- What was sent again and is left out.
+-- makes: sent_again
+-- reads: arrived, repeated_id, half
+-- empty without: repeated_id
+CREATE OR REPLACE TEMP TABLE sent_again AS
+SELECT arrived.received_no
+FROM arrived
+SEMI JOIN repeated_id ON repeated_id.trace_id = arrived.trace_id AND repeated_id.span_id = arrived.span_id
+ANTI JOIN half ON half.received_no = arrived.received_no;
+
+-- The one parent of each span that has to do with such an id, by its key. The half that answered is called by the half before
+-- it. A child belongs to the half of its own sender, to the last of them where it sent several; else to the caller's half.
+-- makes: parent_half
+-- reads: arrived, half, tie
+-- empty without: half
+CREATE OR REPLACE TEMP TABLE parent_half AS
+WITH
+called_within AS (
+    SELECT answer.received_no, before.key
+    FROM half AS answer
+    JOIN half AS before
+        ON before.trace_id = answer.trace_id AND before.span_id = answer.span_id AND before.place = answer.place - 1
+),
+may_belong_to AS (
+    SELECT
+        arrived.received_no, half.key, half.place,
+        coalesce(half.resource = arrived.resource, false) AS same_resource,
+        coalesce(half.instance = tie.instance, false) OR same_resource AS same_process
+    FROM arrived
+    JOIN half ON half.trace_id = arrived.trace_id AND half.span_id = arrived.parent_span_id
+        AND half.span_id <> arrived.span_id
+    ANTI JOIN called_within ON called_within.received_no = arrived.received_no
+    LEFT JOIN tie ON tie.resource = arrived.resource AND tie.at_ns = arrived.start_ns
+)
+FROM called_within
+UNION ALL
+SELECT received_no, first(key ORDER BY same_resource DESC, same_process DESC, CASE WHEN same_process THEN -place ELSE place END)
+FROM may_belong_to GROUP BY received_no;
+
+-- The batch's spans, each with the span that called it. `crosses`: that one ran in another process. A key is one span's in its
+-- trace, so that a span has one parent at most.
 -- makes: numbered
--- reads: arrived, tie
+-- reads: arrived, tie, half, sent_again, parent_half
 CREATE OR REPLACE TEMP TABLE numbered AS
 WITH
 chosen AS (
     SELECT
-        span.*, tie.service, tie.instance, tie.container_id, tie.host, tie.in_container, tie.cpus,
+        span.* EXCLUDE (received_no), tie.service, tie.instance, tie.container_id, tie.host, tie.in_container, tie.cpus,
         tie.method AS join_method, tie.confidence AS join_confidence, tie.reason AS join_reason,
-        row_number() OVER (ORDER BY span.trace_id, span.start_ns, span.end_ns DESC, span.span_id) AS span_no
+        coalesce(half.key, span.span_id) AS key, coalesce(parent_half.key, span.parent_span_id) AS parent_key,
+        row_number() OVER (ORDER BY span.trace_id, span.start_ns, span.end_ns DESC, span.span_id, half.place) AS span_no
     FROM arrived AS span
+    ANTI JOIN sent_again ON sent_again.received_no = span.received_no
+    LEFT JOIN half ON half.received_no = span.received_no
+    LEFT JOIN parent_half ON parent_half.received_no = span.received_no
     LEFT JOIN tie ON tie.resource = span.resource AND tie.at_ns = span.start_ns
 ),
 linked AS (
     SELECT
-        child.*,
+        child.* EXCLUDE (key, parent_key),
         parent.span_no                             AS parent_no,
         parent.kind                                AS parent_kind,
         parent.instance IS DISTINCT FROM child.instance AND parent.span_no IS NOT NULL AS crosses
     FROM chosen AS child
     LEFT JOIN chosen AS parent
-        ON parent.trace_id = child.trace_id AND parent.span_id = child.parent_span_id
-        AND parent.span_id <> child.span_id
+        ON parent.trace_id = child.trace_id AND parent.key = child.parent_key AND parent.key <> child.key
 ),
 -- A trace whose spans form a ring has no root: its earliest span is taken for one.
 rootless AS (
@@ -56,16 +137,26 @@ WITH RECURSIVE down AS (
 )
 SELECT
     numbered.* REPLACE (start_ns + shift_ns AS start_ns, end_ns + shift_ns AS end_ns),
-    visit_no, shift_ns,
+    visit_no, shift_ns, depth,
     parent_no IS NULL AS root,
     parent_no IS NULL OR (is_entry(kind) AND crosses) AS is_request
 FROM numbered JOIN down ON down.span_no = numbered.span_no;
 
--- Its requests.
+-- Its requests. Two halves of one id that began in the same nanosecond are one request: it is known by both.
 -- makes: entry
--- reads: node
+-- reads: node, repeated_id
 CREATE OR REPLACE TEMP TABLE entry AS
-SELECT span_no AS request_no, * FROM node WHERE is_request;
+WITH second_half AS (
+    SELECT node.span_no FROM node
+    SEMI JOIN repeated_id ON repeated_id.trace_id = node.trace_id AND repeated_id.span_id = node.span_id
+    WHERE is_request
+    QUALIFY row_number() OVER (
+        PARTITION BY node.trace_id, node.span_id, node.start_ns - shift_ns ORDER BY root DESC, depth, node.span_no
+    ) > 1
+)
+SELECT span_no AS request_no, * EXCLUDE (depth)
+FROM node ANTI JOIN second_half USING (span_no)
+WHERE is_request;
 
 -- Whom each span may have waited for, latest end first. A child that outlives its parent is not waited for, unless it is
 -- the other end of the parent's own call: a server may still tidy up when its answer has already arrived. Nor does a call

@@ -25,6 +25,20 @@ windows AS (
 )
 SELECT row_number() OVER () AS stretch_no, * FROM windows;
 
+-- The calls whose other end can have been late.
+-- makes: late_call
+-- reads: stretch
+CREATE OR REPLACE TEMP TABLE late_call AS
+SELECT DISTINCT piece_no FROM stretch WHERE peer;
+
+-- The visits whose limits matter: throttled, blocked, or not measured.
+-- makes: limited_visit
+-- reads: measured_visit, measured_piece
+CREATE OR REPLACE TEMP TABLE limited_visit AS
+SELECT request_no, visit_no FROM measured_visit WHERE throttled_ns > 0 OR covered_ns < path_ns
+UNION
+SELECT request_no, visit_no FROM measured_piece WHERE moved_blocks;
+
 -- The series that can say anything of these stretches: of their containers and machines, and of who else ran on the machine
 -- or used its disks where somebody waited for those.
 -- makes: near_series
@@ -38,6 +52,8 @@ wanted(signal, of_whom) AS (
         ('container.memory.refaults', 'own'), ('container.memory.limit_hits', 'own'), ('container.memory.pressure', 'own'),
         ('container.network.tcp.retransmits', 'own'), ('container.cpu.limit', 'own'), ('container.disk.limit', 'own'),
         ('container.disk.operations.limit', 'own'), ('container.memory.limit', 'own'), ('container.memory.usage', 'own'),
+        ('container.ancestor.cpu.limit', 'own'), ('container.ancestor.memory.limit', 'own'),
+        ('container.ancestor.disk.limit', 'own'), ('container.ancestor.disk.operations.limit', 'own'),
         ('system.cpu.time', 'own'), ('system.io.pressure', 'own'), ('system.disk.io_time', 'own'),
         ('system.memory.pressure', 'own'), ('system.network.io', 'own'), ('system.network.dropped', 'own'),
         ('system.network.tcp.retransmits', 'own'),
@@ -60,14 +76,14 @@ GROUP BY ALL;
 
 -- makes: reading
 -- reads: near_series
--- empty without: near_series
+-- only with: near_series
 CREATE OR REPLACE TEMP TABLE reading AS
 FROM readings_of((SELECT list(series) FROM near_series WHERE kind <> 'gauge'), $since_ns, $until_ns);
 
 -- A stretch that says it lasted for centuries is looked at only where there are readings.
 -- makes: stretch_second
 -- reads: stretch, reading
--- empty without: reading
+-- only with: reading
 CREATE OR REPLACE TEMP TABLE stretch_second AS
 SELECT stretch.*, unnest(seconds_touched(greatest(from_ns, first_ns), least(to_ns, last_ns))) AS second
 FROM stretch, (SELECT min(from_ns) AS first_ns, max(to_ns) AS last_ns FROM reading) AS extent
@@ -75,7 +91,7 @@ WHERE from_ns < last_ns AND to_ns > first_ns;
 
 -- makes: reading_second
 -- reads: stretch, reading
--- empty without: reading
+-- only with: reading
 CREATE OR REPLACE TEMP TABLE reading_second AS
 SELECT reading.*, unnest(seconds_touched(from_ns, to_ns)) AS second
 FROM reading
@@ -90,7 +106,7 @@ FROM cpu_counts($since_ns, $until_ns) SEMI JOIN stretch USING (host);
 -- How much each counter grew during each stretch: estimate, low, high, and how much of the stretch the readings cover.
 -- makes: seen
 -- reads: stretch_second, reading_second, cpu_count
--- empty without: stretch_second, reading_second
+-- only with: stretch_second, reading_second
 CREATE OR REPLACE TEMP TABLE seen AS
 WITH overlapping AS (
     SELECT
@@ -132,7 +148,7 @@ FROM measured_visit WHERE wait_ns > ms_of(5) OR covered_ns < path_ns;
 -- neighbour of what runs inside of it, and of an outer one only what the inner ones did not run is its own.
 -- makes: ran
 -- reads: waiting_visit, reading, known_container
--- empty without: waiting_visit, reading
+-- only with: waiting_visit, reading
 CREATE OR REPLACE TEMP TABLE ran AS
 WITH
 others AS (
@@ -179,8 +195,8 @@ WHERE ran_ns >= 1 AND coalesce(list_has_any(cpuset, cpus_of(container.attributes
 -- The limits and levels that held during each visit: one row per visit and signal. Of several limits the tightest binds. If the
 -- first reading of a container came only after the visit, assume that the level already held.
 -- makes: level
--- reads: measured_visit, reading, near_series
--- empty without: near_series
+-- reads: measured_visit, limited_visit, reading, near_series
+-- only with: near_series, limited_visit
 CREATE OR REPLACE TEMP TABLE level AS
 WITH
 first_read AS (
@@ -195,6 +211,7 @@ each_one AS (
         coalesce(arg_max(value, held.from_ns) FILTER (held.from_ns - seconds_long(2) <= visit.to_ns),
                  arg_min(value, held.from_ns)) AS value
     FROM measured_visit AS visit
+    SEMI JOIN limited_visit USING (request_no, visit_no)
     LEFT JOIN first_read USING (container_id)
     JOIN held ON held.entity_id = visit.container_id
     WHERE held.from_ns + seconds_long(20) >= visit.from_ns
@@ -203,8 +220,20 @@ each_one AS (
 )
 SELECT
     request_no, visit_no, each_one.signal,
-    CASE WHEN any_value(is_limit) THEN min(value) FILTER (value > 0) ELSE sum(value) END AS value
+    CASE WHEN any_value(is_limit) THEN min(value) FILTER (value > 0) ELSE sum(value) END AS value,
+    -- Of a limit above the container: whose it is.
+    arg_min(attributes['layerline.cgroup'], value) FILTER (value > 0) AS of_cgroup
 FROM each_one
 LEFT JOIN signal ON signal.signal = each_one.signal
 GROUP BY request_no, visit_no, each_one.signal
 HAVING value IS NOT NULL;
+
+-- The CPU limit that held during each visit, its container's own or one above it, whichever is tighter.
+-- makes: cpu_limit
+-- reads: level
+-- only with: level
+CREATE OR REPLACE TEMP TABLE cpu_limit AS
+SELECT request_no, visit_no, min(value) AS cpus, arg_min(of_cgroup, value) AS of_cgroup
+FROM level
+WHERE signal IN ('container.cpu.limit', 'container.ancestor.cpu.limit')
+GROUP BY request_no, visit_no;

@@ -3,7 +3,7 @@
 -- Per piece: how many segments, at least by the ends that were read.
 -- makes: resent
 -- reads: seen
--- empty without: seen
+-- only with: seen
 CREATE OR REPLACE TEMP TABLE resent AS
 SELECT piece_no, round(sum(high))::BIGINT AS segments,
        bool_or(peer) AS at_callee, bool_or(NOT peer) AS at_caller

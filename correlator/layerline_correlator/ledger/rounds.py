@@ -51,7 +51,7 @@ def plan(graph: Graph, causes: Sequence[Cause]) -> Plan:
     rounds = []
     for first, after in zip(ROUNDS, (*ROUNDS[1:], sys.maxsize), strict=True):
         together = tuple(cause for cause in causes if first <= cause.order < after)
-        reads = {name for cause in together for name in cause.reads}
+        reads = {name for cause in together for name in (*cause.reads, *cause.only_with, *cause.with_any_of)}
         if missing := reads - made - late - {LEFT_OVER}:
             raise ValueError(f"causes of the orders {first} to {after} read {missing}, which no step makes")
         steps = tuple(
@@ -66,7 +66,7 @@ def _reading_left_over(graph: Graph) -> set[str]:
     """Steps that read what is left, directly or through others."""
     late: set[str] = set()
     for step in graph.steps:  # in an order in which each comes after what it reads
-        if LEFT_OVER in step.reads or late.intersection(step.reads):
+        if LEFT_OVER in step.reads or late.intersection((*step.reads, *step.only_with)):
             late.add(step.makes)
     return late
 
@@ -83,6 +83,7 @@ class Taking:
 
     def run(self, rounds: tuple[Round, ...]) -> None:
         """Let every cause take that can apply to the batch, and gather ``evidence``."""
+        last = rounds[-1]
         possible = self._possible([cause for each in rounds for cause in each.causes])
         self._point_at(0)
         for each in rounds:
@@ -91,14 +92,15 @@ class Taking:
                 step.run(self.cursor, self.parameters, self.rows)
             causes = [cause for cause in causes if not self._idle(cause)]
             if causes:
-                self._take(tuple(causes))
+                self._take(tuple(causes), more=each is not last)
         parts = [text("ledger/claims.sql"), *(f"FROM taken_{number}" for number in self.taken)]
         union = "\nUNION ALL BY NAME\n".join(parts)
         self._make("evidence", f"SELECT * EXCLUDE (turn) FROM ({union})")
 
     def _idle(self, cause: Cause) -> bool:
         """A table of which the cause needs rows has none."""
-        return any(self.rows.get(name) == 0 for name in cause.empty_without)
+        none = {name for name in (*cause.only_with, *cause.with_any_of) if self.rows.get(name) == 0}
+        return bool(none.intersection(cause.only_with) or (none and none.issuperset(cause.with_any_of)))
 
     def _possible(self, causes: Sequence[Cause]) -> set[str]:
         """The causes of which the batch has a piece that they may apply to."""
@@ -108,14 +110,16 @@ class Taking:
         refused = {cause.name for cause, answer in zip(asked, answers, strict=True) if not answer}
         return {cause.name for cause in causes} - refused
 
-    def _take(self, causes: tuple[Cause, ...]) -> None:
+    def _take(self, causes: tuple[Cause, ...], more: bool) -> None:
         if not self._make(f"claim_{self.number}", _claims(causes)):
             return
-        for makes, sql in _taking(self.number):
-            self._make(makes, sql)
+        (taken, sql), (left, rest) = _taking(self.number)
+        self._make(taken, sql)
         self.taken.append(self.number)
         self.number += 1
-        self._point_at(self.number)
+        if more:
+            self._make(left, rest)
+            self._point_at(self.number)
 
     def _point_at(self, number: int) -> None:
         execute(self.cursor, parsed(f"CREATE OR REPLACE TEMP VIEW {LEFT_OVER} AS FROM left_{number}"))

@@ -12,7 +12,7 @@ SELECT piece_no FROM piece WHERE moved_blocks OR (inferred AND NOT is_client(kin
 -- Outside a container, or where it has no pressure file, the host's pressure bounds it from above.
 -- makes: block_wait
 -- reads: piece, disk_user, left_over, visit, seen, level, reading, counted
--- empty without: disk_user
+-- only with: disk_user
 CREATE OR REPLACE TEMP TABLE block_wait AS
 WITH
 candidates AS (
@@ -142,8 +142,8 @@ WHERE moved;
 -- Pages that had to be read again because memory was short: the share of a visit's page-ins that were that, and whose memory
 -- was short.
 -- makes: refaulted
--- reads: visit, piece, disk_user, seen, level
--- empty without: disk_user
+-- reads: visit, piece, seen, level
+-- only with: disk_user
 CREATE OR REPLACE TEMP TABLE refaulted AS
 WITH
 read_again AS (
@@ -184,7 +184,7 @@ WHERE refaults > 0 AND (pages > 0 OR major_faults > 0);
 -- The waits for a device, and how much of each was for want of memory.
 -- makes: blocks
 -- reads: block_wait, refaulted
--- empty without: block_wait
+-- only with: block_wait
 CREATE OR REPLACE TEMP TABLE blocks AS
 SELECT block_wait.*, coalesce(floor(ratio * lost_ns)::BIGINT, 0) AS memory_ns
 FROM block_wait LEFT JOIN refaulted USING (request_no, visit_no);
@@ -193,7 +193,7 @@ FROM block_wait LEFT JOIN refaulted USING (request_no, visit_no);
 -- reached, else the machine was short of memory.
 -- makes: memory_stall
 -- reads: piece, left_over, refaulted, blocks
--- empty without: refaulted
+-- only with: refaulted
 CREATE OR REPLACE TEMP TABLE memory_stall AS
 WITH shares AS (
     SELECT

@@ -4,14 +4,27 @@
 -- in which they ran, each at most what that party ran. What no party can have caused stays unexplained.
 -- Where the other side of a call was late for want of a CPU (held_up.sql), that is shared as the wait of its handler was.
 -- makes: contention
--- reads: piece, left_over, visit, seen, ran
--- empty without: left_over
+-- reads: piece, left_over, behind_holder, visit, seen, ran
+-- only with: left_over
 CREATE OR REPLACE TEMP TABLE contention AS
 WITH
+-- What was slept behind a thread that itself waited for a CPU, and not for the CPU limit (behind_holder.sql).
+behind AS (
+    SELECT
+        piece_no,
+        coalesce(least_or_null(off_left, stood_ns * (1 - throttled_share)), 0)           AS behind_ns,
+        coalesce(least_or_null(off_left, stood_low_ns * (1 - throttled_share)), 0)       AS behind_low_ns,
+        coalesce(least_or_null(off_left_high, stood_high_ns * (1 - throttled_share)), 0) AS behind_high_ns
+    FROM left_over LEFT JOIN behind_holder USING (piece_no)
+),
 rest AS (
-    SELECT request_no, visit_no, sum(wait_left)::DOUBLE AS rest_ns, sum(wait_left_low)::DOUBLE AS rest_low_ns,
-           sum(wait_left_high)::DOUBLE AS rest_high_ns
-    FROM piece JOIN left_over USING (piece_no) GROUP BY ALL HAVING rest_ns > 0
+    SELECT
+        request_no, visit_no,
+        sum(wait_left + behind_ns)::DOUBLE           AS rest_ns,
+        sum(wait_left_low + behind_low_ns)::DOUBLE   AS rest_low_ns,
+        sum(wait_left_high + behind_high_ns)::DOUBLE AS rest_high_ns
+    FROM piece JOIN left_over USING (piece_no) JOIN behind USING (piece_no)
+    GROUP BY ALL HAVING rest_ns > 0
 ),
 busy AS (
     SELECT request_no, visit_no,
@@ -54,7 +67,8 @@ split AS (
 )
 SELECT
     piece_no, piece.container_id, piece.instance, split.host, rest_ns, own_ns, others_ns,
-    wait_left / rest_ns AS share,
+    wait_left / rest_ns AS share, behind_ns, behind_ns / rest_ns AS behind_share,
+    behind_low_ns / greatest(rest_ns, 1) AS behind_low_share, behind_high_ns / greatest(rest_ns, 1) AS behind_high_share,
     app_ns, host_ns,
     -- What is left of the wait is as uncertain as what was taken from it.
     least(app_ns,  greatest(0, rest_low_ns - coalesce(others_high_ns, rest_low_ns)))    AS app_low_ns,
@@ -71,6 +85,7 @@ SELECT
          ELSE neighbours END AS neighbours
 FROM piece
 JOIN left_over USING (piece_no)
+JOIN behind USING (piece_no)
 JOIN split USING (request_no, visit_no)
 LEFT JOIN (
     -- Named by what they ran more than before; where nobody did, by what they ran.
@@ -82,13 +97,13 @@ LEFT JOIN (
           WINDOW each AS (PARTITION BY request_no, visit_no))
     GROUP BY ALL
 ) AS named USING (request_no, visit_no)
-WHERE wait_left > 0;
+WHERE wait_left + behind_ns > 0;
 
 -- What each party is charged: `own` threads of the container, or a `neighbour`; in the span that waited, and in the call that
 -- its lateness held up.
 -- makes: cpu_rival
 -- reads: contention, piece, left_over, held_up
--- empty without: contention
+-- only with: contention
 CREATE OR REPLACE TEMP TABLE cpu_rival AS
 WITH
 parties(party) AS (VALUES ('own'), ('neighbour')),
@@ -117,6 +132,19 @@ SELECT
                      rest_ns / 1e6, own_ns / 1e6)
     END AS because
 FROM contention, parties
+UNION ALL BY NAME
+SELECT
+    party,
+    piece_no, 'off' AS pool,
+    CASE WHEN party = 'neighbour' THEN 'host' WHEN container_id IS NULL THEN 'process' ELSE 'container' END AS entity_type,
+    CASE WHEN party = 'neighbour' THEN host ELSE coalesce(container_id, instance) END                     AS entity_id,
+    floor(CASE WHEN party = 'neighbour' THEN host_ns      ELSE app_ns      END * behind_share)::BIGINT      AS lost_ns,
+    floor(CASE WHEN party = 'neighbour' THEN host_low_ns  ELSE app_low_ns  END * behind_low_share)::BIGINT  AS low_ns,
+    floor(CASE WHEN party = 'neighbour' THEN host_high_ns ELSE app_high_ns END * behind_high_share)::BIGINT AS high_ns,
+    CASE WHEN party = 'neighbour' THEN neighbours END AS neighbours,
+    format('it waited for a lock, and the thread that held it waited {:.0f} ms for a CPU meanwhile', behind_ns / 1e6) AS because
+FROM contention, parties
+WHERE behind_ns > 0
 UNION ALL BY NAME
 SELECT
     party,

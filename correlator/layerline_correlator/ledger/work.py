@@ -1,11 +1,13 @@
 """From spans and readings to ledgers, for a batch of traces at once.
 
 The steps are the ``.sql`` files of this folder; what each makes and reads stands in its head, and their order follows
-from that (``store/graph.py``). Then the causes take in turn (``rounds.py``), and ``keep.sql`` writes what came of it.
+from that (``store/graph.py``). Then the causes take in turn (``rounds.py``), ``parts.sql`` adds up what they took and
+refuses what does not add up, and ``keep.sql`` writes what came of it.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -28,6 +30,8 @@ READINGS_AROUND_NS = 130 * 10**9
 LONGEST_NS = 3600 * 10**9
 _END_OF_TIME = 2**63 - 1
 
+_log = logging.getLogger("layerline.correlator")
+
 #: From the spans of the batch to the critical paths; what a trace's page shows needs no more.
 PATH = ("ledger/spans.sql", *join.FILES, "ledger/path.sql")
 #: From there to what each span did with its own time.
@@ -39,6 +43,7 @@ FILES = (
     "ledger/facts.sql",
     "ledger/inferred.sql",
     "ledger/held_up.sql",
+    "ledger/behind_holder.sql",
     "ledger/container_lives.sql",
     "facts/usual.sql",
     "ledger/cold_start.sql",
@@ -69,6 +74,12 @@ def pieces() -> Graph:
     return Graph.of(PIECES, given=("batch",))
 
 
+@cache
+def _parts() -> Graph:
+    """The steps from evidence to parts."""
+    return Graph.of(("ledger/parts.sql",), given=("evidence", "piece", "entry"))
+
+
 def _with_declared_facts(step: Step, causes: Sequence[Cause]) -> Step:
     """The step that says what was measured, with the facts that causes declare in their headers."""
     declared = [
@@ -81,17 +92,19 @@ def _with_declared_facts(step: Step, causes: Sequence[Cause]) -> Step:
 
 def work_out(
     cursor: duckdb.DuckDBPyConnection, trace_ids: Collection[str], from_ns: int, to_ns: int, keep: bool = True
-) -> None:
+) -> int:
     """Work out the ledgers of every request of these traces and replace what was stored of them.
+
+    Returns how many were refused: their parts did not add up, and they are kept without any (table ``refused``).
 
     ``from_ns`` and ``to_ns`` bound the start of their spans. With ``keep=False`` only the critical paths are worked out
     and nothing is stored: the temporary tables (``node``, ``entry``, ``segment`` …) stay on the cursor to be read.
     """
     cursor.execute("CREATE OR REPLACE TEMP TABLE batch AS SELECT unnest($ids) AS trace_id", {"ids": list(trace_ids)})
-    bounds = _widened(cursor, from_ns, to_ns)
+    known_before, bounds = _widened(cursor, from_ns, to_ns)
     if not keep:
         paths().run(cursor, bounds)
-        return
+        return 0
     rows = pieces().run(cursor, bounds)
     whole = _ledgers(all_causes())
     around = _readings(cursor)
@@ -99,24 +112,33 @@ def work_out(
         cursor, around, rows
     )
     Taking(cursor, around, rows).run(whole.rounds)
+    refused = _parts().run(cursor, around, rows)["refusal"]
+    if refused:
+        first = cursor.execute(
+            "SELECT trace_id || ': ' || why FROM refusal JOIN entry USING (request_no) ORDER BY ALL"
+        ).fetchone()
+        _log.error("%d ledgers do not add up and are kept without parts; the first: %s", refused, first and first[0])
     cursor.execute("BEGIN").fetchall()
     try:
+        if known_before:
+            run(cursor, "ledger/forget.sql", bounds)
         run(cursor, "ledger/keep.sql", {**bounds, **_needs(all_causes()), "now_ns": time.time_ns()})
         cursor.execute("COMMIT").fetchall()
     except BaseException:
         cursor.execute("ROLLBACK").fetchall()
         raise
+    return refused
 
 
-def _widened(cursor: duckdb.DuckDBPyConnection, from_ns: int, to_ns: int) -> dict[str, int]:
-    """The bounds, so wide that spans of the same requests which came earlier are found too."""
+def _widened(cursor: duckdb.DuckDBPyConnection, from_ns: int, to_ns: int) -> tuple[bool, dict[str, int]]:
+    """Whether requests of the batch are known already, and bounds so wide that all their spans are found."""
     row = cursor.execute(
-        "SELECT least($from_ns, min(start_ns)), greatest($to_ns, max(end_ns))"
+        "SELECT count(*) > 0, least($from_ns, min(start_ns)), greatest($to_ns, max(end_ns))"
         " FROM request SEMI JOIN batch USING (trace_id)",
         {"from_ns": from_ns, "to_ns": to_ns},
     ).fetchone()
-    first, last = row if row and row[0] is not None else (from_ns, to_ns)
-    return {"from_ns": max(0, first - AROUND_NS), "to_ns": min(_END_OF_TIME, last + AROUND_NS)}
+    known, first, last = row or (False, from_ns, to_ns)
+    return known, {"from_ns": max(0, first - AROUND_NS), "to_ns": min(_END_OF_TIME, last + AROUND_NS)}
 
 
 def _readings(cursor: duckdb.DuckDBPyConnection) -> dict[str, int]:
@@ -131,12 +153,11 @@ def _readings(cursor: duckdb.DuckDBPyConnection) -> dict[str, int]:
 
 @cache
 def _needs(causes: tuple[Cause, ...]) -> dict[str, list[Any]]:
-    """What each cause needs, as columns: the cause, which of its needs, a fact that would do, to what it applies."""
+    """What each cause needs, as columns: the cause, facts of which one would do, and to what it applies."""
     needs = [
-        (cause.name, number, fact, [list(words) for words in cause.applies])
+        (cause.name, sorted(facts), [list(words) for words in cause.applies])
         for cause in causes
-        for number, facts in enumerate(cause.needs)
-        for fact in facts
+        for facts in cause.needs
     ]
-    names, numbers, facts, applies = map(list, zip(*needs, strict=True))
-    return {"causes": names, "numbers": numbers, "facts": facts, "applies": applies}
+    names, facts, applies = map(list, zip(*needs, strict=True))
+    return {"causes": names, "facts": facts, "applies": applies}

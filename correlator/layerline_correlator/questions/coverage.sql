@@ -16,12 +16,17 @@ JOIN tie ON tie.resource = sent.resource AND tie.at_ns = sent.at_ns
 JOIN resource ON resource.resource = sent.resource
 GROUP BY ALL;
 
--- Its requests, and those of them whose caller's span was never received.
+-- Its requests, those of them whose caller's span was never received, and those whose parts did not add up.
 -- makes: request_cover
 CREATE OR REPLACE TEMP TABLE request_cover AS
-SELECT request.service, count(*) AS requests, count(*) FILTER (root AND span.parent_span_id IS NOT NULL) AS orphans
+SELECT
+    request.service, count(*) AS requests, count(*) FILTER (root AND span.parent_span_id IS NOT NULL) AS orphans,
+    count(*) FILTER (refused.why IS NOT NULL) AS refused
 FROM request
 LEFT JOIN span ON span.trace_id = request.trace_id AND span.span_id = request.span_id AND span.start_ns = request.start_ns
+    AND span.resource = request.resource
+LEFT JOIN refused ON refused.trace_id = request.trace_id AND refused.span_id = request.span_id
+    AND refused.start_ns = request.start_ns
 WHERE request.start_ns >= $from_ns AND request.start_ns < $to_ns
 GROUP BY request.service;
 

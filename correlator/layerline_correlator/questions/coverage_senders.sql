@@ -16,7 +16,8 @@ FROM one GROUP BY resource, second, measured;
 
 -- makes: sighting
 -- reads: sent
-CREATE OR REPLACE TEMP TABLE sighting AS SELECT DISTINCT resource, at_ns FROM sent;
+CREATE OR REPLACE TEMP TABLE sighting AS
+SELECT DISTINCT resource, at_ns FROM sent;
 
 -- makes: called_at
 CREATE OR REPLACE TEMP TABLE called_at AS

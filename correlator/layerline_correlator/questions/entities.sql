@@ -84,7 +84,7 @@ processes AS (
 ),
 entities AS (
     SELECT
-        'process' AS type, processes.id, CASE WHEN pid IS NULL THEN 'of ' || service ELSE 'pid ' || pid END AS name,
+        'process' AS type, processes.id, service || coalesce(' (process ' || pid || ')', '') AS name,
         map_concat(coalesce(containers.tags, hosts.tags, MAP {}), processes.attributes) AS tags,
         (SELECT min(first_ns) FROM seen WHERE instance = processes.id) AS first_ns, processes.last_ns,
         NULL::BIGINT AS started_ns, NULL::BIGINT AS ended_ns, hosts.id AS host_id, hosts.name AS host_name,

@@ -16,5 +16,6 @@ class Health:
     passes: int
     worked_traces: int
     failed_traces: int
+    refused_ledgers: int  # their parts did not add up
     used_bytes: int  # of the database file
     deleted_rows: int  # by retention

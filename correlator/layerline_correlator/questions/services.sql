@@ -26,6 +26,14 @@ below AS (
     JOIN resource USING (resource)
     SEMI JOIN made ON made.trace_id = child.trace_id AND made.span_id = child.parent_span_id
     WHERE child.start_ns >= $from_ns - 3_600_000_000_000 AND child.start_ns < $to_ns + 3_600_000_000_000
+    UNION ALL
+    -- Whoever answered under the id of the call itself (Zipkin, B3, Envoy).
+    SELECT answer.trace_id, answer.span_id, resource.service, resource.instance
+    FROM span AS answer
+    JOIN resource USING (resource)
+    SEMI JOIN made ON made.trace_id = answer.trace_id AND made.span_id = answer.span_id
+    WHERE answer.kind = 2
+      AND answer.start_ns >= $from_ns - 3_600_000_000_000 AND answer.start_ns < $to_ns + 3_600_000_000_000
 ),
 reached AS (
     SELECT

@@ -142,7 +142,7 @@ WHERE EXISTS (FROM (SELECT unnest($signals::VARCHAR[]) AS pattern) WHERE signal 
 -- A stretch much longer than the usual ones of its line is one in which nobody looked: a gap.
 -- makes: shown_reading
 -- reads: shown_series
--- empty without: shown_series
+-- only with: shown_series
 CREATE OR REPLACE TEMP TABLE shown_reading AS
 WITH
 stretches AS (
@@ -173,7 +173,7 @@ WHERE to_ns > from_ns AND to_ns - from_ns <= most_ns AND from_ns < $to_ns AND to
 
 -- makes: reading_step
 -- reads: shown_reading
--- empty without: shown_reading
+-- only with: shown_reading
 CREATE OR REPLACE TEMP TABLE reading_step AS
 WITH
 cut AS (

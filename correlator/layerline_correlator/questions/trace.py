@@ -22,7 +22,8 @@ FROM node ORDER BY start_ns, span_no
 
 _SEGMENTS = """
 WITH asked AS (FROM entry WHERE root ORDER BY end_ns - start_ns DESC, start_ns LIMIT 1)
-SELECT node.span_id, segment.from_ns - asked.start_ns AS offset_ns, segment.to_ns - segment.from_ns AS length_ns
+SELECT node.span_id, coalesce(node.service, '') AS service, node.kind,
+       segment.from_ns - asked.start_ns AS offset_ns, segment.to_ns - segment.from_ns AS length_ns
 FROM segment
 JOIN asked ON asked.request_no = segment.request_no
 JOIN node ON node.span_no = segment.span_no
@@ -49,9 +50,14 @@ class TraceSpan(TypedDict):
 
 
 class TraceSegment(TypedDict):
-    """A piece of the critical path: the offset is from the root request's start."""
+    """A piece of the critical path: the offset is from the root request's start.
+
+    Caller and callee may share a span id; service and kind tell them apart.
+    """
 
     span_id: str
+    service: str
+    kind: str
     offset_ns: int
     length_ns: int
 
@@ -74,10 +80,20 @@ def read_trace(cursor: duckdb.DuckDBPyConnection, trace_id: str) -> dict[str, An
         "trace_id": trace_id,
         "spans": [_span(*row) for row in cursor.execute(_SPANS).fetchall()],
         "segments": [
-            {"span_id": span_id, "offset_ns": offset_ns, "length_ns": length_ns}
-            for span_id, offset_ns, length_ns in cursor.execute(_SEGMENTS).fetchall()
+            {
+                "span_id": span_id,
+                "service": service,
+                "kind": _kind_word(kind),
+                "offset_ns": offset_ns,
+                "length_ns": length_ns,
+            }
+            for span_id, service, kind, offset_ns, length_ns in cursor.execute(_SEGMENTS).fetchall()
         ],
     }
+
+
+def _kind_word(kind: int) -> str:
+    return _KIND[kind] if 0 <= kind < len(_KIND) else _KIND[0]
 
 
 def _span(
@@ -104,7 +120,7 @@ def _span(
         "parent_span_id": parent_span_id,
         "service": service,
         "name": name,
-        "kind": _KIND[kind] if 0 <= kind < len(_KIND) else _KIND[0],
+        "kind": _kind_word(kind),
         "start": rfc3339(start_ns),
         "duration_ns": duration_ns,
         "status": status_word(status),

@@ -5,11 +5,11 @@ A file of steps is ordinary SQL that pastes into a DuckDB shell. Above each ``CR
     -- What the table says of what, for the reader.
     -- makes: segment
     -- reads: walk
-    -- empty without: walk
+    -- only with: walk
 
 ``makes`` is the table, ``reads`` the tables of other steps and the tables that are handed in (``given``); stored
-tables, views and macros need no mention. ``empty without`` names tables of which the step needs rows: where one of them
-has none, the table is made empty without asking the planner, which is what most steps of a small batch cost.
+tables, views and macros need no mention. ``only with`` names tables without rows in which nobody needs this one: then
+it is made empty without asking the planner, which is what most steps of a small batch cost.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import duckdb
 
 from layerline_correlator.store.statements import execute, parsed, text
 
-_HEAD = re.compile(r"-- (makes|reads|empty without): (.*)")
+_HEAD = re.compile(r"-- (makes|reads|only with): (.*)")
 _CREATE = re.compile(r"CREATE OR REPLACE TEMP TABLE (\w+) AS\b", re.IGNORECASE)
 
 
@@ -34,19 +34,19 @@ class Step:
 
     makes: str
     reads: tuple[str, ...]
-    empty_without: tuple[str, ...]
+    only_with: tuple[str, ...]
     sql: str
     file: str
 
     def run(self, cursor: duckdb.DuckDBPyConnection, parameters: Mapping[str, Any], rows: dict[str, int]) -> None:
         """Make the table and note in ``rows`` how many rows it has. ``rows`` knows all that the step reads."""
-        if any(rows.get(name) == 0 for name in self.empty_without) and (empty := _EMPTY.get(self.sql)):
+        if any(rows.get(name) == 0 for name in self.only_with) and (empty := _EMPTY.get(self.sql)):
             execute(cursor, empty)
             rows[self.makes] = 0
             return
         made = execute(cursor, parsed(self.sql), parameters)
         rows[self.makes] = made[-1][0][0]
-        if self.empty_without and self.sql not in _EMPTY:
+        if self.only_with and self.sql not in _EMPTY:
             _EMPTY[self.sql] = parsed(_without_rows(cursor, self.makes))
 
 
@@ -77,9 +77,7 @@ def steps_of(sql: str, file: str) -> Iterator[Step]:
                 f" found {statement[:60]!r} below {said.get('makes')}"
             )
         reads = tuple(said.get("reads", ()))
-        if unread := set(said.get("empty without", ())) - set(reads):
-            raise ValueError(f"{file}: {made[1]} is said to be empty without {unread}, which it does not read")
-        yield Step(made[1], reads, tuple(said.get("empty without", ())), statement, file)
+        yield Step(made[1], reads, tuple(said.get("only with", ())), statement, file)
 
 
 def steps_in(files: Iterable[str]) -> list[Step]:
@@ -127,7 +125,7 @@ class Graph:
         def make(step: Step, waiting: tuple[str, ...]) -> None:
             if step.makes in waiting:
                 raise ValueError(f"a ring: {' reads '.join((*waiting, step.makes))}")
-            for name in step.reads:
+            for name in (*step.reads, *step.only_with):
                 if name in makers:
                     if name not in done:
                         make(makers[name], (*waiting, step.makes))
@@ -151,7 +149,7 @@ class Graph:
         def want(name: str) -> None:
             if name in self.by_name and name not in needed:
                 needed.add(name)
-                for read in self.by_name[name].reads:
+                for read in (*self.by_name[name].reads, *self.by_name[name].only_with):
                     want(read)
 
         for name in wanted:

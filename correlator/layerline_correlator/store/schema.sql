@@ -59,6 +59,9 @@ CREATE TABLE IF NOT EXISTS span (
     loop_wait_low_ns             BIGINT,
     loop_queued_ns               BIGINT,
     samples_every_ns             BIGINT,
+    container_throttled_periods  BIGINT,
+    container_cpu_quota_ns       BIGINT,
+    container_cpu_period_ns      BIGINT,
     attributes                   MAP(VARCHAR, VARCHAR)
 );
 
@@ -147,7 +150,10 @@ CREATE TABLE IF NOT EXISTS part (
     neighbours  STRUCT(entity_type VARCHAR, entity_id VARCHAR, ran_ns BIGINT)[],
     because     VARCHAR,
     place       VARCHAR,                  -- "function file:line" where it was seen, null where nobody looked
-    calls       BIGINT                    -- of a dependency: how many calls the request made there
+    calls       BIGINT,                   -- of a dependency: how many calls the request made there
+    dependency  VARCHAR,                  -- of a dependency: "postgresql", "kafka"; null where its callers do not say
+    dependency_type VARCHAR,              -- database | cache | message broker | http service
+    statement   VARCHAR                   -- of a database: the statement that cost most, as it was sent
 );
 
 CREATE TABLE IF NOT EXISTS blind (
@@ -176,6 +182,14 @@ CREATE TABLE IF NOT EXISTS stay (
     ready_ns     BIGINT                   -- of that, what may have been waited for a CPU
 );
 
+-- Requests whose parts did not add up (a fault of ours, or data of a kind that was never thought of): kept without parts.
+CREATE TABLE IF NOT EXISTS refused (
+    trace_id VARCHAR,
+    span_id  VARCHAR,                     -- of the request
+    start_ns BIGINT,
+    why      VARCHAR
+);
+
 -- ---- stores of earlier versions lack some columns
 
 ALTER TABLE span ADD COLUMN IF NOT EXISTS process_first_request BIGINT;
@@ -186,6 +200,9 @@ ALTER TABLE span ADD COLUMN IF NOT EXISTS loop_wait_ns BIGINT;
 ALTER TABLE span ADD COLUMN IF NOT EXISTS loop_wait_low_ns BIGINT;
 ALTER TABLE span ADD COLUMN IF NOT EXISTS loop_queued_ns BIGINT;
 ALTER TABLE span ADD COLUMN IF NOT EXISTS samples_every_ns BIGINT;
+ALTER TABLE span ADD COLUMN IF NOT EXISTS container_throttled_periods BIGINT;
+ALTER TABLE span ADD COLUMN IF NOT EXISTS container_cpu_quota_ns BIGINT;
+ALTER TABLE span ADD COLUMN IF NOT EXISTS container_cpu_period_ns BIGINT;
 ALTER TABLE series ADD COLUMN IF NOT EXISTS part_of MAP(VARCHAR, VARCHAR);
 ALTER TABLE resource ADD COLUMN IF NOT EXISTS host_by VARCHAR;
 ALTER TABLE resource ADD COLUMN IF NOT EXISTS handles STRUCT("key" VARCHAR, "value" VARCHAR, attribute VARCHAR)[];
@@ -196,6 +213,9 @@ ALTER TABLE request ADD COLUMN IF NOT EXISTS host VARCHAR;
 ALTER TABLE request ADD COLUMN IF NOT EXISTS join_reason VARCHAR;
 ALTER TABLE part ADD COLUMN IF NOT EXISTS place VARCHAR;
 ALTER TABLE part ADD COLUMN IF NOT EXISTS calls BIGINT;
+ALTER TABLE part ADD COLUMN IF NOT EXISTS dependency VARCHAR;
+ALTER TABLE part ADD COLUMN IF NOT EXISTS dependency_type VARCHAR;
+ALTER TABLE part ADD COLUMN IF NOT EXISTS statement VARCHAR;
 ALTER TABLE blind ADD COLUMN IF NOT EXISTS foreign_readings BOOLEAN;
 ALTER TABLE blind ADD COLUMN IF NOT EXISTS host VARCHAR;
 ALTER TABLE blind ADD COLUMN IF NOT EXISTS agent_reads BOOLEAN;

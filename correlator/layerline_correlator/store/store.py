@@ -1,7 +1,9 @@
 """The store: one DuckDB database, one writer that groups what arrives, a cursor for everyone who reads.
 
 ``append`` returns when its rows are on disk: batches that arrive within ``Settings.group_ns`` become one transaction.
-A span or point that is delivered twice is written once.
+A point that is delivered twice is written once. So is a span, which is more than its id: caller and callee may share
+one (Zipkin, B3, Envoy), and a span may be sent again when it has ended. Of what one sender sends under one id and kind,
+the longest stays.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +27,7 @@ from layerline.container import reported
 from layerline.signals import find
 from layerline_correlator.settings import Settings
 from layerline_correlator.store.handles import Handle, handles, is_sandbox, machine_name, stand_in
-from layerline_correlator.store.model import Batch, ResourceRow, SeriesRow
+from layerline_correlator.store.model import Batch, ResourceRow, SeriesRow, SpanRow
 from layerline_correlator.store.signals import write_catalogue
 from layerline_correlator.store.statements import run
 
@@ -93,6 +95,21 @@ _RECORDING = pa.schema(
 
 #: How many batches may wait to be written before senders are asked to come again.
 _WAITING = 256
+#: A span that is sent again is looked for this long around its start: it may have been corrected. What is not found is
+#: left out when the ledger is worked out (``ledger/path.sql``).
+_CORRECTED_NS = 10 * 10**9
+
+#: Spans in the store that a sender now sends again, and which of the two lasted longer.
+_SENT_BEFORE = """
+SELECT old.rowid, new.place, new.end_ns - new.start_ns > old.end_ns - old.start_ns AS is_longer
+FROM span AS old
+JOIN arriving_span AS new ON new.trace_id = old.trace_id AND new.span_id = old.span_id AND new.kind = old.kind
+JOIN resource AS earlier ON earlier.resource = old.resource
+JOIN resource AS sender ON sender.resource = new.resource
+WHERE old.start_ns BETWEEN $from_ns AND $to_ns
+  AND sender_of(earlier.resource, earlier.service, earlier.instance)
+      = sender_of(sender.resource, sender.service, sender.instance)
+"""
 
 
 class StoreInUse(RuntimeError):
@@ -248,7 +265,7 @@ class Store:
         resources = {row.resource: row for batch in batches for row in batch.resources}
         series = {row.series: row for batch in batches for row in batch.series if row.series not in self._known}
         fresh = [row for key, row in resources.items() if key not in self._known]
-        spans = {(row.trace_id, row.span_id): row for batch in batches for row in batch.spans}
+        spans = _longest((row for batch in batches for row in batch.spans), resources)
         points = {(row.series, row.time_ns): row for batch in batches for row in batch.points}
         events = {(row.resource, row.time_ns, row.name, row.body): row for batch in batches for row in batch.events}
         recordings = {row.source: row for batch in batches for row in batch.recordings}
@@ -263,18 +280,10 @@ class Store:
             if any(_needs_a_place(row) or self._stand_ins for row in senders):
                 run(cursor, "store/settle.sql")
             if spans:
-                from_ns = min(row.start_ns for row in spans.values())
-                to_ns = max(row.start_ns for row in spans.values())
-                arrived = Arrived(frozenset(trace_id for trace_id, _ in spans), from_ns, to_ns)
-                _insert(
-                    cursor,
-                    "span",
-                    _SPAN,
-                    ((*row[:13], *row.figures, list(row.attributes.items())) for row in spans.values()),
-                    "WHERE NOT EXISTS (FROM span AS old WHERE old.start_ns BETWEEN $from_ns AND $to_ns"
-                    " AND old.trace_id = new.trace_id AND old.span_id = new.span_id)",
-                    {"from_ns": from_ns, "to_ns": to_ns},
-                )
+                from_ns = min(row.start_ns for row in spans)
+                to_ns = max(row.start_ns for row in spans)
+                arrived = Arrived(frozenset(row.trace_id for row in spans), from_ns, to_ns)
+                _insert_spans(cursor, spans, from_ns - _CORRECTED_NS, to_ns + _CORRECTED_NS)
             if points:
                 _insert(
                     cursor,
@@ -332,6 +341,50 @@ def _insert(
         cursor.unregister("arriving")
 
 
+def _longest(rows: Iterable[SpanRow], resources: Mapping[str, ResourceRow]) -> list[SpanRow]:
+    """Without what one sender sent several times: the longest stays, of equals the first."""
+    senders = {key: _sender(row) for key, row in resources.items()}
+    kept: dict[tuple[str, str, int, str], SpanRow] = {}
+    for row in rows:
+        key = row.trace_id, row.span_id, row.kind, senders.get(row.resource, row.resource)
+        other = kept.setdefault(key, row)
+        if other is not row and row.end_ns - row.start_ns > other.end_ns - other.start_ns:
+            kept[key] = row
+    return list(kept.values())
+
+
+def _insert_spans(cursor: duckdb.DuckDBPyConnection, spans: list[SpanRow], from_ns: int, to_ns: int) -> None:
+    """Write these spans; where the store has one already, the longer of the two stays. Bounds are those of starts."""
+    ids = {
+        "place": pa.array(range(len(spans)), pa.int64()),
+        "trace_id": pa.array([row.trace_id for row in spans], pa.string()),
+        "span_id": pa.array([row.span_id for row in spans], pa.string()),
+        "kind": pa.array([row.kind for row in spans], pa.int8()),
+        "resource": pa.array([row.resource for row in spans], pa.string()),
+        "start_ns": pa.array([row.start_ns for row in spans], pa.int64()),
+        "end_ns": pa.array([row.end_ns for row in spans], pa.int64()),
+    }
+    cursor.register("arriving_span", pa.table(ids))
+    try:
+        before = cursor.execute(_SENT_BEFORE, {"from_ns": from_ns, "to_ns": to_ns}).fetchall()
+    finally:
+        cursor.unregister("arriving_span")
+    known = {place for _, place, is_longer in before if not is_longer}
+    shorter = [row for row, place, is_longer in before if is_longer and place not in known]
+    if shorter:
+        cursor.execute("DELETE FROM span WHERE rowid IN (SELECT unnest($rows))", {"rows": shorter}).fetchall()
+    _insert(
+        cursor,
+        "span",
+        _SPAN,
+        (
+            (*row[:13], *row.figures, list(row.attributes.items()))
+            for place, row in enumerate(spans)
+            if place not in known
+        ),
+    )
+
+
 def _needs_a_place(row: ResourceRow) -> bool:
     """Whether others may know better on which machine it is, or may learn it from this."""
     return "layerline.boot_id" not in row.attributes or "host.name" in row.attributes
@@ -373,17 +426,26 @@ def _container(attributes: dict[str, str]) -> str | None:
     return reported(attributes.get("container.id", "")) or _stand_in(attributes)
 
 
+def _process(attributes: Mapping[str, str]) -> str | None:
+    """One process in one word, where the resource names it."""
+    boot_id, pid = attributes.get(BOOT_ID), attributes.get("process.pid")
+    if boot_id and pid:
+        return f"{boot_id}:{reported(attributes.get('container.id', '')) or ''}:{pid}"
+    return attributes.get("service.instance.id") or None
+
+
+def _sender(row: ResourceRow) -> str:
+    """Who sent a span, as far as sending it again goes: the macro ``sender_of``."""
+    return _process(row.attributes) or row.attributes.get("service.name") or row.resource
+
+
 def _resource_row(row: ResourceRow, now_ns: int) -> tuple[Any, ...]:
     attributes = row.attributes
     service = attributes.get("service.name")
-    boot_id, pid = attributes.get(BOOT_ID), attributes.get("process.pid")
+    boot_id = attributes.get(BOOT_ID)
     container_id = _container(attributes)
     host, host_by = _host(attributes)
-    instance = (
-        f"{boot_id}:{container_id or ''}:{pid}"
-        if boot_id and pid
-        else attributes.get("service.instance.id") or row.resource
-    )
+    instance = _process(attributes) or row.resource
     # Our wrapper names the machine unless it is inside a container, be it one whose id it could not find out.
     nameless = VERSION in attributes and "host.name" not in attributes
     in_container = True if container_id or nameless else (False if boot_id else None)

@@ -30,7 +30,7 @@ signs AS (
     UNION ALL
     SELECT container_id, time_ns, time_ns FROM life_event
 ),
-life AS (
+extent_of AS (
     SELECT container_id, min(first_ns) AS first_ns, max(last_ns) AS last_ns FROM signs
     WHERE container_id IS NOT NULL
     GROUP BY container_id
@@ -49,10 +49,10 @@ senders AS (
 ),
 ends AS (
     SELECT
-        life.*, senders.host, coalesce(services, []) AS services,
+        extent_of.*, senders.host, coalesce(services, []) AS services,
         -- A start that was missed shows in what came long after the death.
         CASE WHEN died_ns > coalesce(started_ns, 0) AND last_ns - died_ns <= 10_000_000_000 THEN died_ns END AS died_ns
-    FROM life
+    FROM extent_of
     LEFT JOIN turns USING (container_id)
     LEFT JOIN senders USING (container_id)
 ),

@@ -17,7 +17,7 @@ WHERE entity_type = 'container'
 -- The increase of each interval falls into the window in proportion. Devices add up; each covers the same time.
 -- makes: grown
 -- reads: asked_series
--- empty without: asked_series
+-- only with: asked_series
 CREATE OR REPLACE TEMP TABLE grown AS
 WITH
 inside AS (
@@ -39,7 +39,7 @@ SELECT container_id, signal, sum(rise) AS rise, max(covered_ns) AS covered_ns FR
 -- levels add up.
 -- makes: held_level
 -- reads: asked_series, lived, life_event
--- empty without: asked_series
+-- only with: asked_series
 CREATE OR REPLACE TEMP TABLE held_level AS
 WITH
 death AS (SELECT container_id, time_ns AS died_ns FROM life_event WHERE what = 'container.die'),

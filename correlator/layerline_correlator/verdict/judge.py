@@ -5,15 +5,17 @@ The verdict ranks excess: an operation that always burns 100 ms of CPU is not sl
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from layerline_correlator.entity import NAMELESS, Naming
+from layerline_correlator.entity import NAMELESS, Entity, Naming
 from layerline_correlator.ledger.causes import by_name
 from layerline_correlator.times import rfc3339
 from layerline_correlator.verdict.model import Blind, Culprit, Join, Neighbour, Part, Verdict
+from layerline_correlator.verdict.statement import masked
 
 #: A culprit has at least this share of what is ranked.
 CULPRIT_SHARE = 0.1
@@ -21,6 +23,8 @@ CULPRIT_SHARE = 0.1
 NEIGHBOURS, NEIGHBOUR_SHARE = 5, 0.01
 #: Machines named in what to enable, at most.
 MACHINES = 3
+
+_PID = re.compile(r" \(pid \d+\)$")
 
 Key = tuple[str, str, str]  # cause, service, and the dependency where the entity is one
 
@@ -49,6 +53,9 @@ class LedgerPart:
     neighbours: tuple[Ran, ...] = ()
     because: str = ""
     place: str | None = None  # "function file:line" where it was seen
+    dependency: str = ""  # of a dependency: "postgresql"; "" where its callers do not say
+    dependency_type: str = ""  # "database", "cache", "message broker" or "http service"
+    statement: str = ""  # the statement that cost most, as it was sent
 
     @property
     def key(self) -> Key:
@@ -119,7 +126,8 @@ def judge(
     """One verdict for one ledger, or (``window``) for the sum of several of one service and operation.
 
     ``name`` gives the entity of a type and id. Where only some ledgers of a window have a usual, the others are left
-    out of the sums. ValueError when there is no ledger.
+    out of the sums. Outside of containers, a window's parts are of a service and not of each of its worker processes:
+    eight workers with the same trouble are one culprit. ValueError when there is no ledger.
     """
     if not ledgers:
         raise ValueError("expected at least one ledger, found none")
@@ -136,9 +144,16 @@ def judge(
     ranked_by = "lost" if absolute or excess_ns is None else "excess"
     total_ns = duration_ns if ranked_by == "lost" or excess_ns is None else excess_ns
 
-    merged = _merge(part for ledger in chosen for part in ledger.parts)
+    name = _with_systems(name, [*(ledger.parts for ledger in chosen), *(usual.parts for usual in known)])
+    if window:
+        name = _by_service(name, chosen)
+        known = [replace(usual, parts=tuple(map(of_service, usual.parts))) for usual in known]
+    merged = _merge(of_service(part) if window else part for ledger in chosen for part in ledger.parts)
     parts = _ranked(_parts(merged, known if has_usual else None, name), ranked_by)
-    culprits = _culprits(parts, ranked_by, total_ns, duration_ns)
+    unexplained_ns = sum(ledger.unexplained_ns for ledger in chosen)
+    unexplained_usual_ns = sum(usual.unexplained_ns for usual in known) if has_usual else None
+    unexplained_excess_ns = unexplained_ns - (0 if ranked_by == "lost" else unexplained_usual_ns or 0)
+    culprits = _culprits(parts, ranked_by, total_ns, duration_ns, unexplained_excess_ns)
     first = chosen[0]
     examples = sorted(chosen, key=lambda ledger: -ledger.duration_ns)[:5]
     return Verdict(
@@ -152,8 +167,8 @@ def judge(
         excess_ns=excess_ns,
         ranked_by=ranked_by,
         parts=parts,
-        unexplained_ns=sum(ledger.unexplained_ns for ledger in chosen),
-        unexplained_usual_ns=sum(usual.unexplained_ns for usual in known) if has_usual else None,
+        unexplained_ns=unexplained_ns,
+        unexplained_usual_ns=unexplained_usual_ns,
         blind=_blind(chosen, name),
         culprits=culprits,
         conclusive=_conclusive(parts, culprits, ranked_by, total_ns),
@@ -161,8 +176,59 @@ def judge(
         join=min((ledger.join for ledger in chosen), key=lambda join: join.confidence),
         requests=received if window else None,
         slow=slow if window else None,
+        judged=len(chosen) if window else None,
         examples=[ledger.trace_id for ledger in examples] if window else None,
     )
+
+
+def of_service(part: LedgerPart) -> LedgerPart:
+    """The part of a process as its service's, and its neighbours' processes by the program that they run."""
+    entity_id = part.service if part.entity_type == "process" and part.service else part.entity_id
+    neighbours = _together(replace(ran, entity_id=_program(ran)) for ran in part.neighbours)
+    return replace(part, entity_id=entity_id, neighbours=neighbours)
+
+
+def _with_systems(name: Naming, parts: Iterable[Sequence[LedgerPart]]) -> Naming:
+    """Names a dependency with what it is: ``postgresql at db:5432``. Its id stays its address."""
+    systems = {part.entity_id: part.dependency for group in parts for part in group if part.dependency}
+
+    def named(kind: str, identity: str) -> Entity:
+        system = systems.get(identity, "") if kind == "service" else ""
+        if not system or system in identity:
+            return name(kind, identity)
+        return Entity(kind, identity, f"{system} at {identity}")
+
+    return named
+
+
+def _together(neighbours: Iterable[Ran]) -> tuple[Ran, ...]:
+    """Each neighbour once, with all that it ran."""
+    ran_ns: dict[tuple[str, str], int] = defaultdict(int)
+    for ran in neighbours:
+        ran_ns[ran.entity_type, ran.entity_id] += ran.ran_ns
+    return tuple(Ran(*entity, amount_ns) for entity, amount_ns in ran_ns.items())
+
+
+def _program(neighbour: Ran) -> str:
+    """``gunicorn`` for the process ``gunicorn (pid 4711)``."""
+    return _PID.sub("", neighbour.entity_id) if neighbour.entity_type == "process" else neighbour.entity_id
+
+
+def _by_service(name: Naming, ledgers: Sequence[Ledger]) -> Naming:
+    """Names a service with how many of its processes the requests ran in: ``web (8 workers)``."""
+    workers: dict[str, set[str]] = defaultdict(set)
+    for ledger in ledgers:
+        for part in ledger.parts:
+            if part.entity_type == "process" and part.service:
+                workers[part.service].add(part.entity_id)
+
+    def named(kind: str, identity: str) -> Entity:
+        count = len(workers[identity]) if kind == "process" and identity in workers else 0
+        if count == 0:
+            return name(kind, identity)
+        return Entity(kind, identity, f"{identity} ({count} workers)" if count > 1 else identity)
+
+    return named
 
 
 def _merge(parts: Iterable[LedgerPart]) -> list[LedgerPart]:
@@ -177,10 +243,6 @@ def _sum(group: list[LedgerPart]) -> LedgerPart:
     if len(group) == 1:
         return group[0]
     largest = max(group, key=lambda part: part.lost_ns)
-    ran: dict[tuple[str, str], int] = defaultdict(int)
-    for part in group:
-        for neighbour in part.neighbours:
-            ran[neighbour.entity_type, neighbour.entity_id] += neighbour.ran_ns
     return LedgerPart(
         cause=largest.cause,
         service=largest.service,
@@ -190,8 +252,11 @@ def _sum(group: list[LedgerPart]) -> LedgerPart:
         low_ns=sum(part.low_ns for part in group),
         high_ns=sum(part.high_ns for part in group),
         inferred=any(part.inferred for part in group),
-        neighbours=tuple(Ran(*entity, ran_ns) for entity, ran_ns in ran.items()),
+        neighbours=_together(ran for part in group for ran in part.neighbours),
         because=largest.because,
+        dependency=largest.dependency,
+        dependency_type=largest.dependency_type,
+        statement=largest.statement,
         place=largest.place or next((part.place for part in group if part.place), None),
     )
 
@@ -264,9 +329,16 @@ def _part(part: LedgerPart, usual: Around | None, name: Naming) -> Part:
         evidence="inferred" if part.inferred else "measured",
         by=_neighbours(part.neighbours, name),
         where=_where(part.place),
-        because=part.because,
-        try_=cause.try_,
+        because=_because(part),
+        try_=cause.to_try(part.dependency_type),
     )
+
+
+def _because(part: LedgerPart) -> str:
+    """What was seen; of a database with the statement that cost most."""
+    if not part.statement:
+        return part.because
+    return f"{part.because}; the statement: {masked(part.statement, part.dependency)}"
 
 
 def _where(place: str | None) -> dict[str, str | int] | None:
@@ -306,21 +378,31 @@ def _ranked(parts: list[Part], ranked_by: str) -> list[Part]:
     return sorted(parts, key=lambda part: (-_weight(part, ranked_by), part.cause, part.service, part.entity.id))
 
 
-def _culprits(parts: list[Part], ranked_by: str, total_ns: int, duration_ns: int) -> list[Culprit]:
+def _culprits(parts: list[Part], ranked_by: str, total_ns: int, duration_ns: int, unexplained_ns: int) -> list[Culprit]:
+    """One for each cause and entity, whichever services lost time to it; guesses after what is sure, else by weight.
+
+    Where a part took less time than usual, the others exceed the excess. Shares are then of all that was added, so that
+    they sum to 1 at most.
+    """
     if total_ns <= 0:
         return []
-    big = [part for part in parts if _weight(part, ranked_by) >= CULPRIT_SHARE * total_ns]
+    added_ns = sum(max(0, _weight(part, ranked_by)) for part in parts) + max(0, unexplained_ns)
+    whole_ns = max(total_ns, added_ns)
+    alike: dict[tuple[str, Entity], list[Part]] = defaultdict(list)
+    for part in parts:
+        alike[part.cause, part.entity].append(part)
+    weights = {key: sum(_weight(part, ranked_by) for part in group) for key, group in alike.items()}
+    big = [key for key, weight in weights.items() if weight >= CULPRIT_SHARE * whole_ns]
+    big.sort(key=lambda key: (all(_is_guess(part, ranked_by) for part in alike[key]), -weights[key]))
     return [
-        Culprit(
-            cause=part.cause,
-            entity=part.entity,
-            share_of_excess=round(_weight(part, ranked_by) / total_ns, 4),
-            without_ns=duration_ns - _weight(part, ranked_by),
-        )
-        for part in sorted(
-            big, key=lambda part: _is_guess(part, ranked_by)
-        )  # stable: guesses after what is sure, else by weight
+        Culprit(cause, entity, _share(weights[cause, entity], whole_ns), duration_ns - weights[cause, entity])
+        for cause, entity in big
     ]
+
+
+def _share(part_ns: int, whole_ns: int) -> float:
+    """Four digits, rounded down: shares of one whole never add up to more than 1."""
+    return part_ns * 10_000 // whole_ns / 10_000
 
 
 def _conclusive(parts: list[Part], culprits: list[Culprit], ranked_by: str, total_ns: int) -> bool:

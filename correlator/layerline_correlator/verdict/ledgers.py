@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import duckdb
@@ -160,14 +161,19 @@ def _parts_of(cursor: duckdb.DuckDBPyConnection) -> dict[int, list[LedgerPart]]:
         neighbours,
         because,
         place,
+        *dependency,
     ) in cursor.execute(
         "SELECT request_no, cause, part.service, entity_type, entity_id, lost_ns, low_ns, high_ns, inferred,"
-        " neighbours, because, place"
+        " neighbours, because, place,"
+        " coalesce(dependency, ''), coalesce(dependency_type, ''), coalesce(statement, '')"
         " FROM wanted_usual JOIN part USING (trace_id, span_id, start_ns) ORDER BY request_no, lost_ns DESC, cause"
     ).fetchall():
         ran = tuple(Ran(**neighbour) for neighbour in neighbours or ())
         parts[number].append(
-            LedgerPart(cause, service, kind, identity, lost_ns, low_ns, high_ns, inferred, ran, because or "", place)
+            LedgerPart(
+                *(cause, service, kind, identity, lost_ns, low_ns, high_ns, inferred, ran, because or "", place),
+                *dependency,
+            )
         )
     return parts
 
@@ -177,13 +183,14 @@ def _usual_parts(cursor: duckdb.DuckDBPyConnection) -> dict[int, list[LedgerPart
     than the usual.
     """
     parts: dict[int, list[LedgerPart]] = defaultdict(list)
-    for number, *part in cursor.execute(
-        "SELECT request_no, cause, part.service, entity_type, arg_max(entity_id, part.start_ns),"
+    for number, dependency, *part in cursor.execute(
+        "SELECT request_no, coalesce(any_value(dependency), ''),"
+        " cause, part.service, entity_type, arg_max(entity_id, part.start_ns),"
         " floor(sum(lost_ns) / any_value(members))::BIGINT AS mean_ns,"
         " floor(sum(low_ns) / any_value(members))::BIGINT, ceil(sum(high_ns) / any_value(members))::BIGINT"
         " FROM usual_member JOIN usual USING (request_no) JOIN part USING (trace_id, span_id, start_ns)"
         " GROUP BY request_no, cause, part.service, entity_type,"
         " CASE WHEN entity_type = 'service' THEN entity_id ELSE '' END HAVING mean_ns > 0"
     ).fetchall():
-        parts[number].append(LedgerPart(*part))
+        parts[number].append(replace(LedgerPart(*part), dependency=dependency))
     return parts

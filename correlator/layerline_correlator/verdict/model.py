@@ -54,7 +54,11 @@ class Blind:
 
 @dataclass(frozen=True, slots=True)
 class Culprit:
-    """A part with at least a tenth of what is ranked; ``without_ns`` is the duration without it, at least."""
+    """A cause and an entity that took at least a tenth of what is ranked, over all services that lost time to them.
+
+    ``without_ns`` is the duration without it, at least. Where some parts took less time than usual, ``share_of_excess``
+    is a share of all that the others added; shares sum to 1 at most.
+    """
 
     cause: str
     entity: Entity
@@ -80,7 +84,7 @@ class Suspect:
     cause: str | None
     """What it may have been: a cause that is blind here. None where every cause that fits was measured."""
     excess_ns: int | None
-    """Own time in it above usual that nothing explains; None for company, whose own time it is not."""
+    """Own time in it above usual that nothing explains; None for a neighbour, whose own time it is not."""
     readings: list[SuspectReading]
     because: str
     enable: str = ""
@@ -118,7 +122,9 @@ class Verdict:
     conclusive: bool
     settled: bool
     join: Join
-    requests: int | None = field(default=None, metadata=LEFT_OUT)  # these three: of a verdict over a window only
+    requests: int | None = field(default=None, metadata=LEFT_OUT)  # these four: of a verdict over a window only
     slow: int | None = field(default=None, metadata=LEFT_OUT)
+    judged: int | None = field(default=None, metadata=LEFT_OUT)
+    """How many of the slow requests the sums are of: not those beyond the newest 500, nor those without a usual."""
     examples: list[str] | None = field(default=None, metadata=LEFT_OUT)
     suspects: list[Suspect] = field(default_factory=list)

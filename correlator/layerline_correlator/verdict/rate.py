@@ -14,10 +14,11 @@ _WRITE = """
 UPDATE request SET usual_ns = rated.usual_ns, slow = rated.slow, cause = rated.cause
 FROM (
     SELECT
-        unnest($traces) AS trace_id, unnest($spans) AS span_id, unnest($usual::BIGINT[]) AS usual_ns,
-        unnest($slow) AS slow, unnest($causes::VARCHAR[]) AS cause
+        unnest($traces) AS trace_id, unnest($spans) AS span_id, unnest($starts) AS start_ns,
+        unnest($usual::BIGINT[]) AS usual_ns, unnest($slow) AS slow, unnest($causes::VARCHAR[]) AS cause
 ) AS rated
 WHERE rated.trace_id = request.trace_id AND rated.span_id = request.span_id
+  AND rated.start_ns = request.start_ns
 """
 
 
@@ -44,6 +45,7 @@ def rate(
         {
             "traces": [row.trace_id for row in rows],
             "spans": [row.span_id for row in rows],
+            "starts": [row.start_ns for row in rows],
             "usual": [usuals.get(number) for number in numbers],
             "slow": [number in slow for number in numbers],
             "causes": [causes.get(number) for number in numbers],

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 import duckdb
 
 from layerline_correlator.entity import Naming
+from layerline_correlator.ledger.causes import by_name
 from layerline_correlator.store.statements import text
 from layerline_correlator.verdict.model import Neighbour, Part, Verdict
 
-CAUSES = ("network.transit_slow", "network.retransmitted")
 #: How long before the requests edges are looked at, and how far around them.
 EARLIER_NS, AROUND_NS = 5 * 60 * 10**9, 5 * 10**9
 #: An edge is late when its calls were under way for so much longer than before.
@@ -36,7 +36,7 @@ def with_sides(
     verdict: Verdict, cursor: duckdb.DuckDBPyConnection, around_ns: tuple[int, int], name: Naming
 ) -> Verdict:
     """The verdict, with the side named (``by``) where a culprit is time between two services."""
-    blamed = {(one.cause, one.entity.id) for one in verdict.culprits if one.cause in CAUSES}
+    blamed = {(one.cause, one.entity.id) for one in verdict.culprits if by_name(one.cause).layer == "network"}
     if not blamed:
         return verdict
     parts = []
@@ -62,7 +62,9 @@ def decided(part: Part, callee: str, edges: Sequence[Edge], name: Naming) -> Par
     whole = sum(weights.values())
     services = {"caller": part.service, "callee": callee}
     order = sorted(weights, key=lambda side: -weights[side])
-    because = "; ".join(_told(services[side], side, len(late[side]), len(seen[side])) for side in order if seen[side])
+    because = "; ".join(
+        _in_words(services[side], side, len(late[side]), len(seen[side])) for side in order if seen[side]
+    )
     return replace(
         part,
         by=[Neighbour(name("service", services[side]), round(weights[side] / whole, 4)) for side in order],
@@ -70,7 +72,7 @@ def decided(part: Part, callee: str, edges: Sequence[Edge], name: Naming) -> Par
     )
 
 
-def _told(service: str, side: str, late: int, seen: int) -> str:
+def _in_words(service: str, side: str, late: int, seen: int) -> str:
     what = f"other calls of {service}" if side == "caller" else f"calls of others to {service}"
     return f"{late} of {seen} kinds of {what} were late too" if late else f"{what} were as usual"
 
@@ -92,9 +94,11 @@ def _callee(cursor: duckdb.DuckDBPyConnection, part: Part, around_ns: tuple[int,
     row = cursor.execute(
         "SELECT mode(callee.service) FROM span AS call"
         " JOIN resource AS caller ON caller.resource = call.resource AND caller.service = $caller"
-        " JOIN span AS answer ON answer.trace_id = call.trace_id AND answer.parent_span_id = call.span_id"
+        " JOIN (SELECT trace_id, unnest([parent_span_id, span_id]) AS call_id, resource FROM span WHERE kind = 2"
+        "   AND start_ns BETWEEN $from_ns - 60_000_000_000 AND $to_ns + 60_000_000_000) AS answer"
+        " ON answer.trace_id = call.trace_id AND answer.call_id = call.span_id"
         " JOIN resource AS callee ON callee.resource = answer.resource"
-        " WHERE call.kind = 3 AND answer.kind = 2 AND call.start_ns BETWEEN $from_ns AND $to_ns"
+        " WHERE call.kind = 3 AND call.start_ns BETWEEN $from_ns AND $to_ns"
         " AND callee.service <> $caller AND ("
         "   call.attributes['server.address'] || coalesce(':' || call.attributes['server.port'], '') = $address"
         "   OR call.attributes['net.peer.name'] || coalesce(':' || call.attributes['net.peer.port'], '') = $address"

@@ -5,16 +5,21 @@
 -- Out: one row per edge that shares an end with this one: side ('caller' | 'callee'), the other end, how much longer its
 --      calls were under way than before (ns, median), and how many calls that is.
 WITH
+-- Who answered names the call as its parent, or shares its id (Zipkin, B3, Envoy).
+answers AS (
+    SELECT trace_id, unnest([parent_span_id, span_id]) AS call_id, resource, start_ns, end_ns
+    FROM span
+    WHERE kind = 2 AND start_ns BETWEEN $since_ns - 60_000_000_000 AND $to_ns + 60_000_000_000
+),
 calls AS (
     SELECT
         caller.service AS caller, callee.service AS callee, call.start_ns,
         (call.end_ns - call.start_ns) - (answer.end_ns - answer.start_ns) AS gap_ns
     FROM span AS call
     JOIN resource AS caller ON caller.resource = call.resource
-    JOIN span AS answer ON answer.trace_id = call.trace_id AND answer.parent_span_id = call.span_id
+    JOIN answers AS answer ON answer.trace_id = call.trace_id AND answer.call_id = call.span_id
     JOIN resource AS callee ON callee.resource = answer.resource
-    WHERE call.kind = 3 AND answer.kind = 2
-      AND call.start_ns BETWEEN $since_ns AND $to_ns AND answer.start_ns BETWEEN $since_ns - 60_000_000_000 AND $to_ns + 60_000_000_000
+    WHERE call.kind = 3 AND call.start_ns BETWEEN $since_ns AND $to_ns
       AND (caller.service = $caller) <> (callee.service = $callee)
 )
 SELECT

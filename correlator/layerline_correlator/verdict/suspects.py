@@ -1,8 +1,10 @@
 """Suspects: who may be behind time that nobody measured. They are named, and charged nothing.
 
 A verdict charges milliseconds only where something was measured. Where much of what is ranked stays unexplained and the
-causes that could explain it are blind, there is still company: in whose own time it happened, and what rose beside it.
-The first suspect is whoever rose, if somebody did; else the entity in which the time was spent.
+causes that could explain it are blind, two things are still known: in whose own time it happened, and which
+neighbours rose meanwhile. The first suspect is the neighbour that rose most, if one did; else the entity in which the
+time was spent. Which cause is suspected where is said by the causes (``-- suspected in``, ``-- suspected of neighbours
+by``).
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from dataclasses import dataclass, replace
 import duckdb
 
 from layerline_correlator.entity import Entity
-from layerline_correlator.ledger.causes import by_name
+from layerline_correlator.ledger.causes import ANY_PLACE, USED_A_DISK, all_causes, by_name
 from layerline_correlator.store.graph import graph
 from layerline_correlator.verdict.ledgers import Request, around, want_usual
 from layerline_correlator.verdict.model import Suspect, SuspectReading, Verdict
@@ -27,9 +29,11 @@ WORTH_LOOKING = 0.1
 EARLIER_NS = 10 * 60 * 10**9
 #: The longest interval of a reading, and a little more.
 LATER_NS = 130 * 10**9
-#: Company has risen when it is at least so many times its usual, and by at least this rate: cores, bytes per second.
+CPU_TIME, DISK_IO = "container.cpu.time", "container.disk.io"
+#: A neighbour has risen when its rate is at least so many times its usual one, and higher by at least so much: cores,
+#: bytes per second.
 TIMES = 3.0
-RISEN = {"container.cpu.time": 0.25, "container.disk.io": 1_000_000.0}
+RISEN = {CPU_TIME: 0.25, DISK_IO: 1_000_000.0}
 #: Nobody waited for a CPU on a machine whose fullest CPU was in use for less than this much of the time.
 FULL_RATIO = 0.8
 #: A container that moved at least so many bytes per second may have waited for a device.
@@ -74,9 +78,9 @@ class Beside:
         return self.rate >= TIMES * self.usual_rate and self.rate - self.usual_rate >= RISEN[self.signal]
 
     @property
-    def cause(self) -> str:
-        """What it would have done to others on its machine."""
-        return CONTENDED if self.signal == "container.cpu.time" else "host.io_saturated"
+    def cause(self) -> str | None:
+        """What it would have done to others on its machine; None where no cause is suspected by this signal."""
+        return next((cause.name for cause in all_causes() if cause.suspected_of_neighbours_by == self.signal), None)
 
     @property
     def reading(self) -> SuspectReading:
@@ -134,14 +138,14 @@ def with_suspects(
     ).fetchall():
         enclosed[container_id].add(other)
     opens = [replace(one, enclosed=frozenset(enclosed[one.container_id or ""])) for one in opens]
-    found = suspects(opens, beside, verdict.excess_ns or verdict.duration_ns, name)
-    if not found:
+    named = suspects(opens, beside, verdict.excess_ns or verdict.duration_ns, name)
+    if not named:
         return verdict
-    first = found[0].cause
+    first = named[0].cause
     enable = {one.cause: one.enable for one in verdict.blind}
     return replace(
         verdict,
-        suspects=[replace(one, enable=enable.get(one.cause or "", "")) for one in found],
+        suspects=[replace(one, enable=enable.get(one.cause or "", "")) for one in named],
         blind=sorted(verdict.blind, key=lambda one: one.cause != first),
     )
 
@@ -167,7 +171,7 @@ def suspects(
     """Who may be behind the open time, most suspect first. Only causes that are blind there are suspected: what was
     measured has had its say. Neighbours and CPU limits are suspected where enough time may have been waited for a CPU.
     """
-    found: list[Suspect] = []
+    named: list[Suspect] = []
     for place in sorted(opens, key=lambda one: -one.excess_ns):
         if place.excess_ns < WORTH_LOOKING * whole_ns:
             continue
@@ -177,15 +181,15 @@ def suspects(
         risen.sort(key=lambda one: -(one.rate - one.usual_rate) / RISEN[one.signal])
         waited = place.ready_ns >= WORTH_LOOKING * whole_ns
         possible = place.blind if waited else place.blind - {CONTENDED, THROTTLED}
-        found += [_neighbour(one, name) for one in risen if one.cause in possible]
-        found.append(_own(place, own, possible, name))
-    unique = {(one.entity.type, one.entity.id, one.cause): one for one in reversed(found)}
-    return [one for one in found if unique.get((one.entity.type, one.entity.id, one.cause)) is one][:MOST]
+        named += [_neighbour(one, name) for one in risen if one.cause in possible]
+        named.append(_own(place, own, possible, name))
+    unique = {(one.entity.type, one.entity.id, one.cause): one for one in reversed(named)}
+    return [one for one in named if unique.get((one.entity.type, one.entity.id, one.cause)) is one][:MOST]
 
 
 def _neighbour(one: Beside, name: Callable[[str, str], Entity]) -> Suspect:
-    did = f"used {one.rate:.2g} CPU" if one.signal == "container.cpu.time" else f"moved {one.rate / 1e6:.2g} MB/s"
-    usual = f"{one.usual_rate:.2g} CPU" if one.signal == "container.cpu.time" else f"{one.usual_rate / 1e6:.2g} MB/s"
+    did = f"used {one.rate:.2g} CPU" if one.signal == CPU_TIME else f"moved {one.rate / 1e6:.2g} MB/s"
+    usual = f"{one.usual_rate:.2g} CPU" if one.signal == CPU_TIME else f"{one.usual_rate / 1e6:.2g} MB/s"
     return Suspect(
         entity=name(one.entity_type, one.entity_id),
         cause=one.cause,
@@ -196,11 +200,16 @@ def _neighbour(one: Beside, name: Callable[[str, str], Entity]) -> Suspect:
 
 
 def _own(place: Open, own: Sequence[Beside], blind: Collection[str], name: Callable[[str, str], Entity]) -> Suspect:
-    moved = any(one.signal == "container.disk.io" and one.rate >= MOVED for one in own)
-    likely = (*(("container.io_throttled", "host.io_saturated") if moved else ()), THROTTLED)
-    rest = (CONTENDED, "container.memory_stalled", "app.blocked")
+    moved = any(one.signal == DISK_IO and one.rate >= MOVED for one in own)
+    # The causes of the disk first where it was used, each in the order in which causes take.
+    fitting = [
+        cause.name
+        for place in ((USED_A_DISK, ANY_PLACE) if moved else (ANY_PLACE,))
+        for cause in all_causes()
+        if cause.suspected_in == place
+    ]
     entity = name("container", place.container_id) if place.container_id else name("host", place.host or "")
-    cause = next((cause for cause in (*likely, *rest) if cause in blind), None)
+    cause = next((cause for cause in fitting if cause in blind), None)
     spent = f"{place.excess_ns / 1e6:.0f} ms more than usual were spent in {place.service or 'it'}"
     said = f"{spent}, and nothing that was measured explains them"
     return Suspect(

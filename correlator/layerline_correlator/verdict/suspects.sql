@@ -41,7 +41,7 @@ WHERE kind <> 'gauge'
 
 -- makes: rate
 -- reads: suspect_series
--- empty without: suspect_series
+-- only with: suspect_series
 CREATE OR REPLACE TEMP TABLE rate AS
 SELECT line, from_ns, to_ns, rise / (to_ns - from_ns) AS rate
 FROM rises_of((SELECT list(series) FROM suspect_series), $since_ns, $until_ns);
@@ -49,7 +49,7 @@ FROM rises_of((SELECT list(series) FROM suspect_series), $since_ns, $until_ns);
 -- The rates during the requests. Two requests at the same time are one stretch of the machine's life: the overlap is a weight.
 -- makes: rate_during
 -- reads: rate, wanted_usual
--- empty without: rate
+-- only with: rate
 CREATE OR REPLACE TEMP TABLE rate_during AS
 SELECT line, sum(rate * shared_ns) / sum(shared_ns) AS rate
 FROM (
@@ -62,7 +62,7 @@ GROUP BY line;
 -- done it all.
 -- makes: fullest_cpu
 -- reads: rate_during
--- empty without: rate_during
+-- only with: rate_during
 CREATE OR REPLACE TEMP TABLE fullest_cpu AS
 WITH used AS (
     SELECT series.host, series.resource, series.attributes['cpu.logical_number'] AS cpu, sum(rate) AS cpus
@@ -76,7 +76,7 @@ SELECT host, max(least(cpus, 1)) AS used_ratio FROM used GROUP BY host;
 -- what those did not do.
 -- makes: beside
 -- reads: rate, rate_during, wanted_usual, usual_member
--- empty without: rate_during
+-- only with: rate_during
 CREATE OR REPLACE TEMP TABLE beside AS
 WITH
 -- What is usual of others is what they did during the requests that make the usual: what was not there then did nothing.
@@ -100,7 +100,8 @@ of_entity AS (
     SELECT
         CASE WHEN entity_type = 'container' THEN 'container' ELSE 'process' END AS entity_type,
         CASE WHEN entity_type = 'container' THEN entity_id
-             ELSE attributes['process.executable.name'] || ' (pid ' || attributes['process.pid'] || ')' END AS entity_id,
+             -- The processes of a program together: of eight workers each rises by an eighth.
+             ELSE attributes['process.executable.name'] END AS entity_id,
         series.host, CASE WHEN signal = 'container.disk.io' THEN signal ELSE 'container.cpu.time' END AS signal,
         sum(rate_during.rate) AS rate, sum(coalesce(earlier.rate, 0)) AS usual_rate
     FROM rate_during

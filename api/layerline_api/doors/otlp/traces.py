@@ -1,6 +1,7 @@
 """Spans: an ExportTraceServiceRequest becomes rows.
 
-A span that cannot be placed on the timeline or in a trace is rejected and the others are kept. Span events, links, the
+A span that cannot be placed on the timeline or in a trace is rejected and the others are kept. One that ends a
+little before it starts, because a clock was corrected meanwhile, is kept without length. Span events, links, the
 instrumentation scope and trace state are not stored, but for its sampling threshold. Cost: about 20 µs a span with 18
 attributes (``python tests/api/bench_decode.py``), most of it attribute access of the generated classes.
 """
@@ -19,6 +20,8 @@ from layerline_api.doors.otlp.values import text, texts
 from layerline_correlator.store.model import Batch, ResourceRow, SpanRow, resource_key
 
 LAST_NS = 2**63 - 1
+#: How far the end of a span may lie before its start: clocks are corrected by less, unless they are set anew.
+CORRECTED_NS = 10**9
 #: The wrapper sends at most 16 slices of four integers; a span with very many more does not come from it.
 SLICES_LIMIT = 4 * 64
 
@@ -55,7 +58,7 @@ def decode_traces(body: bytes) -> tuple[Batch, Rejections]:
 def _misplaced(span: Span) -> str | None:
     """Why this span has no place in a trace or on the timeline; None when it has one."""
     start_ns, end_ns = span.start_time_unix_nano, span.end_time_unix_nano
-    if 0 < start_ns <= end_ns <= LAST_NS:
+    if 0 < start_ns <= end_ns + CORRECTED_NS and 0 < end_ns <= LAST_NS and start_ns <= LAST_NS:
         trace_id, span_id, parent = span.trace_id, span.span_id, span.parent_span_id
         if len(trace_id) != 16 or trace_id == _ZERO_TRACE:
             return "its trace id is not 16 bytes that are not all zero"
@@ -116,7 +119,7 @@ def _row(span: Span, resource: str, known: dict[str, str], budget: Budget) -> Sp
         name=known.setdefault(name, name),
         kind=kind if 0 <= kind <= 5 else 0,
         start_ns=span.start_time_unix_nano,
-        end_ns=span.end_time_unix_nano,
+        end_ns=max(span.start_time_unix_nano, span.end_time_unix_nano),
         status=status if 0 <= status <= 2 else 0,
         thread_id=thread_id,
         account=account,

@@ -6,7 +6,7 @@
 
 -- makes: sender
 -- reads: doubtful_sighting, called_at
--- empty without: doubtful_sighting
+-- only with: doubtful_sighting
 CREATE OR REPLACE TEMP TABLE sender AS
 SELECT
     resource.resource, service, instance, container_id AS said_id, host, host_by, in_container, cpus, handles,
@@ -19,7 +19,7 @@ LEFT JOIN called_at ON called_at.resource = resource.resource;
 
 -- makes: asks
 -- reads: sender
--- empty without: sender
+-- only with: sender
 CREATE OR REPLACE TEMP TABLE asks AS
 SELECT resource, said_id, handle.* FROM (SELECT resource, said_id, unnest(handles) AS handle FROM sender)
 UNION
@@ -28,7 +28,7 @@ SELECT resource, said_id, 'address', address, 'network.local.address' FROM sende
 -- Who is described under a handle that somebody asks for.
 -- makes: known
 -- reads: asks
--- empty without: asks
+-- only with: asks
 CREATE OR REPLACE TEMP TABLE known AS
 WITH described AS (
     SELECT resource, container_id, host, host_by, sandbox, seen_ns, unnest(handles) AS handle
@@ -56,7 +56,7 @@ FROM of_pod JOIN described ON described.handle."key" = of_pod.key AND described.
 -- the same id or name. After a reboot the newest; a name that several machines have tells nothing.
 -- makes: machine
 -- reads: known
--- empty without: known
+-- only with: known
 CREATE OR REPLACE TEMP TABLE machine AS
 WITH found AS (
     SELECT resource, host,
@@ -75,7 +75,7 @@ QUALIFY row_number() OVER (PARTITION BY resource ORDER BY host_rank, keys DESC, 
 
 -- makes: placed
 -- reads: sender, machine
--- empty without: sender
+-- only with: sender
 CREATE OR REPLACE TEMP TABLE placed AS
 SELECT
     sender.*,
@@ -87,7 +87,7 @@ FROM sender LEFT JOIN machine ON machine.resource = sender.resource;
 -- One row per sender, kind of handle, container and machine; a container that several describe counts once.
 -- makes: candidate
 -- reads: known
--- empty without: known
+-- only with: known
 CREATE OR REPLACE TEMP TABLE candidate AS
 WITH merged AS (
     SELECT
@@ -104,7 +104,7 @@ QUALIFY host_rank = min(host_rank) OVER (PARTITION BY resource, key, container_i
 -- When they began and ended, as their engine told.
 -- makes: turn
 -- reads: candidate
--- empty without: candidate
+-- only with: candidate
 CREATE OR REPLACE TEMP TABLE turn AS
 SELECT DISTINCT described.container_id, described.host, event.time_ns, event.name = 'container.start' AS begins
 FROM event
@@ -116,7 +116,7 @@ WHERE event.name IN ('container.start', 'container.die')
 -- whose id nobody knows (would it be known?).
 -- makes: extent
 -- reads: candidate, placed, sender
--- empty without: sender
+-- only with: sender
 CREATE OR REPLACE TEMP TABLE extent AS
 WITH
 wanted AS (
@@ -135,7 +135,7 @@ GROUP BY wanted.container_id, wanted.host;
 -- Each candidate at each moment: how far outside of its life, by events (`outside_ns`) and by readings (`unread_ns`).
 -- makes: fit
 -- reads: doubtful_sighting, candidate, placed, turn, extent
--- empty without: candidate
+-- only with: candidate
 CREATE OR REPLACE TEMP TABLE fit AS
 WITH
 -- How much each kind of handle is worth, in the order in which they are believed.
@@ -189,14 +189,14 @@ FROM judged;
 -- Of several that one handle fits, the one that was alive, else the nearest; two that fit equally well are none.
 -- makes: pick
 -- reads: fit
--- empty without: fit
+-- only with: fit
 CREATE OR REPLACE TEMP TABLE pick AS
 WITH best AS (
     FROM fit WHERE wrong IS NULL
     QUALIFY rank() OVER (PARTITION BY resource, at_ns, key
                          ORDER BY coalesce(outside_ns, 0), unread_ns NULLS LAST) = 1
 ),
-counted AS (
+rated AS (
     SELECT *, count(*) OVER each AS fits,
            min(who) OVER each AS one, max(who) OVER each AS other,
            min(container_id) OVER each = max(container_id) OVER each AS same
@@ -215,12 +215,12 @@ SELECT
          WHEN outside_ns > 0 THEN format('{} was the nearest in time', who)
          WHEN key <> 'id' AND outside_ns IS NULL AND coalesce(unread_ns, 9e18) > 60_000_000_000
              THEN format('nothing shows that {} ran then', who) END AS doubt
-FROM counted
+FROM rated
 QUALIFY row_number() OVER (PARTITION BY resource, at_ns, key ORDER BY container_id, host) = 1;
 
 -- makes: judged_tie
 -- reads: doubtful_sighting, placed, asks, extent, candidate, fit, pick
--- empty without: doubtful_sighting
+-- only with: doubtful_sighting
 CREATE OR REPLACE TEMP TABLE judged_tie AS
 WITH
 -- What a sender says of itself: the weakest is that nobody knows the id though somebody looks.

@@ -6,16 +6,24 @@ claims on pieces: ``piece_no, pool, entity_type, entity_id, lost_ns, low_ns, hig
 ``inferred, neighbours, because, place``. The pools are ``cpu``, ``wait``, ``off`` and ``queued`` (``pieces.sql``); a
 claim takes at most what earlier causes left (``left_over``).
 
-``reads`` names the tables of the ledger that the body reads, ``empty without`` those of which it needs rows, ``where``
-what a piece must have for the cause to be possible: causes that cannot apply to a batch are not asked. ``applies``
-names what must be true of what a process did (``APPLIES``; all of them, ``|`` between alternatives): where it is not,
-the cause is not blind, whatever was not measured. A fact that no other cause needs is declared where it is needed:
-``fact: NAME: WORDS: CONDITION``, the condition over the pieces of a visit.
+``reads`` names the tables of the ledger that the body reads, ``only with`` those of which it needs rows
+(``with any of``: of one of them), ``where`` what a piece must have for the cause to be possible: causes that cannot
+apply to a batch are not asked. ``applies`` names what must be true of what a process did (``APPLIES``; all of them,
+``|`` between alternatives): where it is not, the cause is not blind, whatever was not measured. A fact that no other
+cause needs is declared where it is needed: ``fact: NAME: WORDS: CONDITION``, the condition over the pieces of a visit.
+
+More headers say what incidents and suspects must know of a cause. ``fits: CHANGE: WHY`` (as often as needed, the best
+first; ``CHANGES``) names a change that can bring it about. ``takes over`` names causes that may hold up the same
+requests when this one is gone. ``at fault: one operation's code`` says that the same cause in another operation is
+another fault. ``suspected in`` (``PLACES``) and ``suspected of neighbours by: SIGNAL`` say where it is a suspect
+although nobody measured it. ``try database`` (``cache``, ``message broker``, ``http service``) is what to try instead
+of ``try`` where a dependency is one.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -26,7 +34,20 @@ from layerline_correlator.store.statements import text as text_of
 _AGENT = "run `layerline agent` on the machine"
 _WRAPPER = "start the service with `layerline run -- CMD`"
 _REQUIRED = ("title", "layer", "order", "needs", "means", "mistaken for", "try", "enable", "source")
-_OPTIONAL = ("reads", "empty without", "where", "applies", "enable elsewhere")
+_OPTIONAL = (
+    *("reads", "only with", "with any of", "where", "applies", "enable elsewhere"),
+    *("takes over", "at fault", "suspected in", "suspected of neighbours by"),
+    *(f"try {kind}" for kind in ("database", "cache", "message broker", "http service")),
+)
+#: What may have changed (``incidents/changes.py`` says how each is recognised).
+CHANGES = (
+    *("limit changed", "container started", "container stopped or started"),
+    *("new code", "neighbour started", "callee changed"),
+)
+#: Where a cause may be suspected.
+ANY_PLACE, USED_A_DISK = "any place", "a container that used a disk"
+PLACES = (ANY_PLACE, USED_A_DISK)
+ONE_OPERATION = "one operation's code"
 #: What may be true of what one process did of a request; ``ledger/keep.sql`` says when it is.
 APPLIES = ("container", "wait for a CPU", "call", "answered call", "unanswered call", "called container")
 LAYERS = ("app", "dependency", "network", "container", "host")
@@ -39,6 +60,14 @@ class Fact:
     name: str  # "layerline.thread.system_ns", or a signal's name
     words: str  # "system time of its threads": as in "… was not measured"
     where: str | None = None  # SQL, an aggregate over the pieces of a visit; None where ledger/facts.sql tells
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A change that can bring a cause about."""
+
+    change: str  # one of CHANGES
+    why: str  # as in "… (its limit is what the slow requests waited for)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +85,8 @@ class Cause:
     enable: str
     source: str
     reads: tuple[str, ...]  # tables of the ledger
-    empty_without: tuple[str, ...]  # of these it needs rows
+    only_with: tuple[str, ...]  # of these it needs rows
+    with_any_of: tuple[str, ...]  # of one of these it needs rows
     where: str | None  # SQL over a row of `piece`: without such a piece the cause is not asked
     applies: tuple[tuple[str, ...], ...]  # all of them; one alternative of each
     sql: str
@@ -64,6 +94,24 @@ class Cause:
     """Facts that only this cause needs."""
     enable_elsewhere: str | None = None
     """What to enable where somebody else's collector reads the containers, if that is something else."""
+
+    fits: tuple[Fit, ...] = ()
+    """Changes that can bring it about, the best first."""
+    takes_over: tuple[str, ...] = ()
+    """Causes that may hold up the same requests when this one is gone: faults are not additive."""
+    of_one_operation: bool = False
+    """Whether the same cause in another operation of the same service is another fault."""
+    suspected_in: str | None = None
+    """One of PLACES: where it is a suspect although nobody measured it."""
+    suspected_of_neighbours_by: str | None = None
+    """The signal by whose rise a neighbour is suspected of it."""
+
+    try_for: tuple[tuple[str, str], ...] = ()
+    """What to try instead where the dependency is of a certain type: ``("database", "…")``."""
+
+    def to_try(self, dependency_type: str) -> str:
+        """What to try against it, for a dependency of this type."""
+        return dict(self.try_for).get(dependency_type, self.try_)
 
     def to_enable(self, foreign_readings: bool = False, agent_reads: bool = False, only_wrapper: bool = False) -> str:
         """The one thing to enable where it cannot be seen.
@@ -84,13 +132,15 @@ class Cause:
 def parse(name: str, text: str) -> Cause:
     """A cause from its file. ValueError names the file, what was expected and what was found."""
     header: dict[str, str] = {}
-    facts = []
+    facts, fits = [], []
     for line in text.splitlines():
         match = re.fullmatch(r"-- ([a-z][a-z ]*): (.+)", line)
         if match is None:
             break
         if match[1] == "fact":
             facts.append(_fact(name, match[2]))
+        elif match[1] == "fits":
+            fits.append(_fit(name, match[2]))
         else:
             header[match[1]] = match[2]
     missing = [key for key in _REQUIRED if key not in header]
@@ -121,14 +171,39 @@ def parse(name: str, text: str) -> Cause:
         try_=header["try"],
         enable=header["enable"],
         source=header["source"],
-        reads=_tables(header.get("reads", "")),
-        empty_without=_tables(header.get("empty without", "")),
+        reads=_listed(header.get("reads", "")),
+        only_with=_listed(header.get("only with", "")),
+        with_any_of=_listed(header.get("with any of", "")),
         where=header.get("where"),
         applies=applies,
         sql=text,
         facts=tuple(facts),
         enable_elsewhere=header.get("enable elsewhere"),
+        fits=tuple(fits),
+        takes_over=_listed(header.get("takes over", "")),
+        of_one_operation=_one_of(name, header, "at fault", (ONE_OPERATION,)) is not None,
+        suspected_in=_one_of(name, header, "suspected in", PLACES),
+        suspected_of_neighbours_by=header.get("suspected of neighbours by"),
+        try_for=tuple((key.removeprefix("try "), value) for key, value in header.items() if key.startswith("try ")),
     )
+
+
+def _fit(cause: str, declared: str) -> Fit:
+    """A change that fits as a cause's header declares it: what changed and why, with ``: `` between them."""
+    change, _, why = declared.partition(": ")
+    if change not in CHANGES or not why:
+        raise ValueError(
+            f"cause {cause}: expected `-- fits: CHANGE: WHY` with one of {', '.join(CHANGES)}; found {declared!r}"
+        )
+    return Fit(change, why)
+
+
+def _one_of(cause: str, header: Mapping[str, str], key: str, allowed: tuple[str, ...]) -> str | None:
+    """A header that must be one of a few words; None where it is absent."""
+    found = header.get(key)
+    if found is not None and found not in allowed:
+        raise ValueError(f"cause {cause}: expected `-- {key}:` to be one of {', '.join(allowed)}; found {found!r}")
+    return found
 
 
 def _fact(cause: str, declared: str) -> Fact:
@@ -158,7 +233,7 @@ def _alternatives(listed: str) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(one.strip() for one in each.split("|")) for each in listed.split(",") if each.strip())
 
 
-def _tables(listed: str) -> tuple[str, ...]:
+def _listed(listed: str) -> tuple[str, ...]:
     return tuple(listed.replace(",", " ").split())
 
 

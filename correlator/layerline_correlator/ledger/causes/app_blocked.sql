@@ -6,6 +6,10 @@
 -- needs: layerline.account
 -- means: The thread gave up its CPU of its own accord and slept: in a sleep, on a lock, or on a socket that no span describes.
 -- mistaken for: Waiting for a disk, when the thread moved blocks and nothing tells how long that took: then it stays unexplained. Waiting for the interpreter lock, which wakes up every 5 ms.
+-- at fault: one operation's code
+-- fits: new code: the time went into this service's own code
+-- fits: container started: it runs the code that the time went into
+-- suspected in: any place
 -- try: Look for sleeps, locks and calls without instrumentation in this span's code.
 -- enable: start the service with `layerline run -- CMD`
 -- source: getrusage(RUSAGE_THREAD) ru_nvcsw; off-CPU time of the thread

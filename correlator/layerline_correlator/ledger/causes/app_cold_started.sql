@@ -2,10 +2,12 @@
 -- layer: app
 -- order: 40
 -- reads: visit piece left_over cold_usual
--- empty without: cold_usual
+-- only with: cold_usual
 -- needs: layerline.account
 -- means: It was the first request that this process served, and took longer of its own than this operation usually does: imports, connections, caches and compilers warm up.
 -- mistaken for: Slow code (app.cpu_busy): that is slow again the next time.
+-- fits: container stopped or started: it is what the slow requests waited for
+-- fits: new code: a deployment replaces containers
 -- try: Warm up before taking traffic (a request of your own, preloading); keep processes longer (`--max-requests` of gunicorn ends them).
 -- enable: start the service with `layerline run -- CMD`
 -- source: the wrapper counts its process's requests; the usual of the operation

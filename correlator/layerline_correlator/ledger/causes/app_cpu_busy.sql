@@ -6,6 +6,9 @@
 -- needs: layerline.account | container.cpu.time
 -- means: The thread was on a CPU, running the code of this span: not waiting for anybody.
 -- mistaken for: A CPU limit. A throttled thread does not compute, it stands still; that time is container.cpu_throttled. A slower CPU (frequency, a busy sibling hyper-thread) also looks like more work.
+-- at fault: one operation's code
+-- fits: new code: the time went into this service's own code
+-- fits: container started: it runs the code that the time went into
 -- try: Profile this operation; look for work that grew with the data, or that was deployed lately.
 -- enable: start the service with `layerline run -- CMD`
 -- source: CLOCK_THREAD_CPUTIME_ID, clock_gettime(2)

@@ -2,11 +2,14 @@
 -- layer: app
 -- order: 400
 -- reads: cpu_rival
--- empty without: cpu_rival
+-- only with: cpu_rival
 -- applies: wait for a CPU
 -- needs: layerline.account | container.cpu.pressure, layerline.container.usage_ns | container.cpu.time
 -- means: The thread stood ready without a CPU while other threads of the same container (or process) ran.
 -- mistaken for: A neighbour (host.cpu_contended): there somebody else's work ran meanwhile. A CPU limit (container.cpu_throttled): there the throttled counter grew.
+-- fits: neighbour started: it used {share} of what the slow requests waited for
+-- fits: new code: new code may use more of the machine
+-- takes over: container.cpu_throttled, host.cpu_contended
 -- try: Fewer busy threads per CPU, or more CPUs for this container; spread it over more instances.
 -- enable: start the service with `layerline run -- CMD`, and run `layerline agent` on the machine
 -- source: schedstat field 2, and the container's own CPU time over exactly the request

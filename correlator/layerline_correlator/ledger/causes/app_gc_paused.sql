@@ -6,6 +6,8 @@
 -- needs: layerline.account
 -- means: The thread was on a CPU, but collecting garbage instead of running the code of this span.
 -- mistaken for: Slow code (app.cpu_busy): a profile shows the collector only where something was allocated.
+-- fits: new code: the time went into this service's own code
+-- fits: container started: it runs the code that the time went into
 -- try: Fewer objects that live long; `gc.freeze()` after start; a higher `gc.set_threshold`.
 -- enable: start the service with `layerline run -- CMD`
 -- source: gc.callbacks, thread CPU time between start and stop of a collection

@@ -6,6 +6,9 @@
 -- needs: layerline.account, layerline.container.usage_ns
 -- means: Another thread of the same process ran Python code meanwhile; only one can at a time (the global interpreter lock).
 -- mistaken for: A lock of the app's own (app.lock_waited) or a sleep (app.blocked): those wake up a few times, not hundreds of times a second. Too few CPUs (app.cpu_crowded): there the thread stands ready.
+-- fits: new code: the time went into this service's own code
+-- fits: container started: it runs the code that the time went into
+-- takes over: app.cpu_crowded, host.cpu_contended
 -- try: Move the computing thread to a process of its own, or to code that releases the lock; more worker processes, fewer threads.
 -- enable: start the service with `layerline run -- CMD`
 -- source: ru_nvcsw: a waiter wakes up each switch interval (5 ms, sys.getswitchinterval); CPU time of its container

@@ -2,10 +2,12 @@
 -- layer: app
 -- order: 710
 -- reads: piece left_over sampled
--- empty without: sampled
+-- only with: sampled
 -- needs: layerline.account, layerline.samples
 -- means: The thread waited for a lock, an event or a queue of its own process that somebody else held or had not filled.
 -- mistaken for: The interpreter lock (app.gil_waited), which wakes its waiters every 5 ms. A pool that is used up (app.pool_waited): there the code that waits is the pool's.
+-- fits: new code: the time went into this service's own code
+-- fits: container started: it runs the code that the time went into
 -- try: See who holds it: the place is named. Hold it for less, or split it.
 -- enable: start the service with `layerline run -- CMD`, and leave `LAYERLINE_WATCH` on
 -- source: the watcher: /proc/self/task/TID/stat and wchan (futex), sys._current_frames()

@@ -6,6 +6,8 @@
 -- needs: layerline.account
 -- means: The task was ready to go on, or its request had arrived, while another task computed or waited without giving the event loop back.
 -- mistaken for: A slow dependency (dependency.slow): the answer may have been there all the while. A busy neighbour: there the loop's thread stands ready without a CPU.
+-- fits: new code: the time went into this service's own code
+-- fits: container started: it runs the code that the time went into
 -- try: The place named ran on the event loop: move it to a thread (`asyncio.to_thread`) or a process, or give the loop back in between.
 -- enable: start the service with `layerline run -- CMD`
 -- source: steps of asyncio tasks by the monotonic clock; TCP_INFO tcpi_last_data_recv

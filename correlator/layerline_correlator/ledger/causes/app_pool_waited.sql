@@ -6,6 +6,8 @@
 -- needs: layerline.account, layerline.samples
 -- means: All connections or threads of a pool were in use; it waited for one to come back.
 -- mistaken for: A slow dependency (dependency.slow): there the connection is had, and the answer is waited for. Any other lock (app.lock_waited).
+-- fits: new code: the time went into this service's own code
+-- fits: container started: it runs the code that the time went into
 -- try: See who keeps them so long; then make the pool larger, if the other side can take it.
 -- enable: start the service with `layerline run -- CMD`, and leave `LAYERLINE_WATCH` on
 -- source: time from submit until a thread took the work; the watcher, for pools of connections

@@ -6,6 +6,8 @@
 -- needs: layerline.accept_wait_ns
 -- means: The request had arrived, but no worker of the service took it: all were busy with others.
 -- mistaken for: The network (network.transit_slow): there it had not arrived yet. A slow handler: there the worker had begun.
+-- fits: new code: the time went into this service's own code
+-- fits: container started: it runs the code that the time went into
 -- try: More workers or threads, if what they wait for can take it; or make the requests before it shorter.
 -- enable: start the service with `layerline run -- CMD` on gunicorn, uvicorn or Werkzeug, over TCP
 -- source: TCP_INFO tcpi_last_data_recv of the accepted socket

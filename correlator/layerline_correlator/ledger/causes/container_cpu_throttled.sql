@@ -1,42 +1,62 @@
 -- title: held back by its CPU limit
 -- layer: container
 -- order: 300
--- reads: piece left_over visit cpu_count level guessed held_up
--- where: container_id IS NOT NULL AND wait_ns > 0 OR is_answered
+-- reads: piece left_over visit cpu_count cpu_limit guessed held_up behind_holder
+-- with any of: throttled_visit guessed held_up
+-- where: container_id IS NOT NULL AND (wait_ns > 0 OR off_ns >= ms_of(5)) OR is_answered
 -- applies: container
 -- needs: layerline.account | container.cpu.time, layerline.container.throttled_ns | container.cpu.throttled
 -- means: The container had used up its CPU quota for the period; the kernel let its threads stand ready without running until the next one. A callee that is held back before its handler begins, or before its answer leaves, holds up its caller.
 -- mistaken for: A busy neighbour (host.cpu_contended): there the container is below its limit and the throttled counter does not grow. Slow code (app.cpu_busy): there the thread computes.
+-- fits: limit changed: its limit is what the slow requests waited for
+-- fits: new code: it may have come with another limit, or need more
+-- fits: container started: it may have come with another limit, or need more
+-- takes over: host.cpu_contended, app.cpu_crowded
+-- suspected in: any place
 -- try: Raise the CPU limit (`docker update --cpus N NAME`), or use fewer threads: they spend the quota together.
 -- enable: start the service with `layerline run -- CMD` in a container whose cgroup files it can read
 -- enable elsewhere: let the Collector's docker_stats receiver report `container.cpu.throttling_data.throttled_time` (it is off by default)
 -- source: cpu.stat throttled_time (v1, ns) or throttled_usec (v2); /proc/PID/task/TID/schedstat field 2
 --
--- The counter sums over CPUs and over everybody in the container, so it is divided by how many wanted to run. What
--- other threads can have added to it is at most the time they were runnable: that much is uncertain, and no more.
--- On one CPU it sums over nobody else: what it grew while this thread did not run, this thread stood still for.
+-- The counter sums over CPUs, so it is divided by how many were held back at once. A throttled period withholds one period
+-- from each CPU that had something to run, less the quota: m = withheld / (periods x length of a period) + quota. Threads that
+-- merely stand in the queue meanwhile add nothing, so m is not the number of runnable threads, but never more than that.
+-- What it grew on one CPU while this thread did not run, this thread waited for.
 WITH
 bounds AS (
     SELECT
         request_no, visit_no, wait_ns, throttled_ns::DOUBLE AS throttled_ns,
         coalesce(visit.cpus, cpu_count.cpus, many_cpus()) AS cpus,
         greatest(coalesce(runnable_ns / nullif(metered_ns, 0), 1), 1) AS wanted,
+        -- Of a quota above the container, others' CPUs are counted too.
+        CASE WHEN throttled_by IS NULL AND throttled_periods > 0 AND period_ns > 0 AND quota_cpus > 0
+             THEN greatest(1, throttled_ns / (throttled_periods::DOUBLE * period_ns) + quota_cpus) END AS held_cpus,
         not_below_zero(runnable_ns - cpu_ns - wait_ns)    AS others_ns,
-        window_ns - wait_ns                               AS not_waiting_ns
-    FROM visit LEFT JOIN cpu_count USING (host)
+        window_ns - wait_ns                               AS not_waiting_ns,
+        coalesce(quota_cpus, cpu_limit.cpus) AS cpus_allowed, coalesce(throttled_by, cpu_limit.of_cgroup) AS above
+    FROM visit
+    LEFT JOIN cpu_count USING (host)
+    LEFT JOIN cpu_limit USING (request_no, visit_no)
     WHERE throttled_ns > 0 AND wait_ns > 0 AND window_ns > 0
+),
+at_once AS (
+    SELECT
+        *, least(wanted, cpus, coalesce(held_cpus, cpus))     AS likely_cpus,
+        least(cpus, ceil(coalesce(held_cpus, cpus) - 0.1))    AS most_cpus
+    FROM bounds
 ),
 shares AS (
     SELECT
         *,
         least(wait_ns, throttled_ns)                      AS high_ns,
-        least(wait_ns, throttled_ns / least(wanted, cpus)) AS lost_ns,
+        least(wait_ns, throttled_ns / likely_cpus)        AS lost_ns,
         greatest(
+            -- What other threads can have added is at most the time they were runnable.
             least(wait_ns, throttled_ns - coalesce(others_ns, throttled_ns)),
-            CASE WHEN cpus = 1 THEN least(wait_ns, throttled_ns - not_waiting_ns) ELSE 0 END,
-            least(wait_ns, throttled_ns / least(wanted, cpus), 0.6 * throttled_ns / least(cpus, greatest(2, ceil(wanted))))
+            CASE WHEN most_cpus = 1 THEN least(wait_ns, throttled_ns - not_waiting_ns) ELSE 0 END,
+            least(wait_ns, throttled_ns / likely_cpus, 0.6 * throttled_ns / least(cpus, greatest(2, ceil(wanted))))
         ) AS low_ns
-    FROM bounds
+    FROM at_once
 )
 SELECT
     piece_no, 'wait' AS pool, 'container' AS entity_type, piece.container_id AS entity_id,
@@ -44,12 +64,9 @@ SELECT
     floor(low_ns                    * (piece.wait_ns / shares.wait_ns))::BIGINT AS low_ns,
     floor(high_ns                   * (piece.wait_ns / shares.wait_ns))::BIGINT AS high_ns,
     format('its throttled time grew by {:.0f} ms in this request, while its thread stood ready {:.0f} ms without a CPU{}',
-           throttled_ns / 1e6, shares.wait_ns / 1e6,
-           coalesce(format('; its limit is {:.2g} CPU', level.value), '')) AS because
+           throttled_ns / 1e6, shares.wait_ns / 1e6, limit_of(cpus_allowed, above)) AS because
 FROM piece
 JOIN shares USING (request_no, visit_no)
-LEFT JOIN level ON level.request_no = piece.request_no AND level.visit_no = piece.visit_no
-    AND level.signal = 'container.cpu.limit'
 WHERE piece.wait_ns > 0 AND piece.container_id IS NOT NULL AND NOT piece.inferred
 UNION ALL BY NAME
 -- Without our account, as far as the readings go: how often a long interval's rise fell into this request nobody knows.
@@ -57,11 +74,10 @@ SELECT
     piece_no, 'wait' AS pool, 'container' AS entity_type, piece.container_id AS entity_id,
     floor(least(throttled, piece.wait_ns))::BIGINT AS lost_ns, throttled_low AS low_ns, throttled_high AS high_ns,
     format('its throttled time grew, of which {:.0f} ms fall to this request by the time it was at work{}', throttled / 1e6,
-           coalesce(format('; its limit is {:.2g} CPU', level.value), '')) AS because
+           limit_of(cpu_limit.cpus, cpu_limit.of_cgroup)) AS because
 FROM piece
 JOIN guessed USING (piece_no)
-LEFT JOIN level ON level.request_no = piece.request_no AND level.visit_no = piece.visit_no
-    AND level.signal = 'container.cpu.limit'
+LEFT JOIN cpu_limit ON cpu_limit.request_no = piece.request_no AND cpu_limit.visit_no = piece.visit_no
 WHERE piece.wait_ns > 0 AND throttled > 0 AND piece.container_id IS NOT NULL
 UNION ALL BY NAME
 SELECT
@@ -74,3 +90,16 @@ SELECT
            off_left / 1e6, name, throttled / 1e6) AS because
 FROM piece JOIN left_over USING (piece_no) JOIN held_up USING (piece_no)
 WHERE off_left > 0 AND throttled > 0
+UNION ALL BY NAME
+-- It waited for a lock whose holder was held back.
+SELECT
+    piece_no, 'off' AS pool, 'container' AS entity_type, piece.container_id AS entity_id,
+    floor(stood_ns * throttled_share)::BIGINT      AS lost_ns,
+    floor(stood_low_ns * throttled_share)::BIGINT  AS low_ns,
+    floor(stood_high_ns * throttled_share)::BIGINT AS high_ns,
+    format('it waited for a lock, and the CPU limit held back the thread that held it: {} of this wait{}', '{lost}',
+           limit_of(cpu_limit.cpus, cpu_limit.of_cgroup)) AS because
+FROM piece
+JOIN behind_holder USING (piece_no)
+LEFT JOIN cpu_limit ON cpu_limit.request_no = piece.request_no AND cpu_limit.visit_no = piece.visit_no
+WHERE throttled_share > 0 AND piece.container_id IS NOT NULL

@@ -2,11 +2,16 @@
 -- layer: container
 -- order: 600
 -- reads: blocks
--- empty without: blocks
+-- only with: blocks
 -- applies: container
 -- needs: layerline.account | container.cpu.time, layerline.thread.blkio_ns | container.io.pressure, container.disk.io
 -- means: The thread waited for a block device, and its container moved as many bytes or operations as its configured limit lets through.
 -- mistaken for: A disk that is slow or busy for everybody (host.io_saturated): there the device itself was busy. A sleep beside a sibling thread that writes (app.blocked): the container's pressure grows, but this thread moved no blocks.
+-- fits: limit changed: its limit is what the slow requests waited for
+-- fits: new code: it may have come with another limit, or need more
+-- fits: container started: it may have come with another limit, or need more
+-- takes over: host.io_saturated
+-- suspected in: a container that used a disk
 -- try: Raise the limit (`--device-write-bps`, `--device-read-bps`; the container must be made anew), write less, or sync less often.
 -- enable: run `layerline agent` on the machine (and `sysctl kernel.task_delayacct=1` for exact figures of processes started afterwards)
 -- source: /proc/PID/task/TID/stat field 42 (clock ticks) or cgroup io.pressure; blkio.throttle.*_device (v1), io.max (v2)

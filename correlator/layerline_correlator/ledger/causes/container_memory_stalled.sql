@@ -2,11 +2,16 @@
 -- layer: container
 -- order: 500
 -- reads: memory_stall
--- empty without: memory_stall
+-- only with: memory_stall
 -- applies: container
 -- needs: layerline.account, layerline.container.refaults | container.memory.refaults, layerline.thread.blkio_ns | container.io.pressure
 -- means: The container was at its memory limit: pages that it needs were thrown out and had to be read from the disk again, which costs both waiting and system time.
 -- mistaken for: An honest first read (host.io_saturated, container.io_throttled): there nothing is read twice. Only refaults tell the two apart; memory pressure sees a few per cent of it.
+-- fits: limit changed: its limit is what the slow requests waited for
+-- fits: new code: it may have come with another limit, or need more
+-- fits: container started: it may have come with another limit, or need more
+-- takes over: host.memory_stalled
+-- suspected in: any place
 -- try: Raise the memory limit (`docker update --memory`), or map and cache less.
 -- enable: start the service with `layerline run -- CMD`, and run `layerline agent` on the machine (`sysctl kernel.task_delayacct=1` makes the waits exact)
 -- source: memory.stat workingset_refault_*; memory.failcnt (v1) or memory.events max (v2); block-I/O delay; ru_stime, ru_majflt

@@ -2,11 +2,13 @@
 -- layer: container
 -- order: 10
 -- reads: dead_call
--- empty without: dead_call
+-- only with: dead_call
 -- applies: called container
 -- needs: container events
 -- means: It called a container in which the kernel killed a process for want of memory, and waited until somebody answered there again.
 -- mistaken for: A restart that somebody asked for (container.restarted): there no process was killed for its memory. A slow dependency (dependency.slow): there it was alive.
+-- fits: container stopped or started: it is what the slow requests waited for
+-- fits: new code: a deployment replaces containers
 -- try: Raise its memory limit (`docker update --memory`), or look for what grew; `docker inspect -f '{{.State.OOMKilled}}' NAME` tells of the last time.
 -- enable: run `layerline agent` on the machine
 -- source: Docker events oom, die and start; the container's memory.oom_control (v1) or memory.events (v2)

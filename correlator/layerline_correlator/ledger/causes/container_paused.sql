@@ -2,11 +2,13 @@
 -- layer: container
 -- order: 30
 -- reads: phase piece callee frozen
--- empty without: frozen
+-- only with: frozen
 -- applies: container | called container
 -- needs: container events
 -- means: Somebody paused the container: all its processes stood still until it was unpaused.
 -- mistaken for: A CPU limit (container.cpu_throttled): there it stands still for parts of each period only. A lock (app.lock_waited): there its other threads go on.
+-- fits: container stopped or started: it is what the slow requests waited for
+-- fits: new code: a deployment replaces containers
 -- try: Find out who pauses it: backups and snapshots do.
 -- enable: run `layerline agent` on the machine
 -- source: Docker events pause and unpause

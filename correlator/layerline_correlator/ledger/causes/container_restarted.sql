@@ -2,11 +2,13 @@
 -- layer: container
 -- order: 20
 -- reads: dead_call
--- empty without: dead_call
+-- only with: dead_call
 -- applies: called container
 -- needs: container events
 -- means: It called a container that had ended and was not answering again yet.
 -- mistaken for: A kill for its memory (container.oom_killed): there the kernel ended it. A slow dependency (dependency.slow): there it was alive.
+-- fits: container stopped or started: it is what the slow requests waited for
+-- fits: new code: a deployment replaces containers
 -- try: Look why it ended (`docker logs NAME`, its exit code); make it ready faster, or take it out of rotation before it is restarted.
 -- enable: run `layerline agent` on the machine
 -- source: Docker events kill, die and start; the first span of the container afterwards

@@ -2,11 +2,17 @@
 -- layer: dependency
 -- order: 780
 -- reads: piece left_over chatter node
--- empty without: chatter
+-- only with: chatter
 -- applies: call
 -- needs: layerline.account
 -- means: The request made many more calls to the same dependency than it usually does: one query per row instead of one for all (N+1).
 -- mistaken for: A slow dependency (dependency.slow): there each call takes longer, and their number is the usual one.
+-- at fault: one operation's code
+-- fits: callee changed: it is what the slow requests called
+-- fits: new code: new code may call it in another way
+-- try database: Ask for all rows at once (a join, `IN (…)`, the ORM's eager loading); look what grew: the number of statements grows with it.
+-- try cache: Ask for all keys at once (`MGET`, a pipeline), or keep what is asked for again in the process.
+-- try message broker: Send in batches.
 -- try: Ask for all at once (a join, `IN (…)`, a batch); look what grew: the calls grow with it.
 -- enable: start the service with `layerline run -- CMD`
 -- source: CLIENT spans without a callee, counted per dependency, beside the same operation's requests of the last hour

@@ -2,11 +2,16 @@
 -- layer: host
 -- order: 410
 -- reads: cpu_rival
--- empty without: cpu_rival
+-- only with: cpu_rival
 -- applies: wait for a CPU
 -- needs: layerline.account | container.cpu.pressure, system.cpu.time
 -- means: The thread stood ready without a CPU while others on the machine ran: other containers, or processes of the host.
 -- mistaken for: A CPU limit (container.cpu_throttled): there the throttled counter grew. Its own threads (app.cpu_crowded).
+-- fits: neighbour started: it used {share} of what the slow requests waited for
+-- fits: new code: new code may use more of the machine
+-- takes over: container.cpu_throttled, app.cpu_crowded
+-- suspected in: any place
+-- suspected of neighbours by: container.cpu.time
 -- try: Move the neighbour away, give it a limit, or give this container CPUs of its own (`--cpuset-cpus`) or more weight (`--cpu-shares`).
 -- enable: run `layerline agent` on the machine
 -- source: schedstat field 2; /proc/stat; CPU time of every container

@@ -2,11 +2,14 @@
 -- layer: host
 -- order: 200
 -- reads: piece left_over seen
--- empty without: seen
+-- only with: seen
 -- where: off_ns > 0 AND voluntary_switches = 0 AND NOT inferred
 -- needs: layerline.account, system.cpu.time
 -- means: The virtual machine was not running: its hypervisor ran another one on that CPU.
 -- mistaken for: A neighbour on the same machine (host.cpu_contended): there the thread stood ready in this machine's own queue. A CPU limit (container.cpu_throttled).
+-- fits: neighbour started: it used {share} of what the slow requests waited for
+-- fits: new code: new code may use more of the machine
+-- takes over: container.cpu_throttled, host.cpu_contended
 -- try: Another machine, or one with dedicated CPUs; burstable types steal when their credit is used up.
 -- enable: start the service with `layerline run -- CMD`, and run `layerline agent` on the machine
 -- source: /proc/stat steal; getrusage(RUSAGE_THREAD) ru_nvcsw = 0

@@ -2,10 +2,15 @@
 -- layer: host
 -- order: 610
 -- reads: blocks
--- empty without: blocks
+-- only with: blocks
 -- needs: layerline.account | container.cpu.time, layerline.thread.blkio_ns | container.io.pressure | system.io.pressure, system.disk.io_time
 -- means: The thread waited for a block device that was itself busy, and no limit of its container was reached.
 -- mistaken for: A disk limit of the container (container.io_throttled): there the device has time to spare.
+-- fits: neighbour started: it used {share} of what the slow requests waited for
+-- fits: new code: new code may use more of the machine
+-- takes over: container.io_throttled
+-- suspected in: a container that used a disk
+-- suspected of neighbours by: container.disk.io
 -- try: Find who else reads or writes on this disk; a faster disk; less to read or write.
 -- enable: run `layerline agent` on the machine
 -- source: /proc/PID/task/TID/stat field 42 or cgroup io.pressure; /proc/diskstats field 13

@@ -2,10 +2,13 @@
 -- layer: host
 -- order: 510
 -- reads: memory_stall
--- empty without: memory_stall
+-- only with: memory_stall
 -- needs: layerline.account, container.memory.refaults, layerline.thread.blkio_ns | container.io.pressure | system.io.pressure
 -- means: The machine had too little memory: pages of this container were thrown out although it was below its own limit, and had to be read again.
 -- mistaken for: Its own limit (container.memory_stalled): there the container hit that limit. An honest first read: nothing is read twice.
+-- fits: neighbour started: it used {share} of what the slow requests waited for
+-- fits: new code: new code may use more of the machine
+-- takes over: container.memory_stalled
 -- try: Find who grew (`layerline containers`), give the machine more memory, or set limits for the others.
 -- enable: run `layerline agent` on the machine
 -- source: memory.stat workingset_refault_* without a hit of the container's own limit; /proc/vmstat

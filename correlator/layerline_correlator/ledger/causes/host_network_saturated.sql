@@ -2,12 +2,14 @@
 -- layer: host
 -- order: 840
 -- reads: piece left_over seen
--- empty without: seen
+-- only with: seen
 -- where: (is_answered OR is_dependency) AND off_ns >= ms_of(1)
 -- applies: call
 -- needs: system.network.io
 -- means: The machine's network interface moved as much as it can; what this call sent or received stood in its queue.
 -- mistaken for: A slow link elsewhere (network.transit_slow), a slow dependency (dependency.slow): there this machine's interface has room.
+-- fits: neighbour started: it used {share} of what the slow requests waited for
+-- fits: new code: new code may use more of the machine
 -- try: Find who sends so much; a faster interface; limits on bulk transfers.
 -- enable: run `layerline agent` on the machine
 -- source: /proc/net/dev; /sys/class/net/*/speed

@@ -2,7 +2,7 @@
 -- layer: network
 -- order: 850
 -- reads: piece left_over resent
--- empty without: resent
+-- only with: resent
 -- where: (is_answered OR is_dependency) AND off_ns >= ms_of(50)
 -- applies: call, container | called container
 -- needs: container.network.tcp.retransmits

@@ -7,6 +7,8 @@
 -- needs: layerline.account | container.cpu.time
 -- means: Between the moment that it called and the moment that the other side had the request, or between the answer and its arrival, time passed that neither of them spent.
 -- mistaken for: A callee that is short of workers (app.queue_waited): there the request had arrived. A callee whose container stood still before its handler began (container.cpu_throttled, host.cpu_contended): there its throttled time or CPU pressure grew. A callee without our wrapper may also have been late to begin.
+-- fits: callee changed: it is what the slow requests called
+-- fits: new code: new code may call it in another way
 -- try: Look at the link (bandwidth limits, distance, proxies between the two) and at the size of what is sent.
 -- enable: start both services with `layerline run -- CMD`
 -- source: CLIENT span of the caller, SERVER span of the callee; TCP_INFO at the callee

@@ -1,0 +1,98 @@
+"""Import recorded data (OTLP files, Jaeger's JSON, RCAEval's cases) into a store of its own.
+
+Exit codes: 0 imported, 1 a file could not be read (the others were), 2 could not begin. What is killed goes on where it
+was when the same command is run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+from rich.console import Console
+
+from layerline_api.recorded.gathered import Unreadable
+from layerline_api.recorded.importing import Held, NotARecording, import_files
+from layerline_api.recorded.sources import FORMATS, sources
+from layerline_api.words.clean import clean
+from layerline_correlator.settings import Settings
+from layerline_correlator.store.store import Overloaded, StoreInUse
+
+COMMAND = "import"
+
+
+def main(argv: Sequence[str]) -> int:
+    """``layerline import [--store DIR] [--format F] PATH…``."""
+    options = _options(argv)
+    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+    def refuse(reason: object) -> int:
+        print(f"layerline import: {clean(reason)}", file=sys.stderr)
+        return 2
+
+    try:
+        settings = Settings.from_environment()
+        settings = replace(settings, store=options.store or settings.store / "recorded")
+        found = sources(options.path, options.format)
+        held, failed = import_files(found, settings, console)
+    except StoreInUse as problem:
+        return refuse(f"{problem}: stop the server that has it, or name a folder of its own with --store DIR")
+    except NotARecording as problem:
+        return refuse(
+            f"the store {settings.store} is not for recorded data: {problem}; name a new folder with --store DIR"
+        )
+    except OSError as problem:
+        return refuse(f"{problem.filename or settings.store}: {problem.strerror or problem}")
+    except duckdb.Error as problem:
+        return refuse(f"the store {settings.store} cannot be used: {problem}")
+    except Overloaded as problem:
+        return refuse(f"{problem}; run the same command again to go on")
+    except (Unreadable, ValueError, RuntimeError) as problem:
+        return refuse(problem)
+    except KeyboardInterrupt:
+        print("layerline import: stopped; run the same command again to go on", file=sys.stderr)
+        return 130
+    print(_summary(held, settings.store))
+    return 1 if failed else 0
+
+
+def _summary(held: Held, store: Path) -> str:
+    """What the store holds now, and what to ask."""
+    counts = {"spans": held.spans, "points": held.points, "events": held.events}
+    parts = [f"{count:,} {name}" for name, count in counts.items() if count]
+    lines = []
+    if held.rejected:
+        lines.append(f"{held.rejected:,} items could not be read")
+    if held.left_out:
+        lines.append(f"{held.left_out:,} log records are not kept: they tell of no event and no error")
+    if held.first_ns is None or held.last_ns is None:
+        return "\n".join(["nothing was imported", *lines])
+    first, last = held.first_ns // 10**9, held.last_ns // 10**9 + 1
+    begin, end = (datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") for second in (first, last))
+    return "\n".join(
+        [
+            f"imported {', '.join(parts)} from {begin} to {end}",
+            *lines,
+            f"ask:  layerline serve --store {store}",
+            f"      layerline why --from {begin} --to {end}",
+        ]
+    )
+
+
+def _options(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="layerline import", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("path", nargs="+", type=Path, metavar="PATH", help="a file, or the folder of a case of RCAEval")
+    parser.add_argument(
+        "--store", type=Path, metavar="DIR", help="the folder of its store (default: `recorded` in LAYERLINE_STORE)"
+    )
+    parser.add_argument("--format", choices=FORMATS, default="auto", help="what the files are (default: looked at)")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,355 @@
+"""A verdict told in words: what the page and the command show, made once from the API's JSON.
+
+Names are clean (``clean``); lengths, colours and HTML are the business of who shows them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from layerline_api.words.amounts import human
+from layerline_api.words.clean import clean
+from layerline_api.words.entities import short, whole
+
+#: Parts below this share of the duration, now and usually, are told as one line.
+SMALL = 0.01
+#: What is unexplained is mentioned in the answer from this share of what is ranked on.
+WORTH_A_WORD = 0.1
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the ledger. Amounts in ns; ``share`` of the duration, 0 to 1."""
+
+    title: str
+    layer: str
+    who: str
+    lost: str  # in ms, without the unit; the lines add up to the total as they are shown
+    usual: str  # idem, "" where there is no usual
+    share: float
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Blame:
+    """One culprit: what was seen, what to try, what it is easily mistaken for."""
+
+    title: str
+    cause: str
+    layer: str
+    who: str
+    because: str
+    try_: str
+    mistaken_for: str
+    without: str
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """A verdict in words."""
+
+    service: str
+    operation: str
+    when: str
+    took: str
+    answer: tuple[str, ...]
+    lines: tuple[Line, ...]
+    total: Line
+    blames: tuple[Blame, ...]
+    suspects: tuple[tuple[str, str, str], ...]  # who, why, what would decide
+    blind: tuple[tuple[str, str, str], ...]  # titles, reason, what to enable
+    sure: tuple[str, ...]
+    examples: tuple[str, ...]
+
+
+def tell(verdict: Json, causes: Sequence[Json]) -> Story:
+    """The story of a request's or a window's verdict. KeyError or TypeError where it is not a verdict."""
+    by_name = {str(cause["cause"]): cause for cause in causes}
+
+    def title(cause: object) -> str:
+        known = by_name.get(str(cause), {}).get("title")
+        return clean(known or cause)
+
+    return Story(
+        service=clean(verdict["service"]),
+        operation=clean(verdict["operation"]),
+        when=_when(verdict["start"]),
+        took=_took(verdict),
+        answer=tuple(_answer(verdict, title)),
+        lines=tuple(_lines(verdict, title)),
+        total=_total(verdict),
+        blames=tuple(_blame(verdict, culprit, title, by_name) for culprit in verdict["culprits"]),
+        suspects=tuple(_suspects(verdict)),
+        blind=tuple(_blind(verdict, title)),
+        sure=tuple(_sure(verdict)),
+        examples=tuple(clean(one) for one in verdict.get("examples") or ()),
+    )
+
+
+def _percent(share: float) -> str:
+    """``73 %``."""
+    return f"{float(share) * 100:.0f} %"
+
+
+def _when(start: object) -> str:
+    """``2026-11-23 10:00:00.123 UTC``."""
+    text = clean(start)
+    day, _, clock = text.removesuffix("Z").partition("T")
+    seconds, dot, fraction = clock.partition(".")
+    return f"{day} {seconds}{dot}{fraction[:3]} UTC" if text.endswith("Z") else text
+
+
+def _requests(verdict: Json) -> int:
+    """Over how many requests the verdict sums: 1 for a request's own. Earlier versions did not say ``judged``."""
+    return max(1, int(verdict.get("judged") or verdict.get("slow") or 1))
+
+
+def _took(verdict: Json) -> str:
+    count = _requests(verdict)
+    duration, usual, excess = verdict["duration_ns"], verdict["usual_ns"], verdict["excess_ns"]
+    if verdict.get("slow") is not None:
+        was = "was" if verdict["slow"] == 1 else "were"
+        how = "slow" if usual is None or excess > 0 else "affected"
+        begin = (
+            f"{verdict['slow']:,} of {verdict['requests']:,} requests {was} {how}: {human(duration / count)} on average"
+        )
+    else:
+        begin = f"took {human(duration)}"
+    if usual is None:
+        return f"{begin} (no usual yet: ranked by time lost)"
+    if excess > 0:
+        return f"{begin}, usually {human(usual / count)}: {human(excess / count)} too slow"
+    return f"{begin}, usually {human(usual / count)}: not slower than usual"
+
+
+def _ranked(part: Json, verdict: Json) -> int:
+    """What the verdict ranks of a part, in ns."""
+    return int(part["lost_ns"] if verdict["ranked_by"] == "lost" else part["excess_ns"] or 0)
+
+
+def _ranked_whole(verdict: Json) -> int:
+    return int(verdict["duration_ns"] if verdict["ranked_by"] == "lost" else verdict["excess_ns"] or 0)
+
+
+def _part_of(verdict: Json, culprit: Json) -> Json | None:
+    """The culprit's part; of several services in one entity, the one with most of it."""
+    alike = [
+        part
+        for part in verdict["parts"]
+        if part["cause"] == culprit["cause"]
+        and (part["entity"]["type"], part["entity"]["id"]) == (culprit["entity"]["type"], culprit["entity"]["id"])
+    ]
+    return max(alike, key=lambda part: _ranked(part, verdict), default=None)
+
+
+def _who(entity: Json, part: Json | None, verdict: Json) -> str:
+    """The entity, and its service where that is not plain from the rest."""
+    service = short(clean(part["service"])) if part else ""
+    name = whole(entity)
+    if not service or service in name or entity["type"] == "service" or service == short(clean(verdict["service"])):
+        return name
+    return f"{name} (service {service})"
+
+
+def _answer(verdict: Json, title: Any) -> list[str]:
+    """The answer: the culprits in words, or why there are none."""
+    count, ranked_whole = _requests(verdict), _ranked_whole(verdict)
+    of_what = "of the time" if verdict["ranked_by"] == "lost" else "of the excess"
+    each = " a request" if verdict.get("slow") is not None and count > 1 else ""
+    if ranked_whole <= 0:
+        return ["Nothing to blame: it was not slower than usual."]
+    said: list[str] = []
+    for number, culprit in enumerate(verdict["culprits"]):
+        part, share = _part_of(verdict, culprit), float(culprit["share_of_excess"])
+        amount = verdict["duration_ns"] - culprit["without_ns"]
+        if number:
+            begin = "Also"
+        elif verdict["conclusive"]:
+            begin = "Mostly" if share >= 0.5 else "Most of it"
+        else:
+            begin = "Perhaps"
+        percent = _percent(share) + (f" {of_what}" if not number else "")
+        said.append(
+            f"{begin} {_who(culprit['entity'], part, verdict)}: {title(culprit['cause'])}, "
+            f"{human(amount / count)}{each} ({percent})."
+        )
+    unexplained = verdict["unexplained_ns"] - (
+        0 if verdict["ranked_by"] == "lost" else verdict["unexplained_usual_ns"] or 0
+    )
+    if unexplained >= WORTH_A_WORD * ranked_whole:
+        percent = _percent(unexplained / ranked_whole)
+        said.append(f"Unexplained: {human(unexplained / count)}{each} ({percent}{'' if said else ' ' + of_what}).")
+    if not verdict["culprits"]:
+        said.insert(0, "No single cause stands out.")
+    if not verdict["conclusive"]:
+        said.insert(0, _inconclusive(verdict, title))
+    return said
+
+
+def _inconclusive(verdict: Json, title: Any) -> str:
+    """``Inconclusive, because X was not measured; to decide, …`` (design, section 5.2)."""
+    blind = verdict["blind"]
+    if not blind:
+        return "Inconclusive: what was measured leaves more than half of it open."
+    first = blind[0]
+    more = f" (and {len(blind) - 1} more)" if len(blind) > 1 else ""
+    return (
+        f"Inconclusive, because “{title(first['cause'])}” was not measured{more}; to decide, {clean(first['enable'])}."
+    )
+
+
+def _blind(verdict: Json, title: Any) -> Iterator[tuple[str, str, str]]:
+    """Titles, reason and what to enable: causes that lack the same thing are told together."""
+    alike: dict[str, list[Json]] = {}
+    for one in verdict["blind"]:
+        alike.setdefault(clean(one["reason"]), []).append(one)
+    for reason, group in alike.items():
+        enable = dict.fromkeys(clean(one["enable"]) for one in group)
+        yield "; ".join(title(one["cause"]) for one in group), reason, "; or ".join(enable)
+
+
+def _suspects(verdict: Json) -> Iterator[tuple[str, str, str]]:
+    """Who may be behind what is unexplained, why, and what would decide."""
+    for one in verdict.get("suspects", ()):
+        yield whole(one["entity"]), clean(one["because"]), clean(one["enable"])
+
+
+def _small(part: Json, verdict: Json, blamed: set[tuple[str, str]]) -> bool:
+    bound = SMALL * verdict["duration_ns"]
+    named = (part["cause"], part["entity"]["id"]) in blamed
+    return not named and part["lost_ns"] < bound and (part["usual_ns"] or 0) < bound
+
+
+def _lines(verdict: Json, title: Any) -> list[Line]:
+    """The ledger: the parts worth a line, the rest as one, and what is unexplained. They add up as shown."""
+    count, duration = _requests(verdict), verdict["duration_ns"]
+    blamed = {(culprit["cause"], culprit["entity"]["id"]) for culprit in verdict["culprits"]}
+    parts = sorted(verdict["parts"], key=lambda part: (-part["lost_ns"], part["cause"]))
+    small = [part for part in parts if _small(part, verdict, blamed)]
+    large = [part for part in parts if not _small(part, verdict, blamed)]
+    amounts = [part["lost_ns"] for part in large]
+    if small:
+        amounts.append(sum(part["lost_ns"] for part in small))
+    amounts.append(verdict["unexplained_ns"])
+    decimals = _decimals(duration / count)
+    shown = [f"{amount:,.{decimals}f}" for amount in _adding_up(amounts, duration, count, decimals)]
+
+    def usual(amount: int | None) -> str:
+        return "" if amount is None else f"{amount / count / 1e6:,.{decimals}f}"
+
+    def share(amount: int) -> float:
+        return amount / duration if duration else 0.0
+
+    lines = [
+        Line(
+            title(part["cause"]),
+            clean(part["layer"]),
+            _who(part["entity"], part, verdict),
+            text,
+            usual(part["usual_ns"]),
+            share(part["lost_ns"]),
+            tuple(_notes(part, count)),
+        )
+        for part, text in zip(large, shown, strict=False)
+    ]
+    if small:
+        usuals = [part["usual_ns"] for part in small if part["usual_ns"] is not None]
+        what = f"{len(small)} smaller part{'' if len(small) == 1 else 's'}"
+        lines.append(Line(what, "", "", shown[-2], usual(sum(usuals) if usuals else None), share(amounts[-2])))
+    unexplained_usual = usual(verdict["unexplained_usual_ns"])
+    lines.append(Line("unexplained", "", "", shown[-1], unexplained_usual, share(amounts[-1])))
+    return lines
+
+
+def _total(verdict: Json) -> Line:
+    count, duration, usual_ns = _requests(verdict), verdict["duration_ns"], verdict["usual_ns"]
+    decimals = _decimals(duration / count)
+    usual = "" if usual_ns is None else f"{usual_ns / count / 1e6:,.{decimals}f}"
+    return Line("", "", "", f"{_rounded(duration, count, decimals):,.{decimals}f}", usual, 1.0)
+
+
+def _decimals(amount_ns: float) -> int:
+    """Of a millisecond: none from 100 ms on, three below one."""
+    return 0 if amount_ns >= 1e8 else 1 if amount_ns >= 1e7 else 2 if amount_ns >= 1e6 else 3
+
+
+def _rounded(amount_ns: int, count: int, decimals: int) -> float:
+    scale: int = 10**decimals
+    return round(amount_ns / count / 1e6 * scale) / scale
+
+
+def _adding_up(amounts: Sequence[int], whole_ns: int, count: int, decimals: int) -> list[float]:
+    """The amounts in ms, per request, rounded so that they sum to the rounded whole (largest remainder first)."""
+    scale: int = 10**decimals
+    exact = [amount / count / 1e6 * scale for amount in amounts]
+    floors = [int(amount) for amount in exact]
+    missing = round(whole_ns / count / 1e6 * scale) - sum(floors)
+    by_remainder = sorted(range(len(exact)), key=lambda index: floors[index] - exact[index])
+    for index in by_remainder[: max(0, missing)]:
+        floors[index] += 1
+    return [amount / scale for amount in floors]
+
+
+def _notes(part: Json, count: int) -> list[str]:
+    """What stands under a part: its range where that is not tight, how it is known, behind whom, where."""
+    notes = []
+    low, high, lost = part["low_ns"], part["high_ns"], part["lost_ns"]
+    known = "inferred" if part["evidence"] == "inferred" else ""
+    if high - low > max(0.05 * lost, 1_000_000):
+        between = f"between {human(low / count)} and {human(high / count)}"
+        known = f"{known}, {between}" if known else between
+    if known:
+        notes.append(known)
+    if part["by"]:
+        named = ", ".join(
+            f"{whole(one['entity'])} (" + f"{float(one['share']):.0%}".replace("%", " %") + ")"
+            for one in part["by"][:3]
+        )
+        notes.append(f"behind {named}" + (f" and {len(part['by']) - 3} more" if len(part["by"]) > 3 else ""))
+    if where := part["where"]:
+        notes.append(
+            f"in {clean(where.get('function', '?'))} ({clean(where.get('file', '?'))}:{where.get('line', '?')})"
+        )
+    return notes
+
+
+def _blame(verdict: Json, culprit: Json, title: Any, by_name: Mapping[str, Json]) -> Blame:
+    part = _part_of(verdict, culprit)
+    cause = by_name.get(str(culprit["cause"]), {})
+    count = _requests(verdict)
+    each = " on average" if verdict.get("slow") is not None and count > 1 else ""
+    return Blame(
+        title=title(culprit["cause"]),
+        cause=clean(culprit["cause"]),
+        layer=clean(part["layer"]) if part else "",
+        who=_who(culprit["entity"], part, verdict),
+        because=clean(part["because"]) if part else "",
+        try_=clean((part or {}).get("try") or cause.get("try") or ""),
+        mistaken_for=clean(cause.get("mistaken_for") or ""),
+        without=f"at least {human(culprit['without_ns'] / count)}{each}",
+    )
+
+
+def _sure(verdict: Json) -> list[str]:
+    """Conclusive or not, settled or not, and how the request was tied to its container."""
+    what = "duration" if verdict["ranked_by"] == "lost" else "excess"
+    said = [
+        f"Conclusive: what is blamed covers at least half of the {what}, even at its lower bounds."
+        if verdict["conclusive"]
+        else f"Inconclusive: the lower bounds of what is blamed cover less than half of the {what}."
+    ]
+    if not verdict["settled"]:
+        said.append("May still change: readings up to its end can arrive for 10 s.")
+    join = verdict["join"]
+    if join["container"]:
+        confidence = _percent(join["confidence"])
+        said.append(f"Tied to its container by {clean(join['container'])} ({confidence} sure).")
+    else:
+        said.append("It ran in no container." if join["confidence"] == 1 else "Not tied to a container.")
+    if join["skew_adjusted_ns"]:
+        said.append(f"Clocks disagreed: spans were shifted by up to {human(join['skew_adjusted_ns'])}.")
+    return said

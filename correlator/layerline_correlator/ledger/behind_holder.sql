@@ -1,0 +1,41 @@
+-- Asleep, waiting for a lock that another thread of the same process holds: how long did that thread itself have to wait for a
+-- CPU? What holds the holder back is what this thread waits for.
+--
+-- While the lock is held, its holder runs or waits to run, like the container's other threads do: of the time in which those were
+-- runnable, others_wait was spent waiting. The interpreter lock is told from other locks by how often its waiters wake up.
+-- Per piece: `lock_ns`, how long it waited so; `stood_ns` with low and high, how long its holder waited for a CPU meanwhile; and
+-- `throttled_share`, how much of all waiting in the container was for its CPU limit.
+-- makes: behind_holder
+-- reads: piece, visit, sampled
+CREATE OR REPLACE TEMP TABLE behind_holder AS
+WITH
+meters AS (
+    SELECT
+        request_no, visit_no, window_ns, wait_ns, throttled_ns,
+        not_below_zero(runnable_ns - cpu_ns - wait_ns)   AS others_runnable_ns,
+        not_below_zero(runnable_ns - usage_ns - wait_ns) AS others_wait_ns
+    FROM visit
+    WHERE runnable_ns IS NOT NULL AND usage_ns IS NOT NULL AND window_ns > 0
+),
+waits AS (
+    SELECT
+        piece_no, meters.*,
+        CASE WHEN lock_looks >= 2 THEN floor(off_ns * (lock_looks / asleep))
+             WHEN voluntary_switches >= 4 AND off_ns / voluntary_switches BETWEEN ms_of(1) AND ms_of(7) THEN off_ns
+        END AS lock_ns
+    FROM piece
+    JOIN meters USING (request_no, visit_no)
+    LEFT JOIN sampled USING (piece_no)
+    WHERE off_ns >= ms_of(5) AND NOT is_dependency AND NOT is_call AND NOT inferred AND others_wait_ns >= ms_of(2)
+)
+SELECT
+    piece_no, request_no, visit_no, lock_ns::BIGINT AS lock_ns,
+    least(lock_ns * (others_wait_ns / others_runnable_ns), others_wait_ns)::BIGINT AS stood_ns,
+    -- One thread's waits, all of them, fit into the time that this one did not wait for the lock only so far.
+    CASE WHEN others_runnable_ns <= 1.1 * window_ns
+         THEN least(lock_ns * (others_wait_ns / others_runnable_ns),
+                    greatest(0, others_wait_ns - (window_ns - lock_ns)))::BIGINT ELSE 0 END AS stood_low_ns,
+    least(lock_ns, others_wait_ns)::BIGINT AS stood_high_ns,
+    coalesce(least(1, throttled_ns / nullif(wait_ns + others_wait_ns, 0)), 0) AS throttled_share
+FROM waits
+WHERE lock_ns >= ms_of(5) AND others_runnable_ns > 0;

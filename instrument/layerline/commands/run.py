@@ -1,0 +1,102 @@
+"""run an app with the wrapper: layerline run -- gunicorn app:app
+
+The command replaces itself with CMD (same pid, same signals, same exit code). CMD's Python processes find
+OpenTelemetry's ``sitecustomize`` first on their path, which loads the Layerline distro before the app.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+#: Programs that run Python code without being called python.
+_EMBEDS = ("uwsgi",)
+_PYTHON = re.compile(r"(?:python|pypy)[0-9.t]*(?:w|-dbg)?")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """``layerline run [--] CMD…``
+
+    Does not return if all is well. Exit code 2 where CMD is missing or cannot be run.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(
+        prog="layerline run",
+        usage="layerline run [-h] [--] CMD …",
+        description="Runs CMD with OpenTelemetry spans that carry their thread's own account.",
+        epilog="Settings are variables: LAYERLINE_ENDPOINT, LAYERLINE_TOKEN, LAYERLINE_CAPTURE, OTEL_SERVICE_NAME and "
+        "every other OTEL_* variable.",
+    )
+    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="CMD", help="a Python program and its arguments")
+    command = parser.parse_args(arguments).command
+    if command[:1] == ["--"]:
+        command = command[1:]
+    if not command:
+        print("layerline run: what should be run? Say: layerline run -- CMD …", file=sys.stderr)
+        return 2
+    executable = shutil.which(command[0])
+    if executable is None:
+        print(f"layerline run: {command[0]}: no such program on PATH, or it may not be executed", file=sys.stderr)
+        return 2
+    if not is_python(Path(executable)):
+        print(
+            f"layerline run: {command[0]} is not a Python program; only Python programs that it starts will be traced",
+            file=sys.stderr,
+        )
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        os.execve(executable, command, environment(dict(os.environ)))  # noqa: S606 - to become CMD is the point
+    except OSError as error:
+        print(f"layerline run: {command[0]} cannot be run: {error.strerror}", file=sys.stderr)
+        return 2
+
+
+def environment(environ: dict[str, str], cwd: str | None = None) -> dict[str, str]:
+    """The variables that CMD gets: what ``opentelemetry-instrument`` sets, with our distro selected.
+
+    The folder of OpenTelemetry's ``sitecustomize`` comes first on PYTHONPATH, then the current folder if it was not
+    there, then what was there.
+    """
+    import opentelemetry.instrumentation.auto_instrumentation as auto
+
+    first = str(Path(auto.__file__).parent)
+    paths = [path for path in environ.get("PYTHONPATH", "").split(os.pathsep) if path and path != first]
+    here = os.getcwd() if cwd is None else cwd
+    if here not in paths:
+        paths.insert(0, here)
+    return {
+        **environ,
+        "PYTHONPATH": os.pathsep.join([first, *paths]),
+        "OTEL_PYTHON_DISTRO": "layerline",
+        "OTEL_PYTHON_CONFIGURATOR": "layerline",
+    }
+
+
+def is_python(program: Path) -> bool:
+    """Whether that file is a Python interpreter or a script for one.
+
+    A script says so on its first line, or on its second where pip had to write ``#!/bin/sh`` and ``'''exec' …python``.
+    """
+    try:
+        with program.open("rb") as file:
+            head = file.read(512)
+    except OSError:
+        return False
+    names = {program.name, Path(os.path.realpath(program)).name}
+    if head.startswith(b"\x7fELF"):
+        return any(_PYTHON.fullmatch(name) or name in _EMBEDS for name in names)
+    if not head.startswith(b"#!"):
+        return False
+    first, _, rest = head.decode("utf-8", "replace").partition("\n")
+    line = rest.partition("\n")[0] if rest.startswith("'''exec'") else first
+    return any(_PYTHON.fullmatch(Path(word.strip("'\"")).name) for word in line[2:].split())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

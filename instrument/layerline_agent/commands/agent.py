@@ -1,0 +1,50 @@
+"""Collect readings of this machine's containers and of the machine itself, and send them as OTLP."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+
+from layerline_agent.agent import build
+from layerline_agent.discovery import say
+from layerline_agent.settings import Settings
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """``layerline agent [--endpoint URL] [--tag key:value]… [--interval 1s] [--fine 200ms]``.
+
+    It runs until SIGTERM or SIGINT. 0 when it was stopped, 2 where an argument or variable is wrong.
+    """
+    parser = argparse.ArgumentParser(prog="layerline agent", description=__doc__)
+    parser.add_argument(
+        "--endpoint",
+        metavar="URL",
+        help="where to send (LAYERLINE_ENDPOINT, OTEL_EXPORTER_OTLP_ENDPOINT; local server)",
+    )
+    parser.add_argument(
+        "--tag",
+        metavar="key:value",
+        action="append",
+        default=[],
+        help="put a tag on everything reported, e.g. region:eu-1; may be repeated",
+    )
+    parser.add_argument("--interval", metavar="TIME", help="how often everything is read and sent (1s)")
+    parser.add_argument("--fine", metavar="TIME", help="how often stall counters are read (200ms)")
+    options = parser.parse_args(argv)
+    try:
+        settings = Settings.of(options.endpoint, options.tag, options.interval, options.fine)
+    except ValueError as problem:
+        print(f"layerline agent: {problem}", file=sys.stderr)
+        return 2
+    agent, line = build(settings)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: agent.stop())
+    say(line)
+    agent.run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
