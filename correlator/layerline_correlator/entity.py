@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+#: The name of a machine of which nobody says one.
+NAMELESS = "this machine"
+
 
 @dataclass(frozen=True, slots=True)
 class Entity:

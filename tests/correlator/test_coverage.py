@@ -208,10 +208,10 @@ def test_blind_causes_name_the_one_thing_to_enable(correlator: Correlator) -> No
         Batch(resources=[WEB], spans=[span(WEB, n, zero_ns, cpu=5, wait=10, switches=1) for n in range(4)])
     )
     blind = {one.cause: one for one in covered(correlator, zero_ns).blind}
-    restarted = blind["container.restarted"]
-    assert (restarted.requests, restarted.share, restarted.services, restarted.layer) == (4, 1.0, ["web"], "container")
-    assert "the starts and ends of containers" in restarted.reason
-    assert "layerline agent" in restarted.enable
+    disk = blind["host.io_saturated"]
+    assert (disk.requests, disk.share, disk.services, disk.layer) == (4, 1.0, ["web"], "host")
+    assert "busy time of the disks" in disk.reason
+    assert "layerline agent" in disk.enable
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,17 @@ def test_shares_are_added_up(correlator: Correlator) -> None:
     assert readings(correlator, *shares) == [(10, 20, 3)]
 
 
+def test_a_counter_that_steps_back_did_not_begin_again(correlator: Correlator) -> None:
+    """The kernel takes back a tick of iowait: nothing passed meanwhile, and not all the time since boot."""
+    iowait = Told(
+        [(10, 7311.41), (20, 7311.42), (30, 7311.41), (40, 7311.44)],
+        by=HOST_STRANGER,
+        signal="system.cpu.time",
+        attributes={"cpu.mode": "iowait", "cpu.logical_number": "0"},
+    )
+    assert readings(correlator, iowait) == [(10, 20, 0.01), (20, 30, 0), (30, 40, 0.03)]
+
+
 def test_the_whole_is_believed_before_its_parts(correlator: Correlator) -> None:
     """Who tells each CPU and the total besides is not counted twice."""
     total = Told([(10, 14), (20, 18)], by=STRANGER)

@@ -21,6 +21,21 @@ S = 10**9
         pytest.param("cumulative", True, 12, 20, 10, 7.0, 5.0, (12, 7.0), id="ours began anew"),
         pytest.param("cumulative", False, 12, 20, 10, 7.0, 5.0, (10, 2.0), id="a stranger's collector began anew"),
         pytest.param("cumulative", False, 0, 20, 10, 1.0, 5.0, (10, 1.0), id="it fell: it began anew in between"),
+        pytest.param("cumulative", True, 0, 20, 10, 7311.41, 7311.42, (10, 0.0), id="a tick back: it did not grow"),
+        pytest.param("cumulative", False, 0, 20, 10, 51.0, 51.2, (10, 0.0), id="a stranger's, 20 ticks back"),
+        pytest.param("cumulative", False, 0, 20, 10, 600.0, 1000.0, (10, 0.0), id="far back, but not to its beginning"),
+        pytest.param("cumulative", True, 0, 20, 10, 0.0, 0.01, (10, 0.0), id="the only tick taken back"),
+        pytest.param("cumulative", True, 0, 20, 10, 4.9, 5.0, (10, 0.0), id="ours stepped back"),
+        pytest.param("cumulative", True, 12, 20, 10, 4.9, 5.0, (12, 4.9), id="ours began anew and caught up"),
+        pytest.param("cumulative", False, 12, 20, 10, 7.0, 10.0, (10, 7.0), id="a stranger's began anew and fell"),
+        pytest.param(
+            "cumulative", False, 12, 20, 10, 51.19, 51.2, (10, 0.0), id="a tick back while its collector began anew"
+        ),
+        pytest.param("cumulative", False, 0, 20, 10, 7.0, 10.0, (10, 0.0), id="it fell by a third: nobody knows why"),
+        pytest.param(
+            "cumulative", False, 0, 20, 10, 300.0, 2.0**32 - 100, (10, 300.0), id="it wrapped: at least since zero"
+        ),
+        pytest.param("cumulative", False, 0, 20, 10, 300.0, 2.0**64, (10, 300.0), id="it wrapped at 64 bits"),
         pytest.param("delta", False, 10, 20, 10, 4.0, 9.0, (10, 4.0), id="a difference"),
         pytest.param("delta", False, 0, 20, 10, 4.0, 9.0, (10, 4.0), id="a difference since the last"),
         pytest.param("delta", False, 5, 20, 10, 6.0, 9.0, (10, 4.0), id="a third of it was told already"),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from spans import MS, a_while_ago, batch, series_rows, span_row
+from spans import MS, a_while_ago, batch, container_id, resource, series_rows, span_row
 
 from layerline_correlator.correlator import Correlator
 from layerline_correlator.questions.requests import RequestQuery
+from layerline_correlator.store.model import Batch, ResourceRow, resource_key
 from layerline_correlator.verdict.model import Verdict
 
 TRACE = "5a5bec75" * 4
@@ -29,13 +31,13 @@ def counter(signal: str, container: str, per_tick: list[float]) -> dict[str, Any
     return {"signal": signal, "container": container, "tags": tags, "at": at, "values": values}
 
 
-def judged(correlator: Correlator, *readings: dict[str, Any]) -> Verdict:
-    """Thirty requests of 50 ms, a second apart, then one of 600 ms: its verdict."""
+def judged(correlator: Correlator, *readings: dict[str, Any], slow: Mapping[str, Any] | None = None) -> Verdict:
+    """Thirty requests of 50 ms, a second apart, then one of 600 ms (of which ``slow`` says more): its verdict."""
     zero_ns = a_while_ago()
     usual = [span_row(stranger(50), f"{n:032x}", zero_ns - (n + 2) * 1_000 * MS) for n in range(30)]
     correlator.append(batch(usual, (series_rows(series, zero_ns) for series in readings)))
     correlator.requests(RequestQuery(from_ns=0, to_ns=zero_ns))
-    correlator.append(batch([span_row(stranger(600), TRACE, zero_ns)]))
+    correlator.append(batch([span_row({**stranger(600), **(slow or {})}, TRACE, zero_ns)]))
     verdict = correlator.verdict(TRACE)
     assert verdict is not None
     assert not verdict.conclusive
@@ -68,6 +70,78 @@ def test_a_neighbour_that_rose_is_suspected_first(correlator: Correlator) -> Non
     assert verdict.blind[0].cause == "host.cpu_contended"
 
 
+RISING = counter("container.cpu.time", "batch-1", [10.0] * 6 + [9_500.0] * 2)
+
+
+@pytest.mark.parametrize(
+    "slow",
+    [
+        pytest.param({"reason": "coroutine"}, id="a coroutine that awaits"),
+        pytest.param({"account": "task", "cpu": 5, "blkio": 590}, id="a task"),
+        pytest.param({"cpu": 5, "wait": 0, "blkio": 590}, id="a thread that waited for a disk, and for no CPU"),
+    ],
+)
+def test_a_neighbour_is_no_suspect_where_nothing_waited_for_a_cpu(correlator: Correlator, slow: dict[str, Any]) -> None:
+    """Where the run queue was measured, or somebody awaited, no neighbour and no CPU limit is behind the open time."""
+    verdict = judged(correlator, QUIET, RISING, slow=slow)
+    causes = {(one.entity.name, one.cause) for one in verdict.suspects}
+    assert not [one for one in causes if one[0] == "batch-1"], causes
+    assert not [one for one in causes if one[1] in ("host.cpu_contended", "container.cpu_throttled")], causes
+
+
+@pytest.mark.parametrize(
+    "slow",
+    [
+        pytest.param({"cpu": 5, "wait": 590}, id="a thread that stood ready"),
+        pytest.param({"reason": "thread_hop"}, id="a thread that was not measured"),
+    ],
+)
+def test_a_neighbour_is_a_suspect_where_something_may_have_waited(correlator: Correlator, slow: dict[str, Any]) -> None:
+    """Its sibling: time in the run queue, or time of which nothing is known, may be a neighbour's doing."""
+    assert judged(correlator, QUIET, RISING, slow=slow).suspects[0].entity.name == "batch-1"
+
+
+@pytest.mark.parametrize(
+    ("inner", "suspected"),
+    [
+        pytest.param("web-1", {"web-1"}, id="what it runs inside of"),
+        pytest.param("batch-1", {"batch-1", "web-1"}, id="what somebody else runs inside of"),
+    ],
+)
+def test_an_outer_container_is_no_suspect(correlator: Correlator, inner: str, suspected: set[str]) -> None:
+    """A container that holds others did what they did: it is not suspected of it, least of all by those inside."""
+    attributes = {**resource(None, inner).attributes, "layerline.container.parent": container_id("dind-1")}
+    correlator.append(Batch(resources=[ResourceRow(resource_key(attributes), attributes)]))
+    outer = {**RISING, "container": "dind-1"}
+    verdict = judged(correlator, QUIET, outer, *([RISING] if inner == "batch-1" else []))
+    assert {one.entity.name for one in verdict.suspects} == suspected
+
+
+def test_nobody_is_told_to_run_an_agent_that_runs(correlator: Correlator) -> None:
+    """Where our agent reads the machine, what it did not read is asked of it; its machine is not told to run one."""
+    cpus = counter("system.cpu.time", "web-1", [0.0] * 8) | {"container": None, "tags": {"cpu.mode": "user"}}
+    verdict = judged(correlator, cpus, slow={"reason": "generator"})
+    enable = {one.cause: one.enable for one in verdict.blind}
+    assert not [text for text in enable.values() if "run `layerline agent`" in text], enable
+    assert enable["container.paused"].startswith("ask `layerline coverage` why `layerline agent`")
+    assert enable["app.cpu_crowded"] == "start the service with `layerline run -- CMD`"
+
+
+def test_who_has_no_agent_is_told_where_to_run_one(correlator: Correlator) -> None:
+    """Its sibling: the machine that nobody reads is named."""
+    zero_ns = a_while_ago()
+    machine = resource(None, None, "host-9")  # it was described once, and is not read now
+    correlator.append(Batch(resources=[machine]))
+    slow = {**stranger(600), "host": "host-9", "container": None, "cpu": 5, "wait": 590}
+    correlator.append(batch([span_row(slow, TRACE, zero_ns)]))
+    verdict = correlator.verdict(TRACE)
+    assert verdict is not None
+    enable = {one.cause: one.enable for one in verdict.blind}
+    assert enable["host.cpu_contended"] == "run `layerline agent` on machine host-9-name"
+    assert enable["app.gil_waited"] == "start the service with `layerline run -- CMD`"
+    assert not [cause for cause in enable if cause.startswith(("container.", "dependency.", "network."))], enable
+
+
 @pytest.mark.parametrize(("busy_ratio", "first"), [(0.95, "batch-1"), (0.45, "web-1")])
 def test_a_neighbour_is_no_suspect_on_a_machine_with_cpus_to_spare(
     correlator: Correlator, busy_ratio: float, first: str
@@ -76,6 +150,15 @@ def test_a_neighbour_is_no_suspect_on_a_machine_with_cpus_to_spare(
     rising = counter("container.cpu.time", "batch-1", [10.0] * 6 + [4_500.0] * 2)
     verdict = judged(correlator, QUIET, rising, *cpu(0, busy_ratio), *cpu(1, 0.1))
     assert verdict.suspects[0].entity.name == first
+    assert (busy_ratio > 0.8) == ("host.cpu_contended" in {one.cause for one in verdict.suspects})
+
+
+def test_on_a_calm_machine_the_account_of_the_threads_decides(correlator: Correlator) -> None:
+    """With CPUs to spare nobody waited behind a neighbour: what its threads did is the one thing to measure."""
+    verdict = judged(correlator, *cpu(0, 0.3), slow={"container": None})
+    (first,) = verdict.suspects
+    assert (first.entity.type, first.cause) == ("host", "app.blocked")
+    assert first.enable == verdict.blind[0].enable == "start the service with `layerline run -- CMD`"
 
 
 def cpu(number: int, busy_ratio: float) -> list[dict[str, Any]]:

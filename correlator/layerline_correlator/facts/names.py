@@ -7,7 +7,7 @@ import time
 
 import duckdb
 
-from layerline_correlator.entity import Entity
+from layerline_correlator.entity import NAMELESS, Entity
 
 _REFRESH_S = 2.0
 
@@ -33,7 +33,7 @@ class Names:
         if kind == "host":
             if identity not in self._hosts:
                 self._refresh()
-            return self._hosts.get(identity, Entity("host", identity, "this machine"))
+            return self._hosts.get(identity, Entity("host", identity, NAMELESS))
         if kind == "process":
             if identity not in self._processes:
                 self._refresh()
@@ -45,12 +45,11 @@ class Names:
             if time.monotonic() - self._read_at < _REFRESH_S:
                 return
             self._read_at = time.monotonic()
-            self._containers = {
-                key: name or compose or key[:12]
-                for key, name, compose in self._cursor.execute(
-                    "SELECT container_id, name, compose_service FROM container WHERE name IS NOT NULL"
+            self._containers = dict(
+                self._cursor.execute(
+                    "SELECT container_id, shown_name FROM container WHERE shown_name IS NOT NULL"
                 ).fetchall()
-            }
+            )
             self._processes = {
                 key: f"{service} (process {pid})" if pid else service
                 for key, service, pid in self._cursor.execute(

@@ -4,18 +4,28 @@
 -- A longer interval says nothing about the request inside it: what passed between two values so far apart is not known.
 CREATE OR REPLACE MACRO longest_interval_ns() AS seconds_long(120);
 
+-- Whether a counter began again between two of its values. A small fall is a step back: the kernel lets iowait and stolen time
+-- decrease by some ticks (proc(5)), and counting the whole value then would charge one interval with all the time since boot.
+-- So it fell to less than half; or to less than nine tenths, and says that it began after the value before. Shares and not ticks,
+-- because the unit and resolution of a counter are not known here. A counter that wraps (at 2^32 or 2^64) falls to near zero and
+-- is taken for one that began again: it grew by at least its value, and by how much more depends on a width that nobody reports.
+CREATE OR REPLACE MACRO began_again(start_ns, before_ns, value, before_value) AS
+    value < CASE WHEN start_ns > before_ns THEN 0.9 ELSE 0.5 END * before_value;
+
 -- Where the growth that a value reports began, and how much it is. `before` is the value before it in the same counter. One
--- that fell, or whose start moved past the last value, began again: it grew by its value since its start. Only our agent
--- (`ours`) says when a counter began; others say there when they themselves did, though the counter was old. Of differences
--- (`delta`), what was reported already is not reported twice.
+-- that began again, or whose start moved past the last value, grew by its value since its start; one that stepped back did not
+-- grow. Only our agent (`ours`) says when a counter began; others report when they themselves started, though the counter was
+-- old: their start is believed only where the value fell too. Of differences (`delta`), what was reported already is not
+-- reported twice.
 CREATE OR REPLACE MACRO rose_from(kind, ours, start_ns, before_ns, value, before_value) AS
-    CASE WHEN kind = 'delta' OR ours AND (before_ns IS NULL OR start_ns > before_ns OR value < before_value)
+    CASE WHEN kind = 'delta' OR ours AND (before_ns IS NULL OR start_ns > before_ns)
          THEN greatest(start_ns, coalesce(before_ns, 0))
          ELSE before_ns END;
 CREATE OR REPLACE MACRO rose_by(kind, ours, start_ns, time_ns, before_ns, value, before_value) AS greatest(0,
     CASE WHEN kind = 'delta' AND before_ns > start_ns AND 0 < start_ns AND start_ns < time_ns
          THEN value * ((time_ns - before_ns) / (time_ns - start_ns))
-         WHEN kind = 'delta' OR value < before_value OR ours AND (before_ns IS NULL OR start_ns > before_ns) THEN value
+         WHEN kind = 'delta' OR began_again(start_ns, before_ns, value, before_value)
+           OR ours AND (before_ns IS NULL OR start_ns > before_ns) THEN value
          ELSE value - before_value END);
 
 -- Which series report what, and who sends each. `wanted` is a list of series.

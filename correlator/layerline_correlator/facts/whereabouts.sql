@@ -15,7 +15,7 @@ told AS (
         resource.resource, service, container_id, host AS before, seen_ns,
         nullif(attributes['layerline.boot_id'], '') AS boot_id,
         nullif(attributes['host.id'], '')           AS id,
-        coalesce(nullif(attributes['host.name'], ''), attributes['k8s.node.name'], nodename) AS name,
+        coalesce(machine_name(attributes), nodename) AS name,
         CASE WHEN service IS NULL THEN attributes['server.address'] END AS address
     FROM resource
     LEFT JOIN (SELECT resource, any_value(attributes['nodename']) AS nodename FROM series
@@ -58,7 +58,8 @@ SELECT
         WHEN boot_id IS NOT NULL                    THEN boot_id
         WHEN coalesce(put.id, name) IS NOT NULL     THEN coalesce(by_id.word, by_name.word, put.id, name)
         WHEN service IS NULL THEN coalesce(by_address.word, (SELECT word FROM the_one),
-                                           nullif(before_word, container_id), put.address, container_id)
+                                           CASE WHEN before_word <> container_id AND NOT is_stand_in(before_word) THEN before_word END,
+                                           put.address, container_id)
     END AS host
 FROM put
 LEFT JOIN by_id ON by_id.id = put.id

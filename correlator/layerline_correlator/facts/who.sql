@@ -11,11 +11,35 @@ SELECT
     arg_max(attributes['container.name'], seen_ns)                AS name,
     arg_max(attributes['container.image.name'], seen_ns)          AS image,
     arg_max(attributes['container.label.com.docker.compose.service'], seen_ns) AS compose_service,
-    arg_max(attributes, seen_ns) FILTER (attributes['container.name'] IS NOT NULL) AS attributes,
+    -- What people call it: the pod and its container, the container; else the service that runs in it, if that is one.
+    coalesce(
+        arg_max(coalesce(attributes['k8s.pod.name'], attributes['container.label.io.kubernetes.pod.name']) || '/'
+                || coalesce(attributes['k8s.container.name'], attributes['container.label.io.kubernetes.container.name']), seen_ns),
+        arg_max(attributes['container.name'], seen_ns),
+        CASE WHEN count(DISTINCT service) = 1 THEN any_value(service) END) AS shown_name,
+    coalesce(arg_max(attributes, seen_ns) FILTER (attributes['container.name'] IS NOT NULL),
+             arg_max(attributes, seen_ns) FILTER (service IS NULL)) AS attributes,
     bool_or(attributes['container.name'] IS NOT NULL)             AS described
 FROM resource
 WHERE container_id IS NOT NULL
 GROUP BY container_id;
+
+-- Which container runs inside of which (the agent says so): what the outer one used contains what the inner one used.
+CREATE OR REPLACE VIEW nested AS
+SELECT DISTINCT container_id, attributes['layerline.container.parent'] AS outer_id
+FROM resource
+WHERE service IS NULL AND container_id <> attributes['layerline.container.parent'];
+
+-- The same through any number of containers, in both directions: neither is the other's neighbour.
+CREATE OR REPLACE VIEW enclosed AS
+WITH RECURSIVE upwards AS (
+    SELECT container_id, outer_id FROM nested
+    UNION
+    SELECT upwards.container_id, nested.outer_id FROM upwards JOIN nested ON nested.container_id = upwards.outer_id
+)
+SELECT container_id, outer_id AS other_id FROM upwards
+UNION
+SELECT outer_id, container_id FROM upwards;
 
 -- Which process ran where is worked out for the moment in question (join.sql).
 DROP VIEW IF EXISTS owner;
@@ -24,7 +48,8 @@ CREATE OR REPLACE VIEW host AS
 SELECT
     host,
     arg_max(attributes['host.id'], seen_ns) FILTER (NOT coalesce(in_container, false))   AS host_id,
-    arg_max(attributes['host.name'], seen_ns) FILTER (NOT coalesce(in_container, false)) AS name,
+    arg_max(machine_name(attributes), seen_ns)
+        FILTER (NOT coalesce(in_container, false) OR attributes['k8s.node.name'] IS NOT NULL)  AS name,
     arg_max(attributes, seen_ns) FILTER (service IS NULL AND container_id IS NULL) AS attributes,
     bool_or(service IS NULL)                                      AS described
 FROM resource

@@ -58,11 +58,19 @@ CREATE OR REPLACE MACRO local_address(attributes) AS nullif(regexp_extract(
 CREATE OR REPLACE MACRO sender_of(resource, service, instance) AS
     CASE WHEN instance = resource THEN coalesce(nullif(service, ''), resource) ELSE instance END;
 
+-- The name of the machine that somebody speaks of. In a pod `host.name` is the pod's name, unless its network is the machine's.
+CREATE OR REPLACE MACRO machine_name(attributes) AS coalesce(
+    nullif(attributes['k8s.node.name'], ''),
+    CASE WHEN attributes['host.name'] IS DISTINCT FROM attributes['k8s.pod.name'] THEN nullif(attributes['host.name'], '') END);
+
+-- An id that stands for a container of which nobody says the real one (handles.py): real ids have no slash.
+CREATE OR REPLACE MACRO is_stand_in(container_id) AS contains(container_id, '/');
+
 -- ---- words of single rooms
 
 -- The same machine may be told of by its boot id (our agent), its machine id or its name (others): the first is best.
 CREATE OR REPLACE MACRO host_rank(host_by) AS
-    CASE host_by WHEN 'layerline.boot_id' THEN 1 WHEN 'host.id' THEN 2 WHEN 'host.name' THEN 3 ELSE 4 END;
+    CASE host_by WHEN 'layerline.boot_id' THEN 1 WHEN 'host.id' THEN 2 WHEN 'host.name' THEN 3 WHEN 'k8s.node.name' THEN 3 ELSE 4 END;
 
 CREATE OR REPLACE MACRO seconds_text(ns) AS format('{:.1f} s', ns / 1e9);
 

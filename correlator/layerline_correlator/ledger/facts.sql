@@ -22,7 +22,7 @@
 
 -- A fact of each visit. A signal is one where its readings cover the visit; a cause may declare facts of its own in its header.
 -- makes: fact
--- reads: measured_visit, measured_piece, seen, sampled, known_container
+-- reads: measured_visit, measured_piece, seen, sampled, known_container, callee
 CREATE OR REPLACE TEMP TABLE fact AS
 SELECT request_no, visit_no, 'layerline.account' AS name FROM measured_visit
 QUALIFY covered_ns >= 0.9 * path_ns OR path_ns - covered_ns <= 0.02 * sum(path_ns) OVER (PARTITION BY request_no)
@@ -48,4 +48,9 @@ UNION ALL
 SELECT request_no, visit_no, 'layerline.accept_wait_ns' FROM measured_piece GROUP BY ALL HAVING bool_or(accept_wait_ns IS NOT NULL)
 UNION ALL
 SELECT visit.request_no, visit.visit_no, 'container events'
-FROM measured_visit AS visit JOIN known_container USING (container_id) WHERE described;
+FROM measured_visit AS visit JOIN known_container USING (container_id) WHERE described
+UNION
+-- Whom a process outside of containers calls may be in one.
+SELECT request_no, visit_no, 'container events'
+FROM measured_piece JOIN callee USING (piece_no) JOIN known_container AS container ON container.container_id = callee.container_id
+WHERE described;

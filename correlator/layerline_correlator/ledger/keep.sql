@@ -9,8 +9,13 @@ INSERT INTO stay BY NAME
 SELECT
     entry.trace_id, entry.span_id, entry.start_ns - entry.shift_ns AS start_ns,
     coalesce(piece.service, '') AS service, piece.container_id, piece.host,
-    sum(length_ns)::BIGINT AS own_ns, sum(length_ns - coalesce(taken_ns, 0))::BIGINT AS open_ns
+    sum(length_ns)::BIGINT AS own_ns, sum(length_ns - coalesce(taken_ns, 0))::BIGINT AS open_ns,
+    -- Where the run queue was measured, what was waited for there and in no other time. A coroutine that awaits is not ready.
+    sum(CASE WHEN piece.account = 'task' OR piece.account_reason = 'coroutine' THEN wait_left
+             WHEN piece.account IS NULL OR inferred                           THEN length_ns - coalesce(taken_ns, 0)
+             ELSE wait_left + dark_ns END)::BIGINT AS ready_ns
 FROM piece
+JOIN left_over USING (piece_no)
 JOIN entry USING (request_no)
 ANTI JOIN refusal USING (request_no)
 LEFT JOIN taken_of_piece USING (piece_no)
@@ -18,7 +23,7 @@ GROUP BY ALL
 UNION ALL BY NAME
 SELECT
     trace_id, span_id, start_ns - shift_ns AS start_ns, coalesce(service, '') AS service, container_id, host,
-    end_ns - start_ns AS own_ns, end_ns - start_ns AS open_ns
+    end_ns - start_ns AS own_ns, end_ns - start_ns AS open_ns, end_ns - start_ns AS ready_ns
 FROM entry SEMI JOIN refusal USING (request_no);
 
 -- The weakest join on the path.
@@ -48,24 +53,56 @@ LEFT JOIN (
 INSERT INTO blind BY NAME
 WITH
 need AS (
-    SELECT unnest($causes::VARCHAR[]) AS cause, unnest($facts::VARCHAR[][]) AS facts, unnest($applies::VARCHAR[]) AS applies
+    SELECT *, list_filter(facts, lambda fact: NOT starts_with(fact, 'container.')) AS outside
+    FROM (SELECT unnest($causes::VARCHAR[]) AS cause, unnest($facts::VARCHAR[][]) AS facts,
+                 unnest($applies::VARCHAR[][][]) AS applies)
 ),
 known AS (SELECT request_no, visit_no, list(DISTINCT name) AS known FROM fact GROUP BY ALL),
 places AS (
-    SELECT visit.request_no, visit.visit_no, visit.container_id, coalesce(service, '') AS service,
-           coalesce(known, []) AS known,
+    SELECT visit.request_no, visit.visit_no, visit.container_id, visit.host, coalesce(service, '') AS service,
+           path_ns, wait_ns, covered_ns, inferred, coalesce(known, []) AS known,
+           sum(path_ns) OVER (PARTITION BY visit.request_no) AS request_ns,
            -- Somebody reads the container, but not our agent.
            coalesce(list_contains(known, 'container.cpu.time') AND container.attributes['layerline.boot_id'] IS NULL, false)
                AS foreign_readings
     FROM visit
     LEFT JOIN known USING (request_no, visit_no)
     LEFT JOIN known_container AS container ON container.container_id = visit.container_id
-    QUALIFY path_ns >= 0.05 * sum(path_ns) OVER (PARTITION BY visit.request_no)
+    QUALIFY path_ns >= 0.05 * request_ns
+),
+calls AS (
+    SELECT request_no, visit_no, sum(length_ns) AS call_ns, sum(length_ns) FILTER (is_answered) AS answered_ns,
+           sum(length_ns) FILTER (is_dependency) AS unanswered_ns,
+           bool_or(container_id IS NOT NULL OR piece_no IN (SELECT piece_no FROM callee)) AS in_reach
+    FROM piece WHERE is_client(kind) GROUP BY ALL
+),
+-- What is true of each: APPLIES of ledger/causes. What can have taken less than a twentieth of the request decides nothing.
+natures AS (
+    SELECT places.*, list_filter([
+        CASE WHEN container_id IS NOT NULL THEN 'container' END,
+        CASE WHEN covered_ns < 0.9 * path_ns OR inferred OR wait_ns >= 0.01 * request_ns THEN 'wait for a CPU' END,
+        CASE WHEN call_ns >= 0.05 * request_ns THEN 'call' END,
+        CASE WHEN answered_ns >= 0.05 * request_ns THEN 'answered call' END,
+        CASE WHEN unanswered_ns >= 0.05 * request_ns THEN 'unanswered call' END,
+        CASE WHEN call_ns >= 0.05 * request_ns AND in_reach THEN 'called container' END
+    ], lambda word: word IS NOT NULL) AS nature
+    FROM places LEFT JOIN calls USING (request_no, visit_no)
+),
+-- The machines that our agent reads.
+read_host AS (
+    SELECT DISTINCT series.host FROM reading
+    JOIN series ON series.series = reading.line
+    JOIN resource ON resource.resource = series.resource
+    WHERE resource.service IS NULL AND resource.attributes['layerline.boot_id'] IS NOT NULL
 ),
 unmet AS (
-    SELECT places.request_no, cause, places.service, facts, foreign_readings
-    FROM places
-    JOIN need ON (need.applies IS NULL OR places.container_id IS NOT NULL) AND NOT list_has_any(known, facts)
+    SELECT
+        natures.request_no, cause, natures.service, foreign_readings, host,
+        coalesce(host IN (FROM read_host), false) AS agent_reads,
+        -- What only a container has is not missing where there is none, if anything else would do.
+        CASE WHEN container_id IS NULL AND outside <> [] THEN outside ELSE facts END AS facts
+    FROM natures
+    JOIN need ON len(list_filter(applies, lambda words: NOT list_has_any(words, nature))) = 0 AND NOT list_has_any(known, facts)
 ),
 whys AS (
     SELECT request_no, coalesce(service, '') AS service, string_agg(DISTINCT account_reason, ', ' ORDER BY account_reason) AS why
@@ -73,7 +110,7 @@ whys AS (
 )
 SELECT DISTINCT
     entry.trace_id, entry.span_id, start_ns - shift_ns AS start_ns, cause, unmet.service, facts,
-    CASE WHEN facts = ['layerline.account'] THEN why END AS why, foreign_readings
+    CASE WHEN facts = ['layerline.account'] THEN why END AS why, foreign_readings, unmet.host, agent_reads
 FROM unmet
 JOIN entry ON entry.request_no = unmet.request_no
 LEFT JOIN whys ON whys.request_no = unmet.request_no AND whys.service = unmet.service;

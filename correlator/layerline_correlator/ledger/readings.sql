@@ -144,7 +144,8 @@ CREATE OR REPLACE TEMP TABLE waiting_visit AS
 FROM measured_visit WHERE wait_ns > ms_of(5) OR covered_ns < path_ns;
 
 -- Who else ran meanwhile, and how much of that was more than in the time before: a neighbour that always runs does not
--- explain why this request waited. Containers that may use none of the same CPUs cannot have been in the way.
+-- explain why this request waited. Containers that may use none of the same CPUs cannot have been in the way. A container is no
+-- neighbour of what runs inside of it, and of an outer one only what the inner ones did not run is its own.
 -- makes: ran
 -- reads: waiting_visit, reading, known_container
 -- only with: waiting_visit, reading
@@ -163,6 +164,7 @@ others AS (
     WHERE signal IN ('container.cpu.time', 'system.process.cpu.time')
       AND reading.from_ns < visit.to_ns AND reading.to_ns > visit.from_ns - seconds_long(30)
       AND (signal <> 'container.cpu.time' OR reading.entity_id IS DISTINCT FROM visit.container_id)
+      AND NOT EXISTS (FROM enclosed WHERE enclosed.container_id = visit.container_id AND other_id = reading.entity_id)
 ),
 sums AS (
     SELECT
@@ -172,10 +174,21 @@ sums AS (
         sum(rise * (greatest(0, reading_to - greatest(reading_from, since_ns)) / (reading_to - reading_from))) FILTER (reading_to <= from_ns)
             / any_value(nullif(greatest(0, from_ns - since_ns), 0)) * any_value(to_ns - from_ns) AS before_ns
     FROM others GROUP BY request_no, visit_no, entity_type, entity_id
+),
+inner_sums AS (
+    SELECT request_no, visit_no, outer_id, sum(ran_ns) AS inner_ns, sum(before_ns) AS inner_before_ns
+    FROM sums JOIN nested ON nested.container_id = sums.entity_id
+    GROUP BY ALL
+),
+own_sums AS (
+    SELECT sums.* REPLACE (ran_ns - coalesce(inner_ns, 0) AS ran_ns, before_ns - coalesce(inner_before_ns, 0) AS before_ns)
+    FROM sums
+    LEFT JOIN inner_sums
+        ON inner_sums.request_no = sums.request_no AND inner_sums.visit_no = sums.visit_no AND outer_id = sums.entity_id
 )
 SELECT request_no, visit_no, entity_type, entity_id, ran_ns::BIGINT AS ran_ns,
-       greatest(0, ran_ns - coalesce(before_ns, 0))::BIGINT AS more_ns
-FROM sums
+       greatest(0, ran_ns - greatest(0, coalesce(before_ns, 0)))::BIGINT AS more_ns
+FROM own_sums
 LEFT JOIN known_container AS container ON entity_type = 'container' AND container.container_id = entity_id
 WHERE ran_ns >= 1 AND coalesce(list_has_any(cpuset, cpus_of(container.attributes['layerline.container.cpuset'])), true);
 

@@ -93,6 +93,29 @@ waits AS (
     LEFT JOIN bytes_limit ON bytes_limit.request_no = candidates.request_no AND bytes_limit.visit_no = candidates.visit_no
     LEFT JOIN operations_limit
         ON operations_limit.request_no = candidates.request_no AND operations_limit.visit_no = candidates.visit_no
+),
+-- Who else moved bytes on this machine meanwhile.
+bytes_moved AS (
+    SELECT visit.request_no, visit.visit_no, reading.entity_id,
+           sum(rise * (greatest(0, least(reading.to_ns, visit.to_ns) - greatest(reading.from_ns, visit.from_ns))
+                       / (reading.to_ns - reading.from_ns)))::BIGINT AS bytes
+    FROM visit JOIN reading ON reading.host = visit.host
+    WHERE signal = 'container.disk.io' AND reading.entity_id IS DISTINCT FROM visit.container_id
+      AND NOT EXISTS (FROM enclosed WHERE enclosed.container_id = visit.container_id AND other_id = reading.entity_id)
+      AND reading.from_ns < visit.to_ns AND reading.to_ns > visit.from_ns
+    GROUP BY ALL HAVING bytes > 0
+),
+-- Of a container with others inside of it, what those did not move.
+inner_bytes_moved AS (
+    SELECT request_no, visit_no, outer_id, sum(bytes) AS inner_bytes
+    FROM bytes_moved JOIN nested ON nested.container_id = bytes_moved.entity_id
+    GROUP BY ALL
+),
+own_bytes_moved AS (
+    SELECT bytes_moved.request_no, bytes_moved.visit_no, entity_id, (bytes - coalesce(inner_bytes, 0))::BIGINT AS own_moved
+    FROM bytes_moved
+    LEFT JOIN inner_bytes_moved AS inside
+        ON inside.request_no = bytes_moved.request_no AND inside.visit_no = bytes_moved.visit_no AND outer_id = entity_id
 )
 SELECT
     piece_no, request_no, visit_no, container_id, host, off_left AS off_ns, inferred, busy_ns, device_seen, bytes, bytes_per_s,
@@ -109,17 +132,9 @@ SELECT
         OR operations_per_s IS NOT NULL AS at_limit
 FROM waits
 LEFT JOIN (
-    -- who else moved bytes on this machine meanwhile
     SELECT request_no, visit_no,
-           list({'entity_type': 'container', 'entity_id': entity_id, 'ran_ns': bytes} ORDER BY bytes DESC) AS others
-    FROM (
-        SELECT visit.request_no, visit.visit_no, reading.entity_id,
-               sum(rise * (greatest(0, least(reading.to_ns, visit.to_ns) - greatest(reading.from_ns, visit.from_ns))
-                           / (reading.to_ns - reading.from_ns)))::BIGINT AS bytes
-        FROM visit JOIN reading ON reading.host = visit.host
-        WHERE signal = 'container.disk.io' AND reading.entity_id IS DISTINCT FROM visit.container_id
-          AND reading.from_ns < visit.to_ns AND reading.to_ns > visit.from_ns
-        GROUP BY ALL HAVING bytes > 0)
+           list({'entity_type': 'container', 'entity_id': entity_id, 'ran_ns': own_moved} ORDER BY own_moved DESC) AS others
+    FROM own_bytes_moved WHERE own_moved > 0
     GROUP BY ALL
 ) AS movers USING (request_no, visit_no)
 WHERE moved;

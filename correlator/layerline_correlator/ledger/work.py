@@ -154,6 +154,10 @@ def _readings(cursor: duckdb.DuckDBPyConnection) -> dict[str, int]:
 @cache
 def _needs(causes: tuple[Cause, ...]) -> dict[str, list[Any]]:
     """What each cause needs, as columns: the cause, facts of which one would do, and to what it applies."""
-    needs = [(cause.name, sorted(facts), cause.applies) for cause in causes for facts in cause.needs]
+    needs = [
+        (cause.name, sorted(facts), [list(words) for words in cause.applies])
+        for cause in causes
+        for facts in cause.needs
+    ]
     names, facts, applies = map(list, zip(*needs, strict=True))
     return {"causes": names, "facts": facts, "applies": applies}

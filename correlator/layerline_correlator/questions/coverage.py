@@ -249,7 +249,7 @@ def _service(service: str, requests: int, orphans: int, refused: int, rows: list
 
 def _hostless(row: _Row) -> str:
     if row.host is None:
-        return "its resource has nothing that tells the machine (layerline.boot_id, host.id, host.name)"
+        return "its resource has nothing that tells the machine (layerline.boot_id, host.id, host.name, k8s.node.name)"
     return f"nobody describes machine {row.host[:64]}"
 
 
@@ -330,9 +330,10 @@ def _blind(cursor: duckdb.DuckDBPyConnection, total: int) -> list[BlindCoverage]
     requests: dict[str, int] = {}
     reasons: dict[str, Counter[str]] = defaultdict(Counter)
     services: dict[str, set[str]] = defaultdict(set)
-    for cause, service, facts, why, number in cursor.execute("FROM blind_cover ORDER BY ALL").fetchall():
+    read: dict[str, bool] = {}
+    for cause, service, facts, why, number, agent_reads in cursor.execute("FROM blind_cover ORDER BY ALL").fetchall():
         if service is None:
-            requests[cause] = number
+            requests[cause], read[cause] = number, agent_reads
         else:
             services[cause].add(service)
             reasons[cause][blind_reason(service, facts, why)] += number
@@ -344,7 +345,7 @@ def _blind(cursor: duckdb.DuckDBPyConnection, total: int) -> list[BlindCoverage]
             share=round(number / total, 4) if total else 0.0,
             services=sorted(services[cause]),
             reason="; ".join(reason for reason, _ in reasons[cause].most_common(3)),
-            enable=by_name(cause).enable,
+            enable=by_name(cause).to_enable(agent_reads=read[cause]),
         )
         for cause, number in sorted(requests.items(), key=lambda item: (-item[1], by_name(item[0]).order))
     ]

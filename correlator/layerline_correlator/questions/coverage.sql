@@ -82,7 +82,8 @@ FROM (SELECT *, coalesce(entity_type = 'host' AND $until_ns - last_ns > 3 * medi
 -- which it was blind anywhere.
 -- makes: blind_cover
 CREATE OR REPLACE TEMP TABLE blind_cover AS
-SELECT blind.cause, blind.service, facts, why, count(DISTINCT (trace_id, span_id)) AS requests
+SELECT blind.cause, blind.service, facts, why, count(DISTINCT (trace_id, span_id)) AS requests,
+       bool_and(coalesce(agent_reads, false)) AS agent_reads
 FROM blind JOIN request USING (trace_id, span_id, start_ns)
 WHERE start_ns >= $from_ns AND start_ns < $to_ns AND ($service IS NULL OR request.service = $service)
 GROUP BY GROUPING SETS ((blind.cause, blind.service, facts, why), (blind.cause));

@@ -65,7 +65,7 @@ hosts AS (
 ),
 containers AS (
     SELECT
-        container_id AS id, coalesce(container.name, container.compose_service, left(container_id, 12)) AS name,
+        container_id AS id, coalesce(container.shown_name, left(container_id, 12)) AS name,
         map_concat(coalesce(hosts.tags, MAP {}), coalesce(container.attributes, MAP {})) AS tags,
         in_containers.last_ns, started_ns, CASE WHEN ended_ns >= coalesce(started_ns, ended_ns) THEN ended_ns END AS ended_ns,
         (SELECT min(first_ns) FROM seen WHERE seen.container_id = in_containers.container_id) AS first_ns,

@@ -113,7 +113,7 @@ machine AS (
 ),
 who AS (
     SELECT
-        seen.container_id, first_ns, last_ns, container.name, container.image, host.name AS host_name,
+        seen.container_id, first_ns, last_ns, container.shown_name AS name, container.image, host.name AS host_name,
         least(machine.cpus, nullif(len(cpus_of(container.attributes['layerline.container.cpuset'])), 0)) AS cpus,
         map_concat(coalesce(host.attributes, MAP {}::MAP(VARCHAR, VARCHAR)),
                    coalesce(container.attributes, MAP {}::MAP(VARCHAR, VARCHAR)),

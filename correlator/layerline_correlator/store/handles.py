@@ -52,31 +52,56 @@ def is_sandbox(attributes: Mapping[str, str]) -> bool:
     )
 
 
+def machine_name(attributes: Mapping[str, str]) -> tuple[str, str] | tuple[None, None]:
+    """The machine's name and where it stands. In a pod ``host.name`` is the pod's name, which is no machine's."""
+    if node := attributes.get("k8s.node.name"):
+        return node, "k8s.node.name"
+    name = attributes.get("host.name")
+    return (name, "host.name") if name and name != attributes.get("k8s.pod.name") else (None, None)
+
+
+def stand_in(attributes: Mapping[str, str]) -> str | None:
+    """What stands for the id of a container that is described without one: ``pod uid/container``, ``machine/name``.
+
+    kubeletstats sends no ``container.id`` unless asked for it. The slash tells it from a real id, with which it is put
+    together when somebody tells that (``settle.sql``).
+    """
+    pod, name = _first(attributes, _POD), _first(attributes, _CONTAINER_OF_POD)
+    if pod and name:
+        return f"{pod}/{name}"
+    if name := attributes.get("container.name"):
+        return f"{machine_name(attributes)[0] or 'container'}/{name}"
+    return None
+
+
 def _spoken(attributes: Mapping[str, str]) -> Iterator[Handle]:
     """What a process says. Its own host name may be a container's, a pod's or the machine's."""
     yield from _of_container(attributes)
     if name := attributes.get("host.name"):
         yield Handle("host name", name, "host.name")
-        yield Handle("machine name", name, "host.name")
+    yield from _of_machine(attributes)
+
+
+def _of_machine(attributes: Mapping[str, str]) -> Iterator[Handle]:
     if identity := attributes.get("host.id"):
         yield Handle("machine id", identity, "host.id")
+    match machine_name(attributes):
+        case str(name), str(attribute):
+            yield Handle("machine name", name, attribute)
 
 
 def _described(attributes: Mapping[str, str]) -> Iterator[Handle]:
     """What is known of a container, or of a machine. A container's description names its machine too."""
-    if "container.id" in attributes:
+    if "container.id" in attributes or stand_in(attributes):
         yield from _of_container(attributes)
-        if container_id := reported(attributes["container.id"]):
+        if container_id := reported(attributes.get("container.id", "")):
             yield Handle("host name", container_id[:12], "host.name")
         name = attributes.get("container.hostname")
         if name and name != attributes.get("host.name"):  # in the network of its machine it has the machine's name
             yield Handle("host name", name, "host.name")
         if "layerline.boot_id" in attributes:
             return  # the agent describes its machine by itself as well
-    if identity := attributes.get("host.id"):
-        yield Handle("machine id", identity, "host.id")
-    if name := attributes.get("host.name"):
-        yield Handle("machine name", name, "host.name")
+    yield from _of_machine(attributes)
 
 
 def _of_container(attributes: Mapping[str, str]) -> Iterator[Handle]:

@@ -6,15 +6,16 @@ CREATE TABLE IF NOT EXISTS resource (
     resource     VARCHAR,                 -- key over the attributes
     service      VARCHAR,                 -- service.name, null for containers and hosts themselves
     instance     VARCHAR,                 -- one process: boot id and pid, else service.instance.id, else the resource
-    container_id VARCHAR,                 -- container.id, bare; null where that is none
-    host         VARCHAR,                 -- boot id, else host.id, else host.name
+    container_id VARCHAR,                 -- container.id, bare, or what stands for it; null where there is neither
+    host         VARCHAR,                 -- boot id, else host.id, else the machine's name
     in_container BOOLEAN,                 -- null where nobody looked
     cpus         BIGINT,                  -- how many CPUs it may use, by affinity and cpuset
     attributes   MAP(VARCHAR, VARCHAR),
     seen_ns      BIGINT,                  -- when it was first received
     host_by      VARCHAR,                 -- the attribute that `host` was taken from
     handles      STRUCT("key" VARCHAR, "value" VARCHAR, attribute VARCHAR)[],  -- handles.py
-    sandbox      BOOLEAN                  -- a container that holds a pod's namespaces and runs nothing of the application
+    sandbox      BOOLEAN,                 -- a container that holds a pod's namespaces and runs nothing of the application
+    stand_in     VARCHAR                  -- what stands for the id in a description of a container without one (handles.py)
 );
 
 -- One OpenTelemetry span. The columns after `slices` are the figures of layerline.attributes.SPAN_FIGURES.
@@ -163,7 +164,9 @@ CREATE TABLE IF NOT EXISTS blind (
     service  VARCHAR,                     -- where
     facts    VARCHAR[],                   -- what was not measured there: any one of these would do
     why      VARCHAR,                     -- what is known about why, null where nothing is
-    foreign_readings BOOLEAN              -- its container is read, but not by our agent
+    foreign_readings BOOLEAN,             -- its container is read, but not by our agent
+    host     VARCHAR,                     -- the machine that the service ran on
+    agent_reads BOOLEAN                   -- our agent reads that machine
 );
 
 -- Where a request's own time was spent, explained or not.
@@ -175,7 +178,8 @@ CREATE TABLE IF NOT EXISTS stay (
     container_id VARCHAR,
     host         VARCHAR,
     own_ns       BIGINT,                  -- on the critical path; these sum to the request's duration
-    open_ns      BIGINT                   -- of it, what no cause explains; these sum to what is unexplained
+    open_ns      BIGINT,                  -- of it, what no cause explains; these sum to what is unexplained
+    ready_ns     BIGINT                   -- of that, what may have been waited for a CPU
 );
 
 -- Requests whose parts did not add up (a fault of ours, or data of a kind that was never thought of): kept without parts.
@@ -203,6 +207,7 @@ ALTER TABLE series ADD COLUMN IF NOT EXISTS part_of MAP(VARCHAR, VARCHAR);
 ALTER TABLE resource ADD COLUMN IF NOT EXISTS host_by VARCHAR;
 ALTER TABLE resource ADD COLUMN IF NOT EXISTS handles STRUCT("key" VARCHAR, "value" VARCHAR, attribute VARCHAR)[];
 ALTER TABLE resource ADD COLUMN IF NOT EXISTS sandbox BOOLEAN;
+ALTER TABLE resource ADD COLUMN IF NOT EXISTS stand_in VARCHAR;
 ALTER TABLE request ADD COLUMN IF NOT EXISTS container_id VARCHAR;
 ALTER TABLE request ADD COLUMN IF NOT EXISTS host VARCHAR;
 ALTER TABLE request ADD COLUMN IF NOT EXISTS join_reason VARCHAR;
@@ -212,3 +217,6 @@ ALTER TABLE part ADD COLUMN IF NOT EXISTS dependency VARCHAR;
 ALTER TABLE part ADD COLUMN IF NOT EXISTS dependency_type VARCHAR;
 ALTER TABLE part ADD COLUMN IF NOT EXISTS statement VARCHAR;
 ALTER TABLE blind ADD COLUMN IF NOT EXISTS foreign_readings BOOLEAN;
+ALTER TABLE blind ADD COLUMN IF NOT EXISTS host VARCHAR;
+ALTER TABLE blind ADD COLUMN IF NOT EXISTS agent_reads BOOLEAN;
+ALTER TABLE stay ADD COLUMN IF NOT EXISTS ready_ns BIGINT;

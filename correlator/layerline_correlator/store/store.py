@@ -26,7 +26,7 @@ from layerline.attributes import BOOT_ID, SPAN_FIGURES, VERSION, column
 from layerline.container import reported
 from layerline.signals import find
 from layerline_correlator.settings import Settings
-from layerline_correlator.store.handles import Handle, handles, is_sandbox
+from layerline_correlator.store.handles import Handle, handles, is_sandbox, machine_name, stand_in
 from layerline_correlator.store.model import Batch, ResourceRow, SeriesRow, SpanRow
 from layerline_correlator.store.signals import write_catalogue
 from layerline_correlator.store.statements import run
@@ -43,6 +43,7 @@ _RESOURCE = pa.schema(
         ("host_by", pa.string()),
         ("handles", pa.list_(pa.struct([(name, pa.string()) for name in Handle._fields]))),
         ("sandbox", pa.bool_()),
+        ("stand_in", pa.string()),
     ]
 )
 _SPAN = pa.schema(
@@ -168,6 +169,8 @@ class Store:
             "SELECT resource FROM resource UNION ALL SELECT series FROM series"
         ).fetchall():
             self._known.add(key)
+        #: Whether containers are known without their ids: then any description of one may bring it.
+        self._stand_ins = bool(self._database.execute("FROM resource WHERE stand_in IS NOT NULL LIMIT 1").fetchall())
         self._failure: Exception | None = None
         self._closed = False
         self._writer = threading.Thread(target=self._write_forever, name="layerline-writer", daemon=True)
@@ -272,7 +275,9 @@ class Store:
             now = time.time_ns()
             _insert(cursor, "resource", _RESOURCE, (_resource_row(row, now) for row in fresh))
             _insert(cursor, "series", _SERIES, (_series_row(row, resources) for row in series.values()))
-            if any(_needs_a_place(row) for row in (*fresh, *(resources[one.resource] for one in series.values()))):
+            senders = (*fresh, *(resources[one.resource] for one in series.values()))
+            self._stand_ins |= any(_stand_in(row.attributes) for row in senders)
+            if any(_needs_a_place(row) or self._stand_ins for row in senders):
                 run(cursor, "store/settle.sql")
             if spans:
                 from_ns = min(row.start_ns for row in spans)
@@ -386,22 +391,39 @@ def _needs_a_place(row: ResourceRow) -> bool:
 
 
 def _renew_resources(connection: duckdb.DuckDBPyConnection) -> None:
-    """Resources that an earlier version wrote are read again: it did not know their handles."""
+    """Resources that an earlier version wrote are read again: it knew neither handles nor stand-ins."""
+    old = (
+        "handles IS NULL OR (service IS NULL AND container_id IS NULL AND"
+        " (attributes['k8s.container.name'] IS NOT NULL OR attributes['container.name'] IS NOT NULL))"
+    )
     rows = [
         _resource_row(ResourceRow(resource, dict(attributes)), seen_ns)
         for resource, attributes, seen_ns in connection.execute(
-            "SELECT resource, attributes, seen_ns FROM resource WHERE handles IS NULL"
+            f"SELECT resource, attributes, seen_ns FROM resource WHERE {old}"
         ).fetchall()
     ]
-    connection.execute("DELETE FROM resource WHERE handles IS NULL").fetchall()
+    connection.execute(f"DELETE FROM resource WHERE {old}").fetchall()
     _insert(connection, "resource", _RESOURCE, rows)
 
 
 def _host(attributes: dict[str, str]) -> tuple[str | None, str | None]:
     """The machine, and the attribute that names it."""
-    return next(
-        ((attributes[name], name) for name in (BOOT_ID, "host.id", "host.name") if attributes.get(name)), (None, None)
-    )
+    for name in (BOOT_ID, "host.id"):
+        if attributes.get(name):
+            return attributes[name], name
+    return machine_name(attributes)
+
+
+def _stand_in(attributes: dict[str, str]) -> str | None:
+    """What stands for the container's id where this describes one without it."""
+    if "service.name" in attributes or reported(attributes.get("container.id", "")):
+        return None
+    return stand_in(attributes)
+
+
+def _container(attributes: dict[str, str]) -> str | None:
+    """The container's id, or what stands for it."""
+    return reported(attributes.get("container.id", "")) or _stand_in(attributes)
 
 
 def _process(attributes: Mapping[str, str]) -> str | None:
@@ -421,7 +443,7 @@ def _resource_row(row: ResourceRow, now_ns: int) -> tuple[Any, ...]:
     attributes = row.attributes
     service = attributes.get("service.name")
     boot_id = attributes.get(BOOT_ID)
-    container_id = reported(attributes.get("container.id", ""))
+    container_id = _container(attributes)
     host, host_by = _host(attributes)
     instance = _process(attributes) or row.resource
     # Our wrapper names the machine unless it is inside a container, be it one whose id it could not find out.
@@ -440,6 +462,7 @@ def _resource_row(row: ResourceRow, now_ns: int) -> tuple[Any, ...]:
         host_by,
         [handle._asdict() for handle in handles(attributes)],
         is_sandbox(attributes),
+        _stand_in(attributes),
     )
 
 
@@ -447,7 +470,7 @@ def _series_row(row: SeriesRow, resources: dict[str, ResourceRow]) -> tuple[Any,
     attributes = resources[row.resource].attributes
     signal = find(row.signal)
     host, _ = _host(attributes)
-    container_id = reported(attributes.get("container.id", ""))
+    container_id = _container(attributes)
     wanted = (
         signal.entity
         if signal

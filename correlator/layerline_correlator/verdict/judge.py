@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from layerline_correlator.entity import Entity, Naming
+from layerline_correlator.entity import NAMELESS, Entity, Naming
 from layerline_correlator.ledger.causes import by_name
 from layerline_correlator.times import rfc3339
 from layerline_correlator.verdict.model import Blind, Culprit, Join, Neighbour, Part, Verdict
@@ -21,6 +21,8 @@ from layerline_correlator.verdict.statement import masked
 CULPRIT_SHARE = 0.1
 #: Neighbours named beside a part, at most, and the share of what ran that is worth a name.
 NEIGHBOURS, NEIGHBOUR_SHARE = 5, 0.01
+#: Machines named in what to enable, at most.
+MACHINES = 3
 
 _PID = re.compile(r" \(pid \d+\)$")
 
@@ -67,6 +69,11 @@ class Unseen(NamedTuple):
     cause: str
     reason: str
     foreign: bool = False  # its container is read, but not by our agent
+    service: str = ""
+    host: str | None = None  # where that service ran
+    agent_reads: bool = False  # our agent reads that machine
+    account: bool = False  # the account of its threads is what is missing
+    only_wrapper: bool = False  # what is missing is measured by the wrapper alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +169,7 @@ def judge(
         parts=parts,
         unexplained_ns=unexplained_ns,
         unexplained_usual_ns=unexplained_usual_ns,
-        blind=_blind(chosen),
+        blind=_blind(chosen, name),
         culprits=culprits,
         conclusive=_conclusive(parts, culprits, ranked_by, total_ns),
         settled=all(ledger.settled for ledger in chosen),
@@ -406,15 +413,32 @@ def _conclusive(parts: list[Part], culprits: list[Culprit], ranked_by: str, tota
     return 2 * sure_ns >= total_ns
 
 
-def _blind(ledgers: Iterable[Ledger]) -> list[Blind]:
-    reasons: dict[str, list[str]] = defaultdict(list)
-    foreign: dict[str, bool] = {}
+def _blind(ledgers: Iterable[Ledger], name: Naming) -> list[Blind]:
+    """Causes that could not be seen. First those that the account of the threads would decide: it tells most apart."""
+    unseen: dict[str, list[Unseen]] = defaultdict(list)
     for ledger in ledgers:
         for one in ledger.blind:
-            if one.reason not in reasons[one.cause]:
-                reasons[one.cause].append(one.reason)
-            foreign[one.cause] = foreign.get(one.cause, True) and one.foreign
+            unseen[one.cause].append(one)
+
+    def rank(item: tuple[str, list[Unseen]]) -> tuple[bool, int]:
+        cause, found = item
+        return not any(one.account for one in found), by_name(cause).order
+
     return [
-        Blind(cause, "; ".join(found[:3]), by_name(cause).to_enable(foreign[cause]))
-        for cause, found in sorted(reasons.items(), key=lambda item: by_name(item[0]).order)
+        Blind(cause, "; ".join(list(dict.fromkeys(one.reason for one in found))[:3]), _to_enable(cause, found, name))
+        for cause, found in sorted(unseen.items(), key=rank)
     ]
+
+
+def _to_enable(cause: str, found: Sequence[Unseen], name: Naming) -> str:
+    """The one thing to enable, and on which machines: those that our agent does not read."""
+    enable = by_name(cause).to_enable(
+        foreign_readings=all(one.foreign for one in found),
+        agent_reads=all(one.agent_reads for one in found),
+        only_wrapper=all(one.only_wrapper for one in found),
+    )
+    hosts = dict.fromkeys(one.host for one in found if not one.agent_reads)
+    names = [name("host", host).name for host in hosts if host is not None]
+    if not names or len(names) < len(hosts) or len(names) > MACHINES or NAMELESS in names:
+        return enable
+    return enable.replace("on the machine", f"on machine {' and '.join(names)}", 1)

@@ -97,11 +97,24 @@ def read_ledgers(
     parts = _parts_of(cursor)
     usual_parts = _usual_parts(cursor)
     blind: dict[int, list[Unseen]] = defaultdict(list)
-    for number, cause, service, facts, why, foreign in cursor.execute(
-        "SELECT request_no, cause, blind.service, facts, why, coalesce(foreign_readings, false)"
+    for number, cause, service, facts, why, foreign, host, agent_reads in cursor.execute(
+        "SELECT request_no, cause, blind.service, facts, why, coalesce(foreign_readings, false), host,"
+        " coalesce(agent_reads, false)"
         " FROM wanted_usual JOIN blind USING (trace_id, span_id, start_ns) ORDER BY ALL"
     ).fetchall():
-        blind[number].append(Unseen(cause, blind_reason(service, facts, why), foreign))
+        reason = blind_reason(service, facts, why)
+        blind[number].append(
+            Unseen(
+                cause,
+                reason,
+                foreign,
+                service,
+                host,
+                agent_reads,
+                account=facts == ["layerline.account"],
+                only_wrapper=all(fact.startswith("layerline.") for fact in facts),
+            )
+        )
     now = time.time_ns()
     ledgers = [
         Ledger(

@@ -9,6 +9,7 @@ by``).
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
@@ -37,18 +38,28 @@ RISEN = {CPU_TIME: 0.25, DISK_IO: 1_000_000.0}
 FULL_RATIO = 0.8
 #: A container that moved at least so many bytes per second may have waited for a device.
 MOVED = 64 * 1024
+#: What nothing but a wait for a CPU can be.
+CONTENDED, THROTTLED = "host.cpu_contended", "container.cpu_throttled"
 #: Suspects named, at most.
 MOST = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Own time of one service in one place, above its usual, that no cause explains."""
+    """Own time of one service in one place, above its usual, that no cause explains.
+
+    ``ready_ns`` is how much of it may have been waited for a CPU: where the run queue was measured, what was waited for
+    there. ``blind`` are the causes that could not be seen in that service, ``enclosed`` the containers that its
+    container is inside of, or that are inside of it.
+    """
 
     service: str
     container_id: str | None
     host: str | None
     excess_ns: int
+    ready_ns: int
+    blind: frozenset[str]
+    enclosed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +111,16 @@ def with_suspects(
     first_ns, last_ns = around(rows)
     bounds = {"since_ns": max(0, first_ns - EARLIER_NS), "until_ns": min(2**63 - 1, last_ns + LATER_NS)}
     graph(FILES, GIVEN).run(cursor, bounds)
+    blind: dict[str, set[str]] = defaultdict(set)
+    for service, cause in cursor.execute(
+        "SELECT DISTINCT blind.service, cause FROM wanted_usual JOIN blind USING (trace_id, span_id, start_ns)"
+    ).fetchall():
+        blind[service].add(cause)
     opens = [
-        Open(*row) for row in cursor.execute("SELECT service, container_id, host, excess_ns FROM open_time").fetchall()
+        Open(service, container_id, host, excess_ns, ready_ns, frozenset(blind[service]))
+        for service, container_id, host, excess_ns, ready_ns in cursor.execute(
+            "SELECT service, container_id, host, excess_ns, ready_ns FROM open_time"
+        ).fetchall()
     ]
     beside = [
         Beside(kind, identity, host, signal, per_unit(signal, rate), per_unit(signal, usual))
@@ -110,9 +129,17 @@ def with_suspects(
         ).fetchall()
     ]
     fullest = dict(cursor.execute("SELECT host, used_ratio FROM fullest_cpu").fetchall())
-    blind = {one.cause for one in verdict.blind}
-    beside = [one for one in beside if one.signal != CPU_TIME or fullest.get(one.host, 1.0) >= FULL_RATIO]
-    named = suspects(opens, beside, blind, verdict.excess_ns or verdict.duration_ns, name)
+    opens = [
+        replace(one, blind=one.blind - {CONTENDED}) if fullest.get(one.host or "", 1.0) < FULL_RATIO else one
+        for one in opens
+    ]
+    enclosed: dict[str, set[str]] = defaultdict(set)
+    for container_id, other in cursor.execute(
+        "SELECT container_id, other_id FROM enclosed WHERE container_id IN (SELECT container_id FROM open_time)"
+    ).fetchall():
+        enclosed[container_id].add(other)
+    opens = [replace(one, enclosed=frozenset(enclosed[one.container_id or ""])) for one in opens]
+    named = suspects(opens, beside, verdict.excess_ns or verdict.duration_ns, name)
     if not named:
         return verdict
     first = named[0].cause
@@ -139,22 +166,24 @@ def worth_looking(verdict: Verdict) -> bool:
 def suspects(
     opens: Sequence[Open],
     beside: Sequence[Beside],
-    blind: Collection[str],
     whole_ns: int,
     name: Callable[[str, str], Entity],
 ) -> list[Suspect]:
-    """Who may be behind the open time, most suspect first. Only causes that are ``blind`` are suspected: what was
-    measured has had its say.
+    """Who may be behind the open time, most suspect first. Only causes that are blind there are suspected: what was
+    measured has had its say. Neighbours and CPU limits are suspected where enough time may have been waited for a CPU.
     """
     named: list[Suspect] = []
     for place in sorted(opens, key=lambda one: -one.excess_ns):
         if place.excess_ns < WORTH_LOOKING * whole_ns:
             continue
         own = [one for one in beside if one.entity_id == place.container_id]
-        risen = [one for one in beside if one.entity_id != place.container_id and one.host == place.host and one.risen]
+        same = {place.container_id, *place.enclosed}
+        risen = [one for one in beside if one.entity_id not in same and one.host == place.host and one.risen]
         risen.sort(key=lambda one: -(one.rate - one.usual_rate) / RISEN[one.signal])
-        named += [_neighbour(one, name) for one in risen if one.cause in blind]
-        named.append(_own(place, own, blind, name))
+        waited = place.ready_ns >= WORTH_LOOKING * whole_ns
+        possible = place.blind if waited else place.blind - {CONTENDED, THROTTLED}
+        named += [_neighbour(one, name) for one in risen if one.cause in possible]
+        named.append(_own(place, own, possible, name))
     unique = {(one.entity.type, one.entity.id, one.cause): one for one in reversed(named)}
     return [one for one in named if unique.get((one.entity.type, one.entity.id, one.cause)) is one][:MOST]
 
@@ -189,5 +218,5 @@ def _own(place: Open, own: Sequence[Beside], blind: Collection[str], name: Calla
         cause=cause,
         excess_ns=place.excess_ns,
         readings=[one.reading for one in own],
-        because=f"{said}; it may have been {by_name(cause).title}" if cause else said,
+        because=f"{said}; possibly: {by_name(cause).title}" if cause else said,
     )

@@ -6,7 +6,8 @@
 CREATE OR REPLACE TEMP TABLE open_time AS
 WITH
 now AS (
-    SELECT stay.service, container_id, host, sum(own_ns) AS own_ns, sum(open_ns) AS open_ns
+    SELECT stay.service, container_id, host, sum(own_ns) AS own_ns, sum(open_ns) AS open_ns,
+           sum(coalesce(ready_ns, stay.open_ns)) AS ready_ns
     FROM wanted_usual JOIN stay USING (trace_id, span_id, start_ns)
     GROUP BY ALL
 ),
@@ -23,7 +24,9 @@ SELECT
     now.service, container_id, host, own_ns::BIGINT AS own_ns,
     -- Where several containers share one usual, it is divided as their open time was.
     greatest(0, now.open_ns * (1 - coalesce(usually.open_ns / nullif(sum(now.open_ns) OVER (PARTITION BY now.service), 0), 0)))::BIGINT
-        AS excess_ns
+        AS excess_ns,
+    -- How much of it may have been waited for a CPU, as far as is known.
+    least(excess_ns, ready_ns)::BIGINT AS ready_ns
 FROM now LEFT JOIN usually ON usually.service = now.service;
 
 -- The series of whom may be suspected, on the machines of those places.
@@ -69,7 +72,8 @@ WITH used AS (
 )
 SELECT host, max(least(cpus, 1)) AS used_ratio FROM used GROUP BY host;
 
--- Per entity and signal: its rate during the requests, and its usual one before them.
+-- Per entity and signal: its rate during the requests, and its usual one before them. Of a container with others inside of it,
+-- what those did not do.
 -- makes: beside
 -- reads: rate, rate_during, wanted_usual, usual_member
 -- only with: rate_during
@@ -91,16 +95,29 @@ earlier AS (
     SELECT line, median(rate) FROM rate
     WHERE to_ns <= (SELECT min(start_ns) FROM wanted_usual) AND NOT EXISTS (FROM member)
     GROUP BY line
+),
+of_entity AS (
+    SELECT
+        CASE WHEN entity_type = 'container' THEN 'container' ELSE 'process' END AS entity_type,
+        -- The processes of a program together: of eight workers each rises by an eighth.
+        CASE WHEN entity_type = 'container' THEN entity_id ELSE attributes['process.executable.name'] END AS entity_id,
+        series.host, CASE WHEN signal = 'container.disk.io' THEN signal ELSE 'container.cpu.time' END AS signal,
+        sum(rate_during.rate) AS rate, sum(coalesce(earlier.rate, 0)) AS usual_rate
+    FROM rate_during
+    JOIN series ON series.series = rate_during.line
+    LEFT JOIN earlier ON earlier.line = rate_during.line
+    WHERE signal <> 'system.cpu.time'
+    GROUP BY ALL
+    HAVING entity_id IS NOT NULL
+),
+of_inner AS (
+    SELECT outer_id, host, signal, sum(rate) AS rate, sum(usual_rate) AS usual_rate
+    FROM of_entity JOIN nested ON nested.container_id = of_entity.entity_id
+    GROUP BY ALL
 )
-SELECT
-    CASE WHEN entity_type = 'container' THEN 'container' ELSE 'process' END AS entity_type,
-    -- The processes of a program together: of eight workers each rises by an eighth.
-    CASE WHEN entity_type = 'container' THEN entity_id ELSE attributes['process.executable.name'] END AS entity_id,
-    series.host, CASE WHEN signal = 'container.disk.io' THEN signal ELSE 'container.cpu.time' END AS signal,
-    sum(rate_during.rate) AS rate, sum(coalesce(earlier.rate, 0)) AS usual_rate
-FROM rate_during
-JOIN series ON series.series = rate_during.line
-LEFT JOIN earlier ON earlier.line = rate_during.line
-WHERE signal <> 'system.cpu.time'
-GROUP BY ALL
-HAVING entity_id IS NOT NULL;
+SELECT of_entity.* REPLACE (
+    of_entity.rate - coalesce(of_inner.rate, 0) AS rate,
+    greatest(0, of_entity.usual_rate - coalesce(of_inner.usual_rate, 0)) AS usual_rate
+)
+FROM of_entity
+LEFT JOIN of_inner ON outer_id = entity_id AND of_inner.host = of_entity.host AND of_inner.signal = of_entity.signal;

@@ -6,11 +6,11 @@ claims on pieces: ``piece_no, pool, entity_type, entity_id, lost_ns, low_ns, hig
 ``inferred, neighbours, because, place``. The pools are ``cpu``, ``wait``, ``off`` and ``queued`` (``pieces.sql``); a
 claim takes at most what earlier causes left (``left_over``).
 
-``reads`` names the tables of the ledger that the body reads, ``only with`` those of which it needs rows
-(``with any of``: of one of them), ``where``
-what a piece must have for the cause to be possible: causes that cannot apply to a batch are not asked. A fact that no
-other cause needs is declared where it is needed: ``fact: NAME: WORDS: CONDITION``, the condition over the pieces of a
-visit.
+``reads`` names the tables of the ledger that the body reads, ``only with`` those of which it needs rows (``with any
+of``: of one of them), ``where`` what a piece must have for the cause to be possible: causes that cannot apply to a
+batch are not asked. ``applies`` names what must be true of what a process did (``APPLIES``; all of them, ``|`` between
+alternatives): where it is not, the cause is not blind, whatever was not measured. A fact that no other cause needs is
+declared where it is needed: ``fact: NAME: WORDS: CONDITION``, the condition over the pieces of a visit.
 
 More headers say what incidents and suspects must know of a cause. ``fits: CHANGE: WHY`` (as often as needed, the best
 first; ``CHANGES``) names a change that can bring it about. ``takes over`` names causes that may hold up the same
@@ -30,6 +30,9 @@ from importlib.resources import files
 
 from layerline_correlator.store.statements import text as text_of
 
+#: How the headers say that the agent shall run.
+_AGENT = "run `layerline agent` on the machine"
+_WRAPPER = "start the service with `layerline run -- CMD`"
 _REQUIRED = ("title", "layer", "order", "needs", "means", "mistaken for", "try", "enable", "source")
 _OPTIONAL = (
     *("reads", "only with", "with any of", "where", "applies", "enable elsewhere"),
@@ -45,6 +48,8 @@ CHANGES = (
 ANY_PLACE, USED_A_DISK = "any place", "a container that used a disk"
 PLACES = (ANY_PLACE, USED_A_DISK)
 ONE_OPERATION = "one operation's code"
+#: What may be true of what one process did of a request; ``ledger/keep.sql`` says when it is.
+APPLIES = ("container", "wait for a CPU", "call", "answered call", "unanswered call", "called container")
 LAYERS = ("app", "dependency", "network", "container", "host")
 
 
@@ -83,7 +88,7 @@ class Cause:
     only_with: tuple[str, ...]  # of these it needs rows
     with_any_of: tuple[str, ...]  # of one of these it needs rows
     where: str | None  # SQL over a row of `piece`: without such a piece the cause is not asked
-    applies: str | None  # "container": only to what runs in one
+    applies: tuple[tuple[str, ...], ...]  # all of them; one alternative of each
     sql: str
     facts: tuple[Fact, ...] = ()
     """Facts that only this cause needs."""
@@ -108,9 +113,20 @@ class Cause:
         """What to try against it, for a dependency of this type."""
         return dict(self.try_for).get(dependency_type, self.try_)
 
-    def to_enable(self, foreign_readings: bool) -> str:
-        """The one thing to enable where it cannot be seen."""
-        return (self.enable_elsewhere if foreign_readings else None) or self.enable
+    def to_enable(self, foreign_readings: bool = False, agent_reads: bool = False, only_wrapper: bool = False) -> str:
+        """The one thing to enable where it cannot be seen.
+
+        ``foreign_readings``: somebody else's collector reads the container. ``agent_reads``: our agent reads the
+        machine, so that nobody is told to run it. ``only_wrapper``: nothing is missing but what the wrapper measures.
+        """
+        if foreign_readings and self.enable_elsewhere:
+            return self.enable_elsewhere
+        if _AGENT not in self.enable or not (agent_reads or only_wrapper):
+            return self.enable
+        wrapper = self.enable.partition(_AGENT)[0].removesuffix(", and ")
+        if only_wrapper:
+            return wrapper or _WRAPPER
+        return wrapper or "ask `layerline coverage` why `layerline agent`, which runs there, did not read it"
 
 
 def parse(name: str, text: str) -> Cause:
@@ -137,7 +153,10 @@ def parse(name: str, text: str) -> Cause:
         raise ValueError(
             f"cause {name}: expected its layer {header['layer']!r} to be one of {LAYERS} and to begin its name"
         )
-    needs = tuple(tuple(fact.strip() for fact in need.split("|")) for need in header["needs"].split(","))
+    needs = _alternatives(header["needs"])
+    applies = _alternatives(header.get("applies", ""))
+    if strange := {word for words in applies for word in words} - {*APPLIES}:
+        raise ValueError(f"cause {name}: applies to {strange}; expected some of {', '.join(APPLIES)}")
     known = {fact.name for fact in (*standard_facts(), *facts)}
     if unheard := {fact for need in needs for fact in need} - known:
         raise ValueError(f"cause {name}: needs {unheard}; expected some of {', '.join(sorted(known))}")
@@ -156,7 +175,7 @@ def parse(name: str, text: str) -> Cause:
         only_with=_listed(header.get("only with", "")),
         with_any_of=_listed(header.get("with any of", "")),
         where=header.get("where"),
-        applies=header.get("applies"),
+        applies=applies,
         sql=text,
         facts=tuple(facts),
         enable_elsewhere=header.get("enable elsewhere"),
@@ -207,6 +226,11 @@ def facts() -> dict[str, str]:
     """How to name each fact that a cause may need."""
     declared = (fact for cause in all_causes() for fact in cause.facts)
     return {fact.name: fact.words for fact in (*standard_facts(), *declared)}
+
+
+def _alternatives(listed: str) -> tuple[tuple[str, ...], ...]:
+    """``a | b, c``: a or b, and c."""
+    return tuple(tuple(one.strip() for one in each.split("|")) for each in listed.split(",") if each.strip())
 
 
 def _listed(listed: str) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 -- order: 400
 -- reads: cpu_rival
 -- only with: cpu_rival
+-- applies: wait for a CPU
 -- needs: layerline.account | container.cpu.pressure, layerline.container.usage_ns | container.cpu.time
 -- means: The thread stood ready without a CPU while other threads of the same container (or process) ran.
 -- mistaken for: A neighbour (host.cpu_contended): there somebody else's work ran meanwhile. A CPU limit (container.cpu_throttled): there the throttled counter grew.

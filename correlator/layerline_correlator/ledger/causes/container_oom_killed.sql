@@ -3,6 +3,7 @@
 -- order: 10
 -- reads: dead_call
 -- only with: dead_call
+-- applies: called container
 -- needs: container events
 -- means: It called a container in which the kernel killed a process for want of memory, and waited until somebody answered there again.
 -- mistaken for: A restart that somebody asked for (container.restarted): there no process was killed for its memory. A slow dependency (dependency.slow): there it was alive.

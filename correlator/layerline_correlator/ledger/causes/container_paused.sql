@@ -3,6 +3,7 @@
 -- order: 30
 -- reads: phase piece callee frozen
 -- only with: frozen
+-- applies: container | called container
 -- needs: container events
 -- means: Somebody paused the container: all its processes stood still until it was unpaused.
 -- mistaken for: A CPU limit (container.cpu_throttled): there it stands still for parts of each period only. A lock (app.lock_waited): there its other threads go on.

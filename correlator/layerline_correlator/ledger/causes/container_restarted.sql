@@ -3,6 +3,7 @@
 -- order: 20
 -- reads: dead_call
 -- only with: dead_call
+-- applies: called container
 -- needs: container events
 -- means: It called a container that had ended and was not answering again yet.
 -- mistaken for: A kill for its memory (container.oom_killed): there the kernel ended it. A slow dependency (dependency.slow): there it was alive.

@@ -3,6 +3,7 @@
 -- order: 780
 -- reads: piece left_over chatter node
 -- only with: chatter
+-- applies: call
 -- needs: layerline.account
 -- means: The request made many more calls to the same dependency than it usually does: one query per row instead of one for all (N+1).
 -- mistaken for: A slow dependency (dependency.slow): there each call takes longer, and their number is the usual one.

@@ -3,6 +3,7 @@
 -- order: 900
 -- reads: piece
 -- where: is_dependency AND off_ns > 0
+-- applies: unanswered call
 -- needs: layerline.account | container.cpu.time
 -- means: The thread was blocked in a call to something that sends no spans itself: a database, a cache, somebody else's service.
 -- mistaken for: The network in between: without spans from the other side the two cannot be told apart.

@@ -3,6 +3,7 @@
 -- order: 410
 -- reads: cpu_rival
 -- only with: cpu_rival
+-- applies: wait for a CPU
 -- needs: layerline.account | container.cpu.pressure, system.cpu.time
 -- means: The thread stood ready without a CPU while others on the machine ran: other containers, or processes of the host.
 -- mistaken for: A CPU limit (container.cpu_throttled): there the throttled counter grew. Its own threads (app.cpu_crowded).

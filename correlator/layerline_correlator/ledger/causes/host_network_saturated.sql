@@ -4,6 +4,7 @@
 -- reads: piece left_over seen
 -- only with: seen
 -- where: (is_answered OR is_dependency) AND off_ns >= ms_of(1)
+-- applies: call
 -- needs: system.network.io
 -- means: The machine's network interface moved as much as it can; what this call sent or received stood in its queue.
 -- mistaken for: A slow link elsewhere (network.transit_slow), a slow dependency (dependency.slow): there this machine's interface has room.

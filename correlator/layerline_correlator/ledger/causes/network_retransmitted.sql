@@ -4,6 +4,7 @@
 -- reads: piece left_over resent
 -- only with: resent
 -- where: (is_answered OR is_dependency) AND off_ns >= ms_of(50)
+-- applies: call, container | called container
 -- needs: container.network.tcp.retransmits
 -- means: Packets between the two were lost, and TCP sent them again after a timeout of 200 ms or more.
 -- mistaken for: A slow network (network.transit_slow): there nothing is sent twice. A slow dependency (dependency.slow): there the answer is not there yet.

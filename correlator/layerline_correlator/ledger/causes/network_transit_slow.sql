@@ -3,6 +3,7 @@
 -- order: 860
 -- reads: piece
 -- where: is_answered AND off_ns > 0
+-- applies: answered call
 -- needs: layerline.account | container.cpu.time
 -- means: Between the moment that it called and the moment that the other side had the request, or between the answer and its arrival, time passed that neither of them spent.
 -- mistaken for: A callee that is short of workers (app.queue_waited): there the request had arrived. A callee whose container stood still before its handler began (container.cpu_throttled, host.cpu_contended): there its throttled time or CPU pressure grew. A callee without our wrapper may also have been late to begin.
