@@ -36,7 +36,7 @@ profiles.load()
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Questions are not cut off because the machine is busy; the tests of cutting off set a limit of their own."""
     for module, limit in (
-        ("layerline_correlator.correlator", "_PATIENCE_S"),
+        ("layerline_correlator.questions.answers", "PATIENCE_S"),
         ("layerline_correlator.questions.sql", "PATIENCE_S"),
     ):
         if module in sys.modules:
