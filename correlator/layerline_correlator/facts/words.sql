@@ -53,11 +53,6 @@ CREATE OR REPLACE MACRO local_address(attributes) AS nullif(regexp_extract(
              attributes['net.host.ip'], attributes['server.address']),
     '^((\d{1,3}\.){3}\d{1,3}|[0-9a-fA-F]*:[0-9a-fA-F:.]+)$'), '');
 
--- Who sent a span, as far as sending it again goes: its process where it is named, else its service. (`instance` is the
--- resource itself where nothing names the process.)
-CREATE OR REPLACE MACRO sender_of(resource, service, instance) AS
-    CASE WHEN instance = resource THEN coalesce(nullif(service, ''), resource) ELSE instance END;
-
 -- The name of the machine that somebody speaks of. In a pod `host.name` is the pod's name, unless its network is the machine's.
 CREATE OR REPLACE MACRO machine_name(attributes) AS coalesce(
     nullif(attributes['k8s.node.name'], ''),
@@ -65,6 +60,11 @@ CREATE OR REPLACE MACRO machine_name(attributes) AS coalesce(
 
 -- An id that stands for a container of which nobody says the real one (handles.py): real ids have no slash.
 CREATE OR REPLACE MACRO is_stand_in(container_id) AS contains(container_id, '/');
+
+-- Who sent a span, as far as sending it again goes: its process where it is named, else its service. (`instance` is the
+-- resource itself where nothing names the process.)
+CREATE OR REPLACE MACRO sender_of(resource, service, instance) AS
+    CASE WHEN instance = resource THEN coalesce(nullif(service, ''), resource) ELSE instance END;
 
 -- ---- words of single rooms
 

@@ -23,7 +23,7 @@ GROUP BY ALL
 UNION ALL BY NAME
 SELECT
     trace_id, span_id, start_ns - shift_ns AS start_ns, coalesce(service, '') AS service, container_id, host,
-    end_ns - start_ns AS own_ns, end_ns - start_ns AS open_ns, end_ns - start_ns AS ready_ns
+    end_ns - start_ns AS own_ns, end_ns - start_ns AS open_ns
 FROM entry SEMI JOIN refusal USING (request_no);
 
 -- The weakest join on the path.
@@ -53,15 +53,13 @@ LEFT JOIN (
 INSERT INTO blind BY NAME
 WITH
 need AS (
-    SELECT *, list_filter(facts, lambda fact: NOT starts_with(fact, 'container.')) AS outside
-    FROM (SELECT unnest($causes::VARCHAR[]) AS cause, unnest($facts::VARCHAR[][]) AS facts,
-                 unnest($applies::VARCHAR[][][]) AS applies)
+    SELECT unnest($causes::VARCHAR[]) AS cause, unnest($facts::VARCHAR[][]) AS facts, unnest($applies::VARCHAR[][][]) AS applies
 ),
 known AS (SELECT request_no, visit_no, list(DISTINCT name) AS known FROM fact GROUP BY ALL),
 places AS (
     SELECT visit.request_no, visit.visit_no, visit.container_id, visit.host, coalesce(service, '') AS service,
-           path_ns, wait_ns, covered_ns, inferred, coalesce(known, []) AS known,
-           sum(path_ns) OVER (PARTITION BY visit.request_no) AS request_ns,
+           path_ns, wait_ns, covered_ns, inferred, sum(path_ns) OVER (PARTITION BY visit.request_no) AS request_ns,
+           coalesce(known, []) AS known,
            -- Somebody reads the container, but not our agent.
            coalesce(list_contains(known, 'container.cpu.time') AND container.attributes['layerline.boot_id'] IS NULL, false)
                AS foreign_readings
@@ -97,12 +95,13 @@ read_host AS (
 ),
 unmet AS (
     SELECT
-        natures.request_no, cause, natures.service, foreign_readings, host,
-        coalesce(host IN (FROM read_host), false) AS agent_reads,
+        places.request_no, cause, places.service, foreign_readings, host,
         -- What only a container has is not missing where there is none, if anything else would do.
-        CASE WHEN container_id IS NULL AND outside <> [] THEN outside ELSE facts END AS facts
-    FROM natures
-    JOIN need ON len(list_filter(applies, lambda words: NOT list_has_any(words, nature))) = 0 AND NOT list_has_any(known, facts)
+        CASE WHEN container_id IS NULL AND len(list_filter(facts, lambda one: one NOT LIKE 'container.%')) > 0
+             THEN list_filter(facts, lambda one: one NOT LIKE 'container.%') ELSE facts END AS facts,
+        coalesce(host IN (FROM read_host), false) AS agent_reads
+    FROM natures AS places
+    JOIN need ON len(list_filter(need.applies, lambda words: NOT list_has_any(words, nature))) = 0 AND NOT list_has_any(known, facts)
 ),
 whys AS (
     SELECT request_no, coalesce(service, '') AS service, string_agg(DISTINCT account_reason, ', ' ORDER BY account_reason) AS why

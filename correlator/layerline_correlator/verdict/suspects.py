@@ -38,7 +38,6 @@ RISEN = {CPU_TIME: 0.25, DISK_IO: 1_000_000.0}
 FULL_RATIO = 0.8
 #: A container that moved at least so many bytes per second may have waited for a device.
 MOVED = 64 * 1024
-#: What nothing but a wait for a CPU can be.
 CONTENDED, THROTTLED = "host.cpu_contended", "container.cpu_throttled"
 #: Suspects named, at most.
 MOST = 5

@@ -99,8 +99,9 @@ earlier AS (
 of_entity AS (
     SELECT
         CASE WHEN entity_type = 'container' THEN 'container' ELSE 'process' END AS entity_type,
-        -- The processes of a program together: of eight workers each rises by an eighth.
-        CASE WHEN entity_type = 'container' THEN entity_id ELSE attributes['process.executable.name'] END AS entity_id,
+        CASE WHEN entity_type = 'container' THEN entity_id
+             -- The processes of a program together: of eight workers each rises by an eighth.
+             ELSE attributes['process.executable.name'] END AS entity_id,
         series.host, CASE WHEN signal = 'container.disk.io' THEN signal ELSE 'container.cpu.time' END AS signal,
         sum(rate_during.rate) AS rate, sum(coalesce(earlier.rate, 0)) AS usual_rate
     FROM rate_during

@@ -6,11 +6,11 @@ claims on pieces: ``piece_no, pool, entity_type, entity_id, lost_ns, low_ns, hig
 ``inferred, neighbours, because, place``. The pools are ``cpu``, ``wait``, ``off`` and ``queued`` (``pieces.sql``); a
 claim takes at most what earlier causes left (``left_over``).
 
-``reads`` names the tables of the ledger that the body reads, ``only with`` those of which it needs rows (``with any
-of``: of one of them), ``where`` what a piece must have for the cause to be possible: causes that cannot apply to a
-batch are not asked. ``applies`` names what must be true of what a process did (``APPLIES``; all of them, ``|`` between
-alternatives): where it is not, the cause is not blind, whatever was not measured. A fact that no other cause needs is
-declared where it is needed: ``fact: NAME: WORDS: CONDITION``, the condition over the pieces of a visit.
+``reads`` names the tables of the ledger that the body reads, ``only with`` those of which it needs rows
+(``with any of``: of one of them), ``where`` what a piece must have for the cause to be possible: causes that cannot
+apply to a batch are not asked. ``applies`` names what must be true of what a process did (``APPLIES``; all of them,
+``|`` between alternatives): where it is not, the cause is not blind, whatever was not measured. A fact that no other
+cause needs is declared where it is needed: ``fact: NAME: WORDS: CONDITION``, the condition over the pieces of a visit.
 
 More headers say what incidents and suspects must know of a cause. ``fits: CHANGE: WHY`` (as often as needed, the best
 first; ``CHANGES``) names a change that can bring it about. ``takes over`` names causes that may hold up the same
