@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from layerline_api.words.verdict import tell
-
+from layerline_api.words.verdicts import tell
 from layerline_correlator.questions.causes import read_causes
 
 Json = Mapping[str, Any]

@@ -143,6 +143,14 @@ def test_a_head_that_says_something_else_is_refused() -> None:
         list(steps_of("-- makes: one\nCREATE OR REPLACE TEMP TABLE other AS SELECT 1;\n", "some.sql"))
 
 
+def test_a_head_with_an_unknown_word_is_refused() -> None:
+    """A word that heads do not have is an error that names it: a misspelled or old one is not passed over."""
+    sql = "-- Prose, for example: this.\n-- makes: one\n{}CREATE OR REPLACE TEMP TABLE one AS FROM two;\n"
+    assert [step.reads for step in steps_of(sql.format("-- reads: two\n"), "some.sql")] == [("two",)]
+    with pytest.raises(ValueError, match=r"some\.sql.*of one to say.*'empty without'"):
+        list(steps_of(sql.format("-- reads: two\n-- empty without: two\n"), "some.sql"))
+
+
 def test_a_ring_is_refused() -> None:
     """Two steps that read each other have no order, and the message names both."""
     text = (

@@ -10,7 +10,7 @@ SELECT trace_id, span_id FROM arrived GROUP BY ALL HAVING count(*) > 1;
 -- longest first. What one sender sent again is one span: the longest. `key` tells them apart.
 -- makes: half
 -- reads: arrived, repeated_id, tie
--- empty without: repeated_id
+-- only with: repeated_id
 CREATE OR REPLACE TEMP TABLE half AS
 WITH
 under_one_id AS (
@@ -41,7 +41,7 @@ SELECT *, CASE WHEN place = 1 THEN span_id ELSE span_id || '/' || place END AS k
 -- What was sent again and is left out.
 -- makes: sent_again
 -- reads: arrived, repeated_id, half
--- empty without: repeated_id
+-- only with: repeated_id
 CREATE OR REPLACE TEMP TABLE sent_again AS
 SELECT arrived.received_no
 FROM arrived
@@ -52,7 +52,7 @@ ANTI JOIN half ON half.received_no = arrived.received_no;
 -- it. A child belongs to the half of its own sender, to the last of them where it sent several; else to the caller's half.
 -- makes: parent_half
 -- reads: arrived, half, tie
--- empty without: half
+-- only with: half
 CREATE OR REPLACE TEMP TABLE parent_half AS
 WITH
 called_within AS (

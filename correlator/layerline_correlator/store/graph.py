@@ -24,7 +24,8 @@ import duckdb
 
 from layerline_correlator.store.statements import execute, parsed, text
 
-_HEAD = re.compile(r"-- (makes|reads|only with): (.*)")
+_HEAD = re.compile(r"-- ([a-z]+(?: [a-z]+)*): (.*)")
+_KEYS = ("makes", "reads", "only with")
 _CREATE = re.compile(r"CREATE OR REPLACE TEMP TABLE (\w+) AS\b", re.IGNORECASE)
 
 
@@ -68,7 +69,8 @@ def steps_of(sql: str, file: str) -> Iterator[Step]:
     """The steps of a file. ValueError names the file and what a head lacks."""
     for head, statement in _with_heads(sql):
         said: dict[str, list[str]] = {}
-        for key, value in _HEAD.findall(head):
+        # What stands above `-- makes:` is prose, and may have colons of its own.
+        for key, value in _HEAD.findall(head[max(0, head.find("-- makes: ")) :]):
             said.setdefault(key, []).extend(value.replace(",", " ").split())
         made = _CREATE.match(statement)
         if made is None or said.get("makes") != [made[1]]:
@@ -76,6 +78,8 @@ def steps_of(sql: str, file: str) -> Iterator[Step]:
                 f"{file}: expected CREATE OR REPLACE TEMP TABLE below a head that says `-- makes: TABLE`,"
                 f" found {statement[:60]!r} below {said.get('makes')}"
             )
+        if unknown := said.keys() - {*_KEYS}:
+            raise ValueError(f"{file}: expected the head of {made[1]} to say {', '.join(_KEYS)}; found {unknown}")
         reads = tuple(said.get("reads", ()))
         yield Step(made[1], reads, tuple(said.get("only with", ())), statement, file)
 
