@@ -151,6 +151,9 @@ def test_a_neighbour(strangers: Strangers) -> None:
 
 def test_a_device_limit(strangers: Strangers) -> None:
     """A container that wrote while its time went missing is the first suspect, for its disk."""
-    with strangers.collector(), strangers.stage.subject(Variant(app="node", write_kib_per_second=1024)) as subject:
+    with (
+        strangers.collector(),
+        strangers.stage.subject(Container(Variant(write_kib_per_second=1024), Way(server="node"))) as subject,
+    ):
         told = strangers.verdict(subject, "/write?kib=4", "/write?kib=512", nullcontext())
         told.suspects(subject.entity.id, "layerline agent")
