@@ -1,5 +1,5 @@
--- Asleep, waiting for a lock that another thread of the same process holds: how long did that thread itself have to wait for a
--- CPU? What holds the holder back is what this thread waits for.
+-- Waiting for a lock that another thread of the same process holds, or for the event loop that another task holds: how long
+-- did the holder itself have to wait for a CPU? What holds the holder back is what this span waits for.
 --
 -- While the lock is held, its holder runs or waits to run, like the container's other threads do: of the time in which those were
 -- runnable, others_wait was spent waiting. The interpreter lock is told from other locks by how often its waiters wake up.
@@ -21,6 +21,7 @@ waits AS (
     SELECT
         piece_no, meters.*,
         CASE WHEN lock_looks >= 2 THEN floor(off_ns * (lock_looks / asleep))
+             WHEN loop_wait_ns > 0 THEN floor(least(off_ns, loop_wait_ns * share))
              WHEN voluntary_switches >= 4 AND off_ns / voluntary_switches BETWEEN ms_of(1) AND ms_of(7) THEN off_ns
         END AS lock_ns
     FROM piece

@@ -91,13 +91,14 @@ SELECT
 FROM piece JOIN left_over USING (piece_no) JOIN held_up USING (piece_no)
 WHERE off_left > 0 AND throttled > 0
 UNION ALL BY NAME
--- It waited for a lock whose holder was held back.
+-- It waited for a lock or for the event loop, whose holder was held back.
 SELECT
     piece_no, 'off' AS pool, 'container' AS entity_type, piece.container_id AS entity_id,
     floor(stood_ns * throttled_share)::BIGINT      AS lost_ns,
     floor(stood_low_ns * throttled_share)::BIGINT  AS low_ns,
     floor(stood_high_ns * throttled_share)::BIGINT AS high_ns,
-    format('it waited for a lock, and the CPU limit held back the thread that held it: {} of this wait{}', '{lost}',
+    format('it waited for a {}, and the CPU limit held back what held that: {} of this wait{}',
+           CASE WHEN loop_wait_ns > 0 THEN 'turn on the event loop' ELSE 'lock' END, '{lost}',
            limit_of(cpu_limit.cpus, cpu_limit.of_cgroup)) AS because
 FROM piece
 JOIN behind_holder USING (piece_no)
