@@ -107,55 +107,59 @@ WHERE wait_left + behind_ns > 0;
 CREATE OR REPLACE TEMP TABLE cpu_rival AS
 WITH
 parties(party) AS (VALUES ('own'), ('neighbour')),
+-- Whom each party stands for, and how much of the whole visit's wait it is charged.
+charged AS (
+    SELECT
+        contention.*, party,
+        CASE WHEN party = 'neighbour' THEN 'host' WHEN container_id IS NULL THEN 'process' ELSE 'container' END AS entity_type,
+        CASE WHEN party = 'neighbour' THEN host ELSE coalesce(container_id, instance) END AS entity_id,
+        CASE WHEN party = 'neighbour' THEN host_ns ELSE app_ns END                        AS charged_ns,
+        CASE WHEN party = 'neighbour' THEN host_low_ns ELSE app_low_ns END                AS charged_low_ns,
+        CASE WHEN party = 'neighbour' THEN host_high_ns ELSE app_high_ns END              AS charged_high_ns,
+        CASE WHEN party = 'neighbour' THEN neighbours END                                 AS named
+    FROM contention, parties
+),
 shared_out AS (
-    SELECT party, piece.request_no, piece.visit_no, any_value(contention.container_id) AS container_id,
-           any_value(contention.instance) AS instance, any_value(contention.host) AS host,
-           any_value(contention.neighbours) AS neighbours,
-           any_value(CASE WHEN party = 'neighbour' THEN host_ns ELSE app_ns END / nullif(host_ns + app_ns, 0)) AS part,
-           any_value(CASE WHEN party = 'neighbour' THEN host_low_ns ELSE app_low_ns END / rest_ns)             AS low_part,
-           any_value(CASE WHEN party = 'neighbour' THEN host_high_ns ELSE app_high_ns END / rest_ns)           AS high_part
-    FROM contention JOIN piece USING (piece_no), parties GROUP BY ALL
+    SELECT
+        party, piece.request_no, piece.visit_no,
+        any_value(charged.entity_type) AS entity_type, any_value(charged.entity_id) AS entity_id, any_value(named) AS named,
+        any_value(charged_ns / nullif(host_ns + app_ns, 0)) AS part,
+        any_value(charged_low_ns / rest_ns)                 AS low_part,
+        any_value(charged_high_ns / rest_ns)                AS high_part
+    FROM charged JOIN piece USING (piece_no)
+    GROUP BY party, piece.request_no, piece.visit_no
 )
 SELECT
-    party,
-    piece_no, 'wait' AS pool,
-    CASE WHEN party = 'neighbour' THEN 'host' WHEN container_id IS NULL THEN 'process' ELSE 'container' END AS entity_type,
-    CASE WHEN party = 'neighbour' THEN host ELSE coalesce(container_id, instance) END                     AS entity_id,
-    floor(CASE WHEN party = 'neighbour' THEN host_ns      ELSE app_ns      END * share)::BIGINT AS lost_ns,
-    floor(CASE WHEN party = 'neighbour' THEN host_low_ns  ELSE app_low_ns  END * share)::BIGINT AS low_ns,
-    floor(CASE WHEN party = 'neighbour' THEN host_high_ns ELSE app_high_ns END * share)::BIGINT AS high_ns,
-    CASE WHEN party = 'neighbour' THEN neighbours END AS neighbours,
+    party, piece_no, 'wait' AS pool, entity_type, entity_id,
+    floor(charged_ns * share)::BIGINT      AS lost_ns,
+    floor(charged_low_ns * share)::BIGINT  AS low_ns,
+    floor(charged_high_ns * share)::BIGINT AS high_ns,
+    named AS neighbours,
     CASE WHEN party = 'neighbour'
          THEN format('its thread stood ready {:.0f} ms without a CPU and without being throttled{}', rest_ns / 1e6,
                      coalesce(format('; others ran {:.0f} ms meanwhile', others_ns / 1e6), ''))
          ELSE format('its thread stood ready {:.0f} ms without a CPU; other threads of its own ran {:.0f} ms meanwhile',
                      rest_ns / 1e6, own_ns / 1e6)
     END AS because
-FROM contention, parties
+FROM charged
 UNION ALL BY NAME
 SELECT
-    party,
-    piece_no, 'off' AS pool,
-    CASE WHEN party = 'neighbour' THEN 'host' WHEN container_id IS NULL THEN 'process' ELSE 'container' END AS entity_type,
-    CASE WHEN party = 'neighbour' THEN host ELSE coalesce(container_id, instance) END                     AS entity_id,
-    floor(CASE WHEN party = 'neighbour' THEN host_ns      ELSE app_ns      END * behind_share)::BIGINT      AS lost_ns,
-    floor(CASE WHEN party = 'neighbour' THEN host_low_ns  ELSE app_low_ns  END * behind_low_share)::BIGINT  AS low_ns,
-    floor(CASE WHEN party = 'neighbour' THEN host_high_ns ELSE app_high_ns END * behind_high_share)::BIGINT AS high_ns,
-    CASE WHEN party = 'neighbour' THEN neighbours END AS neighbours,
+    party, piece_no, 'off' AS pool, entity_type, entity_id,
+    floor(charged_ns * behind_share)::BIGINT           AS lost_ns,
+    floor(charged_low_ns * behind_low_share)::BIGINT   AS low_ns,
+    floor(charged_high_ns * behind_high_share)::BIGINT AS high_ns,
+    named AS neighbours,
     format('it waited for a lock, and the thread that held it waited {:.0f} ms for a CPU meanwhile', behind_ns / 1e6) AS because
-FROM contention, parties
+FROM charged
 WHERE behind_ns > 0
 UNION ALL BY NAME
 SELECT
-    party,
-    piece_no, 'off' AS pool,
-    CASE WHEN party = 'neighbour' THEN 'host' WHEN shared_out.container_id IS NULL THEN 'process' ELSE 'container' END   AS entity_type,
-    CASE WHEN party = 'neighbour' THEN shared_out.host ELSE coalesce(shared_out.container_id, shared_out.instance) END AS entity_id,
+    party, piece_no, 'off' AS pool, shared_out.entity_type, shared_out.entity_id,
     floor(least(off_left, not_below_zero(pressed - throttled)) * part)::BIGINT              AS lost_ns,
     floor(least(off_left, not_below_zero(pressed_low - throttled_high)) * low_part)::BIGINT AS low_ns,
     floor(least(off_left, pressed_high) * high_part)::BIGINT                                AS high_ns,
     true AS inferred,
-    CASE WHEN party = 'neighbour' THEN neighbours END AS neighbours,
+    named AS neighbours,
     format('for {:.0f} ms of “{}” the other side had not begun, or had ended; its container waited for a CPU then',
            off_left / 1e6, name) AS because
 FROM piece
