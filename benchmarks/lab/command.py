@@ -65,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument("--keep", metavar="FOLDER", type=Path, help="the run's folder (a new one in /tmp)")
     arguments.add_argument("--resume", metavar="FOLDER", type=Path, help="go on with the run in this folder")
     arguments.add_argument(
-        "--minutes", type=float, help="begin no container after so many; --resume goes on from there"
+        "--minutes", type=float, help="begin no container after so many; --resume continues from there"
     )
     return arguments
 

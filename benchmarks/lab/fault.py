@@ -59,7 +59,7 @@ class Expected:
     constant: str | None = None
     """The parameter (milliseconds) that is the truth; None: what the client measured, less the other's constant."""
     also: tuple[str, ...] = ()
-    """Causes at the same entity that are as right: whoever acts on one of them mends the same thing."""
+    """Causes at the same entity that are as right: acting on any of them mends the same thing."""
     because: str = ""
     """Why this cause and not the one next to it (the lock, the loop), and why ``also`` is as right."""
 

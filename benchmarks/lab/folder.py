@@ -57,7 +57,7 @@ class Folder:
     def begin(self, plan: Plan) -> None:
         """Make the folder, and write the plan. ValueError if there is a run in it already."""
         if self._plan.exists():
-            raise ValueError(f"{self.path} holds a run already: --resume {self.path} goes on with it")
+            raise ValueError(f"{self.path} holds a run already: --resume {self.path} continues it")
         self.path.mkdir(parents=True, exist_ok=True)
         self._plan.write_text(json.dumps(asdict(plan), indent=1) + "\n")
 

@@ -113,7 +113,7 @@ CREATE OR REPLACE MACRO waited_for(kids, from_ns, to_ns, requested) AS
             END
     ).picks;
 
--- How a sentence goes on that blames a CPU limit: how large it is, and whose where it is not the container's own.
+-- The end of a sentence that blames a CPU limit: how large it is, and whose, where it is not the container's own.
 CREATE OR REPLACE MACRO limit_of(cpus, of_cgroup) AS
     coalesce(format('; {} is {:.2g} CPU', coalesce('the limit of ' || of_cgroup || ', above it,', 'its limit'), cpus),
              '; the limit is that of ' || of_cgroup || ', above it', '');

@@ -2,7 +2,7 @@
 -- did the holder itself have to wait for a CPU? What holds the holder back is what this span waits for.
 --
 -- While the lock is held, its holder runs or waits to run, like the container's other threads do: of the time in which those were
--- runnable, others_wait was spent waiting. The interpreter lock is told from other locks by how often its waiters wake up.
+-- runnable, others_wait was spent waiting. The interpreter lock differs from other locks by how often its waiters wake up.
 -- Per piece: `lock_ns`, how long it waited so; `stood_ns` with low and high, how long its holder waited for a CPU meanwhile; and
 -- `throttled_share`, how much of all waiting in the container was for its CPU limit.
 -- makes: behind_holder
