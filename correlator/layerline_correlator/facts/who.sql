@@ -47,9 +47,9 @@ DROP VIEW IF EXISTS owner;
 CREATE OR REPLACE VIEW host AS
 SELECT
     host,
-    arg_max(attributes['host.id'], seen_ns) FILTER (NOT coalesce(in_container, false))   AS host_id,
+    arg_max(attributes['host.id'], seen_ns) FILTER (NOT coalesce(in_container, FALSE))   AS host_id,
     arg_max(machine_name(attributes), seen_ns)
-        FILTER (NOT coalesce(in_container, false) OR attributes['k8s.node.name'] IS NOT NULL)  AS name,
+        FILTER (NOT coalesce(in_container, FALSE) OR attributes['k8s.node.name'] IS NOT NULL)  AS name,
     arg_max(attributes, seen_ns) FILTER (service IS NULL AND container_id IS NULL) AS attributes,
     bool_or(service IS NULL)                                      AS described
 FROM resource
@@ -66,7 +66,7 @@ CREATE OR REPLACE MACRO tag_of(own, of_container, of_host, key) AS values_in(coa
     own[key], of_container[key], of_container['container.label.' || key], own['container.label.' || key], of_host[key]));
 -- `*` came as `%` (tagquery/condition.py).
 CREATE OR REPLACE MACRO has_value(listed, pattern) AS
-    coalesce(len(list_filter(listed, lambda one: one LIKE pattern ESCAPE '\')) > 0, false);
+    coalesce(len(list_filter(listed, lambda one: one LIKE pattern ESCAPE '\')) > 0, FALSE);
 
 -- Where the tags of each sender stand: of those whose requests began in the window, where these were (join.sql); of all
 -- others, where they say they are. What the agent says of a container counts as it said it last.

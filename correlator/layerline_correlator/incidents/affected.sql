@@ -16,7 +16,7 @@ during AS (
     SELECT trouble.trouble, trouble.causes, trouble.slow_ns, list_has_any(signs, ['error', 'slo']) AS counts_errors,
            request.trace_id, request.span_id, request.service, request.operation, request.resource, request.start_ns,
            request.end_ns, request.end_ns - request.start_ns AS duration_ns, status,
-           coalesce(request.start_ns < alone.from_ns, false) OR coalesce(request.start_ns >= alone.to_ns, false) AS shared
+           coalesce(request.start_ns < alone.from_ns, FALSE) OR coalesce(request.start_ns >= alone.to_ns, FALSE) AS shared
     FROM trouble
     SEMI JOIN asked_trouble USING (trouble)
     LEFT JOIN alone USING (trouble)

@@ -13,7 +13,7 @@ picked AS (
         FROM concerned WHERE service = $service AND operation = $operation
         GROUP BY trace_id, span_id
         UNION ALL
-        SELECT request.trace_id, request.span_id, request.start_ns, request.resource, false
+        SELECT request.trace_id, request.span_id, request.start_ns, request.resource, FALSE
         FROM ordinary_request AS request, began
         WHERE request.service = $service AND request.operation = $operation
           AND request.start_ns < began.start_ns AND request.start_ns >= began.start_ns - $before_ns
@@ -37,12 +37,12 @@ of_resource AS (
     LEFT JOIN host ON host.host = place.host
 ),
 pairs AS (
-    SELECT picked.trace_id, picked.span_id, affected, false AS is_tag, unnest(map_entries(span.attributes)) AS pair
+    SELECT picked.trace_id, picked.span_id, affected, FALSE AS is_tag, unnest(map_entries(span.attributes)) AS pair
     FROM picked JOIN span USING (trace_id, span_id, start_ns, resource)
     WHERE span.start_ns BETWEEN (SELECT min(start_ns) FROM picked) - 60_000_000_000
                             AND (SELECT max(start_ns) FROM picked) + 60_000_000_000
     UNION ALL
-    SELECT trace_id, span_id, affected, true AS is_tag, unnest(map_entries(tags)) AS pair
+    SELECT trace_id, span_id, affected, TRUE AS is_tag, unnest(map_entries(tags)) AS pair
     FROM picked JOIN of_resource USING (resource)
 )
 SELECT is_tag, pair.key, pair.value, count(*) FILTER (affected) AS affected, count(*) FILTER (NOT affected) AS others,

@@ -5,4 +5,4 @@ SELECT
     NULL::BIGINT AS lost_ns, NULL::BIGINT AS low_ns, NULL::BIGINT AS high_ns, NULL::BOOLEAN AS inferred,
     NULL::STRUCT(entity_type VARCHAR, entity_id VARCHAR, ran_ns BIGINT)[] AS neighbours,
     NULL::VARCHAR AS because, NULL::VARCHAR AS place
-WHERE false
+WHERE FALSE

@@ -50,7 +50,7 @@ ends AS (
         died.container_id, any_value(died.name) AS name, died.time_ns,
         coalesce(min(asked.time_ns), died.time_ns) AS deaf_ns,
         -- Engines tell of a want of memory also when they take down a container that somebody asked to end.
-        coalesce(min(killed.time_ns) < coalesce(min(asked.time_ns), min(killed.time_ns) + 1), false) AS out_of_memory
+        coalesce(min(killed.time_ns) < coalesce(min(asked.time_ns), min(killed.time_ns) + 1), FALSE) AS out_of_memory
     FROM container_event AS died
     LEFT JOIN container_event AS asked
         ON asked.container_id = died.container_id AND asked.what = 'container.kill'
@@ -65,7 +65,7 @@ ends AS (
     WHERE died.what = 'container.die'
     GROUP BY died.container_id, died.time_ns
     UNION ALL
-    SELECT killed.container_id, killed.name, killed.time_ns, killed.time_ns, true
+    SELECT killed.container_id, killed.name, killed.time_ns, killed.time_ns, TRUE
     FROM container_event AS killed
     WHERE killed.what = 'container.oom' AND NOT EXISTS (
         FROM container_event AS died

@@ -152,7 +152,7 @@ fitting AS (
 taken AS (
     SELECT
         * REPLACE (throttled / too_much AS throttled),
-        coalesce(seen_ns >= 0.9 * dark_ns, false) AS is_seen,
+        coalesce(seen_ns >= 0.9 * dark_ns, FALSE) AS is_seen,
         CASE WHEN is_client(kind) THEN 0 ELSE least(cpu, dark_ns) / too_much END AS cpu_ns,
         CASE WHEN is_client(kind) THEN 0
              ELSE greatest(coalesce(least_or_null(throttled, dark_ns) / too_much, 0), coalesce(pressure, 0)) END AS stood_ns,

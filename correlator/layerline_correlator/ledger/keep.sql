@@ -39,7 +39,7 @@ SELECT
     start_ns - shift_ns AS start_ns, end_ns - shift_ns AS end_ns, status,
     end_ns - start_ns - coalesce(lost_ns, 0) AS unexplained_ns,
     coalesce(moved_ns, 0) AS skew_adjusted_ns,
-    NULL::BIGINT AS usual_ns, false AS slow, NULL AS cause,
+    NULL::BIGINT AS usual_ns, FALSE AS slow, NULL AS cause,
     joined.join_method, coalesce(joined.join_confidence, 0.0) AS join_confidence, joined.join_reason, $now_ns AS judged_ns
 FROM entry
 LEFT JOIN (SELECT request_no, sum(lost_ns)::BIGINT AS lost_ns FROM ledger_part GROUP BY ALL) AS lost USING (request_no)
@@ -61,7 +61,7 @@ places AS (
            path_ns, wait_ns, covered_ns, inferred, sum(path_ns) OVER (PARTITION BY visit.request_no) AS request_ns,
            coalesce(known, []) AS known,
            -- Somebody reads the container, but not our agent.
-           coalesce(list_contains(known, 'container.cpu.time') AND container.attributes['layerline.boot_id'] IS NULL, false)
+           coalesce(list_contains(known, 'container.cpu.time') AND container.attributes['layerline.boot_id'] IS NULL, FALSE)
                AS foreign_readings
     FROM visit
     LEFT JOIN known USING (request_no, visit_no)
@@ -99,7 +99,7 @@ unmet AS (
         -- What only a container has is not missing where there is none, if anything else would do.
         CASE WHEN container_id IS NULL AND len(list_filter(facts, lambda one: one NOT LIKE 'container.%')) > 0
              THEN list_filter(facts, lambda one: one NOT LIKE 'container.%') ELSE facts END AS facts,
-        coalesce(host IN (FROM read_host), false) AS agent_reads
+        coalesce(host IN (FROM read_host), FALSE) AS agent_reads
     FROM natures AS places
     JOIN need ON len(list_filter(need.applies, lambda words: NOT list_has_any(words, nature))) = 0 AND NOT list_has_any(known, facts)
 ),

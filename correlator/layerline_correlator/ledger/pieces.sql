@@ -148,7 +148,7 @@ SELECT
     in_bounds(node.gc_ns)                                   AS gc_ns,
     is_client(node.kind) AND answered.span_no IS NULL                AS is_dependency,
     is_client(node.kind) AND answered.span_no IS NOT NULL            AS is_call,
-    is_client(node.kind) AND coalesce(elsewhere, false)              AS is_answered, answer_ns, callee,
+    is_client(node.kind) AND coalesce(elsewhere, FALSE)              AS is_answered, answer_ns, callee,
     coalesce(
         node.attributes['server.address'] || coalesce(':' || node.attributes['server.port'], ''),
         node.attributes['net.peer.name'] || coalesce(':' || node.attributes['net.peer.port'], ''),
@@ -257,8 +257,8 @@ asked AS (
     SELECT piece_no, callee, regexp_extract(address, '^\[?([^\]]*?)\]?(:\d+)?$', 1) AS address
     FROM measured_piece WHERE is_client(kind)
 )
-SELECT DISTINCT piece_no, asked.callee AS container_id, container.host, true AS answered
+SELECT DISTINCT piece_no, asked.callee AS container_id, container.host, TRUE AS answered
 FROM asked JOIN known_container AS container ON container.container_id = asked.callee
 UNION
-SELECT DISTINCT piece_no, addressed.container_id, addressed.host, false
+SELECT DISTINCT piece_no, addressed.container_id, addressed.host, FALSE
 FROM asked JOIN addressed ON addressed.address = asked.address AND asked.address <> '' AND addressed.container_id IS DISTINCT FROM asked.callee;

@@ -14,13 +14,13 @@ explained AS (
     WHERE (off_ns > 0 AND moved_blocks) OR dark_ns > 0 OR (is_client(kind) AND off_ns > ms_of(10))
 ),
 windows AS (
-    SELECT request_no, visit_no, NULL::BIGINT AS piece_no, false AS peer, container_id, host, from_ns, to_ns
+    SELECT request_no, visit_no, NULL::BIGINT AS piece_no, FALSE AS peer, container_id, host, from_ns, to_ns
     FROM measured_visit
     WHERE to_ns > from_ns
     UNION ALL
-    SELECT request_no, visit_no, piece_no, false, container_id, host, part_from, part_to FROM explained
+    SELECT request_no, visit_no, piece_no, FALSE, container_id, host, part_from, part_to FROM explained
     UNION ALL
-    SELECT request_no, visit_no, piece_no, true, callee.container_id, callee.host, part_from, part_to
+    SELECT request_no, visit_no, piece_no, TRUE, callee.container_id, callee.host, part_from, part_to
     FROM explained JOIN callee USING (piece_no)
 )
 SELECT row_number() OVER () AS stretch_no, * FROM windows;
@@ -116,7 +116,7 @@ WITH overlapping AS (
         least(reading.to_ns, stretch.to_ns) - greatest(reading.from_ns, stretch.from_ns) AS shared_ns,
         CASE WHEN additive = 'cpus' THEN coalesce(cpu_count.cpus, many_cpus()) ELSE 1 END AS speed,
         -- Time of something that runs at most `speed` times as fast as the clock; other counters may grow in one moment.
-        coalesce(additive IN ('cpus', 'union'), false) AS is_time
+        coalesce(additive IN ('cpus', 'union'), FALSE) AS is_time
     FROM stretch_second AS stretch
     JOIN reading_second AS reading
         ON reading.second = stretch.second AND reading.host = stretch.host
@@ -190,7 +190,7 @@ SELECT request_no, visit_no, entity_type, entity_id, ran_ns::BIGINT AS ran_ns,
        greatest(0, ran_ns - greatest(0, coalesce(before_ns, 0)))::BIGINT AS more_ns
 FROM own_sums
 LEFT JOIN known_container AS container ON entity_type = 'container' AND container.container_id = entity_id
-WHERE ran_ns >= 1 AND coalesce(list_has_any(cpuset, cpus_of(container.attributes['layerline.container.cpuset'])), true);
+WHERE ran_ns >= 1 AND coalesce(list_has_any(cpuset, cpus_of(container.attributes['layerline.container.cpuset'])), TRUE);
 
 -- The limits and levels that held during each visit: one row per visit and signal. Of several limits the tightest binds. If the
 -- first reading of a container came only after the visit, assume that the level already held.

@@ -56,7 +56,7 @@ SELECT
     -- At most what causes before it did not surely have.
     least(greatest(lost_ns, least(coalesce(claimed_high, length_ns), pool_high - coalesce(sum(surely_ns) OVER before, 0))),
           length_ns)::BIGINT AS high_ns,
-    coalesce(inferred, false) OR of_inferred AS inferred, neighbours,
+    coalesce(inferred, FALSE) OR of_inferred AS inferred, neighbours,
     replace(because, '{lost}', format('{:.0f} ms', lost_ns / 1e6)) AS because, place_of AS place
 FROM surest
 WINDOW before AS (

@@ -55,7 +55,7 @@ operations_limit AS (
 waits AS (
     SELECT
         candidates.*,
-        coalesce(own_bytes >= 0.5 * bytes AND own_bytes > 0, false) AS mostly_own,
+        coalesce(own_bytes >= 0.5 * bytes AND own_bytes > 0, FALSE) AS mostly_own,
         bytes,
         -- What it may have moved: without our account all that its container did, in a long interval too.
         CASE WHEN is_inferred THEN bytes_high ELSE greatest(bytes, own_bytes) END AS bytes_at_most,
@@ -126,9 +126,9 @@ SELECT
             CASE WHEN is_inferred THEN length_ns - cpu_low - wait_low ELSE off_left END)::BIGINT AS high_ns,
     -- At its limit: it moved at least half of what the limit allows in the time that it waited; or it has a limit, moved
     -- something, and waited for a device that stood idle: it still paid for what it had moved before.
-    coalesce(bytes_at_most >= 0.5 * bytes_per_s * least_or_null(raw_ns, off_left) / 1e9, false)
+    coalesce(bytes_at_most >= 0.5 * bytes_per_s * least_or_null(raw_ns, off_left) / 1e9, FALSE)
         OR coalesce(device_seen AND bytes_per_s > 0 AND bytes_at_most > 0
-                    AND busy_ns < 0.25 * least_or_null(raw_ns, off_left), false)
+                    AND busy_ns < 0.25 * least_or_null(raw_ns, off_left), FALSE)
         OR operations_per_s IS NOT NULL AS at_limit
 FROM waits
 LEFT JOIN (
@@ -164,9 +164,9 @@ together AS (
         visit.request_no, visit.visit_no, visit.container_id, visit.host, pages, major_faults,
         coalesce(visit.refaults, read_again.refaults) AS refaults,
         -- The wrapper counts refaults only where the container's own limit was hit.
-        coalesce(visit.refaults > 0, false) OR coalesce(limit_hits > 0, false)
+        coalesce(visit.refaults > 0, FALSE) OR coalesce(limit_hits > 0, FALSE)
             -- Where its hits are not counted (v1 with memory and swap under one limit): it is full to its limit.
-            OR (visit.refaults IS NULL AND limit_hits IS NULL AND coalesce(used_bytes >= 0.95 * limit_bytes, false)) AS own_limit,
+            OR (visit.refaults IS NULL AND limit_hits IS NULL AND coalesce(used_bytes >= 0.95 * limit_bytes, FALSE)) AS own_limit,
         greatest(coalesce(read_bytes / 4096, 0), pages) AS read_pages, read_again.pressure_ns
     FROM visit
     JOIN own USING (request_no, visit_no)
@@ -199,7 +199,7 @@ WITH shares AS (
     SELECT
         piece.piece_no, own_limit AS of_container, ratio, refaults, piece.container_id, piece.host, pressure_ns,
         coalesce(blocks.lost_ns, 0) AS off_ns, coalesce(blocks.low_ns, 0) AS off_low, coalesce(blocks.high_ns, 0) AS off_high,
-        coalesce(blocks.inferred, false) AS inferred,
+        coalesce(blocks.inferred, FALSE) AS inferred,
         CASE WHEN piece.major_faults > 0 THEN least(cpu_left, coalesce(system_ns, 0) * share) ELSE 0 END AS system_ns,
         -- The kernel splits user from system time by its ticks: of a short piece it may be all.
         CASE WHEN piece.major_faults > 0 THEN cpu_left ELSE 0 END AS cpu_high

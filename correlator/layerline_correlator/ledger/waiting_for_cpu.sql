@@ -158,7 +158,7 @@ SELECT
     floor(least(off_left, not_below_zero(pressed - throttled)) * part)::BIGINT              AS lost_ns,
     floor(least(off_left, not_below_zero(pressed_low - throttled_high)) * low_part)::BIGINT AS low_ns,
     floor(least(off_left, pressed_high) * high_part)::BIGINT                                AS high_ns,
-    true AS inferred,
+    TRUE AS inferred,
     named AS neighbours,
     format('for {:.0f} ms of “{}” the other side had not begun, or had ended; its container waited for a CPU then',
            off_left / 1e6, name) AS because

@@ -8,7 +8,7 @@
 CREATE OR REPLACE TEMP TABLE span_cover AS
 SELECT
     coalesce(tie.service, '') AS service, tie.container_id IS NOT NULL AS in_known_container,
-    coalesce(NOT tie.in_container, false) AS on_machine, tie.method, tie.confidence, tie.reason,
+    coalesce(NOT tie.in_container, FALSE) AS on_machine, tie.method, tie.confidence, tie.reason,
     tie.host, tie.host_method, tie.host IN (SELECT host FROM resource WHERE service IS NULL) AS on_known_host,
     sent.account, sent.threshold, resource.attributes['layerline.sampler'] AS sampler, sum(sent.spans)::BIGINT AS spans
 FROM sent
@@ -39,7 +39,7 @@ line AS (
     SELECT
         series, series.entity_type, entity_id, host, signal, attributes,
         CASE WHEN signal LIKE '%network%' THEN 'network' ELSE series.entity_type END AS layer,
-        coalesce(is_fine, false) AS stall
+        coalesce(is_fine, FALSE) AS stall
     FROM series LEFT JOIN signal USING (signal)
     WHERE series.entity_type IN ('container', 'host') AND entity_id IS NOT NULL AND signal NOT LIKE 'layerline.%'
 ),
@@ -76,14 +76,14 @@ SELECT
     layer, entity_type, entity_id, host, points, last_ns, median_ns,
     CASE WHEN silent THEN greatest(longest_ns, $until_ns - last_ns) ELSE longest_ns END AS longest_ns,
     len(list_filter(steps, lambda step: step > 3 * median_ns)) + CASE WHEN silent THEN 1 ELSE 0 END AS gaps
-FROM (SELECT *, coalesce(entity_type = 'host' AND $until_ns - last_ns > 3 * median_ns, false) AS silent FROM ends);
+FROM (SELECT *, coalesce(entity_type = 'host' AND $until_ns - last_ns > 3 * median_ns, FALSE) AS silent FROM ends);
 
 -- Where (in which service) which cause could not be seen, in how many requests; with `service` null the requests in
 -- which it was blind anywhere.
 -- makes: blind_cover
 CREATE OR REPLACE TEMP TABLE blind_cover AS
 SELECT blind.cause, blind.service, facts, why, count(DISTINCT (trace_id, span_id)) AS requests,
-       bool_and(coalesce(agent_reads, false)) AS agent_reads
+       bool_and(coalesce(agent_reads, FALSE)) AS agent_reads
 FROM blind JOIN request USING (trace_id, span_id, start_ns)
 WHERE start_ns >= $from_ns AND start_ns < $to_ns AND ($service IS NULL OR request.service = $service)
 GROUP BY GROUPING SETS ((blind.cause, blind.service, facts, why), (blind.cause));

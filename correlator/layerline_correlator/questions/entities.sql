@@ -105,7 +105,7 @@ entities AS (
     SELECT
         'service' AS type, service AS id, service AS name,
         map_from_entries(list_filter(map_entries(any_value(attributes)), lambda tag: list_bool_and(list_transform(
-            list(attributes), lambda other: coalesce(other[tag.key] = tag.value, false))))) AS tags,
+            list(attributes), lambda other: coalesce(other[tag.key] = tag.value, FALSE))))) AS tags,
         (SELECT min(resource.seen_ns) FROM resource WHERE resource.service = processes.service) AS first_ns,
         max(last_ns) AS last_ns
     FROM processes GROUP BY service

@@ -146,10 +146,10 @@ WHERE EXISTS (FROM (SELECT unnest($signals::VARCHAR[]) AS pattern) WHERE signal 
 CREATE OR REPLACE TEMP TABLE shown_reading AS
 WITH
 stretches AS (
-    SELECT line, signal, unit, false AS is_level, entity_type, entity_id, attributes, is_part, from_ns, to_ns, rise AS amount
+    SELECT line, signal, unit, FALSE AS is_level, entity_type, entity_id, attributes, is_part, from_ns, to_ns, rise AS amount
     FROM rises_of((SELECT list(series) FROM shown_series WHERE kind <> 'gauge'), $since_ns, $until_ns)
     UNION ALL
-    SELECT line, signal, unit, true, entity_type, entity_id, attributes, is_part, from_ns, to_ns, value
+    SELECT line, signal, unit, TRUE, entity_type, entity_id, attributes, is_part, from_ns, to_ns, value
     FROM levels_of((SELECT list(series) FROM shown_series WHERE kind = 'gauge'), $since_ns, $until_ns)
 ),
 steps AS (
@@ -198,7 +198,7 @@ SELECT
     figures.entity_type, entity_id, figures.signal, figures.unit, is_level, step,
     map_from_entries(list_filter(map_entries(attributes), lambda entry:
         entry."key" NOT IN ('system.device', 'network.interface.name'))) AS shown_attributes,
-    CASE WHEN coalesce(is_limit, false) THEN min(value) ELSE sum(value) END AS value
+    CASE WHEN coalesce(is_limit, FALSE) THEN min(value) ELSE sum(value) END AS value
 FROM figures
 LEFT JOIN signal ON signal.signal = figures.signal
 GROUP BY figures.entity_type, entity_id, figures.signal, figures.unit, is_level, step, shown_attributes, is_limit;

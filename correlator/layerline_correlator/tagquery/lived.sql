@@ -72,9 +72,9 @@ SELECT
          WHEN last_ns >= $to_ns - 60_000_000_000 THEN $to_ns
          ELSE last_ns END AS lived_to_ns,
     -- Nobody saw it die: it is gone if its host was read on without it. Not known where that was not read either.
-    CASE WHEN died_ns IS NOT NULL THEN true
-         WHEN last_ns >= $to_ns - 60_000_000_000 THEN false
-         WHEN read_ns >= last_ns + 60_000_000_000 THEN true END AS gone,
+    CASE WHEN died_ns IS NOT NULL THEN TRUE
+         WHEN last_ns >= $to_ns - 60_000_000_000 THEN FALSE
+         WHEN read_ns >= last_ns + 60_000_000_000 THEN TRUE END AS gone,
     tags
 FROM ends
 LEFT JOIN hosts ON hosts.host = ends.host

@@ -97,7 +97,7 @@ CREATE OR REPLACE TEMP TABLE measured AS
 SELECT container_id, signal, rise * 1e9 / nullif(covered_ns, 0) AS value
 FROM grown JOIN lived USING (container_id)
 -- The rise in the first moments of a life that was over before the next reading is no rate of it.
-WHERE NOT coalesce(gone AND covered_ns < 0.5 * (lived_to_ns - lived_from_ns), false)
+WHERE NOT coalesce(gone AND covered_ns < 0.5 * (lived_to_ns - lived_from_ns), FALSE)
 UNION ALL
 SELECT container_id, signal, value FROM held_level
 UNION ALL

@@ -180,7 +180,7 @@ SELECT
         WHEN elsewhere THEN who || ' is on another machine'
         -- A process knows its own whole id: where it is dead the id is doubted, not rejected (below).
         WHEN outside_ns > 2_000_000_000 AND NOT (key = 'id' AND said_id = container_id)
-            THEN who || CASE WHEN NOT coalesce(began, true) AND since_ns = outside_ns
+            THEN who || CASE WHEN NOT coalesce(began, TRUE) AND since_ns = outside_ns
                              THEN format(' had ended {} before', seconds_text(since_ns))
                              ELSE format(' was started only {} later', seconds_text(until_ns)) END
     END AS wrong
@@ -211,7 +211,7 @@ SELECT
                 ELSE 1 END AS confidence,
     CASE WHEN fits > 1 AND same THEN format('{} is on {} machines, and nothing tells which', one, fits)
          WHEN fits > 1 THEN format('{} fits {} containers, {} and {} among them', method, fits, one, other)
-         WHEN key = 'id' AND outside_ns > 2_000_000_000 THEN who || CASE WHEN NOT coalesce(began, true) THEN ' had ended before' ELSE ' was started only later' END
+         WHEN key = 'id' AND outside_ns > 2_000_000_000 THEN who || CASE WHEN NOT coalesce(began, TRUE) THEN ' had ended before' ELSE ' was started only later' END
          WHEN outside_ns > 0 THEN format('{} was the nearest in time', who)
          WHEN key <> 'id' AND outside_ns IS NULL AND coalesce(unread_ns, 9e18) > 60_000_000_000
              THEN format('nothing shows that {} ran then', who) END AS doubt

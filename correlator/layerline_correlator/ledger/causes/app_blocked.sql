@@ -20,7 +20,7 @@ WITH asleep AS (
         least(off_left, piece.off_ns - coalesce(blocks.lost_ns, 0)) AS asleep_ns,
         coalesce(blocks.low_ns, 0) AS blocks_low_ns, coalesce(blocks.high_ns, 0) AS blocks_high_ns
     FROM piece JOIN left_over USING (piece_no) LEFT JOIN blocks ON blocks.piece_no = piece.piece_no
-    WHERE NOT is_dependency AND NOT is_call AND coalesce(blocks.known, true)
+    WHERE NOT is_dependency AND NOT is_call AND coalesce(blocks.known, TRUE)
 )
 SELECT
     piece_no, 'off' AS pool,

@@ -85,7 +85,7 @@ SELECT
     floor(least(throttled, off_left))::BIGINT      AS lost_ns,
     floor(least(throttled_low, off_left))::BIGINT  AS low_ns,
     floor(least(throttled_high, off_left))::BIGINT AS high_ns,
-    true AS inferred,
+    TRUE AS inferred,
     format('for {:.0f} ms of “{}” the other side had not begun, or had ended; its throttled time grew by {:.0f} ms then',
            off_left / 1e6, name, throttled / 1e6) AS because
 FROM piece JOIN left_over USING (piece_no) JOIN held_up USING (piece_no)

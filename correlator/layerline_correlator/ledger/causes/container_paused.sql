@@ -15,7 +15,7 @@
 WITH stood AS (
     SELECT piece_no, phase.pool, frozen.container_id,
            sum(least(phase.to_ns, coalesce(frozen.to_ns, phase.to_ns)) - greatest(phase.from_ns, frozen.from_ns))::BIGINT AS stood_ns,
-           sum((frozen.from_ns > phase.from_ns)::INT + coalesce(frozen.to_ns < phase.to_ns, false)::INT) AS edges
+           sum((frozen.from_ns > phase.from_ns)::INT + coalesce(frozen.to_ns < phase.to_ns, FALSE)::INT) AS edges
     FROM phase
     JOIN piece USING (piece_no)
     LEFT JOIN callee ON callee.piece_no = phase.piece_no AND is_client(piece.kind)
