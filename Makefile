@@ -24,7 +24,7 @@ ANEW := --clear
 endif
 endif
 
-.PHONY: demo test test-quick test-live test-newest fuzz lint lint-sql dist bench lab lab-quick lock clean $(if $(ANEW),$(STAMP))
+.PHONY: demo test test-quick test-live test-newest fuzz lint dist bench lab lab-quick lock clean $(if $(ANEW),$(STAMP))
 
 demo: $(STAMP)
 	@$(BIN)/layerline demo
@@ -51,10 +51,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-
-# What the .sql files are held to stands in pyproject.toml. Not yet part of `lint`.
-lint-sql: $(STAMP)
-	$(BIN)/sqlfluff lint correlator
+	$(BIN)/sqlfluff lint --disable-progress-bar --processes 2 correlator
 
 # Wheel and sdist in dist/, built, checked and installed as a user would have them (tools/dist.py).
 dist:

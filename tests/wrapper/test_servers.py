@@ -280,8 +280,8 @@ def test_a_pool_inside_a_request_is_on_its_record(tmp_path: Path, sink: Sink) ->
     assert {span.trace_id for span in sink.spans} == {request.trace_id}
     assert {span.parent_id for span in works} == {request.span_id}
     assert {span.parent_id for span in prices.values()} == {span.span_id for span in works}
-    assert 30 * MS <= prices["price 30"].attributes[CPU_NS] <= prices["price 30"].length_ns
-    assert 60 * MS <= prices["price 60"].attributes[CPU_NS] <= prices["price 60"].length_ns
+    assert 30 * MS <= prices["price 30"].attributes[CPU_NS] <= prices["price 30"].length_ns + MS
+    assert 60 * MS <= prices["price 60"].attributes[CPU_NS] <= prices["price 60"].length_ns + MS
     threads = {span.attributes[THREAD_ID] for span in works}
     assert request.attributes[THREAD_ID] not in threads
     assert {span.attributes[THREAD_ID] for span in prices.values()} == threads
@@ -309,11 +309,11 @@ def test_a_streamed_answer_is_charged_to_nobody_else(tmp_path: Path, sink: Sink,
     assert {span.parent_id for span in lines} == {streamed.span_id}
     assert streamed.end_ns >= max(span.end_ns for span in lines)
     # 60 ms were burnt while streaming, in the request: its span lasts until the last byte.
-    assert 60 * MS <= streamed.attributes[CPU_NS] <= streamed.length_ns + MS // 10
+    assert 60 * MS <= streamed.attributes[CPU_NS] <= streamed.length_ns + MS
     shop.assert_charged([after], lambda of: 20 * MS)
     for request in (streamed, after):
         assert request.attributes[ACCOUNT] == "thread"
-        assert request.attributes[CPU_NS] <= request.length_ns + MS // 10
+        assert request.attributes[CPU_NS] <= request.length_ns + MS
     figures = [value for span in sink.spans for value in span.attributes.values() if isinstance(value, int)]
     assert min(figures) >= 0
     assert min(value for span in sink.spans for value in span.attributes.get(SLICES, [0])) >= 0
@@ -380,7 +380,8 @@ def test_a_task_s_own_span_is_measured_and_arrives(tmp_path: Path, sink: Sink, o
     for span in spans:
         assert (span.kind, span.parent_id) == (INTERNAL, b"")
         assert span.attributes[ACCOUNT] == "thread"
-        assert 30 * MS <= span.attributes[CPU_NS] <= span.length_ns
+        # The clocks are read one after the other: what passes between two readings may be counted by one of them only.
+        assert 30 * MS <= span.attributes[CPU_NS] <= span.length_ns + MS
         assert span.attributes[THREAD_ID] == span.resource["process.pid"]
         assert CONTAINER_USAGE_NS in span.attributes  # a root span is an entry: it carries the container's meters
         assert FIRST_REQUEST not in span.attributes  # which is about requests

@@ -169,7 +169,7 @@ def test_a_stream_of_flask_s(tmp_path: Path, sink: Sink, address: str, worker: s
         until(lambda: len(sink.spans) == 6)
     after = requests(sink)[-1]
     assert after.attributes[ACCOUNT] == "thread"
-    assert after.attributes[CPU_NS] <= after.length_ns + MS // 10
+    assert after.attributes[CPU_NS] <= after.length_ns + MS
     assert after.trace_id != request.trace_id
     assert after.parent_id == b""
 

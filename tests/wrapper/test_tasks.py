@@ -125,7 +125,7 @@ def test_many_steps_leave_sixteen_slices(traced: Traced) -> None:
     asyncio.run(main())
     slices = traced.figures("span")[SLICES]
     assert len(slices) <= 64
-    assert sum(slices[2::4]) == traced.figures("span")[CPU_NS] <= length(traced, "span")
+    assert sum(slices[2::4]) == traced.figures("span")[CPU_NS] <= length(traced, "span") + 1_000_000
 
 
 def test_nested_spans_of_one_task(traced: Traced) -> None:

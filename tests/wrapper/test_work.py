@@ -66,7 +66,7 @@ def test_work_of_a_pool_is_a_child_with_its_own_account(recorded: Traced) -> Non
     assert is_child(record, recorded.spans()["request"])
     assert record.kind is SpanKind.INTERNAL
     assert figures[ACCOUNT] == "thread"
-    assert 30 * MS <= figures[CPU_NS] <= lasted(record)
+    assert 30 * MS <= figures[CPU_NS] <= lasted(record) + MS
     assert figures[THREAD_ID] != recorded.figures("request")[THREAD_ID]
     recorded.assert_charged(used, {"request": 0})
     assert set(recorded.spans()) == {"request", "work crunch"}  # the pool's own thread leaves none
@@ -82,7 +82,7 @@ def test_waiting_for_the_pool_is_measured_and_left_uncovered(recorded: Traced) -
     assert (first.end_time or 0) - MS <= (record.start_time or 0) + figures[POOL_WAIT_NS] <= (record.end_time or 0)
     assert figures[ACCOUNT] == "thread"
     assert figures[SLICES][0] >= figures[POOL_WAIT_NS]
-    assert figures[SLICES][0] + figures[SLICES][1] <= lasted(record)
+    assert figures[SLICES][0] + figures[SLICES][1] <= lasted(record) + MS
 
 
 def test_spans_of_the_work_are_its_children_and_the_worker_is_left_clean(recorded: Traced) -> None:
@@ -172,7 +172,7 @@ def test_a_thread_that_is_joined_leaves_a_record(recorded: Traced) -> None:
     record = next(span for name, span in spans.items() if name.startswith("work "))
     assert is_child(record, spans["request"])
     assert is_child(spans["query"], record)
-    assert 20 * MS <= recorded.figures(record.name)[CPU_NS] <= lasted(record) - 20 * MS  # which are the query's
+    assert 20 * MS <= recorded.figures(record.name)[CPU_NS] <= lasted(record) - 19 * MS  # 20 which are the query's
 
 
 def ended(recorded: Traced, thread: threading.Thread, patience_s: float = PATIENCE_S) -> list[ReadableSpan]:
@@ -203,7 +203,7 @@ def test_a_daemon_that_ends_in_time_leaves_a_record_made_afterwards(recorded: Tr
     assert is_child(record, recorded.spans()["request"])
     assert recorded.spans()["own"].parent is None
     assert figures[ACCOUNT] == "thread"
-    assert 20 * MS <= figures[CPU_NS] <= lasted(record)
+    assert 20 * MS <= figures[CPU_NS] <= lasted(record) + MS
 
 
 def test_a_daemon_that_outlives_its_request_leaves_none(recorded: Traced, monkeypatch: pytest.MonkeyPatch) -> None:

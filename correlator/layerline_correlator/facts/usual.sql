@@ -13,14 +13,20 @@
 CREATE OR REPLACE TEMP TABLE compared_with AS
 WITH
 as_of AS (
-    SELECT wanted_usual.request_no, wanted_usual.service, wanted_usual.operation, least(wanted_usual.start_ns, min(unusual.start_ns)) AS as_of_ns
+    SELECT
+        wanted_usual.request_no,
+        wanted_usual.service,
+        wanted_usual.operation,
+        least(wanted_usual.start_ns, min(unusual.start_ns)) AS as_of_ns
     FROM wanted_usual
     LEFT JOIN unusual ON unusual.service = wanted_usual.service AND unusual.operation = wanted_usual.operation
         AND wanted_usual.start_ns >= unusual.start_ns AND wanted_usual.start_ns < unusual.end_ns
     GROUP BY wanted_usual.request_no, wanted_usual.service, wanted_usual.operation, wanted_usual.start_ns
 )
 SELECT as_of.*,
-       as_of_ns - seconds_long(3600) - coalesce(sum(least(unusual.end_ns, as_of_ns) - unusual.start_ns), 0)::BIGINT AS since_ns
+       as_of_ns
+       - seconds_long(3600)
+       - coalesce(sum(least(unusual.end_ns, as_of_ns) - unusual.start_ns), 0)::BIGINT AS since_ns
 FROM as_of
 LEFT JOIN unusual ON unusual.service = as_of.service AND unusual.operation = as_of.operation
     AND unusual.start_ns < as_of_ns AND unusual.end_ns > as_of_ns - seconds_long(3600)
@@ -70,9 +76,13 @@ bounds AS (
         greatest(before.place - 499, coalesce(too_old.place, 0) + 1) AS first_place
     FROM compared_with
     ASOF JOIN ends AS before
-        ON before.service = compared_with.service AND before.operation = compared_with.operation AND before.end_ns <= as_of_ns
+        ON before.service = compared_with.service
+            AND before.operation = compared_with.operation
+            AND before.end_ns <= as_of_ns
     ASOF LEFT JOIN ends AS too_old
-        ON too_old.service = compared_with.service AND too_old.operation = compared_with.operation AND too_old.end_ns <= compared_with.since_ns
+        ON too_old.service = compared_with.service
+            AND too_old.operation = compared_with.operation
+            AND too_old.end_ns <= compared_with.since_ns
 ),
 enough AS (
     SELECT
@@ -85,7 +95,8 @@ SELECT
     request_no, service, operation, first_place, last_place,
     floor(0.1 * together)::BIGINT + 1 AS from_rank, ceil(0.5 * together)::BIGINT AS to_rank,
     ceil(0.5 * together)::BIGINT - floor(0.1 * together)::BIGINT AS members,
-    round(list_avg(list_slice(durations, floor(0.1 * together)::BIGINT + 1, ceil(0.5 * together)::BIGINT)))::BIGINT AS usual_ns
+    round(list_avg(list_slice(durations, floor(0.1 * together)::BIGINT + 1, ceil(0.5 * together)::BIGINT)))::BIGINT
+        AS usual_ns
 FROM enough;
 
 -- The requests whose mean each usual is.

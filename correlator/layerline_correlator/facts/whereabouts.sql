@@ -58,7 +58,11 @@ SELECT
         WHEN boot_id IS NOT NULL                    THEN boot_id
         WHEN coalesce(put.id, name) IS NOT NULL     THEN coalesce(by_id.word, by_name.word, put.id, name)
         WHEN service IS NULL THEN coalesce(by_address.word, (SELECT word FROM the_one),
-                                           CASE WHEN before_word <> container_id AND NOT is_stand_in(before_word) THEN before_word END,
+                                           CASE
+                                               WHEN
+                                                   before_word <> container_id AND NOT is_stand_in(before_word)
+                                                   THEN before_word
+                                           END,
                                            put.address, container_id)
     END AS host
 FROM put

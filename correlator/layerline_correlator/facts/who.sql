@@ -14,7 +14,11 @@ SELECT
     -- What people call it: the pod and its container, the container; else the service that runs in it, if that is one.
     coalesce(
         arg_max(coalesce(attributes['k8s.pod.name'], attributes['container.label.io.kubernetes.pod.name']) || '/'
-                || coalesce(attributes['k8s.container.name'], attributes['container.label.io.kubernetes.container.name']), seen_ns),
+                || coalesce(
+                    attributes['k8s.container.name'], attributes['container.label.io.kubernetes.container.name']
+                ),
+                seen_ns
+                ),
         arg_max(attributes['container.name'], seen_ns),
         CASE WHEN count(DISTINCT service) = 1 THEN any_value(service) END) AS shown_name,
     coalesce(arg_max(attributes, seen_ns) FILTER (attributes['container.name'] IS NOT NULL),
@@ -60,10 +64,15 @@ GROUP BY host;
 
 -- An attribute that is a list was written down as JSON: each of its items is a value.
 CREATE OR REPLACE MACRO values_in(text) AS
-    CASE WHEN text IS NULL THEN [] WHEN text LIKE '[%]' AND json_valid(text) THEN json_extract_string(text, '$[*]') ELSE [text] END;
+    CASE
+        WHEN text IS NULL THEN [] WHEN
+            text LIKE '[%]' AND json_valid(text)
+            THEN json_extract_string(text, '$[*]') ELSE [text]
+    END;
 -- The values of a tag: its own, else its container's attribute or Docker label, else its host's.
 CREATE OR REPLACE MACRO tag_of(own, of_container, of_host, key) AS values_in(coalesce(
-    own[key], of_container[key], of_container['container.label.' || key], own['container.label.' || key], of_host[key]));
+    own[key], of_container[key], of_container['container.label.' || key], own['container.label.' || key], of_host[key])
+    );
 -- `*` came as `%` (tagquery/condition.py).
 CREATE OR REPLACE MACRO has_value(listed, pattern) AS
     coalesce(len(list_filter(listed, lambda one: one LIKE pattern ESCAPE '\')) > 0, FALSE);

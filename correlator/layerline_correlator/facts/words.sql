@@ -56,7 +56,8 @@ CREATE OR REPLACE MACRO local_address(attributes) AS nullif(regexp_extract(
 -- The name of the machine that somebody speaks of. In a pod `host.name` is the pod's name, unless its network is the machine's.
 CREATE OR REPLACE MACRO machine_name(attributes) AS coalesce(
     nullif(attributes['k8s.node.name'], ''),
-    CASE WHEN attributes['host.name'] IS DISTINCT FROM attributes['k8s.pod.name'] THEN nullif(attributes['host.name'], '') END);
+    CASE WHEN attributes['host.name'] IS DISTINCT FROM attributes['k8s.pod.name']
+         THEN nullif(attributes['host.name'], '') END);
 
 -- An id that stands for a container of which nobody says the real one (handles.py): real ids have no slash.
 CREATE OR REPLACE MACRO is_stand_in(container_id) AS contains(container_id, '/');
@@ -70,7 +71,13 @@ CREATE OR REPLACE MACRO sender_of(resource, service, instance) AS
 
 -- The same machine may be told of by its boot id (our agent), its machine id or its name (others): the first is best.
 CREATE OR REPLACE MACRO host_rank(host_by) AS
-    CASE host_by WHEN 'layerline.boot_id' THEN 1 WHEN 'host.id' THEN 2 WHEN 'host.name' THEN 3 WHEN 'k8s.node.name' THEN 3 ELSE 4 END;
+    CASE host_by
+        WHEN 'layerline.boot_id' THEN 1
+        WHEN 'host.id' THEN 2
+        WHEN 'host.name' THEN 3
+        WHEN 'k8s.node.name' THEN 3
+        ELSE 4
+    END;
 
 CREATE OR REPLACE MACRO seconds_text(ns) AS format('{:.1f} s', ns / 1e9);
 
@@ -90,9 +97,9 @@ CREATE OR REPLACE MACRO least_shift(child_from, child_to, parent_from, parent_to
 -- Backwards from the end: at time t the child that finished last at or before t was being waited for, and then t is
 -- where that child began. `requested` is left out, so that a ring of spans cannot go round.
 CREATE OR REPLACE MACRO waited_for(kids, from_ns, to_ns, requested) AS
-    list_reduce(
+    list_reduce(  -- noqa: PRS
         list_prepend(
-            {'t': to_ns, 'picks': []::STRUCT("no" BIGINT, from_ns BIGINT, to_ns BIGINT, same_thread BOOLEAN)[]},
+            {'t': to_ns, 'picks': CAST([] AS STRUCT("no" BIGINT, from_ns BIGINT, to_ns BIGINT, same_thread BOOLEAN)[])},
             list_transform(kids, lambda kid: {'t': 0::BIGINT, 'picks': [kid]})
         ),
         lambda seen, next:

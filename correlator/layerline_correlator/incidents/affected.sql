@@ -16,7 +16,8 @@ during AS (
     SELECT trouble.trouble, trouble.causes, trouble.slow_ns, list_has_any(signs, ['error', 'slo']) AS counts_errors,
            request.trace_id, request.span_id, request.service, request.operation, request.resource, request.start_ns,
            request.end_ns, request.end_ns - request.start_ns AS duration_ns, status,
-           coalesce(request.start_ns < alone.from_ns, FALSE) OR coalesce(request.start_ns >= alone.to_ns, FALSE) AS shared
+           coalesce(request.start_ns < alone.from_ns, FALSE)
+           OR coalesce(request.start_ns >= alone.to_ns, FALSE) AS shared
     FROM trouble
     SEMI JOIN asked_trouble USING (trouble)
     LEFT JOIN alone USING (trouble)
@@ -29,7 +30,9 @@ hit AS (
     FROM (
         SELECT during.trouble, during.trace_id, during.span_id, sign
         FROM (SELECT *, unnest(causes) AS sign FROM during) AS during
-        JOIN part ON part.trace_id = during.trace_id AND part.span_id = during.span_id AND part.start_ns = during.start_ns
+        JOIN
+            part
+            ON part.trace_id = during.trace_id AND part.span_id = during.span_id AND part.start_ns = during.start_ns
             AND part.cause = sign.cause AND part.service = sign.service
             AND address_of(entity_type, entity_id) = sign.address
         GROUP BY ALL

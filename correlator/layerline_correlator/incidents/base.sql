@@ -11,7 +11,8 @@ watched AS (
 ),
 as_of AS (
     SELECT watched.service, watched.operation,
-           least($at_ns - 60_000_000_000, min(unusual.start_ns) FILTER (unusual.end_ns > $at_ns - 60_000_000_000)) AS as_of_ns
+           least($at_ns - 60_000_000_000, min(unusual.start_ns) FILTER (unusual.end_ns > $at_ns - 60_000_000_000))
+               AS as_of_ns
     FROM watched
     LEFT JOIN unusual ON unusual.service = watched.service AND unusual.operation = watched.operation
         AND unusual.start_ns <= $at_ns
@@ -27,7 +28,13 @@ bounds AS (
     GROUP BY as_of.service, as_of.operation, as_of_ns
 ),
 before AS (
-    SELECT ordinary_request.service, ordinary_request.operation, trace_id, span_id, start_ns, end_ns - start_ns AS duration_ns,
+    SELECT
+        ordinary_request.service,
+        ordinary_request.operation,
+        trace_id,
+        span_id,
+        start_ns,
+        end_ns - start_ns AS duration_ns,
            status = 2 AS is_error,
            count(*) OVER (PARTITION BY ordinary_request.service, ordinary_request.operation) AS together
     FROM ordinary_request JOIN bounds USING (service, operation)
@@ -55,7 +62,8 @@ GROUP BY ALL;
 CREATE OR REPLACE TEMP TABLE base_cause AS
 WITH
 lost AS (
-    SELECT base_request.service, base_request.operation, base_request.place, sampled, cause, part.service AS part_service,
+    SELECT
+        base_request.service, base_request.operation, base_request.place, sampled, cause, part.service AS part_service,
            address_of(entity_type, entity_id) AS address, sum(lost_ns)::BIGINT AS lost_ns
     FROM base_request JOIN part USING (trace_id, span_id, start_ns)
     GROUP BY ALL

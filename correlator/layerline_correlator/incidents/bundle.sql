@@ -5,7 +5,9 @@ SELECT DISTINCT trace_id FROM judged
 UNION
 SELECT DISTINCT trace_id
 FROM recent_request
-JOIN (SELECT service, operation, min(first_place) AS first_place, max(last_place) AS last_place FROM usual GROUP BY ALL) AS compared
+JOIN
+    (SELECT service, operation, min(first_place) AS first_place, max(last_place) AS last_place FROM usual GROUP BY ALL
+    ) AS compared
     USING (service, operation)
 WHERE place BETWEEN compared.first_place AND compared.last_place;
 
@@ -27,10 +29,13 @@ late AS (
 SELECT DISTINCT trace_id, span_id
 FROM (
     SELECT trace_id, span_id, container_id,
-           unnest(range(start_ns // 1_000_000_000, least(end_ns, start_ns + 3_600_000_000_000) // 1_000_000_000 + 1)) AS second
+           unnest(range(start_ns // 1_000_000_000, least(end_ns, start_ns + 3_600_000_000_000) // 1_000_000_000 + 1))
+               AS second
     FROM span JOIN resource ON resource.resource = span.resource
     WHERE thread_runqueue_ns > 0 AND container_id IN (SELECT container_id FROM late)
-      AND start_ns BETWEEN (SELECT min(second) - 60 FROM late) * 1_000_000_000 AND (SELECT max(second) + 1 FROM late) * 1_000_000_000
+      AND start_ns BETWEEN (SELECT min(second) - 60 FROM late
+      ) * 1_000_000_000 AND (SELECT max(second) + 1 FROM late
+      ) * 1_000_000_000
 ) SEMI JOIN late USING (container_id, second);
 
 CREATE OR REPLACE TEMP TABLE bundle_span AS
@@ -56,7 +61,10 @@ SELECT point.* FROM point SEMI JOIN bundle_series USING (series), bundle_time
 WHERE time_ns BETWEEN from_ns AND to_ns ORDER BY series, time_ns;
 
 CREATE OR REPLACE TEMP TABLE bundle_event AS
-SELECT event.* FROM event, bundle_time WHERE time_ns BETWEEN from_ns - 3_600_000_000_000 AND to_ns ORDER BY time_ns, resource, name;
+SELECT event.*
+FROM event, bundle_time
+WHERE time_ns BETWEEN from_ns - 3_600_000_000_000 AND to_ns
+ORDER BY time_ns, resource, name;
 
 -- Names of the dead are asked for too.
 CREATE OR REPLACE TEMP TABLE bundle_resource AS

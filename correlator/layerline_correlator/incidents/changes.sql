@@ -33,7 +33,9 @@ levels AS (
     SELECT series.entity_id AS container_id, signal, series.attributes, time_ns, value,
            lag(value) OVER (PARTITION BY point.series ORDER BY time_ns) AS earlier
     FROM point JOIN series USING (series)
-    WHERE signal IN ('container.cpu.limit', 'container.memory.limit', 'container.disk.limit', 'container.disk.operations.limit')
+    WHERE signal IN (
+        'container.cpu.limit', 'container.memory.limit', 'container.disk.limit', 'container.disk.operations.limit'
+    )
       AND time_ns BETWEEN $from_ns - 130_000_000_000 AND $to_ns
 ),
 -- When the readings of each container began, as far as they are looked at: a limit that comes later is a new one.
@@ -45,7 +47,9 @@ begun AS (
 ),
 limits AS (
     SELECT time_ns AS at_ns, 'limit' AS kind, levels.container_id, NULL AS service,
-           format('{} is {}{}', signal, value, CASE WHEN earlier IS NULL THEN ', was not set' ELSE ', was ' || earlier END) AS what
+           format(
+               '{} is {}{}', signal, value, CASE WHEN earlier IS NULL THEN ', was not set' ELSE ', was ' || earlier END
+           ) AS what
     FROM levels JOIN begun USING (container_id)
     WHERE time_ns BETWEEN $from_ns AND $to_ns
       AND (earlier <> value OR (earlier IS NULL AND first_ns < time_ns - 10_000_000_000))

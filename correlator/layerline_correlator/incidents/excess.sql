@@ -4,16 +4,22 @@
 --     time was. What an operation usually spends and did not spend counts for nothing here.
 WITH
 lost AS (
-    SELECT service, operation, (start_ns - $from_ns) // $step_ns AS step_no, cause, part_service, entity_type, entity_id,
+    SELECT
+        service, operation, (start_ns - $from_ns) // $step_ns AS step_no, cause, part_service, entity_type, entity_id,
            address_of(entity_type, entity_id) AS address, sum(lost_ns) AS lost_ns
     FROM front_part GROUP BY ALL
 ),
 requests AS (
-    SELECT service, operation, (start_ns - $from_ns) // $step_ns AS step_no, count(*) AS requests FROM front GROUP BY ALL
+    SELECT service, operation, (start_ns - $from_ns) // $step_ns AS step_no, count(*) AS requests
+    FROM front
+    GROUP BY ALL
 )
 SELECT step_no, cause, part_service, entity_type, entity_id,
        sum(lost_ns - coalesce(usual_ns, 0) * requests * lost_ns / alike_ns)::BIGINT AS excess_ns
-FROM (SELECT *, sum(lost_ns) OVER (PARTITION BY service, operation, step_no, cause, part_service, address) AS alike_ns FROM lost)
+FROM (
+    SELECT *, sum(lost_ns) OVER (PARTITION BY service, operation, step_no, cause, part_service, address) AS alike_ns
+    FROM lost
+    )
 JOIN requests USING (service, operation, step_no)
 LEFT JOIN front_usual USING (service, operation, cause, part_service, address)
 GROUP BY ALL ORDER BY ALL;

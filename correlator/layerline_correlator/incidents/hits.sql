@@ -12,13 +12,19 @@ whole AS (
 ),
 -- A request may belong to two troubles of its operation.
 once AS (
-    SELECT service, operation, any_value(duration_ns) AS duration_ns, any_value(status) AS status, bool_or(affected) AS affected
+    SELECT
+        service,
+        operation,
+        any_value(duration_ns) AS duration_ns,
+        any_value(status) AS status,
+        bool_or(affected) AS affected
     FROM concerned GROUP BY service, operation, trace_id, span_id
 ),
 during AS (
     SELECT service, operation, count(*) AS requests, count(*) FILTER (affected) AS affected,
            count(*) FILTER (status = 2) AS errors,
-           round(quantile_cont(duration_ns, 0.5))::BIGINT AS p50_ns, round(quantile_cont(duration_ns, 0.95))::BIGINT AS p95_ns
+           round(quantile_cont(duration_ns, 0.5))::BIGINT AS p50_ns,
+           round(quantile_cont(duration_ns, 0.95))::BIGINT AS p95_ns
     FROM once GROUP BY service, operation
 ),
 since AS (

@@ -51,7 +51,9 @@ FROM request ANTI JOIN unusual
     AND request.start_ns >= unusual.start_ns AND request.start_ns < unusual.end_ns;
 
 -- The service that a dependency's part is known by besides its cause, as a usual part is matched (judge.LedgerPart.key).
-CREATE OR REPLACE MACRO address_of(entity_type, entity_id) AS CASE WHEN entity_type = 'service' THEN entity_id ELSE '' END;
+CREATE OR REPLACE MACRO address_of(entity_type, entity_id) AS CASE
+    WHEN entity_type = 'service' THEN entity_id ELSE ''
+END;
 
 -- What is promised of a service's requests: so large a share of them succeeds, within so much time.
 CREATE TABLE IF NOT EXISTS slo (

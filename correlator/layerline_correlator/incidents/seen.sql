@@ -6,7 +6,9 @@ SELECT start_ns, end_ns,
            WHEN 'error' THEN status = 2
            ELSE coalesce((
                SELECT sum(lost_ns) FROM part
-               WHERE part.trace_id = request.trace_id AND part.span_id = request.span_id AND part.start_ns = request.start_ns
+               WHERE part.trace_id = request.trace_id
+                   AND part.span_id = request.span_id
+                   AND part.start_ns = request.start_ns
                  AND cause = $cause AND part.service = $part_service AND address_of(entity_type, entity_id) = $address
            ), 0) >= $least_ns
        END AS hit

@@ -9,7 +9,12 @@ began AS (
 picked AS (
     SELECT trace_id, span_id, start_ns, resource, affected
     FROM (
-        SELECT trace_id, span_id, any_value(start_ns) AS start_ns, any_value(resource) AS resource, bool_or(affected) AS affected
+        SELECT
+            trace_id,
+            span_id,
+            any_value(start_ns) AS start_ns,
+            any_value(resource) AS resource,
+            bool_or(affected) AS affected
         FROM concerned WHERE service = $service AND operation = $operation
         GROUP BY trace_id, span_id
         UNION ALL
@@ -30,7 +35,8 @@ place AS (
 ),
 of_resource AS (
     SELECT place.resource,
-           map_concat(coalesce(host.attributes, MAP {}), coalesce(container.attributes, MAP {}), resource.attributes) AS tags
+           map_concat(coalesce(host.attributes, MAP {}), coalesce(container.attributes, MAP {}), resource.attributes)
+               AS tags
     FROM place
     JOIN resource ON resource.resource = place.resource
     LEFT JOIN container ON container.container_id = place.container_id

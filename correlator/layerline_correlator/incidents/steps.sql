@@ -11,8 +11,15 @@ GROUP BY ALL;
 -- Nothing below 50 ms is a sign, whatever is usual.
 CREATE OR REPLACE TEMP TABLE step_cause AS
 WITH lost AS (
-    SELECT request.service, request.operation, request.start_ns - request.start_ns % 10_000_000_000 AS step_ns, request.span_id,
-           part.cause, part.service AS part_service, address_of(entity_type, entity_id) AS address, sum(lost_ns) AS lost_ns
+    SELECT
+        request.service,
+        request.operation,
+        request.start_ns - request.start_ns % 10_000_000_000 AS step_ns,
+        request.span_id,
+           part.cause,
+           part.service AS part_service,
+           address_of(entity_type, entity_id) AS address,
+           sum(lost_ns) AS lost_ns
     FROM part JOIN request USING (trace_id, span_id, start_ns)
     WHERE part.start_ns >= $from_ns AND part.start_ns < $to_ns AND lost_ns >= 50_000_000
       AND request.start_ns >= $from_ns AND request.start_ns < $to_ns

@@ -10,7 +10,10 @@ lost AS (
         AND front_usual.cause = front_part.cause AND front_usual.part_service = front_part.part_service
         AND front_usual.address = address_of(entity_type, entity_id)
     WHERE front_part.cause = $cause AND entity_type = $entity_type
-      AND (entity_id = $entity_id OR (entity_type = 'host' AND entity_id IN (SELECT host FROM host WHERE host_id = $entity_id)))
+      AND (
+          entity_id = $entity_id
+          OR (entity_type = 'host' AND entity_id IN (SELECT host FROM host WHERE host_id = $entity_id))
+      )
     GROUP BY ALL
 ),
 again AS (

@@ -16,7 +16,8 @@ WHERE visit.is_first;
 -- only with: usual_member
 CREATE OR REPLACE TEMP TABLE cold_usual AS
 SELECT wanted_usual.of_request AS request_no, wanted_usual.visit_no,
-       coalesce(sum(lost_ns) FILTER (cause LIKE 'app.%' OR cause LIKE 'container.%' OR cause LIKE 'host.%'), 0) / any_value(members)
+       coalesce(sum(lost_ns) FILTER (cause LIKE 'app.%' OR cause LIKE 'container.%' OR cause LIKE 'host.%'), 0)
+       / any_value(members)
            AS usual_own_ns
 FROM wanted_usual
 JOIN usual USING (request_no)

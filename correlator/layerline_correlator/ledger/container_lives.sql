@@ -21,7 +21,9 @@ WITH cuts AS (
     JOIN segment ON segment.request_no = piece.request_no AND segment.span_no = piece.span_no
     JOIN (SELECT span_no, start_ns FROM node) AS node ON node.span_no = piece.span_no
 )
-SELECT piece_no, 'queued' AS pool, part_from AS from_ns, least(part_to, begun_ns) AS to_ns FROM cuts WHERE part_from < begun_ns
+SELECT piece_no, 'queued' AS pool, part_from AS from_ns, least(part_to, begun_ns) AS to_ns
+FROM cuts
+WHERE part_from < begun_ns
 UNION ALL
 SELECT piece_no, 'off', greatest(part_from, begun_ns), part_to FROM cuts WHERE part_to > begun_ns;
 
@@ -84,9 +86,17 @@ answers AS (
     SELECT container_id, start_ns FROM entry WHERE container_id IS NOT NULL
     UNION ALL
     SELECT request.container_id, request.start_ns FROM request
-    WHERE request.container_id IS NOT NULL AND request.start_ns BETWEEN (SELECT min(from_ns) FROM lives) AND (SELECT max(to_ns) FROM visit)
+    WHERE request.container_id IS NOT NULL
+        AND request.start_ns BETWEEN (SELECT min(from_ns) FROM lives) AND (SELECT max(to_ns) FROM visit)
 )
-SELECT lives.container_id, lives.name, time_ns AS died_ns, from_ns, started_ns, out_of_memory, min(answers.start_ns) AS answered_ns
+SELECT
+    lives.container_id,
+    lives.name,
+    time_ns AS died_ns,
+    from_ns,
+    started_ns,
+    out_of_memory,
+    min(answers.start_ns) AS answered_ns
 FROM lives
 LEFT JOIN known_container AS again ON again.name = lives.name
 LEFT JOIN answers
@@ -99,7 +109,9 @@ GROUP BY ALL;
 -- reads: callee, piece, container_event
 -- only with: callee, container_event
 CREATE OR REPLACE TEMP TABLE living AS
-WITH called AS (SELECT DISTINCT callee.piece_no, callee.container_id, piece.from_ns FROM callee JOIN piece USING (piece_no)),
+WITH called AS (
+    SELECT DISTINCT callee.piece_no, callee.container_id, piece.from_ns FROM callee JOIN piece USING (piece_no)
+),
 turns AS (
     SELECT piece_no, called.container_id, arg_max(what, time_ns) AS last
     FROM called JOIN container_event ON container_event.container_id = called.container_id AND time_ns <= from_ns
@@ -114,10 +126,18 @@ SELECT piece_no, container_id FROM turns WHERE last = 'container.start';
 -- only with: dead, callee
 CREATE OR REPLACE TEMP TABLE dead_call AS
 SELECT
-    out_of_memory, piece_no, 'off' AS pool, 'container' AS entity_type, arg_max(dead.container_id, dead.died_ns) AS entity_id,
-    sum(greatest(0, least(phase.to_ns, coalesce(answered_ns, phase.to_ns)) - greatest(phase.from_ns, dead.from_ns)))::BIGINT AS lost_ns,
+    out_of_memory,
+    piece_no,
+    'off' AS pool,
+    'container' AS entity_type,
+    arg_max(dead.container_id, dead.died_ns) AS entity_id,
+    sum(
+        greatest(0, least(phase.to_ns, coalesce(answered_ns, phase.to_ns)) - greatest(phase.from_ns, dead.from_ns))
+    )::BIGINT AS lost_ns,
     -- Where it sends no spans, the call itself tells when it was ready: it ended when it was answered.
-    sum(greatest(0, least(phase.to_ns, coalesce(CASE WHEN started_ns <= phase.from_ns THEN phase.from_ns END, phase.to_ns),
+    sum(
+        greatest(
+            0, least(phase.to_ns, coalesce(CASE WHEN started_ns <= phase.from_ns THEN phase.from_ns END, phase.to_ns),
                           coalesce(answered_ns, phase.to_ns))
                     - greatest(phase.from_ns, died_ns)))::BIGINT AS low_ns,
     lost_ns AS high_ns,

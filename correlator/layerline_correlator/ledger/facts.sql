@@ -45,12 +45,17 @@ FROM measured_piece AS piece LEFT JOIN sampled USING (piece_no)
 GROUP BY ALL
 HAVING coalesce(sum(looks), 0) > 0 OR sum(length_ns) < 150_000_000 OR sum(off_ns) < 0.2 * sum(length_ns)
 UNION ALL
-SELECT request_no, visit_no, 'layerline.accept_wait_ns' FROM measured_piece GROUP BY ALL HAVING bool_or(accept_wait_ns IS NOT NULL)
+SELECT request_no, visit_no, 'layerline.accept_wait_ns'
+FROM measured_piece
+GROUP BY ALL
+HAVING bool_or(accept_wait_ns IS NOT NULL)
 UNION ALL
 SELECT visit.request_no, visit.visit_no, 'container events'
 FROM measured_visit AS visit JOIN known_container USING (container_id) WHERE described
 UNION
 -- Whom a process outside of containers calls may be in one.
 SELECT request_no, visit_no, 'container events'
-FROM measured_piece JOIN callee USING (piece_no) JOIN known_container AS container ON container.container_id = callee.container_id
+FROM measured_piece
+JOIN callee USING (piece_no)
+JOIN known_container AS container ON container.container_id = callee.container_id
 WHERE described;

@@ -27,7 +27,16 @@ gaps AS (
 -- What lies before the handler and what lies after it may touch the same reading: it is counted once.
 meets AS (
     SELECT
-        piece_no, gaps.container_id, answer_no, signal, reading.from_ns, reading.to_ns, rise, throttled_ns, window_ns, cpus,
+        piece_no,
+        gaps.container_id,
+        answer_no,
+        signal,
+        reading.from_ns,
+        reading.to_ns,
+        rise,
+        throttled_ns,
+        window_ns,
+        cpus,
         least(wanted, cpus)                                                     AS at_once,
         sum(overlap_ns(reading.from_ns, reading.to_ns, gaps.from_ns, gaps.to_ns))   AS gap_ns,
         overlap_ns(reading.from_ns, reading.to_ns, answer_from, answer_to)          AS answer_ns
@@ -35,7 +44,8 @@ meets AS (
         ON reading.second = gaps.second AND reading.entity_id = gaps.container_id
         AND gaps.second = first_second_of_both(reading.from_ns, gaps.from_ns)
         AND reading.from_ns < gaps.to_ns AND reading.to_ns > gaps.from_ns
-    WHERE signal = 'container.cpu.throttled' OR (signal = 'container.cpu.pressure' AND attributes['pressure.kind'] = 'some')
+    WHERE signal = 'container.cpu.throttled'
+        OR (signal = 'container.cpu.pressure' AND attributes['pressure.kind'] = 'some')
     GROUP BY ALL
 ),
 touched AS (
@@ -52,9 +62,14 @@ working AS (
 ),
 -- What began more than a minute before is not looked for.
 waits AS (
-    SELECT container_id, touched.from_ns, sum(rate * overlap_ns(touched.from_ns, touched.to_ns, start_ns, end_ns)) AS waited_ns
+    SELECT
+        container_id,
+        touched.from_ns,
+        sum(rate * overlap_ns(touched.from_ns, touched.to_ns, start_ns, end_ns)) AS waited_ns
     FROM touched JOIN working USING (container_id, second)
-    WHERE second = first_second_of_both(touched.from_ns, start_ns) AND touched.from_ns < end_ns AND touched.to_ns > start_ns
+    WHERE second = first_second_of_both(touched.from_ns, start_ns)
+        AND touched.from_ns < end_ns
+        AND touched.to_ns > start_ns
       AND start_ns >= touched.from_ns - 60_000_000_000
     GROUP BY ALL
 ),
@@ -64,7 +79,8 @@ beyond_handler AS (
         CASE WHEN signal = 'container.cpu.throttled' THEN (rise - throttled_ns * (answer_ns / window_ns)) / at_once
              ELSE rise - coalesce(waited_ns, 0) END AS ours,
         CASE WHEN signal = 'container.cpu.throttled'
-             THEN (rise - least(throttled_ns, answer_ns * cpus) - (to_ns - from_ns - gap_ns - answer_ns) * cpus) / at_once
+             THEN (rise - least(throttled_ns, answer_ns * cpus) - (to_ns - from_ns - gap_ns - answer_ns) * cpus)
+                 / at_once
              ELSE rise - (to_ns - from_ns - gap_ns) END AS surely_ours
     FROM meets LEFT JOIN waits USING (container_id, from_ns)
 ),

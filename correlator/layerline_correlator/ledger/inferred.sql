@@ -45,7 +45,9 @@ counters AS (
 idle AS (
     SELECT counters.container_id, signal, sum(rise) / sum(counters.to_ns - counters.from_ns) AS rate
     FROM counters ANTI JOIN active
-        ON active.container_id = counters.container_id AND active.from_ns < counters.to_ns AND active.to_ns > counters.from_ns
+        ON active.container_id = counters.container_id
+            AND active.from_ns < counters.to_ns
+            AND active.to_ns > counters.from_ns
     GROUP BY ALL HAVING sum(counters.to_ns - counters.from_ns) >= 1_000_000_000
 ),
 -- in each interval, for how long spans were at work, added up
@@ -53,7 +55,9 @@ at_work AS (
     SELECT counters.container_id, line, counters.from_ns,
            sum(least(active.to_ns, counters.to_ns) - greatest(active.from_ns, counters.from_ns))::BIGINT AS together_ns
     FROM counters JOIN active
-        ON active.container_id = counters.container_id AND active.from_ns < counters.to_ns AND active.to_ns > counters.from_ns
+        ON active.container_id = counters.container_id
+            AND active.from_ns < counters.to_ns
+            AND active.to_ns > counters.from_ns
     GROUP BY ALL
 ),
 -- How many CPUs the quota held back at once: if m CPUs want to run under a limit of L, each throttled period withholds
@@ -79,7 +83,9 @@ meets AS (
     JOIN dark_piece USING (piece_no)
     JOIN measured_visit AS visit ON visit.request_no = stretch.request_no AND visit.visit_no = stretch.visit_no
     JOIN counters AS reading
-        ON reading.container_id = stretch.container_id AND reading.from_ns < stretch.to_ns AND reading.to_ns > stretch.from_ns
+        ON reading.container_id = stretch.container_id
+            AND reading.from_ns < stretch.to_ns
+            AND reading.to_ns > stretch.from_ns
     LEFT JOIN idle ON idle.container_id = reading.container_id AND idle.signal = reading.signal
     LEFT JOIN at_work ON at_work.line = reading.line AND at_work.from_ns = reading.from_ns
     LEFT JOIN withheld
@@ -111,12 +117,22 @@ SELECT
         ELSE sum(least(o, rise * (o / busy_ns)))
     END AS estimate,
     CASE signal
-        WHEN 'container.cpu.time' THEN sum(greatest(0, rise - cpus * interval_ns + o, least_or_null(o, rise - others_ns)))
+        WHEN
+            'container.cpu.time'
+            THEN sum(greatest(0, rise - cpus * interval_ns + o, least_or_null(o, rise - others_ns)))
         -- What ends in the first interval may have begun before: a period, 100 ms.
         WHEN 'container.cpu.throttled'
-            THEN greatest(0, sum(greatest(0, least(o, greatest(rise / most_cpus - (interval_ns - o), (rise - others_ns) / most_cpus))))
+            THEN greatest(
+                0,
+                sum(
+                    greatest(
+                        0, least(o, greatest(rise / most_cpus - (interval_ns - o), (rise - others_ns) / most_cpus))
+                    )
+                )
                              - 100_000_000)
-        WHEN 'container.io.pressure' THEN sum(CASE WHEN work_ns = o THEN greatest(0, rise - (interval_ns - o)) ELSE 0 END)
+        WHEN
+            'container.io.pressure'
+            THEN sum(CASE WHEN work_ns = o THEN greatest(0, rise - (interval_ns - o)) ELSE 0 END)
         ELSE 0
     END AS low,
     CASE signal WHEN 'container.cpu.throttled' THEN least(sum(o), sum(rise)) ELSE sum(least(rise, o)) END AS high
@@ -146,7 +162,8 @@ wide AS (
 ),
 -- Where both do not fit, each has its share: a long interval says of neither how much of it was here.
 fitting AS (
-    SELECT *, greatest(1, (least(cpu, dark_ns) + least(coalesce(throttled, 0), dark_ns)) / dark_ns) AS too_much FROM wide
+    SELECT *, greatest(1, (least(cpu, dark_ns) + least(coalesce(throttled, 0), dark_ns)) / dark_ns) AS too_much
+    FROM wide
 ),
 -- Inside a call, and only there, the time is the other side's even if nobody reads this container's counters.
 taken AS (
@@ -155,7 +172,8 @@ taken AS (
         coalesce(seen_ns >= 0.9 * dark_ns, FALSE) AS is_seen,
         CASE WHEN is_client(kind) THEN 0 ELSE least(cpu, dark_ns) / too_much END AS cpu_ns,
         CASE WHEN is_client(kind) THEN 0
-             ELSE greatest(coalesce(least_or_null(throttled, dark_ns) / too_much, 0), coalesce(pressure, 0)) END AS stood_ns,
+             ELSE greatest(coalesce(least_or_null(throttled, dark_ns) / too_much, 0), coalesce(pressure, 0)) END
+             AS stood_ns,
         greatest(coalesce(throttled_high, 0), coalesce(pressure_high, 0)) AS stood_high
     FROM fitting
 )
@@ -190,7 +208,8 @@ SELECT
     guessed.cpu_low,
     CASE WHEN guessed.piece_no IS NOT NULL THEN coalesce(guessed.cpu_high, dark_ns) END AS cpu_high,
     guessed.wait_low,
-    CASE WHEN guessed.piece_no IS NOT NULL THEN CASE WHEN is_seen THEN guessed.wait_high ELSE dark_ns END END AS wait_high
+    CASE WHEN guessed.piece_no IS NOT NULL THEN CASE WHEN is_seen THEN guessed.wait_high ELSE dark_ns END END
+        AS wait_high
 FROM measured_piece LEFT JOIN guessed ON guessed.piece_no = measured_piece.piece_no;
 
 -- What each process did of a request, likewise.

@@ -29,18 +29,29 @@ FROM entry SEMI JOIN refusal USING (request_no);
 -- The weakest join on the path.
 CREATE OR REPLACE TEMP TABLE joined AS
 SELECT request_no, weakest.* FROM (
-    SELECT request_no, first({'join_method': join_method, 'join_confidence': join_confidence, 'join_reason': join_reason}
+    SELECT
+        request_no, first({'join_method': join_method, 'join_confidence': join_confidence, 'join_reason': join_reason}
                              ORDER BY join_confidence, join_method NULLS LAST) AS weakest
     FROM visit GROUP BY request_no);
 
 INSERT INTO request BY NAME
 SELECT
-    entry.trace_id, entry.span_id, root, coalesce(service, '') AS service, name AS operation, resource, container_id, host,
+    entry.trace_id,
+    entry.span_id,
+    root,
+    coalesce(service, '') AS service,
+    name AS operation,
+    resource,
+    container_id,
+    host,
     start_ns - shift_ns AS start_ns, end_ns - shift_ns AS end_ns, status,
     end_ns - start_ns - coalesce(lost_ns, 0) AS unexplained_ns,
     coalesce(moved_ns, 0) AS skew_adjusted_ns,
     NULL::BIGINT AS usual_ns, FALSE AS slow, NULL AS cause,
-    joined.join_method, coalesce(joined.join_confidence, 0.0) AS join_confidence, joined.join_reason, $now_ns AS judged_ns
+    joined.join_method,
+    coalesce(joined.join_confidence, 0.0) AS join_confidence,
+    joined.join_reason,
+    $now_ns AS judged_ns
 FROM entry
 LEFT JOIN (SELECT request_no, sum(lost_ns)::BIGINT AS lost_ns FROM ledger_part GROUP BY ALL) AS lost USING (request_no)
 LEFT JOIN joined USING (request_no)
@@ -53,7 +64,10 @@ LEFT JOIN (
 INSERT INTO blind BY NAME
 WITH
 need AS (
-    SELECT unnest($causes::VARCHAR[]) AS cause, unnest($facts::VARCHAR[][]) AS facts, unnest($applies::VARCHAR[][][]) AS applies
+    SELECT
+        unnest($causes::VARCHAR[]) AS cause,
+        unnest($facts::VARCHAR[][]) AS facts,
+        unnest($applies::VARCHAR[][][]) AS applies
 ),
 known AS (SELECT request_no, visit_no, list(DISTINCT name) AS known FROM fact GROUP BY ALL),
 places AS (
@@ -61,7 +75,9 @@ places AS (
            path_ns, wait_ns, covered_ns, inferred, sum(path_ns) OVER (PARTITION BY visit.request_no) AS request_ns,
            coalesce(known, []) AS known,
            -- Somebody reads the container, but not our agent.
-           coalesce(list_contains(known, 'container.cpu.time') AND container.attributes['layerline.boot_id'] IS NULL, FALSE)
+           coalesce(
+               list_contains(known, 'container.cpu.time') AND container.attributes['layerline.boot_id'] IS NULL, FALSE
+           )
                AS foreign_readings
     FROM visit
     LEFT JOIN known USING (request_no, visit_no)
@@ -101,10 +117,16 @@ unmet AS (
              THEN list_filter(facts, lambda one: one NOT LIKE 'container.%') ELSE facts END AS facts,
         coalesce(host IN (FROM read_host), FALSE) AS agent_reads
     FROM natures AS places
-    JOIN need ON len(list_filter(need.applies, lambda words: NOT list_has_any(words, nature))) = 0 AND NOT list_has_any(known, facts)
+    JOIN
+        need
+        ON len(list_filter(need.applies, lambda words: NOT list_has_any(words, nature))) = 0
+            AND NOT list_has_any(known, facts)
 ),
 whys AS (
-    SELECT request_no, coalesce(service, '') AS service, string_agg(DISTINCT account_reason, ', ' ORDER BY account_reason) AS why
+    SELECT
+        request_no,
+        coalesce(service, '') AS service,
+        string_agg(DISTINCT account_reason, ', ' ORDER BY account_reason) AS why
     FROM piece WHERE covered_ns < 0.9 * length_ns GROUP BY ALL
 )
 SELECT DISTINCT

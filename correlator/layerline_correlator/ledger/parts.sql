@@ -34,7 +34,8 @@ SELECT piece_no, sum(lost_ns)::BIGINT AS taken_ns FROM evidence GROUP BY piece_n
 CREATE OR REPLACE TEMP TABLE refusal AS
 WITH
 sum_of_pieces AS (
-    SELECT request_no, sum(length_ns) AS pieces_ns, bool_or(coalesce(taken_ns, 0) NOT BETWEEN 0 AND length_ns) AS overdrawn
+    SELECT
+        request_no, sum(length_ns) AS pieces_ns, bool_or(coalesce(taken_ns, 0) NOT BETWEEN 0 AND length_ns) AS overdrawn
     FROM piece LEFT JOIN taken_of_piece USING (piece_no) GROUP BY request_no
 ),
 sum_of_parts AS (

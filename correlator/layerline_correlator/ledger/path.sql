@@ -32,7 +32,9 @@ longest_of_sender AS (
 in_order AS (
     SELECT *, row_number() OVER (
         PARTITION BY trace_id, span_id
-        ORDER BY CASE WHEN is_caller(kind) THEN 1 WHEN is_entry(kind) THEN 2 ELSE 3 END, length_ns DESC, start_ns, sender, kind
+        ORDER BY
+            CASE WHEN is_caller(kind) THEN 1 WHEN is_entry(kind) THEN 2 ELSE 3 END,
+            length_ns DESC, start_ns, sender, kind
     ) AS place
     FROM longest_of_sender
 )
@@ -64,8 +66,8 @@ called_within AS (
 may_belong_to AS (
     SELECT
         arrived.received_no, half.key, half.place,
-        coalesce(half.resource = arrived.resource, false) AS same_resource,
-        coalesce(half.instance = tie.instance, false) OR same_resource AS same_process
+        coalesce(half.resource = arrived.resource, FALSE) AS same_resource,
+        coalesce(half.instance = tie.instance, FALSE) OR same_resource AS same_process
     FROM arrived
     JOIN half ON half.trace_id = arrived.trace_id AND half.span_id = arrived.parent_span_id
         AND half.span_id <> arrived.span_id
@@ -74,7 +76,9 @@ may_belong_to AS (
 )
 FROM called_within
 UNION ALL
-SELECT received_no, first(key ORDER BY same_resource DESC, same_process DESC, CASE WHEN same_process THEN -place ELSE place END)
+SELECT
+    received_no,
+    first(key ORDER BY same_resource DESC, same_process DESC, CASE WHEN same_process THEN -place ELSE place END)
 FROM may_belong_to GROUP BY received_no;
 
 -- The batch's spans, each with the span that called it. `crosses`: that one ran in another process. A key is one span's in its
@@ -100,7 +104,7 @@ linked AS (
         child.* EXCLUDE (key, parent_key),
         parent.span_no                             AS parent_no,
         parent.kind                                AS parent_kind,
-        parent.instance IS DISTINCT FROM child.instance AND parent.span_no IS NOT NULL AS crosses
+        (parent.instance IS DISTINCT FROM child.instance AND parent.span_no IS NOT NULL) AS crosses
     FROM chosen AS child
     LEFT JOIN chosen AS parent
         ON parent.trace_id = child.trace_id AND parent.key = child.parent_key AND parent.key <> child.key
@@ -168,13 +172,14 @@ SELECT
     parent.span_no AS parent_no,
     list({
         'no': child.span_no, 'from_ns': child.start_ns, 'to_ns': child.end_ns,
-        'same_thread': coalesce(child.thread_id = parent.thread_id AND child.resource = parent.resource, false)
+        'same_thread': coalesce(child.thread_id = parent.thread_id AND child.resource = parent.resource, FALSE)
     } ORDER BY child.end_ns DESC, child.start_ns, child.span_no) AS kids
 FROM node AS child
 JOIN node AS parent ON parent.span_no = child.parent_no
 WHERE child.end_ns > child.start_ns
   AND (child.end_ns <= parent.end_ns OR (child.crosses AND is_client(parent.kind))
-       OR (is_client(child.kind) AND child.end_ns - parent.end_ns <= least(5_000_000, (child.end_ns - child.start_ns) // 20)))
+       OR (is_client(child.kind)
+           AND child.end_ns - parent.end_ns <= least(5_000_000, (child.end_ns - child.start_ns) // 20)))
 GROUP BY parent.span_no;
 
 -- The spans on the path, with the stretch in which each was waited for.
@@ -183,7 +188,7 @@ GROUP BY parent.span_no;
 CREATE OR REPLACE TEMP TABLE walk AS
 WITH RECURSIVE path AS (
     SELECT
-        entry.request_no, entry.span_no, NULL::BIGINT AS caller_no, false AS same_thread,
+        entry.request_no, entry.span_no, NULL::BIGINT AS caller_no, FALSE AS same_thread,
         entry.start_ns AS from_ns, entry.end_ns AS to_ns,
         waited_for(kids, entry.start_ns, entry.end_ns, entry.request_no) AS picks
     FROM entry
@@ -206,7 +211,7 @@ WITH
 bounds AS (
     SELECT
         request_no, span_no,
-        list_concat([from_ns], list_reverse(list_transform(coalesce(picks, []), lambda pick: pick.to_ns)))     AS begins,
+        list_concat([from_ns], list_reverse(list_transform(coalesce(picks, []), lambda pick: pick.to_ns))) AS begins,
         list_append(list_reverse(list_transform(coalesce(picks, []), lambda pick: pick.from_ns)), to_ns)       AS ends
     FROM walk
 ),

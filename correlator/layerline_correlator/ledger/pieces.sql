@@ -152,14 +152,19 @@ SELECT
     coalesce(
         node.attributes['server.address'] || coalesce(':' || node.attributes['server.port'], ''),
         node.attributes['net.peer.name'] || coalesce(':' || node.attributes['net.peer.port'], ''),
-        regexp_extract(coalesce(node.attributes['url.full'], node.attributes['http.url'], ''), '^[a-z+]+://([^/?#]+)', 1)
+        regexp_extract(
+            coalesce(node.attributes['url.full'], node.attributes['http.url'], ''), '^[a-z+]+://([^/?#]+)', 1
+        )
     ) AS address,
     coalesce(node.attributes['db.system.name'], node.attributes['db.system'], node.attributes['rpc.system'],
              node.attributes['messaging.system'], node.attributes['peer.service']) AS dependency_kind,
-    CASE WHEN coalesce(node.attributes['db.system.name'], node.attributes['db.system']) IN ('redis', 'valkey', 'memcached') THEN 'cache'
+    CASE WHEN
+        coalesce(node.attributes['db.system.name'], node.attributes['db.system']) IN ('redis', 'valkey', 'memcached')
+        THEN 'cache'
          WHEN coalesce(node.attributes['db.system.name'], node.attributes['db.system']) IS NOT NULL THEN 'database'
          WHEN node.attributes['messaging.system'] IS NOT NULL THEN 'message broker'
-         WHEN coalesce(node.attributes['http.request.method'], node.attributes['http.method'], node.attributes['url.full'],
+         WHEN coalesce(
+             node.attributes['http.request.method'], node.attributes['http.method'], node.attributes['url.full'],
                        node.attributes['http.url']) IS NOT NULL THEN 'http service'
     END AS dependency_type,
     -- As it was sent, literals and all: who shows it masks it (verdict/statement.py).
@@ -181,11 +186,17 @@ WITH texts AS (
     FROM measured_piece WHERE samples IS NOT NULL AND json_valid(samples)
 ),
 words AS (
-    SELECT *, regexp_extract(text, '^(\d{1,9}) (\w+) (\S+) (\S+) (.+)$', ['count', 'kind', 'state', 'wait', 'place']) AS word
+    SELECT
+        *,
+        regexp_extract(text, '^(\d{1,9}) (\w+) (\S+) (\S+) (.+)$', ['count', 'kind', 'state', 'wait', 'place']) AS word
     FROM texts
 )
 SELECT piece_no, request_no, visit_no, coalesce(samples_every_ns, 20_000_000) AS every_ns,
-       try_cast(word.count AS BIGINT) AS looks, word.kind AS kind, word.state AS state, word.wait AS wait, word.place AS place
+       try_cast(word.count AS BIGINT) AS looks,
+       word.kind,
+       word.state,
+       word.wait,
+       word.place
 FROM words WHERE try_cast(word.count AS BIGINT) > 0;
 
 -- The same added up per piece: how many looks found it asleep, and where most of each kind were.
@@ -218,19 +229,32 @@ WITH sums AS (
     FROM measured_piece GROUP BY ALL
 )
 SELECT
-    sums.*, node.service, node.container_id, node.host, node.instance, node.in_container, coalesce(least_or_null(nullif(node.cpus, 0), len(cpus_of(container.attributes['layerline.container.cpuset']))),
+    sums.*,
+    node.service,
+    node.container_id,
+    node.host,
+    node.instance,
+    node.in_container,
+    coalesce(least_or_null(nullif(node.cpus, 0), len(cpus_of(container.attributes['layerline.container.cpuset']))),
              nullif(node.cpus, 0), len(cpus_of(container.attributes['layerline.container.cpuset']))) AS cpus,
     node.start_ns AS from_ns, node.end_ns AS to_ns, node.end_ns - node.start_ns AS window_ns,
     -- The meters that count who ran begin with the handler.
     not_below_zero(node.end_ns - node.start_ns - coalesce(in_bounds(node.accept_wait_ns), 0)) AS metered_ns,
     cpus_of(container.attributes['layerline.container.cpuset']) AS cpuset,
-    node.join_method, node.join_confidence, node.join_reason, node.name, node.root, node.is_request, node.process_first_request = 1 AS is_first,
+    node.join_method,
+    node.join_confidence,
+    node.join_reason,
+    node.name,
+    node.root,
+    node.is_request,
+    node.process_first_request = 1 AS is_first,
     in_bounds(container_refaults)     AS refaults,
     in_bounds(container_memory_pressure_ns) AS memory_pressure_ns,
     in_bounds(container_throttled_ns) AS throttled_ns,
     in_bounds(container_throttled_periods) AS throttled_periods,
     -- The quota that held it back: CPUs, and the length of its period. Above the container it is shared with others.
-    container_cpu_quota_ns / nullif(container_cpu_period_ns, 0)::DOUBLE AS quota_cpus, container_cpu_period_ns AS period_ns,
+    container_cpu_quota_ns / nullif(container_cpu_period_ns, 0)::DOUBLE AS quota_cpus,
+    container_cpu_period_ns AS period_ns,
     node.attributes['layerline.container.throttled_by'] AS throttled_by,
     in_bounds(container_usage_ns)     AS usage_ns,
     in_bounds(container_runnable_ns)  AS runnable_ns,
@@ -261,4 +285,9 @@ SELECT DISTINCT piece_no, asked.callee AS container_id, container.host, TRUE AS 
 FROM asked JOIN known_container AS container ON container.container_id = asked.callee
 UNION
 SELECT DISTINCT piece_no, addressed.container_id, addressed.host, FALSE
-FROM asked JOIN addressed ON addressed.address = asked.address AND asked.address <> '' AND addressed.container_id IS DISTINCT FROM asked.callee;
+FROM asked
+JOIN
+    addressed
+    ON addressed.address = asked.address
+        AND asked.address <> ''
+        AND addressed.container_id IS DISTINCT FROM asked.callee;

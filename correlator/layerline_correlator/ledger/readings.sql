@@ -49,9 +49,13 @@ wanted(signal, of_whom) AS (
     VALUES
         ('container.cpu.time', 'own'), ('container.cpu.throttled', 'own'), ('container.cpu.throttled_periods', 'own'),
         ('container.cpu.pressure', 'own'), ('container.io.pressure', 'own'), ('container.disk.io', 'own'),
-        ('container.memory.refaults', 'own'), ('container.memory.limit_hits', 'own'), ('container.memory.pressure', 'own'),
+        ('container.memory.refaults', 'own'),
+        ('container.memory.limit_hits', 'own'),
+        ('container.memory.pressure', 'own'),
         ('container.network.tcp.retransmits', 'own'), ('container.cpu.limit', 'own'), ('container.disk.limit', 'own'),
-        ('container.disk.operations.limit', 'own'), ('container.memory.limit', 'own'), ('container.memory.usage', 'own'),
+        ('container.disk.operations.limit', 'own'),
+        ('container.memory.limit', 'own'),
+        ('container.memory.usage', 'own'),
         ('container.ancestor.cpu.limit', 'own'), ('container.ancestor.memory.limit', 'own'),
         ('container.ancestor.disk.limit', 'own'), ('container.ancestor.disk.operations.limit', 'own'),
         ('system.cpu.time', 'own'), ('system.io.pressure', 'own'), ('system.disk.io_time', 'own'),
@@ -156,10 +160,13 @@ others AS (
         visit.request_no, visit.visit_no, visit.from_ns, visit.to_ns, visit.cpuset,
         CASE WHEN signal = 'container.cpu.time' THEN 'container' ELSE 'process' END AS entity_type,
         CASE WHEN signal = 'container.cpu.time' THEN reading.entity_id
-             ELSE reading.attributes['process.executable.name'] || ' (pid ' || reading.attributes['process.pid'] || ')' END
+             ELSE reading.attributes['process.executable.name'] || ' (pid ' || reading.attributes['process.pid'] || ')'
+             END
             AS entity_id,
         rise, reading.from_ns AS reading_from, reading.to_ns AS reading_to,
-        min(greatest(reading.from_ns, visit.from_ns - seconds_long(30))) OVER (PARTITION BY visit.request_no, visit.visit_no) AS since_ns
+        min(greatest(reading.from_ns, visit.from_ns - seconds_long(30)))
+            OVER (PARTITION BY visit.request_no, visit.visit_no)
+            AS since_ns
     FROM waiting_visit AS visit JOIN reading ON reading.host = visit.host
     WHERE signal IN ('container.cpu.time', 'system.process.cpu.time')
       AND reading.from_ns < visit.to_ns AND reading.to_ns > visit.from_ns - seconds_long(30)
@@ -169,9 +176,14 @@ others AS (
 sums AS (
     SELECT
         request_no, visit_no, entity_type, entity_id, any_value(cpuset) AS cpuset,
-        sum(rise * (greatest(0, least(reading_to, to_ns) - greatest(reading_from, from_ns)) / (reading_to - reading_from))) AS ran_ns,
+        sum(
+            rise
+            * (greatest(0, least(reading_to, to_ns) - greatest(reading_from, from_ns)) / (reading_to - reading_from))
+        ) AS ran_ns,
         -- the half minute before it, at the same length; who was not there yet did not run
-        sum(rise * (greatest(0, reading_to - greatest(reading_from, since_ns)) / (reading_to - reading_from))) FILTER (reading_to <= from_ns)
+        sum(rise * (greatest(0, reading_to - greatest(reading_from, since_ns)) / (reading_to - reading_from))) FILTER (
+            reading_to <= from_ns
+        )
             / any_value(nullif(greatest(0, from_ns - since_ns), 0)) * any_value(to_ns - from_ns) AS before_ns
     FROM others GROUP BY request_no, visit_no, entity_type, entity_id
 ),
@@ -181,7 +193,8 @@ inner_sums AS (
     GROUP BY ALL
 ),
 own_sums AS (
-    SELECT sums.* REPLACE (ran_ns - coalesce(inner_ns, 0) AS ran_ns, before_ns - coalesce(inner_before_ns, 0) AS before_ns)
+    SELECT
+        sums.* REPLACE (ran_ns - coalesce(inner_ns, 0) AS ran_ns, before_ns - coalesce(inner_before_ns, 0) AS before_ns)
     FROM sums
     LEFT JOIN inner_sums
         ON inner_sums.request_no = sums.request_no AND inner_sums.visit_no = sums.visit_no AND outer_id = sums.entity_id
@@ -200,7 +213,10 @@ WHERE ran_ns >= 1 AND coalesce(list_has_any(cpuset, cpus_of(container.attributes
 CREATE OR REPLACE TEMP TABLE level AS
 WITH
 first_read AS (
-    SELECT entity_id AS container_id, min(to_ns) AS first_ns FROM reading WHERE signal = 'container.cpu.time' GROUP BY ALL
+    SELECT entity_id AS container_id, min(to_ns) AS first_ns
+    FROM reading
+    WHERE signal = 'container.cpu.time'
+    GROUP BY ALL
 ),
 held AS (
     FROM levels_of((SELECT list(series) FROM near_series WHERE kind = 'gauge'), $since_ns, $until_ns)

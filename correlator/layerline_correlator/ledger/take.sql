@@ -21,7 +21,13 @@ pools AS (
 -- A cause may claim twice of one pool, for two entities: the larger claim comes first.
 in_turn AS (
     SELECT
-        claim_now.* EXCLUDE (place), claim_now.place AS place_of, lost_ns IS NULL AS is_rest, length_ns, of_inferred, pool_low, pool_high,
+        claim_now.* EXCLUDE (place),
+        claim_now.place AS place_of,
+        lost_ns IS NULL AS is_rest,
+        length_ns,
+        of_inferred,
+        pool_low,
+        pool_high,
         greatest(0, pool_left - coalesce(sum(coalesce(lost_ns, pool_left)) OVER before, 0)) AS left_ns,
         row_number() OVER (PARTITION BY piece_no, pool ORDER BY turn, lost_ns DESC NULLS LAST, entity_id) AS place
     FROM (FROM claim_now WHERE coalesce(lost_ns, 1) > 0 AND entity_id IS NOT NULL) AS claim_now
@@ -35,7 +41,8 @@ highest AS (
     SELECT
         * REPLACE (least(coalesce(lost_ns, left_ns), left_ns)::BIGINT AS lost_ns),
         CASE WHEN NOT is_rest
-             THEN least(greatest(high_ns, lost_ns, CASE WHEN of_inferred AND lost_ns >= left_ns THEN pool_high ELSE 0 END),
+             THEN least(
+                 greatest(high_ns, lost_ns, CASE WHEN of_inferred AND lost_ns >= left_ns THEN pool_high ELSE 0 END),
                         length_ns)::BIGINT END AS claimed_high
     FROM in_turn
     WHERE left_ns > 0
@@ -54,7 +61,10 @@ surest AS (
 SELECT
     cause, piece_no, pool, entity_type, entity_id, lost_ns, surely_ns AS low_ns,
     -- At most what causes before it did not surely have.
-    least(greatest(lost_ns, least(coalesce(claimed_high, length_ns), pool_high - coalesce(sum(surely_ns) OVER before, 0))),
+    least(
+        greatest(
+            lost_ns, least(coalesce(claimed_high, length_ns), pool_high - coalesce(sum(surely_ns) OVER before, 0))
+        ),
           length_ns)::BIGINT AS high_ns,
     coalesce(inferred, FALSE) OR of_inferred AS inferred, neighbours,
     replace(because, '{lost}', format('{:.0f} ms', lost_ns / 1e6)) AS because, place_of AS place

@@ -89,8 +89,12 @@ waits AS (
     LEFT JOIN pressure USING (piece_no)
     LEFT JOIN moved USING (piece_no)
     LEFT JOIN device USING (piece_no)
-    LEFT JOIN (SELECT piece_no, low AS alone_ns FROM counted WHERE signal = 'container.io.pressure') AS alone USING (piece_no)
-    LEFT JOIN bytes_limit ON bytes_limit.request_no = candidates.request_no AND bytes_limit.visit_no = candidates.visit_no
+    LEFT JOIN
+        (SELECT piece_no, low AS alone_ns FROM counted WHERE signal = 'container.io.pressure') AS alone
+    USING (piece_no)
+    LEFT JOIN
+        bytes_limit
+        ON bytes_limit.request_no = candidates.request_no AND bytes_limit.visit_no = candidates.visit_no
     LEFT JOIN operations_limit
         ON operations_limit.request_no = candidates.request_no AND operations_limit.visit_no = candidates.visit_no
 ),
@@ -112,13 +116,26 @@ inner_bytes_moved AS (
     GROUP BY ALL
 ),
 own_bytes_moved AS (
-    SELECT bytes_moved.request_no, bytes_moved.visit_no, entity_id, (bytes - coalesce(inner_bytes, 0))::BIGINT AS own_moved
+    SELECT
+        bytes_moved.request_no, bytes_moved.visit_no, entity_id, (bytes - coalesce(inner_bytes, 0))::BIGINT AS own_moved
     FROM bytes_moved
     LEFT JOIN inner_bytes_moved AS inside
-        ON inside.request_no = bytes_moved.request_no AND inside.visit_no = bytes_moved.visit_no AND outer_id = entity_id
+        ON inside.request_no = bytes_moved.request_no
+            AND inside.visit_no = bytes_moved.visit_no
+            AND outer_id = entity_id
 )
 SELECT
-    piece_no, request_no, visit_no, container_id, host, off_left AS off_ns, inferred, busy_ns, device_seen, bytes, bytes_per_s,
+    piece_no,
+    request_no,
+    visit_no,
+    container_id,
+    host,
+    off_left AS off_ns,
+    inferred,
+    busy_ns,
+    device_seen,
+    bytes,
+    bytes_per_s,
     operations_per_s, own_bytes, raw_ns IS NOT NULL AS known, others,
     least_or_null(raw_ns, off_left)::BIGINT                                    AS lost_ns,
     least_or_null(raw_low_ns, least_or_null(raw_ns, off_left))::BIGINT               AS low_ns,
@@ -133,7 +150,8 @@ SELECT
 FROM waits
 LEFT JOIN (
     SELECT request_no, visit_no,
-           list({'entity_type': 'container', 'entity_id': entity_id, 'ran_ns': own_moved} ORDER BY own_moved DESC) AS others
+           list({'entity_type': 'container', 'entity_id': entity_id, 'ran_ns': own_moved} ORDER BY own_moved DESC)
+               AS others
     FROM own_bytes_moved WHERE own_moved > 0
     GROUP BY ALL
 ) AS movers USING (request_no, visit_no)
@@ -152,11 +170,16 @@ read_again AS (
         sum(estimate) FILTER (signal = 'container.memory.refaults')                                      AS refaults,
         sum(high)     FILTER (signal = 'container.memory.limit_hits')                                    AS limit_hits,
         sum(estimate) FILTER (signal = 'container.disk.io' AND attributes['disk.io.direction'] = 'read') AS read_bytes,
-        sum(estimate) FILTER (signal = 'container.memory.pressure' AND attributes['pressure.kind'] = 'some') AS pressure_ns
+        sum(estimate) FILTER (signal = 'container.memory.pressure' AND attributes['pressure.kind'] = 'some')
+            AS pressure_ns
     FROM seen WHERE piece_no IS NULL GROUP BY ALL
 ),
 own AS (
-    SELECT request_no, visit_no, sum(coalesce(blocks_read, 0)) * 512 / 4096 AS pages, sum(coalesce(major_faults, 0)) AS major_faults
+    SELECT
+        request_no,
+        visit_no,
+        sum(coalesce(blocks_read, 0)) * 512 / 4096 AS pages,
+        sum(coalesce(major_faults, 0)) AS major_faults
     FROM piece GROUP BY ALL
 ),
 together AS (
@@ -166,7 +189,8 @@ together AS (
         -- The wrapper counts refaults only where the container's own limit was hit.
         coalesce(visit.refaults > 0, FALSE) OR coalesce(limit_hits > 0, FALSE)
             -- Where its hits are not counted (v1 with memory and swap under one limit): it is full to its limit.
-            OR (visit.refaults IS NULL AND limit_hits IS NULL AND coalesce(used_bytes >= 0.95 * limit_bytes, FALSE)) AS own_limit,
+            OR (visit.refaults IS NULL AND limit_hits IS NULL AND coalesce(used_bytes >= 0.95 * limit_bytes, FALSE))
+                AS own_limit,
         greatest(coalesce(read_bytes / 4096, 0), pages) AS read_pages, read_again.pressure_ns
     FROM visit
     JOIN own USING (request_no, visit_no)
@@ -198,7 +222,9 @@ CREATE OR REPLACE TEMP TABLE memory_stall AS
 WITH shares AS (
     SELECT
         piece.piece_no, own_limit AS of_container, ratio, refaults, piece.container_id, piece.host, pressure_ns,
-        coalesce(blocks.lost_ns, 0) AS off_ns, coalesce(blocks.low_ns, 0) AS off_low, coalesce(blocks.high_ns, 0) AS off_high,
+        coalesce(blocks.lost_ns, 0) AS off_ns,
+        coalesce(blocks.low_ns, 0) AS off_low,
+        coalesce(blocks.high_ns, 0) AS off_high,
         coalesce(blocks.inferred, FALSE) AS inferred,
         CASE WHEN piece.major_faults > 0 THEN least(cpu_left, coalesce(system_ns, 0) * share) ELSE 0 END AS system_ns,
         -- The kernel splits user from system time by its ticks: of a short piece it may be all.
@@ -211,7 +237,11 @@ WITH shares AS (
       AND (coalesce(piece.major_faults, 0) > 0 OR coalesce(blocks_read, 0) > 0)
 ),
 pools AS (
-    SELECT *, unnest(['off', 'cpu']) AS pool, unnest([off_ns, system_ns]) AS whole_ns, unnest([off_low, system_ns]) AS whole_low,
+    SELECT
+        *,
+        unnest(['off', 'cpu']) AS pool,
+        unnest([off_ns, system_ns]) AS whole_ns,
+        unnest([off_low, system_ns]) AS whole_low,
            unnest([off_high, cpu_high]) AS whole_high
     FROM shares
 )
@@ -222,5 +252,7 @@ SELECT
     floor(0.9 * ratio * whole_low)::BIGINT AS low_ns,
     floor(whole_high)::BIGINT AS high_ns,
     pool = 'off' AND inferred AS inferred,
-    format('{:.0f} pages that it had had were read again from the disk, {:.0f} % of what was read', refaults, 100 * ratio) AS because
+    format(
+        '{:.0f} pages that it had had were read again from the disk, {:.0f} % of what was read', refaults, 100 * ratio
+    ) AS because
 FROM pools WHERE whole_ns > 0;

@@ -39,7 +39,9 @@ busy AS (
 room AS (
     SELECT
         request_no, visit_no, host, cpu_ns, usage_ns, greatest(coalesce(usage_ns, 0), cpu_ns) AS used_ns,
-        CASE WHEN cpus IS NOT NULL THEN greatest(0, cpus * window_ns::DOUBLE - greatest(coalesce(usage_ns, 0), cpu_ns)) END
+        CASE
+            WHEN cpus IS NOT NULL THEN greatest(0, cpus * window_ns::DOUBLE - greatest(coalesce(usage_ns, 0), cpu_ns))
+        END
             AS room_ns
     FROM visit
 ),
@@ -68,7 +70,8 @@ split AS (
 SELECT
     piece_no, piece.container_id, piece.instance, split.host, rest_ns, own_ns, others_ns,
     wait_left / rest_ns AS share, behind_ns, behind_ns / rest_ns AS behind_share,
-    behind_low_ns / greatest(rest_ns, 1) AS behind_low_share, behind_high_ns / greatest(rest_ns, 1) AS behind_high_share,
+    behind_low_ns / greatest(rest_ns, 1) AS behind_low_share,
+    behind_high_ns / greatest(rest_ns, 1) AS behind_high_share,
     app_ns, host_ns,
     -- What is left of the wait is as uncertain as what was taken from it.
     least(app_ns,  greatest(0, rest_low_ns - coalesce(others_high_ns, rest_low_ns)))    AS app_low_ns,
@@ -81,7 +84,10 @@ SELECT
          THEN list_append(coalesce(neighbours, []),
                           {'entity_type': 'host', 'entity_id': split.host,
                            'ran_ns': ((others_ns - coalesce(named_ns, 0)) * CASE WHEN more_ns >= 0.1 * named_ns
-                                                                                THEN more_ns / named_ns ELSE 1 END)::BIGINT})
+                                                                                THEN more_ns / named_ns ELSE 1 END
+                                                                                )::BIGINT
+                                                                                }
+                                                                                )
          ELSE neighbours END AS neighbours
 FROM piece
 JOIN left_over USING (piece_no)
@@ -111,7 +117,8 @@ parties(party) AS (VALUES ('own'), ('neighbour')),
 charged AS (
     SELECT
         contention.*, party,
-        CASE WHEN party = 'neighbour' THEN 'host' WHEN container_id IS NULL THEN 'process' ELSE 'container' END AS entity_type,
+        CASE WHEN party = 'neighbour' THEN 'host' WHEN container_id IS NULL THEN 'process' ELSE 'container' END
+            AS entity_type,
         CASE WHEN party = 'neighbour' THEN host ELSE coalesce(container_id, instance) END AS entity_id,
         CASE WHEN party = 'neighbour' THEN host_ns ELSE app_ns END                        AS charged_ns,
         CASE WHEN party = 'neighbour' THEN host_low_ns ELSE app_low_ns END                AS charged_low_ns,
@@ -122,7 +129,9 @@ charged AS (
 shared_out AS (
     SELECT
         party, piece.request_no, piece.visit_no,
-        any_value(charged.entity_type) AS entity_type, any_value(charged.entity_id) AS entity_id, any_value(named) AS named,
+        any_value(charged.entity_type) AS entity_type,
+        any_value(charged.entity_id) AS entity_id,
+        any_value(named) AS named,
         any_value(charged_ns / nullif(host_ns + app_ns, 0)) AS part,
         any_value(charged_low_ns / rest_ns)                 AS low_part,
         any_value(charged_high_ns / rest_ns)                AS high_part
@@ -149,7 +158,8 @@ SELECT
     floor(charged_low_ns * behind_low_share)::BIGINT   AS low_ns,
     floor(charged_high_ns * behind_high_share)::BIGINT AS high_ns,
     named AS neighbours,
-    format('it waited for a lock, and the thread that held it waited {:.0f} ms for a CPU meanwhile', behind_ns / 1e6) AS because
+    format('it waited for a lock, and the thread that held it waited {:.0f} ms for a CPU meanwhile', behind_ns / 1e6)
+        AS because
 FROM charged
 WHERE behind_ns > 0
 UNION ALL BY NAME

@@ -23,7 +23,9 @@ SELECT
     request.service, count(*) AS requests, count(*) FILTER (root AND span.parent_span_id IS NOT NULL) AS orphans,
     count(*) FILTER (refused.why IS NOT NULL) AS refused
 FROM request
-LEFT JOIN span ON span.trace_id = request.trace_id AND span.span_id = request.span_id AND span.start_ns = request.start_ns
+LEFT JOIN
+    span
+    ON span.trace_id = request.trace_id AND span.span_id = request.span_id AND span.start_ns = request.start_ns
     AND span.resource = request.resource
 LEFT JOIN refused ON refused.trace_id = request.trace_id AND refused.span_id = request.span_id
     AND refused.start_ns = request.start_ns
@@ -58,13 +60,16 @@ times AS (
     SELECT DISTINCT steadiest.layer, steadiest.entity_type, steadiest.entity_id, steadiest.host, all_points, time_ns
     FROM point
     JOIN line ON line.series = point.series
-    JOIN steadiest ON steadiest.layer = line.layer AND steadiest.entity_id = line.entity_id AND steadiest.signal = line.signal
+    JOIN
+        steadiest
+        ON steadiest.layer = line.layer AND steadiest.entity_id = line.entity_id AND steadiest.signal = line.signal
         AND steadiest.entity_type = line.entity_type AND steadiest.host IS NOT DISTINCT FROM line.host
         AND steadiest.attributes = line.attributes
     WHERE point.time_ns >= $from_ns AND point.time_ns < $to_ns
 ),
 steps AS (
-    SELECT *, time_ns - lag(time_ns) OVER (PARTITION BY layer, entity_type, entity_id, host ORDER BY time_ns) AS step_ns FROM times
+    SELECT *, time_ns - lag(time_ns) OVER (PARTITION BY layer, entity_type, entity_id, host ORDER BY time_ns) AS step_ns
+    FROM times
 ),
 ends AS (
     SELECT layer, entity_type, entity_id, host, any_value(all_points) AS points, max(time_ns) AS last_ns,
@@ -107,7 +112,8 @@ SELECT ended.container_id, any_value(name) AS name, started_ns, died_ns, count(p
 FROM ended
 LEFT JOIN (
     SELECT entity_id, series.host, point.time_ns FROM point JOIN series ON series.series = point.series
-    WHERE entity_type = 'container' AND entity_id IN (SELECT container_id FROM ended WHERE NOT begins AND died_ns >= $from_ns)
+    WHERE entity_type = 'container'
+        AND entity_id IN (SELECT container_id FROM ended WHERE NOT begins AND died_ns >= $from_ns)
 ) AS point
     ON point.entity_id = ended.container_id AND point.host IS NOT DISTINCT FROM ended.host
     AND point.time_ns BETWEEN coalesce(started_ns, 0) AND died_ns
@@ -135,7 +141,9 @@ entries AS (
     FROM many JOIN resource ON resource.service = many.of WHERE what = 'resources'
 ),
 spread AS (
-    SELECT what, name, of, entry."key" AS attribute, count(DISTINCT entry."value") AS distinct_values FROM entries GROUP BY ALL
+    SELECT what, name, of, entry."key" AS attribute, count(DISTINCT entry."value") AS distinct_values
+    FROM entries
+    GROUP BY ALL
 )
 SELECT many.what, many.name, any_value(number) AS number, arg_max(attribute, distinct_values) AS attribute,
        max(distinct_values) AS distinct_values

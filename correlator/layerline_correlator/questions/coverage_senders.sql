@@ -5,9 +5,14 @@
 CREATE OR REPLACE TEMP TABLE sent AS
 WITH one AS (
     SELECT
-        resource, start_ns, start_ns // 1_000_000_000 AS second, attributes['layerline.sampling.threshold'] AS threshold,
+        resource,
+        start_ns,
+        start_ns // 1_000_000_000 AS second,
+        attributes['layerline.sampling.threshold'] AS threshold,
         CASE WHEN coalesce(account, 'thread') IN ('thread', 'task') AND thread_cpu_ns IS NOT NULL THEN 'measured'
-             ELSE coalesce(account_reason, CASE WHEN account IS NULL THEN 'not sent by layerline run' ELSE 'unknown' END)
+             ELSE coalesce(
+                 account_reason, CASE WHEN account IS NULL THEN 'not sent by layerline run' ELSE 'unknown' END
+             )
         END AS measured
     FROM span WHERE start_ns >= $from_ns AND start_ns < $to_ns
 )

@@ -11,7 +11,9 @@ spoke AS (
 ),
 measured AS (
     SELECT entity_type, entity_id, series.host, max(last_ns) AS last_ns
-    FROM (SELECT series, max(time_ns) AS last_ns FROM point WHERE time_ns >= $from_ns AND time_ns < $to_ns GROUP BY series)
+    FROM (
+        SELECT series, max(time_ns) AS last_ns FROM point WHERE time_ns >= $from_ns AND time_ns < $to_ns GROUP BY series
+        )
     JOIN series USING (series) GROUP BY ALL
 ),
 -- Starts and ends of containers up to the window's end: the last of each.
@@ -50,7 +52,11 @@ on_hosts AS (
     FROM (
         SELECT host, last_ns FROM working WHERE host IS NOT NULL
         UNION ALL SELECT host, last_ns FROM measured WHERE host IS NOT NULL
-        UNION ALL SELECT container.host, last_ns FROM in_containers JOIN container USING (container_id) WHERE container.host IS NOT NULL
+        UNION ALL
+        SELECT container.host, last_ns
+        FROM in_containers
+        JOIN container USING (container_id)
+        WHERE container.host IS NOT NULL
     ) GROUP BY host
 ),
 seen AS (
@@ -67,7 +73,9 @@ containers AS (
     SELECT
         container_id AS id, coalesce(container.shown_name, left(container_id, 12)) AS name,
         map_concat(coalesce(hosts.tags, MAP {}), coalesce(container.attributes, MAP {})) AS tags,
-        in_containers.last_ns, started_ns, CASE WHEN ended_ns >= coalesce(started_ns, ended_ns) THEN ended_ns END AS ended_ns,
+        in_containers.last_ns,
+        started_ns,
+        CASE WHEN ended_ns >= coalesce(started_ns, ended_ns) THEN ended_ns END AS ended_ns,
         (SELECT min(first_ns) FROM seen WHERE seen.container_id = in_containers.container_id) AS first_ns,
         container.host, hosts.id AS host_id, hosts.name AS host_name
     FROM in_containers
@@ -88,7 +96,8 @@ entities AS (
         map_concat(coalesce(containers.tags, hosts.tags, MAP {}), processes.attributes) AS tags,
         (SELECT min(first_ns) FROM seen WHERE instance = processes.id) AS first_ns, processes.last_ns,
         NULL::BIGINT AS started_ns, NULL::BIGINT AS ended_ns, hosts.id AS host_id, hosts.name AS host_name,
-        CASE WHEN processes.container_id IS NOT NULL THEN 'container' WHEN hosts.id IS NOT NULL THEN 'host' END AS runs_on_type,
+        CASE WHEN processes.container_id IS NOT NULL THEN 'container' WHEN hosts.id IS NOT NULL THEN 'host' END
+            AS runs_on_type,
         coalesce(processes.container_id, hosts.id) AS runs_on_id, coalesce(containers.name, hosts.name) AS runs_on_name
     FROM processes
     LEFT JOIN containers ON containers.id = processes.container_id

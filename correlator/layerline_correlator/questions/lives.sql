@@ -11,7 +11,8 @@ told AS (
 ),
 -- What was read in the window, and in the minute before it: who died early in the window was read before.
 point_of AS (
-    SELECT series.entity_id AS container_id, series.signal, series.attributes, series.kind, series.resource, time_ns, value
+    SELECT
+        series.entity_id AS container_id, series.signal, series.attributes, series.kind, series.resource, time_ns, value
     FROM point JOIN series ON series.series = point.series
     WHERE entity_type = 'container' AND part_of IS NULL AND time_ns >= $from_ns - 60_000_000_000 AND time_ns < $to_ns
 ),
@@ -44,7 +45,9 @@ begun AS (
     HAVING first_ns < coalesce(min(time_ns) FILTER (name = 'container.start'), first_ns + 1)
 ),
 run AS (
-    SELECT begun.container_id, run_no, started_ns, next_ns, min(time_ns) AS ended_ns, arg_min(exit_code, time_ns) AS exit_code
+    SELECT
+        begun.container_id, run_no, started_ns, next_ns,
+        min(time_ns) AS ended_ns, arg_min(exit_code, time_ns) AS exit_code
     FROM begun
     LEFT JOIN told
         ON told.container_id = begun.container_id AND name = 'container.die'
@@ -115,9 +118,11 @@ who AS (
     SELECT
         seen.container_id, first_ns, last_ns, container.shown_name AS name, container.image, host.name AS host_name,
         least(machine.cpus, nullif(len(cpus_of(container.attributes['layerline.container.cpuset'])), 0)) AS cpus,
-        map_concat(coalesce(host.attributes, MAP {}::MAP(VARCHAR, VARCHAR)),
-                   coalesce(container.attributes, MAP {}::MAP(VARCHAR, VARCHAR)),
-                   CASE WHEN service IS NULL THEN MAP {}::MAP(VARCHAR, VARCHAR) ELSE MAP {'service.name': service} END) AS tags
+        map_concat( -- noqa: PRS
+                   coalesce(host.attributes, MAP {}),
+                   coalesce(container.attributes, MAP {}),
+                   CASE WHEN service IS NULL THEN MAP {} ELSE MAP {'service.name': service} END
+        ) AS tags
     FROM seen
     LEFT JOIN container ON container.container_id = seen.container_id
     LEFT JOIN host ON host.host = container.host
@@ -128,7 +133,11 @@ who AS (
 bounds AS (
     SELECT
         run.*, total, who.cpus, read_ns, coalesce(ended_ns, read_ns) - read_ns AS left_ns,
-        CASE total WHEN 'cpu.time' THEN cpu_ns WHEN 'cpu.throttled' THEN throttled_ns WHEN 'disk.io.read' THEN read_bytes END
+        CASE total
+            WHEN 'cpu.time' THEN cpu_ns
+            WHEN 'cpu.throttled' THEN throttled_ns
+            WHEN 'disk.io.read' THEN read_bytes
+        END
             AS flushed,
         value, total = 'cpu.throttled' AND by_cgroup AND NOT limited AS cannot_grow
     FROM run
@@ -153,7 +162,8 @@ of_run AS (
 SELECT
     container_id, any_value(who.name) AS name, any_value(who.image) AS image, any_value(who.host_name) AS host,
     any_value(who.tags) AS tags,
-    arg_max(struct_pack(v := started_ns), run_no).v AS started_ns, arg_max(struct_pack(v := ended_ns), run_no).v AS ended_ns,
+    arg_max(struct_pack(v := started_ns), run_no).v AS started_ns,
+    arg_max(struct_pack(v := ended_ns), run_no).v AS ended_ns,
     arg_max(struct_pack(v := exit_code), run_no).v AS exit_code,
     any_value(who.first_ns) AS first_ns, any_value(who.last_ns) AS last_ns, count(*) AS runs, total,
     sum(low)::BIGINT AS low,
@@ -163,5 +173,7 @@ JOIN who USING (container_id)
 GROUP BY container_id, total
 HAVING any_value(who.last_ns) >= $from_ns
    AND coalesce(list_bool_and(list_transform(list_zip($keys::VARCHAR[], $values::VARCHAR[]), lambda wish:
-           coalesce(coalesce(any_value(who.tags)[wish[1]], any_value(who.tags)['container.label.' || wish[1]]) GLOB wish[2], false))), true)
+           coalesce(
+               coalesce(any_value(who.tags)[wish[1]], any_value(who.tags)['container.label.' || wish[1]]) GLOB wish[2],
+               FALSE))), TRUE)
 ORDER BY first_ns, container_id, total

@@ -11,7 +11,12 @@ made AS (
         coalesce(
             span.attributes['server.address'] || coalesce(':' || span.attributes['server.port'], ''),
             span.attributes['net.peer.name'] || coalesce(':' || span.attributes['net.peer.port'], ''),
-            nullif(regexp_extract(coalesce(span.attributes['url.full'], span.attributes['http.url'], ''), '^[a-z+]+://([^/?#]+)', 1), ''),
+            nullif(
+                regexp_extract(
+                    coalesce(span.attributes['url.full'], span.attributes['http.url'], ''), '^[a-z+]+://([^/?#]+)', 1
+                ),
+                ''
+            ),
             span.attributes['db.system.name'], span.attributes['db.system'], span.attributes['rpc.system'],
             span.attributes['messaging.system'], span.attributes['peer.service'],
             span.name

@@ -47,7 +47,8 @@ GROUP BY ALL;
 CREATE OR REPLACE TEMP TABLE cause_step AS
 WITH
 lost AS (
-    SELECT cause, sum(lost_ns) AS lost_ns, request.trace_id, request.span_id, request.start_ns, any_value(end_ns) AS end_ns
+    SELECT
+        cause, sum(lost_ns) AS lost_ns, request.trace_id, request.span_id, request.start_ns, any_value(end_ns) AS end_ns
     FROM shown_request AS request JOIN part USING (trace_id, span_id, start_ns)
     GROUP BY ALL
     UNION ALL
@@ -120,7 +121,8 @@ busy AS (
 SELECT
     named.entity_type, named.entity_id, busy.entity_id IS NOT NULL AS was_read,
     row_number() OVER (
-        PARTITION BY named.entity_type ORDER BY busy.entity_id IS NULL, weight DESC, ran DESC NULLS LAST, named.entity_id
+        PARTITION BY named.entity_type
+        ORDER BY busy.entity_id IS NULL, weight DESC, ran DESC NULLS LAST, named.entity_id
     ) <= $entities AS shown
 FROM named LEFT JOIN busy ON busy.entity_type = named.entity_type AND busy.entity_id = named.entity_id;
 
@@ -146,7 +148,18 @@ WHERE EXISTS (FROM (SELECT unnest($signals::VARCHAR[]) AS pattern) WHERE signal 
 CREATE OR REPLACE TEMP TABLE shown_reading AS
 WITH
 stretches AS (
-    SELECT line, signal, unit, FALSE AS is_level, entity_type, entity_id, attributes, is_part, from_ns, to_ns, rise AS amount
+    SELECT
+        line,
+        signal,
+        unit,
+        FALSE AS is_level,
+        entity_type,
+        entity_id,
+        attributes,
+        is_part,
+        from_ns,
+        to_ns,
+        rise AS amount
     FROM rises_of((SELECT list(series) FROM shown_series WHERE kind <> 'gauge'), $since_ns, $until_ns)
     UNION ALL
     SELECT line, signal, unit, TRUE, entity_type, entity_id, attributes, is_part, from_ns, to_ns, value
@@ -160,12 +173,14 @@ ended AS (
     SELECT
         stretches.* REPLACE (
             -- A level that nobody confirmed again held for one usual step.
-            CASE WHEN is_level AND to_ns - from_ns > most_ns THEN from_ns + coalesce(usual_ns, 1) ELSE to_ns END AS to_ns
+            CASE WHEN is_level AND to_ns - from_ns > most_ns THEN from_ns + coalesce(usual_ns, 1) ELSE to_ns END
+                AS to_ns
         ),
         most_ns
     FROM stretches
     JOIN (
-        SELECT *, least(longest_interval_ns(), greatest(seconds_long(5), 3 * coalesce(usual_ns, 0))) AS most_ns FROM steps
+        SELECT *, least(longest_interval_ns(), greatest(seconds_long(5), 3 * coalesce(usual_ns, 0))) AS most_ns
+        FROM steps
     ) USING (line)
 )
 SELECT * EXCLUDE (most_ns) FROM ended
@@ -226,5 +241,7 @@ whose AS (
     FROM happened
 )
 SELECT time_ns, name, body, attributes, entity_type, entity_id FROM whose
-WHERE $everything OR entity_type IS NULL OR (entity_type, entity_id) IN (SELECT (entity_type, entity_id) FROM shown_entity)
+WHERE $everything
+    OR entity_type IS NULL
+    OR (entity_type, entity_id) IN (SELECT (entity_type, entity_id) FROM shown_entity)
    OR service IN (SELECT entity_id FROM shown_entity WHERE entity_type = 'service');

@@ -13,7 +13,13 @@ FROM main.request LEFT JOIN main.resource USING (resource);
 
 CREATE OR REPLACE VIEW views.parts AS
 SELECT
-    trace_id, span_id, make_timestamp(start_ns // 1000) AS start, start_ns, cause, split_part(cause, '.', 1) AS layer, service,
+    trace_id,
+    span_id,
+    make_timestamp(start_ns // 1000) AS start,
+    start_ns,
+    cause,
+    split_part(cause, '.', 1) AS layer,
+    service,
     entity_type, entity_id, lost_ns, low_ns, high_ns, inferred, because, place
 FROM main.part;
 
@@ -24,7 +30,9 @@ FROM main.blind;
 CREATE OR REPLACE VIEW views.spans AS
 SELECT
     trace_id, span_id, parent_span_id, resource.service, name,
-    CASE kind WHEN 1 THEN 'internal' WHEN 2 THEN 'server' WHEN 3 THEN 'client' WHEN 4 THEN 'producer' WHEN 5 THEN 'consumer'
+    CASE kind WHEN 1 THEN 'internal' WHEN 2 THEN 'server' WHEN 3 THEN 'client' WHEN 4 THEN 'producer' WHEN
+        5
+        THEN 'consumer'
               ELSE 'unspecified' END AS kind,
     make_timestamp(start_ns // 1000) AS start, start_ns, end_ns - start_ns AS duration_ns,
     CASE status WHEN 1 THEN 'ok' WHEN 2 THEN 'error' ELSE 'unset' END AS status,
@@ -55,7 +63,10 @@ FROM main.host;
 
 CREATE OR REPLACE VIEW views.processes AS
 SELECT
-    instance AS process, any_value(service) AS service, any_value(container_id) AS container_id, any_value(host) AS host,
+    instance AS process,
+    any_value(service) AS service,
+    any_value(container_id) AS container_id,
+    any_value(host) AS host,
     any_value(attributes['process.pid']) AS pid, make_timestamp(min(seen_ns) // 1000) AS first_seen,
     arg_max(attributes, seen_ns) AS attributes
 FROM main.resource WHERE service IS NOT NULL GROUP BY instance;

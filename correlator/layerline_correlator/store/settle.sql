@@ -12,7 +12,9 @@ UPDATE series SET host = resource.host,
                   entity_id = CASE WHEN entity_type = 'host' THEN resource.host ELSE entity_id END
 FROM resource
 WHERE resource.resource = series.resource
-  AND (resource.host IS DISTINCT FROM series.host OR (entity_type = 'host' AND entity_id IS DISTINCT FROM resource.host));
+  AND (
+      resource.host IS DISTINCT FROM series.host OR (entity_type = 'host' AND entity_id IS DISTINCT FROM resource.host)
+  );
 
 -- The Collector's kubeletstats receiver names pod and container unless it is asked for the container's id, others may send a
 -- name alone: what stands for such a container (handles.py) gives way to the one real id that others tell for the same pod and
@@ -38,7 +40,8 @@ FROM (
     LEFT JOIN (FROM met QUALIFY count(DISTINCT container_id) OVER (PARTITION BY resource) = 1) AS met USING (resource)
     GROUP BY named.resource
 ) AS real
-WHERE real.resource = resource.resource AND resource.container_id IS DISTINCT FROM coalesce(real.container_id, resource.stand_in);
+WHERE real.resource = resource.resource
+    AND resource.container_id IS DISTINCT FROM coalesce(real.container_id, resource.stand_in);
 
 UPDATE series SET entity_id = resource.container_id, host = resource.host
 FROM resource

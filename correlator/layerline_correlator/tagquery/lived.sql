@@ -44,7 +44,10 @@ hosts AS (
     SELECT host, max(last_ns) AS read_ns FROM seen_series JOIN series USING (series) GROUP BY host
 ),
 senders AS (
-    SELECT container_id, any_value(host) AS host, list_sort(list(DISTINCT service) FILTER (service IS NOT NULL)) AS services
+    SELECT
+        container_id,
+        any_value(host) AS host,
+        list_sort(list(DISTINCT service) FILTER (service IS NOT NULL)) AS services
     FROM tagged($from_ns, $to_ns) GROUP BY container_id
 ),
 ends AS (

@@ -83,7 +83,9 @@ WITH answered AS (
 SELECT
     lived.container_id, count(took_ns) AS requests,
     count(*) FILTER (failed(status)) AS errors, count(*) FILTER (slow) AS slow, avg(took_ns) AS mean_ns,
-    quantile_cont(took_ns, 0.5) AS p50_ns, quantile_cont(took_ns, 0.95) AS p95_ns, quantile_cont(took_ns, 0.99) AS p99_ns
+    quantile_cont(took_ns, 0.5) AS p50_ns,
+    quantile_cont(took_ns, 0.95) AS p95_ns,
+    quantile_cont(took_ns, 0.99) AS p99_ns
 FROM lived LEFT JOIN answered USING (container_id)
 WHERE len(services) > 0
 GROUP BY lived.container_id;
@@ -103,7 +105,19 @@ SELECT container_id, signal, value FROM held_level
 UNION ALL
 SELECT container_id, unnest(['requests.count', 'requests.errors', 'requests.error_ratio', 'requests.slow',
                              'requests.slow_ratio', 'requests.mean', 'requests.p50', 'requests.p95', 'requests.p99']),
-       unnest([requests, errors, errors / nullif(requests, 0), slow, slow / nullif(requests, 0), mean_ns, p50_ns, p95_ns, p99_ns])
+       unnest(
+           [
+               requests,
+               errors,
+               errors / nullif(requests, 0),
+               slow,
+               slow / nullif(requests, 0),
+               mean_ns,
+               p50_ns,
+               p95_ns,
+               p99_ns
+           ]
+       )
 FROM served;
 
 -- Which of them was read at all.

@@ -25,7 +25,9 @@ calls AS (
 SELECT
     CASE WHEN caller = $caller THEN 'caller' ELSE 'callee' END AS side,
     CASE WHEN caller = $caller THEN callee ELSE caller END     AS other,
-    greatest(0, median(gap_ns) FILTER (start_ns >= $from_ns) - coalesce(median(gap_ns) FILTER (start_ns < $from_ns), 0))::BIGINT AS later_ns,
+    greatest(
+        0, median(gap_ns) FILTER (start_ns >= $from_ns) - coalesce(median(gap_ns) FILTER (start_ns < $from_ns), 0)
+    )::BIGINT AS later_ns,
     count(*) FILTER (start_ns >= $from_ns) AS calls
 FROM calls
 GROUP BY ALL

@@ -23,7 +23,10 @@ usually AS (SELECT service, sum(open_ns) AS open_ns FROM means GROUP BY ALL)
 SELECT
     now.service, container_id, host, own_ns::BIGINT AS own_ns,
     -- Where several containers share one usual, it is divided as their open time was.
-    greatest(0, now.open_ns * (1 - coalesce(usually.open_ns / nullif(sum(now.open_ns) OVER (PARTITION BY now.service), 0), 0)))::BIGINT
+    greatest(
+        0,
+        now.open_ns * (1 - coalesce(usually.open_ns / nullif(sum(now.open_ns) OVER (PARTITION BY now.service), 0), 0))
+    )::BIGINT
         AS excess_ns,
     -- How much of it may have been waited for a CPU, as far as is known.
     least(excess_ns, ready_ns)::BIGINT AS ready_ns

@@ -39,17 +39,26 @@ met AS (
            described.resource AS description
     FROM asks JOIN described ON described.handle."key" = asks.key AND described.handle."value" = asks.value
     -- An id that was cut short on one side must be the beginning of the other.
-    WHERE asks.key <> 'id' OR starts_with(described.container_id, said_id) OR starts_with(said_id, described.container_id)
+    WHERE asks.key <> 'id'
+        OR starts_with(described.container_id, said_id)
+        OR starts_with(said_id, described.container_id)
 ),
 -- Who names its pod's sandbox is a container of that pod.
 of_pod AS (
     SELECT met.resource, pod."key" AS key, pod."value" AS value, pod.attribute
-    FROM met JOIN (SELECT resource, unnest(handles) AS pod FROM resource) AS sandbox ON sandbox.resource = met.description
+    FROM met
+    JOIN (SELECT resource, unnest(handles) AS pod FROM resource) AS sandbox ON sandbox.resource = met.description
     WHERE met.sandbox AND met.key = 'id' AND pod."key" = 'pod'
 )
 FROM met
 UNION
-SELECT of_pod.resource, of_pod.key, of_pod.value, of_pod.attribute, described.* EXCLUDE (resource, handle), described.resource
+SELECT
+    of_pod.resource,
+    of_pod.key,
+    of_pod.value,
+    of_pod.attribute,
+    described.* EXCLUDE (resource, handle),
+    described.resource
 FROM of_pod JOIN described ON described.handle."key" = of_pod.key AND described.handle."value" = of_pod.value;
 
 -- The machine of a sender: its boot id, which inside a container is the machine's too, else a machine that is known by
@@ -108,7 +117,9 @@ QUALIFY host_rank = min(host_rank) OVER (PARTITION BY resource, key, container_i
 CREATE OR REPLACE TEMP TABLE turn AS
 SELECT DISTINCT described.container_id, described.host, event.time_ns, event.name = 'container.start' AS begins
 FROM event
-JOIN (SELECT resource, container_id, host FROM resource WHERE service IS NULL) AS described ON described.resource = event.resource
+JOIN
+    (SELECT resource, container_id, host FROM resource WHERE service IS NULL) AS described
+ON described.resource = event.resource
 WHERE event.name IN ('container.start', 'container.die')
   AND described.container_id IN (SELECT container_id FROM candidate);
 
@@ -124,12 +135,18 @@ wanted AS (
     WHERE entity_type = 'container' AND kind IN ('cumulative', 'delta', 'gauge')
       AND (entity_id IN (SELECT container_id FROM candidate WHERE key <> 'id')
            OR (signal = 'container.cpu.time' AND series.host IN (
-               SELECT machine FROM placed ANTI JOIN candidate ON candidate.resource = placed.resource AND candidate.key = 'id'
+               SELECT machine
+               FROM placed
+               ANTI JOIN candidate ON candidate.resource = placed.resource AND candidate.key = 'id'
                WHERE said_id IS NOT NULL)))
 )
 SELECT wanted.container_id, wanted.host, min(time_ns) AS first_ns, max(time_ns) AS last_ns
 FROM point JOIN wanted ON wanted.series = point.series
-WHERE time_ns BETWEEN (SELECT min(first_ns) FROM sender) - 130_000_000_000 AND (SELECT max(last_ns) FROM sender) + 130_000_000_000
+WHERE time_ns BETWEEN (SELECT min(first_ns) FROM sender
+    )
+    - 130_000_000_000 AND (SELECT max(last_ns) FROM sender
+    )
+    + 130_000_000_000
 GROUP BY wanted.container_id, wanted.host;
 
 -- Each candidate at each moment: how far outside of its life, by events (`outside_ns`) and by readings (`unread_ns`).
@@ -147,14 +164,21 @@ worth AS (
 ),
 asked AS (
     SELECT doubtful_sighting.at_ns, candidate.*, rank, base, placed.machine, placed.machine_rank, placed.said_id,
-           coalesce(candidate.name || ' (' || left(candidate.container_id, 12) || ')', left(candidate.container_id, 12)) AS who
+           coalesce(
+               candidate.name || ' (' || left(candidate.container_id, 12) || ')', left(candidate.container_id, 12)
+           ) AS who
     FROM doubtful_sighting
     JOIN candidate ON candidate.resource = doubtful_sighting.resource
     JOIN placed ON placed.resource = doubtful_sighting.resource
     JOIN worth ON worth.key = candidate.key
 ),
 turned AS (
-    SELECT asked.*, before.begins AS began, at_ns - before.time_ns AS since_ns, after.begins AS begins, after.time_ns - at_ns AS until_ns
+    SELECT
+        asked.*,
+        before.begins AS began,
+        at_ns - before.time_ns AS since_ns,
+        after.begins,
+        after.time_ns - at_ns AS until_ns
     FROM asked
     ASOF LEFT JOIN turn AS before
         ON before.container_id = asked.container_id AND before.host = asked.host AND before.time_ns <= asked.at_ns
@@ -168,7 +192,8 @@ judged AS (
              WHEN NOT began AND begins THEN least(since_ns, until_ns)
              WHEN NOT began THEN since_ns
              WHEN begins THEN until_ns END AS outside_ns,
-        CASE WHEN extent.first_ns IS NOT NULL THEN greatest(0, extent.first_ns - at_ns, at_ns - extent.last_ns) END AS unread_ns,
+        CASE WHEN extent.first_ns IS NOT NULL THEN greatest(0, extent.first_ns - at_ns, at_ns - extent.last_ns) END
+            AS unread_ns,
         machine <> turned.host AND host_rank = machine_rank AS elsewhere
     FROM turned
     LEFT JOIN extent ON extent.container_id = turned.container_id AND extent.host IS NOT DISTINCT FROM turned.host
@@ -211,7 +236,9 @@ SELECT
                 ELSE 1 END AS confidence,
     CASE WHEN fits > 1 AND same THEN format('{} is on {} machines, and nothing tells which', one, fits)
          WHEN fits > 1 THEN format('{} fits {} containers, {} and {} among them', method, fits, one, other)
-         WHEN key = 'id' AND outside_ns > 2_000_000_000 THEN who || CASE WHEN NOT coalesce(began, TRUE) THEN ' had ended before' ELSE ' was started only later' END
+         WHEN
+             key = 'id' AND outside_ns > 2_000_000_000
+             THEN who || CASE WHEN NOT coalesce(began, TRUE) THEN ' had ended before' ELSE ' was started only later' END
          WHEN outside_ns > 0 THEN format('{} was the nearest in time', who)
          WHEN key <> 'id' AND outside_ns IS NULL AND coalesce(unread_ns, 9e18) > 60_000_000_000
              THEN format('nothing shows that {} ran then', who) END AS doubt
@@ -226,7 +253,8 @@ WITH
 -- What a sender says of itself: the weakest is that nobody knows the id though somebody looks.
 own AS (
     SELECT resource, said_id AS container_id, machine, said_id IS NOT NULL AS speaks,
-           machine IN (SELECT host FROM extent) OR resource IN (SELECT resource FROM candidate WHERE key = 'id') AS watched,
+           machine IN (SELECT host FROM extent)
+           OR resource IN (SELECT resource FROM candidate WHERE key = 'id') AS watched,
            resource IN (SELECT resource FROM fit WHERE key = 'id' AND sandbox) AS is_sandbox,
            resource IN (SELECT resource FROM pick WHERE key = 'id' AND fits > 1) AS ambiguous
     FROM placed
@@ -234,13 +262,27 @@ own AS (
 claims AS (
     SELECT resource, at_ns, rank, method, container_id, host, confidence, doubt FROM pick WHERE fits = 1
     UNION ALL
-    SELECT doubtful_sighting.resource, at_ns, 8, 'container.id', container_id, NULL, CASE WHEN watched THEN 0.5 ELSE 0.9 END,
-           CASE WHEN watched THEN format('nobody knows container {} on its machine, where containers are read', left(container_id, 12)) END
+    SELECT
+        doubtful_sighting.resource,
+        at_ns,
+        8,
+        'container.id',
+        container_id,
+        NULL,
+        CASE WHEN watched THEN 0.5 ELSE 0.9 END,
+           CASE
+               WHEN
+                   watched
+                   THEN format(
+                       'nobody knows container {} on its machine, where containers are read', left(container_id, 12)
+                   )
+           END
     FROM doubtful_sighting JOIN own ON own.resource = doubtful_sighting.resource
     WHERE speaks AND NOT is_sandbox AND NOT ambiguous
 ),
 chosen AS (
-    SELECT resource, at_ns, first({'method': method, 'container_id': container_id, 'host': host, 'confidence': confidence,
+    SELECT
+        resource, at_ns, first({'method': method, 'container_id': container_id, 'host': host, 'confidence': confidence,
                                    'doubt': doubt, 'rank': rank} ORDER BY confidence DESC, rank) AS it
     FROM claims GROUP BY resource, at_ns
 ),
@@ -256,28 +298,39 @@ rejected AS (
     WHERE chosen.it IS NULL OR whys.rank <= chosen.it.rank GROUP BY ALL
 ),
 unheard AS (
-    SELECT resource, string_agg(DISTINCT attribute || ' ' || left(value, 64), ', ' ORDER BY attribute || ' ' || left(value, 64)) AS asked
+    SELECT
+        resource,
+        string_agg(DISTINCT attribute || ' ' || left(value, 64), ', ' ORDER BY attribute || ' ' || left(value, 64))
+            AS asked
     FROM asks WHERE key NOT LIKE 'machine%' GROUP BY resource
 )
 SELECT
     doubtful_sighting.resource, doubtful_sighting.at_ns, service, instance, cpus,
-    it.container_id AS container_id,
+    it.container_id,
     coalesce(it.host, machine, placed.host) AS host,
     coalesce(it.container_id IS NOT NULL OR NULL, in_container) AS in_container,
-    it.method AS method,
-    round(CASE WHEN it.container_id IS NOT NULL THEN it.confidence WHEN NOT in_container THEN 1 ELSE 0 END::DOUBLE, 3) AS confidence,
+    it.method,
+    round(CASE WHEN it.container_id IS NOT NULL THEN it.confidence WHEN NOT in_container THEN 1 ELSE 0 END::DOUBLE, 3)
+        AS confidence,
     CASE
         WHEN it.container_id IS NULL AND NOT in_container THEN NULL
         ELSE nullif(concat_ws('; ',
-            CASE WHEN said_id IS NULL AND said IS NOT NULL THEN format('container.id “{}” is not the id of a container', left(said, 40)) END,
+            CASE
+                WHEN
+                    said_id IS NULL AND said IS NOT NULL
+                    THEN format('container.id “{}” is not the id of a container', left(said, 40))
+            END,
             CASE WHEN NOT starts_with(it.container_id, said_id)
                  THEN format('container {}, which it names, is known to nobody', left(said_id, 12)) END,
             it.doubt, rejected.why,
             CASE WHEN it.container_id IS NULL AND rejected.why IS NULL THEN
-                CASE WHEN unheard.asked IS NULL THEN 'its resource has nothing that tells a container (container.id, container.name, host.name …)'
+                CASE WHEN
+                    unheard.asked IS NULL
+                    THEN 'its resource has nothing that tells a container (container.id, container.name, host.name …)'
                      ELSE 'no container is known by ' || unheard.asked END END), '')
     END AS reason,
-    CASE WHEN machine IS NOT NULL THEN machine_by WHEN it.host IS NOT NULL THEN it.method ELSE host_by END AS host_method
+    CASE WHEN machine IS NOT NULL THEN machine_by WHEN it.host IS NOT NULL THEN it.method ELSE host_by END
+        AS host_method
 FROM doubtful_sighting
 JOIN placed ON placed.resource = doubtful_sighting.resource
 LEFT JOIN chosen ON chosen.resource = doubtful_sighting.resource AND chosen.at_ns = doubtful_sighting.at_ns

@@ -33,4 +33,8 @@ SELECT
     asleep_place AS place
 FROM asleep LEFT JOIN sampled USING (piece_no)
 WHERE asleep_ns > 0
-  AND (sampled.asleep >= 2 OR voluntary_switches BETWEEN 1 AND 3 OR (voluntary_switches > 0 AND off_ns / voluntary_switches >= 10_000_000))
+  AND (
+      sampled.asleep >= 2
+      OR voluntary_switches BETWEEN 1 AND 3
+      OR (voluntary_switches > 0 AND off_ns / voluntary_switches >= 10_000_000)
+  )

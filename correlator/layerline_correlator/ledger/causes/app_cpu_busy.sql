@@ -16,7 +16,9 @@ SELECT
     piece_no, 'cpu' AS pool,
     entity_type, entity_id,
     NULL AS lost_ns, NULL AS low_ns, NULL AS high_ns,
-    CASE WHEN piece.inferred THEN format('its container used {} of CPU time in span “{}”, while nobody else worked there', '{lost}', name)
+    CASE WHEN
+        piece.inferred
+        THEN format('its container used {} of CPU time in span “{}”, while nobody else worked there', '{lost}', name)
          ELSE format('the thread was on a CPU for {} in span “{}”', '{lost}', name) END AS because,
     cpu_place AS place
 FROM piece LEFT JOIN sampled USING (piece_no)

@@ -29,9 +29,12 @@ SELECT
     least(off_left, 5_500_000 * voluntary_switches, others_ns)::BIGINT AS lost_ns,
     -- Looks cannot tell how much of it: who looks needs the interpreter too, and gets it when the waiter does. Each time
     -- that it gave its CPU up it may also have slept on its own account, briefly.
-    greatest(0, least(off_left, 5_500_000 * voluntary_switches, others_ns) - 500_000 * voluntary_switches)::BIGINT AS low_ns,
+    greatest(0, least(off_left, 5_500_000 * voluntary_switches, others_ns) - 500_000 * voluntary_switches)::BIGINT
+        AS low_ns,
     off_left AS high_ns,
-    format('its thread slept and woke {} times in {:.0f} ms, as one does that waits for the interpreter lock, while other threads of its own ran {:.0f} ms',
+    format(
+        'its thread slept and woke {} times in {:.0f} ms, as one does that waits for the interpreter lock, '
+        || 'while other threads of its own ran {:.0f} ms',
            voluntary_switches, off_left / 1e6, others_ns / 1e6) AS because
 FROM candidates
 WHERE per_switch BETWEEN 800_000 AND 7_000_000

@@ -21,7 +21,8 @@ FROM (
         unnest([floor(loop_wait_low_ns * share), floor(loop_queued_ns * head_share)])::BIGINT AS low_ns,
         unnest([loop_wait_ns, loop_queued_ns])                                                AS high_ns,
         format('its task could not go on for up to {:.0f} ms, because {} held the event loop',
-               (coalesce(loop_wait_ns, 0) + coalesce(loop_queued_ns, 0)) / 1e6, coalesce(loop_held_by, 'another task')) AS because,
+               (coalesce(loop_wait_ns, 0) + coalesce(loop_queued_ns, 0)) / 1e6, coalesce(loop_held_by, 'another task')
+               ) AS because,
         loop_held_by AS place
     FROM piece WHERE coalesce(loop_wait_ns, 0) + coalesce(loop_queued_ns, 0) > 0
 )

@@ -17,7 +17,9 @@ SELECT
     queued_ns AS lost_ns,
     floor(least(queued_ns, coalesce(accept_busy_ns, 0) * head_share))::BIGINT AS low_ns,
     queued_ns AS high_ns,
-    format('it lay in the kernel for {} before its handler began; for {:.0f} ms of them its worker was busy with another request',
+    format(
+        'it lay in the kernel for {} before its handler began; '
+        || 'for {:.0f} ms of them its worker was busy with another request',
            '{lost}', coalesce(accept_busy_ns, 0) / 1e6) AS because
 FROM piece
 WHERE queued_ns > 0 AND accept_wait_ns > 0

@@ -63,7 +63,8 @@ SELECT
     floor(greatest(lost_ns, low_ns) * (piece.wait_ns / shares.wait_ns))::BIGINT AS lost_ns,
     floor(low_ns                    * (piece.wait_ns / shares.wait_ns))::BIGINT AS low_ns,
     floor(high_ns                   * (piece.wait_ns / shares.wait_ns))::BIGINT AS high_ns,
-    format('its throttled time grew by {:.0f} ms in this request, while its thread stood ready {:.0f} ms without a CPU{}',
+    format(
+        'its throttled time grew by {:.0f} ms in this request, while its thread stood ready {:.0f} ms without a CPU{}',
            throttled_ns / 1e6, shares.wait_ns / 1e6, limit_of(cpus_allowed, above)) AS because
 FROM piece
 JOIN shares USING (request_no, visit_no)
@@ -73,7 +74,9 @@ UNION ALL BY NAME
 SELECT
     piece_no, 'wait' AS pool, 'container' AS entity_type, piece.container_id AS entity_id,
     floor(least(throttled, piece.wait_ns))::BIGINT AS lost_ns, throttled_low AS low_ns, throttled_high AS high_ns,
-    format('its throttled time grew, of which {:.0f} ms fall to this request by the time it was at work{}', throttled / 1e6,
+    format(
+        'its throttled time grew, of which {:.0f} ms fall to this request by the time it was at work{}',
+        throttled / 1e6,
            limit_of(cpu_limit.cpus, cpu_limit.of_cgroup)) AS because
 FROM piece
 JOIN guessed USING (piece_no)
@@ -86,7 +89,8 @@ SELECT
     floor(least(throttled_low, off_left))::BIGINT  AS low_ns,
     floor(least(throttled_high, off_left))::BIGINT AS high_ns,
     TRUE AS inferred,
-    format('for {:.0f} ms of “{}” the other side had not begun, or had ended; its throttled time grew by {:.0f} ms then',
+    format(
+        'for {:.0f} ms of “{}” the other side had not begun, or had ended; its throttled time grew by {:.0f} ms then',
            off_left / 1e6, name, throttled / 1e6) AS because
 FROM piece JOIN left_over USING (piece_no) JOIN held_up USING (piece_no)
 WHERE off_left > 0 AND throttled > 0

@@ -18,7 +18,8 @@
 SELECT
     piece_no, 'off' AS pool, 'container' AS entity_type, container_id AS entity_id,
     lost_ns - memory_ns AS lost_ns, greatest(0, low_ns - busy_ns - memory_ns)::BIGINT AS low_ns, high_ns, inferred,
-    format('its thread waited {:.0f} ms for the disk, which itself was busy for {:.0f} ms{}', lost_ns / 1e6, busy_ns / 1e6,
+    format(
+        'its thread waited {:.0f} ms for the disk, which itself was busy for {:.0f} ms{}', lost_ns / 1e6, busy_ns / 1e6,
            CASE WHEN bytes_per_s IS NOT NULL
                 THEN format('; the container may move {:.1f} MB/s and moved {:.1f} MB', bytes_per_s / 1e6,
                             greatest(bytes, own_bytes) / 1e6)

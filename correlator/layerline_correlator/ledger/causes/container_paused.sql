@@ -14,7 +14,9 @@
 -- source: Docker events pause and unpause
 WITH stood AS (
     SELECT piece_no, phase.pool, frozen.container_id,
-           sum(least(phase.to_ns, coalesce(frozen.to_ns, phase.to_ns)) - greatest(phase.from_ns, frozen.from_ns))::BIGINT AS stood_ns,
+           sum(
+               least(phase.to_ns, coalesce(frozen.to_ns, phase.to_ns)) - greatest(phase.from_ns, frozen.from_ns)
+           )::BIGINT AS stood_ns,
            sum((frozen.from_ns > phase.from_ns)::INT + coalesce(frozen.to_ns < phase.to_ns, FALSE)::INT) AS edges
     FROM phase
     JOIN piece USING (piece_no)
@@ -26,6 +28,8 @@ WITH stood AS (
 -- The events are stamped up to some milliseconds after the deed.
 SELECT
     piece_no, pool, 'container' AS entity_type, container_id AS entity_id,
-    stood_ns AS lost_ns, greatest(0, stood_ns - 10_000_000 * edges)::BIGINT AS low_ns, (stood_ns + 20_000_000 * edges)::BIGINT AS high_ns,
+    stood_ns AS lost_ns,
+    greatest(0, stood_ns - 10_000_000 * edges)::BIGINT AS low_ns,
+    (stood_ns + 20_000_000 * edges)::BIGINT AS high_ns,
     format('the container was paused for {:.0f} ms of it', stood_ns / 1e6) AS because
 FROM stood

@@ -25,7 +25,8 @@ pools AS (
 -- The code around each call (driver, loop) runs for its sake: up to a fifth of a millisecond a call is taken to be that.
 around AS (
     SELECT caller.piece_no, chatter.entity_id, any_value(calls) AS calls, any_value(usual_calls) AS usual_calls,
-           least(left_over.cpu_left * avg(chatter.share), 200_000 * sum(chatter.share)) AS lost_ns, left_over.cpu_left AS high_ns
+           least(left_over.cpu_left * avg(chatter.share), 200_000 * sum(chatter.share)) AS lost_ns,
+           left_over.cpu_left AS high_ns
     FROM chatter
     JOIN piece AS call ON call.piece_no = chatter.piece_no
     JOIN node ON node.span_no = call.span_no
@@ -35,7 +36,14 @@ around AS (
     GROUP BY caller.piece_no, chatter.entity_id, left_over.cpu_left
 ),
 claims AS (
-    SELECT piece_no, pool, entity_id, calls, usual_calls, ceil(high_ns * share) AS lost_ns, floor(high_ns * share * 0.9) AS low_ns,
+    SELECT
+        piece_no,
+        pool,
+        entity_id,
+        calls,
+        usual_calls,
+        ceil(high_ns * share) AS lost_ns,
+        floor(high_ns * share * 0.9) AS low_ns,
            high_ns
     FROM pools
     UNION ALL
@@ -44,6 +52,11 @@ claims AS (
 SELECT
     piece_no, pool, 'service' AS entity_type, entity_id, lost_ns::BIGINT AS lost_ns, low_ns::BIGINT AS low_ns,
     high_ns::BIGINT AS high_ns,
-    format('it made {} calls to {}{}', calls, entity_id, coalesce(format('; this operation usually makes {:.0f}', usual_calls), '')) AS because
+    format(
+        'it made {} calls to {}{}',
+        calls,
+        entity_id,
+        coalesce(format('; this operation usually makes {:.0f}', usual_calls), '')
+    ) AS because
 FROM claims
 WHERE lost_ns > 0

@@ -16,11 +16,17 @@
 -- enable: start the service with `layerline run -- CMD`
 -- source: off-CPU time of a CLIENT span without a callee in the trace
 SELECT
-    piece_no, 'off' AS pool, 'service' AS entity_type, coalesce(nullif(address, ''), dependency_kind, name) AS entity_id,
+    piece_no,
+    'off' AS pool,
+    'service' AS entity_type,
+    coalesce(nullif(address, ''), dependency_kind, name) AS entity_id,
     NULL AS lost_ns, NULL AS low_ns, NULL AS high_ns,
     format('{} for {} in “{}”{}',
            CASE WHEN inferred THEN 'it waited' ELSE 'the thread was blocked' END, '{lost}', name,
-           CASE WHEN dependency_type IN ('database', 'cache', 'message broker') THEN '' ELSE ', and nobody on the other side sent spans' END
+           CASE
+               WHEN dependency_type IN ('database', 'cache', 'message broker') THEN '' ELSE
+                   ', and nobody on the other side sent spans'
+           END
     ) AS because
 FROM piece
 WHERE is_dependency AND off_ns > 0

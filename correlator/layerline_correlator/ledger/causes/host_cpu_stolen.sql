@@ -16,7 +16,10 @@
 WITH stolen AS (
     SELECT request_no, visit_no, sum(estimate) AS stolen_ns, sum(high) AS stolen_high_ns
     FROM seen
-    WHERE piece_no IS NULL AND signal = 'system.cpu.time' AND attributes['cpu.mode'] = 'steal' AND covered_ns >= 0.9 * stretch_ns
+    WHERE piece_no IS NULL
+        AND signal = 'system.cpu.time'
+        AND attributes['cpu.mode'] = 'steal'
+        AND covered_ns >= 0.9 * stretch_ns
     GROUP BY ALL HAVING stolen_high_ns > 0
 ),
 -- Without a voluntary switch it never slept: what is missing from its time was taken from it.
@@ -30,6 +33,8 @@ SELECT
     floor(least(off_left, stolen_high_ns * (off_left / missing_ns)))::BIGINT AS lost_ns,
     floor(least(off_left, stolen_high_ns * (off_left / missing_ns)))::BIGINT AS low_ns,
     off_left AS high_ns,
-    format('its thread never slept, and yet {:.0f} ms passed in which it neither ran nor stood ready; the hypervisor took {:.0f} ms from the machine',
+    format(
+        'its thread never slept, and yet {:.0f} ms passed in which it neither ran nor stood ready; '
+        || 'the hypervisor took {:.0f} ms from the machine',
            off_left / 1e6, stolen_high_ns / 1e6) AS because
 FROM awake

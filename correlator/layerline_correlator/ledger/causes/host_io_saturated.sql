@@ -18,9 +18,14 @@ SELECT
     piece_no, 'off' AS pool, 'host' AS entity_type, host AS entity_id,
     least(blocks.lost_ns - memory_ns, busy_ns)::BIGINT AS lost_ns,
     -- A device that was busy nearly all the while, and no limit that could have been the reason instead.
-    CASE WHEN busy_ns >= 0.9 * blocks.lost_ns AND bytes_per_s IS NULL AND operations_per_s IS NULL THEN greatest(0, low_ns - memory_ns) ELSE 0 END AS low_ns,
+    CASE
+        WHEN
+            busy_ns >= 0.9 * blocks.lost_ns AND bytes_per_s IS NULL AND operations_per_s IS NULL
+            THEN greatest(0, low_ns - memory_ns) ELSE 0
+    END AS low_ns,
     least(high_ns, greatest(busy_ns, blocks.lost_ns))::BIGINT AS high_ns,
     inferred, others AS neighbours,
-    format('its thread waited {:.0f} ms for a disk that was busy for {:.0f} ms', lost_ns / 1e6, busy_ns / 1e6) AS because
+    format('its thread waited {:.0f} ms for a disk that was busy for {:.0f} ms', lost_ns / 1e6, busy_ns / 1e6)
+        AS because
 FROM blocks
 WHERE NOT at_limit AND blocks.lost_ns > memory_ns AND device_seen

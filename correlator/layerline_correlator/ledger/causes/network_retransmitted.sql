@@ -15,7 +15,8 @@
 -- of ours the whole gap is the network's; where only this side is seen, no more than so many timeouts can take.
 WITH calls AS (
     SELECT piece.*, off_left, segments, at_callee, at_caller,
-           CASE WHEN is_answered THEN off_left ELSE least(off_left, 210_000_000 * (2 ** least(segments, 12) - 1)) END AS claim_ns
+           CASE WHEN is_answered THEN off_left ELSE least(off_left, 210_000_000 * (2 ** least(segments, 12) - 1)) END
+               AS claim_ns
     FROM piece JOIN left_over USING (piece_no) JOIN resent USING (piece_no)
     WHERE (is_answered OR is_dependency) AND off_left >= 50_000_000
 )

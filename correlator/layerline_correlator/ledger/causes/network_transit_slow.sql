@@ -13,7 +13,10 @@
 -- enable: start both services with `layerline run -- CMD`
 -- source: CLIENT span of the caller, SERVER span of the callee; TCP_INFO at the callee
 SELECT
-    piece_no, 'off' AS pool, 'service' AS entity_type, coalesce(nullif(address, ''), dependency_kind, name) AS entity_id,
+    piece_no,
+    'off' AS pool,
+    'service' AS entity_type,
+    coalesce(nullif(address, ''), dependency_kind, name) AS entity_id,
     NULL AS lost_ns, NULL AS low_ns, NULL AS high_ns,
     format('“{}” was under way for {} in which the other side had not begun, or had ended', name, '{lost}') AS because
 FROM piece
