@@ -14,7 +14,7 @@ from layerline_agent.cgroups import Tree, processes
 from layerline_agent.containers import Container
 from layerline_agent.discovery import Discovery, Event, Gone, Seen, Sighting, say
 from layerline_agent.docker_stats import SOURCE, DockerStats, Told
-from layerline_agent.encode import Encoder, logs
+from layerline_agent.encode import Encoder, logs, lost
 from layerline_agent.endings import Ended, Endings
 from layerline_agent.files import File
 from layerline_agent.machine import Machine
@@ -333,6 +333,8 @@ class Agent:
         if self._events:
             self._outbox.put(LOGS, logs(self._events, self._machine_attributes), len(self._events))
             self._events.clear()
+        if losses := self._outbox.losses():
+            self._outbox.put(LOGS, lost(losses, self._machine_attributes), len(losses))
 
 
 def build(settings: Settings) -> tuple[Agent, str]:
@@ -341,7 +343,14 @@ def build(settings: Settings) -> tuple[Agent, str]:
     machine = Machine(settings.root)
     tree = Tree.of(machine)
     discovery = Discovery(machine, tree)
-    outbox = Outbox(settings.endpoint, settings.headers, settings.buffer_bytes)
+    outbox = Outbox(
+        settings.endpoint,
+        settings.headers,
+        settings.buffer_bytes,
+        spool=settings.spool,
+        spool_bytes=settings.spool_bytes,
+        spool_ns=settings.spool_ns,
+    )
     agent = Agent(settings, machine, discovery, outbox, stats=DockerStats(discovery.sightings.put), tree=tree)
     discovery.start()
     agent.look()

@@ -7,6 +7,7 @@ longer than some containers live.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -76,8 +77,9 @@ Sighting = Event | Seen | Gone | Ended | Told
 
 
 def say(line: str) -> None:
-    """One line for the person who runs the agent."""
-    print(f"layerline agent: {line}", file=sys.stderr, flush=True)
+    """One line for the person who runs the agent. Nobody is harmed where nobody listens."""
+    with contextlib.suppress(OSError, ValueError):  # stderr is closed, or who read it has gone
+        print(f"layerline agent: {line}", file=sys.stderr, flush=True)
 
 
 def docker_time(time_ns: int) -> str:

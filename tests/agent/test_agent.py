@@ -25,6 +25,7 @@ from layerline_agent.machine import Machine
 from layerline_agent.outbox import LOGS, METRICS, Outbox
 from layerline_agent.sensor import Raw, all_sensors
 from layerline_agent.settings import Settings
+from layerline_agent.spool import Loss
 
 from .conftest import HYBRID, HYBRID_ID, V2, V2_ID, V2_UNLIMITED_ID, Clock, Sink, attributes_of, points_of
 
@@ -36,10 +37,15 @@ class Kept:
 
     def __init__(self) -> None:
         self.dropped = 0
+        self.lost: list[Loss] = []
         self.parcels: list[tuple[str, bytes, int]] = []
 
     def put(self, path: str, message: bytes, points: int) -> None:
         self.parcels.append((path, message, points))
+
+    def losses(self) -> list[Loss]:
+        told, self.lost = self.lost, []
+        return told
 
     def close(self, within_s: float) -> int:
         return 0
@@ -282,6 +288,18 @@ def test_drops_are_reported() -> None:
     watch.outbox.dropped = 7
     watch.second()
     assert watch.outbox.last()["layerline.agent.dropped_points",] == [7]
+
+
+def test_losses_go_out_once_as_an_event() -> None:
+    """What the outbox lost on the way is told with the next sending, and only then."""
+    watch = Watch(V2 / "first")
+    watch.outbox.lost = [Loss("the server was away", 7, 1, 2)]
+    for _ in range(2):
+        watch.agent.read(full=True)
+        watch.agent.send()
+    (sent,) = [(message, points) for path, message, points in watch.outbox.parcels if path == LOGS]
+    assert b"layerline.agent.dropped" in sent[0]
+    assert sent[1] == 1
 
 
 def test_events_go_out_as_logs() -> None:
