@@ -10,7 +10,8 @@ spans say ``layerline.account`` = ``task``.
 What cannot be measured that way says so (``layerline.account`` = ``none``) with its reason:
 
 * ``ended_out_of_order``: it ended while a later span of its thread was open, or an earlier one ended before it;
-* ``thread_hop``: it ended on another thread, or in another asyncio task, than it started in (or in a forked child);
+* ``thread_hop``: it ended on another thread, or in another asyncio task, than it started in;
+* ``forked``: it was open when its process forked, and ended in the child. It is the parent's: ours does not send it;
 * ``explicit_time``: its start or end was given explicitly and differs from now by more than 1 ms;
 * ``generator``: it was opened in the body of a generator, which can be left half way; ``coroutine``: on a
   thread that runs an event loop, outside any task whose steps are seen; ``greenlet``: in a greenlet;
@@ -187,6 +188,8 @@ class Account(SpanProcessor):
             at_once = 0 <= now - end <= _AT_ONCE_NS
             attributes = span._attributes._dict  # type: ignore[union-attr]
             thread = opened.thread
+            if opened.born != Open.forks:
+                opened.reason = "forked"
             if thread is not None:
                 self._close(opened, thread, end if at_once else now)
             if (
@@ -408,6 +411,7 @@ class Account(SpanProcessor):
 
     def _forked(self) -> None:
         """In a forked child: the parent's threads are not here, and their files show the parent."""
+        Open.forks += 1
         for thread in list(self._all):
             abandon(thread.stack, "thread_hop")
             thread.close()

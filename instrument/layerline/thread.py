@@ -49,6 +49,7 @@ class Open:
     major_faults = blocks_read = blocks_written = voluntary = involuntary = 0
     system = 0.0
     task: object = None  # the asyncio task that opened it (``layerline.tasks``)
+    forks = 0  # how often this process was forked off since its first ancestor was started; kept by the account
     loop_wait = loop_low = held_ns = 0  # while others' steps held its loop: at most, at least, the longest of them
     held_by = ""
 
@@ -57,6 +58,7 @@ class Open:
         self.thread = thread  # whose stack it is on; None when it is on none
         self.reason = reason  # why it is not measured; None while it is
         self.pieces: list[int] = []
+        self.born = Open.forks
 
 
 class Thread:

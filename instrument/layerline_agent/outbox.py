@@ -61,8 +61,8 @@ class Outbox:
         self._longest_wait_s = longest_wait_s
         self._buffer_bytes = buffer_bytes
         self._spool = Spool(spool, say, spool_bytes, spool_ns, buffer_bytes)
-        self._fresh: deque[Parcel] = deque()  # put, and not tried yet
-        self._fresh_bytes = 0
+        self._waiting: deque[Parcel] = deque()  # put, and not tried yet
+        self._waiting_bytes = 0
         self._changed = threading.Condition()
         self._spooling = threading.Lock()  # around all that the spool does, which may take as long as a disk
         self._closed = False
@@ -91,11 +91,11 @@ class Outbox:
         """Send this soon. Never waits."""
         parcel = Parcel(path, gzip.compress(message, GZIP_LEVEL), points, time.time_ns())
         with self._changed:
-            self._fresh.append(parcel)
-            self._fresh_bytes += len(parcel.body)
-            while self._fresh_bytes > self._buffer_bytes:  # while one request takes long
-                oldest = self._fresh.popleft()
-                self._fresh_bytes -= len(oldest.body)
+            self._waiting.append(parcel)
+            self._waiting_bytes += len(parcel.body)
+            while self._waiting_bytes > self._buffer_bytes:  # while one request takes long
+                oldest = self._waiting.popleft()
+                self._waiting_bytes -= len(oldest.body)
                 self._lost(FULL, oldest)
             if not self._thread.is_alive() and self._closing_at is None:  # an exception that no `except` expects
                 say("the thread that sends has ended; it is started again")
@@ -127,8 +127,8 @@ class Outbox:
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._fresh or self._spool or self._closing_at is not None)
-                fresh = self._fresh[0] if self._fresh else None
+                self._changed.wait_for(lambda: self._waiting or self._spool or self._closing_at is not None)
+                fresh = self._waiting[0] if self._waiting else None
                 closing_at = self._closing_at
             parcel = fresh
             try:
@@ -165,9 +165,9 @@ class Outbox:
     def _done(self, parcel: Parcel) -> None:
         """Sent, or given up."""
         with self._changed:
-            if self._fresh and self._fresh[0] is parcel:
-                self._fresh.popleft()
-                self._fresh_bytes -= len(parcel.body)
+            if self._waiting and self._waiting[0] is parcel:
+                self._waiting.popleft()
+                self._waiting_bytes -= len(parcel.body)
                 return
         with self._spooling:
             if not self._closed:
@@ -177,9 +177,9 @@ class Outbox:
     def _put_aside(self) -> None:
         """The server is away: what is fresh goes to the spool."""
         with self._changed:
-            fresh = list(self._fresh)
-            self._fresh.clear()
-            self._fresh_bytes = 0
+            fresh = list(self._waiting)
+            self._waiting.clear()
+            self._waiting_bytes = 0
         with self._spooling:
             if not self._closed:
                 self._spool.keep(fresh)
@@ -199,8 +199,8 @@ class Outbox:
         if outcome.later:
             self._away = True
             self._told_away |= self._say("away", f"{self._endpoint}: {outcome.words}; readings are kept and sent later")
-            asked_s = outcome.retry_after_s
-            return self._backoff() if asked_s is None else min(asked_s, self._longest_wait_s)
+            asked_s = outcome.retry_after_s  # "now" says nothing: that would be a loop without a pause
+            return max(self._backoff_s[0], min(asked_s, self._longest_wait_s)) if asked_s else self._backoff()
         if self._away:
             self._away = False
             if self._told_away:
