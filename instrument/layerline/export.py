@@ -191,14 +191,16 @@ class Exporter(SpanExporter):
             self._report()
         return result
 
-    def _say(self, came: Outcome | None) -> None:
+    def _say(self, came: Outcome | None, last: bool = False) -> None:
         """Say what came back instead of a success, once for each status."""
         status = came.status if came is not None else None
         words = came.words if came is not None else "the exporter failed"
         hint = " (is `layerline serve` running?)" if "refused" in words and status is None else ""
         if status == 401:
             hint = " (set LAYERLINE_TOKEN)"
-        if status is not None and 200 <= status < 300:
+        if last:
+            message = "the last spans did not reach %s: %s%s; the application is not affected"
+        elif status is not None and 200 <= status < 300:
             message = "spans that were sent to %s are not kept: %s%s; the application is not affected"
         else:
             message = "spans do not reach %s: %s%s; still trying, the application is not affected"
@@ -206,6 +208,9 @@ class Exporter(SpanExporter):
 
     def shutdown(self) -> None:
         """Stop at once, also while waiting to try again. The last counts are told to a server that answered last."""
+        session = self._exporter.session if isinstance(self._exporter, Sender) else None
+        if session is not None and (came := session.outcome) is not None and not came.delivered:
+            self._say(came, last=True)  # what was to be tried again is lost
         _here.exporting = True
         try:
             with suppress_instrumentation():  # the SDK does so on its own thread only

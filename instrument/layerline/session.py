@@ -74,7 +74,7 @@ class Session(requests.Session):
     def __init__(self) -> None:
         super().__init__()
         self.outcome: Outcome | None = None
-        """Of the last request."""
+        """Of the last request, also of one that is under way."""
         self.auth = unchanged
         for scheme in ("http://", "https://"):
             self.mount(scheme, _Adapter())
@@ -85,7 +85,7 @@ class Session(requests.Session):
         if not isinstance(timeout_s, int | float):
             timeout_s = TIMEOUT_S
         named.update(timeout=timeout_s, allow_redirects=False, stream=True)
-        self.outcome = None
+        self.outcome = Outcome(None, "no answer so far")
         _allowed.until = time.monotonic() + timeout_s
         try:
             answer = super().request(method, url, *arguments, **named)
