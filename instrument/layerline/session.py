@@ -187,6 +187,8 @@ def what_failed(problem: BaseException, timeout_s: float) -> str:
             return f"the connection was closed without an answer ({type(cause).__name__})"
         if isinstance(cause, http.client.HTTPException):
             return f"what answers there does not speak HTTP ({type(cause).__name__}: {printable(str(cause)[:60])})"
+    if isinstance(problem, requests.exceptions.InvalidHeader):  # its words hold the value, which may be a secret
+        return "a header cannot be sent: it holds characters that no header can carry"
     last = list(causes(problem))[-1]
     return f"{type(last).__name__}: {printable(str(last))}"
 
