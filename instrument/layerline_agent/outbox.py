@@ -27,7 +27,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 
 from layerline.session import LONGEST_WAIT_S, TIMEOUT_S, Outcome, Session, printable
-from layerline_agent.discovery import say
+from layerline_agent.saying import say
 from layerline_agent.spool import FAILED, FULL, REFUSED, Loss, Parcel, Spool
 
 METRICS: Final = "/v1/metrics"
