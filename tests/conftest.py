@@ -24,6 +24,9 @@ os.environ["LANG"] = "C.UTF-8"
 os.environ["TZ"] = "Asia/Kathmandu"
 time.tzset()
 
+# No agent that a test starts keeps readings in the developer's home, or sends what another one left there.
+os.environ["LAYERLINE_SPOOL"] = "off"
+
 # A shell that starts a job in the background has it ignore Ctrl-C, and so would all that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.pthread_sigmask(signal.SIG_SETMASK, ())

@@ -32,6 +32,9 @@ def start(*, endpoint: str | None = None, token: str | None = None, capture: str
 
     Never raises: what fails is logged once, and the app runs on.
     """
+    from layerline.environment import mend_own
+
+    mend_own()  # before anything of OpenTelemetry is imported, which may fail over a variable
     from layerline.started import start as start_here
 
     start_here(endpoint=endpoint, token=token, capture=capture)

@@ -10,13 +10,15 @@ spans say ``layerline.account`` = ``task``.
 What cannot be measured that way says so (``layerline.account`` = ``none``) with its reason:
 
 * ``ended_out_of_order``: it ended while a later span of its thread was open, or an earlier one ended before it;
-* ``thread_hop``: it ended on another thread, or in another asyncio task, than it started in (or in a forked child);
+* ``thread_hop``: it ended on another thread, or in another asyncio task, than it started in;
+* ``forked``: it was open when its process forked, and ended in the child. It is the parent's: ours does not send it;
 * ``explicit_time``: its start or end was given explicitly and differs from now by more than 1 ms;
 * ``generator``: it was opened in the body of a generator, which can be left half way; ``coroutine``: on a
   thread that runs an event loop, outside any task whose steps are seen; ``greenlet``: in a greenlet;
-* ``unreadable``: the kernel does not show the thread's schedstat.
+* ``unreadable``: the kernel does not show the thread's schedstat; ``no_descriptor``: it could not be opened, because
+  the process has as many files open as it may.
 
-A span of the last three kinds is not put on the stack: its thread's time goes to the measured span beneath, which is
+A span of the last four kinds is not put on the stack: its thread's time goes to the measured span beneath, which is
 right for the thread. One with an explicit start is, so that the span beneath is not charged for it.
 """
 
@@ -66,6 +68,7 @@ from layerline.attributes import (
 )
 from layerline.caller import leaves_halfway
 from layerline.cgroup import text
+from layerline.kernel import out_of_descriptors
 from layerline.meters import Meters
 from layerline.tasks import LONG_NS, adopt, current
 from layerline.thread import Open, Thread, sliced
@@ -123,7 +126,7 @@ class Account(SpanProcessor):
                 opened = Open(thread.tid, None, "coroutine")
                 adopt(loop)
             elif thread.schedstat is None:
-                opened = Open(thread.tid, None, "unreadable")
+                opened = Open(thread.tid, None, thread.why)
             elif "greenlet" in modules and in_greenlet():
                 opened = Open(thread.tid, None, "greenlet")
                 if self._watcher is not None and self._watcher.idle and taken() is not None:
@@ -151,9 +154,8 @@ class Account(SpanProcessor):
                     stack = thread.stack
                     if now:
                         thread.advance(now)
-                except (OSError, ValueError, IndexError):
-                    self._lost(thread)
-                    opened = Open(thread.tid, None, "unreadable")
+                except (OSError, ValueError, IndexError) as problem:
+                    opened = Open(thread.tid, None, self._lost(thread, problem))
                 else:
                     self._push(thread, opened)
                     if len(stack) > _DEEPEST:
@@ -187,6 +189,8 @@ class Account(SpanProcessor):
             at_once = 0 <= now - end <= _AT_ONCE_NS
             attributes = span._attributes._dict  # type: ignore[union-attr]
             thread = opened.thread
+            if opened.born != Open.forks:
+                opened.reason = "forked"
             if thread is not None:
                 self._close(opened, thread, end if at_once else now)
             if (
@@ -358,8 +362,8 @@ class Account(SpanProcessor):
         stack = thread.stack
         try:
             thread.advance(at)
-        except (OSError, ValueError, IndexError):
-            self._lost(thread)
+        except (OSError, ValueError, IndexError) as problem:
+            self._lost(thread, problem)
         if stack and stack[-1] is opened:
             stack.pop()
         elif opened in stack:
@@ -368,10 +372,17 @@ class Account(SpanProcessor):
             abandon(stack, "ended_out_of_order", stack.index(opened))
         opened.thread = None
 
-    def _lost(self, thread: Thread) -> None:
-        """A thread whose files can no longer be read: none of its open spans is measured, nor any that comes."""
+    def _lost(self, thread: Thread, problem: BaseException) -> str:
+        """A thread whose files can no longer be read: none of its open spans is measured. Why, in a word.
+
+        None that comes is measured either, unless it was for want of a descriptor.
+        """
+        if out_of_descriptors(problem):
+            abandon(thread.stack, "no_descriptor")
+            return "no_descriptor"
         abandon(thread.stack, "unreadable")
         thread.close()
+        return "unreadable"
 
     def _mine(self) -> Thread:
         """This thread's account."""
@@ -408,6 +419,7 @@ class Account(SpanProcessor):
 
     def _forked(self) -> None:
         """In a forked child: the parent's threads are not here, and their files show the parent."""
+        Open.forks += 1
         for thread in list(self._all):
             abandon(thread.stack, "thread_hop")
             thread.close()

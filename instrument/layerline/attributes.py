@@ -81,6 +81,14 @@ SAMPLER: Final = "layerline.sampler"  # the sampler of its TracerProvider, as th
 #: sampling"), up to 14 hex digits: of 2^56, what was not kept.
 SAMPLING_THRESHOLD: Final = "layerline.sampling.threshold"
 
+#: The event by which the agent tells of readings that were lost on the way, and its attributes: how many points and
+#: events, when the first and the last were read (ns, UTC), and why.
+DROPPED: Final = "layerline.agent.dropped"
+DROPPED_POINTS: Final = "layerline.agent.dropped.points"
+DROPPED_FROM_NS: Final = "layerline.agent.dropped.from_ns"
+DROPPED_TO_NS: Final = "layerline.agent.dropped.to_ns"
+DROPPED_REASON: Final = "layerline.agent.dropped.reason"
+
 #: Span attributes that carry a figure, in the order above. The store gives each a column of its own.
 SPAN_FIGURES: Final = (
     CPU_NS, SYSTEM_NS, RUNQUEUE_NS, BLKIO_NS, MAJOR_FAULTS, VOLUNTARY_SWITCHES, INVOLUNTARY_SWITCHES,

@@ -11,6 +11,7 @@ import os
 import sys
 from typing import Any
 
+from opentelemetry.instrumentation.dependencies import DependencyConflictError
 from opentelemetry.instrumentation.distro import BaseDistro  # type: ignore[attr-defined]
 from opentelemetry.sdk._configuration import _initialize_components, _OTelSDKConfigurator
 from opentelemetry.sdk.trace import TracerProvider
@@ -19,6 +20,7 @@ from opentelemetry.util._importlib_metadata import EntryPoint
 
 from layerline import guard, wiring
 from layerline.cgroup import Cgroup
+from layerline.environment import mend_own
 from layerline.guest import welcome
 from layerline.settings import Settings
 
@@ -40,15 +42,23 @@ class LayerlineDistro(BaseDistro):  # type: ignore[misc]
     """Sets defaults, and instruments only what nobody has instrumented yet."""
 
     def _configure(self, **kwargs: Any) -> None:
+        mend_own()
         for variable, value in DEFAULTS.items():
             os.environ.setdefault(variable, value)
         logging.getLogger("opentelemetry.instrumentation.auto_instrumentation._load").addFilter(expected)
 
     def load_instrumentor(self, entry_point: EntryPoint, **kwargs: Any) -> None:
-        """Activate one instrumentation, unless the application has done so."""
-        instrumentor = entry_point.load()()
-        if not getattr(instrumentor, "is_instrumented_by_opentelemetry", False):
-            instrumentor.instrument(**kwargs)
+        """Activate one instrumentation, unless the application has done so. One that fails does not stop the others."""
+        try:
+            instrumentor = entry_point.load()()
+            if not getattr(instrumentor, "is_instrumented_by_opentelemetry", False):
+                instrumentor.instrument(**kwargs)
+        except (ImportError, DependencyConflictError):
+            raise  # OpenTelemetry deals with these
+        except Exception as problem:
+            name = entry_point.name
+            guard.once(f"instrument {name}", "%s could not be instrumented and has no spans: %r", name, problem)
+            return
         if entry_point.name in ("flask", "django"):
             wiring.follow_requests(entry_point.name, sys.modules[type(instrumentor).__module__])
 
@@ -57,6 +67,12 @@ class LayerlineConfigurator(_OTelSDKConfigurator):
     """Sets the SDK up with our processors, or joins a TracerProvider that is there already."""
 
     def _configure(self, settings: Settings | None = None, **kwargs: Any) -> None:
+        try:
+            self._set_up(settings, **kwargs)
+        except Exception:
+            guard.failed("start")
+
+    def _set_up(self, settings: Settings | None, **kwargs: Any) -> None:
         if configured(get_tracer_provider()):
             return
         settings = settings or Settings.read()

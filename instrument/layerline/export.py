@@ -1,8 +1,10 @@
 """Sending spans without ever being in the way: bounded queue, counted drops, a bounded end.
 
 The SDK's own batch processor and OTLP exporter do the work. What is ours: a full queue drops the newest span without a
-word and counts it; a failing server is reported once, not every second; at exit the last spans get a couple of seconds
-and no more; a forked child gets connections of its own; and what was dropped is told to the server as a metric.
+word and counts it; a failing server is reported once, not every second, with what came back; answers cost bounded time
+and memory (``layerline.session``), and a batch that is too large is sent in halves; at exit the last spans get a couple
+of seconds and no more; a forked child gets connections of its own, and sends no span that its parent opened; and what
+was dropped is told to the server as a metric.
 """
 
 from __future__ import annotations
@@ -15,9 +17,12 @@ import weakref
 from collections.abc import Sequence
 from typing import Any, Final
 
+import requests
+from google.protobuf.message import DecodeError
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.instrumentation.utils import suppress_instrumentation
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
     Metric,
@@ -34,8 +39,11 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from layerline import guard, own
 from layerline.account import Account
+from layerline.attributes import ACCOUNT_REASON
 from layerline.encode import Encoded, Encoder, request
 from layerline.masking import Masks
+from layerline.session import Outcome, Session, printable
+from layerline.thread import Open
 
 #: How often finished spans are sent, unless OTEL_BSP_SCHEDULE_DELAY says otherwise.
 FLUSH_EVERY_MS: Final = 1_000
@@ -44,6 +52,12 @@ FLUSH_EVERY_MS: Final = 1_000
 EXPORTED: Final = "otel.sdk.exporter.span.exported"
 PROCESSED: Final = "otel.sdk.processor.span.processed"
 _REPORT_EVERY_S: Final = 10.0
+_TOO_LARGE: Final = 413
+#: By these the user names a session that signs requests: then the SDK uses it as it is.
+CREDENTIALS: Final = (
+    "OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER",
+    "OTEL_PYTHON_EXPORTER_OTLP_HTTP_TRACES_CREDENTIAL_PROVIDER",
+)
 
 
 class Counts:
@@ -58,17 +72,60 @@ class Sender(OTLPSpanExporter):
     """The SDK's OTLP/HTTP exporter, given spans that are encoded already."""
 
     def __init__(self, masks: Masks, endpoint: str, headers: dict[str, str]) -> None:
-        super().__init__(endpoint=endpoint, headers=headers)
+        #: None where the user has named a session of his own (a "credential provider").
+        self.session = None if any(os.environ.get(name) for name in CREDENTIALS) else Session()
+        super().__init__(endpoint=endpoint, headers=headers, session=self.session)
         self._masks = masks
+        self.lost = 0
+        """Of the last batch: spans that did not arrive."""
+        self.outcome: Outcome | None = None
+        """Of the last batch: the first answer that was not a success, or what a partial success says."""
         #: None where the SDK's inside is not as we know it: then it is given spans, and encodes them itself.
         self.encoder = Encoder(masks) if hasattr(self, "_client") else None
 
     def export(self, spans: Sequence[Any]) -> SpanExportResult:
-        """Send one batch, of ``Encoded`` where there is an encoder."""
+        """Send one batch, of ``Encoded`` where there is an encoder. SUCCESS where any of it arrived."""
+        self.lost, self.outcome = 0, None
         if self.encoder is None:
-            return super().export(self._masks.spans(spans))
+            result = super().export(self._masks.spans(spans))
+            came = self.session.outcome if self.session is not None else None
+            fine = result is SpanExportResult.SUCCESS and (came is None or came.delivered)
+            self.lost, self.outcome = (0, None) if fine else (len(spans), came)
+        else:
+            self._send(spans)
+        return SpanExportResult.SUCCESS if self.lost < len(spans) else SpanExportResult.FAILURE
+
+    def _send(self, spans: Sequence[Any]) -> bool:
+        """Send these, in halves where the server finds them too large; False where it makes no sense to try others."""
         sent = self._client.export(request(spans)).success
-        return SpanExportResult.SUCCESS if sent else SpanExportResult.FAILURE
+        came = self.session.outcome if self.session is not None else None
+        if sent and (came is None or came.delivered):
+            if came is not None and came.content:
+                self._rejected(came, len(spans))
+            return True
+        if came is not None and came.status == _TOO_LARGE:
+            if len(spans) > 1:
+                middle = len(spans) // 2
+                if self._send(spans[:middle]):
+                    return self._send(spans[middle:])
+                self.lost += len(spans) - middle
+                return False
+            self.lost, self.outcome = self.lost + 1, self.outcome or came
+            return True
+        self.lost, self.outcome = self.lost + len(spans), came
+        return False
+
+    def _rejected(self, came: Outcome, most: int) -> None:
+        """What a partial success says was not taken."""
+        try:
+            part = ExportTraceServiceResponse.FromString(came.content).partial_success
+        except DecodeError:  # accepted all the same: some servers answer JSON or text
+            return
+        if part.rejected_spans > 0:
+            rejected = min(most, part.rejected_spans)
+            self.lost += rejected
+            words = f"{rejected} of {most} spans were rejected: {printable(part.error_message)}"
+            self.outcome = Outcome(came.status, words)
 
 
 class Masked(SpanExporter):
@@ -113,27 +170,47 @@ class Exporter(SpanExporter):
         _here.exporting = True
         try:
             return self._export(spans)
+        except Exception:  # the SDK would log it with all its lines, each time
+            self.counts.failed += len(spans)
+            guard.failed("export")
+            return SpanExportResult.FAILURE
         finally:
             _here.exporting = False
 
     def _export(self, spans: Sequence[Any]) -> SpanExportResult:
-        result = self._exporter.export(spans)
-        if result is SpanExportResult.SUCCESS:
-            self.counts.sent += len(spans)
-            self._resource = resource_of(spans[0])
+        sender = self._exporter
+        result = sender.export(spans)
+        arrived = result is SpanExportResult.SUCCESS
+        lost = sender.lost if isinstance(sender, Sender) else 0 if arrived else len(spans)
+        self.counts.sent += len(spans) - lost
+        self.counts.failed += lost
+        self._resource = resource_of(spans[0]) if arrived else None
+        if lost:
+            self._say(sender.outcome if isinstance(sender, Sender) else None)
+        if arrived:
             self._report()
-        else:
-            self.counts.failed += len(spans)
-            self._resource = None
-            guard.once(
-                self._where,
-                "spans do not reach %s (is `layerline serve` running?); still trying, the application is not affected",
-                self._where,
-            )
         return result
+
+    def _say(self, came: Outcome | None, last: bool = False) -> None:
+        """Say what came back instead of a success, once for each status."""
+        status = came.status if came is not None else None
+        words = came.words if came is not None else "the exporter failed"
+        hint = " (is `layerline serve` running?)" if "refused" in words and status is None else ""
+        if status == 401:
+            hint = " (set LAYERLINE_TOKEN)"
+        if last:
+            message = "the last spans did not reach %s: %s%s; the application is not affected"
+        elif status is not None and 200 <= status < 300:
+            message = "spans that were sent to %s are not kept: %s%s; the application is not affected"
+        else:
+            message = "spans do not reach %s: %s%s; still trying, the application is not affected"
+        guard.once(f"{self._where} {status}", message, self._where, words, hint)
 
     def shutdown(self) -> None:
         """Stop at once, also while waiting to try again. The last counts are told to a server that answered last."""
+        session = self._exporter.session if isinstance(self._exporter, Sender) else None
+        if session is not None and (came := session.outcome) is not None and not came.delivered:
+            self._say(came, last=True)  # what was to be tried again is lost
         _here.exporting = True
         try:
             with suppress_instrumentation():  # the SDK does so on its own thread only
@@ -186,12 +263,12 @@ def renew_connections(exporter: Any) -> None:
     old = getattr(holder, "_session", None)
     if old is None:
         return
-    import requests
-
-    new = requests.Session()
+    new = Session() if isinstance(old, Session) else requests.Session()
     for name in ("headers", "verify", "cert", "auth", "proxies", "trust_env"):
         setattr(new, name, getattr(old, name))
     holder._session = new
+    if isinstance(exporter, Sender) and isinstance(new, Session):
+        exporter.session = new
 
 
 def report(counts: Counts, resource: Resource) -> MetricsData:
@@ -239,6 +316,20 @@ class Batches(BatchSpanProcessor):
         except Exception:
             guard.failed("export.name_thread")
 
+    def _see_to_thread(self) -> None:
+        """The queue is full: if that is because the thread that empties it has ended, say so and start another."""
+        batches = self._batch_processor
+        thread = getattr(batches, "_worker_thread", None)
+        if thread is None or thread.is_alive() or batches._shutdown:
+            return
+        with _ending:
+            if batches._worker_thread is not thread:
+                return
+            batches._worker_thread = threading.Thread(name=thread.name, target=batches.worker, daemon=True)
+        guard.once("export.thread", "the thread that sends spans had ended; it was started again")
+        batches._worker_thread.start()
+        self._name_thread()
+
     def measured_by(self, account: Account) -> Batches:
         """Let the SDK ask one processor instead of two: an account's hooks and ours do not overlap (0.5 µs a span)."""
         self.on_start = account.on_start  # type: ignore[method-assign]
@@ -252,9 +343,12 @@ class Batches(BatchSpanProcessor):
             context = span._context
             if context is None or not context.trace_flags.sampled:
                 return
+            if Open.forks and (span.attributes or {}).get(ACCOUNT_REASON) == "forked":
+                return  # it is the parent's, which sends it
             batches = self._batch_processor
             if len(batches._queue) >= self._most:
                 self._counts_of.counts.dropped += 1
+                self._see_to_thread()
                 return
             # The SDK's queue takes what its exporter takes.
             batches.emit(span if self._encoder is None else self._encoder.encode(span))  # type: ignore[arg-type]

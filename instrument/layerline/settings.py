@@ -7,6 +7,7 @@ SDK and are not repeated here, save the one that ours falls back to.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -17,6 +18,8 @@ from layerline import guard
 
 #: Where spans go when nothing says otherwise: a Layerline server on this machine.
 DEFAULT_ENDPOINT: Final = "http://127.0.0.1:4318"
+
+_LONGEST_EXIT_S: Final = 3600
 
 _UNIT_NS: Final = {"us": 1_000, "ms": 1_000_000, "s": 1_000_000_000, "m": 60_000_000_000}
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?) ?(us|ms|s|m)")
@@ -53,15 +56,29 @@ class Settings:
             values[each.name] = (
                 given if given is not None else environ.get(f"LAYERLINE_{each.name.upper()}", str(each.default))
             )
+        if not values["token"].isprintable():
+            guard.once("token", "LAYERLINE_TOKEN holds characters that no header can carry, and is ignored")
+            values["token"] = ""
         return cls(**values)
 
     @property
     def exit_timeout_s(self) -> float:
         """``exit_timeout`` as seconds; a value that is no number counts as the default."""
         try:
-            return max(0.0, float(self.exit_timeout))
+            seconds = float(self.exit_timeout)
         except ValueError:
+            seconds = math.nan
+        if seconds < 0:
+            return 0.0
+        if not seconds <= _LONGEST_EXIT_S:
+            guard.once(
+                "exit_timeout",
+                "LAYERLINE_EXIT_TIMEOUT: expected seconds from 0 to %d; found %r: 2",
+                _LONGEST_EXIT_S,
+                self.exit_timeout,
+            )
             return 2.0
+        return seconds
 
     @property
     def watch_ns(self) -> int | None:
@@ -70,7 +87,9 @@ class Settings:
         if text == "off":
             return None
         match = _DURATION.fullmatch(text)
-        if match is None:
-            guard.once("watch", "LAYERLINE_WATCH: expected a duration like 100ms, or off; found %r: 100ms", self.watch)
+        if match is None or len(text) > 20:
+            guard.once(
+                "watch", "LAYERLINE_WATCH: expected a duration like 100ms, or off; found %.40r: 100ms", self.watch
+            )
             return 100_000_000
         return int(float(match[1]) * _UNIT_NS[match[2]])

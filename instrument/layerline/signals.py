@@ -810,7 +810,7 @@ SIGNALS: tuple[Signal, ...] = (
         "host",
         Kind.COUNTER,
         "{point}",
-        "points and events lost since the agent started, because its buffer was full or the server refused them",
+        "points and events lost since the agent started: no room or too old while the server was away, or refused",
         "the agent",
     ),
 )

@@ -20,7 +20,7 @@ from threading import get_ident, get_native_id
 from time import thread_time_ns, time_ns
 from typing import Final
 
-from layerline.kernel import File
+from layerline.kernel import File, out_of_descriptors
 
 _NS_PER_TICK: Final = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 _SLEPT_NS: Final = 1_000_000
@@ -49,6 +49,7 @@ class Open:
     major_faults = blocks_read = blocks_written = voluntary = involuntary = 0
     system = 0.0
     task: object = None  # the asyncio task that opened it (``layerline.tasks``)
+    forks = 0  # how often this process was forked off since its first ancestor was started; kept by the account
     loop_wait = loop_low = held_ns = 0  # while others' steps held its loop: at most, at least, the longest of them
     held_by = ""
 
@@ -57,6 +58,7 @@ class Open:
         self.thread = thread  # whose stack it is on; None when it is on none
         self.reason = reason  # why it is not measured; None while it is
         self.pieces: list[int] = []
+        self.born = Open.forks
 
 
 class Thread:
@@ -67,7 +69,7 @@ class Thread:
 
     __slots__ = (
         "__weakref__", "at", "blkio", "counts", "cpu", "ended", "ended_wait", "gc_from", "handed", "held", "ident",
-        "late", "meters", "noted", "read_at", "schedstat", "stack", "stat", "system", "tid", "wait",
+        "late", "meters", "noted", "read_at", "schedstat", "stack", "stat", "system", "tid", "wait", "why",
     )  # fmt: skip
 
     def __init__(self, delays: bool) -> None:
@@ -87,6 +89,7 @@ class Thread:
         self.held: Open | None = None  # its account, if it is on the stack already
         self.system = 0.0
         self.counts: tuple[int, ...] = (0,) * 7 + (-1, -1)  # differs from any reading
+        self.why = "unreadable"  # why it is not measured, where it is not
         self.schedstat: File | None = None
         self.stat: File | None = None
         try:
@@ -97,8 +100,10 @@ class Thread:
                 if delays:
                     self.stat = File(f"/proc/self/task/{self.tid}/stat", 1024)
                     self.blkio = self.read_blkio()
-        except (OSError, ValueError, IndexError):
+        except (OSError, ValueError, IndexError) as problem:
             self.stat = None
+            if out_of_descriptors(problem):
+                self.why = "no_descriptor"
 
     def read_blkio(self) -> int:
         """Time this thread has waited for block I/O (ns, in steps of a clock tick)."""

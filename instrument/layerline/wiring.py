@@ -22,10 +22,11 @@ from layerline import accept, attributes, guard, streaming, tasks, work
 from layerline.account import Account
 from layerline.cgroup import Cgroup
 from layerline.container import identify
-from layerline.export import Batches, Exporter, Masked, Sender, authorization, endpoint
+from layerline.export import CREDENTIALS, Batches, Exporter, Masked, Sender, authorization, endpoint
 from layerline.masking import Masks
 from layerline.meters import Meters
 from layerline.resource import describe, process, without
+from layerline.session import Session
 from layerline.settings import DEFAULT_ENDPOINT, Settings
 
 
@@ -57,7 +58,12 @@ def batches(destination: Destination, settings: Settings) -> Batches:
     sender = Exporter(Sender(Masks(settings.capture), destination.traces, headers), destination.traces)
     base, _, signal = destination.traces.rpartition("/v1/")
     if destination.ours and signal == "traces":
-        sender.reports = OTLPMetricExporter(endpoint=endpoint(base, "metrics"), headers=headers, timeout=1)
+        sender.reports = OTLPMetricExporter(
+            endpoint=endpoint(base, "metrics"),
+            headers=headers,
+            timeout=1,
+            session=None if any(os.environ.get(name) for name in CREDENTIALS) else Session(),
+        )
     return Batches(sender, settings.exit_timeout_s)
 
 

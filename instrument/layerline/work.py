@@ -55,7 +55,9 @@ _AFTER_NS: Final = 1_000_000_000
 #: Whose functions in anyio's worker threads are a library's steps, not the app's work: opening a file, the next piece.
 _STEPS: Final = ("anyio", "starlette", "fastapi._compat", "contextlib", "posix", "os", "io", "_io", "tempfile")
 _LIBRARIES: Final = ("anyio", "concurrent.futures", "multiprocessing", "opentelemetry", "layerline")
-_PROPAGATES: Final = "opentelemetry.instrumentation.threading"
+#: Whose functions in pools are not the app's work: its threading instrumentation hands the context on already, and the
+#: SDK asks who it is after each fork.
+_TELEMETRY: Final = ("opentelemetry.", "layerline.")
 
 _account: Account | None = None
 _tracer: Tracer | None = None
@@ -184,7 +186,7 @@ def name(function: Any) -> str:
 @functools.wraps(_submit)  # type: ignore[arg-type]  # generic in what it is given
 def submit(self: ThreadPoolExecutor, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
     """As the standard library's, and the work leaves a record."""
-    if getattr(fn, "__module__", "") != _PROPAGATES:
+    if not (getattr(fn, "__module__", None) or "").startswith(_TELEMETRY):
         work = handed_over(fn)
         if work is not None:
             fn = work

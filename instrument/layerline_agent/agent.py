@@ -12,14 +12,15 @@ from layerline.container import in_path
 from layerline_agent.ancestors import Ancestors
 from layerline_agent.cgroups import Tree, processes
 from layerline_agent.containers import Container
-from layerline_agent.discovery import Discovery, Event, Gone, Seen, Sighting, say
+from layerline_agent.discovery import Discovery, Event, Gone, Seen, Sighting
 from layerline_agent.docker_stats import SOURCE, DockerStats, Told
-from layerline_agent.encode import Encoder, logs
+from layerline_agent.encode import Encoder, logs, lost
 from layerline_agent.endings import Ended, Endings
 from layerline_agent.files import File
 from layerline_agent.machine import Machine
 from layerline_agent.outbox import LOGS, METRICS, Outbox
 from layerline_agent.readings import Entity, Series
+from layerline_agent.saying import failed, say
 from layerline_agent.sensor import Sensor, all_sensors
 from layerline_agent.settings import Settings
 
@@ -178,7 +179,10 @@ class Agent:
                 return
             if sighting is None:
                 return
-            self._take(sighting)
+            try:
+                self._take(sighting)
+            except Exception as problem:  # it costs what was seen, and nothing more
+                failed("taking in what was discovered", problem)
 
     def _take(self, sighting: Sighting) -> None:
         if isinstance(sighting, Event):
@@ -322,6 +326,12 @@ class Agent:
 
     def send(self) -> None:
         """Hand everything that waits to the outbox: one request of metrics, and one of events if there were any."""
+        try:
+            self._send()
+        except Exception as problem:  # it costs the readings of this interval
+            failed("sending", problem)
+
+    def _send(self) -> None:
         now_ns = self._clock()
         self._health.report(self._own, now_ns)
         self._own.set("layerline.agent.dropped_points", self._outbox.dropped, now_ns)
@@ -330,9 +340,11 @@ class Agent:
         message, points = self._encoder.metrics(entities)
         self._outbox.put(METRICS, message, points)
         self._ended.clear()
-        if self._events:
-            self._outbox.put(LOGS, logs(self._events, self._machine_attributes), len(self._events))
-            self._events.clear()
+        events, self._events = self._events, []
+        if events:
+            self._outbox.put(LOGS, logs(events, self._machine_attributes), len(events))
+        if losses := self._outbox.losses():
+            self._outbox.put(LOGS, lost(losses, self._machine_attributes), len(losses))
 
 
 def build(settings: Settings) -> tuple[Agent, str]:
@@ -341,7 +353,14 @@ def build(settings: Settings) -> tuple[Agent, str]:
     machine = Machine(settings.root)
     tree = Tree.of(machine)
     discovery = Discovery(machine, tree)
-    outbox = Outbox(settings.endpoint, settings.headers, settings.buffer_bytes)
+    outbox = Outbox(
+        settings.endpoint,
+        settings.headers,
+        settings.buffer_bytes,
+        spool=settings.spool,
+        spool_bytes=settings.spool_bytes,
+        spool_ns=settings.spool_ns,
+    )
     agent = Agent(settings, machine, discovery, outbox, stats=DockerStats(discovery.sightings.put), tree=tree)
     discovery.start()
     agent.look()

@@ -8,7 +8,6 @@ longer than some containers live.
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -27,6 +26,7 @@ from layerline_agent.containers import Container, from_event, from_inspect, time
 from layerline_agent.docker_stats import Told
 from layerline_agent.endings import Ended
 from layerline_agent.machine import Machine
+from layerline_agent.saying import failed, say
 
 #: The events of Docker that are passed on, under ``container.<name>``.
 EVENTS = ("start", "die", "oom", "kill", "restart", "pause", "unpause", "health_status", "rename", "update")
@@ -73,11 +73,6 @@ class Gone:
 
 
 Sighting = Event | Seen | Gone | Ended | Told
-
-
-def say(line: str) -> None:
-    """One line for the person who runs the agent."""
-    print(f"layerline agent: {line}", file=sys.stderr, flush=True)
 
 
 def docker_time(time_ns: int) -> str:
@@ -368,7 +363,10 @@ class Discovery:
 
     def _walk_on(self) -> None:
         while not self._stopped.wait(self._walk_every_s):
-            self._walk()
+            try:
+                self._walk()
+            except Exception as problem:  # a cgroup that goes away in an unforeseen way: the next walk sees the rest
+                failed("walking the cgroups", problem)
 
     def _walk(self) -> None:
         """Find what Docker does not manage; while Docker is away, also what it managed and is gone."""

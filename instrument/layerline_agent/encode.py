@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue
-from opentelemetry.proto.logs.v1.logs_pb2 import SEVERITY_NUMBER_INFO, SEVERITY_NUMBER_WARN
+from opentelemetry.proto.logs.v1.logs_pb2 import SEVERITY_NUMBER_INFO, SEVERITY_NUMBER_WARN, ResourceLogs
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_CUMULATIVE, NumberDataPoint
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
+from layerline.attributes import DROPPED, DROPPED_FROM_NS, DROPPED_POINTS, DROPPED_REASON, DROPPED_TO_NS
 from layerline.signals import Kind, find
 from layerline_agent.discovery import Event
 from layerline_agent.readings import Entity, Series
+from layerline_agent.saying import failed
+from layerline_agent.spool import Loss
 
 if TYPE_CHECKING:
     from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
@@ -136,12 +139,19 @@ class Encoder:
         for entity in entities:
             waiting = [series for series in entity.series if series.points]
             if waiting:
-                form = self._forms.get(entity)
-                if form is None or not form.fits(entity, waiting):
-                    form = Form(entity, waiting)
+                number = sum([len(series.points) for series in waiting])
+                try:
+                    form = self._forms.get(entity)
+                    if form is None or not form.fits(entity, waiting):
+                        form = Form(entity, waiting)
+                    requests.append(form.fill())
+                except Exception as problem:  # a name or value that protobuf does not take costs this entity only
+                    failed("encoding readings", problem)
+                    for series in waiting:
+                        series.points = []
+                    continue
                 forms[entity] = form
-                count += sum([len(series.points) for series in waiting])
-                requests.append(form.fill())
+                count += number
         self._forms = forms
         return b"".join(requests), count
 
@@ -151,17 +161,55 @@ def logs(events: Iterable[Event], host: Mapping[str, Value]) -> bytes:
     request = ExportLogsServiceRequest()
     now_ns = time.time_ns()
     for event in events:
-        sent = request.resource_logs.add()
-        sent.resource.CopyFrom(resource({**event.container.attributes, **host}))
-        scope = sent.scope_logs.add()
-        scope.scope.name = SCOPE
-        trouble = event.name in WARNINGS or event.attributes.get("process.exit.code", 0) != 0
+        try:
+            request.resource_logs.append(log(event, host, now_ns))
+        except Exception as problem:  # a name or value that protobuf does not take costs this event only
+            failed("encoding an event", problem)
+    return request.SerializeToString()
+
+
+def log(event: Event, host: Mapping[str, Value], now_ns: int) -> ResourceLogs:
+    """One event as a log record under its container's resource."""
+    sent = ResourceLogs(resource=resource({**event.container.attributes, **host}))
+    scope = sent.scope_logs.add()
+    scope.scope.name = SCOPE
+    trouble = event.name in WARNINGS or event.attributes.get("process.exit.code", 0) != 0
+    scope.log_records.add(
+        time_unix_nano=event.time_ns,
+        observed_time_unix_nano=now_ns,
+        event_name=event.name,
+        severity_number=SEVERITY_NUMBER_WARN if trouble else SEVERITY_NUMBER_INFO,
+        body=AnyValue(string_value=event.body),
+        attributes=[attribute(key, value) for key, value in event.attributes.items()],
+    )
+    return sent
+
+
+def lost(losses: Iterable[Loss], host: Mapping[str, Value]) -> bytes:
+    """The request that tells of points and events that were lost, as events of the machine.
+
+    ``layerline.agent.dropped``: its attributes say how many, when the first and the last of them were read (ns, UTC),
+    and why.
+    """
+    request = ExportLogsServiceRequest()
+    now_ns = time.time_ns()
+    sent = request.resource_logs.add()
+    sent.resource.CopyFrom(resource(host))
+    scope = sent.scope_logs.add()
+    scope.scope.name = SCOPE
+    for loss in losses:
+        about: dict[str, Value] = {
+            DROPPED_POINTS: loss.points,
+            DROPPED_FROM_NS: loss.from_ns,
+            DROPPED_TO_NS: loss.to_ns,
+            DROPPED_REASON: loss.reason,
+        }
         scope.log_records.add(
-            time_unix_nano=event.time_ns,
+            time_unix_nano=loss.to_ns,
             observed_time_unix_nano=now_ns,
-            event_name=event.name,
-            severity_number=SEVERITY_NUMBER_WARN if trouble else SEVERITY_NUMBER_INFO,
-            body=AnyValue(string_value=event.body),
-            attributes=[attribute(key, value) for key, value in event.attributes.items()],
+            event_name=DROPPED,
+            severity_number=SEVERITY_NUMBER_WARN,
+            body=AnyValue(string_value=f"{loss.points} points that the agent read were dropped: {loss.reason}"),
+            attributes=[attribute(key, value) for key, value in about.items()],
         )
     return request.SerializeToString()

@@ -17,6 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from layerline_agent.saying import failed
+
 #: How much this thread goes before others where that is permitted (nice): it runs for 0.2 ms at the end of a container.
 NICE = -10
 
@@ -113,15 +115,22 @@ class Endings:
             for descriptor, _ in self._poll.poll():
                 if descriptor == self._wake:
                     return
-                with self._lock:
-                    watched = self._watched.pop(descriptor, None)
-                    if watched is None:  # forgotten meanwhile
-                        continue
-                    self._pidfds.pop(watched.container_id, None)
-                    os.close(descriptor)
-                with suppress(OSError):  # the cgroup is gone already: the end of its counters stays unknown
-                    if not self._next(watched):
-                        self._read(watched)
+                try:
+                    self._ended(descriptor)
+                except Exception as problem:  # it costs the last reading of this container
+                    failed("reading the end of a container", problem)
+
+    def _ended(self, descriptor: int) -> None:
+        """The process of this pidfd has ended."""
+        with self._lock:
+            watched = self._watched.pop(descriptor, None)
+            if watched is None:  # forgotten meanwhile
+                return
+            self._pidfds.pop(watched.container_id, None)
+            os.close(descriptor)
+        with suppress(OSError):  # the cgroup is gone already: the end of its counters stays unknown
+            if not self._next(watched):
+                self._read(watched)
 
     def _read(self, watched: _Watched) -> None:
         time_ns = self._clock()

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from opentelemetry.util.re import parse_env_headers
@@ -16,13 +17,38 @@ from layerline.tags import HOST_WORDS
 #: Reading more often than this costs more than it tells.
 SHORTEST_NS = 20_000_000
 
+_UNITS_NS = {**TIME_UNITS_NS, "h": 3600 * 10**9, "d": 24 * 3600 * 10**9}
+
 
 def duration_ns(text: str) -> int:
-    """``200ms`` or ``1s`` in nanoseconds. ValueError says what was expected and found."""
+    """``200ms``, ``1s`` or ``24h`` in nanoseconds. ValueError says what was expected and found."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([a-zµ]+)", text.strip())
-    if match is None or match[2] not in TIME_UNITS_NS or float(match[1]) == 0:
+    if match is None or match[2] not in _UNITS_NS or float(match[1]) == 0:
         raise ValueError(f"expected a duration such as 200ms or 1s, found {text!r}")
-    return round(float(match[1]) * TIME_UNITS_NS[match[2]])
+    return round(float(match[1]) * _UNITS_NS[match[2]])
+
+
+def size_bytes(text: str) -> int:
+    """``256MB`` or ``64MiB`` in bytes. ValueError says what was expected and found."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kKMG])(i?)B", text.strip())
+    if match is None or float(match[1]) == 0:
+        raise ValueError(f"expected a size such as 256MB or 64MiB, found {text!r}")
+    unit: int = (1024 if match[3] else 1000) ** ("KMG".index(match[2].upper()) + 1)
+    return round(float(match[1]) * unit)
+
+
+def spool_folder(environment: Mapping[str, str]) -> Path | None:
+    """Where what cannot be sent is kept; None for ``off``, or where there is no home folder to keep it in."""
+    text = environment.get("LAYERLINE_SPOOL", "").strip()
+    if text.lower() == "off":
+        return None
+    state = environment.get("XDG_STATE_HOME", "")
+    try:
+        if text:
+            return Path(text).expanduser()
+        return (Path(state) if state.startswith("/") else Path.home() / ".local/state") / "layerline/spool"
+    except RuntimeError:  # a user without a home folder
+        return None
 
 
 def tag(text: str) -> tuple[str, str]:
@@ -62,7 +88,14 @@ class Settings:
     root: str = "/"
     """LAYERLINE_HOST_ROOT (``/``): where the host's file system is, when the agent itself runs in a container."""
     buffer_bytes: int = 32 * 2**20
-    """How much may wait, compressed, while the server is away; the oldest is dropped first."""
+    """How much may wait in memory, compressed, where there is no spool; the oldest is dropped first."""
+    spool: Path | None = None
+    """LAYERLINE_SPOOL (``~/.local/state/layerline/spool``): the folder that keeps what cannot be sent, made for its
+    owner alone when it is needed; each agent of a machine needs its own; ``off`` keeps a little in memory only."""
+    spool_bytes: int = 256 * 10**6
+    """LAYERLINE_SPOOL_BYTES (``256MB``): the oldest is dropped when the spool is larger than this."""
+    spool_ns: int = 24 * 3600 * 10**9
+    """LAYERLINE_SPOOL_AGE (``24h``): what has waited for longer in the spool is dropped."""
 
     @classmethod
     def of(
@@ -110,6 +143,17 @@ class Settings:
             fine_ns = duration_ns(fine) if fine is not None else min(default.fine_ns, interval_ns)
         except ValueError as problem:
             raise named("--fine", str(problem)) from None
+        spool_bytes, spool_ns = default.spool_bytes, default.spool_ns
+        try:
+            if text := environment.get("LAYERLINE_SPOOL_BYTES"):
+                spool_bytes = size_bytes(text)
+        except ValueError as problem:
+            raise named("LAYERLINE_SPOOL_BYTES", str(problem)) from None
+        try:
+            if text := environment.get("LAYERLINE_SPOOL_AGE"):
+                spool_ns = duration_ns(text)
+        except ValueError as problem:
+            raise named("LAYERLINE_SPOOL_AGE", str(problem)) from None
         if interval_ns < SHORTEST_NS:
             raise named("--interval", f"expected at least {SHORTEST_NS // 10**6}ms, found {interval!r}")
         if not SHORTEST_NS <= fine_ns <= interval_ns:
@@ -121,6 +165,9 @@ class Settings:
             interval_ns=interval_ns,
             fine_ns=fine_ns,
             root=environment.get("LAYERLINE_HOST_ROOT") or default.root,
+            spool=spool_folder(environment),
+            spool_bytes=spool_bytes,
+            spool_ns=spool_ns,
         )
 
     @property

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
+from layerline_agent import saying
 from layerline_agent.agent import POLL_S, Agent
 from layerline_agent.cgroups import Tree
 from layerline_agent.containers import Container
@@ -25,8 +26,16 @@ from layerline_agent.machine import Machine
 from layerline_agent.outbox import LOGS, METRICS, Outbox
 from layerline_agent.sensor import Raw, all_sensors
 from layerline_agent.settings import Settings
+from layerline_agent.spool import Loss
 
 from .conftest import HYBRID, HYBRID_ID, V2, V2_ID, V2_UNLIMITED_ID, Clock, Sink, attributes_of, points_of
+
+
+@pytest.fixture(autouse=True)
+def _nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test hears what is said once."""
+    monkeypatch.setattr(saying, "_said", set())
+
 
 Found = dict[tuple[str, ...], list[int | float]]
 
@@ -36,10 +45,15 @@ class Kept:
 
     def __init__(self) -> None:
         self.dropped = 0
+        self.lost: list[Loss] = []
         self.parcels: list[tuple[str, bytes, int]] = []
 
     def put(self, path: str, message: bytes, points: int) -> None:
         self.parcels.append((path, message, points))
+
+    def losses(self) -> list[Loss]:
+        told, self.lost = self.lost, []
+        return told
 
     def close(self, within_s: float) -> int:
         return 0
@@ -282,6 +296,46 @@ def test_drops_are_reported() -> None:
     watch.outbox.dropped = 7
     watch.second()
     assert watch.outbox.last()["layerline.agent.dropped_points",] == [7]
+
+
+def test_losses_go_out_once_as_an_event() -> None:
+    """What the outbox lost on the way is told with the next sending, and only then."""
+    watch = Watch(V2 / "first")
+    watch.outbox.lost = [Loss("the server was away", 7, 1, 2)]
+    for _ in range(2):
+        watch.agent.read(full=True)
+        watch.agent.send()
+    (sent,) = [(message, points) for path, message, points in watch.outbox.parcels if path == LOGS]
+    assert b"layerline.agent.dropped" in sent[0]
+    assert sent[1] == 1
+
+
+def test_one_that_cannot_be_sent_costs_no_other(capsys: pytest.CaptureFixture[str]) -> None:
+    """A name that OTLP cannot carry, of a container or in an event, costs only that, each time, and is said once."""
+    watch = Watch(V2 / "first")
+    odd = container(V2 / "first", name="od\ud800d", container_id="b" * 64)
+    watch.see(Seen(container(V2 / "first")), Seen(odd))
+    for _ in range(3):
+        watch.see(Event("container.die", 3, odd, "died"), Event("container.start", 4, container(V2 / "first"), "began"))
+        watch.second()
+    assert [path for path, _, _ in watch.outbox.parcels] == [METRICS, LOGS] * 3
+    assert watch.outbox.last(V2_ID)
+    assert not watch.outbox.last("b" * 64)
+    assert b"began" in watch.outbox.parcels[-1][1]
+    assert all(not series.points for series in watch.agent._watched["b" * 64][1].series)
+    said = capsys.readouterr().err
+    assert said.count("encoding readings failed") == 1
+    assert said.count("encoding an event failed") == 1
+
+
+def test_a_sighting_that_cannot_be_taken_in_costs_no_other(capsys: pytest.CaptureFixture[str]) -> None:
+    """What was discovered and makes no sense is left out, and the agent goes on."""
+    watch = Watch(V2 / "first")
+    watch.see(Seen(None), Seen(container(V2 / "first")))  # type: ignore[arg-type]
+    watch.see()
+    watch.second()
+    assert watch.outbox.last(V2_ID)
+    assert "taking in what was discovered failed" in capsys.readouterr().err
 
 
 def test_events_go_out_as_logs() -> None:

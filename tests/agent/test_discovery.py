@@ -308,6 +308,31 @@ def test_walking_sees_the_end(engine: Engine, start: Start, copied: Callable[[Pa
     assert take(found, 1) == [Gone(HYBRID_ID)]
 
 
+def test_a_walk_that_fails_is_not_the_last(
+    engine: Engine,
+    start: Start,
+    copied: Callable[[Path], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Whatever goes wrong in one walk is said, and the next one sees what there is."""
+    engine.up = False
+    root = copied(HYBRID / "first")
+    found = start(root, walk_every_s=0.05)
+    take(found, 1)
+    walk, failures = Tree.walk, [ValueError("odd"), ValueError("odd")]
+
+    def failing(tree: Tree) -> object:
+        if failures:
+            raise failures.pop()
+        return walk(tree)
+
+    monkeypatch.setattr(Tree, "walk", failing)
+    (root / f"sys/fs/cgroup/memory/docker/{HYBRID_ID}").rename(root / "away")
+    assert take(found, 1) == [Gone(HYBRID_ID)]
+    assert "walking the cgroups failed" in capsys.readouterr().err
+
+
 def test_what_docker_does_not_manage_is_walked(engine: Engine, start: Start, copied: Callable[[Path], Path]) -> None:
     """A container of another engine beside Docker is found too, after Docker had time to claim it."""
     engine.run(HYBRID_ID, "web")

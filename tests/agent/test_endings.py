@@ -93,3 +93,25 @@ def test_processes_that_cannot_be_named(tmp_path: Path, endings: Endings, told: 
     endings.watch("c1", str(path), [])
     with pytest.raises(Empty):
         told.get(timeout=0.2)
+
+
+def test_one_that_fails_costs_no_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where telling of one end fails, that is said, and the next end is read."""
+    ends: SimpleQueue[str] = SimpleQueue()
+
+    def tell(ended: Ended) -> None:
+        ends.put(ended.container_id)
+        if ended.container_id == "bad":
+            raise RuntimeError("no")
+
+    endings = Endings(tell)
+    for name in ("bad", "good"):
+        one = process()
+        folder = tmp_path / name
+        folder.mkdir()
+        endings.watch(name, group(folder, one), [])
+        group(folder)
+        end(one)
+        assert ends.get(timeout=60) == name
+    endings.close()
+    assert "RuntimeError: no" in capsys.readouterr().err

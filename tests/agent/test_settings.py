@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from layerline_agent.settings import Settings
@@ -10,7 +13,7 @@ from layerline_agent.settings import Settings
 def test_defaults() -> None:
     """Without arguments and variables it reads each second, stalls every 200 ms, and sends to this machine."""
     settings = Settings.of(environment={})
-    assert settings == Settings()
+    assert settings == replace(Settings(), spool=Path.home() / ".local/state/layerline/spool")
     assert (settings.endpoint, settings.interval_ns, settings.steps) == ("http://127.0.0.1:4318", 1_000_000_000, 5)
 
 
@@ -73,6 +76,9 @@ def test_fine_divides_the_interval() -> None:
         ({"endpoint_argument": "localhost:4318"}, "--endpoint"),
         ({"endpoint_argument": "http://x:99999"}, "--endpoint"),
         ({"environment": {"LAYERLINE_ENDPOINT": "//x"}}, "LAYERLINE_ENDPOINT"),
+        ({"environment": {"LAYERLINE_SPOOL_BYTES": "much"}}, "LAYERLINE_SPOOL_BYTES"),
+        ({"environment": {"LAYERLINE_SPOOL_BYTES": "0MB"}}, "LAYERLINE_SPOOL_BYTES"),
+        ({"environment": {"LAYERLINE_SPOOL_AGE": "-1h"}}, "LAYERLINE_SPOOL_AGE"),
     ],
 )
 def test_what_is_wrong_is_named(arguments: dict[str, object], named: str) -> None:
@@ -80,3 +86,17 @@ def test_what_is_wrong_is_named(arguments: dict[str, object], named: str) -> Non
     with pytest.raises(ValueError, match=rf"^{named}: expected .*found") as problem:
         Settings.of(**{"environment": {}, **arguments})  # type: ignore[arg-type]
     assert "\n" not in str(problem.value)
+
+
+def test_where_the_spool_is() -> None:
+    """A folder, no folder, or that of the user's state; its bounds are sizes and durations."""
+
+    def spool(**environment: str) -> Path | None:
+        return Settings.of(environment=environment).spool
+
+    assert spool(LAYERLINE_SPOOL="/var/spool/layerline") == Path("/var/spool/layerline")
+    assert spool(LAYERLINE_SPOOL="~/s") == Path.home() / "s"
+    assert spool(LAYERLINE_SPOOL="OFF") is None
+    assert spool(XDG_STATE_HOME="/state") == Path("/state/layerline/spool")
+    settings = Settings.of(environment={"LAYERLINE_SPOOL_BYTES": "64MiB", "LAYERLINE_SPOOL_AGE": "7d"})
+    assert (settings.spool_bytes, settings.spool_ns) == (64 * 2**20, 7 * 24 * 3600 * 10**9)

@@ -22,6 +22,7 @@ from layerline_correlator.store.model import (
     resource_key,
     series_key,
 )
+from layerline_correlator.times import rfc3339
 
 SECOND = 10**9
 
@@ -264,3 +265,22 @@ def test_what_explodes_is_named_with_the_attribute_that_does_it(
 def test_its_json_says_from(correlator: Correlator) -> None:
     """The window stands in the answer as `from` and `to`."""
     assert list(plain(covered(correlator, a_while_ago(120))))[:2] == ["from", "to"]
+
+
+def test_what_agents_lost_is_told_where_it_is_missing(correlator: Correlator) -> None:
+    """Readings that an agent dropped are named in windows that they belong to, whenever it told of them."""
+    zero_ns = a_while_ago(120)
+    host = description({"host": "host-1", "host.name": "vm", "host.id": "m"})
+
+    def dropped(points: str, first_s: int, last_s: int) -> EventRow:
+        times = (str(zero_ns + first_s * SECOND), str(zero_ns + last_s * SECOND))
+        names = ("points", "from_ns", "to_ns", "reason")
+        told = dict(zip((f"layerline.agent.dropped.{name}" for name in names), (points, *times, "away"), strict=True))
+        return EventRow(host.resource, zero_ns + 90 * SECOND, "layerline.agent.dropped", f"{points} points", told)
+
+    before, over, after = dropped("3", -20, -10), dropped("400", -5, 5), dropped("5", 70, 80)
+    correlator.append(Batch(resources=[host], events=[before, over, after, dropped("many", 1, 2), dropped("9", 9, 3)]))
+    (found,) = covered(correlator, zero_ns).dropped
+    assert (found.host, found.points, found.reason) == ("vm", 400, "away")
+    assert found.from_ < rfc3339(zero_ns) < found.to
+    assert plain(found)["from"] == found.from_

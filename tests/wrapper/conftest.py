@@ -120,6 +120,10 @@ class Sink:
 
     url: str
     status: int = 200
+    most_bytes: int = 10**9
+    """Of a body of spans; 413 to more."""
+    content: bytes = b""
+    """Of its answers."""
     gate: threading.Event = field(default_factory=threading.Event)
     bodies: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
 
@@ -172,11 +176,15 @@ def sink() -> Iterator[Sink]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             kept.gate.wait(60)
-            if kept.status == 200:
+            status = kept.status if len(body) <= kept.most_bytes or self.path != "/v1/traces" else 413
+            if status == 200:
                 kept.bodies.append((self.path, {k.lower(): v for k, v in self.headers.items()}, body))
-            self.send_response(kept.status)
-            self.send_header("content-length", "0")
+            self.send_response(status)
+            if 300 <= status < 400:
+                self.send_header("location", f"{kept.url}/elsewhere")
+            self.send_header("content-length", str(len(kept.content)))
             self.end_headers()
+            self.wfile.write(kept.content)
 
         def log_message(self, *_: object) -> None: ...
 

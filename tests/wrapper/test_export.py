@@ -10,7 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -274,6 +277,114 @@ def test_a_failing_server_is_reported_once(sink: Sink, caplog: pytest.LogCapture
     lines = [record.getMessage() for record in caplog.records if record.name.startswith(("layerline", "opentelemetry"))]
     assert len(lines) == 1
     assert sink.url in lines[0]
+
+
+def lines_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [each.getMessage() for each in caplog.records if each.name.startswith(("layerline", "opentelemetry"))]
+
+
+def figures(made: Batches) -> tuple[int, int]:
+    return made._counts_of.counts.sent, made._counts_of.counts.failed
+
+
+def test_what_came_back_is_said(sink: Sink, caplog: pytest.LogCaptureFixture) -> None:
+    """The line says status and first words of the answer, and asks whether a server runs only where nothing listens.
+
+    It is said at the latest when the process ends, though another attempt was still to come.
+    """
+    sink.status, sink.content = 418, b"go away"
+    for url in (sink.url, "http://127.0.0.1:1"):
+        provider = provider_with(processor(url, exit_timeout="0.5"))
+        provider.get_tracer("tests").start_span("span").end()
+        provider.shutdown()
+    answered, refused = lines_of(caplog)
+    assert "418" in answered
+    assert "go away" in answered
+    assert "layerline serve" not in answered
+    assert "connection refused" in refused
+    assert "layerline serve" in refused
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_is_no_delivery(sink: Sink, status: int, caplog: pytest.LogCaptureFixture) -> None:
+    """A redirect is not followed, its spans count as failed, and the line says where it points to."""
+    sink.status = status
+    made = processor(sink.url)
+    provider = provider_with(made)
+    provider.get_tracer("tests").start_span("span").end()
+    provider.shutdown()
+    assert figures(made) == (0, 1)
+    assert f"{sink.url}/elsewhere" in lines_of(caplog)[0]
+
+
+def test_a_batch_over_the_limit_is_sent_in_parts(sink: Sink, caplog: pytest.LogCaptureFixture) -> None:
+    """Of a batch that the server finds too large all arrive, once each, but the span that is too large by itself."""
+    sink.most_bytes = 2_000
+    made = processor(sink.url)
+    provider = provider_with(made)
+    for number in range(40):
+        size = 5_000 if number == 13 else 100
+        provider.get_tracer("tests").start_span(f"span {number}", attributes={"x": "x" * size}).end()
+    provider.shutdown()
+    assert sorted(span.name for span in sink.spans) == sorted(f"span {each}" for each in range(40) if each != 13)
+    assert figures(made) == (39, 1)
+    assert "413" in lines_of(caplog)[0]
+
+
+def test_what_a_partial_success_rejects_is_counted_and_said(sink: Sink, caplog: pytest.LogCaptureFixture) -> None:
+    """Spans that the server says it did not keep count as failed, and its reason is logged once."""
+    answer = ExportTraceServiceResponse()
+    answer.partial_success.rejected_spans, answer.partial_success.error_message = 2, "of another time"
+    sink.content = answer.SerializeToString()
+    made = processor(sink.url)
+    provider = provider_with(made)
+    for _ in range(5):
+        provider.get_tracer("tests").start_span("span").end()
+    provider.shutdown()
+    assert figures(made) == (3, 2)
+    (line,) = lines_of(caplog)
+    assert "2 of 5 spans were rejected: of another time" in line
+
+
+def test_a_failure_of_ours_costs_its_batch(
+    sink: Sink, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever goes wrong while sending is logged in one line and counted, and the next batch is sent."""
+    monkeypatch.delenv("PYTEST_VERSION")
+    made = processor(sink.url)
+    provider = provider_with(made)
+    with monkeypatch.context() as broken:
+        broken.setattr(made.span_exporter._exporter._client, "export", None)
+        for _ in range(2):
+            provider.get_tracer("tests").start_span("span").end()
+            provider.force_flush()
+    provider.get_tracer("tests").start_span("last").end()
+    provider.shutdown()
+    assert [span.name for span in sink.spans] == ["last"]
+    assert figures(made) == (1, 2)
+    (line,) = lines_of(caplog)
+    assert line.startswith("export failed")
+
+
+def test_a_sending_thread_that_ended_is_started_again(
+    sink: Sink, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the SDK's thread has ended, the full queue that follows starts another, and says so."""
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "10")
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "10")
+    made = processor(sink.url)
+    batches = made._batch_processor
+    batches._shutdown = True
+    batches._worker_awaken.set()
+    batches._worker_thread.join()
+    batches._shutdown = False
+    batches._worker_awaken.clear()
+    provider = provider_with(made)
+    for _ in range(11):
+        provider.get_tracer("tests").start_span("span").end()
+    eventually(lambda: len(sink.spans) == 10, "what was queued")
+    assert "was started again" in lines_of(caplog)[0]
+    provider.shutdown()
 
 
 def test_an_sdk_that_we_do_not_know_encodes_by_itself(sink: Sink) -> None:

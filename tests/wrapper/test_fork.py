@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from layerline.attributes import ACCOUNT, ACCOUNT_REASON, CPU_NS, THREAD_ID
+from layerline.attributes import ACCOUNT, CPU_NS, THREAD_ID
 from waiting import PATIENCE_S
 from wrapper.conftest import Sink, clean_environment, layerline_run
 
@@ -70,7 +70,7 @@ def index():
 
 
 def test_a_forked_child_s_spans_are_its_own(tmp_path: Path, sink: Sink) -> None:
-    """They carry the child's pid and account; a span that was open across the fork is not measured there."""
+    """They carry the child's pid and account; a span that was open across the fork is sent by the parent alone."""
     # From 3.12 on Python warns of any fork in a process with threads, and an exporter is one.
     done = layerline_run(FORK, tmp_path, LAYERLINE_ENDPOINT=sink.url, PYTHONWARNINGS="ignore::DeprecationWarning")
     assert done.returncode == 0, done.stderr
@@ -83,8 +83,10 @@ def test_a_forked_child_s_spans_are_its_own(tmp_path: Path, sink: Sink) -> None:
     assert sink.named("child").attributes[ACCOUNT] == "thread"
     assert 20_000_000 <= sink.named("child").attributes[CPU_NS] <= sink.named("child").length_ns + 1_000_000
     assert sink.named("child").attributes[THREAD_ID] == child
-    outers = [span.attributes for span in sink.spans if span.name == "outer"]
-    assert sorted(each.get(ACCOUNT_REASON, each[ACCOUNT]) for each in outers) == ["thread", "thread_hop"]
+    (outer,) = [span for span in sink.spans if span.name == "outer"]
+    assert outer.attributes[ACCOUNT] == "thread"
+    assert outer.resource["process.pid"] == parent
+    assert sorted(span.name for span in sink.spans) == ["after", "before", "child", "outer"]
 
 
 def test_a_multiprocessing_child_sends_its_spans_before_it_ends(tmp_path: Path, sink: Sink) -> None:

@@ -1,9 +1,10 @@
-"""A kernel file that is kept open: read in place, and closed only if it is still ours."""
+"""A kernel file that is read again and again: kept open where there is room, and closed only if it is still ours."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from resource import RLIM_INFINITY
 
 import pytest
 
@@ -59,3 +60,36 @@ def test_a_number_that_somebody_else_has_now_is_left_alone(tmp_path: Path) -> No
     file.close()
     os.fstat(theirs)
     os.close(theirs)
+
+
+@pytest.mark.usefixtures("_either")
+def test_a_file_that_is_not_kept_open_is_read_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no room it is opened for each reading and leaves nothing open; once closed, it cannot be read."""
+    monkeypatch.setattr(kernel, "room", lambda: False)
+    path = tmp_path / "meter"
+    path.write_text("1 2 3\n")
+    file = File(str(path), 5)
+    assert file.fd < 0
+    assert file.read() == b"1 2 3"
+    path.write_text("4 5\n")
+    assert file.read() == b"4 5\n"
+    assert not [each for each in Path("/proc/self/fd").iterdir() if str(path) == os.path.realpath(each)]
+    path.unlink()
+    with pytest.raises(FileNotFoundError):
+        file.read()
+    file.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        file.read()
+
+
+@pytest.mark.parametrize(
+    ("limit", "kept", "expected"),
+    [(1024, 127, True), (1024, 128, False), (7, 0, False), (RLIM_INFINITY, 4_095, True), (10**6, 4_096, False)],
+)
+def test_an_eighth_of_the_descriptors_is_ours(
+    limit: int, kept: int, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files are kept open up to an eighth of what the process may have, and never more than a few thousand."""
+    monkeypatch.setattr(kernel, "getrlimit", lambda _: (limit, limit))
+    monkeypatch.setattr(kernel.Kept, "files", kept)
+    assert kernel.room() is expected

@@ -36,7 +36,7 @@ class Watching:
     def open_agent(self) -> None:
         """Start the agent."""
         command = ("-m", "layerline.command", "agent", "--endpoint", self.url, "--tag", "region:demo")
-        environment = {"LAYERLINE_TOKEN": self.token}
+        environment = {"LAYERLINE_TOKEN": self.token, "LAYERLINE_SPOOL": "off"}  # nothing is left to another server
         agent = self._machine.start(Service("agent", command, environment, limits=Limits(cpuset=self._cores.rest)))
         self._agent_pid = int(agent.id)
 

@@ -23,6 +23,7 @@ def show(body: Json) -> list[Text]:
         _layers(body["layers"]),
         _blind(body),
         _lives(body["containers"]),
+        _dropped(body.get("dropped", [])),
         _explosions(body["cardinality"]),
     )
     out: list[Text] = []
@@ -119,6 +120,15 @@ def _lives(lives: Json) -> list[Text]:
         out += wrapped(f"{clean(one['name'])} ({clean(one['id'])[:12]}) {began}to {clean(one['ended'])}", indent=2)
     if lives["unseen"] > min(len(lives["named"]), _UNSEEN):
         out += wrapped(f"and {lives['unseen'] - min(len(lives['named']), _UNSEEN)} more (--json names them)", indent=2)
+    return out
+
+
+def _dropped(found: list[Json]) -> list[Text]:
+    out: list[Text] = []
+    for one in found:
+        when = f"between {clean(one['from'])} and {clean(one['to'])}"
+        who = f"the agent on {clean(one['host'])} dropped" if one["host"] else "an agent dropped"
+        out += wrapped(f"{who} {one['points']} points that it read {when}: {clean(one['reason'])}")
     return out
 
 

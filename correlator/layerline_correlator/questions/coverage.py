@@ -136,6 +136,18 @@ class Lives:
 
 
 @dataclass(frozen=True, slots=True)
+class Dropped:
+    """Readings that an agent had made and that were lost on the way, as it tells itself."""
+
+    host: str
+    points: int
+    from_: str
+    to: str
+    """When the last of them was read."""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Explosion:
     """A metric of one sender, or a service, that fell apart into very many, and the attribute that did it."""
 
@@ -157,6 +169,8 @@ class Coverage:
     layers: list[LayerCoverage]
     blind: list[BlindCoverage]
     containers: Lives
+    dropped: list[Dropped]
+    """Readings that agents tell to have lost, of a time that overlaps the window."""
     cardinality: list[Explosion]
     reason: str | None
     """Why it is empty; null where something was received."""
@@ -217,6 +231,10 @@ def read_coverage(
         layers=layers,
         blind=_blind(cursor, total),
         containers=_lives(cursor),
+        dropped=[
+            Dropped(host or "", points, rfc3339(first), rfc3339(last), reason or "")
+            for host, points, first, last, reason in cursor.execute("FROM dropped ORDER BY ALL").fetchall()
+        ],
         cardinality=[Explosion(*row) for row in cursor.execute("FROM explosion ORDER BY number DESC, name").fetchall()],
         reason=_why_empty(service) if nothing or (service is not None and not services) else None,
     )

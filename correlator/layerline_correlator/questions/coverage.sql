@@ -120,6 +120,25 @@ LEFT JOIN (
 WHERE NOT begins AND died_ns >= $from_ns
 GROUP BY ended.container_id, ended.host, started_ns, died_ns;
 
+-- Readings that agents had made and that were lost before they arrived, as the agents tell (event
+-- `layerline.agent.dropped`, which has the time of the last of them).
+-- makes: dropped
+CREATE OR REPLACE TEMP TABLE dropped AS
+WITH
+told AS (
+    SELECT
+        coalesce(resource.attributes['host.name'], host) AS host,
+        try_cast(event.attributes['layerline.agent.dropped.points'] AS BIGINT) AS points,
+        try_cast(event.attributes['layerline.agent.dropped.from_ns'] AS BIGINT) AS first_ns,
+        try_cast(event.attributes['layerline.agent.dropped.to_ns'] AS BIGINT) AS last_ns,
+        event.attributes['layerline.agent.dropped.reason'] AS reason
+    FROM event JOIN resource ON resource.resource = event.resource
+    WHERE event.name = 'layerline.agent.dropped'
+)
+SELECT host, points, first_ns, last_ns, reason FROM told
+WHERE points > 0 AND first_ns > 0 AND first_ns <= last_ns AND first_ns < $to_ns AND last_ns >= $from_ns
+ORDER BY points DESC LIMIT 100;
+
 -- Metrics of one sender that fell apart into very many series, senders that come in very many guises, and the attribute
 -- that made them so many.
 -- makes: explosion

@@ -7,12 +7,15 @@ OpenTelemetry's ``sitecustomize`` first on their path, which loads the Layerline
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import re
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from layerline.environment import mend
 
 #: Programs that run Python code without being called python.
 _EMBEDS = ("uwsgi",)
@@ -51,7 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     sys.stdout.flush()
     sys.stderr.flush()
     try:
-        os.execve(executable, command, environment(dict(os.environ)))  # noqa: S606 - to become CMD is the point
+        variables = dict(os.environ)
+        mend(variables, lambda line: print(f"layerline run: {line}", file=sys.stderr, flush=True))
+        os.execve(executable, command, environment(variables))  # noqa: S606 - to become CMD is the point
     except OSError as error:
         print(f"layerline run: {command[0]} cannot be run: {error.strerror}", file=sys.stderr)
         return 2
@@ -63,9 +68,11 @@ def environment(environ: dict[str, str], cwd: str | None = None) -> dict[str, st
     The folder of OpenTelemetry's ``sitecustomize`` comes first on PYTHONPATH, then the current folder if it was not
     there, then what was there.
     """
-    import opentelemetry.instrumentation.auto_instrumentation as auto
-
-    first = str(Path(auto.__file__).parent)
+    # Found, not imported: a variable that is wrong keeps it from being imported.
+    auto = importlib.util.find_spec("opentelemetry.instrumentation.auto_instrumentation")
+    if auto is None or auto.origin is None:
+        raise ModuleNotFoundError("opentelemetry-instrumentation is not installed")
+    first = str(Path(auto.origin).parent)
     paths = [path for path in environ.get("PYTHONPATH", "").split(os.pathsep) if path and path != first]
     here = os.getcwd() if cwd is None else cwd
     if here not in paths:

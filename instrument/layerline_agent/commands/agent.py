@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from layerline_agent.agent import build
-from layerline_agent.discovery import say
+from layerline_agent.saying import say
 from layerline_agent.settings import Settings
 
 
