@@ -24,24 +24,29 @@ ANEW := --clear
 endif
 endif
 
-.PHONY: demo test test-quick test-live test-newest fuzz lint dist bench lab lab-quick lock clean $(if $(ANEW),$(STAMP))
+.PHONY: demo test test-quick test-live test-newest crash fuzz lint dist bench lab lab-quick lock clean $(if $(ANEW),$(STAMP))
 
 demo: $(STAMP)
 	@$(BIN)/layerline demo
 
 test: lint test-quick test-live
 
-# What needs neither a Docker Engine nor a browser, in two processes.
+# What needs neither a Docker Engine nor a browser, nor ends servers by the dozen, in two processes.
 test-quick: $(STAMP)
-	$(BIN)/pytest -n 2 -m "not docker and not browser" $(TESTS)
+	$(BIN)/pytest -n 2 -m "not docker and not browser and not crash and not hostile" $(TESTS)
 
 # What does: one after another and with nothing beside it, because injected milliseconds are compared with blamed ones.
 test-live: $(STAMP)
-	$(BIN)/pytest -m "docker or browser" $(TESTS)
+	$(BIN)/pytest -m "docker or browser or crash or hostile" $(TESTS)
 
 # The same as test-quick on the newest Python that can be had, in an environment of its own.
 test-newest: $(STAMP)
 	@newest=$$(.ci/newest-python $(BIN)/python) && $(MAKE) VENV=.venv-newest PYTHON="$$newest" test-quick
+
+# A real server is ended at random moments, 100 times: nothing acknowledged may be lost (5 minutes).
+# make crash CRASH='--kills 300 --seed 7', or CRASH='--memory 1g' for a server in a container of that size.
+crash: $(STAMP)
+	$(BIN)/pytest -m crash --kills 100 $(CRASH) tests/survival
 
 # What hypothesis draws, many times more of it (half an hour).
 fuzz: $(STAMP)
