@@ -48,8 +48,10 @@ test-newest: $(STAMP)
 crash: $(STAMP)
 	$(BIN)/pytest -m crash --kills 100 $(CRASH) tests/survival
 
-# What hypothesis draws, many times more of it (half an hour).
+# A real server is sent what nobody should send, for ten minutes, over HTTP and gRPC, and is asked about it; then what
+# hypothesis draws, many times more of it (half an hour). make fuzz FUZZ='--minutes 60 --seed 7 --memory 1g'.
 fuzz: $(STAMP)
+	$(BIN)/pytest -m hostile --minutes 10 $(FUZZ) tests/survival
 	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest -n 2 -m hypothesis --timeout=3600 $(TESTS)
 
 lint: $(STAMP)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-from senders import Acknowledged
+from senders import METRIC, Acknowledged
 
 #: Queries that must find nothing in any store, whatever it was sent.
 NEVER = {
@@ -78,18 +78,19 @@ def _not_once(database: duckdb.DuckDBPyConnection, known: Acknowledged, since_ns
     spans = Counter(database.execute("SELECT trace_id, span_id FROM span").fetchall())
     missing = [span for span, start_ns in known.spans.items() if start_ns >= since_ns and span not in spans]
     yield from _line(f"of {len(known.spans)} acknowledged spans are missing", missing)
-    yield from _line("spans are there twice", [span for span, count in spans.items() if count > 1])
+    yield from _line("acknowledged spans are there twice", [span for span in known.spans if spans[span] > 1])
     points: dict[tuple[str, int], float] = {}
     twice = []
     for container_id, time_ns, value in database.execute(
-        "SELECT entity_id, time_ns, value FROM point JOIN series USING (series) WHERE entity_type = 'container'"
+        "SELECT entity_id, time_ns, value FROM point JOIN series USING (series) WHERE signal = $signal",
+        {"signal": METRIC},
     ).fetchall():
         if (container_id, time_ns) in points:
             twice.append((container_id, time_ns))
         points[container_id, time_ns] = value
     fresh = {point: value for point, value in known.points.items() if point[1] >= since_ns}
     yield from _line(f"of {len(fresh)} acknowledged points are missing", fresh.keys() - points.keys())
-    yield from _line("points are there twice", twice)
+    yield from _line("acknowledged points are there twice", [point for point in twice if point in known.points])
     ratios = {points[point] / value for point, value in fresh.items() if point in points}
     if len(ratios) > 1 and max(ratios) / min(ratios) > 1 + 1e-9:  # stored in a unit of our own, the same for all
         yield f"points have other values than those that were sent, by {min(ratios)} to {max(ratios)}"
