@@ -24,7 +24,7 @@ ANEW := --clear
 endif
 endif
 
-.PHONY: demo test test-quick test-live test-newest crash fuzz lint dist bench lab lab-quick lock clean $(if $(ANEW),$(STAMP))
+.PHONY: demo test test-quick test-live test-newest crash fuzz soak lint dist bench lab lab-quick lock clean $(if $(ANEW),$(STAMP))
 
 demo: $(STAMP)
 	@$(BIN)/layerline demo
@@ -66,6 +66,10 @@ dist:
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/wrapper.py
+
+# Half an hour of everything at once (as root): make soak SOAK='--minutes 6'.
+soak: $(STAMP)
+	$(BIN)/python benchmarks/soak.py $(SOAK)
 
 # The fault lab: at least 300 drawn cases, seed = the commit; writes docs/ACCURACY.md. --quick: one case per fault.
 # A run that was cut off goes on: make lab LAB='--resume FOLDER'.
