@@ -24,27 +24,34 @@ ANEW := --clear
 endif
 endif
 
-.PHONY: demo test test-quick test-live test-newest fuzz lint dist bench lab lab-quick lock clean $(if $(ANEW),$(STAMP))
+.PHONY: demo test test-quick test-live test-newest crash fuzz soak lint dist bench lab lab-quick lock clean $(if $(ANEW),$(STAMP))
 
 demo: $(STAMP)
 	@$(BIN)/layerline demo
 
 test: lint test-quick test-live
 
-# What needs neither a Docker Engine nor a browser, in two processes.
+# What needs neither a Docker Engine nor a browser, nor ends servers by the dozen, in two processes.
 test-quick: $(STAMP)
-	$(BIN)/pytest -n 2 -m "not docker and not browser" $(TESTS)
+	$(BIN)/pytest -n 2 -m "not docker and not browser and not crash and not hostile" $(TESTS)
 
 # What does: one after another and with nothing beside it, because injected milliseconds are compared with blamed ones.
 test-live: $(STAMP)
-	$(BIN)/pytest -m "docker or browser" $(TESTS)
+	$(BIN)/pytest -m "docker or browser or crash or hostile" $(TESTS)
 
 # The same as test-quick on the newest Python that can be had, in an environment of its own.
 test-newest: $(STAMP)
 	@newest=$$(.ci/newest-python $(BIN)/python) && $(MAKE) VENV=.venv-newest PYTHON="$$newest" test-quick
 
-# What hypothesis draws, many times more of it (half an hour).
+# A real server is ended at random moments, 100 times: nothing acknowledged may be lost (5 minutes).
+# make crash CRASH='--kills 300 --seed 7', or CRASH='--memory 1g' for a server in a container of that size.
+crash: $(STAMP)
+	$(BIN)/pytest -m crash --kills 100 $(CRASH) tests/survival
+
+# A real server is sent what nobody should send, for ten minutes, over HTTP and gRPC, and is asked about it; then what
+# hypothesis draws, many times more of it (half an hour). make fuzz FUZZ='--minutes 60 --seed 7 --memory 1g'.
 fuzz: $(STAMP)
+	$(BIN)/pytest -m hostile --minutes 10 $(FUZZ) tests/survival
 	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest -n 2 -m hypothesis --timeout=3600 $(TESTS)
 
 lint: $(STAMP)
@@ -59,6 +66,10 @@ dist:
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/wrapper.py
+
+# Half an hour of everything at once (as root): make soak SOAK='--minutes 6'.
+soak: $(STAMP)
+	$(BIN)/python benchmarks/soak.py $(SOAK)
 
 # The fault lab: at least 300 drawn cases, seed = the commit; writes docs/ACCURACY.md. --quick: one case per fault.
 # A run that was cut off goes on: make lab LAB='--resume FOLDER'.

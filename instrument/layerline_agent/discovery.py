@@ -37,8 +37,9 @@ TOLD = 1024
 #: Where an engine puts containers unless it is told otherwise, by cgroup driver: ``cgroupfs`` and ``systemd``.
 USUAL_PATHS = ("/docker/{}", "/system.slice/docker-{}.scope")
 
-#: How long to wait before asking Docker again, in seconds: doubled up to the second.
-RETRY_S = (0.25, 10.0)
+#: How long to wait before asking Docker again, in seconds: doubled up to the second. Docker remembers 256 events, which
+#: is six seconds of twenty containers a second: what happens between its return and our asking must not be more.
+RETRY_S = (0.25, 2.0)
 
 
 @dataclass(frozen=True, slots=True)

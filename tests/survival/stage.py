@@ -1,0 +1,44 @@
+"""A folder, two ports and a seed: where the servers of one test live, one after another."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from real_server import Box, Contained, Ports, Process, Program, Server
+
+from layerline_api.commands import serve
+
+
+@dataclass
+class Stage:
+    """Starts servers, here or in containers, and draws moments."""
+
+    folder: Path
+    seed: str
+    ports: Ports
+    box: Box | None = None
+    memory: str | None = None
+    servers: list[Server] = field(default_factory=list)
+
+    def start(self, program: Program = serve, folder: Path | None = None, **environment: str) -> Server:
+        """A server that begins to start over the store of this folder."""
+        self.servers.append(Server(self.run, folder or self.folder, self.ports, program, environment))
+        return self.servers[-1]
+
+    def run(self, command: list[str], environment: Mapping[str, str], log: Path) -> Process | Contained:
+        """A command, where this stage's servers run."""
+        if self.box is None:
+            return Process(command, environment, log)
+        assert self.memory is not None
+        return Contained(self.box, command, environment, log, self.folder, self.memory)
+
+    def draw(self, what: str) -> random.Random:
+        """A source of moments and data that the seed repeats."""
+        return random.Random(f"{self.seed} {what}")  # noqa: S311 - not a secret
+
+    def peak_bytes(self) -> int:
+        """The most memory that any of the servers had."""
+        return max((server.peak_bytes for server in self.servers), default=0)

@@ -1,0 +1,38 @@
+"""``layerline serve`` that checkpoints and deletes what is old again and again, instead of once in a while.
+
+Run as a program with the options of ``layerline serve``: a kill then finds it in one or the other every time.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import threading
+import time
+from contextlib import suppress
+
+import duckdb
+
+from layerline_api.commands.serve import main
+from layerline_correlator.correlator import Correlator
+from layerline_correlator.settings import Settings
+
+_init = Correlator.__init__
+
+
+def _with_upkeep(self: Correlator, settings: Settings) -> None:
+    _init(self, settings)
+
+    def keep_up() -> None:
+        while not self._closed:
+            self._retain()
+            with self._store.cursor() as cursor, suppress(duckdb.Error):  # others write just now: the next one
+                cursor.execute("CHECKPOINT").fetchall()
+            time.sleep(random.random() * 0.1)  # noqa: S311 - to meet different moments
+
+    threading.Thread(target=keep_up, daemon=True).start()
+
+
+if __name__ == "__main__":
+    Correlator.__init__ = _with_upkeep  # type: ignore[method-assign]
+    sys.exit(main(sys.argv[1:]))
