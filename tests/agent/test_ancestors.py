@@ -123,7 +123,7 @@ def test_a_limit_of_a_pod(v2: Watched, tmp_path: Path) -> None:
 
 
 def test_a_soft_limit_of_a_pod(v2: Watched, tmp_path: Path) -> None:
-    """``memory.high`` takes pages back as ``memory.max`` does: the lower of both is the limit, and hits of either count."""
+    """``memory.high`` takes pages back as ``memory.max`` does: the lower is the limit, and hits of either count."""
     pod = tmp_path / POD.strip("/")
     events = "low 0\nhigh 40\nmax 3\noom 0\n"
     write(pod, memory__current="4096\n", memory__max="max\n", memory__high="6144\n", memory__events__local=events)

@@ -16,7 +16,7 @@ HITS_V1 = tuple(
 
 #: ``memory.events`` of v2. All count what happened in its children too.
 KILLS_V2 = {b"oom_kill": ("container.memory.oom_kills", 1)}
-HITS_V2 = {key: ("container.memory.limit_hits", 1) for key in (b"max", b"high")}
+HITS_V2 = dict.fromkeys((b"max", b"high"), ("container.memory.limit_hits", 1))
 OOM_CONTROL_V1 = {b"oom_kill": ("container.memory.oom_kills", 1)}
 
 
