@@ -83,7 +83,7 @@ HERE, THERE = "host-1", "host-2"
 def test_two_machines_with_one_name(
     correlator: Correlator, events: list[tuple[str, str, int, str]], parts: dict[str, int], said: str
 ) -> None:
-    """Of two machines that each have a container of one name, a caller waits for its own machine's, in all its lives."""
+    """Where two machines have a container of one name, a caller waits for that of its own machine, in all its lives."""
     zero_ns = a_while_ago()
     call = {
         "id": "b", "kind": "client", "name": "GET", "container": "web-1", "ms": [0, 500], "cpu": 0, "switches": 9,
