@@ -47,6 +47,12 @@ def whole(raw: bytes) -> int | None:
     return int(raw)
 
 
+def limit_hits(raw: bytes) -> int | None:
+    """``memory.events``: hits of ``memory.max`` and of ``memory.high``, which takes pages back just the same."""
+    hits = [found for key in (b"max", b"high") if (found := keyed(key, 1)(raw)) is not None]
+    return sum(hits) if hits else None
+
+
 @dataclass(frozen=True, slots=True)
 class Meter:
     """One file of a hierarchy, and the figures in it: attribute and how it is read."""
@@ -65,7 +71,7 @@ METERS: Final = (
     Meter(UNIFIED, "cpu.stat", ((CONTAINER_USAGE_NS, keyed(b"usage_usec", 1_000)),)),
     Meter(UNIFIED, "io.pressure", ((CONTAINER_IO_PRESSURE_NS, some_total),)),
     Meter(UNIFIED, "memory.pressure", ((CONTAINER_MEMORY_PRESSURE_NS, some_total),)),
-    Meter(UNIFIED, "memory.events", ((CONTAINER_OOM_KILLS, keyed(b"oom_kill", 1)), (_LIMIT_HITS, keyed(b"max", 1)))),
+    Meter(UNIFIED, "memory.events", ((CONTAINER_OOM_KILLS, keyed(b"oom_kill", 1)), (_LIMIT_HITS, limit_hits))),
     # v1 and hybrid
     Meter("cpuacct", "cpuacct.usage", ((CONTAINER_USAGE_NS, whole),)),
     Meter("memory", "memory.oom_control", ((CONTAINER_OOM_KILLS, keyed(b"oom_kill", 1)),)),

@@ -3,9 +3,10 @@
 Sources: ``memory.stat``, ``workingset_refault_file`` and ``_anon`` (pages, Linux 5.9; before, ``workingset_refault``;
 on v1 with ``total_``, the groups below included): a page counts when it comes back soon after it was thrown out. To
 read that file makes the kernel add up its counters of all CPUs: 20 to 50 µs. So the cheap count of hits of the limit is
-asked first (v1 ``memory.failcnt``; v2 ``max`` of ``memory.events``; kernel's cgroup-v1/memory.rst, cgroup-v2.rst), and
-while it stands still the answer is 0, without reading. Such a request pays on v2 nothing but two calls, as that file is
-read for its kills anyway, and on v1 two more readings of 1.3 µs; one that hits the limit pays what memory.stat costs.
+asked first (v1 ``memory.failcnt``; v2 ``max`` and ``high`` of ``memory.events``; kernel's cgroup-v1/memory.rst,
+cgroup-v2.rst), and while it stands still the answer is 0, without reading. Such a request pays on v2 nothing but two
+calls, as that file is read for its kills anyway, and on v1 two more readings of 1.3 µs; one that hits the limit pays
+what memory.stat costs.
 
 What that means at the edges:
 

@@ -192,7 +192,7 @@ SIGNALS: tuple[Signal, ...] = (
         Kind.GAUGE,
         "By",
         "its memory limit; absent when there is none",
-        "v1 memory.limit_in_bytes; v2 memory.max",
+        "v1 memory.limit_in_bytes; v2 memory.max or memory.high, the lower",
         aliases=(
             docker_stats("container.memory.usage.limit", zero=False),
             k8s_cluster("k8s.container.memory_limit"),
@@ -251,7 +251,7 @@ SIGNALS: tuple[Signal, ...] = (
         Kind.COUNTER,
         "{hit}",
         "times its usage came up against its limit, whereupon the kernel reclaims in the task that asked",
-        "v1 memory.failcnt + memory.memsw.failcnt (blind where both limits are equal); v2 memory.events max",
+        "v1 memory.failcnt + memory.memsw.failcnt (blind where both limits are equal); v2 memory.events max + high",
         stall=True,
         aliases=(
             docker_stats("container.memory.fails", zero=False),
@@ -468,7 +468,7 @@ SIGNALS: tuple[Signal, ...] = (
         Kind.GAUGE,
         "By",
         "memory limit of a cgroup above it, for all below it together",
-        "v1 memory.limit_in_bytes, unless memory.use_hierarchy is 0; v2 memory.max",
+        "v1 memory.limit_in_bytes, unless memory.use_hierarchy is 0; v2 memory.max or memory.high, the lower",
         dimensions=ABOVE,
     ),
     Signal(
@@ -486,7 +486,7 @@ SIGNALS: tuple[Signal, ...] = (
         Kind.COUNTER,
         "{hit}",
         "times that usage came up against that limit",
-        "v1 memory.failcnt + memory.memsw.failcnt; v2 memory.events.local max, Linux 5.2",
+        "v1 memory.failcnt + memory.memsw.failcnt; v2 memory.events.local max + high, Linux 5.2",
         dimensions=ABOVE,
         stall=True,
     ),

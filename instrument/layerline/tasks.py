@@ -5,10 +5,11 @@ seen: while a task with open spans runs, its own stack of them stands in for the
 thread's one account is advanced at both ends of the step. So a span is credited with what its own task did and with
 nothing of another's. Between steps a span's slices say that it neither ran nor waited for a core.
 
-*Loop wait*: steps of 1 ms and more are kept in a log. When a task goes on, those of others that ended right before it,
-one after the other, may have kept it waiting; how much of its suspension they covered is the most that it waited. The
-least is what they covered since it was known to be ready: a timer says when it was due, ``sleep(0)`` at once, another
-task when it ended. Of a socket or of a bare future nobody knows, and the least is 0.
+*Loop wait*: steps of 1 ms and more are kept in a log. When a task goes on after some of others, it is asked since when
+it has been ready: a timer says when it was due, ``sleep(0)`` at once, another task when it ended. If a long step ran
+since then, the task waited for the loop from that moment on, exactly. Of a socket or of a bare future nobody knows: the
+steps that ended right before it, one after the other, may have kept it waiting, and how much of its suspension they
+covered is the most that it waited; the least is 0.
 
 Callbacks (``loop.call_soon``) and coroutines of other types than Python's own are not seen. A step without open spans
 costs two readings of the clock; one with spans costs two more of the thread (``Thread.advance``), which within 50 µs
@@ -187,7 +188,7 @@ class Steps(Coroutine[Any, Any, Any]):
                 if len(top.pieces) > _PIECES:
                     top.pieces = merged(top.pieces)
                 log = _here.log
-                if log and log[-1][1] > now - LONG_NS:
+                if log and log[-1][1] > self.left:
                     self._delayed(top, now, log)
         except Exception:
             self._failed("tasks.begin")
@@ -213,7 +214,18 @@ class Steps(Coroutine[Any, Any, Any]):
             guard.failed(where)
 
     def _delayed(self, top: Open, now: int, log: deque[Long]) -> None:
-        """Credit the span on top with what the steps right before this one covered of its suspension."""
+        """Credit the span on top with how long it could not go on for others' long steps."""
+        since, exact = self._ready(now)
+        if exact:
+            # A loop does not sleep while somebody is ready. If there is a gap after the long step, its thread was held
+            # back (by a CPU quota, say) or ran what is not seen: this task waited for the loop all the same.
+            covered, by = held(since, now)
+            if covered:
+                top.loop_wait += now - since
+                top.loop_low += now - since
+                if covered > top.held_ns:
+                    top.held_ns, top.held_by = covered, by
+            return
         first = now
         longest, by = 0, ""
         for start, end, who in reversed(log):
@@ -225,13 +237,8 @@ class Steps(Coroutine[Any, Any, Any]):
             first = min(first, start)
         if not longest:
             return
-        since, exact = self._ready(now)
         most, _ = held(max(first, self.left), now)
-        least = held(max(first, since), now)[0] if since else 0
-        if exact:
-            most = least
         top.loop_wait += most
-        top.loop_low += least
         if most and longest > top.held_ns:
             top.held_ns, top.held_by = longest, by
 

@@ -122,6 +122,20 @@ def test_a_limit_of_a_pod(v2: Watched, tmp_path: Path) -> None:
     assert sent(two) == expected
 
 
+def test_a_soft_limit_of_a_pod(v2: Watched, tmp_path: Path) -> None:
+    """``memory.high`` takes pages back as ``memory.max`` does: the lower is the limit, and hits of either count."""
+    pod = tmp_path / POD.strip("/")
+    events = "low 0\nhigh 40\nmax 3\noom 0\n"
+    write(pod, memory__current="4096\n", memory__max="max\n", memory__high="6144\n", memory__events__local=events)
+    one = v2.container(f"{POD}/{ONE}")
+    v2.read()
+    assert sent(one) == {
+        ("memory.limit", POD): [6144],
+        ("memory.usage", POD): [4096],
+        ("memory.limit_hits", POD): [43],
+    }
+
+
 def test_v1_controllers(tmp_path: Path, clock: Clock) -> None:
     """On v1 each controller has a tree; a memory limit that does not hold for groups below is none, nor is blkio's."""
     for controller in ("cpu", "cpuacct", "memory", "blkio"):

@@ -99,6 +99,8 @@ def check(scenario: dict[str, Any], verdict: Verdict) -> None:
         assert [drawn_name(neighbour.entity.name) for neighbour in found[cause].by] == names
     for cause, evidence in scenario.get("evidence", {}).items():
         assert found[cause].evidence == evidence
+    for cause, words in scenario.get("because", {}).items():
+        assert words in found[cause].because, found[cause].because
     for cause, place in scenario.get("where", {}).items():
         where = found[cause].where
         assert where is not None, f"{cause} has no place"

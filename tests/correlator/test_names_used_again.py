@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from spans import MS, a_while_ago, batch, container_id, span_row
 
 from layerline_correlator.correlator import Correlator
@@ -39,3 +40,62 @@ def test_of_two_with_one_name_the_dead_one_was_not_called(correlator: Correlator
     verdict = correlator.verdict(TRACE)
     assert verdict is not None
     assert {part.cause: part.lost_ns for part in verdict.parts} == {"dependency.slow": 500 * MS}
+
+
+def on_machine(host: str, drawn: str, name: str) -> ResourceRow:
+    """What the agent of a machine says of one of its containers."""
+    attributes = {"container.id": container_id(drawn), "container.name": name, "layerline.boot_id": host}
+    return ResourceRow(resource_key(attributes), attributes)
+
+
+HERE, THERE = "host-1", "host-2"
+
+
+@pytest.mark.parametrize(
+    ("events", "parts", "said"),
+    [
+        pytest.param(
+            [(HERE, "here", -90_000, "start"), (THERE, "there", 100, "die"), (THERE, "there", 400, "start")],
+            {"dependency.slow": 500},
+            "",
+            id="another machine's died",
+        ),
+        pytest.param(
+            [(THERE, "there", 100, "die"), (THERE, "there", 400, "start"), (HERE, "here", 600_000, "start")],
+            {"dependency.slow": 500},
+            "",
+            id="another machine's died and nothing is known of its own",
+        ),
+        pytest.param(
+            [(HERE, "here", 100, "die"), (THERE, "there", 200, "start"), (HERE, "here again", 400, "start")],
+            {"container.restarted": 400, "dependency.slow": 100},
+            "it had ended, and was started again 300 ms later",
+            id="its own was made anew, and another machine's started before that",
+        ),
+        pytest.param(
+            [(HERE, "here", 100, "die"), (THERE, "there", 200, "start")],
+            {"container.restarted": 400, "dependency.slow": 100},
+            "it had ended",
+            id="its own ended, and another machine's started",
+        ),
+    ],
+)
+def test_two_machines_with_one_name(
+    correlator: Correlator, events: list[tuple[str, str, int, str]], parts: dict[str, int], said: str
+) -> None:
+    """Where two machines have a container of one name, a caller waits for that of its own machine, in all its lives."""
+    zero_ns = a_while_ago()
+    call = {
+        "id": "b", "kind": "client", "name": "GET", "container": "web-1", "ms": [0, 500], "cpu": 0, "switches": 9,
+        "attributes": {"server.address": "stock"},
+    }  # fmt: skip
+    told = [
+        (owner, EventRow(owner.resource, zero_ns + at * MS, f"container.{what}", "", {}))
+        for host, drawn, at, what in events
+        for owner in [on_machine(host, drawn, "stock")]
+    ]
+    correlator.append(batch([span_row(call, TRACE, zero_ns)], events=told))
+    verdict = correlator.verdict(TRACE)
+    assert verdict is not None
+    assert {part.cause: part.lost_ns for part in verdict.parts} == {name: lost * MS for name, lost in parts.items()}
+    assert all(part.because.endswith(said) for part in verdict.parts if part.cause == "container.restarted")

@@ -290,6 +290,31 @@ def test_a_late_timer_knows_how_long_the_loop_was_held(traced: Traced) -> None:
     assert figures[LOOP_HELD_BY].endswith(f"test_tasks.py:{holds_the_loop.__code__.co_firstlineno}")
 
 
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_gap_after_the_long_step_belongs_to_the_wait(traced: Traced, loop: str) -> None:
+    """Whose timer was due during a long step waited until it went on, though the loop's thread stood still after it."""
+    module = pytest.importorskip(loop)
+
+    async def victim() -> None:
+        with traced.tracer.start_as_current_span("victim"):
+            await asyncio.sleep(0.02)
+
+    async def held_then_stood() -> None:
+        time.sleep(0.1)
+        asyncio.get_running_loop().call_soon(time.sleep, 0.05)  # no task's step, so nobody sees it
+
+    async def main() -> None:
+        await asyncio.gather(victim(), held_then_stood())
+
+    run: Callable[[Coroutine[Any, Any, None]], None]
+    with asyncio.Runner(loop_factory=module.new_event_loop) as runner:
+        run = runner.run
+        run(main())
+    figures = traced.figures("victim")
+    assert 128 * MS <= figures[LOOP_WAIT_LOW_NS] == figures[LOOP_WAIT_NS] <= length(traced, "victim") - 19 * MS
+    assert "held_then_stood" in str(figures[LOOP_HELD_BY])
+
+
 def test_a_socket_that_was_ready_meanwhile(traced: Traced) -> None:
     """When data came nobody knows: the true wait lies between 0 and all that the loop was held."""
     left, right = socket.socketpair()

@@ -124,3 +124,7 @@ CREATE OR REPLACE MACRO waited_for(kids, from_ns, to_ns, requested) AS
 CREATE OR REPLACE MACRO limit_of(cpus, of_cgroup) AS
     coalesce(format('; {} is {:.2g} CPU', coalesce('the limit of ' || of_cgroup || ', above it,', 'its limit'), cpus),
              '; the limit is that of ' || of_cgroup || ', above it', '');
+
+-- The same of a limit on something else, given in words: whose limit it is.
+CREATE OR REPLACE MACRO whose_limit(of_cgroup) AS
+    coalesce('the limit of ' || of_cgroup || ', above the container,', 'its limit');

@@ -3,8 +3,9 @@
 --
 -- While the lock is held, its holder runs or waits to run, like the container's other threads do: of the time in which those were
 -- runnable, others_wait was spent waiting. The interpreter lock differs from other locks by how often its waiters wake up.
--- Per piece: `lock_ns`, how long it waited so; `stood_ns` with low and high, how long its holder waited for a CPU meanwhile; and
--- `throttled_share`, how much of all waiting in the container was for its CPU limit.
+-- Per piece: `lock_ns`, how long it waited so; `stood_ns` with low and high, how long its holder waited for a CPU meanwhile;
+-- `ran_ns` with low, how long its holder ran; and `throttled_share`, how much of all waiting in the container was for its CPU
+-- limit.
 -- makes: behind_holder
 -- reads: piece, visit, sampled
 CREATE OR REPLACE TEMP TABLE behind_holder AS
@@ -28,15 +29,25 @@ waits AS (
     JOIN meters USING (request_no, visit_no)
     LEFT JOIN sampled USING (piece_no)
     WHERE off_ns >= ms_of(5) AND NOT is_dependency AND NOT is_call AND NOT inferred AND others_wait_ns >= ms_of(2)
+),
+stood AS (
+    SELECT
+        *,
+        -- Besides this one, no more than one thread wanted to run: that was the holder.
+        others_runnable_ns <= 1.1 * window_ns                                  AS one_other,
+        least(lock_ns * (others_wait_ns / others_runnable_ns), others_wait_ns) AS stood_ns,
+        least(lock_ns, others_wait_ns)                                         AS stood_high_ns
+    FROM waits
+    WHERE lock_ns >= ms_of(5) AND others_runnable_ns > 0
 )
 SELECT
     piece_no, request_no, visit_no, lock_ns::BIGINT AS lock_ns,
-    least(lock_ns * (others_wait_ns / others_runnable_ns), others_wait_ns)::BIGINT AS stood_ns,
+    stood_ns::BIGINT AS stood_ns,
     -- One thread's waits, all of them, fit into the time that this one did not wait for the lock only so far.
-    CASE WHEN others_runnable_ns <= 1.1 * window_ns
-         THEN least(lock_ns * (others_wait_ns / others_runnable_ns),
-                    greatest(0, others_wait_ns - (window_ns - lock_ns)))::BIGINT ELSE 0 END AS stood_low_ns,
-    least(lock_ns, others_wait_ns)::BIGINT AS stood_high_ns,
+    CASE WHEN one_other THEN least(stood_ns, greatest(0, others_wait_ns - (window_ns - lock_ns)))::BIGINT ELSE 0 END
+        AS stood_low_ns,
+    stood_high_ns::BIGINT                                                       AS stood_high_ns,
+    (lock_ns - stood_ns)::BIGINT                                                AS ran_ns,
+    CASE WHEN one_other THEN lock_ns - stood_high_ns ELSE 0 END::BIGINT         AS ran_low_ns,
     coalesce(least(1, throttled_ns / nullif(wait_ns + others_wait_ns, 0)), 0) AS throttled_share
-FROM waits
-WHERE lock_ns >= ms_of(5) AND others_runnable_ns > 0;
+FROM stood;

@@ -3,7 +3,8 @@
 -- makes: container_event
 -- reads: visit
 CREATE OR REPLACE TEMP TABLE container_event AS
-SELECT resource.container_id, resource.attributes['container.name'] AS name, time_ns, event.name AS what
+SELECT
+    resource.container_id, resource.attributes['container.name'] AS name, resource.host, time_ns, event.name AS what
 FROM event
 JOIN resource USING (resource)
 WHERE resource.container_id IS NOT NULL
@@ -40,7 +41,7 @@ LEFT JOIN container_event AS thaws
 WHERE pauses.what = 'container.pause'
 GROUP BY ALL;
 
--- A container dies, and is started again under its id or its name. Whoever asked it to end (kill) made it deaf already;
+-- A container dies, and is started again under its id, or under its name on the same machine. Whoever asked it to end (kill) made it deaf already;
 -- who lost a process to the memory limit and lives on is dead for who talked to that process.
 -- makes: dead
 -- reads: container_event, entry, visit, known_container
@@ -49,7 +50,7 @@ CREATE OR REPLACE TEMP TABLE dead AS
 WITH
 ends AS (
     SELECT
-        died.container_id, any_value(died.name) AS name, died.time_ns,
+        died.container_id, any_value(died.name) AS name, any_value(died.host) AS host, died.time_ns,
         coalesce(min(asked.time_ns), died.time_ns) AS deaf_ns,
         -- Engines tell of a want of memory also when they take down a container that somebody asked to end.
         coalesce(min(killed.time_ns) < coalesce(min(asked.time_ns), min(killed.time_ns) + 1), FALSE) AS out_of_memory
@@ -67,7 +68,7 @@ ends AS (
     WHERE died.what = 'container.die'
     GROUP BY died.container_id, died.time_ns
     UNION ALL
-    SELECT killed.container_id, killed.name, killed.time_ns, killed.time_ns, TRUE
+    SELECT killed.container_id, killed.name, killed.host, killed.time_ns, killed.time_ns, TRUE
     FROM container_event AS killed
     WHERE killed.what = 'container.oom' AND NOT EXISTS (
         FROM container_event AS died
@@ -79,7 +80,8 @@ lives AS (
     FROM ends
     LEFT JOIN container_event AS started
         ON started.what = 'container.start' AND started.time_ns >= ends.time_ns
-        AND (started.container_id = ends.container_id OR started.name = ends.name)
+        AND (started.container_id = ends.container_id
+            OR (started.name = ends.name AND started.host IS NOT DISTINCT FROM ends.host))
     GROUP BY ALL
 ),
 answers AS (
@@ -98,7 +100,7 @@ SELECT
     out_of_memory,
     min(answers.start_ns) AS answered_ns
 FROM lives
-LEFT JOIN known_container AS again ON again.name = lives.name
+LEFT JOIN known_container AS again ON again.name = lives.name AND again.host IS NOT DISTINCT FROM lives.host
 LEFT JOIN answers
     ON answers.container_id IN (lives.container_id, again.container_id)
     AND answers.start_ns >= coalesce(started_ns, time_ns)

@@ -264,7 +264,8 @@ JOIN node ON node.span_no = sums.visit_no
 LEFT JOIN known_container AS container ON container.container_id = node.container_id;
 
 -- Which container is at the other end of a call: the one that answered, else the one that has the address or the name.
--- A container that is gone is still known by what it had.
+-- A container that is gone is still known by what it had. Machines use the same names and addresses: where one on the
+-- caller's own machine has it, that is meant.
 -- makes: callee
 -- reads: measured_piece, known_container
 CREATE OR REPLACE TEMP TABLE callee AS
@@ -278,16 +279,20 @@ addressed AS (
     FROM resource WHERE container_id IS NOT NULL AND attributes['container.name'] IS NOT NULL
 ),
 asked AS (
-    SELECT piece_no, callee, regexp_extract(address, '^\[?([^\]]*?)\]?(:\d+)?$', 1) AS address
+    SELECT piece_no, host, callee, regexp_extract(address, '^\[?([^\]]*?)\]?(:\d+)?$', 1) AS address
     FROM measured_piece WHERE is_client(kind)
+),
+meant AS (
+    SELECT DISTINCT asked.piece_no, addressed.container_id, addressed.host, asked.host = addressed.host AS is_near
+    FROM asked
+    JOIN
+        addressed
+        ON addressed.address = asked.address
+            AND asked.address <> ''
+            AND addressed.container_id IS DISTINCT FROM asked.callee
 )
 SELECT DISTINCT piece_no, asked.callee AS container_id, container.host, TRUE AS answered
 FROM asked JOIN known_container AS container ON container.container_id = asked.callee
 UNION
-SELECT DISTINCT piece_no, addressed.container_id, addressed.host, FALSE
-FROM asked
-JOIN
-    addressed
-    ON addressed.address = asked.address
-        AND asked.address <> ''
-        AND addressed.container_id IS DISTINCT FROM asked.callee;
+SELECT piece_no, container_id, host, FALSE FROM meant
+QUALIFY coalesce(is_near, FALSE) OR NOT bool_or(coalesce(is_near, FALSE)) OVER (PARTITION BY piece_no);

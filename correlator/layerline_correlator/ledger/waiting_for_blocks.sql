@@ -18,7 +18,11 @@ WITH
 candidates AS (
     SELECT
         piece.* EXCLUDE (inferred), off_left, piece.inferred AS is_inferred, visit.window_ns, visit.io_pressure_ns,
-        512.0 * (coalesce(blocks_read, 0) + coalesce(blocks_written, 0)) AS own_bytes
+        512.0 * (coalesce(blocks_read, 0) + coalesce(blocks_written, 0)) AS own_bytes,
+        -- A thread that gave its CPU up as often as it had to have a page read slept for those pages.
+        CASE WHEN blocks_read > 0 AND major_faults >= 10
+              AND major_faults BETWEEN 0.9 * voluntary_switches AND 1.5 * voluntary_switches
+             THEN off_left * least(1, major_faults / voluntary_switches) END AS page_sleep_ns
     FROM piece JOIN left_over USING (piece_no) JOIN visit USING (request_no, visit_no)
     SEMI JOIN disk_user ON disk_user.piece_no = piece.piece_no
     WHERE off_left > 0
@@ -46,11 +50,29 @@ device AS (
         FROM seen WHERE piece_no IS NOT NULL AND NOT peer AND signal = 'system.disk.io_time' GROUP BY ALL
     ) AS each_device GROUP BY piece_no
 ),
-bytes_limit AS (
-    SELECT request_no, visit_no, value AS bytes_per_s FROM level WHERE signal = 'container.disk.limit'
+-- The limits on its devices: its container's own, else of a cgroup above it, whose bytes then count.
+disk_limit AS (
+    SELECT
+        request_no, visit_no,
+        any_value(value)     FILTER (signal = 'container.disk.limit')                     AS own_bytes_per_s,
+        any_value(value)     FILTER (signal = 'container.disk.operations.limit')          AS own_operations_per_s,
+        any_value(value)     FILTER (signal = 'container.ancestor.disk.limit')            AS above_bytes_per_s,
+        any_value(of_cgroup) FILTER (signal = 'container.ancestor.disk.limit')            AS above_bytes_cgroup,
+        any_value(value)     FILTER (signal = 'container.ancestor.disk.operations.limit') AS above_operations_per_s,
+        any_value(of_cgroup) FILTER (signal = 'container.ancestor.disk.operations.limit') AS above_operations_cgroup
+    FROM level GROUP BY ALL
 ),
-operations_limit AS (
-    SELECT request_no, visit_no, value AS operations_per_s FROM level WHERE signal = 'container.disk.operations.limit'
+operated AS (
+    SELECT piece_no, sum(high) AS operations_at_most
+    FROM seen WHERE piece_no IS NOT NULL AND NOT peer AND signal = 'container.disk.operations' GROUP BY ALL
+),
+bytes_below_of AS (
+    SELECT piece_no, attributes['layerline.cgroup'] AS above_bytes_cgroup, sum(high) AS bytes_below
+    FROM seen WHERE piece_no IS NOT NULL AND NOT peer AND signal = 'container.ancestor.disk.io' GROUP BY ALL
+),
+operations_below_of AS (
+    SELECT piece_no, attributes['layerline.cgroup'] AS above_operations_cgroup, sum(high) AS operations_below
+    FROM seen WHERE piece_no IS NOT NULL AND NOT peer AND signal = 'container.ancestor.disk.operations' GROUP BY ALL
 ),
 waits AS (
     SELECT
@@ -59,12 +81,16 @@ waits AS (
         bytes,
         -- What it may have moved: without our account all that its container did, in a long interval too.
         CASE WHEN is_inferred THEN bytes_high ELSE greatest(bytes, own_bytes) END AS bytes_at_most,
-        coalesce(busy_ns, 0) AS busy_ns, busy_ns IS NOT NULL AS device_seen, bytes_per_s, operations_per_s,
+        coalesce(busy_ns, 0) AS busy_ns, busy_ns IS NOT NULL AS device_seen,
+        own_bytes_per_s, own_operations_per_s, above_bytes_per_s, above_operations_per_s,
+        disk_limit.above_bytes_cgroup, disk_limit.above_operations_cgroup, bytes_below, operations_below,
+        operations_at_most,
         blkio_ns IS NULL AS inferred,
         -- Nobody counted the blocks of a thread without our account: its container must have moved some.
         NOT is_inferred OR bytes > 0 AS moved,
         CASE
             WHEN blkio_ns IS NOT NULL       THEN blkio_ns * share
+            WHEN page_sleep_ns IS NOT NULL  THEN page_sleep_ns
             WHEN io_pressure_ns IS NOT NULL THEN least(io_pressure_ns, length_ns)
             -- What grew at the edges of its stretch grew inside it, if it was the one that moved the blocks.
             WHEN mostly_own                 THEN high
@@ -72,7 +98,9 @@ waits AS (
         END AS raw_ns,
         CASE
             WHEN blkio_ns IS NOT NULL       THEN greatest(0, blkio_ns * share - 10_000_000)
-            -- Nobody else was at work in its container (infer.sql).
+            -- Its few other sleeps may have been longer; not so much that they were more than half of all.
+            WHEN page_sleep_ns IS NOT NULL  THEN 0.5 * page_sleep_ns
+            -- Nobody else was at work in its container (inferred.sql).
             WHEN is_inferred                THEN coalesce(alone_ns, 0)
             WHEN NOT mostly_own             THEN 0 * coalesce(io_pressure_ns, estimate)
             WHEN io_pressure_ns IS NOT NULL THEN greatest(0, io_pressure_ns - (window_ns - off_left))
@@ -82,6 +110,7 @@ waits AS (
         END AS raw_low_ns,
         CASE
             WHEN blkio_ns IS NOT NULL       THEN blkio_ns * share + 10_000_000
+            WHEN page_sleep_ns IS NOT NULL  THEN off_left
             WHEN io_pressure_ns IS NOT NULL THEN io_pressure_ns
             ELSE high
         END AS raw_high_ns
@@ -92,11 +121,36 @@ waits AS (
     LEFT JOIN
         (SELECT piece_no, low AS alone_ns FROM counted WHERE signal = 'container.io.pressure') AS alone
     USING (piece_no)
-    LEFT JOIN
-        bytes_limit
-        ON bytes_limit.request_no = candidates.request_no AND bytes_limit.visit_no = candidates.visit_no
-    LEFT JOIN operations_limit
-        ON operations_limit.request_no = candidates.request_no AND operations_limit.visit_no = candidates.visit_no
+    LEFT JOIN disk_limit
+        ON disk_limit.request_no = candidates.request_no AND disk_limit.visit_no = candidates.visit_no
+    LEFT JOIN operated USING (piece_no)
+    LEFT JOIN bytes_below_of
+        ON bytes_below_of.piece_no = candidates.piece_no
+        AND bytes_below_of.above_bytes_cgroup = disk_limit.above_bytes_cgroup
+    LEFT JOIN operations_below_of
+        ON operations_below_of.piece_no = candidates.piece_no
+        AND operations_below_of.above_operations_cgroup = disk_limit.above_operations_cgroup
+),
+-- At a limit: it moved at least half of what the limit allows in the time that it waited; or there is a limit, it moved
+-- something, and waited for a device that stood idle: it still paid for what had been moved before. A limit of operations
+-- is believed where nobody counted them.
+limited AS (
+    SELECT
+        *,
+        least_or_null(raw_ns, off_left) AS waited_ns,
+        coalesce(device_seen AND bytes_at_most > 0 AND busy_ns < 0.25 * waited_ns, FALSE) AS device_idle,
+        coalesce(
+            bytes_at_most >= 0.5 * own_bytes_per_s * waited_ns / 1e9 OR (device_idle AND own_bytes_per_s > 0), FALSE)
+            OR (own_operations_per_s IS NOT NULL AND coalesce(
+                operations_at_most >= 0.5 * own_operations_per_s * waited_ns / 1e9 OR device_idle, TRUE))
+            AS at_own_limit,
+        NOT at_own_limit AND coalesce(
+            greatest(bytes_below, bytes_at_most) >= 0.5 * above_bytes_per_s * waited_ns / 1e9
+            OR (device_idle AND above_bytes_per_s > 0), FALSE) AS at_bytes_above,
+        NOT at_own_limit AND NOT at_bytes_above AND above_operations_per_s IS NOT NULL AND coalesce(
+            operations_below >= 0.5 * above_operations_per_s * waited_ns / 1e9 OR device_idle, TRUE)
+            AS at_operations_above
+    FROM waits
 ),
 -- Who else moved bytes on this machine meanwhile.
 bytes_moved AS (
@@ -134,20 +188,22 @@ SELECT
     inferred,
     busy_ns,
     device_seen,
-    bytes,
-    bytes_per_s,
-    operations_per_s, own_bytes, raw_ns IS NOT NULL AS known, others,
-    least_or_null(raw_ns, off_left)::BIGINT                                    AS lost_ns,
-    least_or_null(raw_low_ns, least_or_null(raw_ns, off_left))::BIGINT               AS low_ns,
+    greatest(bytes, own_bytes, CASE WHEN at_bytes_above THEN bytes_below END) AS bytes,
+    CASE WHEN at_bytes_above THEN above_bytes_per_s WHEN NOT at_operations_above THEN own_bytes_per_s END
+        AS bytes_per_s,
+    CASE WHEN at_operations_above THEN above_operations_per_s WHEN NOT at_bytes_above THEN own_operations_per_s END
+        AS operations_per_s,
+    CASE WHEN at_bytes_above THEN above_bytes_cgroup WHEN at_operations_above THEN above_operations_cgroup END
+        AS of_cgroup,
+    coalesce(own_bytes_per_s, own_operations_per_s, above_bytes_per_s, above_operations_per_s) IS NOT NULL
+        AS has_limit,
+    raw_ns IS NOT NULL AS known, others,
+    waited_ns::BIGINT                                                          AS lost_ns,
+    least_or_null(raw_low_ns, waited_ns)::BIGINT                                     AS low_ns,
     least_or_null(greatest(raw_high_ns, raw_ns),
             CASE WHEN is_inferred THEN length_ns - cpu_low - wait_low ELSE off_left END)::BIGINT AS high_ns,
-    -- At its limit: it moved at least half of what the limit allows in the time that it waited; or it has a limit, moved
-    -- something, and waited for a device that stood idle: it still paid for what it had moved before.
-    coalesce(bytes_at_most >= 0.5 * bytes_per_s * least_or_null(raw_ns, off_left) / 1e9, FALSE)
-        OR coalesce(device_seen AND bytes_per_s > 0 AND bytes_at_most > 0
-                    AND busy_ns < 0.25 * least_or_null(raw_ns, off_left), FALSE)
-        OR operations_per_s IS NOT NULL AS at_limit
-FROM waits
+    at_own_limit OR at_bytes_above OR at_operations_above AS at_limit
+FROM limited
 LEFT JOIN (
     SELECT request_no, visit_no,
            list({'entity_type': 'container', 'entity_id': entity_id, 'ran_ns': own_moved} ORDER BY own_moved DESC)
@@ -169,6 +225,11 @@ read_again AS (
         request_no, visit_no,
         sum(estimate) FILTER (signal = 'container.memory.refaults')                                      AS refaults,
         sum(high)     FILTER (signal = 'container.memory.limit_hits')                                    AS limit_hits,
+        sum(high)     FILTER (signal = 'container.ancestor.memory.limit_hits')                           AS hits_above,
+        arg_max(attributes['layerline.cgroup'], high)
+            FILTER (signal = 'container.ancestor.memory.limit_hits' AND high > 0) AS hit_cgroup,
+        sum(high)     FILTER (signal = 'system.memory.pressure' AND attributes['pressure.kind'] = 'some')
+            AS machine_pressure_ns,
         sum(estimate) FILTER (signal = 'container.disk.io' AND attributes['disk.io.direction'] = 'read') AS read_bytes,
         sum(estimate) FILTER (signal = 'container.memory.pressure' AND attributes['pressure.kind'] = 'some')
             AS pressure_ns
@@ -182,28 +243,42 @@ own AS (
         sum(coalesce(major_faults, 0)) AS major_faults
     FROM piece GROUP BY ALL
 ),
+memory AS (
+    SELECT request_no, visit_no, any_value(value) FILTER (signal = 'container.memory.usage') AS used_bytes,
+           any_value(value) FILTER (signal = 'container.memory.limit') AS limit_bytes,
+           any_value(value) FILTER (signal = 'container.ancestor.memory.usage') AS used_above,
+           any_value(value) FILTER (signal = 'container.ancestor.memory.limit') AS limit_above,
+           any_value(of_cgroup) FILTER (signal = 'container.ancestor.memory.limit') AS limited_cgroup
+    FROM level GROUP BY ALL
+),
 together AS (
     SELECT
         visit.request_no, visit.visit_no, visit.container_id, visit.host, pages, major_faults,
-        coalesce(visit.refaults, read_again.refaults) AS refaults,
-        -- The wrapper counts refaults only where the container's own limit was hit.
+        -- The wrapper counts refaults only where the container's own limit was hit: a 0 of it says nothing of other limits.
+        CASE WHEN visit.refaults > 0 THEN visit.refaults ELSE coalesce(read_again.refaults, visit.refaults) END
+            AS refaults,
         coalesce(visit.refaults > 0, FALSE) OR coalesce(limit_hits > 0, FALSE)
             -- Where its hits are not counted (v1 with memory and swap under one limit): it is full to its limit.
             OR (visit.refaults IS NULL AND limit_hits IS NULL AND coalesce(used_bytes >= 0.95 * limit_bytes, FALSE))
                 AS own_limit,
+        NOT own_limit AND (coalesce(hits_above > 0, FALSE)
+            OR (hits_above IS NULL AND coalesce(used_above >= 0.95 * limit_above, FALSE))) AS limit_of_above,
+        CASE WHEN limit_of_above THEN coalesce(hit_cgroup, limited_cgroup) END AS of_cgroup,
+        -- The limit that was read, unless it was another before, or since: usage was near it then.
+        CASE WHEN own_limit AND coalesce(used_bytes >= 0.8 * limit_bytes, TRUE) THEN limit_bytes
+             WHEN of_cgroup = limited_cgroup AND coalesce(used_above >= 0.8 * limit_above, TRUE) THEN limit_above
+             END AS limit_at,
+        -- Nobody on the machine waited for memory: then it was not short of it.
+        coalesce(machine_pressure_ns > 0, TRUE) AS machine_short,
         greatest(coalesce(read_bytes / 4096, 0), pages) AS read_pages, read_again.pressure_ns
     FROM visit
     JOIN own USING (request_no, visit_no)
     LEFT JOIN read_again USING (request_no, visit_no)
-    LEFT JOIN (
-        SELECT request_no, visit_no, any_value(value) FILTER (signal = 'container.memory.usage') AS used_bytes,
-               any_value(value) FILTER (signal = 'container.memory.limit') AS limit_bytes
-        FROM level GROUP BY ALL
-    ) AS memory USING (request_no, visit_no)
+    LEFT JOIN memory USING (request_no, visit_no)
 )
-SELECT *, least(1, refaults / greatest(read_pages, 1)) AS ratio
+SELECT *, own_limit OR limit_of_above AS of_container, least(1, refaults / greatest(read_pages, 1)) AS ratio
 FROM together
-WHERE refaults > 0 AND (pages > 0 OR major_faults > 0);
+WHERE refaults > 0 AND (pages > 0 OR major_faults > 0) AND (own_limit OR limit_of_above OR machine_short);
 
 -- The waits for a device, and how much of each was for want of memory.
 -- makes: blocks
@@ -214,14 +289,15 @@ SELECT block_wait.*, coalesce(floor(ratio * lost_ns)::BIGINT, 0) AS memory_ns
 FROM block_wait LEFT JOIN refaulted USING (request_no, visit_no);
 
 -- That share of the waits for the disk, and of the system time of a thread that faulted; `of_container`: its own limit was
--- reached, else the machine was short of memory.
+-- reached or that of a cgroup above it, else the machine was short of memory.
 -- makes: memory_stall
 -- reads: piece, left_over, refaulted, blocks
 -- only with: refaulted
 CREATE OR REPLACE TEMP TABLE memory_stall AS
 WITH shares AS (
     SELECT
-        piece.piece_no, own_limit AS of_container, ratio, refaults, piece.container_id, piece.host, pressure_ns,
+        piece.piece_no, of_container, refaulted.of_cgroup, limit_at, ratio, refaults, piece.container_id,
+        piece.host, pressure_ns,
         coalesce(blocks.lost_ns, 0) AS off_ns,
         coalesce(blocks.low_ns, 0) AS off_low,
         coalesce(blocks.high_ns, 0) AS off_high,
@@ -233,7 +309,7 @@ WITH shares AS (
     JOIN left_over USING (piece_no)
     JOIN refaulted USING (request_no, visit_no)
     LEFT JOIN blocks ON blocks.piece_no = piece.piece_no
-    WHERE (NOT own_limit OR piece.container_id IS NOT NULL)
+    WHERE (NOT of_container OR piece.container_id IS NOT NULL)
       AND (coalesce(piece.major_faults, 0) > 0 OR coalesce(blocks_read, 0) > 0)
 ),
 pools AS (
@@ -252,7 +328,10 @@ SELECT
     floor(0.9 * ratio * whole_low)::BIGINT AS low_ns,
     floor(whole_high)::BIGINT AS high_ns,
     pool = 'off' AND inferred AS inferred,
-    format(
-        '{:.0f} pages that it had had were read again from the disk, {:.0f} % of what was read', refaults, 100 * ratio
-    ) AS because
+    format('{:.0f} pages that it had had were read again from the disk, {:.0f} % of what was read{}',
+           refaults, 100 * ratio,
+           CASE WHEN of_container
+                THEN coalesce(format('; {} is {:.0f} MB', whose_limit(of_cgroup), limit_at / 1e6),
+                              '; it is ' || whose_limit(of_cgroup) || ' that was reached', '')
+                ELSE '' END) AS because
 FROM pools WHERE whole_ns > 0;

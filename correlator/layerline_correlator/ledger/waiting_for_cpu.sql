@@ -14,7 +14,9 @@ behind AS (
         piece_no,
         coalesce(least_or_null(off_left, stood_ns * (1 - throttled_share)), 0)           AS behind_ns,
         coalesce(least_or_null(off_left, stood_low_ns * (1 - throttled_share)), 0)       AS behind_low_ns,
-        coalesce(least_or_null(off_left_high, stood_high_ns * (1 - throttled_share)), 0) AS behind_high_ns
+        coalesce(least_or_null(off_left_high, stood_high_ns * (1 - throttled_share)), 0) AS behind_high_ns,
+        coalesce(ran_ns, 0)                                                              AS holder_ran_ns,
+        coalesce(ran_low_ns, 0)                                                          AS holder_ran_low_ns
     FROM left_over LEFT JOIN behind_holder USING (piece_no)
 ),
 rest AS (
@@ -22,7 +24,9 @@ rest AS (
         request_no, visit_no,
         sum(wait_left + behind_ns)::DOUBLE           AS rest_ns,
         sum(wait_left_low + behind_low_ns)::DOUBLE   AS rest_low_ns,
-        sum(wait_left_high + behind_high_ns)::DOUBLE AS rest_high_ns
+        sum(wait_left_high + behind_high_ns)::DOUBLE AS rest_high_ns,
+        sum(holder_ran_ns)                           AS holder_ran_ns,
+        sum(holder_ran_low_ns)                       AS holder_ran_low_ns
     FROM piece JOIN left_over USING (piece_no) JOIN behind USING (piece_no)
     GROUP BY ALL HAVING rest_ns > 0
 ),
@@ -48,7 +52,9 @@ room AS (
 parties AS (
     SELECT
         request_no, visit_no, rest_ns, rest_low_ns, rest_high_ns, room.host,
-        not_below_zero(usage_ns - cpu_ns)::DOUBLE                                               AS own_ns,
+        -- Who holds the lock does not take the CPU from itself. (Where nobody knows what others ran, it may be all that ran.)
+        not_below_zero(usage_ns - cpu_ns - if(busy_ns IS NULL, 0, holder_ran_ns))::DOUBLE             AS own_ns,
+        not_below_zero(usage_ns - cpu_ns - if(busy_ns IS NULL, 0, holder_ran_low_ns))::DOUBLE         AS own_high_ns,
         least_or_null(not_below_zero(busy_ns - used_ns), coalesce(room_ns, busy_ns))                  AS others_ns,
         least_or_null(not_below_zero(busy_high_ns - used_ns), coalesce(room_ns, busy_high_ns))        AS others_high_ns
     FROM rest JOIN room USING (request_no, visit_no) LEFT JOIN busy USING (request_no, visit_no)
@@ -68,15 +74,19 @@ split AS (
     FROM parties
 )
 SELECT
-    piece_no, piece.container_id, piece.instance, split.host, rest_ns, own_ns, others_ns,
-    wait_left / rest_ns AS share, behind_ns, behind_ns / rest_ns AS behind_share,
-    behind_low_ns / greatest(rest_ns, 1) AS behind_low_share,
-    behind_high_ns / greatest(rest_ns, 1) AS behind_high_share,
+    piece_no, piece.container_id, piece.instance, split.host, rest_ns, rest_low_ns, rest_high_ns, own_ns, others_ns,
+    wait_left / rest_ns                                                       AS share,
+    coalesce(wait_left_low / nullif(rest_low_ns, 0), 0)                       AS low_share,
+    coalesce(wait_left_high / nullif(rest_high_ns, 0), 0)                     AS high_share,
+    behind_ns,
+    behind_ns / rest_ns                                                       AS behind_share,
+    coalesce(behind_low_ns / nullif(rest_low_ns, 0), 0)                       AS behind_low_share,
+    coalesce(behind_high_ns / nullif(rest_high_ns, 0), 0)                     AS behind_high_share,
     app_ns, host_ns,
     -- What is left of the wait is as uncertain as what was taken from it.
     least(app_ns,  greatest(0, rest_low_ns - coalesce(others_high_ns, rest_low_ns)))    AS app_low_ns,
-    greatest(app_ns, least(rest_high_ns, coalesce(own_ns, 0)))                          AS app_high_ns,
-    least(host_ns, greatest(0, rest_low_ns - coalesce(own_ns, rest_low_ns)))            AS host_low_ns,
+    greatest(app_ns, least(rest_high_ns, coalesce(own_high_ns, 0)))                     AS app_high_ns,
+    least(host_ns, greatest(0, rest_low_ns - coalesce(own_high_ns, rest_low_ns)))       AS host_low_ns,
     greatest(host_ns, least(rest_high_ns, coalesce(others_high_ns, rest_high_ns)))      AS host_high_ns,
     -- What ran and has no name that we know of were processes of the machine itself; what they ran before is not known,
     -- and taken to have grown like the rest.
@@ -133,16 +143,16 @@ shared_out AS (
         any_value(charged.entity_id) AS entity_id,
         any_value(named) AS named,
         any_value(charged_ns / nullif(host_ns + app_ns, 0)) AS part,
-        any_value(charged_low_ns / rest_ns)                 AS low_part,
-        any_value(charged_high_ns / rest_ns)                AS high_part
+        any_value(coalesce(charged_low_ns / nullif(rest_low_ns, 0), 0))   AS low_part,
+        any_value(coalesce(charged_high_ns / nullif(rest_high_ns, 0), 0)) AS high_part
     FROM charged JOIN piece USING (piece_no)
     GROUP BY party, piece.request_no, piece.visit_no
 )
 SELECT
     party, piece_no, 'wait' AS pool, entity_type, entity_id,
-    floor(charged_ns * share)::BIGINT      AS lost_ns,
-    floor(charged_low_ns * share)::BIGINT  AS low_ns,
-    floor(charged_high_ns * share)::BIGINT AS high_ns,
+    floor(charged_ns * share)::BIGINT           AS lost_ns,
+    floor(charged_low_ns * low_share)::BIGINT   AS low_ns,
+    floor(charged_high_ns * high_share)::BIGINT AS high_ns,
     named AS neighbours,
     CASE WHEN party = 'neighbour'
          THEN format('its thread stood ready {:.0f} ms without a CPU and without being throttled{}', rest_ns / 1e6,

@@ -14,8 +14,9 @@ HITS_V1 = tuple(
     f"memory/memory.{name}" for name in ("failcnt", "limit_in_bytes", "memsw.failcnt", "memsw.limit_in_bytes")
 )
 
-#: ``memory.events`` of v2. ``max`` and ``oom_kill`` count what happened in its children too.
-EVENTS_V2 = {b"max": ("container.memory.limit_hits", 1), b"oom_kill": ("container.memory.oom_kills", 1)}
+#: ``memory.events`` of v2. All count what happened in its children too.
+KILLS_V2 = {b"oom_kill": ("container.memory.oom_kills", 1)}
+HITS_V2 = dict.fromkeys((b"max", b"high"), ("container.memory.limit_hits", 1))
 OOM_CONTROL_V1 = {b"oom_kill": ("container.memory.oom_kills", 1)}
 
 
@@ -93,17 +94,27 @@ def usage_v2(_: Machine, usage_bytes: bytes | None, stat: bytes | None) -> Itera
 
 
 def events_v2(_: Machine, events: bytes) -> Iterator[Raw]:
-    """Times the usage came up against the limit, and processes killed for want of memory.
+    """Times the usage came up against a limit, and processes killed for want of memory.
 
-    Source: v2 ``memory.events`` (``max``, Linux 4.5; ``oom_kill``, 4.13); only grow.
+    Source: v2 ``memory.events`` (``max`` and ``high``, Linux 4.5; ``oom_kill``, 4.13); only grow.
     """
-    return flat_keyed(events, EVENTS_V2)
+    yield from _hits_v2(events)
+    yield from flat_keyed(events, KILLS_V2)
 
 
-def limit_v2(_: Machine, limit_bytes: bytes) -> Iterator[Raw]:
-    """Its memory limit. Source: v2 ``memory.max``; ``max`` is no limit."""
-    if limit_bytes.strip() != b"max":
-        yield Raw("container.memory.limit", int(limit_bytes))
+def _hits_v2(events: bytes | None) -> Iterator[Raw]:
+    """Hits of ``memory.max`` and of ``memory.high`` together: either makes the kernel take pages back."""
+    if hits := [raw.value for raw in flat_keyed(events or b"", HITS_V2)]:
+        yield Raw("container.memory.limit_hits", sum(hits))
+
+
+def limit_v2(_: Machine, limit_bytes: bytes | None, high_bytes: bytes | None) -> Iterator[Raw]:
+    """The memory that it may have. Source: v2 ``memory.max`` and ``memory.high``, whichever is lower; ``max`` is none.
+
+    Above ``memory.high`` nobody is killed, but pages are taken back and read again as at ``memory.max``.
+    """
+    if limits := [int(one) for one in (limit_bytes, high_bytes) if one is not None and one.strip() != b"max"]:
+        yield Raw("container.memory.limit", min(limits))
 
 
 def _above(raws: Iterator[Raw]) -> Iterator[Raw]:
@@ -133,23 +144,24 @@ def above_v1(
     yield from _above(limit_v1(_, limit))
 
 
-def above_v2(_: Machine, usage_bytes: bytes | None, events: bytes | None, limit: bytes | None) -> Iterator[Raw]:
-    """The same. Source: v2 ``memory.current``, ``memory.max`` and ``memory.events.local`` (``max``), Linux 5.2.
+def above_v2(
+    _: Machine, usage_bytes: bytes | None, events: bytes | None, limit: bytes | None, high: bytes | None
+) -> Iterator[Raw]:
+    """The same. Source: v2 ``memory.current``, ``memory.max``, ``memory.high`` and ``memory.events.local``, Linux 5.2.
 
     ``memory.events`` would count hits of the limits below it too.
     """
     if usage_bytes is not None:
         yield Raw("container.ancestor.memory.usage", int(usage_bytes))
-    yield from flat_keyed(events or b"", {b"max": ("container.ancestor.memory.limit_hits", 1)})
-    if limit is not None:
-        yield from _above(limit_v2(_, limit))
+    yield from _above(_hits_v2(events))
+    yield from _above(limit_v2(_, limit, high))
 
 
 SENSOR = Sensor(
     entity="container",
     sources=(
         Source(("unified/memory.current", "unified/memory.stat"), usage_v2),
-        Source(("unified/memory.max",), limit_v2),
+        Source(("unified/memory.max", "unified/memory.high"), limit_v2),
         Source(("unified/memory.events",), events_v2, stalls=True),
     ),
     controller="memory",
@@ -160,7 +172,11 @@ SENSOR = Sensor(
         Source(("memory/memory.oom_control",), kills_v1),
     ),
     above=(
-        Source(("unified/memory.current", "unified/memory.events.local", "unified/memory.max"), above_v2, stalls=True),
+        Source(
+            ("unified/memory.current", "unified/memory.events.local", "unified/memory.max", "unified/memory.high"),
+            above_v2,
+            stalls=True,
+        ),
     ),
     above_v1=(
         Source(("memory/memory.usage_in_bytes", *HITS_V1, "memory/memory.use_hierarchy"), above_v1, stalls=True),

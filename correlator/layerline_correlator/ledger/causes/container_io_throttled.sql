@@ -20,9 +20,14 @@ SELECT
     lost_ns - memory_ns AS lost_ns, greatest(0, low_ns - busy_ns - memory_ns)::BIGINT AS low_ns, high_ns, inferred,
     format(
         'its thread waited {:.0f} ms for the disk, which itself was busy for {:.0f} ms{}', lost_ns / 1e6, busy_ns / 1e6,
-           CASE WHEN bytes_per_s IS NOT NULL
-                THEN format('; the container may move {:.1f} MB/s and moved {:.1f} MB', bytes_per_s / 1e6,
-                            greatest(bytes, own_bytes) / 1e6)
-                ELSE format('; the container may make {:.0f} operations/s', operations_per_s) END) AS because
+        CASE WHEN of_cgroup IS NULL AND bytes_per_s IS NOT NULL
+             THEN format('; the container may move {:.1f} MB/s and moved {:.1f} MB', bytes_per_s / 1e6, bytes / 1e6)
+             WHEN of_cgroup IS NULL
+             THEN format('; the container may make {:.0f} operations/s', operations_per_s)
+             WHEN bytes_per_s IS NOT NULL
+             THEN format('; all below {}, above the container, may move {:.1f} MB/s and moved {:.1f} MB',
+                         of_cgroup, bytes_per_s / 1e6, bytes / 1e6)
+             ELSE format('; all below {}, above the container, may make {:.0f} operations/s',
+                         of_cgroup, operations_per_s) END) AS because
 FROM blocks
 WHERE at_limit AND blocks.lost_ns > memory_ns AND container_id IS NOT NULL

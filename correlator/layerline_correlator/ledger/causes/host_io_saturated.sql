@@ -20,7 +20,7 @@ SELECT
     -- A device that was busy nearly all the while, and no limit that could have been the reason instead.
     CASE
         WHEN
-            busy_ns >= 0.9 * blocks.lost_ns AND bytes_per_s IS NULL AND operations_per_s IS NULL
+            busy_ns >= 0.9 * blocks.lost_ns AND NOT has_limit
             THEN greatest(0, low_ns - memory_ns) ELSE 0
     END AS low_ns,
     least(high_ns, greatest(busy_ns, blocks.lost_ns))::BIGINT AS high_ns,
