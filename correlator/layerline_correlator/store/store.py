@@ -120,12 +120,16 @@ class Overloaded(RuntimeError):
     """The store cannot take more now; the sender shall try again later."""
 
 
-class Arrived(NamedTuple):
-    """What a commit brought: the traces it touched and the earliest and latest start of their spans."""
+class Extent(NamedTuple):
+    """What is known of the spans of a trace that wait: the earliest and latest start, and how many they are."""
 
-    trace_ids: frozenset[str]
     from_ns: int
     to_ns: int
+    spans: int = 1
+
+
+#: What a commit brought, by trace. Each has its own times: one late trace must not date the others back.
+Arrived = Mapping[str, Extent]
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +286,7 @@ class Store:
             if spans:
                 from_ns = min(row.start_ns for row in spans)
                 to_ns = max(row.start_ns for row in spans)
-                arrived = Arrived(frozenset(row.trace_id for row in spans), from_ns, to_ns)
+                arrived = _extents(spans)
                 _insert_spans(cursor, spans, from_ns - _CORRECTED_NS, to_ns + _CORRECTED_NS)
             if points:
                 _insert(
@@ -339,6 +343,18 @@ def _insert(
         ).fetchall()
     finally:
         cursor.unregister("arriving")
+
+
+def _extents(spans: Iterable[SpanRow]) -> dict[str, Extent]:
+    found: dict[str, Extent] = {}
+    for row in spans:
+        known = found.get(row.trace_id)
+        found[row.trace_id] = (
+            Extent(row.start_ns, row.start_ns)
+            if known is None
+            else Extent(min(known.from_ns, row.start_ns), max(known.to_ns, row.start_ns), known.spans + 1)
+        )
+    return found
 
 
 def _longest(rows: Iterable[SpanRow], resources: Mapping[str, ResourceRow]) -> list[SpanRow]:
