@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 import queue
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -27,6 +28,7 @@ from layerline.container import reported
 from layerline.signals import find
 from layerline_correlator.settings import Settings
 from layerline_correlator.store.handles import Handle, handles, is_sandbox, machine_name, stand_in
+from layerline_correlator.store.memory import default_bytes
 from layerline_correlator.store.model import Batch, ResourceRow, SeriesRow, SpanRow
 from layerline_correlator.store.signals import write_catalogue
 from layerline_correlator.store.statements import run
@@ -93,6 +95,8 @@ _RECORDING = pa.schema(
     ]
 )
 
+#: Where DuckDB puts what does not fit into its memory, and how many times as much as fits that may be.
+_SPILL, _SPILL_TIMES = "spill", 4
 #: How many batches may wait to be written before senders are asked to come again.
 _WAITING = 256
 #: A span that is sent again is looked for this long around its start: it may have been corrected. What is not found is
@@ -150,10 +154,15 @@ class Store:
         self._arrived = arrived
         self._known: set[str] = set()  # resources and series that are written
         self._queue: queue.Queue[_Waiting | None] = queue.Queue(maxsize=_WAITING)
+        memory_bytes = settings.memory_bytes or default_bytes()
+        shutil.rmtree(folder / _SPILL, ignore_errors=True)  # of a process that was killed
         self._database = duckdb.connect(
             str(folder / "hot.duckdb"),
             config={
                 "checkpoint_threshold": "256MB",
+                "memory_limit": f"{memory_bytes}B",
+                "temp_directory": str(folder / _SPILL),
+                "max_temp_directory_size": f"{_SPILL_TIMES * memory_bytes}B",
                 "autoinstall_known_extensions": False,
                 "python_enable_replacements": False,  # a table's name never finds a variable of this process
             },
