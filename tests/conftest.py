@@ -37,10 +37,15 @@ profiles.load()
 
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Questions are not cut off because the machine is busy; the tests of cutting off set a limit of their own."""
+    """Nothing is cut off because the machine is busy, and questions wait for what was sent before them.
+
+    The tests of cutting off set a limit of their own.
+    """
     for module, limit in (
         ("layerline_correlator.questions.answers", "PATIENCE_S"),
         ("layerline_correlator.questions.sql", "PATIENCE_S"),
+        ("layerline_correlator.correlator", "FRESH_S"),
+        ("layerline_correlator.ledger.careful", "TRY_S"),
     ):
         if module in sys.modules:
             monkeypatch.setattr(sys.modules[module], limit, 600.0)

@@ -16,6 +16,7 @@ from layerline_api.routes.otlp import is_otlp, speaks_json
 from layerline_api.settings import ServerSettings
 from layerline_api.shared import Shared
 from layerline_correlator.questions.questions import Questions
+from layerline_correlator.store.patience import TooBusy, TooHeavy
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,11 @@ def create_app(questions: Questions, settings: ServerSettings | None = None, int
             if allowed:
                 headers.append(("Allow", ", ".join(sorted(allowed))))
             problem = Problem(problem.code or 500, _detail(problem))
+        elif isinstance(problem, TooHeavy):
+            narrower = "ask for a shorter window, one service or one operation"
+            problem = Problem(400, f"{problem}; {narrower}")
+        elif isinstance(problem, TooBusy):
+            problem = Problem(503, f"{problem}; ask again later")
         elif not isinstance(problem, Problem):
             log.exception("%s %s failed", request.method, request.path, exc_info=problem)
             problem = Problem(500, "the server failed to answer; its log says why")

@@ -1,32 +1,34 @@
 """The correlator: keeps the ledgers of a store up to date while data arrives, and finds incidents in them.
 
 A trace is worked out when its spans arrive, again 3 s after its requests ended (the agent's readings are there by
-then), and once more when they are settled. Questions (``questions/answers.py``) first work out what they are about.
+then), and once more when they are settled. One thread does that, the worker. Questions (``questions/answers.py``) read
+what is there: they give the worker a moment to finish what has just arrived, and wait for nothing else.
 """
 
 from __future__ import annotations
 
-import heapq
 import logging
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import duckdb
 
 from layerline_correlator.facts.names import Names
 from layerline_correlator.incidents.slo import read_file
-from layerline_correlator.incidents.watch import Reworked, Watch
+from layerline_correlator.incidents.watch import Watch
 from layerline_correlator.ledger import work as ledger
+from layerline_correlator.ledger.careful import Careful
+from layerline_correlator.ledger.waiting import ALONGSIDE_NS, FEWEST, TOGETHER, Waiting
 from layerline_correlator.questions.answers import Answers
 from layerline_correlator.questions.health import Health
 from layerline_correlator.settings import Settings
 from layerline_correlator.store.backlog import Backlog
 from layerline_correlator.store.model import Batch
 from layerline_correlator.store.statements import run
-from layerline_correlator.store.store import Arrived, Store
+from layerline_correlator.store.store import Arrived, Extent, Store
+from layerline_correlator.verdict.ledgers import Request
 from layerline_correlator.verdict.rate import rate
 
 _log = logging.getLogger("layerline.correlator")
@@ -35,18 +37,12 @@ _log = logging.getLogger("layerline.correlator")
 READINGS_NS = 3_000_000_000
 #: The shortest time between two passes of the correlator, in seconds.
 _PAUSE_S = 0.5
-#: Traces worked out together, at most.
-_TOGETHER = 2_000
-#: How far apart in time they may have begun.
-_ALONGSIDE_NS = 5 * 60 * 10**9
-
-
-class _Span(NamedTuple):
-    """When the spans of a trace started, as far as known, and since when it waits to be worked out."""
-
-    from_ns: int
-    to_ns: int
-    waits_ns: int
+#: A question waits so long, in seconds, for what had arrived before it to be worked out; then it reads what is there.
+FRESH_S = 1.0
+#: How long ``close`` lets a pass go on, in seconds.
+_PATIENCE_S = 2.0
+#: A pass should take no longer than that, in seconds: if one does, the next has fewer traces.
+_LONG_S, _SHORT_S = 10.0, 3.0
 
 
 class Correlator(Answers):
@@ -55,18 +51,20 @@ class Correlator(Answers):
     def __init__(self, settings: Settings) -> None:
         """Open the store and begin to correlate. Raises what ``Store`` raises."""
         self._wake = threading.Condition()
-        self._fresh: dict[str, _Span] = {}  # traces whose spans arrived since they were worked out
-        self._due: list[tuple[int, str, _Span]] = []  # heap: when to work a trace out again
-        self._at_work: dict[str, _Span] = {}  # traces that are being worked out
+        self._waiting = Waiting()  # shared: with the lock of ``_wake``
+        self._began_s: float | None = None  # when the pass under way began
+        self._hurry = False  # somebody waits for what arrived
         self._closed = False
-        self._passes = self._worked_traces = self._failed_traces = self._refused_ledgers = 0
+        self._passes = self._worked_traces = self._refused_ledgers = 0
         self._deleted_rows = 0
         slos = read_file(settings.slos) if settings.slos else []
         super().__init__(Store(settings, self._arrived), settings)
-        self._work_lock = threading.Lock()
+        self._work_lock = threading.Lock()  # of the worker: no question waits for it
         self._cursor = self._store.cursor()
         self._backlog = Backlog(self._cursor, settings.settle_ns)
-        self._watch = Watch(self._store.cursor(), Names(self._store.cursor()), settings.settle_ns, self._work_again)
+        self._careful = Careful(self._cursor, settings.store, self._attempt)
+        self._together = TOGETHER
+        self._watch = Watch(self._store.cursor(), Names(self._store.cursor()), settings.settle_ns, self._arrived)
         for slo in slos:
             self.incidents.set_slo(slo)
         self._thread = threading.Thread(target=self._correlate_forever, name="layerline-correlator", daemon=True)
@@ -92,15 +90,16 @@ class Correlator(Answers):
         """How the store and the correlator are; answered while traces are being worked out."""
         waiting_batches, waiting_limit = self._store.waiting()
         with self._wake:
-            waits_ns = [span.waits_ns for traces in (self._fresh, self._at_work) for span in traces.values()]
+            waiting_traces, lag_ns = len(self._waiting), self._waiting.lag_ns(time.time_ns())
         return Health(
             waiting_batches=waiting_batches,
             waiting_limit=waiting_limit,
-            waiting_traces=len(waits_ns),
-            lag_ns=max(0, time.time_ns() - min(waits_ns)) if waits_ns else 0,
+            waiting_traces=waiting_traces,
+            lag_ns=max(0, lag_ns),
             passes=self._passes,
             worked_traces=self._worked_traces,
-            failed_traces=self._failed_traces,
+            failed_traces=self._careful.without_ledger,
+            unread_traces=self._careful.without_readings,
             refused_ledgers=self._refused_ledgers,
             used_bytes=self._store.used_bytes(),
             deleted_rows=self._deleted_rows,
@@ -111,7 +110,10 @@ class Correlator(Answers):
         with self._wake:
             self._closed = True
             self._wake.notify_all()
-        self._thread.join()
+        self._thread.join(timeout=_PATIENCE_S)
+        while self._thread.is_alive():  # what it is at is worked out after the next start
+            self._cursor.interrupt()
+            self._thread.join(timeout=0.05)
         self._watch.stop()
         with self._work_lock:
             self._store.close()
@@ -119,116 +121,98 @@ class Correlator(Answers):
     def behind(self) -> int:
         """How many traces have yet to be worked out."""
         with self._wake:
-            return self._backlog.left + len(self._fresh) + len(self._at_work)
+            return self._backlog.left + len(self._waiting)
 
     def look_for_incidents(self) -> None:
         """Work out what arrived and look for incidents in it now, instead of within seconds."""
-        while self._bring_up_to_date():
+        while self._pass():
             pass
         self._watch.look()
 
     # ---- keeping up
 
     def _arrived(self, arrived: Arrived) -> None:
+        """Something is in the store, or has to be worked out once more because what is usual was not known before."""
         with self._wake:
-            self._touch(dict.fromkeys(arrived.trace_ids, (arrived.from_ns, arrived.to_ns)))
+            self._waiting.arrived(arrived, time.time_ns())
             self._wake.notify_all()
-
-    def _touch(self, traces: Mapping[str, tuple[int, int]]) -> None:
-        """These traces, with the first and last start of their spans, must be worked out. Called with the lock held."""
-        for trace_id, (from_ns, to_ns) in traces.items():
-            known = self._fresh.get(trace_id)
-            self._fresh[trace_id] = _Span(
-                min(from_ns, known.from_ns) if known else from_ns,
-                max(to_ns, known.to_ns) if known else to_ns,
-                known.waits_ns if known else time.time_ns(),
-            )
-
-    def _work_again(self, reworked: Reworked) -> None:
-        """What is usual for these was not known when they were worked out."""
-        self._arrived(Arrived(frozenset(reworked.trace_ids), reworked.from_ns, reworked.to_ns))
 
     def _correlate_forever(self) -> None:
         retained = time.monotonic()
         while True:
             with self._wake:
-                if not self._fresh and not self._backlog.left and not self._closed:
-                    self._wake.wait(timeout=0.5)
+                if not self._closed and not self._backlog.left:
+                    self._wake.wait_for(lambda: self._closed or self._waiting.is_due(time.time_ns()), timeout=0.5)
                 if self._closed:
                     return
             began = time.monotonic()
-            self._bring_up_to_date()
-            worked_s = time.monotonic() - began
-            if time.monotonic() - retained > 60:
-                retained = time.monotonic()
-                self._retain()
+            try:
+                self._pass()
+                if time.monotonic() - retained > 60:
+                    retained = time.monotonic()
+                    self._retain()
+            except Exception:  # the worker must live: what it could not do is still to be done
+                if self._closed:
+                    return
+                _log.exception("traces could not be worked out; it will be tried again")
+                self._pause(1.0)
             # A pass costs nearly the same for one trace as for hundreds, so it is made worth its while: at most a
             # tenth of a core while little arrives. A question does not wait for it.
-            if len(self._fresh) < _TOGETHER and not self._backlog.left:
-                self._pause(min(2.0, max(_PAUSE_S, 9 * worked_s)))
+            if self._waiting.fresh < self._together and not self._backlog.left:
+                self._pause(min(2.0, max(_PAUSE_S, 9 * (time.monotonic() - began))))
 
     def _pause(self, seconds: float) -> None:
         with self._wake:
-            self._wake.wait_for(lambda: self._closed, timeout=seconds)
+            self._wake.wait_for(lambda: self._closed or self._hurry, timeout=seconds)
 
-    def _take_due(self) -> dict[str, _Span]:
-        """What to work out now: what arrived, and what is to be looked at again. Called with the lock held."""
-        due: dict[str, _Span] = {}
-        if self._fresh:
-            # Neighbours in time: their readings are looked up together. The oldest first, when there is much to do.
-            waiting = heapq.nsmallest(_TOGETHER, self._fresh.items(), key=lambda item: item[1].from_ns)
-            until_ns = waiting[0][1].from_ns + _ALONGSIDE_NS
-            for trace_id, span in waiting:
-                if span.from_ns <= until_ns:
-                    due[trace_id] = span
-                    del self._fresh[trace_id]
-        now = time.time_ns()
-        while self._due and self._due[0][0] <= now and len(due) < 2 * _TOGETHER:
-            _, trace_id, span = heapq.heappop(self._due)
-            due.setdefault(trace_id, span)
-        return due
-
-    def _bring_up_to_date(self, trace_id: str | None = None) -> bool:
-        """Work out what arrived of this trace (None: of all traces) and wait for what is being worked out.
-
-        False when there was nothing to do.
-        """
+    def _pass(self) -> bool:
+        """Work out some of what waits. False when nothing did."""
         with self._work_lock:
             with self._wake:
-                if trace_id is None:
-                    if len(self._fresh) < _TOGETHER:
-                        self._touch(self._backlog.next(_TOGETHER, _ALONGSIDE_NS))
-                    due = self._take_due()
-                else:
-                    self._touch(self._backlog.find(trace_id))
-                    due = {trace_id: self._fresh.pop(trace_id)} if trace_id in self._fresh else {}
-                self._at_work = due
-            if due:
-                self._work(due)
-                self._at_work = {}
-                self._passes += 1
-                self._worked_traces += len(due)
+                self._hurry = False
+                if self._waiting.fresh < self._together and self._backlog.left:
+                    self._waiting.arrived(self._backlog.next(self._together, ALONGSIDE_NS), time.time_ns())
+                due = self._waiting.take(time.time_ns(), self._together)
+                self._began_s = time.monotonic()
+            try:
+                if due:
+                    self._careful.work_out(due)
+                    self._passes += 1
+                    self._worked_traces += len(due)
+            except BaseException:
+                with self._wake:
+                    self._waiting.arrived(due, time.time_ns())
+                raise
+            finally:
+                with self._wake:
+                    took_s, self._began_s = time.monotonic() - self._began_s, None
+                    self._waiting.done()
+                    self._wake.notify_all()
+            if took_s > _LONG_S:
+                self._together = max(FEWEST, min(self._together, len(due)) // 2)
+            elif took_s < _SHORT_S:
+                self._together = min(TOGETHER, 2 * self._together)
             return bool(due)
 
-    def _unfinished(self) -> int:
-        return self._backlog.left
+    def _attempt(self, traces: Mapping[str, Extent], readings: bool) -> None:
+        """Called by the worker. A trace's ledger and its rating are kept together or not at all. ``duckdb.Error``."""
+        rows: list[Request] = []
 
-    def _work(self, due: dict[str, _Span]) -> None:
-        """Called with the work lock held."""
-        from_ns, to_ns = min(span.from_ns for span in due.values()), max(span.to_ns for span in due.values())
-        try:
-            self._refused_ledgers += ledger.work_out(self._cursor, due, from_ns, to_ns)
-            rows = rate(self._cursor, due, self._names.entity, self._settings.slow_ns, self._settings.settle_ns)
-        except duckdb.Error:
-            if len(due) == 1:
-                _log.exception("trace %s could not be worked out", next(iter(due)))
-                self._failed_traces += 1
-                return
-            # One trace must not cost the others their ledgers.
-            half = len(due) // 2
-            self._work(dict(list(due.items())[:half]))
-            self._work(dict(list(due.items())[half:]))
-            return
+        def rated() -> None:
+            rows.extend(
+                rate(self._cursor, traces, self._names.entity, self._settings.slow_ns, self._settings.settle_ns)
+            )
+
+        self._refused_ledgers += ledger.work_out(
+            self._cursor,
+            traces,
+            min(extent.from_ns for extent in traces.values()),
+            max(extent.to_ns for extent in traces.values()),
+            readings=readings,
+            before_commit=rated,
+        )
+        if not readings:
+            return  # without them there is nothing to wait for
         now = time.time_ns()
         ends: dict[str, int] = defaultdict(int)
         for row in rows:
@@ -237,8 +221,48 @@ class Correlator(Answers):
             for trace_id, end_ns in ends.items():
                 for again_ns in (end_ns + READINGS_NS, end_ns + self._settings.settle_ns + 500_000_000):
                     if again_ns > now:
-                        heapq.heappush(self._due, (again_ns, trace_id, due[trace_id]._replace(waits_ns=again_ns)))
+                        self._waiting.again(trace_id, again_ns, traces[trace_id])
                         break
+
+    # ---- what questions may wait for
+
+    def _catch_up(self) -> None:
+        with self._wake:
+            news, now_ns, until_s = self._waiting.news, time.time_ns(), time.monotonic() + FRESH_S
+            while (self._waiting.is_behind(news, now_ns) or self._backlog.left) and not self._closed:
+                # Where much waits, or a pass takes long, a moment more would change nothing.
+                if self._waiting.fresh + self._backlog.left > self._together or self._has_worked_s() > FRESH_S:
+                    return
+                self._hurry = True
+                self._wake.notify_all()
+                if not self._wake.wait(timeout=until_s - time.monotonic()):
+                    return
+
+    def _catch_up_with(self, trace_id: str) -> Extent | None:
+        with self._wake:
+            until_s = time.monotonic() + FRESH_S
+            while not self._closed:
+                extent = self._waiting.extent_of(trace_id)
+                if extent is None and not 0 < self._backlog.left <= self._together:
+                    return None
+                others = self._waiting.at_work and trace_id not in self._waiting.at_work
+                if others or self._has_worked_s() > FRESH_S:
+                    return extent
+                self._hurry = True
+                self._wake.notify_all()
+                if not self._wake.wait(timeout=until_s - time.monotonic()):
+                    break
+            return self._waiting.extent_of(trace_id)
+
+    def _has_worked_s(self) -> float:
+        """How long the pass under way has taken so far. Called with the lock held."""
+        return 0.0 if self._began_s is None else time.monotonic() - self._began_s
+
+    def _unfinished(self) -> int:
+        with self._wake:
+            return self._backlog.left + len(self._waiting)
+
+    # ---- old data out
 
     def _retain(self) -> None:
         """Delete what is older than ``Settings.retain_ns``, and the oldest hour of a store that is too large.

@@ -48,6 +48,9 @@ class Settings:
     """LAYERLINE_RETAIN (``72h``): hours older than this are deleted, and incidents that ended before."""
     retain_bytes: int = 10 * 10**9
     """LAYERLINE_RETAIN_BYTES (``10GB``): the oldest hour is deleted when the store is larger than this."""
+    memory_bytes: int | None = None
+    """LAYERLINE_MEMORY (a third of what there is, at most 4 GiB): what the database may use of the memory; the rest of
+    the process takes about 300 MB more."""
     slos: Path | None = None
     """LAYERLINE_SLOS (none): a TOML file with service level objectives, read at the start; the API can set more."""
     group_ns: int = 200_000_000
@@ -75,5 +78,6 @@ class Settings:
             slow_ns=parsed("LAYERLINE_SLOW", duration_ns, default.slow_ns),
             retain_ns=parsed("LAYERLINE_RETAIN", duration_ns, default.retain_ns),
             retain_bytes=parsed("LAYERLINE_RETAIN_BYTES", size_bytes, default.retain_bytes),
+            memory_bytes=parsed("LAYERLINE_MEMORY", size_bytes, 0) or None,
             slos=Path(slos) if (slos := environment.get("LAYERLINE_SLOS")) else None,
         )

@@ -23,6 +23,7 @@ from layerline_correlator.correlator import Correlator
 from layerline_correlator.questions import sql
 from layerline_correlator.questions.sql import BadSql
 from layerline_correlator.settings import Settings
+from layerline_correlator.store.memory import resident_bytes
 from layerline_correlator.store.patience import TooHeavy
 
 TRACE = f"{1:032x}"
@@ -211,6 +212,28 @@ def test_what_is_too_heavy_is_cut_off(correlator: Correlator, monkeypatch: pytes
     monkeypatch.setattr(sql, "SIZE_BYTES", 1000)
     with pytest.raises(TooHeavy, match="fewer"):
         correlator.sql("SELECT i FROM range(100000) t(i)", 10_000)
+    assert correlator.sql("SELECT 1", 1).rows == [[1]]
+
+
+DOUBLED = "WITH RECURSIVE n AS (SELECT 1 AS i, 'x' AS s UNION ALL SELECT i + 1, {} FROM n WHERE i < 40)"
+BOMBS = {
+    "replace": "SELECT length(replace(s, 'a', s)) FROM (SELECT replace(s, 'a', s) AS s FROM (SELECT replace(s, 'a', s)"
+    " AS s FROM (SELECT replace('aaaaaaaaaa', 'a', 'aaaaaaaaaa') AS s)))",
+    "concat": DOUBLED.format("s || s") + " SELECT max(length(s)) FROM n",
+    "levenshtein": DOUBLED.format("CASE WHEN i < 20 THEN s || s ELSE s END")
+    + " SELECT max(levenshtein(s, s || 'y')) FROM n",
+    "list": "SELECT len(list(i)) FROM range(1000000000000) AS t(i)",
+    "reduce": "SELECT length(list_reduce(list('x'), lambda a, b: a || a)) FROM range(45)",
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_little_does_not_become_much(correlator: Correlator, bomb: str) -> None:
+    """A query that makes gigabytes of a few letters ends before it has them, and the next one is answered."""
+    before = resident_bytes()
+    with pytest.raises((BadSql, TooHeavy), match=r"memory|256 characters"):
+        correlator.sql(BOMBS[bomb], 1)
+    assert resident_bytes() - before <= sql.WALL_BYTES
     assert correlator.sql("SELECT 1", 1).rows == [[1]]
 
 

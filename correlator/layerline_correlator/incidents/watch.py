@@ -11,8 +11,8 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import duckdb
@@ -49,6 +49,7 @@ from layerline_correlator.incidents.troubles import (
 )
 from layerline_correlator.incidents.verdict import concern
 from layerline_correlator.plain import plain
+from layerline_correlator.store.store import Extent
 
 _log = logging.getLogger("layerline.correlator")
 
@@ -78,15 +79,6 @@ _TELL_NS = 20 * 10**9
 REWORK = 2_000
 
 
-@dataclass(frozen=True, slots=True)
-class Reworked:
-    """Traces to work out again, and when their requests began."""
-
-    trace_ids: list[str]
-    from_ns: int
-    to_ns: int
-
-
 class Watch:
     """Keeps the tables ``incident`` and ``trouble``. Owns its cursor."""
 
@@ -95,7 +87,7 @@ class Watch:
         cursor: duckdb.DuckDBPyConnection,
         names: Names,
         settle_ns: int,
-        rework: Callable[[Reworked], None],
+        rework: Callable[[Mapping[str, Extent]], None],
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self._cursor, self._names, self._settle_ns = cursor, names, settle_ns
@@ -332,7 +324,7 @@ class Watch:
             {"service": operation[0], "operation": operation[1], "from_ns": from_ns, "to_ns": to_ns, "most": REWORK},
         ).fetchall()
         if rows:
-            self._rework(Reworked([trace_id for trace_id, _ in rows], rows[0][1], rows[-1][1]))
+            self._rework({trace_id: Extent(start_ns, start_ns) for trace_id, start_ns in rows})
 
     def _end_what_is_over(self, until_ns: int) -> None:
         """Trouble that nobody asks for any more, and trouble that has become usual, as of ``until_ns``."""

@@ -8,8 +8,9 @@ refuses what does not add up, and ``keep.sql`` writes what came of it.
 from __future__ import annotations
 
 import logging
+import re
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -20,7 +21,7 @@ from layerline_correlator.facts import join
 from layerline_correlator.ledger.causes import Cause, all_causes
 from layerline_correlator.ledger.rounds import LEFT_OVER, Plan, Taking, plan
 from layerline_correlator.store.graph import Graph, Step, steps_in
-from layerline_correlator.store.statements import run
+from layerline_correlator.store.statements import execute, parsed, run, text
 
 #: Spans of a trace are looked for this long around those that are known of.
 AROUND_NS = 15 * 60 * 10**9
@@ -28,7 +29,15 @@ AROUND_NS = 15 * 60 * 10**9
 READINGS_AROUND_NS = 130 * 10**9
 #: A request is followed through its readings for this long.
 LONGEST_NS = 3600 * 10**9
+#: Readings of one batch are looked for within a time of this length: a trace of days is followed for its first hours.
+READINGS_MOST_NS = 3 * LONGEST_NS
 _END_OF_TIME = 2**63 - 1
+
+#: The tables that ``keep.sql`` writes, each with a ``trace_id``.
+TABLES = ("request", "part", "blind", "stay", "refused")
+_INSERT = re.compile(r"INSERT INTO (\w+) BY NAME")
+#: What stands before the names of the tables that are one cursor's.
+_HERE = "here_"
 
 _log = logging.getLogger("layerline.correlator")
 
@@ -91,23 +100,80 @@ def _with_declared_facts(step: Step, causes: Sequence[Cause]) -> Step:
 
 
 def work_out(
-    cursor: duckdb.DuckDBPyConnection, trace_ids: Collection[str], from_ns: int, to_ns: int, keep: bool = True
+    cursor: duckdb.DuckDBPyConnection,
+    trace_ids: Collection[str],
+    from_ns: int,
+    to_ns: int,
+    *,
+    readings: bool = True,
+    before_commit: Callable[[], None] = lambda: None,
 ) -> int:
-    """Work out the ledgers of every request of these traces and replace what was stored of them.
+    """Work out the ledgers of every request of these traces and replace what was stored of them, in one transaction.
 
     Returns how many were refused: their parts did not add up, and they are kept without any (table ``refused``).
 
-    ``from_ns`` and ``to_ns`` bound the start of their spans. With ``keep=False`` only the critical paths are worked out
-    and nothing is stored: the temporary tables (``node``, ``entry``, ``segment`` …) stay on the cursor to be read.
+    ``from_ns`` and ``to_ns`` bound the start of their spans. Without ``readings`` the spans alone are asked.
+    ``before_commit`` adds to the transaction.
     """
-    cursor.execute("CREATE OR REPLACE TEMP TABLE batch AS SELECT unnest($ids) AS trace_id", {"ids": list(trace_ids)})
-    known_before, bounds = _widened(cursor, from_ns, to_ns)
-    if not keep:
-        paths().run(cursor, bounds)
-        return 0
+    known_before, bounds = _begin(cursor, trace_ids, from_ns, to_ns)
+    refused = _work_out(cursor, bounds, readings=readings)
+    cursor.execute("BEGIN").fetchall()
+    try:
+        if known_before:
+            run(cursor, "ledger/forget.sql", bounds)
+        _keep(cursor, bounds)
+        before_commit()
+        cursor.execute("COMMIT").fetchall()
+    except BaseException:
+        cursor.execute("ROLLBACK").fetchall()
+        raise
+    return refused
+
+
+def work_out_paths(cursor: duckdb.DuckDBPyConnection, trace_id: str, from_ns: int, to_ns: int) -> None:
+    """Work out the critical paths of one trace and store nothing.
+
+    The temporary tables (``node``, ``entry``, ``segment`` …) stay on the cursor to be read.
+    """
+    _, bounds = _begin(cursor, [trace_id], from_ns, to_ns)
+    paths().run(cursor, bounds)
+
+
+def work_out_here(cursor: duckdb.DuckDBPyConnection, trace_id: str, from_ns: int, to_ns: int) -> None:
+    """Work out the ledgers of one trace for this cursor alone, which then reads them where it reads the stored ones.
+
+    Nothing is stored, and nobody is waited for: what the tables of the ledger hold of this trace is hidden behind
+    temporary views of their names. The cursor is of no use for anything else afterwards.
+    """
+    _, bounds = _begin(cursor, [trace_id], from_ns, to_ns)
+    _work_out(cursor, bounds)
+    (stored,) = cursor.execute("SELECT current_database()").fetchone() or ("",)
+    for table in TABLES:
+        cursor.execute(f'CREATE TEMP TABLE {_HERE}{table} AS FROM "{stored}".main.{table} LIMIT 0').fetchall()
+    _keep(cursor, bounds, into=_HERE)
+    for table in TABLES:
+        cursor.execute(
+            f'CREATE TEMP VIEW {table} AS FROM "{stored}".main.{table}'
+            f" WHERE trace_id NOT IN (SELECT trace_id FROM {_HERE}request)"
+            f" UNION ALL BY NAME FROM {_HERE}{table}"
+        ).fetchall()
+
+
+def _begin(
+    cursor: duckdb.DuckDBPyConnection, trace_ids: Collection[str], from_ns: int, to_ns: int
+) -> tuple[bool, dict[str, int]]:
+    """Make the table ``batch``, with which the steps begin, and say what ``_widened`` says."""
+    cursor.execute(
+        "CREATE OR REPLACE TEMP TABLE batch AS SELECT unnest($ids::VARCHAR[]) AS trace_id", {"ids": list(trace_ids)}
+    )
+    return _widened(cursor, from_ns, to_ns)
+
+
+def _work_out(cursor: duckdb.DuckDBPyConnection, bounds: dict[str, int], *, readings: bool = True) -> int:
+    """Everything up to what ``keep.sql`` writes, in temporary tables. Returns how many ledgers do not add up."""
     rows = pieces().run(cursor, bounds)
     whole = _ledgers(all_causes())
-    around = _readings(cursor)
+    around = _readings(cursor) if readings else {"since_ns": 0, "until_ns": 0}
     Graph(tuple(step for step in whole.before.steps if step.makes not in rows), whole.before.given).run(
         cursor, around, rows
     )
@@ -118,24 +184,25 @@ def work_out(
             "SELECT trace_id || ': ' || why FROM refusal JOIN entry USING (request_no) ORDER BY ALL"
         ).fetchone()
         _log.error("%d ledgers do not add up and are kept without parts; the first: %s", refused, first and first[0])
-    cursor.execute("BEGIN").fetchall()
-    try:
-        if known_before:
-            run(cursor, "ledger/forget.sql", bounds)
-        run(cursor, "ledger/keep.sql", {**bounds, **_needs(all_causes()), "now_ns": time.time_ns()})
-        cursor.execute("COMMIT").fetchall()
-    except BaseException:
-        cursor.execute("ROLLBACK").fetchall()
-        raise
     return refused
 
 
+def _keep(cursor: duckdb.DuckDBPyConnection, bounds: dict[str, int], into: str = "") -> None:
+    """Write what was worked out; ``into`` is put before the names of the tables."""
+    statements = parsed(_INSERT.sub(rf"INSERT INTO {into}\1 BY NAME", text("ledger/keep.sql")))
+    execute(cursor, statements, {**bounds, **_needs(all_causes()), "now_ns": time.time_ns()})
+
+
 def _widened(cursor: duckdb.DuckDBPyConnection, from_ns: int, to_ns: int) -> tuple[bool, dict[str, int]]:
-    """Whether requests of the batch are known already, and bounds so wide that all their spans are found."""
+    """Whether requests of the batch are known already, and bounds so wide that all their spans are found.
+
+    Spans that come hours after the others of their trace do not have those worked out again.
+    """
     row = cursor.execute(
         "SELECT count(*) > 0, least($from_ns, min(start_ns)), greatest($to_ns, max(end_ns))"
-        " FROM request SEMI JOIN batch USING (trace_id)",
-        {"from_ns": from_ns, "to_ns": to_ns},
+        " FROM request SEMI JOIN batch USING (trace_id)"
+        " WHERE end_ns >= $from_ns - $around_ns AND start_ns <= $to_ns::HUGEINT + $around_ns",
+        {"from_ns": from_ns, "to_ns": to_ns, "around_ns": LONGEST_NS},
     ).fetchone()
     known, first, last = row or (False, from_ns, to_ns)
     return known, {"from_ns": max(0, first - AROUND_NS), "to_ns": min(_END_OF_TIME, last + AROUND_NS)}
@@ -145,9 +212,10 @@ def _readings(cursor: duckdb.DuckDBPyConnection) -> dict[str, int]:
     """Where readings are looked for: around the visits, and not for longer than ``LONGEST_NS`` after the last began."""
     row = cursor.execute("SELECT min(from_ns), max(from_ns), max(to_ns) FROM measured_visit").fetchone()
     first, last, end = row if row and row[0] is not None else (0, 0, 0)
+    since_ns = max(0, first - READINGS_AROUND_NS)
     return {
-        "since_ns": max(0, first - READINGS_AROUND_NS),
-        "until_ns": min(_END_OF_TIME, end + READINGS_AROUND_NS, last + LONGEST_NS),
+        "since_ns": since_ns,
+        "until_ns": min(_END_OF_TIME, end + READINGS_AROUND_NS, last + LONGEST_NS, since_ns + READINGS_MOST_NS),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import Any
 import duckdb
 
 from layerline_correlator.facts.names import Names
+from layerline_correlator.ledger.work import work_out_here
 from layerline_correlator.monitors.keeper import Monitors
 from layerline_correlator.monitors.sources import IncidentFilter, of_incidents, of_query, of_slo
 from layerline_correlator.questions.causes import CauseItem, read_causes
@@ -28,20 +30,24 @@ from layerline_correlator.questions.timeline import IncidentMark, Timeline, Time
 from layerline_correlator.questions.trace import read_trace
 from layerline_correlator.questions.verdicts import read_verdict, read_verdicts
 from layerline_correlator.settings import Settings
-from layerline_correlator.store.patience import cut_off
-from layerline_correlator.store.store import Store
+from layerline_correlator.store.patience import TooBusy, cut_off
+from layerline_correlator.store.store import Extent, Store
 from layerline_correlator.tagquery.answer import Containers
 from layerline_correlator.tagquery.model import Query
 from layerline_correlator.verdict.model import Verdict
 
-#: How long a tag query or a timeline may take, in seconds.
-PATIENCE_S = 30.0
+#: How long a question may take, in seconds, and how long it may wait for its turn.
+PATIENCE_S, TURN_S = 30.0, 5.0
+#: Questions that are answered at a time, each with a cursor of its own.
+AT_ONCE = 8
 
 
 class Answers(ABC):
     """All answers but those about the correlator itself. A subclass keeps the store's ledgers up to date.
 
-    A question about requests first works out what arrived, so that no answer is older than what was acknowledged.
+    A question reads what was committed when it began, on a cursor of its own, and waits for no pass. What arrived just
+    before it is given a moment to be worked out. A trace that is asked for and has no ledger yet is worked out for this
+    answer alone.
     """
 
     def __init__(self, store: Store, settings: Settings) -> None:
@@ -49,8 +55,9 @@ class Answers(ABC):
         self._store = store
         self._settings = settings
         self._names = Names(store.cursor())
+        self._room = threading.BoundedSemaphore(AT_ONCE)
         #: The incidents that were found, and SLOs.
-        self.incidents = Incidents(self._reading, self._names, settings.settle_ns)
+        self.incidents = Incidents(self._reading, self._writing, self._names, settings.settle_ns)
         self.monitors = Monitors(
             store.cursor(),
             {
@@ -61,39 +68,62 @@ class Answers(ABC):
         )
 
     @abstractmethod
-    def _bring_up_to_date(self, trace_id: str | None = None) -> bool:
-        """Work out what arrived of this trace (None: of all traces). False when there was nothing to do."""
+    def _catch_up(self) -> None:
+        """Give what has just arrived a moment to be worked out."""
+
+    @abstractmethod
+    def _catch_up_with(self, trace_id: str) -> Extent | None:
+        """Give this trace a moment to be worked out. What is in no ledger after that; None where everything is."""
 
     @abstractmethod
     def _unfinished(self) -> int:
-        """How many traces that were in the store at the start have yet to be worked out."""
+        """How many traces have yet to be worked out."""
+
+    @contextmanager
+    def _writing(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A cursor for one question that is cut off when it takes too long. ``TooHeavy``, ``TooBusy``."""
+        if not self._room.acquire(timeout=TURN_S):
+            raise TooBusy(f"{AT_ONCE} questions are being answered, and none of them ended within {TURN_S:g} s")
+        try:
+            with self._store.cursor() as cursor, cut_off(cursor, PATIENCE_S):
+                yield cursor
+        finally:
+            self._room.release()
 
     @contextmanager
     def _reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A cursor for one question."""
-        cursor = self._store.cursor()
-        try:
+        """A cursor that sees the store as it is now, whatever is committed while the question is answered."""
+        with self._writing() as cursor:
+            cursor.execute("BEGIN TRANSACTION READ ONLY").fetchall()
             yield cursor
-        finally:
-            cursor.close()
+
+    @contextmanager
+    def _reading_with(self, trace_id: str) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A cursor that sees this trace worked out."""
+        extent = self._catch_up_with(trace_id)
+        with self._reading() as cursor:
+            if extent is None and self._unfinished():
+                extent = _without_ledger(cursor, trace_id)
+            if extent is not None:
+                work_out_here(cursor, trace_id, extent.from_ns, extent.to_ns)
+            yield cursor
 
     # ---- requests and what was slow in them
 
     def requests(self, query: RequestQuery) -> Page[RequestItem]:
         """Slow requests of the window (or those of at least ``min_duration_ns``). ``BadCursor``."""
-        self._bring_up_to_date()
+        self._catch_up()
         with self._reading() as cursor:
             return read_requests(cursor, query, self._unfinished())
 
     def verdict(self, trace_id: str, span_id: str | None = None, *, absolute: bool = False) -> Verdict | None:
         """The verdict of the trace's root request (the longest, if several), or of the entry span ``span_id``."""
-        self._bring_up_to_date(trace_id)
-        with self._reading() as cursor:
+        with self._reading_with(trace_id) as cursor:
             return read_verdict(cursor, trace_id, span_id, self._names.entity, self._settings.settle_ns, absolute)
 
     def verdicts(self, query: RequestQuery) -> Page[Verdict]:
         """One verdict per service and operation that was slow in the window, most excess first. ``BadCursor``."""
-        self._bring_up_to_date()
+        self._catch_up()
         with self._reading() as cursor:
             return read_verdicts(cursor, query, self._names.entity, self._settings.settle_ns, self._unfinished())
 
@@ -110,10 +140,8 @@ class Answers(ABC):
 
     def timeline(self, query: TimelineQuery) -> Timeline | None:
         """What every layer did in a window; None for an unknown request. ``StepTooFine``, ``TooHeavy``."""
-        if query.trace_id is not None:
-            self._bring_up_to_date(query.trace_id)
-        self._bring_up_to_date()
-        with self._reading() as cursor, cut_off(cursor, PATIENCE_S):
+        self._catch_up()
+        with self._reading() if query.trace_id is None else self._reading_with(query.trace_id) as cursor:
             return read_timeline(cursor, query, self._names.entity, self._marks)
 
     def _incidents_at(self, which: IncidentFilter, at_ns: int, most: int) -> list[dict[str, Any]]:
@@ -131,7 +159,7 @@ class Answers(ABC):
 
     def coverage(self, from_ns: int, to_ns: int, service: str | None = None) -> Coverage:
         """What was seen in the window and what was not; with ``service``, of its spans and requests."""
-        self._bring_up_to_date()
+        self._catch_up()
         with self._reading() as cursor:
             return read_coverage(cursor, self._names.entity, from_ns, to_ns, service)
 
@@ -142,7 +170,7 @@ class Answers(ABC):
 
     def service_map(self, from_ns: int, to_ns: int) -> ServiceMap:
         """The services that answered requests in the window, and who called whom."""
-        self._bring_up_to_date()
+        self._catch_up()
         with self._reading() as cursor:
             return read_service_map(cursor, from_ns, to_ns)
 
@@ -169,8 +197,8 @@ class Answers(ABC):
 
     def containers(self, query: Query, to_ns: int, limit: int, cursor: str | None = None) -> Containers:
         """What a tag query holds for, in the window that ends at ``to_ns``. ``BadCursor``, ``TooHeavy``."""
-        self._bring_up_to_date()
-        with self._reading() as reading, cut_off(reading, PATIENCE_S):
+        self._catch_up()
+        with self._reading() as reading:
             return read_containers(reading, query, to_ns, self._names.entity, limit, cursor)
 
     def tag_keys(self, prefix: str, limit: int) -> list[TagKey]:
@@ -185,6 +213,16 @@ class Answers(ABC):
 
     def sql(self, text: str, limit: int) -> Table:
         """One SELECT over the documented views. ``BadSql``, ``TooHeavy``."""
-        self._bring_up_to_date()
-        with self._reading() as cursor:
+        self._catch_up()
+        with self._writing() as cursor:
             return ask(cursor, text, limit)
+
+
+def _without_ledger(cursor: duckdb.DuckDBPyConnection, trace_id: str) -> Extent | None:
+    """The spans of a trace of which no request is known."""
+    row = cursor.execute(
+        "SELECT min(start_ns), max(start_ns), count(*) FROM span"
+        " WHERE trace_id = $trace_id AND NOT EXISTS (FROM request WHERE trace_id = $trace_id)",
+        {"trace_id": trace_id},
+    ).fetchone()
+    return Extent(*row) if row and row[2] else None

@@ -77,6 +77,8 @@ class ServiceCoverage:
     """Requests whose caller's span was never received."""
     refused: int
     """Requests whose parts did not add up: kept without any, all of their time unexplained."""
+    unread: int
+    """Requests that could not be worked out with what was measured: judged by their spans, or kept without parts."""
     spans: int
     on_machine: int
     """Spans that were sent from outside of any container."""
@@ -211,15 +213,15 @@ def read_coverage(
 
     rows = [_Row(*row) for row in cursor.execute("FROM span_cover ORDER BY ALL").fetchall()]
     requests = {
-        found: (number, orphans, refused)
-        for found, number, orphans, refused in cursor.execute("FROM request_cover").fetchall()
+        found: (number, orphans, refused, unread)
+        for found, number, orphans, refused, unread in cursor.execute("FROM request_cover").fetchall()
         if asked(found)
     }
     by_service: dict[str, list[_Row]] = {found: [] for found in sorted(requests)}
     for row in rows:
         if asked(row.service):
             by_service.setdefault(row.service, []).append(row)
-    services = [_service(found, *requests.get(found, (0, 0, 0)), sent) for found, sent in sorted(by_service.items())]
+    services = [_service(found, *requests.get(found, (0, 0, 0, 0)), sent) for found, sent in sorted(by_service.items())]
     total = sum(one.requests for one in services)
     layers = _layers(cursor, name, services)
     nothing = not services and not any(layer.readings for layer in layers)
@@ -246,7 +248,7 @@ def _why_empty(service: str | None) -> str:
     return "neither spans nor readings were received in this window"
 
 
-def _service(service: str, requests: int, orphans: int, refused: int, rows: list[_Row]) -> ServiceCoverage:
+def _service(service: str, requests: int, orphans: int, refused: int, unread: int, rows: list[_Row]) -> ServiceCoverage:
     spans = sum(row.spans for row in rows)
     inside = [row for row in rows if not row.on_machine]
     return ServiceCoverage(
@@ -254,6 +256,7 @@ def _service(service: str, requests: int, orphans: int, refused: int, rows: list
         requests=requests,
         orphans=orphans,
         refused=refused,
+        unread=unread,
         spans=spans,
         on_machine=spans - sum(row.spans for row in inside),
         container=_joined(

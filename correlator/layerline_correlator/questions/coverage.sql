@@ -21,7 +21,7 @@ GROUP BY ALL;
 CREATE OR REPLACE TEMP TABLE request_cover AS
 SELECT
     request.service, count(*) AS requests, count(*) FILTER (root AND span.parent_span_id IS NOT NULL) AS orphans,
-    count(*) FILTER (refused.why IS NOT NULL) AS refused
+    count(*) FILTER (refused.why IS NOT NULL) AS refused, count(*) FILTER (failed.why IS NOT NULL) AS unread
 FROM request
 LEFT JOIN
     span
@@ -29,6 +29,7 @@ LEFT JOIN
     AND span.resource = request.resource
 LEFT JOIN refused ON refused.trace_id = request.trace_id AND refused.span_id = request.span_id
     AND refused.start_ns = request.start_ns
+LEFT JOIN failed ON failed.trace_id = request.trace_id
 WHERE request.start_ns >= $from_ns AND request.start_ns < $to_ns
 GROUP BY request.service;
 

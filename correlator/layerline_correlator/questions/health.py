@@ -15,7 +15,8 @@ class Health:
     lag_ns: int  # how long the oldest of them has been waiting, 0 when none does
     passes: int
     worked_traces: int
-    failed_traces: int
+    failed_traces: int  # kept without parts
+    unread_traces: int  # judged by their spans alone: with what was measured they could not be
     refused_ledgers: int  # their parts did not add up
     used_bytes: int  # of the database file
     deleted_rows: int  # by retention

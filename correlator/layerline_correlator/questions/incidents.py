@@ -65,9 +65,13 @@ class Incidents:
     """Answers from the tables that ``incidents.watch`` keeps. Implements ``IncidentQuestions``."""
 
     def __init__(
-        self, reading: Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]], names: Names, settle_ns: int
+        self,
+        reading: Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]],
+        writing: Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]],
+        names: Names,
+        settle_ns: int,
     ) -> None:
-        self._reading, self._names, self._settle_ns = reading, names, settle_ns
+        self._reading, self._writing, self._names, self._settle_ns = reading, writing, names, settle_ns
 
     def list(self, query: IncidentQuery) -> Page[dict[str, Any]]:
         """The incidents of the window, newest first. ``BadCursor``."""
@@ -115,13 +119,13 @@ class Incidents:
 
     def set_slo(self, slo: Slo) -> SloState:
         """Keep an SLO, or give it a new objective."""
-        with self._reading() as cursor:
+        with self._writing() as cursor:
             keep(cursor, slo)
             return next(state for state in states(cursor, time.time_ns()) if state.id == slo.id)
 
     def remove_slo(self, slo: str) -> bool:
         """Forget an SLO; False when there is none with this id."""
-        with self._reading() as cursor:
+        with self._writing() as cursor:
             return remove(cursor, slo)
 
     def bundle(self, incident: str) -> bytes | None:

@@ -11,18 +11,21 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import duckdb
 
-from layerline_correlator.store.patience import TooHeavy
+from layerline_correlator.store.memory import wall
+from layerline_correlator.store.patience import TooHeavy, cut_off
 
 #: How long a query may take, in seconds, and how large what it finds may be, as JSON.
 PATIENCE_S = 10.0
 SIZE_BYTES = 16 * 2**20
+#: How much the process may grow before the query is interrupted, and how much one call of a function, which cannot be
+#: interrupted, may ask for at once. DuckDB's own limit does not count the texts that functions make.
+GROW_BYTES, WALL_BYTES = 256 * 2**20, 768 * 2**20
 
 VIEWS = frozenset({"requests", "parts", "blind", "spans", "points", "events", "containers", "hosts", "processes"})
 
@@ -94,22 +97,18 @@ def ask(cursor: duckdb.DuckDBPyConnection, text: str, limit: int) -> Table:
     _check(cursor, whole)
     for setting in ("SET search_path = 'views'", "SET TimeZone = 'UTC'", "BEGIN TRANSACTION READ ONLY"):
         cursor.execute(setting).fetchall()
-    timer = threading.Timer(PATIENCE_S, cursor.interrupt)
-    timer.start()
+    narrow = "narrow it: a shorter stretch of start_ns or time_ns, fewer columns, no join without an equality"
     try:
-        shape = cursor.sql(inner)
-        columns, types = shape.columns, [str(of) for of in shape.types]
-        rows = list(_rows(cursor.execute(whole)))
-    except (duckdb.InterruptException, duckdb.OutOfMemoryException):
-        raise TooHeavy(
-            f"the query took more than {PATIENCE_S:.0f} s, or more memory than there is; narrow it: a shorter stretch"
-            " of start_ns or time_ns, fewer columns, no join without an equality"
-        ) from None
+        with wall(WALL_BYTES), cut_off(cursor, PATIENCE_S, GROW_BYTES):
+            shape = cursor.sql(inner)
+            columns, types = shape.columns, [str(of) for of in shape.types]
+            rows = list(_rows(cursor.execute(whole)))
+    except TooHeavy as problem:
+        raise TooHeavy(f"{problem}; {narrow}") from None
+    except (duckdb.OutOfMemoryException, MemoryError):
+        raise TooHeavy(f"it took more memory than there is; {narrow}") from None
     except duckdb.Error as problem:
         raise BadSql(_first_line(problem)) from None
-    finally:
-        timer.cancel()
-        timer.join()
     return Table(columns, types, rows[:limit], cut=len(rows) > limit)
 
 

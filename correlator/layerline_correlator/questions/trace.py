@@ -75,7 +75,7 @@ def read_trace(cursor: duckdb.DuckDBPyConnection, trace_id: str) -> dict[str, An
     known = cursor.execute("SELECT min(start_ns), max(start_ns) FROM span WHERE trace_id = ?", [trace_id]).fetchone()
     if known is None or known[0] is None:
         return None
-    ledger.work_out(cursor, [trace_id], known[0], known[1], keep=False)
+    ledger.work_out_paths(cursor, trace_id, known[0], known[1])
     return {
         "trace_id": trace_id,
         "spans": [_span(*row) for row in cursor.execute(_SPANS).fetchall()],

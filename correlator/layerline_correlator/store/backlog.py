@@ -9,10 +9,11 @@ from __future__ import annotations
 import duckdb
 
 from layerline_correlator.store.statements import run
+from layerline_correlator.store.store import Extent
 
 
 class Backlog:
-    """The traces that wait, as one list in time. Not safe for threads: whoever works out asks it."""
+    """The traces that wait, as one list in time. Not safe for threads: the worker alone asks it."""
 
     def __init__(self, cursor: duckdb.DuckDBPyConnection, settle_ns: int) -> None:
         """Look for them in the store of ``cursor``, which keeps the list."""
@@ -27,24 +28,14 @@ class Backlog:
         """How many have yet to be handed out."""
         return self._size - self._taken
 
-    def next(self, most: int, alongside_ns: int) -> dict[str, tuple[int, int]]:
-        """The next traces, with the first and last start of their spans; they begin within ``alongside_ns``."""
+    def next(self, most: int, alongside_ns: int) -> dict[str, Extent]:
+        """The next traces; they begin within ``alongside_ns``."""
         if not self.left:
             return {}
         rows = self._cursor.execute(
-            "SELECT trace_id, from_ns, to_ns FROM backlog WHERE place > $taken AND place <= $taken + $most"
+            "SELECT trace_id, from_ns, to_ns, spans FROM backlog WHERE place > $taken AND place <= $taken + $most"
             " QUALIFY from_ns <= min(from_ns) OVER () + $alongside_ns",
             {"taken": self._taken, "most": most, "alongside_ns": alongside_ns},
         ).fetchall()
         self._taken += len(rows)
-        return {trace_id: (from_ns, to_ns) for trace_id, from_ns, to_ns in rows}
-
-    def find(self, trace_id: str) -> dict[str, tuple[int, int]]:
-        """This trace, where it still waits."""
-        if not self.left:
-            return {}
-        rows = self._cursor.execute(
-            "SELECT trace_id, from_ns, to_ns FROM backlog WHERE trace_id = $trace_id AND place > $taken",
-            {"trace_id": trace_id, "taken": self._taken},
-        ).fetchall()
-        return {key: (from_ns, to_ns) for key, from_ns, to_ns in rows}
+        return {trace_id: Extent(*known) for trace_id, *known in rows}

@@ -1,11 +1,14 @@
--- What was received but never settled, oldest first. In: $settle_ns. Out: backlog(place, trace_id, from_ns, to_ns).
+-- What was received but never settled, oldest first, without what could not be worked out and is not tried again.
+-- In: $settle_ns. Out: backlog(place, trace_id, from_ns, to_ns, spans).
 CREATE OR REPLACE TEMP TABLE backlog AS
 WITH
 settled AS (
     SELECT trace_id FROM request WHERE judged_ns >= end_ns + $settle_ns
+    UNION
+    SELECT trace_id FROM failed
 ),
 waiting AS (
-    SELECT trace_id, min(start_ns) AS from_ns, max(start_ns) AS to_ns
+    SELECT trace_id, min(start_ns) AS from_ns, max(start_ns) AS to_ns, count(*) AS spans
     FROM span ANTI JOIN settled USING (trace_id)
     GROUP BY trace_id
 )

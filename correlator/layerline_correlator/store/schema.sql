@@ -190,6 +190,16 @@ CREATE TABLE IF NOT EXISTS refused (
     why      VARCHAR
 );
 
+-- Traces that the worker failed to work out: not tried again until new spans of theirs arrive, and then a few times.
+CREATE TABLE IF NOT EXISTS failed (
+    trace_id  VARCHAR,
+    to_ns     BIGINT,                     -- the latest start of its spans
+    tries     BIGINT,
+    lacks     VARCHAR,                    -- readings: judged by its spans alone | ledger: kept without parts
+    why       VARCHAR,                    -- the error
+    failed_ns BIGINT                      -- when it failed last
+);
+
 -- ---- stores of earlier versions lack some columns
 
 ALTER TABLE span ADD COLUMN IF NOT EXISTS process_first_request BIGINT;

@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 import queue
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -27,6 +28,7 @@ from layerline.container import reported
 from layerline.signals import find
 from layerline_correlator.settings import Settings
 from layerline_correlator.store.handles import Handle, handles, is_sandbox, machine_name, stand_in
+from layerline_correlator.store.memory import default_bytes
 from layerline_correlator.store.model import Batch, ResourceRow, SeriesRow, SpanRow
 from layerline_correlator.store.signals import write_catalogue
 from layerline_correlator.store.statements import run
@@ -93,6 +95,8 @@ _RECORDING = pa.schema(
     ]
 )
 
+#: Where DuckDB puts what does not fit into its memory, and how many times as much as fits that may be.
+_SPILL, _SPILL_TIMES = "spill", 4
 #: How many batches may wait to be written before senders are asked to come again.
 _WAITING = 256
 #: A span that is sent again is looked for this long around its start: it may have been corrected. What is not found is
@@ -120,12 +124,16 @@ class Overloaded(RuntimeError):
     """The store cannot take more now; the sender shall try again later."""
 
 
-class Arrived(NamedTuple):
-    """What a commit brought: the traces it touched and the earliest and latest start of their spans."""
+class Extent(NamedTuple):
+    """What is known of the spans of a trace that wait: the earliest and latest start, and how many they are."""
 
-    trace_ids: frozenset[str]
     from_ns: int
     to_ns: int
+    spans: int = 1
+
+
+#: What a commit brought, by trace. Each has its own times: one late trace must not date the others back.
+Arrived = Mapping[str, Extent]
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +154,15 @@ class Store:
         self._arrived = arrived
         self._known: set[str] = set()  # resources and series that are written
         self._queue: queue.Queue[_Waiting | None] = queue.Queue(maxsize=_WAITING)
+        memory_bytes = settings.memory_bytes or default_bytes()
+        shutil.rmtree(folder / _SPILL, ignore_errors=True)  # of a process that was killed
         self._database = duckdb.connect(
             str(folder / "hot.duckdb"),
             config={
                 "checkpoint_threshold": "256MB",
+                "memory_limit": f"{memory_bytes}B",
+                "temp_directory": str(folder / _SPILL),
+                "max_temp_directory_size": f"{_SPILL_TIMES * memory_bytes}B",
                 "autoinstall_known_extensions": False,
                 "python_enable_replacements": False,  # a table's name never finds a variable of this process
             },
@@ -282,7 +295,7 @@ class Store:
             if spans:
                 from_ns = min(row.start_ns for row in spans)
                 to_ns = max(row.start_ns for row in spans)
-                arrived = Arrived(frozenset(row.trace_id for row in spans), from_ns, to_ns)
+                arrived = _extents(spans)
                 _insert_spans(cursor, spans, from_ns - _CORRECTED_NS, to_ns + _CORRECTED_NS)
             if points:
                 _insert(
@@ -339,6 +352,18 @@ def _insert(
         ).fetchall()
     finally:
         cursor.unregister("arriving")
+
+
+def _extents(spans: Iterable[SpanRow]) -> dict[str, Extent]:
+    found: dict[str, Extent] = {}
+    for row in spans:
+        known = found.get(row.trace_id)
+        found[row.trace_id] = (
+            Extent(row.start_ns, row.start_ns)
+            if known is None
+            else Extent(min(known.from_ns, row.start_ns), max(known.to_ns, row.start_ns), known.spans + 1)
+        )
+    return found
 
 
 def _longest(rows: Iterable[SpanRow], resources: Mapping[str, ResourceRow]) -> list[SpanRow]:
