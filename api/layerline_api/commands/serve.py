@@ -114,7 +114,7 @@ def run(command: str, options: argparse.Namespace, companion: Companion | None =
     if server.token is not None:
         os.environ["LAYERLINE_TOKEN"] = server.token  # for the companion; never on a command line
     try:
-        intake = Intake(correlator, server, Measures(correlator))
+        intake = Intake(correlator, server, Measures(correlator), settings.retain_ns)
         door = Door(create_app(correlator, server, intake), sockets)
         patrol = Patrol(correlator.monitors, Teller(server))
         grpc_door = GrpcDoor(intake, server, grpc_bound, secret)
