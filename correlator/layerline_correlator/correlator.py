@@ -27,6 +27,7 @@ from layerline_correlator.store.backlog import Backlog
 from layerline_correlator.store.model import Batch
 from layerline_correlator.store.statements import run
 from layerline_correlator.store.store import Arrived, Store
+from layerline_correlator.threads import Threads
 from layerline_correlator.verdict.rate import rate
 
 _log = logging.getLogger("layerline.correlator")
@@ -52,7 +53,7 @@ class _Span(NamedTuple):
 class Correlator(Answers):
     """Keeps one store: takes data in, works traces out, looks for incidents, deletes what is old."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, threads: Threads | None = None) -> None:
         """Open the store and begin to correlate. Raises what ``Store`` raises."""
         self._wake = threading.Condition()
         self._fresh: dict[str, _Span] = {}  # traces whose spans arrived since they were worked out
@@ -62,21 +63,26 @@ class Correlator(Answers):
         self._passes = self._worked_traces = self._failed_traces = self._refused_ledgers = 0
         self._deleted_rows = 0
         slos = read_file(settings.slos) if settings.slos else []
-        super().__init__(Store(settings, self._arrived), settings)
+        super().__init__(Store(settings, self._arrived, threads), settings)
         self._work_lock = threading.Lock()
         self._cursor = self._store.cursor()
         self._backlog = Backlog(self._cursor, settings.settle_ns)
-        self._watch = Watch(self._store.cursor(), Names(self._store.cursor()), settings.settle_ns, self._work_again)
+        self._watch = Watch(
+            self._store.cursor(),
+            Names(self._store.cursor()),
+            settings.settle_ns,
+            self._work_again,
+            threads=self._store.threads,
+        )
         for slo in slos:
             self.incidents.set_slo(slo)
-        self._thread = threading.Thread(target=self._correlate_forever, name="layerline-correlator", daemon=True)
-        self._thread.start()
+        self._thread = self._store.threads.start("layerline-correlator", self._correlate_forever)
         self._watch.start()
 
     @classmethod
-    def open(cls, settings: Settings) -> Correlator:
+    def open(cls, settings: Settings, threads: Threads | None = None) -> Correlator:
         """Open the store of these settings, or create it."""
-        return cls(settings)
+        return cls(settings, threads)
 
     # ---- data in
 
@@ -104,17 +110,27 @@ class Correlator(Answers):
             refused_ledgers=self._refused_ledgers,
             used_bytes=self._store.used_bytes(),
             deleted_rows=self._deleted_rows,
+            problems=tuple(filter(None, [self._store.disk.problem()])) + tuple(self._store.threads.problems()),
         )
 
-    def close(self) -> None:
-        """Write what waits and close the store."""
+    def interrupt(self) -> None:
+        """Take no more questions, and cut off those that are being answered and what is being worked out."""
         with self._wake:
             self._closed = True
             self._wake.notify_all()
-        self._thread.join()
+        self._watch.stop(wait=False)
+        self._store.interrupt()
+
+    def close(self) -> None:
+        """Write what waits and close the store. What is being worked out is cut off: a start works it out again."""
+        self.interrupt()
+        while self._thread.is_alive() or self._watch.alive:
+            self._store.interrupt()  # again and again: it may be between two statements
+            self._thread.join(0.05)
         self._watch.stop()
-        with self._work_lock:
-            self._store.close()
+        while not self._work_lock.acquire(timeout=0.05):  # a question works something out
+            self._store.interrupt()
+        self._store.close()
 
     def behind(self) -> int:
         """How many traces have yet to be worked out."""
@@ -158,6 +174,8 @@ class Correlator(Answers):
                     return
             began = time.monotonic()
             self._bring_up_to_date()
+            if self._store.disk.problem() is not None:
+                self._pause(_PAUSE_S)
             worked_s = time.monotonic() - began
             if time.monotonic() - retained > 60:
                 retained = time.monotonic()
@@ -193,6 +211,8 @@ class Correlator(Answers):
 
         False when there was nothing to do.
         """
+        if self._closed or self._store.disk.problem() is not None:  # answers are of what was worked out before
+            return False
         with self._work_lock:
             with self._wake:
                 if trace_id is None:
@@ -219,7 +239,11 @@ class Correlator(Answers):
         try:
             self._refused_ledgers += ledger.work_out(self._cursor, due, from_ns, to_ns)
             rows = rate(self._cursor, due, self._names.entity, self._settings.slow_ns, self._settings.settle_ns)
-        except duckdb.Error:
+        except duckdb.Error as problem:
+            if self._closed or self._store.disk.failed(problem):  # not the fault of any trace
+                with self._wake:
+                    self._fresh = due | self._fresh
+                return
             if len(due) == 1:
                 _log.exception("trace %s could not be worked out", next(iter(due)))
                 self._failed_traces += 1
