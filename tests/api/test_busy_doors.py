@@ -47,13 +47,16 @@ def serving(threads: Threads | None = None, **door: Any) -> Iterator[tuple[str, 
         assert not thread.is_alive()
 
 
+def connected(where: str) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", int(where.rpartition(":")[2])), timeout=60)
+
+
 @pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nA: ", b"POST /v1/traces HT"])
 def test_idle_connections_do_not_shut_others_out(sent: bytes) -> None:
-    """Four times as many connections as there may be say nothing, or begin a request: others are answered all the time."""
+    """Four times as many connections as there may be say nothing, or begin a request: others are answered."""
     with serving(connections=20) as (where, door), ExitStack() as clients:
-        address = ("127.0.0.1", int(where.rpartition(":")[2]))
         for number in range(80):
-            client = clients.enter_context(socket.create_connection(address, timeout=60))
+            client = clients.enter_context(connected(where))
             with suppress(OSError):
                 client.sendall(sent)
             if number % 20 == 19:
@@ -73,11 +76,7 @@ def test_idle_connections_do_not_shut_others_out(sent: bytes) -> None:
 )
 def test_a_request_that_arrives_too_slowly(sent: bytes) -> None:
     """It is answered with 408, which says how long it may take, and its connection is closed."""
-    with (
-        serving(request_s=0.3) as (where, _),
-        socket.create_connection(("127.0.0.1", int(where.rpartition(":")[2]))) as client,
-    ):
-        client.settimeout(60)
+    with serving(request_s=0.3) as (where, _), connected(where) as client:
         client.sendall(sent)
         answer = b""
         while piece := client.recv(65536):
@@ -96,8 +95,7 @@ def test_a_request_that_arrives_too_slowly(sent: bytes) -> None:
 )
 def test_a_request_without_end(sent: bytes, status: bytes) -> None:
     """Headers and bodies beyond their limits are refused as soon as that is known."""
-    with serving() as (where, _), socket.create_connection(("127.0.0.1", int(where.rpartition(":")[2]))) as client:
-        client.settimeout(60)
+    with serving() as (where, _), connected(where) as client:
         with suppress(OSError):
             client.sendall(sent)
         assert status in client.recv(65536)
@@ -188,8 +186,7 @@ def test_the_rounds_recover(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
 Start = Callable[..., subprocess.Popen[str]]
 
 
-@pytest.mark.parametrize(("number", "times"), [(signal.SIGTERM, 1), (signal.SIGTERM, 3), (signal.SIGINT, 2)])
-def test_the_end_during_a_long_question(tmp_path: Path, free_port: int, number: signal.Signals, times: int) -> None:
+def test_the_end_during_a_long_question(tmp_path: Path, free_port: int) -> None:
     """Told to end, once or again, while a question runs that would take minutes: exit code 0, and no abort."""
     process = subprocess.Popen(
         [sys.executable, "-m", "layerline_api.commands.serve", "--listen", f"127.0.0.1:{free_port}"],
@@ -212,7 +209,7 @@ def test_the_end_during_a_long_question(tmp_path: Path, free_port: int, number: 
             asker.start()
         before = cpu_seconds(process.pid)
         eventually(lambda: cpu_seconds(process.pid) > before + 0.5)  # it is at it
-        for _ in range(times):
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
             process.send_signal(number)
             time.sleep(0.05)
         assert process.wait(60) == 0

@@ -123,15 +123,20 @@ class _CutOff(HTTPConnection):
     """A connection that is ended when an answer has not begun in time, however busily its bytes drip in."""
 
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as in urllib3 itself
-        timer = threading.Timer(ANSWER_S, self._cut)
+        late = threading.Event()
+        timer = threading.Timer(ANSWER_S, self._cut, (late,))
         timer.daemon = True
         timer.start()
         try:
-            return super().getresponse()
+            answer = super().getresponse()
         finally:
             timer.cancel()
+        if late.is_set():  # what was cut off looks like an answer with fewer headers
+            raise TimeoutError(f"the answer took more than {ANSWER_S:g} s")
+        return answer
 
-    def _cut(self) -> None:
+    def _cut(self, late: threading.Event) -> None:
+        late.set()
         with suppress(OSError, AttributeError):  # it is closed already
             self.sock.shutdown(socket.SHUT_RDWR)
 

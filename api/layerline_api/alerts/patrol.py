@@ -46,6 +46,7 @@ class Patrol:
         self._workers = ThreadPoolExecutor(WORKERS, "layerline-notify")
         self._lock = threading.Lock()
         self._under_way: set[str] = set()  # addresses that are being told something
+        self._told: set[Future[None]] = set()  # that being done
 
     def start(self) -> None:
         """Begin to go round."""
@@ -54,12 +55,20 @@ class Patrol:
             self._threads.start("layerline-notices", lambda: self._go_on(self._hand_out)),
         ]
 
-    def stop(self) -> None:
-        """End. What is under way may end by itself; a notice that was not heard is told after the next start."""
+    def halt(self) -> None:
+        """Begin nothing more."""
         self._stop.set()
         self._workers.shutdown(wait=False, cancel_futures=True)
+
+    def stop(self) -> None:
+        """End. What is under way may end by itself; a notice that was not heard is told after the next start."""
+        self.halt()
         for thread in self._running:
             thread.join(_PARTING_S)
+        with self._lock:
+            told = list(self._told)
+        if not wait(told, _PARTING_S).not_done:
+            self._workers.shutdown()
 
     def evaluate(self) -> None:
         """Ask what is due now."""
@@ -80,7 +89,9 @@ class Patrol:
         for url, notices in by_address.items():
             with self._lock:
                 self._under_way.add(url)
-            handed_out.append(self._workers.submit(self._tell_one, url, notices))
+                told = self._workers.submit(self._tell_one, url, notices)
+                self._told = {one for one in self._told if not one.done()} | {told}
+            handed_out.append(told)
         return handed_out
 
     def _tell_one(self, url: str, notices: Sequence[Notice]) -> None:

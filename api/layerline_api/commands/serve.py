@@ -127,6 +127,7 @@ def run(command: str, options: argparse.Namespace, companion: Companion | None =
             ending.asked.wait()
             try:
                 end()
+                patrol.halt()
                 grpc_door.stop(DRAIN_S)
             finally:
                 stop.set()

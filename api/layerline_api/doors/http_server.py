@@ -144,7 +144,7 @@ class Door:
 def _since_s(channel: Any) -> float:
     """For how long it has been idle, or its request been arriving, however busily its bytes drip in."""
     request = channel.request
-    return time.time() - channel.last_activity if request is None else time.monotonic() - request.began
+    return float(time.time() - channel.last_activity if request is None else time.monotonic() - request.began)
 
 
 def _refuse(channel: Any, request_s: float) -> None:
