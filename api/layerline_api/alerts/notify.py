@@ -132,6 +132,8 @@ class _CutOff(HTTPConnection):
         finally:
             timer.cancel()
         if late.is_set():  # what was cut off looks like an answer with fewer headers
+            answer.close()
+            self.close()
             raise TimeoutError(f"the answer took more than {ANSWER_S:g} s")
         return answer
 

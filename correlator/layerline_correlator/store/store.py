@@ -32,8 +32,10 @@ from layerline_correlator.settings import Settings
 from layerline_correlator.store.disk import Disk
 from layerline_correlator.store.handles import Handle, handles, is_sandbox, machine_name, stand_in
 from layerline_correlator.store.model import Batch, ResourceRow, SeriesRow, SpanRow
+from layerline_correlator.store.private import make_private
 from layerline_correlator.store.signals import write_catalogue
 from layerline_correlator.store.statements import run
+from layerline_correlator.store.version import DATABASE, opened, stamp
 from layerline_correlator.threads import Threads
 
 _log = logging.getLogger("layerline.store")
@@ -152,7 +154,7 @@ class Store:
     ) -> None:
         """Open or create the store. ``StoreInUse`` when another process has it; OSError when it cannot be made."""
         folder = settings.store
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(folder)
         self._lock_file = _lock(folder)
         self._settings = settings
         self._arrived = arrived
@@ -162,25 +164,12 @@ class Store:
         self._cursors_lock = threading.Lock()
         self._known: set[str] = set()  # resources and series that are written
         self._queue: queue.Queue[_Waiting | None] = queue.Queue(maxsize=_WAITING)
-        self._database = duckdb.connect(
-            str(folder / "hot.duckdb"),
-            config={
-                "checkpoint_threshold": "256MB",
-                "autoinstall_known_extensions": False,
-                "python_enable_replacements": False,  # a table's name never finds a variable of this process
-            },
-        )
-        self._database.execute("SET asof_loop_join_threshold = 0").fetchall()
-        run(self._database, "store/schema.sql")
-        run(self._database, "facts/words.sql")
-        write_catalogue(self._database)
-        run(self._database, "facts/readings.sql")
-        _renew_resources(self._database)
-        run(self._database, "facts/who.sql")
-        run(self._database, "facts/whereabouts.sql")
-        run(self._database, "store/settle.sql")
-        run(self._database, "incidents/schema.sql")
-        run(self._database, "questions/views.sql")
+        try:
+            self._database = opened(folder, lambda: _connect(folder))
+            _bring_to_shape(self._database)
+        except BaseException:
+            os.close(self._lock_file)
+            raise
         for (key,) in self._database.execute(
             "SELECT resource FROM resource UNION ALL SELECT series FROM series"
         ).fetchall():
@@ -519,6 +508,42 @@ def _series_row(row: SeriesRow, resources: dict[str, ResourceRow]) -> tuple[Any,
     whole = {key: value for key, value in row.attributes.items() if key in dimensions}
     part_of = list(whole.items()) if len(whole) < len(row.attributes) else None
     return (*row[:5], wanted, entity_id, host, list(row.attributes.items()), part_of)
+
+
+def _connect(folder: Path) -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect(
+        str(folder / DATABASE),
+        config={
+            "checkpoint_threshold": "256MB",
+            "autoinstall_known_extensions": False,
+            "python_enable_replacements": False,  # a table's name never finds a variable of this process
+        },
+    )
+    connection.execute("SET asof_loop_join_threshold = 0").fetchall()
+    return connection
+
+
+def _bring_to_shape(connection: duckdb.DuckDBPyConnection) -> None:
+    """Tables, views and macros as this version has them, all of it or nothing."""
+    connection.execute("BEGIN").fetchall()
+    try:
+        run(connection, "store/schema.sql")
+        run(connection, "facts/words.sql")
+        write_catalogue(connection)
+        run(connection, "facts/readings.sql")
+        _renew_resources(connection)
+        run(connection, "facts/who.sql")
+        run(connection, "facts/whereabouts.sql")
+        run(connection, "store/settle.sql")
+        run(connection, "incidents/schema.sql")
+        run(connection, "questions/views.sql")
+        stamp(connection)
+        connection.execute("COMMIT").fetchall()
+    except BaseException:
+        with suppress(duckdb.Error):  # a commit that failed has rolled back
+            connection.execute("ROLLBACK").fetchall()
+        connection.close()
+        raise
 
 
 def _lock(folder: Path) -> int:
