@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+import duckdb
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
@@ -16,7 +17,9 @@ from layerline_api.routes.otlp import is_otlp, speaks_json
 from layerline_api.settings import ServerSettings
 from layerline_api.shared import Shared
 from layerline_correlator.questions.questions import Questions
+from layerline_correlator.store.disk import disk_problem
 from layerline_correlator.store.patience import TooBusy, TooHeavy
+from layerline_correlator.store.store import Overloaded
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +56,8 @@ def create_app(questions: Questions, settings: ServerSettings | None = None, int
             problem = Problem(400, f"{problem}; {narrower}")
         elif isinstance(problem, TooBusy):
             problem = Problem(503, f"{problem}; ask again later")
+        elif not isinstance(problem, Problem) and (now := _not_now(problem)) is not None:
+            problem = Problem(503, now)
         elif not isinstance(problem, Problem):
             log.exception("%s %s failed", request.method, request.path, exc_info=problem)
             problem = Problem(500, "the server failed to answer; its log says why")
@@ -74,6 +79,17 @@ def create_app(questions: Questions, settings: ServerSettings | None = None, int
         return response
 
     return app
+
+
+def _not_now(problem: Exception) -> str | None:
+    """Why this cannot be done now and may be later; None where it is a fault of ours."""
+    if isinstance(problem, Overloaded):
+        return f"the store cannot take or answer more now: {problem}"
+    if isinstance(problem, duckdb.InterruptException):
+        return "the question was cut off: the server is ending"
+    if (said := disk_problem(problem)) is not None:
+        return f"nothing can be written to the store's folder: {said}"
+    return None
 
 
 def _detail(problem: HTTPException) -> str:

@@ -17,6 +17,7 @@ from layerline_api.problems import Problem
 from layerline_correlator.questions.health import Health
 from layerline_correlator.questions.questions import Questions
 from layerline_correlator.store.model import Batch
+from layerline_correlator.threads import Threads
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -28,7 +29,8 @@ ITEMS = {"traces": "span", "metrics": "point", "logs": "event"}
 class Measures:
     """The figures of one server, in a registry of their own."""
 
-    def __init__(self, questions: Questions) -> None:
+    def __init__(self, questions: Questions, threads: Threads | None = None) -> None:
+        self.threads = threads or Threads()
         self._registry = CollectorRegistry()
         self._received = Counter(
             "layerline_received_items",
@@ -58,7 +60,7 @@ class Measures:
             for item in ITEMS.values():
                 self._received.labels(protocol, item)
                 self._rejected.labels(protocol, item)
-        self._registry.register(_Heart(questions))
+        self._registry.register(_Heart(questions, self.threads))
 
     def received(self, protocol: str, signal: str, batch: Batch, rejected: int) -> None:
         """Count the items of one request, once they are durable."""
@@ -88,8 +90,9 @@ class Measures:
 class _Heart(Collector):
     """What the store and the correlator say of themselves."""
 
-    def __init__(self, questions: Questions) -> None:
+    def __init__(self, questions: Questions, threads: Threads) -> None:
         self._questions = questions
+        self._threads = threads
 
     def describe(self) -> Iterator[Metric]:
         """No questions while it is registered: the store may not be open yet."""
@@ -122,3 +125,17 @@ class _Heart(Collector):
              health.deleted_rows),
         ):  # fmt: skip
             yield CounterMetricFamily(name, meaning, value=count)
+        yield GaugeMetricFamily(
+            "layerline_ready",
+            "Whether data can be taken and worked out (1): GET /readyz says why not.",
+            value=int(self._questions.ready() and not health.problems),
+        )
+        running = GaugeMetricFamily("layerline_threads", "Threads of the server that run.", labels=("thread",))
+        failures = CounterMetricFamily(
+            "layerline_thread_failures", "Times a thread ended by an exception; the log says which.", labels=("thread",)
+        )
+        for state in self._threads.states():
+            running.add_metric((state.name,), state.running)
+            failures.add_metric((state.name,), state.failures)
+        yield running
+        yield failures

@@ -35,6 +35,7 @@ class Problem(Exception):
     """
 
     def __init__(self, status: int, detail: str, field: str | None = None, column: int | None = None) -> None:
+        detail = detail.encode("utf-8", "replace").decode()  # it may quote half a surrogate pair
         super().__init__(detail)
         self.status = status
         self.detail = detail

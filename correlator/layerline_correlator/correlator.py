@@ -28,6 +28,7 @@ from layerline_correlator.store.backlog import Backlog
 from layerline_correlator.store.model import Batch
 from layerline_correlator.store.statements import run
 from layerline_correlator.store.store import Arrived, Extent, Store
+from layerline_correlator.threads import Threads
 from layerline_correlator.verdict.ledgers import Request
 from layerline_correlator.verdict.rate import rate
 
@@ -48,7 +49,7 @@ _LONG_S, _SHORT_S = 10.0, 3.0
 class Correlator(Answers):
     """Keeps one store: takes data in, works traces out, looks for incidents, deletes what is old."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, threads: Threads | None = None) -> None:
         """Open the store and begin to correlate. Raises what ``Store`` raises."""
         self._wake = threading.Condition()
         self._waiting = Waiting()  # shared: with the lock of ``_wake``
@@ -58,23 +59,28 @@ class Correlator(Answers):
         self._passes = self._worked_traces = self._refused_ledgers = 0
         self._deleted_rows = 0
         slos = read_file(settings.slos) if settings.slos else []
-        super().__init__(Store(settings, self._arrived), settings)
+        super().__init__(Store(settings, self._arrived, threads), settings)
         self._work_lock = threading.Lock()  # of the worker: no question waits for it
         self._cursor = self._store.cursor()
         self._backlog = Backlog(self._cursor, settings.settle_ns)
         self._careful = Careful(self._cursor, settings.store, self._attempt)
         self._together = TOGETHER
-        self._watch = Watch(self._store.cursor(), Names(self._store.cursor()), settings.settle_ns, self._arrived)
+        self._watch = Watch(
+            self._store.cursor(),
+            Names(self._store.cursor()),
+            settings.settle_ns,
+            self._arrived,
+            threads=self._store.threads,
+        )
         for slo in slos:
             self.incidents.set_slo(slo)
-        self._thread = threading.Thread(target=self._correlate_forever, name="layerline-correlator", daemon=True)
-        self._thread.start()
+        self._thread = self._store.threads.start("layerline-correlator", self._correlate_forever)
         self._watch.start()
 
     @classmethod
-    def open(cls, settings: Settings) -> Correlator:
+    def open(cls, settings: Settings, threads: Threads | None = None) -> Correlator:
         """Open the store of these settings, or create it."""
-        return cls(settings)
+        return cls(settings, threads)
 
     # ---- data in
 
@@ -103,20 +109,27 @@ class Correlator(Answers):
             refused_ledgers=self._refused_ledgers,
             used_bytes=self._store.used_bytes(),
             deleted_rows=self._deleted_rows,
+            problems=tuple(filter(None, [self._store.disk.problem()])) + tuple(self._store.threads.problems()),
         )
 
-    def close(self) -> None:
-        """Write what waits and close the store."""
+    def interrupt(self) -> None:
+        """Take no more questions, and cut off those that are being answered and what is being worked out."""
         with self._wake:
             self._closed = True
             self._wake.notify_all()
-        self._thread.join(timeout=_PATIENCE_S)
-        while self._thread.is_alive():  # what it is at is worked out after the next start
-            self._cursor.interrupt()
-            self._thread.join(timeout=0.05)
+        self._watch.stop(wait=False)
+        self._store.interrupt()
+
+    def close(self) -> None:
+        """Write what waits and close the store. What is being worked out is cut off: a start works it out again."""
+        self.interrupt()
+        while self._thread.is_alive() or self._watch.alive:
+            self._store.interrupt()  # again and again: it may be between two statements
+            self._thread.join(0.05)
         self._watch.stop()
-        with self._work_lock:
-            self._store.close()
+        while not self._work_lock.acquire(timeout=0.05):  # a question works something out
+            self._store.interrupt()
+        self._store.close()
 
     def behind(self) -> int:
         """How many traces have yet to be worked out."""
@@ -151,11 +164,14 @@ class Correlator(Answers):
                 if time.monotonic() - retained > 60:
                     retained = time.monotonic()
                     self._retain()
-            except Exception:  # the worker must live: what it could not do is still to be done
+            except Exception as problem:  # the worker must live: what it could not do is still to be done
                 if self._closed:
                     return
-                _log.exception("traces could not be worked out; it will be tried again")
+                if not self._store.disk.failed(problem):
+                    self._store.threads.failed("layerline-correlator", problem)
                 self._pause(1.0)
+            if self._store.disk.problem() is not None:
+                self._pause(_PAUSE_S)
             # A pass costs nearly the same for one trace as for hundreds, so it is made worth its while: at most a
             # tenth of a core while little arrives. A question does not wait for it.
             if self._waiting.fresh < self._together and not self._backlog.left:
@@ -167,6 +183,8 @@ class Correlator(Answers):
 
     def _pass(self) -> bool:
         """Work out some of what waits. False when nothing did."""
+        if self._closed or self._store.disk.problem() is not None:  # answers are of what was worked out before
+            return False
         with self._work_lock:
             with self._wake:
                 self._hurry = False

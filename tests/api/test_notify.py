@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import threading
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, replace
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -17,12 +19,14 @@ import jsonschema
 import pytest
 from api_fake import STOCK, TOKEN
 
+from layerline_api.alerts import notify, patrol
 from layerline_api.alerts.notify import GOOD_FOR_NS, Teller, address, payload, summary, why_not
 from layerline_api.alerts.patrol import Patrol
 from layerline_api.settings import ServerSettings
 from layerline_correlator.entity import Entity
 from layerline_correlator.monitors.keeper import Monitors
 from layerline_correlator.monitors.model import Alert, Evaluation, Finding, Monitor, Notice, Target
+from waiting import eventually
 
 SECOND, MIB = 10**9, 2**20
 NOW = 1_795_428_900 * SECOND  # 2026-11-23T10:15:00Z
@@ -290,3 +294,75 @@ def test_the_threads_end_when_they_are_told(receiver: Receiver) -> None:
     assert receiver.received[0][2]["state"] == "firing"
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("layerline-noti")]
     database.close()
+
+
+def test_a_target_that_hangs_delays_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one target keeps its worker, the notices for another are told, and no second one is sent to the first."""
+    monkeypatch.setattr(patrol, "_EVERY_S", 0.01)
+    gate, told = threading.Event(), []
+    due = {url: notice(url=url) for url in ("http://hangs/", "http://answers/")}
+
+    class Monitors_:
+        def evaluate_due(self, at_ns: int) -> None: ...
+
+        def due_notices(self, at_ns: int, busy: Sequence[str]) -> list[Notice]:
+            return [one for url, one in due.items() if url not in busy]
+
+        def heard(self, notice: Notice, at_ns: int) -> None: ...
+
+    class Teller_:
+        def tell(self, notice: Notice, at_ns: int) -> None:
+            told.append(notice.target.url)
+            if notice.target.url == "http://hangs/":
+                gate.wait(60)
+
+    going = Patrol(Monitors_(), Teller_())  # type: ignore[arg-type]
+    going.start()
+    try:
+        eventually(lambda: told.count("http://answers/") > 3)
+        assert told.count("http://hangs/") == 1
+    finally:
+        gate.set()
+        going.stop()
+
+
+def test_notices_for_one_address_leave_room_for_others() -> None:
+    """However many notices wait for an address that does not answer, those for others are in the list."""
+    monitors = Monitors(duckdb.connect(), {})
+    for number in range(300):
+        url = "http://full/" if number < 299 else "http://other/"
+        monitors._insert(
+            "notice", notice=f"n{number:03}", alert=f"a{number}", url=url, created_ns=number, tries=0, next_ns=1,
+            told=json.dumps(
+                {"monitor": asdict(notice().monitor), "alert": asdict(ALERT), "target": {"kind": "webhook", "url": url}}
+            ),
+        )  # fmt: skip
+    due = [one.target.url for one in monitors.due_notices(NOW)]
+    assert (due.count("http://full/"), due.count("http://other/")) == (20, 1)
+    assert [one.target.url for one in monitors.due_notices(NOW, ["http://full/"])] == ["http://other/"]
+
+
+def test_an_answer_that_drips_in_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A target that sends a byte now and then, so that no single wait is long, is given up as a whole."""
+    monkeypatch.setattr(notify, "ANSWER_S", 0.2)
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def drip() -> None:
+            while not over.is_set():
+                with suppress(OSError):
+                    client, _ = listening.accept()
+                    with client:
+                        client.sendall(b"HTTP/1.1 200 OK\r\nA: ")
+                        while not over.wait(0.02):
+                            client.sendall(b"x")
+
+        dripping = threading.Thread(target=drip, daemon=True)
+        dripping.start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        problem = Teller(ServerSettings(token=TOKEN)).tell(notice(url=url), NOW)
+        over.set()
+        listening.shutdown(socket.SHUT_RDWR)
+        dripping.join(60)
+    assert problem is not None
+    assert problem.startswith("it could not be reached")

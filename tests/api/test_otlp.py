@@ -236,11 +236,9 @@ def test_a_distribution_is_kept_as_count_and_sum(data: dict[str, Any]) -> None:
     assert [point.value for point in batch.points] == [3.0, 1.5]
 
 
-@pytest.mark.parametrize(
-    "point", [{"as_double": float("nan")}, {"as_double": float("inf")}, {"as_int": 1, "flags": 1}, {}]
-)
+@pytest.mark.parametrize("point", [{"as_double": float("nan")}, {"as_int": 1, "flags": 1}, {}])
 def test_a_point_that_says_nothing_is_skipped(point: dict[str, Any]) -> None:
-    """NaN, infinity and "no recorded value" are not readings, and not errors either."""
+    """NaN and "no recorded value" are not readings, and not errors either."""
     decoded = decode(
         "metrics",
         metrics(name="m", gauge={"data_points": [{"time_unix_nano": 5, **point}]}).SerializeToString(),
@@ -258,7 +256,9 @@ def test_points_that_cannot_be_placed_are_counted() -> None:
     assert [point.value for point in decoded.batch.points] == [2.0]
     partial = decoded.answer.partial_success  # type: ignore[attr-defined]
     assert partial.rejected_data_points == 2
-    assert partial.error_message == "metric 'm': a point has no time, or one after the year 2262 (and 1 more)"
+    assert partial.error_message == (
+        "a point of metric 'm': it has no time (found 0); metric 'n': it is neither cumulative nor delta"
+    )
 
 
 def test_the_attributes_of_a_point_make_a_series() -> None:
@@ -341,7 +341,6 @@ def test_a_json_id_that_is_not_hex_costs_its_span_only() -> None:
         b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":5}]}]}]}',
         b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"startTimeUnixNano":1e999}]}]}]}',
         b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"startTimeUnixNano":-1}]}]}]}',
-        b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"\\ud800"}]}]}]}',
         b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"startTimeUnixNano":' + b"9" * 5000 + b"}]}]}]}",
     ],
 )  # fmt: skip

@@ -11,11 +11,17 @@ from __future__ import annotations
 
 import logging
 import re
+import socket
+import threading
+from contextlib import suppress
 from typing import Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.response import HTTPResponse
 from urllib3.util import Retry
 
 from layerline_api.asking import Bearer
@@ -31,6 +37,8 @@ log = logging.getLogger(__name__)
 Kind = Literal["webhook", "alertmanager", "slack"]
 #: How long a target may take to accept and to answer, in seconds.
 PATIENCE_S = (3.05, 10)
+#: How long until the answer's status and headers are there as a whole, in seconds.
+ANSWER_S = 10.0
 #: Alertmanager takes an alert for resolved when its end has passed; it is told again every hour while it fires.
 GOOD_FOR_NS = 4 * 3600 * 10**9
 _LONGEST = 2_000
@@ -89,7 +97,7 @@ class Teller:
             respect_retry_after_header=False,  # the notice is tried again later anyway; others shall not wait for it
         )
         for scheme in _PORTS:
-            self._session.mount(f"{scheme}://", HTTPAdapter(max_retries=again))
+            self._session.mount(f"{scheme}://", _Adapter(max_retries=again))
 
     def tell(self, notice: Notice, at_ns: int) -> str | None:
         """Send it. None when it was heard, else why not, in words that are nobody's secret."""
@@ -109,6 +117,48 @@ class Teller:
             return f"it could not be reached: {type(problem).__name__}"
         answer.close()
         return None if answer.ok and not answer.is_redirect else f"it answered with status {answer.status_code}"
+
+
+class _CutOff(HTTPConnection):
+    """A connection that is ended when an answer has not begun in time, however busily its bytes drip in."""
+
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as in urllib3 itself
+        late = threading.Event()
+        timer = threading.Timer(ANSWER_S, self._cut, (late,))
+        timer.daemon = True
+        timer.start()
+        try:
+            answer = super().getresponse()
+        finally:
+            timer.cancel()
+        if late.is_set():  # what was cut off looks like an answer with fewer headers
+            answer.close()
+            self.close()
+            raise TimeoutError(f"the answer took more than {ANSWER_S:g} s")
+        return answer
+
+    def _cut(self, late: threading.Event) -> None:
+        late.set()
+        with suppress(OSError, AttributeError):  # it is closed already
+            self.sock.shutdown(socket.SHUT_RDWR)
+
+
+class _CutOffTls(_CutOff, HTTPSConnection):
+    """The same over TLS."""
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _CutOff
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _CutOffTls
+
+
+class _Adapter(HTTPAdapter):
+    def init_poolmanager(self, *given: Any, **more: Any) -> None:
+        super().init_poolmanager(*given, **more)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
 
 
 def address(notice: Notice) -> str:

@@ -1,14 +1,13 @@
 """Receive, correlate, answer: one process with the store, OTLP, the API and the page.
 
-``layerline serve`` ends with 0 after SIGTERM or SIGINT, when what it had taken is written, and with 2 where it could
-not begin.
+``layerline serve`` ends with 0 within ten seconds of SIGTERM or SIGINT, when what it had taken is written, and with 2
+where it could not begin.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import signal
 import socket
 import sys
 import threading
@@ -23,10 +22,15 @@ from layerline_api.doors.addresses import DEFAULT, GRPC_DEFAULT, Address, Cannot
 from layerline_api.doors.grpc_server import GrpcDoor, credentials
 from layerline_api.doors.http_server import DRAIN_S, Door
 from layerline_api.doors.intake import Intake
+from layerline_api.ending import Ending
 from layerline_api.measures import Measures
 from layerline_api.settings import ServerSettings
 from layerline_correlator.correlator import Correlator
 from layerline_correlator.settings import Settings
+from layerline_correlator.threads import Threads
+
+#: How long gRPC's last requests are waited for once HTTP has ended, in seconds.
+GRPC_WAIT_S = 2.0
 
 #: Told where the server can be reached; returns what to do before the server stops.
 Companion = Callable[[str], Callable[[], None]]
@@ -93,51 +97,51 @@ def run(command: str, options: argparse.Namespace, companion: Companion | None =
         grpc_bound, missing = grpc_sockets(grpc_addresses, wanted=bool(options.grpc_listen or secret))
     except (CannotListen, ValueError) as problem:
         return refuse(str(problem))
+    threads = Threads()
+    threads.watch_all()
+    ending = Ending()
     try:
-        correlator = Correlator.open(settings)
+        correlator = Correlator.open(settings, threads)
     except Exception as problem:  # in use by another process, not ours to write, not a database: all end here
         for bound in (*sockets, *grpc_bound):
             bound.close()
         return refuse(f"the store in {settings.store} cannot be opened: {problem}")
 
-    asked, stop = threading.Event(), threading.Event()
-
-    def told(number: int, _: object) -> None:
-        asked.set()
-        signal.signal(number, signal.SIG_DFL)  # who asks twice does not want to wait
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, told)
     where = ", ".join(url(bound) for bound in sockets)
     if grpc_bound:
         where += ", for gRPC on " + ", ".join(url(bound, "https" if secret else "http") for bound in grpc_bound)
     if server.token is not None:
         os.environ["LAYERLINE_TOKEN"] = server.token  # for the companion; never on a command line
     try:
-        intake = Intake(correlator, server, Measures(correlator))
-        door = Door(create_app(correlator, server, intake), sockets)
-        patrol = Patrol(correlator.monitors, Teller(server))
+        intake = Intake(correlator, server, Measures(correlator, threads), settings.retain_ns)
+        door = Door(create_app(correlator, server, intake), sockets, threads=threads)
+        patrol = Patrol(correlator.monitors, Teller(server), threads=threads)
         grpc_door = GrpcDoor(intake, server, grpc_bound, secret)
         print(f"layerline: listening on {where}, store in {settings.store}", file=sys.stderr, flush=True)
         if missing:
             print(f"layerline {command}: {missing}", file=sys.stderr, flush=True)
         end = companion(url(sockets[0])) if companion else lambda: None
+        stop = threading.Event()
 
         def finish() -> None:
-            asked.wait()
-            end()
-            grpc_door.stop(DRAIN_S)
-            stop.set()
+            ending.asked.wait()
+            try:
+                end()
+                patrol.halt()
+                grpc_door.stop(DRAIN_S)
+            finally:
+                stop.set()
 
-        threading.Thread(target=finish, name="layerline-finish", daemon=True).start()
+        threads.start("layerline-finish", finish, again=False)
         patrol.start()
-        door.serve(stop)
+        door.serve(stop, correlator.interrupt)
         patrol.stop()
-        grpc_door.wait()
+        grpc_door.wait(GRPC_WAIT_S)
     except CannotListen as problem:  # gRPC's address was taken since it was looked at
         return refuse(str(problem))
     finally:
         correlator.close()
+    ending.leave(0)
     return 0
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from layerline_api.commands.serve import parser, run
 
 #: How long the agent may take to send its last readings, in seconds.
-LAST_WORDS_S = 5.0
+LAST_WORDS_S = 2.0
 
 
 def main(argv: Sequence[str]) -> int:

@@ -73,6 +73,8 @@ class GrpcDoor:
                 ("grpc.per_message_decompression", 0),
                 ("grpc.compression_enabled_algorithms_bitset", 0b101),  # identity and gzip
                 ("grpc.max_concurrent_streams", 256),
+                ("grpc.server_handshake_timeout_ms", 20_000),  # a connection that says nothing
+                ("grpc.max_connection_idle_ms", 300_000),  # told to come again: clients do, without losing a request
             ],
         )
         for bound in reserved:
@@ -92,9 +94,9 @@ class GrpcDoor:
         """Take no more requests. Those that have begun are answered, or cancelled after ``grace_s``."""
         self._server.stop(grace_s)
 
-    def wait(self) -> None:
-        """Return when it has stopped."""
-        self._server.wait_for_termination()
+    def wait(self, longest_s: float | None = None) -> None:
+        """Return when it has stopped, or after that time."""
+        self._server.wait_for_termination(longest_s)
 
 
 def credentials(settings: ServerSettings) -> grpc.ServerCredentials | None:

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 
 from google.protobuf.message import Message
 
+from layerline_api.doors.bounds import Bounds
 from layerline_api.doors.inflate import inflate
 from layerline_api.doors.otlp import Decoded, Malformed, TooLarge, decode
 from layerline_api.measures import Measures
@@ -31,11 +32,19 @@ TURN_S = 10.0
 class Intake:
     """The way from bodies to durable rows."""
 
-    def __init__(self, questions: Questions, settings: ServerSettings, measures: Measures) -> None:
+    def __init__(
+        self, questions: Questions, settings: ServerSettings, measures: Measures, retain_ns: int | None = None
+    ) -> None:
+        """Without ``retain_ns`` it takes what is old, too."""
         self.measures = measures
+        self._retain_ns = retain_ns
         self._questions = questions
         self._settings = settings
         self._turns = threading.BoundedSemaphore(1)
+
+    def bounds(self) -> Bounds:
+        """When what comes in now may have happened."""
+        return Bounds.at(time.time_ns(), self._retain_ns)
 
     def take(self, signal: str, body: bytes, protocol: str, *, packed: bool, is_json: bool = False) -> Message:
         """OTLP's answer, once what the body brought is durable.
@@ -75,7 +84,7 @@ class Intake:
             try:
                 if packed:
                     body = inflate(body, self._settings.inflated_limit_bytes, grown)
-                return decode(signal, body, is_json=is_json)
+                return decode(signal, body, is_json=is_json, bounds=self.bounds())
             except Malformed as problem:
                 raise Problem(400, str(problem)) from None
             except TooLarge as problem:

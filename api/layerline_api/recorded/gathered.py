@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from layerline_api.doors.bounds import Bounds
 from layerline_correlator.store.model import Batch, ResourceRow, resource_key
 
 #: Resources whose keys are remembered; every span names its own again.
@@ -29,6 +31,7 @@ class Gathered:
     batch: Batch = field(default_factory=Batch)
     rejected: int = 0
     left_out: int = 0
+    bounds: Bounds = field(default_factory=lambda: Bounds.at(time.time_ns()))
     _resources: set[str] = field(default_factory=set)
     _keys: dict[tuple[tuple[str, str], ...], str] = field(default_factory=dict)
 

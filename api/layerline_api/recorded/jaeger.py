@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from layerline.attributes import ACCOUNT, ACCOUNT_REASON, SLICES, SPAN_FIGURES, THREAD_ID
+from layerline_api.doors.bounds import FIGURE_LIMIT
 from layerline_api.recorded.content import content
 from layerline_api.recorded.elements import elements
 from layerline_api.recorded.gathered import Gathered, Place, shown
@@ -91,8 +92,8 @@ def _span(span: Any, processes: dict[str, Any], resources: dict[str, dict[str, s
     start_us, duration_us = _microseconds(span, "startTime"), _microseconds(span, "duration")
     if start_us == 0:
         raise _Bad("its startTime is 0; expected microseconds since 1970")
-    if start_us + duration_us > LAST_US:
-        raise _Bad("it ends after the year 2262")
+    if (reason := gathered.bounds.wrong_span(start_us * 1000, (start_us + duration_us) * 1000)) is not None:
+        raise _Bad(f"{reason} (found startTime {start_us} and duration {duration_us})")
     kind, status = UNSPECIFIED, STATUS_UNSET
     failed = False
     ours: dict[str, Any] = {}
@@ -200,7 +201,7 @@ def _promoted(
     slices: list[int] | None = None
     words: dict[str, str] = {}
     for name, value in ours.items():
-        if name in _FIGURE and type(value) is int and 0 <= value < 2**63:
+        if name in _FIGURE and type(value) is int and 0 <= value <= FIGURE_LIMIT:
             figures[_FIGURE[name]] = value
         elif name == THREAD_ID and type(value) is int and abs(value) < 2**63:
             thread_id = value
@@ -220,5 +221,5 @@ def _slices(value: Any) -> list[int] | None:
     except ValueError:
         return None
     if isinstance(found, list) and found and len(found) % 4 == 0 and len(found) <= 256:
-        return found if all(type(number) is int and 0 <= number < 2**63 for number in found) else None
+        return found if all(type(number) is int and 0 <= number <= FIGURE_LIMIT for number in found) else None
     return None

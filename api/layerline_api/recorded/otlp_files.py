@@ -26,7 +26,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from layerline_api.doors.otlp import DECODERS, Malformed, TooLarge
 from layerline_api.doors.otlp.envelope import groups
 from layerline_api.doors.otlp.json_form import to_protobuf
-from layerline_api.doors.otlp.problems import Budget
+from layerline_api.doors.otlp.problems import Budget, Rejections
 from layerline_api.recorded.content import content, decompressed
 from layerline_api.recorded.elements import elements
 from layerline_api.recorded.gathered import Gathered, Place, Unreadable
@@ -123,8 +123,9 @@ def _decode_json(document: dict[str, Any], where: str, gathered: Gathered, whole
     for name, signal in SIGNALS.items():
         if name not in document:
             continue
+        rejections = Rejections()
         try:
-            body = to_protobuf(DECODERS[signal].request, json.dumps({name: document[name]}).encode())
+            body = to_protobuf(DECODERS[signal].request, json.dumps({name: document[name]}).encode(), rejections)
         except TooLarge as problem:
             parts = _parts(document[name], *_ITEMS[signal]) if whole else []
             if not parts:
@@ -134,7 +135,7 @@ def _decode_json(document: dict[str, Any], where: str, gathered: Gathered, whole
         except Malformed as problem:
             gathered.reject(where, _said(problem))
         else:
-            _decode(signal, body, where, gathered)
+            _decode(signal, body, where, gathered, rejections)
 
 
 def _parts(found: Any, scopes: str, items: str) -> list[dict[str, Any]]:
@@ -238,15 +239,16 @@ def _said(problem: Exception) -> str:
     return str(problem).replace("the JSON body", "it").replace("the body", "it")
 
 
-def _decode(signal: str, body: bytes, where: str, gathered: Gathered) -> None:
+def _decode(signal: str, body: bytes, where: str, gathered: Gathered, rejections: Rejections | None = None) -> None:
+    unread = rejections.count if rejections else 0  # these are not in the body
     try:
-        batch, rejections = DECODERS[signal].rows(body)
+        batch, rejections = DECODERS[signal].rows(body, gathered.bounds, rejections)
     except (Malformed, TooLarge) as problem:
         gathered.reject(where, _said(problem))
         return
     if rejections.count:
         gathered.reject(where, rejections.message(), rejections.count)
     if signal == "logs":
-        records = sum(1 for _, items in groups(body, Budget()) for _ in items)
-        gathered.left_out += records - rejections.count - len(batch.events)
+        gathered.left_out += sum(1 for _, items in groups(body, Budget()) for _ in items)
+        gathered.left_out -= rejections.count - unread + len(batch.events)
     gathered.add(batch)

@@ -30,6 +30,7 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 
 from layerline.attributes import SPAN_FIGURES
+from layerline_api.doors.bounds import VALUE_LIMIT
 from layerline_api.recorded.content import content
 from layerline_api.recorded.gathered import Gathered, Place, Reader, Unreadable, shown
 from layerline_correlator.store.model import (
@@ -47,7 +48,6 @@ from layerline_correlator.store.model import (
 
 INJECT_TIME = "inject_time.txt"
 EXTENSIONS = (".csv", ".parquet")
-LAST_NS = 2**63 - 1
 ERROR_LEVELS = frozenset(("error", "err", "severe", "critical", "fatal", "panic", "alert", "emergency"))
 
 _HEX = re.compile(r"[0-9a-fA-F]+")
@@ -154,8 +154,10 @@ def _traces(path: Path, names: Row, gathered: Gathered) -> Callable[[Row], None]
         parent = None if _nothing(parent_of(row)) else _id("parentSpanID", parent_of(row), 16)
         service = _text(service_of(row))
         start_us, duration_us = _whole("startTime", start_of(row)), _whole("duration", duration_of(row))
-        if not 0 < start_us * 1000 <= LAST_NS or duration_us < 0 or (start_us + duration_us) * 1000 > LAST_NS:
-            raise _Bad(f"startTime {start_us} and duration {duration_us} are not microseconds since 1970, and after")
+        reason = gathered.bounds.wrong_span(start_us * 1000, (start_us + duration_us) * 1000)
+        if reason is not None or duration_us < 0:
+            why = reason or "it ends before it starts"
+            raise _Bad(f"startTime {start_us} and duration {duration_us} are not microseconds since 1970: {why}")
         crosses = parent is not None and services.get(int(parent, 16), service) != service
         status, attributes = _status(status_of(row))
         gathered.batch.spans.append(
@@ -219,8 +221,8 @@ def _metrics(path: Path, names: Row, gathered: Gathered) -> Callable[[Row], None
 
     def take(row: Row) -> None:
         time_ns = round(_number("time", time_of(row)) * 1e9)
-        if not 0 < time_ns <= LAST_NS:
-            raise _Bad(f"its time is {shown(time_of(row))}; expected seconds since 1970")
+        if (reason := gathered.bounds.wrong_time(time_ns)) is not None:
+            raise _Bad(f"its time is {shown(time_of(row))}; expected seconds since 1970: {reason}")
         points = gathered.batch.points
         if not points:
             named.clear()
@@ -233,7 +235,10 @@ def _metrics(path: Path, names: Row, gathered: Gathered) -> Callable[[Row], None
             except (TypeError, ValueError):
                 bad.append(f"{names[at]} is {shown(cell)}")
                 continue
-            if not math.isfinite(value):
+            if math.isnan(value):
+                continue
+            if abs(value) > VALUE_LIMIT:
+                bad.append(f"{names[at]} is {shown(cell)}, beyond {VALUE_LIMIT:g}")
                 continue
             if series not in named:
                 named.add(series)
@@ -260,8 +265,8 @@ def _logs(_: Path, names: Row, gathered: Gathered) -> Callable[[Row], None]:
             gathered.left_out += 1
             return
         time_ns = _whole("timestamp", time_of(row))
-        if not 0 < time_ns <= LAST_NS:
-            raise _Bad(f"its timestamp is {time_ns}; expected nanoseconds since 1970")
+        if (reason := gathered.bounds.wrong_time(time_ns)) is not None:
+            raise _Bad(f"its timestamp is {time_ns}; expected nanoseconds since 1970: {reason}")
         named = {"level": level, "error": _text(error_of(row)), "req_path": _text(path_of(row))}
         gathered.batch.events.append(
             EventRow(
@@ -283,8 +288,8 @@ def _inject_time(path: Path, begin: Place, gathered: Gathered) -> Iterator[Place
     found = path.read_text(encoding="utf-8", errors="replace").strip()
     try:
         time_ns = round(_number("the time", found) * 1e9)
-        if not 0 < time_ns <= LAST_NS:
-            raise _Bad(f"it is {shown(found)}")
+        if (reason := gathered.bounds.wrong_time(time_ns)) is not None:
+            raise _Bad(f"it is {shown(found)}: {reason}")
     except _Bad as problem:
         raise Unreadable(f"expected seconds since 1970: {problem}") from None
     resource = gathered.resource({"layerline.recorded.as": "rcaeval"})

@@ -9,6 +9,7 @@ from flask import Blueprint
 from pydantic import Field
 
 from layerline_api.declared import declared
+from layerline_api.doors.bounds import shown
 from layerline_api.doors.events import AnyMarker, Ignored, Marker
 from layerline_api.parameters import Paged, Parameters, Tagged, Text, Window
 from layerline_api.problems import Problem
@@ -67,6 +68,8 @@ def blueprint(shared: Shared) -> Blueprint:
             marker = body.marker()
         except Ignored as reason:
             return Taken(None, str(reason))
+        if (why := shared.intake.bounds().wrong_time(marker.time_ns)) is not None:
+            raise Problem(400, f"time is {shown(marker.time_ns)}: {why}", "time")
         if asked.service is not None:
             marker = replace(marker, attributes={"service.name": asked.service} | marker.attributes)
         _store(shared.questions, marker)

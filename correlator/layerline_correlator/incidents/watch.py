@@ -50,6 +50,7 @@ from layerline_correlator.incidents.troubles import (
 from layerline_correlator.incidents.verdict import concern
 from layerline_correlator.plain import plain
 from layerline_correlator.store.store import Extent
+from layerline_correlator.threads import Threads
 
 _log = logging.getLogger("layerline.correlator")
 
@@ -89,6 +90,7 @@ class Watch:
         settle_ns: int,
         rework: Callable[[Mapping[str, Extent]], None],
         clock: Callable[[], int] = time.time_ns,
+        threads: Threads | None = None,
     ) -> None:
         self._cursor, self._names, self._settle_ns = cursor, names, settle_ns
         self._rework, self._clock = rework, clock
@@ -98,16 +100,22 @@ class Watch:
         self._bases: tuple[int, dict[Operation, Base]] | None = None  # as of when; their tables are on the cursor
         self._slos_ns = 0  # when budgets were looked at
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._watch_forever, name="layerline-incidents", daemon=True)
+        self._threads = threads or Threads()
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Look from now on, in a thread of its own."""
-        self._thread.start()
+        self._thread = self._threads.start("layerline-incidents", self._watch_forever)
 
-    def stop(self) -> None:
+    @property
+    def alive(self) -> bool:
+        """Whether its thread still runs."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def stop(self, wait: bool = True) -> None:
         """End the thread, after its pass."""
         self._stopped.set()
-        if self._thread.is_alive():
+        if wait and self._thread is not None:
             self._thread.join()
 
     def _watch_forever(self) -> None:
@@ -117,6 +125,8 @@ class Watch:
             try:
                 self.look()
             except Exception:  # whatever it was, the next pass may succeed
+                if self._stopped.is_set():  # it was cut off
+                    return
                 _log.exception("incidents could not be looked for; it will be tried again")
             worked_s = time.monotonic() - began
             pause_s = max(PAUSE_S, worked_s if self._backlog_ns is not None else IDLE * worked_s)

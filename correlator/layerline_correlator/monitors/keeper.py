@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
@@ -154,13 +154,20 @@ class Monitors:
 
     # ---- notices
 
-    def due_notices(self, at_ns: int, limit: int = 100) -> list[Notice]:
-        """What is to be told now: of one alert and address the oldest that was not heard, so that the order is kept."""
+    def due_notices(self, at_ns: int, busy: Sequence[str] = (), limit: int = 100, for_each: int = 20) -> list[Notice]:
+        """What is to be told now: of one alert and address the oldest that was not heard, so that the order is kept.
+
+        Nothing for the addresses in ``busy``, and not more than ``for_each`` for one: many notices for an address that
+        does not answer must not keep those for others out of the list.
+        """
         rows = self._do(
-            "SELECT notice, told, created_ns, tries FROM notice WHERE next_ns IS NOT NULL"
-            " QUALIFY row_number() OVER (PARTITION BY alert, url ORDER BY created_ns) = 1 AND next_ns <= $at_ns"
+            "WITH due AS ("
+            "SELECT notice, url, told, created_ns, tries FROM notice WHERE next_ns IS NOT NULL"
+            " QUALIFY row_number() OVER (PARTITION BY alert, url ORDER BY created_ns) = 1 AND next_ns <= $at_ns)"
+            " SELECT notice, told, created_ns, tries FROM due WHERE NOT list_contains($busy::VARCHAR[], url)"
+            " QUALIFY row_number() OVER (PARTITION BY url ORDER BY created_ns, notice) <= $for_each"
             " ORDER BY created_ns, notice LIMIT $limit",
-            {"at_ns": at_ns, "limit": limit},
+            {"at_ns": at_ns, "busy": list(busy), "limit": limit, "for_each": for_each},
         )
         return [_notice(*row) for row in rows]
 

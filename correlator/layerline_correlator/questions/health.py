@@ -20,3 +20,4 @@ class Health:
     refused_ledgers: int  # their parts did not add up
     used_bytes: int  # of the database file
     deleted_rows: int  # by retention
+    problems: tuple[str, ...] = ()  # what keeps it from taking data or from working it out

@@ -9,6 +9,7 @@ the longest stays.
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import queue
 import shutil
@@ -16,9 +17,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+from weakref import WeakSet
 
 import duckdb
 import pyarrow as pa
@@ -27,11 +30,17 @@ from layerline.attributes import BOOT_ID, SPAN_FIGURES, VERSION, column
 from layerline.container import reported
 from layerline.signals import find
 from layerline_correlator.settings import Settings
+from layerline_correlator.store.disk import Disk
 from layerline_correlator.store.handles import Handle, handles, is_sandbox, machine_name, stand_in
 from layerline_correlator.store.memory import default_bytes
 from layerline_correlator.store.model import Batch, ResourceRow, SeriesRow, SpanRow
+from layerline_correlator.store.private import make_private
 from layerline_correlator.store.signals import write_catalogue
 from layerline_correlator.store.statements import run
+from layerline_correlator.store.version import DATABASE, opened, stamp
+from layerline_correlator.threads import Threads
+
+_log = logging.getLogger("layerline.store")
 
 _TEXT_MAP = pa.map_(pa.string(), pa.string())
 
@@ -145,54 +154,46 @@ class _Waiting:
 class Store:
     """One DuckDB database in a folder, owned by this process."""
 
-    def __init__(self, settings: Settings, arrived: Callable[[Arrived], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        arrived: Callable[[Arrived], None] = lambda _: None,
+        threads: Threads | None = None,
+    ) -> None:
         """Open or create the store. ``StoreInUse`` when another process has it; OSError when it cannot be made."""
         folder = settings.store
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(folder)
         self._lock_file = _lock(folder)
         self._settings = settings
         self._arrived = arrived
+        self.threads = threads or Threads()
+        self.disk = Disk(folder)
+        self._cursors: WeakSet[duckdb.DuckDBPyConnection] = WeakSet()
+        self._cursors_lock = threading.Lock()
         self._known: set[str] = set()  # resources and series that are written
         self._queue: queue.Queue[_Waiting | None] = queue.Queue(maxsize=_WAITING)
-        memory_bytes = settings.memory_bytes or default_bytes()
         shutil.rmtree(folder / _SPILL, ignore_errors=True)  # of a process that was killed
-        self._database = duckdb.connect(
-            str(folder / "hot.duckdb"),
-            config={
-                "checkpoint_threshold": "256MB",
-                "memory_limit": f"{memory_bytes}B",
-                "temp_directory": str(folder / _SPILL),
-                "max_temp_directory_size": f"{_SPILL_TIMES * memory_bytes}B",
-                "autoinstall_known_extensions": False,
-                "python_enable_replacements": False,  # a table's name never finds a variable of this process
-            },
-        )
-        self._database.execute("SET asof_loop_join_threshold = 0").fetchall()
-        run(self._database, "store/schema.sql")
-        run(self._database, "facts/words.sql")
-        write_catalogue(self._database)
-        run(self._database, "facts/readings.sql")
-        _renew_resources(self._database)
-        run(self._database, "facts/who.sql")
-        run(self._database, "facts/whereabouts.sql")
-        run(self._database, "store/settle.sql")
-        run(self._database, "incidents/schema.sql")
-        run(self._database, "questions/views.sql")
+        try:
+            self._database = opened(folder, lambda: _connect(folder, settings.memory_bytes or default_bytes()))
+            _bring_to_shape(self._database)
+        except BaseException:
+            os.close(self._lock_file)
+            raise
         for (key,) in self._database.execute(
             "SELECT resource FROM resource UNION ALL SELECT series FROM series"
         ).fetchall():
             self._known.add(key)
         #: Whether containers are known without their ids: then any description of one may bring it.
         self._stand_ins = bool(self._database.execute("FROM resource WHERE stand_in IS NOT NULL LIMIT 1").fetchall())
-        self._failure: Exception | None = None
         self._closed = False
-        self._writer = threading.Thread(target=self._write_forever, name="layerline-writer", daemon=True)
-        self._writer.start()
+        self._writer = self.threads.start("layerline-writer", self._write_forever)
 
     def append(self, batch: Batch, patience_s: float = 30.0) -> None:
         """Return when the batch is durable. ``Overloaded`` when there is no room, or it took longer than allowed."""
         if self._closed:
             raise Overloaded("the store is closing")
+        if (full := self.disk.problem()) is not None:
+            raise Overloaded(full)
         waiting = _Waiting(batch, Future())
         try:
             self._queue.put_nowait(waiting)
@@ -203,11 +204,24 @@ class Store:
         except TimeoutError:
             raise Overloaded("writing took too long") from None
         except (duckdb.Error, OSError) as problem:
-            raise Overloaded(f"could not write: {problem}") from problem
+            raise Overloaded(self.disk.problem() or f"could not write: {problem}") from problem
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
-        """A connection of its own to the same database."""
-        return self._database.cursor()
+        """A connection of its own to the same database. ``Overloaded`` when the store is closing."""
+        with self._cursors_lock:
+            if self._closed:
+                raise Overloaded("the store is closing")
+            cursor = self._database.cursor()
+            self._cursors.add(cursor)
+        return cursor
+
+    def interrupt(self) -> None:
+        """Cut off whatever runs on a cursor that was given out; what is being written goes on."""
+        with self._cursors_lock:
+            given_out = list(self._cursors)
+        for cursor in given_out:
+            with suppress(duckdb.Error):  # closed meanwhile
+                cursor.interrupt()
 
     def waiting(self) -> tuple[int, int]:
         """How many batches wait to be written, and how many may."""
@@ -230,12 +244,17 @@ class Store:
 
     def close(self) -> None:
         """Write what waits, then close. Afterwards the folder can be opened by another process."""
-        if self._closed:
-            return
-        self._closed = True
+        with self._cursors_lock:
+            if self._closed:
+                return
+            self._closed = True
         self._queue.put(None)
         self._writer.join()
-        self._database.close()
+        self.threads.end()
+        try:
+            self._database.close()
+        except duckdb.Error as problem:  # what was acknowledged is in the log and is read when the store is opened
+            _log.warning("the store in %s was not closed tidily: %s", self._settings.store, problem)
         os.close(self._lock_file)
 
     def _write_forever(self) -> None:
@@ -265,10 +284,12 @@ class Store:
         try:
             written, arrived = self._insert(cursor, batches)
         except Exception as problem:  # the sender is told, whatever it was; the writer must live
+            self.disk.failed(problem)
             for waiting in group:
                 waiting.durable.set_exception(problem)
             return
         self._known |= written
+        self.disk.worked()
         for waiting in group:
             waiting.durable.set_result(None)
         if arrived is not None:
@@ -326,7 +347,8 @@ class Store:
                 _insert(cursor, "recording", _RECORDING, recordings.values())
             cursor.execute("COMMIT")
         except Exception:
-            cursor.execute("ROLLBACK")
+            with suppress(duckdb.Error):  # a commit that failed has rolled back
+                cursor.execute("ROLLBACK")
             raise
         return {row.resource for row in fresh} | set(series), arrived
 
@@ -507,6 +529,45 @@ def _series_row(row: SeriesRow, resources: dict[str, ResourceRow]) -> tuple[Any,
     whole = {key: value for key, value in row.attributes.items() if key in dimensions}
     part_of = list(whole.items()) if len(whole) < len(row.attributes) else None
     return (*row[:5], wanted, entity_id, host, list(row.attributes.items()), part_of)
+
+
+def _connect(folder: Path, memory_bytes: int) -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect(
+        str(folder / DATABASE),
+        config={
+            "checkpoint_threshold": "256MB",
+            "memory_limit": f"{memory_bytes}B",
+            "temp_directory": str(folder / _SPILL),
+            "max_temp_directory_size": f"{_SPILL_TIMES * memory_bytes}B",
+            "autoinstall_known_extensions": False,
+            "python_enable_replacements": False,  # a table's name never finds a variable of this process
+        },
+    )
+    connection.execute("SET asof_loop_join_threshold = 0").fetchall()
+    return connection
+
+
+def _bring_to_shape(connection: duckdb.DuckDBPyConnection) -> None:
+    """Tables, views and macros as this version has them, all of it or nothing."""
+    connection.execute("BEGIN").fetchall()
+    try:
+        run(connection, "store/schema.sql")
+        run(connection, "facts/words.sql")
+        write_catalogue(connection)
+        run(connection, "facts/readings.sql")
+        _renew_resources(connection)
+        run(connection, "facts/who.sql")
+        run(connection, "facts/whereabouts.sql")
+        run(connection, "store/settle.sql")
+        run(connection, "incidents/schema.sql")
+        run(connection, "questions/views.sql")
+        stamp(connection)
+        connection.execute("COMMIT").fetchall()
+    except BaseException:
+        with suppress(duckdb.Error):  # a commit that failed has rolled back
+            connection.execute("ROLLBACK").fetchall()
+        connection.close()
+        raise
 
 
 def _lock(folder: Path) -> int:

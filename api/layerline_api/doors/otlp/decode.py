@@ -22,6 +22,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
+from layerline_api.doors.bounds import ANY_TIME, Bounds
 from layerline_api.doors.otlp.json_form import to_protobuf
 from layerline_api.doors.otlp.logs import decode_logs
 from layerline_api.doors.otlp.metrics import decode_metrics
@@ -44,7 +45,7 @@ class Decoder:
     """One of OTLP's signals: its request class, its rows, its answer."""
 
     request: type[Message]
-    rows: Callable[[bytes], tuple[Batch, Rejections]]
+    rows: Callable[..., tuple[Batch, Rejections]]  # body, bounds, and rejections to count on
     answer: Callable[[Rejections], Message]
 
 
@@ -84,8 +85,10 @@ DECODERS = {
 }
 
 
-def decode(signal: str, body: bytes, *, is_json: bool) -> Decoded:
+def decode(signal: str, body: bytes, *, is_json: bool, bounds: Bounds = ANY_TIME) -> Decoded:
     """The rows of one request. ``Malformed`` and ``TooLarge`` say what is wrong with it."""
-    decoder = DECODERS[signal]
-    batch, rejections = decoder.rows(to_protobuf(decoder.request, body) if is_json else body)
+    decoder, rejections = DECODERS[signal], Rejections()
+    if is_json:
+        body = to_protobuf(decoder.request, body, rejections)
+    batch, rejections = decoder.rows(body, bounds, rejections)
     return Decoded(batch, rejections.count, decoder.answer(rejections))

@@ -12,10 +12,12 @@ from base64 import b64encode
 from binascii import unhexlify
 from typing import Any
 
-from google.protobuf.json_format import ParseDict, ParseError
+from google.protobuf.json_format import ParseDict
 from google.protobuf.message import Message
 
-from layerline_api.doors.otlp.problems import Malformed, TooLarge
+from layerline_api.doors.otlp.json_items import UNREADABLE, readable_items
+from layerline_api.doors.otlp.json_text import text_of
+from layerline_api.doors.otlp.problems import Malformed, Rejections, TooLarge
 
 _IDS = ("traceId", "spanId", "parentSpanId", "trace_id", "span_id", "parent_span_id")
 #: A JSON object becomes some 250 bytes of Python and protobuf and takes 10 µs, however short it is; a span with ten
@@ -25,21 +27,27 @@ OBJECTS_LIMIT, VALUES_LIMIT = 500_000, 2_000_000
 LIMIT_BYTES = 16 * 2**20
 
 
-def to_protobuf(request: type[Message], body: bytes) -> bytes:
-    """The request in protobuf. ``Malformed`` says where JSON or shape are wrong; ``TooLarge`` beyond the limits."""
+def to_protobuf(request: type[Message], body: bytes, rejections: Rejections | None = None) -> bytes:
+    """The request in protobuf. ``Malformed`` says where JSON or shape are wrong; ``TooLarge`` beyond the limits.
+
+    With ``rejections``, single items that cannot be read (a start time of -5, say) are counted there and cost
+    themselves only, as long as any item can be read.
+    """
     if len(body) > LIMIT_BYTES:
         raise TooLarge(f"the JSON body is {len(body):,} bytes long, more than {LIMIT_BYTES:,}: use protobuf")
     if body.count(b"{") + body.count(b"[") > OBJECTS_LIMIT or body.count(b",") > VALUES_LIMIT:
         raise TooLarge(f"the JSON body holds more than {OBJECTS_LIMIT:,} objects and lists: use protobuf")
     try:
-        document = json.loads(body, object_hook=_with_base64_ids)
+        document = json.loads(text_of(body), object_hook=_with_base64_ids)
     except (ValueError, RecursionError) as problem:
         raise Malformed(f"the body is not JSON: {problem}"[:300]) from None
     if not isinstance(document, dict):
         raise Malformed(f"the body is not a JSON object but a {type(document).__name__}")
     try:
         return ParseDict(document, request(), ignore_unknown_fields=True).SerializeToString()
-    except (ParseError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError) as problem:
+    except UNREADABLE as problem:
+        if rejections is not None and (readable := readable_items(request, document, rejections)):
+            return readable
         raise Malformed(f"the body is not an OTLP request in JSON: {problem}"[:300]) from None
 
 

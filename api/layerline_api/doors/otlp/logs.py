@@ -8,18 +8,21 @@ from __future__ import annotations
 
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
+from layerline_api.doors.bounds import ANY_TIME, Bounds, shown
 from layerline_api.doors.otlp.envelope import groups, parse
 from layerline_api.doors.otlp.problems import Budget, Rejections
 from layerline_api.doors.otlp.values import text, texts
 from layerline_correlator.store.model import Batch, EventRow, ResourceRow, resource_key
 
-LAST_NS = 2**63 - 1
 EVENT_NAME = "event.name"
 
 
-def decode_logs(body: bytes) -> tuple[Batch, Rejections]:
-    """The rows of the events, and the events that have no time. ``Malformed``, ``TooLarge``."""
-    batch, rejections, budget = Batch(), Rejections(), Budget()
+def decode_logs(
+    body: bytes, bounds: Bounds = ANY_TIME, rejections: Rejections | None = None
+) -> tuple[Batch, Rejections]:
+    """The rows of the events, and the events that cannot have happened then. ``Malformed``, ``TooLarge``."""
+    batch, budget = Batch(), Budget()
+    rejections = Rejections() if rejections is None else rejections
     resources: set[str] = set()
     for sender, items in groups(body, budget):
         sender_attributes = texts(sender.attributes, budget)
@@ -32,8 +35,8 @@ def decode_logs(body: bytes) -> tuple[Batch, Rejections]:
                 continue
             attributes.pop(EVENT_NAME, None)
             time_ns = record.time_unix_nano or record.observed_time_unix_nano
-            if not 0 < time_ns <= LAST_NS:
-                rejections.add(f"event {name[:80]!r}: it has no time, or one after the year 2262")
+            if (reason := bounds.wrong_time(time_ns)) is not None:
+                rejections.add(f"event {name[:80]!r}", reason, found=shown(time_ns))
                 continue
             if resource not in resources:
                 resources.add(resource)

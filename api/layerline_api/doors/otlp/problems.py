@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 class Malformed(ValueError):
@@ -13,24 +13,32 @@ class TooLarge(ValueError):
     """The body is larger, or would become larger, than one request may be (413)."""
 
 
+#: How many different reasons are told, and how long each may be.
+REASONS_TOLD, REASON_LENGTH = 3, 300
+
+
 @dataclass(slots=True)
 class Rejections:
     """The items of one request that were not taken, and why: OTLP's partial success."""
 
     count: int = 0
-    first: str = ""
+    _told: dict[str, tuple[str, int]] = field(default_factory=dict)  # by reason: the first of it, and how many
 
-    def add(self, reason: str, items: int = 1) -> None:
-        """Count ``items`` more; the first reason is the one that is told."""
-        if not self.count:
-            self.first = reason
+    def add(self, item: str, reason: str, items: int = 1, found: str = "") -> None:
+        """Count ``items`` more. Of each of the first reasons the first item is named, with what was found there."""
         self.count += items
+        if reason in self._told:
+            first, so_far = self._told[reason]
+            self._told[reason] = first, so_far + items
+        elif len(self._told) < REASONS_TOLD:
+            first = f"{item}: {reason}" + (f" (found {found})" if found else "")
+            self._told[reason] = first[:REASON_LENGTH], items
 
     def message(self) -> str:
-        """The reason of the first, and how many more there were."""
-        if self.count <= 1:
-            return self.first
-        return f"{self.first} (and {self.count - 1} more)"
+        """The first reasons, each with how many more there are of it, and how many items have other reasons."""
+        said = [first + (f" (and {items - 1} more)" if items > 1 else "") for first, items in self._told.values()]
+        others = self.count - sum(items for _, items in self._told.values())
+        return "; ".join(said) + (f"; {others} more for other reasons" if others else "")
 
 
 #: No request holds more resources, scopes, spans, metrics, points and log records than this, all counted together.

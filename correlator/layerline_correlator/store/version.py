@@ -1,0 +1,114 @@
+"""The version of a store, and how an older one becomes this one.
+
+A program that opens a store of a newer version refuses it, because it may lose or misread what it does not know. One
+that opens an older store copies the database first, and changes it in one transaction: whoever is killed meanwhile
+finds it as it was.
+
+The version rises when an earlier program could no longer work with what this one writes, or this one could not work
+with what an earlier one wrote. Columns that are only added need no new version.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import duckdb
+
+_log = logging.getLogger("layerline.store")
+
+#: The version that this program writes. 1 is what was written before stores had a version.
+VERSION = 2
+DATABASE = "hot.duckdb"
+
+_VERSION_OF = "SELECT max(version) FROM store_version"
+_TABLES = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'main'"
+
+
+class NewerStore(RuntimeError):
+    """A newer program wrote this store."""
+
+
+class NoRoomForBackup(OSError):
+    """An older store cannot be copied, so it is not changed."""
+
+
+def found_version(connection: duckdb.DuckDBPyConnection) -> int | None:
+    """The version of the database; None where there is nothing in it yet."""
+    tables = {name for (name,) in connection.execute(_TABLES).fetchall()}
+    if "store_version" in tables:
+        row = connection.execute(_VERSION_OF).fetchone()
+        if row and row[0] is not None:
+            return int(row[0])
+    return 1 if "span" in tables else None
+
+
+def backup_path(folder: Path, version: int) -> Path:
+    """Where the database is copied to before it is changed."""
+    return folder / f"{DATABASE}.version-{version}"
+
+
+def opened(folder: Path, connect: Callable[[], duckdb.DuckDBPyConnection]) -> duckdb.DuckDBPyConnection:
+    """The folder's database, with a copy beside it where it is older. ``NewerStore``, ``NoRoomForBackup``."""
+    partial = folder / f"{DATABASE}.copying"
+    partial.unlink(missing_ok=True)  # of one that was killed meanwhile
+    connection = connect()
+    try:
+        version = found_version(connection)
+        if version is not None and version > VERSION:
+            raise NewerStore(
+                f"it has version {version}, and this program knows versions up to {VERSION}: "
+                "use the program that wrote it, or another folder (--store DIR)"
+            )
+        if version is None or version == VERSION:
+            return connection
+        connection.execute("CHECKPOINT").fetchall()  # all of it in one file
+    except BaseException:
+        connection.close()
+        raise
+    connection.close()
+    _copy(folder / DATABASE, partial, backup_path(folder, version))
+    _log.warning(
+        "the store in %s has version %d and becomes version %d; a copy of it as it was is kept in %s",
+        folder,
+        version,
+        VERSION,
+        backup_path(folder, version),
+    )
+    return connect()
+
+
+def stamp(connection: duckdb.DuckDBPyConnection) -> None:
+    """Write the version; the last step of the transaction that makes the store so."""
+    connection.execute("CREATE TABLE IF NOT EXISTS store_version (version INTEGER)").fetchall()
+    if connection.execute(_VERSION_OF).fetchone() != (VERSION,):
+        connection.execute("DELETE FROM store_version").fetchall()
+        connection.execute("INSERT INTO store_version VALUES ($version)", {"version": VERSION}).fetchall()
+
+
+def _copy(database: Path, partial: Path, backup: Path) -> None:
+    """Copy it as a whole or not at all."""
+    size, free = database.stat().st_size, shutil.disk_usage(database.parent).free
+    try:
+        if size > free:
+            raise OSError(f"it takes {size:,} bytes, and {free:,} are free")
+        with partial.open("xb") as copy, database.open("rb") as original:
+            shutil.copyfileobj(original, copy, 2**20)
+            copy.flush()
+            os.fsync(copy.fileno())
+        partial.replace(backup)
+        folder = os.open(database.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as problem:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise NoRoomForBackup(
+            f"it is of an older version and could not be copied to {backup} before it is changed: {problem}"
+        ) from None

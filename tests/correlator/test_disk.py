@@ -1,0 +1,87 @@
+"""A disk that is full stops writing and nothing else, says so, and recovers by itself."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import duckdb
+import pytest
+
+from layerline_correlator.correlator import Correlator
+from layerline_correlator.questions.events import EventQuery
+from layerline_correlator.settings import Settings
+from layerline_correlator.store import disk as module
+from layerline_correlator.store.disk import Disk, disk_problem
+from layerline_correlator.store.model import Batch, EventRow, ResourceRow, resource_key
+from layerline_correlator.store.store import Overloaded
+from waiting import eventually
+
+
+def test_what_is_about_the_disk() -> None:
+    """By number, by DuckDB's text, and through the exception that hides it; nothing else."""
+    full = OSError(errno.ENOSPC, "no room")
+    assert disk_problem(full) == "No space left on device"
+    assert disk_problem(duckdb.IOException("Could not write file x.wal: No space left on device"))
+    assert disk_problem(OSError(errno.EDQUOT, "quota")) == "Disk quota exceeded"
+    hidden = duckdb.TransactionException("cannot rollback - no transaction is active")
+    hidden.__context__ = full
+    assert disk_problem(hidden)
+    assert disk_problem(ValueError("x")) is None
+    assert disk_problem(OSError(errno.ENOENT, "nothing there")) is None
+
+
+@pytest.fixture
+def free(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """``free.bytes`` is what the disk says is free."""
+    said = SimpleNamespace(bytes=2**40)
+    monkeypatch.setattr(
+        module.os, "statvfs", lambda folder: SimpleNamespace(f_bavail=said.bytes // 4096, f_frsize=4096)
+    )
+    monkeypatch.setattr(module, "_LOOK_S", 0.0)
+    return said
+
+
+def test_a_disk_that_fills_and_empties(tmp_path: Path, free: SimpleNamespace) -> None:
+    """Where little is free, or writing failed, it is a problem; it is none when some room can be taken again."""
+    disk = Disk(tmp_path)
+    assert disk.problem() is None
+    free.bytes = 4096
+    assert disk.problem() == f"nothing can be written to the folder {tmp_path}: No space left on device"
+    free.bytes = 2**40
+    assert disk.problem() is None
+    assert disk.failed(OSError(errno.ENOSPC, "x"))
+    assert not disk.failed(ValueError("x"))
+    assert disk.problem() is None  # there is room: it can be tried again
+    assert os.listdir(tmp_path) == []
+
+
+def test_answers_go_on(tmp_path: Path, free: SimpleNamespace) -> None:
+    """Nothing is taken while the disk is full, and what was taken is still told; afterwards everything goes on."""
+    correlator = Correlator.open(Settings(store=tmp_path / "store", group_ns=10**6))
+    now = time.time_ns()
+    nobody = ResourceRow(resource_key({}), {})
+
+    def tell(text: str) -> None:
+        correlator.append(Batch([nobody], events=[EventRow(nobody.resource, now, "deploy", text, {})]))
+
+    def told() -> list[str]:
+        return sorted(item.body for item in correlator.events(EventQuery(now - 1, now + 1)).items)
+
+    try:
+        tell("before")
+        free.bytes = 0
+        with pytest.raises(Overloaded, match=f"folder {tmp_path / 'store'}: No space left on device"):
+            tell("meanwhile")
+        assert "No space left on device" in correlator.health().problems[0]
+        assert told() == ["before"]
+        assert correlator.services() == []
+        free.bytes = 2**40
+        eventually(lambda: correlator.health().problems == ())
+        tell("after")
+        assert told() == ["after", "before"]
+    finally:
+        correlator.close()
