@@ -24,7 +24,9 @@ from layerline_correlator.store.patience import TooHeavy
 PATIENCE_S = 10.0
 SIZE_BYTES = 16 * 2**20
 
-VIEWS = frozenset({"requests", "parts", "blind", "spans", "points", "events", "containers", "hosts", "processes"})
+VIEWS = frozenset(
+    {"requests", "parts", "blind", "spans", "points", "events", "logs", "containers", "hosts", "processes"}
+)
 
 _NODES = re.compile(
     "SELECT_NODE|SET_OPERATION_NODE|RECURSIVE_CTE_NODE|CTE_NODE"

@@ -3,6 +3,7 @@
 DELETE FROM span    WHERE start_ns < $before_ns;
 DELETE FROM point   WHERE time_ns  < $before_ns;
 DELETE FROM event   WHERE time_ns  < $before_ns;
+DELETE FROM log     WHERE time_ns  < $before_ns;
 DELETE FROM request WHERE start_ns < $before_ns;
 DELETE FROM part    WHERE start_ns < $before_ns;
 DELETE FROM blind   WHERE start_ns < $before_ns;

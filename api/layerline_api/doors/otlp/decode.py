@@ -24,6 +24,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from layerline_api.doors.otlp.json_form import to_protobuf
 from layerline_api.doors.otlp.logs import decode_logs
+from layerline_api.doors.otlp.masking import BY_DEFAULT, Masking
 from layerline_api.doors.otlp.metrics import decode_metrics
 from layerline_api.doors.otlp.problems import Rejections
 from layerline_api.doors.otlp.traces import decode_traces
@@ -44,7 +45,7 @@ class Decoder:
     """One of OTLP's signals: its request class, its rows, its answer."""
 
     request: type[Message]
-    rows: Callable[[bytes], tuple[Batch, Rejections]]
+    rows: Callable[[bytes, Masking], tuple[Batch, Rejections]]
     answer: Callable[[Rejections], Message]
 
 
@@ -79,13 +80,13 @@ def _logs_answer(rejections: Rejections) -> Message:
 #: By the last word of the path: ``/v1/traces``, ``/v1/metrics``, ``/v1/logs``.
 DECODERS = {
     "traces": Decoder(ExportTraceServiceRequest, decode_traces, _traces_answer),
-    "metrics": Decoder(ExportMetricsServiceRequest, decode_metrics, _metrics_answer),
+    "metrics": Decoder(ExportMetricsServiceRequest, lambda body, _: decode_metrics(body), _metrics_answer),
     "logs": Decoder(ExportLogsServiceRequest, decode_logs, _logs_answer),
 }
 
 
-def decode(signal: str, body: bytes, *, is_json: bool) -> Decoded:
+def decode(signal: str, body: bytes, *, is_json: bool, masking: Masking = BY_DEFAULT) -> Decoded:
     """The rows of one request. ``Malformed`` and ``TooLarge`` say what is wrong with it."""
     decoder = DECODERS[signal]
-    batch, rejections = decoder.rows(to_protobuf(decoder.request, body) if is_json else body)
+    batch, rejections = decoder.rows(to_protobuf(decoder.request, body) if is_json else body, masking)
     return Decoded(batch, rejections.count, decoder.answer(rejections))
