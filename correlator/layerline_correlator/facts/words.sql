@@ -36,7 +36,19 @@ CREATE OR REPLACE MACRO is_caller(kind) AS kind IN (3, 4);
 CREATE OR REPLACE MACRO is_entry(kind) AS kind IN (2, 5);
 CREATE OR REPLACE MACRO failed(status) AS status = 2;
 
+-- Whom a call was made to, by its address, and what that is: "postgresql". Both null where its caller does not say.
+CREATE OR REPLACE MACRO called_address(attributes) AS coalesce(
+    attributes['server.address'] || coalesce(':' || attributes['server.port'], ''),
+    attributes['net.peer.name'] || coalesce(':' || attributes['net.peer.port'], ''),
+    regexp_extract(coalesce(attributes['url.full'], attributes['http.url'], ''), '^[a-z+]+://([^/?#]+)', 1));
+CREATE OR REPLACE MACRO called_system(attributes) AS coalesce(
+    attributes['db.system.name'], attributes['db.system'], attributes['rpc.system'], attributes['messaging.system'],
+    attributes['peer.service']);
+
 -- ---- what failed
+
+-- OTLP's SeverityNumber: ERROR and FATAL.
+CREATE OR REPLACE MACRO is_error(severity) AS severity >= 17;
 
 -- The status code of an answer: of HTTP, and of gRPC by number or (OpenTelemetry 1.38 and later) by name.
 CREATE OR REPLACE MACRO http_code(attributes) AS try_cast(

@@ -34,8 +34,8 @@ _log = logging.getLogger("layerline.correlator")
 
 #: From the spans of the batch to the critical paths; what a trace's page shows needs no more.
 PATH = ("ledger/spans.sql", *join.FILES, "ledger/path.sql")
-#: From there to what each span did with its own time.
-PIECES = (*PATH, "ledger/pieces.sql")
+#: From there to what failed, and to what each span did with its own time.
+PIECES = (*PATH, "ledger/failures.sql", "ledger/pieces.sql")
 #: From there to what the causes read.
 FILES = (
     *PIECES,

@@ -25,28 +25,31 @@ LEFT JOIN span ON span.rowid = node.received_no AND span.trace_id = node.trace_i
 ORDER BY node.start_ns, span_no
 """
 
-#: Log records shown, at most, and how long before and after its spans those count that name no trace.
-LOGS, AROUND_NS = 500, 10**9
+#: Log records shown, at most; and how long after a trace's begin those that name no trace are looked for.
+LOGS, FOLLOWED_NS = 500, 3600 * 10**9
 
-#: The trace's own log records, then those of warnings and errors that name no trace, from the same process or container
-#: at the same time. The first of the trace, however many there are; `shown` are in order of time.
+#: The trace's own log records, then warnings and errors that name no trace, from a process or container while it was at
+#: work for this one. The first of the trace, however many there are; `shown` are in order of time.
 _LOGS = """
 WITH
-bounds AS (
-    SELECT min(start_ns - shift_ns) - $around_ns AS from_ns, max(end_ns - shift_ns) + $around_ns AS to_ns FROM node
+places AS (
+    SELECT instance, container_id, min(start_ns - shift_ns) AS from_ns, max(end_ns - shift_ns) AS to_ns
+    FROM node GROUP BY ALL
 ),
-places AS (SELECT DISTINCT resource, instance, container_id, start_ns - shift_ns AS from_ns, end_ns - shift_ns AS to_ns
-           FROM node WHERE is_request OR root),
+bounds AS (
+    SELECT min(from_ns) AS from_ns, least(max(to_ns), least(min(from_ns), $last_ns) + $followed_ns) AS to_ns
+    FROM places
+),
 near AS (
     SELECT log.*, 'trace' AS tied_by FROM log WHERE log.trace_id = $trace_id
     UNION ALL
     SELECT log.*, CASE WHEN bool_or(sender.instance = places.instance) THEN 'process' ELSE 'container' END AS tied_by
-    FROM log
+    FROM bounds
+    JOIN log ON log.time_ns BETWEEN bounds.from_ns AND bounds.to_ns
     JOIN resource AS sender ON sender.resource = log.resource
     JOIN places ON (sender.instance = places.instance OR sender.container_id = places.container_id)
         AND log.time_ns BETWEEN places.from_ns AND places.to_ns
-    , bounds
-    WHERE log.trace_id IS NULL AND log.severity >= $warn AND log.time_ns BETWEEN bounds.from_ns AND bounds.to_ns
+    WHERE log.trace_id IS NULL AND log.severity >= $warn
     GROUP BY ALL
 ),
 shown AS (
@@ -186,7 +189,15 @@ def read_trace(cursor: duckdb.DuckDBPyConnection, trace_id: str) -> dict[str, An
     spans = cursor.execute(_SPANS).fetchall()
     segments = cursor.execute(_SEGMENTS).fetchall()
     logs = cursor.execute(
-        _LOGS, {"trace_id": trace_id, "around_ns": AROUND_NS, "warn": WARN, "error": ERROR, "most": LOGS}
+        _LOGS,
+        {
+            "trace_id": trace_id,
+            "followed_ns": FOLLOWED_NS,
+            "last_ns": 2**63 - 1 - FOLLOWED_NS,
+            "warn": WARN,
+            "error": ERROR,
+            "most": LOGS,
+        },
     ).fetchall()
     return {
         "trace_id": trace_id,

@@ -9,6 +9,7 @@ DELETE FROM part    WHERE start_ns < $before_ns;
 DELETE FROM blind   WHERE start_ns < $before_ns;
 DELETE FROM stay    WHERE start_ns < $before_ns;
 DELETE FROM refused WHERE start_ns < $before_ns;
+DELETE FROM failure WHERE start_ns < $before_ns;
 DELETE FROM incident WHERE end_ns  < $before_ns AND merged_into IS NULL;
 DELETE FROM incident WHERE merged_into NOT IN (SELECT incident FROM incident);
 DELETE FROM trouble WHERE end_ns   < $before_ns AND incident NOT IN (SELECT incident FROM incident);

@@ -211,6 +211,25 @@ CREATE TABLE IF NOT EXISTS refused (
     why      VARCHAR
 );
 
+-- Why a request failed: the deepest span on the way down that failed too, and what is said of it.
+CREATE TABLE IF NOT EXISTS failure (
+    trace_id          VARCHAR,
+    span_id           VARCHAR,            -- of the request
+    start_ns          BIGINT,             -- of the request
+    type              VARCHAR,            -- of the exception, else `error.type`; null where neither is said
+    message           VARCHAR,
+    status_code       VARCHAR,            -- "HTTP 500", "gRPC UNAVAILABLE"
+    said_by           VARCHAR,            -- exception | log | status
+    failed_span_id    VARCHAR,            -- the span that failed
+    failed_name       VARCHAR,
+    service           VARCHAR,            -- in which it failed
+    container_id      VARCHAR,
+    host              VARCHAR,
+    dependency        VARCHAR,            -- whom it called, where it is a call; null where it is not
+    dependency_system VARCHAR,            -- "postgresql"
+    services          VARCHAR[]           -- from the request's to the one in which it failed
+);
+
 -- ---- stores of earlier versions lack some columns
 
 ALTER TABLE span ADD COLUMN IF NOT EXISTS process_first_request BIGINT;
