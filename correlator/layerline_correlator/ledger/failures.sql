@@ -120,7 +120,8 @@ SELECT
     left(coalesce(nullif(worded.exception.message, ''), CASE WHEN worded.exception IS NULL THEN told.message END,
                   worded.status_message), 1000) AS message,
     worded.status_code,
-    CASE WHEN worded.exception IS NOT NULL THEN 'exception' WHEN told IS NOT NULL THEN 'log' ELSE 'status' END AS said_by,
+    CASE WHEN worded.exception IS NOT NULL THEN 'exception' WHEN told IS NOT NULL THEN 'log' ELSE 'status' END
+        AS said_by,
     deepest.span_id AS failed_span_id, deepest.name AS failed_name, deepest.service,
     deepest.container_id, deepest.host,
     CASE WHEN is_caller(deepest.kind) THEN coalesce(

@@ -27,15 +27,18 @@ BEFORE_NS = 15 * 60 * 10**9
 FAILS, FAILS_MORE, SOME, TIMES = 0.05, 0.01, 3, 2.0
 
 _ERROR = 2  # OTLP's status
+_END_OF_TIME = 2**63 - 1
 
-#: One row for each kind of failure of each operation: its newest message stands for all.
+#: One row for each kind of failure of each operation: its newest message stands for all. ``{counted}`` says which
+#: requests of the window count.
 _GROUPS = """
 SELECT request.service, request.operation,
        failure.type, failure.status_code, failure.service, failure.failed_name, failure.dependency,
-       arg_max(failure, failure.start_ns) FILTER (request.start_ns >= $window_ns) AS newest,
-       count(*) FILTER (request.start_ns >= $window_ns) AS now,
+       arg_max(failure, failure.start_ns) FILTER (request.start_ns >= $window_ns AND {counted}) AS newest,
+       count(*) FILTER (request.start_ns >= $window_ns AND {counted}) AS now,
        count(*) FILTER (request.start_ns < $window_ns)  AS before,
-       list(request.trace_id ORDER BY request.start_ns DESC) FILTER (request.start_ns >= $window_ns) AS traces
+       list(request.trace_id ORDER BY request.start_ns DESC)
+           FILTER (request.start_ns >= $window_ns AND {counted}) AS traces
 FROM (FROM request WHERE start_ns >= $from_ns AND start_ns < $to_ns AND failed(status) AND {matching}) AS request
 JOIN failure ON failure.trace_id = request.trace_id AND failure.span_id = request.span_id
     AND failure.start_ns = request.start_ns
@@ -95,13 +98,9 @@ def read_failing(
     # What matches by its tags is looked for in the whole time, from the beginning of what it is compared with.
     values = dict(bound) | {"from_ns": before_ns, "to_ns": to_ns, "window_ns": from_ns}
     rows = cursor.execute(_COUNTS.replace("{matching}", matching), values).fetchall()
-    groups: dict[tuple[str, str], list[Failure]] = defaultdict(list)
+    groups: Mapping[tuple[str, str], list[Failure]] = defaultdict(list)
     if any(errors for _, _, _, errors, *_ in rows):
-        found = cursor.execute(_GROUPS.replace("{matching}", matching), values).fetchall()
-        for service, operation, *_, newest, now, before, traces in found:
-            groups[service, operation].append(
-                replace(_failure(newest, name), requests=now, before=before, examples=traces[:EXAMPLES], span_id=None)
-            )
+        groups = _grouped(cursor, matching, "true", values, name)
     return {
         (service, operation): Failing(
             requests,
@@ -111,6 +110,40 @@ def read_failing(
         )
         for service, operation, requests, errors, requests_before, errors_before, p50_ns, p95_ns in rows
     }
+
+
+def _grouped(
+    cursor: duckdb.DuckDBPyConnection, matching: str, counted: str, values: Mapping[str, Any], name: Naming
+) -> defaultdict[tuple[str, str], list[Failure]]:
+    """The failures of each operation, the most frequent first."""
+    groups: defaultdict[tuple[str, str], list[Failure]] = defaultdict(list)
+    sql = _GROUPS.replace("{matching}", matching).replace("{counted}", counted)
+    for service, operation, *_, newest, now, before, traces in cursor.execute(sql, dict(values)).fetchall():
+        groups[service, operation].append(
+            replace(_failure(newest, name), requests=now, before=before, examples=traces[:EXAMPLES], span_id=None)
+        )
+    return groups
+
+
+def read_concerned_failures(
+    cursor: duckdb.DuckDBPyConnection, operation: tuple[str, str], start_ns: int, name: Naming
+) -> list[Failure]:
+    """The failures of one operation among the affected requests in the table ``concerned``, and before these began."""
+    values = {
+        "service": operation[0],
+        "operation": operation[1],
+        "from_ns": max(0, start_ns - BEFORE_NS),
+        "window_ns": start_ns,
+        "to_ns": _END_OF_TIME,
+    }
+    found = _grouped(
+        cursor,
+        "service = $service AND operation = $operation",
+        "(request.trace_id, request.span_id) IN (SELECT trace_id, span_id FROM concerned WHERE affected)",
+        values,
+        name,
+    )
+    return found[operation][:MOST]
 
 
 def read_failure(cursor: duckdb.DuckDBPyConnection, row: Request, name: Naming) -> Failure | None:
