@@ -22,8 +22,9 @@ from layerline_correlator.threads import Threads
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 PROTOCOLS = ("grpc", "http/protobuf", "http/json")
-#: What an item of each signal is called.
-ITEMS = {"traces": "span", "metrics": "point", "logs": "event"}
+#: What an item of each signal is called. Log records with an event name are events, and counted as such.
+ITEMS = {"traces": "span", "metrics": "point", "logs": "log"}
+EVENT = "event"
 
 
 class Measures:
@@ -34,13 +35,13 @@ class Measures:
         self._registry = CollectorRegistry()
         self._received = Counter(
             "layerline_received_items",
-            "Spans, points and events that were received and are durable, those delivered again among them.",
+            "Spans, points, events and log records that are durable, those delivered again among them.",
             ("protocol", "item"),
             registry=self._registry,
         )
         self._rejected = Counter(
             "layerline_rejected_items",
-            "Spans, points and events that were rejected as OTLP's partial success: they are not stored.",
+            "Spans, points and log records that were rejected as OTLP's partial success: they are not stored.",
             ("protocol", "item"),
             registry=self._registry,
         )
@@ -57,7 +58,7 @@ class Measures:
             registry=self._registry,
         )
         for protocol in PROTOCOLS:  # a series that is there from the beginning shows its first rise
-            for item in ITEMS.values():
+            for item in (*ITEMS.values(), EVENT):
                 self._received.labels(protocol, item)
                 self._rejected.labels(protocol, item)
         self._registry.register(_Heart(questions, self.threads))
@@ -65,8 +66,9 @@ class Measures:
     def received(self, protocol: str, signal: str, batch: Batch, rejected: int) -> None:
         """Count the items of one request, once they are durable."""
         item = ITEMS[signal]
-        kept = {"span": len(batch.spans), "point": len(batch.points), "event": len(batch.events)}[item]
+        kept = {"span": len(batch.spans), "point": len(batch.points), "log": len(batch.logs)}[item]
         self._received.labels(protocol, item).inc(kept)
+        self._received.labels(protocol, EVENT).inc(len(batch.events))
         self._rejected.labels(protocol, item).inc(rejected)
 
     def written(self, seconds: float) -> None:

@@ -41,6 +41,9 @@ class ServerSettings:
     notify: tuple[str, ...] = ()
     """LAYERLINE_NOTIFY (none): the addresses, and all below them, that monitors may write to, separated by commas;
     without it any where there is a token, and none where there is none."""
+    capture: str = ""
+    """LAYERLINE_CAPTURE (none): what may carry secrets and is stored all the same: any of ``url.query``,
+    ``db.query.text``, ``http.header``, or ``all``."""
     loopback_only: bool = True
     """Whether every address it listens on for HTTP is this machine's own (follows from ``--listen``)."""
     body_limit_bytes: int = 16 * 2**20
@@ -58,6 +61,7 @@ class ServerSettings:
         return cls(
             token=environment.get("LAYERLINE_TOKEN") or None,
             notify=tuple(address for address in named if address),
+            capture=environment.get("LAYERLINE_CAPTURE", ""),
             tls_cert=Path(certificate) if certificate else None,
             tls_key=Path(key) if key else None,
         )

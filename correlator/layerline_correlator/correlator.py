@@ -296,7 +296,7 @@ class Correlator(Answers):
                 if self._store.used_bytes() > self._settings.retain_bytes:
                     oldest = self._cursor.execute(
                         "SELECT min(first) FROM (SELECT min(start_ns) AS first FROM span"
-                        " UNION ALL SELECT min(time_ns) FROM point)"
+                        " UNION ALL SELECT min(time_ns) FROM point UNION ALL SELECT min(time_ns) FROM log)"
                     ).fetchone()
                     if oldest and oldest[0] is not None:
                         self._delete(oldest[0] + 3600 * 10**9)

@@ -56,7 +56,7 @@ def test_a_request_has_its_verdict(client: FlaskClient) -> None:
         assert list(body) == [
             "trace_id", "span_id", "service", "operation", "start", "duration_ns", "usual_ns", "excess_ns",
             "ranked_by", "parts", "unexplained_ns", "unexplained_usual_ns", "blind", "culprits", "conclusive",
-            "settled", "join", "suspects",
+            "settled", "join", "suspects", "failures",
         ]  # fmt: skip
         assert "try" in body["parts"][0]
         assert sum(part["lost_ns"] for part in body["parts"]) + body["unexplained_ns"] == body["duration_ns"]

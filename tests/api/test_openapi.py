@@ -63,7 +63,7 @@ def test_answers_follow_from_their_dataclasses() -> None:
     part = app.test_client().get("/api/v1/verdicts").json["items"][0]["parts"][0]
     assert set(schemas["Part"]["required"]) == set(schemas["Part"]["properties"]) == set(part)
     assert set(schemas["Verdict"]["properties"]) - set(schemas["Verdict"]["required"]) == {
-        "requests", "slow", "judged", "examples",
+        "requests", "slow", "judged", "examples", "errors", "against",
     }  # fmt: skip
 
 

@@ -199,8 +199,11 @@ def test_errors_are_an_incident(afternoon: tuple[Correlator, int]) -> None:
     (incident,) = found(correlator)[3:]
     assert abs(second(incident, "start", zero_ns) - 930) <= 10
     assert incident["hit"][0]["signs"] == ["error"]
+    assert incident["kind"] == "errors"
     assert "failed" in incident["summary"]
+    assert "an error without a message in web" in incident["summary"]
     assert incident["cause"] is None
+    assert incident["verdict"]["culprits"] == []
 
 
 def test_what_goes_on_is_open_and_is_the_same_after_a_restart(tmp_path: Path) -> None:

@@ -109,7 +109,8 @@ def test_every_way_of_writing_is_read(tmp_path: Path, name: str) -> None:
     assert [row.trace_id for row in found.batch.spans] == [f"{number:032x}" for number in (1, 2, 3)]
     assert [(row.time_ns, row.value) for row in found.batch.points] == [(ZERO_NS, 7.0)]
     assert [(row.name, row.body) for row in found.batch.events] == [("deploy", "2.0")]
-    assert found.left_out == 1, "a line of a log that is no event is counted"
+    assert [row.body for row in found.batch.logs] == ["only a line of a log"]
+    assert found.left_out == 0
     assert {key for row in found.batch.resources for key in row.attributes.items()} == {("service.name", "web")}
     for number, place in enumerate(found.places, 1):
         rest = read(otlp_files.read, path, place)

@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 from layerline_api.doors.bounds import Bounds
 from layerline_api.doors.inflate import inflate
 from layerline_api.doors.otlp import Decoded, Malformed, TooLarge, decode
+from layerline_api.doors.otlp.masking import Masking
 from layerline_api.measures import Measures
 from layerline_api.problems import Problem
 from layerline_api.settings import ServerSettings
@@ -40,6 +41,7 @@ class Intake:
         self._retain_ns = retain_ns
         self._questions = questions
         self._settings = settings
+        self._masking = Masking(settings.capture)
         self._turns = threading.BoundedSemaphore(1)
 
     def bounds(self) -> Bounds:
@@ -54,7 +56,7 @@ class Intake:
         """
         decoded = self._read(signal, body, packed, is_json)
         batch = decoded.batch
-        if batch.spans or batch.points or batch.events:
+        if batch.spans or batch.points or batch.events or batch.logs:
             began = time.perf_counter()
             try:
                 self._questions.append(batch)
@@ -84,7 +86,7 @@ class Intake:
             try:
                 if packed:
                     body = inflate(body, self._settings.inflated_limit_bytes, grown)
-                return decode(signal, body, is_json=is_json, bounds=self.bounds())
+                return decode(signal, body, is_json=is_json, bounds=self.bounds(), masking=self._masking)
             except Malformed as problem:
                 raise Problem(400, str(problem)) from None
             except TooLarge as problem:

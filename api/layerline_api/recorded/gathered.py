@@ -38,7 +38,8 @@ class Gathered:
     @property
     def rows(self) -> int:
         """How many rows wait."""
-        return len(self.batch.spans) + len(self.batch.points) + len(self.batch.events)
+        batch = self.batch
+        return len(batch.spans) + len(batch.points) + len(batch.events) + len(batch.logs)
 
     def take(self) -> Batch:
         """The rows that wait; from now on there are none."""
@@ -71,6 +72,7 @@ class Gathered:
         self.batch.series.extend(batch.series)
         self.batch.points.extend(batch.points)
         self.batch.events.extend(batch.events)
+        self.batch.logs.extend(batch.logs)
 
 
 #: Reads one file from a place on. Raises ``Unreadable`` where nothing can be had from it, OSError as files do.

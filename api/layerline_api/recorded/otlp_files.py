@@ -26,6 +26,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from layerline_api.doors.otlp import DECODERS, Malformed, TooLarge
 from layerline_api.doors.otlp.envelope import groups
 from layerline_api.doors.otlp.json_form import to_protobuf
+from layerline_api.doors.otlp.masking import BY_DEFAULT
 from layerline_api.doors.otlp.problems import Budget, Rejections
 from layerline_api.recorded.content import content, decompressed
 from layerline_api.recorded.elements import elements
@@ -240,15 +241,11 @@ def _said(problem: Exception) -> str:
 
 
 def _decode(signal: str, body: bytes, where: str, gathered: Gathered, rejections: Rejections | None = None) -> None:
-    unread = rejections.count if rejections else 0  # these are not in the body
     try:
-        batch, rejections = DECODERS[signal].rows(body, gathered.bounds, rejections)
+        batch, rejections = DECODERS[signal].rows(body, gathered.bounds, rejections, BY_DEFAULT)
     except (Malformed, TooLarge) as problem:
         gathered.reject(where, _said(problem))
         return
     if rejections.count:
         gathered.reject(where, rejections.message(), rejections.count)
-    if signal == "logs":
-        gathered.left_out += sum(1 for _, items in groups(body, Budget()) for _ in items)
-        gathered.left_out -= rejections.count - unread + len(batch.events)
     gathered.add(batch)

@@ -16,7 +16,8 @@ _LABEL = 20
 
 def request(story: Story) -> list[Text]:
     """One request: when and how slow, the answer, the ledger, what to try, what was not seen, how sure."""
-    out = [*_head(story, story.when), Text()]
+    first, *took = _head(story, story.when)
+    out = [first, *(line for sentence in story.failed for line in wrapped(sentence, style="bold red")), *took, Text()]
     out += wrapped(" ".join(story.answer), style="bold")
     out += [Text(), *_ledger(story)]
     for blame in story.blames:
@@ -58,14 +59,15 @@ def window(stories: Iterable[Story]) -> list[Text]:
 
 
 def _head(story: Story, when: str = "") -> list[Text]:
-    """``web  GET /cart          2026-11-23 10:00:00.123 UTC``, and how slow it was."""
+    """``web  GET /cart          2026-11-23 10:00:00.123 UTC``, and how slow it was; in a window first how it failed."""
     room = WIDTH - cell_len(when) - 2 if when else WIDTH
     service = cut(story.service, room // 2)
     operation = cut(story.operation, room - cell_len(service) - 2)
     name = f"{service}  {operation}"
     gap = " " * (WIDTH - cell_len(name) - cell_len(when)) if when else ""
     first = Text.assemble((service, "bold cyan"), "  ", (operation, "bold"), gap, (when, "dim"))
-    return [first, *wrapped(story.took)]
+    failed = [] if when else [line for one in story.failed for line in wrapped(one, style="bold red")]
+    return [first, *failed, *wrapped(story.took)]
 
 
 def _ledger(story: Story) -> list[Text]:

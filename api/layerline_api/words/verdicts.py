@@ -56,6 +56,7 @@ class Story:
     operation: str
     when: str
     took: str
+    failed: tuple[str, ...]  # why it failed, before anything about time; empty where nothing did
     answer: tuple[str, ...]
     lines: tuple[Line, ...]
     total: Line
@@ -79,6 +80,7 @@ def tell(verdict: Json, causes: Sequence[Json]) -> Story:
         operation=clean(verdict["operation"]),
         when=_when(verdict["start"]),
         took=_took(verdict),
+        failed=tuple(_failed(verdict)),
         answer=tuple(_answer(verdict, title)),
         lines=tuple(_lines(verdict, title)),
         total=_total(verdict),
@@ -108,10 +110,44 @@ def _requests(verdict: Json) -> int:
     return max(1, int(verdict.get("judged") or verdict.get("slow") or 1))
 
 
+def _failed(verdict: Json) -> Iterator[str]:
+    """``37 of 100 requests failed (37 %), before 2 of 400.``, then how; of one request, how it failed."""
+    failures, errors, against = verdict.get("failures") or (), verdict.get("errors"), verdict.get("against")
+    if errors is None:
+        for failure in failures:
+            yield f"Failed: {clean(failure['because'])}."
+        if failures and against:
+            before = "none" if not against["errors"] else f"{against['errors']:,}"
+            yield (
+                f"Of the {against['requests']:,} requests of this operation before it {before} failed."
+                if against["requests"]
+                else "No request of this operation was received before it."
+            )
+        return
+    if not errors:
+        return
+    ratio = f"{errors:,} of {verdict['requests']:,} requests failed ({_ratio(errors, verdict['requests'])})"
+    if against and against["requests"]:
+        yield f"{ratio}, before {against['errors']:,} of {against['requests']:,}."
+    else:
+        yield f"{ratio}; none was received before."
+    for failure in failures:
+        before_ = f", before {failure['before']:,}" if failure.get("before") else ""
+        yield f"{failure['requests']:,} × {clean(failure['because'])}{before_}."
+
+
+def _ratio(count: int, whole: int) -> str:
+    """``0.4 %``, ``37 %``."""
+    share = 100 * count / max(1, whole)
+    return f"{share:.0f} %" if share >= 10 or share == 0 else f"{share:.1g} %"
+
+
 def _took(verdict: Json) -> str:
     count = _requests(verdict)
     duration, usual, excess = verdict["duration_ns"], verdict["usual_ns"], verdict["excess_ns"]
-    if verdict.get("slow") is not None:
+    if verdict.get("slow") == 0:
+        begin = f"none was slow; those that failed took {human(duration / count)} on average"
+    elif verdict.get("slow") is not None:
         was = "was" if verdict["slow"] == 1 else "were"
         how = "slow" if usual is None or excess > 0 else "affected"
         begin = (
@@ -162,6 +198,8 @@ def _answer(verdict: Json, title: Any) -> list[str]:
     each = " a request" if verdict.get("slow") is not None and count > 1 else ""
     if ranked_whole <= 0:
         return ["Nothing to blame: it was not slower than usual."]
+    if verdict.get("failures") and not verdict["culprits"]:
+        return ["No time is to blame: it was not slow."]
     said: list[str] = []
     for number, culprit in enumerate(verdict["culprits"]):
         part, share = _part_of(verdict, culprit), float(culprit["share_of_excess"])

@@ -36,6 +36,49 @@ CREATE OR REPLACE MACRO is_caller(kind) AS kind IN (3, 4);
 CREATE OR REPLACE MACRO is_entry(kind) AS kind IN (2, 5);
 CREATE OR REPLACE MACRO failed(status) AS status = 2;
 
+-- Whom a call was made to, by its address, and what that is: "postgresql". Both null where its caller does not say.
+CREATE OR REPLACE MACRO called_address(attributes) AS coalesce(
+    attributes['server.address'] || coalesce(':' || attributes['server.port'], ''),
+    attributes['net.peer.name'] || coalesce(':' || attributes['net.peer.port'], ''),
+    regexp_extract(coalesce(attributes['url.full'], attributes['http.url'], ''), '^[a-z+]+://([^/?#]+)', 1));
+CREATE OR REPLACE MACRO called_system(attributes) AS coalesce(
+    attributes['db.system.name'], attributes['db.system'], attributes['rpc.system'], attributes['messaging.system'],
+    attributes['peer.service']);
+
+-- ---- what failed
+
+-- OTLP's SeverityNumber: ERROR and FATAL.
+CREATE OR REPLACE MACRO is_error(severity) AS severity >= 17;
+
+-- The status code of an answer: of HTTP, and of gRPC by number or (OpenTelemetry 1.38 and later) by name.
+CREATE OR REPLACE MACRO http_code(attributes) AS try_cast(
+    coalesce(attributes['http.response.status_code'], attributes['http.status_code']) AS INTEGER);
+CREATE OR REPLACE MACRO grpc_code(attributes) AS CASE
+    WHEN attributes['rpc.grpc.status_code'] IS NOT NULL THEN [
+        'OK', 'CANCELLED', 'UNKNOWN', 'INVALID_ARGUMENT', 'DEADLINE_EXCEEDED', 'NOT_FOUND', 'ALREADY_EXISTS',
+        'PERMISSION_DENIED', 'RESOURCE_EXHAUSTED', 'FAILED_PRECONDITION', 'ABORTED', 'OUT_OF_RANGE', 'UNIMPLEMENTED',
+        'INTERNAL', 'UNAVAILABLE', 'DATA_LOSS', 'UNAUTHENTICATED'
+    ][try_cast(attributes['rpc.grpc.status_code'] AS INTEGER) + 1]
+    WHEN coalesce(attributes['rpc.system.name'], attributes['rpc.system']) = 'grpc'
+    THEN upper(attributes['rpc.response.status_code']) END;
+
+-- OTLP's status, where an instrumentation leaves it unset although the answer was an error of the server (OpenTelemetry,
+-- "HTTP spans" and "gRPC": these codes are to set it).
+CREATE OR REPLACE MACRO status_seen(status, attributes) AS CASE
+    WHEN status = 0 AND (
+        coalesce(http_code(attributes) BETWEEN 500 AND 599, FALSE)
+        OR coalesce(grpc_code(attributes) IN (
+            'UNKNOWN', 'DEADLINE_EXCEEDED', 'UNIMPLEMENTED', 'INTERNAL', 'UNAVAILABLE', 'DATA_LOSS'), FALSE)
+    ) THEN 2::TINYINT ELSE status END;
+
+-- The last exception that was recorded within a span; null where there is none.
+CREATE OR REPLACE MACRO last_exception(events) AS list_transform(
+    list_filter(events, lambda event: event."name" = 'exception')[-1:],
+    lambda event: {
+        'type': event.attributes['exception.type'], 'message': event.attributes['exception.message']
+    }
+)[1];
+
 -- More CPUs than any machine has, where nothing says how many.
 CREATE OR REPLACE MACRO many_cpus() AS 1024;
 

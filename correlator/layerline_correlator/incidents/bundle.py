@@ -10,7 +10,7 @@ import json
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -23,7 +23,10 @@ from layerline_correlator.facts.names import Names
 from layerline_correlator.incidents.verdict import choose, concern, judge_window
 from layerline_correlator.plain import plain
 from layerline_correlator.store.statements import run
+from layerline_correlator.verdict.failures import timeless
+from layerline_correlator.verdict.judge import Ledger, Usual
 from layerline_correlator.verdict.ledgers import read_ledgers
+from layerline_correlator.verdict.model import Verdict
 
 #: What a bundle looks like; one of another format is refused.
 FORMAT = 1
@@ -61,7 +64,7 @@ def write_bundle(
     concern(cursor, [key for (key,) in troubles])
     rows = choose(cursor)
     ledgers, usuals = read_ledgers(cursor, rows, settle_ns)  # leaves the tables of usual.sql
-    verdict = judge_window(ledgers, usuals, names, counted_in(incident))
+    verdict = judge_again(ledgers, usuals, names, incident)
     if verdict is None:
         raise NothingLeft(f"the requests of incident {incident['id']} are not kept any more")
     run(cursor, "incidents/bundle.sql")
@@ -79,6 +82,14 @@ def write_bundle(
             cursor.execute(f"COPY bundle_{table} TO '{path}' (FORMAT parquet, COMPRESSION zstd)").fetchall()
             with archive.open(zipfile.ZipInfo(path.name, _EPOCH), "w") as member, path.open("rb") as source:
                 shutil.copyfileobj(source, member)
+
+
+def judge_again(
+    ledgers: Sequence[Ledger], usuals: Sequence[Usual | None], names: Names, incident: Mapping[str, Any]
+) -> Verdict | None:
+    """The verdict of these ledgers as the incident was judged; None where there is none."""
+    verdict = judge_window(ledgers, usuals, names, counted_in(incident))
+    return timeless(verdict) if verdict and incident.get("kind") == "errors" else verdict
 
 
 def counted_in(incident: Mapping[str, Any]) -> tuple[int, int] | None:

@@ -15,6 +15,7 @@ from layerline_correlator.incidents.group import Blamed
 from layerline_correlator.incidents.model import Change
 from layerline_correlator.ledger.causes import by_name
 from layerline_correlator.times import rfc3339
+from layerline_correlator.verdict.model import Failure
 
 #: Changes are looked for from so long before the start of an incident until so long after it.
 BEFORE_NS, AFTER_NS = 600 * 10**9, 30 * 10**9
@@ -62,8 +63,12 @@ def judge_changes(
     culprit: Blamed | None,
     start_ns: int,
     name: Callable[[str, str], Entity],
+    failure: Failure | None = None,
 ) -> list[Change]:
-    """The changes to tell, the likely ones first, then those nearest to the start."""
+    """The changes to tell, the likely ones first, then those nearest to the start.
+
+    Of an incident of errors a change is likely when it can bring about the failure, else the first culprit.
+    """
     on_path = {container: service for service, containers in path.services.items() for container in containers}
     related: list[tuple[tuple[bool, float, int], Change]] = []
     seen: set[tuple[str | None, str]] = set()
@@ -80,8 +85,12 @@ def judge_changes(
             continue
         seen.add(key)
         service = event.service or on_path.get(event.container_id or "")
-        in_time = culprit is not None and event.at_ns <= start_ns + _ROOM_NS
-        weight, why = fit(event, service, path, culprit) if culprit is not None and in_time else (0.0, "")
+        weight, why = 0.0, ""
+        if event.at_ns <= start_ns + _ROOM_NS:
+            if failure is not None:
+                weight, why = fit_error(event, service, path, failure)
+            elif culprit is not None:
+                weight, why = fit(event, service, path, culprit)
         change = Change(
             at=rfc3339(event.at_ns),
             offset_ns=event.at_ns - start_ns,
@@ -105,6 +114,32 @@ def fit(event: Happened, service: str | None, path: Path, culprit: Blamed) -> tu
         share = RECOGNISED[each.change](event, service, path, culprit)
         if share > 0:
             return len(fits) - place - 1 + share, each.why.format(share=f"{share:.0%}".replace("%", " %"))
+    return 0.0, ""
+
+
+def fit_error(event: Happened, service: str | None, path: Path, failure: Failure) -> tuple[float, str]:
+    """How well a change of this service explains that requests fail, and why: 0 if it does not."""
+    is_called = failure.dependency and (
+        service == failure.entity.id or path.addresses.get(event.container_id or "") == failure.entity.id
+    )
+    is_here = service == failure.service or (event.container_id is not None and event.container_id == failure.entity.id)
+    unknown = event.is_deploy and service is None and event.container_id is None
+    if event.kind in (*ENDS, *STARTS) and event.kind != "neighbour" and (is_called or is_here):
+        return (5.0, "it is what was called") if is_called else (3.0, "requests fail in it")
+    if event.kind in NEW_CODE or event.is_deploy:
+        if is_here:
+            return (
+                4.0,
+                "the error comes out of new code" if not failure.dependency else "new code may call it in another way",
+            )
+        if is_called:
+            return 4.5, "it is what was called"
+        if service in failure.services:
+            return 2.0, "it is on the way of the requests that fail"
+        if unknown:
+            return 1.0, "it may have been of this service"
+    if event.kind in LIMITS and (is_called or is_here):
+        return 1.5, "what it may use changed"
     return 0.0, ""
 
 

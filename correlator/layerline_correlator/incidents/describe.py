@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import duckdb
@@ -26,13 +26,22 @@ from layerline_correlator.incidents.model import (
     Radius,
     Without,
 )
-from layerline_correlator.incidents.verdict import FEW, blamed, choose, concern, judge_window
+from layerline_correlator.incidents.verdict import (
+    FEW,
+    blamed,
+    choose,
+    concern,
+    failures_of,
+    is_of_errors,
+    judge_window,
+)
 from layerline_correlator.ledger.causes import by_name
 from layerline_correlator.store.statements import run, text
 from layerline_correlator.times import rfc3339
+from layerline_correlator.verdict.failures import timeless
 from layerline_correlator.verdict.judge import Ledger, Usual, of_service
 from layerline_correlator.verdict.ledgers import read_ledgers, select_requests
-from layerline_correlator.verdict.model import Part, Verdict
+from layerline_correlator.verdict.model import Failure, Part, Verdict
 
 #: Time around an incident that its series show, and how many steps they have, at most.
 AROUND_NS, STEPS = 60 * 10**9, 120
@@ -68,7 +77,13 @@ def describe(
     first = (rows[0].service, rows[0].operation) if rows else None
     counted = {(hit.service, hit.operation): (hit.requests, hit.affected) for hit in hits}
     verdict = judge_window(ledgers, usuals, names, counted[first] if first else None)
-    culprits = blamed(verdict) if verdict else ()
+    failures = failures_of(cursor, first, start_ns, names)
+    of_errors = is_of_errors(cursor) and bool(failures)
+    if verdict and first and failures:
+        verdict = replace(verdict, failures=failures, errors=_errors(hits, first))
+    if verdict and of_errors:
+        verdict = timeless(verdict)
+    culprits = blamed(verdict) if verdict and not of_errors else ()
     requests, affected, last_ns = cursor.execute(
         "SELECT count(DISTINCT trace_id), count(DISTINCT trace_id) FILTER (affected),"
         " coalesce(max(start_ns), $start_ns) FROM concerned",
@@ -92,22 +107,28 @@ def describe(
         requests=requests,
         affected=affected,
         cause=culprits[0].cause if culprits else None,
-        entity=blamed_entities[0] if blamed_entities else None,
-        conclusive=bool(verdict and verdict.conclusive and culprits),
-        summary=_summary(hits, culprits, blamed_entities, first, is_open=end_ns is None),
+        entity=blamed_entities[0] if blamed_entities else failures[0].entity if of_errors else None,
+        conclusive=(
+            2 * failures[0].requests >= sum(failure.requests for failure in failures)
+            if of_errors
+            else bool(verdict and verdict.conclusive and culprits)
+        ),
+        summary=_summary(hits, culprits, blamed_entities, first, failures, of_errors=of_errors, is_open=end_ns is None),
+        kind="errors" if of_errors else "time",
         settled=settled,
         hit=hits,
         verdict=verdict,
-        excess=_excess(cursor, around, name),
+        excess=None if of_errors else _excess(cursor, around, name),
         first_signs=_first_signs(cursor, ledgers, usuals, verdict, start_ns, settle_ns, name) if culprits else [],
-        changes=_changes(cursor, verdict, culprits, start_ns, end_ns, name),
+        changes=_changes(cursor, verdict, culprits, failures[0] if of_errors else None, start_ns, end_ns, name),
         radius=radius(counts, of_hit[0], of_hit[1], of_hit[2]) if of_hit else Radius("no request was affected", []),
         common=shares(compared),
-        propagation=_propagation(cursor, troubles, settle_ns, names),
+        propagation=[] if of_errors else _propagation(cursor, troubles, settle_ns, names),
         without=_without(cursor, culprits, blamed_entities, first, around),
-        blind=list(verdict.blind) if verdict else [],
+        blind=list(verdict.blind) if verdict and not of_errors else [],
         examples=list(verdict.examples or ()) if verdict else [],
-        try_=_advice(verdict, culprits),
+        try_=_advice_on_errors(failures[0]) if of_errors else _advice(verdict, culprits),
+        failures=failures,
     )
 
 
@@ -143,23 +164,46 @@ def _summary(
     culprits: Sequence[Blamed],
     entities: Sequence[Entity],
     first: tuple[str, str] | None,
+    failures: Sequence[Failure],
     *,
+    of_errors: bool,
     is_open: bool,
 ) -> str:
-    """``web GET /cart and 2 more operations were slow: container stock-1 held back by … (83 % of the excess)``."""
+    """``web GET /cart and 2 more operations were slow: container stock-1 held back by … (83 % of the excess)``.
+
+    Of errors ``web GET /cart fails: KeyError: 'cart' (HTTP 500) in stock (48 of 96 requests)``.
+    """
     service, operation = first or ((hits[0].service, hits[0].operation) if hits else ("", ""))
     several = len(hits) > 1
     more = f" and {len(hits) - 1} more operation{'s' if len(hits) > 2 else ''}" if several else ""
-    failing = any("error" in hit.signs for hit in hits) and not any(hit.signs != ["error"] for hit in hits)
-    if failing:
+    if of_errors or (any("error" in hit.signs for hit in hits) and not any(hit.signs != ["error"] for hit in hits)):
         how = ("fail" if several else "fails") if is_open else "failed"
     else:
         how = ("are slow" if several else "is slow") if is_open else ("were slow" if several else "was slow")
     begin = f"{service} {operation}{more} {how}"
+    counted = next((hit for hit in hits if (hit.service, hit.operation) == first), None)
+    if of_errors and counted is not None:
+        return f"{begin}: {failures[0].because} ({counted.errors} of {counted.requests} requests failed)"
+    failed = f"; {counted.errors} failed: {failures[0].because}" if failures and counted is not None else ""
     if not culprits:
-        return f"{begin}; no single cause stands out"
+        return f"{begin}; no single cause stands out{failed}"
     title = by_name(culprits[0].cause).title
-    return f"{begin}: {_in_words(entities[0])} {title} ({culprits[0].share:.0%} of the excess)".replace("%", " %")
+    share = f"{culprits[0].share:.0%}".replace("%", " %")
+    return f"{begin}: {_in_words(entities[0])} {title} ({share} of the excess){failed}"
+
+
+def _errors(hits: Sequence[Hit], operation: tuple[str, str]) -> int:
+    return next((hit.errors for hit in hits if (hit.service, hit.operation) == operation), 0)
+
+
+def _advice_on_errors(failure: Failure) -> list[str]:
+    """What to look at."""
+    if failure.dependency:
+        return [
+            f"Look at {failure.entity.name} at that time: whether it runs, what its own log says, and whether"
+            f" {failure.service} still asks it in the right way."
+        ]
+    return [f"Look at the stack trace of one of these requests, and at what changed in {failure.service}."]
 
 
 def _advice(verdict: Verdict | None, culprits: Sequence[Blamed]) -> list[str]:
@@ -411,6 +455,7 @@ def _changes(
     cursor: duckdb.DuckDBPyConnection,
     verdict: Verdict | None,
     culprits: Sequence[Blamed],
+    failure: Failure | None,
     start_ns: int,
     end_ns: int | None,
     name: Naming,
@@ -439,8 +484,10 @@ def _changes(
         culprits[0].cause if culprits else None,
     )
     called = [part.entity.id for part in parts if part.entity.type == "service"]
+    if failure is not None and failure.dependency:
+        called.append(failure.entity.id)
     path = Path({service: frozenset(found) for service, found in services.items()}, neighbours, _called(cursor, called))
-    return judge_changes(happened, path, culprits[0] if culprits else None, start_ns, name)
+    return judge_changes(happened, path, culprits[0] if culprits else None, start_ns, name, failure)
 
 
 def _called(cursor: duckdb.DuckDBPyConnection, addresses: Sequence[str]) -> dict[str, str]:

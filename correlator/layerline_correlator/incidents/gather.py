@@ -34,8 +34,10 @@ class Gathering:
             return
         troubles = []
         for one in known:
-            culprits, traces = culprits_of(self._cursor, one.key, self._names, self._settle_ns)
-            troubles.append(Trouble(one.key, one.start_ns, one.end_ns, culprits, traces, one.incident, one.split_from))
+            culprits, traces, fails = culprits_of(self._cursor, one.key, one.start_ns, self._names, self._settle_ns)
+            troubles.append(
+                Trouble(one.key, one.start_ns, one.end_ns, culprits, traces, one.incident, one.split_from, fails)
+            )
         for group in together(troubles):
             self._put_together(group)
 

@@ -61,6 +61,7 @@ class Trouble:
     traces: frozenset[str]  # of some of its affected requests
     incident: str | None = None  # that it was found to belong to
     split_from: str | None = None  # the incident that it was part of until another cause had taken over
+    fails: tuple[str, ...] | None = None  # what fails, where errors are the trouble
 
 
 def together(troubles: Sequence[Trouble]) -> list[list[Trouble]]:
@@ -84,6 +85,8 @@ def are_related(one: Trouble, other: Trouble) -> bool:
         return True
     if not _at_the_same_time(one, other):
         return False
+    if one.fails is not None and one.fails == other.fails:
+        return True
     if one.culprits and other.culprits:
         first, second = one.culprits[0], other.culprits[0]
         if first.same_fault(second):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from layerline_correlator.entity import Entity
-from layerline_correlator.verdict.model import Blind, Verdict
+from layerline_correlator.verdict.model import Blind, Failure, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,22 +141,25 @@ class IncidentItem:
     entity: Entity | None
     conclusive: bool
     summary: str
+    kind: str = "time"  # "errors": at least half of the affected requests failed, and no time is to blame
 
 
 @dataclass(frozen=True, slots=True)
 class Incident(IncidentItem):
     """Everything that is known of an incident."""
 
-    settled: bool
-    hit: list[Hit]
-    verdict: Verdict | None
-    excess: Excess | None
-    first_signs: list[FirstSign]
-    changes: list[Change]
-    radius: Radius
-    common: list[Share]
-    propagation: list[Explained]
-    without: list[Without]
-    blind: list[Blind]
-    examples: list[str]
+    settled: bool = False
+    hit: list[Hit] = field(default_factory=list)
+    verdict: Verdict | None = None
+    excess: Excess | None = None
+    first_signs: list[FirstSign] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+    radius: Radius = field(default_factory=lambda: Radius("", []))
+    common: list[Share] = field(default_factory=list)
+    propagation: list[Explained] = field(default_factory=list)
+    without: list[Without] = field(default_factory=list)
+    blind: list[Blind] = field(default_factory=list)
+    examples: list[str] = field(default_factory=list)
     try_: list[str] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    """How requests of the first operation failed, the most frequent first."""

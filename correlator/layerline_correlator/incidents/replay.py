@@ -9,8 +9,8 @@ from typing import Any
 import duckdb
 
 from layerline_correlator.facts.names import Names
-from layerline_correlator.incidents.bundle import MOST_ROWS, TABLES, BadBundle, Bundle, counted_in
-from layerline_correlator.incidents.verdict import in_order, judge_window
+from layerline_correlator.incidents.bundle import MOST_ROWS, TABLES, BadBundle, Bundle, judge_again
+from layerline_correlator.incidents.verdict import in_order
 from layerline_correlator.ledger import work as ledger
 from layerline_correlator.plain import plain
 from layerline_correlator.settings import Settings
@@ -100,7 +100,7 @@ def _judge(cursor: duckdb.DuckDBPyConnection, bundle: Bundle, names: Names) -> d
         cursor, "(trace_id, span_id) IN (SELECT trace_id, span_id FROM judged) ORDER BY start_ns, span_id", {}
     )
     ledgers, usuals = read_ledgers(cursor, in_order(rows), bundle.manifest["settings"]["settle_ns"])
-    verdict = judge_window(ledgers, usuals, names, counted_in(bundle.manifest["incident"]))
+    verdict = judge_again(ledgers, usuals, names, bundle.manifest["incident"])
     if verdict is None:
         raise BadBundle("none of the requests that were judged is in its data")
     found: dict[str, Any] = plain(verdict)

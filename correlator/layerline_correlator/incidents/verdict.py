@@ -10,9 +10,10 @@ import duckdb
 from layerline_correlator.facts.names import Names
 from layerline_correlator.incidents.group import Blamed
 from layerline_correlator.store.statements import run
+from layerline_correlator.verdict.failures import read_concerned_failures
 from layerline_correlator.verdict.judge import Ledger, Usual, judge
 from layerline_correlator.verdict.ledgers import Request, read_ledgers, select_requests
-from layerline_correlator.verdict.model import Verdict
+from layerline_correlator.verdict.model import Failure, Verdict
 
 #: A request is slow when it took this much longer than usual, at least (judge.is_slow).
 SLOW_BY_NS = 50_000_000
@@ -90,10 +91,36 @@ def _operation(ledger: Ledger) -> tuple[str, str]:
     return ledger.service, ledger.operation
 
 
+def is_of_errors(cursor: duckdb.DuckDBPyConnection) -> bool:
+    """Whether what is ``concerned`` failed more than it was slow: then no time is to blame, whatever took it.
+
+    Of the affected requests at least half failed. Where time is what is wrong (a limit makes calls run into their
+    timeouts), requests that succeed are slow too, and more than those that fail; where all fail, the error is what is
+    known.
+    """
+    row = cursor.execute(
+        "SELECT count(*) FILTER (affected), count(*) FILTER (affected AND failed(status)),"
+        " (SELECT bool_or(list_has_any(signs, ['error', 'slo'])) FROM trouble SEMI JOIN asked_trouble USING (trouble))"
+        " FROM concerned"
+    ).fetchone()
+    affected, errors, counts = row or (0, 0, False)
+    return bool(counts) and errors > 0 and 2 * errors >= affected
+
+
+def failures_of(
+    cursor: duckdb.DuckDBPyConnection, operation: tuple[str, str] | None, start_ns: int, names: Names
+) -> list[Failure]:
+    """How the affected requests of this operation failed, of what is ``concerned``."""
+    return [] if operation is None else read_concerned_failures(cursor, operation, start_ns, names.entity)
+
+
 def culprits_of(
-    cursor: duckdb.DuckDBPyConnection, trouble: str, names: Names, settle_ns: int
-) -> tuple[tuple[Blamed, ...], frozenset[str]]:
-    """Who is to blame for one operation's trouble, and traces that it was seen in."""
+    cursor: duckdb.DuckDBPyConnection, trouble: str, start_ns: int, names: Names, settle_ns: int
+) -> tuple[tuple[Blamed, ...], frozenset[str], tuple[str, ...] | None]:
+    """Who is to blame for one operation's trouble, traces that it was seen in, and what fails, where errors are it.
+
+    What fails is a dependency, whatever its callers say of it; else a service with the type of its error.
+    """
     concern(cursor, [trouble])
     rows = choose(cursor, FEW)
     ledgers, usuals = read_ledgers(cursor, rows, settle_ns)
@@ -104,7 +131,14 @@ def culprits_of(
             "SELECT DISTINCT trace_id FROM concerned WHERE affected AND NOT shared"
         ).fetchall()
     )
-    return (blamed(verdict) if verdict else ()), traces
+    if not rows or not is_of_errors(cursor):
+        return (blamed(verdict) if verdict else ()), traces, None
+    first = next(iter(failures_of(cursor, (rows[0].service, rows[0].operation), start_ns, names)), None)
+    if first is None:
+        return (), traces, None
+    if first.dependency:
+        return (), traces, ("dependency", first.entity.id)
+    return (), traces, ("service", first.service, first.type or first.status_code or "")
 
 
 def leader(

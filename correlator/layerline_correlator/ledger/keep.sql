@@ -5,6 +5,8 @@ INSERT INTO part BY NAME SELECT * EXCLUDE (request_no) FROM ledger_part;
 INSERT INTO refused BY NAME
 SELECT trace_id, span_id, start_ns - shift_ns AS start_ns, why FROM refusal JOIN entry USING (request_no);
 
+INSERT INTO failure BY NAME SELECT * EXCLUDE (request_no) FROM request_failure;
+
 INSERT INTO stay BY NAME
 SELECT
     entry.trace_id, entry.span_id, entry.start_ns - entry.shift_ns AS start_ns,

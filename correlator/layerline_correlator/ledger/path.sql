@@ -89,7 +89,7 @@ CREATE OR REPLACE TEMP TABLE numbered AS
 WITH
 chosen AS (
     SELECT
-        span.* EXCLUDE (received_no), tie.service, tie.instance, tie.container_id, tie.host, tie.in_container, tie.cpus,
+        span.*, tie.service, tie.instance, tie.container_id, tie.host, tie.in_container, tie.cpus,
         tie.method AS join_method, tie.confidence AS join_confidence, tie.reason AS join_reason,
         coalesce(half.key, span.span_id) AS key, coalesce(parent_half.key, span.parent_span_id) AS parent_key,
         row_number() OVER (ORDER BY span.trace_id, span.start_ns, span.end_ns DESC, span.span_id, half.place) AS span_no

@@ -149,15 +149,8 @@ SELECT
     is_client(node.kind) AND answered.span_no IS NULL                AS is_dependency,
     is_client(node.kind) AND answered.span_no IS NOT NULL            AS is_call,
     is_client(node.kind) AND coalesce(elsewhere, FALSE)              AS is_answered, answer_ns, callee,
-    coalesce(
-        node.attributes['server.address'] || coalesce(':' || node.attributes['server.port'], ''),
-        node.attributes['net.peer.name'] || coalesce(':' || node.attributes['net.peer.port'], ''),
-        regexp_extract(
-            coalesce(node.attributes['url.full'], node.attributes['http.url'], ''), '^[a-z+]+://([^/?#]+)', 1
-        )
-    ) AS address,
-    coalesce(node.attributes['db.system.name'], node.attributes['db.system'], node.attributes['rpc.system'],
-             node.attributes['messaging.system'], node.attributes['peer.service']) AS dependency_kind,
+    called_address(node.attributes) AS address,
+    called_system(node.attributes) AS dependency_kind,
     CASE WHEN
         coalesce(node.attributes['db.system.name'], node.attributes['db.system']) IN ('redis', 'valkey', 'memcached')
         THEN 'cache'

@@ -3,7 +3,11 @@
 -- makes: arrived
 -- reads: batch
 CREATE OR REPLACE TEMP TABLE arrived AS
-SELECT span.* REPLACE (greatest(start_ns, end_ns) AS end_ns), span.rowid AS received_no
+SELECT
+    span.* EXCLUDE (events, links, trace_state, left_out)
+        REPLACE (greatest(start_ns, end_ns) AS end_ns, status_seen(status, attributes) AS status),
+    last_exception(events) AS exception,
+    span.rowid AS received_no
 FROM span SEMI JOIN batch ON batch.trace_id = span.trace_id
 WHERE span.start_ns BETWEEN $from_ns AND $to_ns;
 

@@ -34,7 +34,7 @@ READINGS_MOST_NS = 3 * LONGEST_NS
 _END_OF_TIME = 2**63 - 1
 
 #: The tables that ``keep.sql`` writes, each with a ``trace_id``.
-TABLES = ("request", "part", "blind", "stay", "refused")
+TABLES = ("request", "part", "blind", "stay", "refused", "failure")
 _INSERT = re.compile(r"INSERT INTO (\w+) BY NAME")
 #: What stands before the names of the tables that are one cursor's.
 _HERE = "here_"
@@ -43,8 +43,8 @@ _log = logging.getLogger("layerline.correlator")
 
 #: From the spans of the batch to the critical paths; what a trace's page shows needs no more.
 PATH = ("ledger/spans.sql", *join.FILES, "ledger/path.sql")
-#: From there to what each span did with its own time.
-PIECES = (*PATH, "ledger/pieces.sql")
+#: From there to what failed, and to what each span did with its own time.
+PIECES = (*PATH, "ledger/failures.sql", "ledger/pieces.sql")
 #: From there to what the causes read.
 FILES = (
     *PIECES,

@@ -96,7 +96,9 @@ class Incidents:
             ).fetchall()
             reason = None if rows else _why_empty(cursor, query)
         shown, following = page.cut(rows, lambda row: (row[0], row[1]))
-        items = [{name: document[name] for name in _FIELDS} for document in (json.loads(text) for *_, text in shown)]
+        # An earlier version described some of them, and knew no kinds.
+        documents = [{"kind": "time"} | json.loads(text) for *_, text in shown]
+        items = [{name: document[name] for name in _FIELDS} for document in documents]
         return Page(items, following, reason)
 
     def one(self, incident: str) -> dict[str, Any] | None:

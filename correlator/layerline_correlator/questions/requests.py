@@ -73,10 +73,13 @@ def read_requests(cursor: duckdb.DuckDBPyConnection, query: RequestQuery, waitin
     return Page([_item(row) for row in shown], following, None if rows else why_none(cursor, query, waiting))
 
 
-def matching_requests(query: RequestQuery) -> tuple[str, dict[str, Any]]:
-    """SQL for the requests that match window and filters, however long they took, and what it binds."""
-    conditions = ["start_ns >= $from_ns AND start_ns < $to_ns"]
-    bound: dict[str, Any] = {"from_ns": query.from_ns, "to_ns": query.to_ns}
+def matching_requests(query: RequestQuery, *, at_any_time: bool = False) -> tuple[str, dict[str, Any]]:
+    """SQL for the requests that match window and filters, however long they took, and what it binds.
+
+    ``at_any_time`` leaves the window out: for what is also asked about the time before.
+    """
+    conditions = ["true"] if at_any_time else ["start_ns >= $from_ns AND start_ns < $to_ns"]
+    bound: dict[str, Any] = {} if at_any_time else {"from_ns": query.from_ns, "to_ns": query.to_ns}
     if query.service is not None:
         conditions.append("service = $service")
         bound["service"] = query.service

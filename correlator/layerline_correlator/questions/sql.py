@@ -27,7 +27,9 @@ SIZE_BYTES = 16 * 2**20
 #: interrupted, may ask for at once. DuckDB's own limit does not count the texts that functions make.
 GROW_BYTES, WALL_BYTES = 256 * 2**20, 768 * 2**20
 
-VIEWS = frozenset({"requests", "parts", "blind", "spans", "points", "events", "containers", "hosts", "processes"})
+VIEWS = frozenset(
+    {"requests", "parts", "blind", "spans", "points", "events", "logs", "containers", "hosts", "processes"}
+)
 
 _NODES = re.compile(
     "SELECT_NODE|SET_OPERATION_NODE|RECURSIVE_CTE_NODE|CTE_NODE"

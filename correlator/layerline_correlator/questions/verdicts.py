@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 
 import duckdb
 
 from layerline_correlator.entity import Naming
 from layerline_correlator.questions.paging import Page, read_cursor, write_cursor
 from layerline_correlator.questions.requests import RequestQuery, chosen_requests, matching_requests, why_none
+from layerline_correlator.verdict.failures import read_failing, timeless, with_failure
 from layerline_correlator.verdict.judge import judge
 from layerline_correlator.verdict.ledgers import Request, around, read_ledgers, select_requests
 from layerline_correlator.verdict.model import Verdict
@@ -39,33 +41,46 @@ def read_verdict(
         return None
     ledgers, usuals = read_ledgers(cursor, rows, settle_ns)
     verdict = judge(ledgers, usuals, name, absolute=absolute)
-    return _completed(verdict, cursor, [0], rows, name)
+    return with_failure(_completed(verdict, cursor, [0], rows, name), cursor, rows[0], name)
 
 
 def read_verdicts(
     cursor: duckdb.DuckDBPyConnection, query: RequestQuery, name: Naming, settle_ns: int, waiting: int
 ) -> Page[Verdict]:
-    """One verdict per service and operation that was slow in the window, most excess first.
+    """One verdict per service and operation that failed or was slow in the window.
 
-    ``waiting`` is how many traces have yet to be worked out. ``BadCursor``.
+    Those that fail come first, those that fail most often before the others; then most excess first. An operation that
+    fails without being slow has the ledgers of requests that failed, and no time to blame. ``waiting`` is how many
+    traces have yet to be worked out. ``BadCursor``.
     """
     first = 0 if query.cursor is None else max(0, read_cursor(query.cursor, "verdicts", int)[0])
     matching, filters = matching_requests(query)
     chosen, least = chosen_requests(query)
     bound = filters | least
-    counted = {
-        (service, operation): (requests, slow)
-        for service, operation, requests, slow in cursor.execute(
-            f"SELECT service, operation, count(*), count(*) FILTER ({chosen}) FROM request WHERE {matching}"
-            " GROUP BY ALL",
-            bound,
+    slow = {
+        (service, operation): count
+        for service, operation, count in cursor.execute(
+            f"SELECT service, operation, count(*) FROM request WHERE {matching} AND {chosen} GROUP BY ALL", bound
         ).fetchall()
     }
+    matching_anywhere, filters_anywhere = matching_requests(query, at_any_time=True)
+    failing = read_failing(cursor, query.from_ns, query.to_ns, matching_anywhere, filters_anywhere, name)
+    only_failing = (
+        []
+        if query.min_duration_ns is not None
+        else [operation for operation, found in failing.items() if found.fails and operation not in slow]
+    )
     rows = select_requests(
         cursor,
-        f"{matching} AND {chosen} QUALIFY row_number() OVER"
+        f"{matching} AND ({chosen} OR (failed(status) AND (service, operation) IN"
+        " (SELECT unnest($services::VARCHAR[]), unnest($operations::VARCHAR[]))))"
+        " QUALIFY row_number() OVER"
         f" (PARTITION BY service, operation ORDER BY start_ns DESC) <= {_WINDOW_LEDGERS}",
-        bound,
+        bound
+        | {
+            "services": [service for service, _ in only_failing],
+            "operations": [operation for _, operation in only_failing],
+        },
     )
     ledgers, usuals = read_ledgers(cursor, rows, settle_ns)
     reason = None if rows else why_none(cursor, query, waiting)
@@ -74,20 +89,26 @@ def read_verdicts(
         operations[ledger.service, ledger.operation].append(number)
     verdicts = []
     for operation, numbers in operations.items():
-        requests, slow = counted[operation]
+        found = failing[operation]
         verdict = judge(
             [ledgers[number] for number in numbers],
             [usuals[number] for number in numbers],
             name,
             window=True,
             absolute=query.absolute,
-            received=requests,
-            slow=slow,
+            received=found.requests,
+            slow=slow.get(operation, 0),
         )
-        verdicts.append(_completed(verdict, cursor, numbers, rows, name))
-    verdicts.sort(
-        key=lambda verdict: -(verdict.duration_ns if query.absolute else verdict.excess_ns or verdict.duration_ns)
-    )
+        verdict = _completed(verdict, cursor, numbers, rows, name)
+        verdict = replace(verdict, errors=found.errors, against=found.against, failures=found.failures)
+        verdicts.append(verdict if operation in slow else timeless(verdict))
+
+    def rank(verdict: Verdict) -> tuple[float, int]:
+        found = failing[verdict.service, verdict.operation]
+        weight = verdict.duration_ns if query.absolute else verdict.excess_ns or verdict.duration_ns
+        return -found.errors if found.fails and not query.absolute else 0, -weight
+
+    verdicts.sort(key=rank)
     last = first + query.limit
     return Page(verdicts[first:last], write_cursor("verdicts", last) if last < len(verdicts) else None, reason)
 

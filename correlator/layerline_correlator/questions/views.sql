@@ -37,8 +37,15 @@ SELECT
     make_timestamp(start_ns // 1000) AS start, start_ns, end_ns - start_ns AS duration_ns,
     CASE status WHEN 1 THEN 'ok' WHEN 2 THEN 'error' ELSE 'unset' END AS status,
     thread_id, account, account_reason, thread_cpu_ns, thread_runqueue_ns, thread_blkio_ns, gc_ns,
-    resource.container_id, resource.host, resource.instance AS process, span.attributes
+    resource.container_id, resource.host, resource.instance AS process, span.attributes,
+    status_message, trace_state, events, links, left_out
 FROM main.span LEFT JOIN main.resource USING (resource);
+
+CREATE OR REPLACE VIEW views.logs AS
+SELECT
+    make_timestamp(time_ns // 1000) AS time, time_ns, trace_id, span_id, severity, severity_text, body,
+    resource.service, resource.container_id, resource.host, resource.instance AS process, log.attributes
+FROM main.log LEFT JOIN main.resource USING (resource);
 
 CREATE OR REPLACE VIEW views.points AS
 SELECT

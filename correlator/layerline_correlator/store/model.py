@@ -15,6 +15,8 @@ from typing import NamedTuple
 #: OTLP's SpanKind and StatusCode, by number.
 UNSPECIFIED, INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER = range(6)
 STATUS_UNSET, STATUS_OK, STATUS_ERROR = range(3)
+#: OTLP's SeverityNumber from which on a log record tells of an error, and of a warning.
+ERROR, WARN = 17, 13
 
 
 class ResourceRow(NamedTuple):
@@ -22,6 +24,45 @@ class ResourceRow(NamedTuple):
 
     resource: str
     attributes: dict[str, str]
+
+
+class LeftOut(NamedTuple):
+    """What of a span or a log record is not kept, by the sender or by us: its limits, and what may be a secret."""
+
+    attributes: int = 0  # those of events and links among them
+    events: int = 0
+    links: int = 0
+    shortened: int = 0  # values that were cut
+    masked: int = 0  # attributes that were dropped or changed because they may carry secrets
+
+
+class SpanEvent(NamedTuple):
+    """Something that happened within a span: an exception, or what its code wanted to note."""
+
+    time_ns: int
+    name: str
+    attributes: dict[str, str]
+
+
+class SpanLink(NamedTuple):
+    """Another span that this one has to do with, usually of another trace."""
+
+    trace_id: str
+    span_id: str
+    attributes: dict[str, str]
+
+
+class SpanDetails(NamedTuple):
+    """What few spans have. None where there is nothing of it."""
+
+    status_message: str | None = None
+    trace_state: str | None = None
+    events: list[SpanEvent] | None = None
+    links: list[SpanLink] | None = None
+    left_out: LeftOut | None = None
+
+
+NO_DETAILS = SpanDetails()
 
 
 class SpanRow(NamedTuple):
@@ -42,6 +83,7 @@ class SpanRow(NamedTuple):
     slices: list[int] | None
     figures: tuple[int | None, ...]
     attributes: dict[str, str]  # all others
+    details: SpanDetails = NO_DETAILS
 
 
 class SeriesRow(NamedTuple):
@@ -74,6 +116,20 @@ class EventRow(NamedTuple):
     attributes: dict[str, str]
 
 
+class LogRow(NamedTuple):
+    """One log record. Ids are None where it names no trace or no span."""
+
+    resource: str
+    time_ns: int
+    trace_id: str | None
+    span_id: str | None
+    severity: int  # OTLP's SeverityNumber, 0 where it is not said: 9 is INFO, 13 WARN, 17 ERROR, 21 FATAL
+    severity_text: str
+    body: str
+    attributes: dict[str, str]
+    left_out: LeftOut | None = None
+
+
 class RecordingRow(NamedTuple):
     """How far one file of recorded data was read. It becomes durable together with the rows that were read."""
 
@@ -97,6 +153,7 @@ class Batch:
     series: list[SeriesRow] = field(default_factory=list)
     points: list[PointRow] = field(default_factory=list)
     events: list[EventRow] = field(default_factory=list)
+    logs: list[LogRow] = field(default_factory=list)
     recordings: list[RecordingRow] = field(default_factory=list)
 
 

@@ -3,12 +3,14 @@
 DELETE FROM span    WHERE start_ns < $before_ns;
 DELETE FROM point   WHERE time_ns  < $before_ns;
 DELETE FROM event   WHERE time_ns  < $before_ns;
+DELETE FROM log     WHERE time_ns  < $before_ns;
 DELETE FROM request WHERE start_ns < $before_ns;
 DELETE FROM part    WHERE start_ns < $before_ns;
 DELETE FROM blind   WHERE start_ns < $before_ns;
 DELETE FROM stay    WHERE start_ns < $before_ns;
 DELETE FROM refused WHERE start_ns < $before_ns;
 DELETE FROM failed  WHERE to_ns    < $before_ns;
+DELETE FROM failure WHERE start_ns < $before_ns;
 DELETE FROM incident WHERE end_ns  < $before_ns AND merged_into IS NULL;
 DELETE FROM incident WHERE merged_into NOT IN (SELECT incident FROM incident);
 DELETE FROM trouble WHERE end_ns   < $before_ns AND incident NOT IN (SELECT incident FROM incident);

@@ -62,7 +62,15 @@ CREATE TABLE IF NOT EXISTS span (
     container_throttled_periods  BIGINT,
     container_cpu_quota_ns       BIGINT,
     container_cpu_period_ns      BIGINT,
-    attributes                   MAP(VARCHAR, VARCHAR)
+    attributes                   MAP(VARCHAR, VARCHAR),
+    -- What few spans have: null where there is nothing of it.
+    status_message               VARCHAR,
+    trace_state                  VARCHAR,
+    events                       STRUCT(time_ns BIGINT, "name" VARCHAR, attributes MAP(VARCHAR, VARCHAR))[],
+    links                        STRUCT(trace_id VARCHAR, span_id VARCHAR, attributes MAP(VARCHAR, VARCHAR))[],
+    -- How many of each are not kept, by the sender or by us; values that were cut, and what may have been secrets.
+    left_out                     STRUCT(
+        attributes BIGINT, events BIGINT, links BIGINT, shortened BIGINT, masked BIGINT)
 );
 
 -- One series of points, with the entity it tells of.
@@ -94,6 +102,19 @@ CREATE TABLE IF NOT EXISTS event (
     name       VARCHAR,
     body       VARCHAR,
     attributes MAP(VARCHAR, VARCHAR)
+);
+
+-- A log record. Its resource says which process, container and machine it comes from, as that of a span does.
+CREATE TABLE IF NOT EXISTS log (
+    resource      VARCHAR,
+    time_ns       BIGINT,
+    trace_id      VARCHAR,                -- null where it names none
+    span_id       VARCHAR,
+    severity      TINYINT,                -- OTLP's SeverityNumber: 9 INFO, 13 WARN, 17 ERROR, 21 FATAL; 0 where it is not said
+    severity_text VARCHAR,
+    body          VARCHAR,
+    attributes    MAP(VARCHAR, VARCHAR),
+    left_out      STRUCT(attributes BIGINT, events BIGINT, links BIGINT, shortened BIGINT, masked BIGINT)
 );
 
 -- The files of recorded data that were imported, and how far each was read. Where there is one, the store is a recording:
@@ -200,6 +221,25 @@ CREATE TABLE IF NOT EXISTS failed (
     failed_ns BIGINT                      -- when it failed last
 );
 
+-- Why a request failed: the deepest span on the way down that failed too, and what is said of it.
+CREATE TABLE IF NOT EXISTS failure (
+    trace_id          VARCHAR,
+    span_id           VARCHAR,            -- of the request
+    start_ns          BIGINT,             -- of the request
+    type              VARCHAR,            -- of the exception, else `error.type`; null where neither is said
+    message           VARCHAR,
+    status_code       VARCHAR,            -- "HTTP 500", "gRPC UNAVAILABLE"
+    said_by           VARCHAR,            -- exception | log | status
+    failed_span_id    VARCHAR,            -- the span that failed
+    failed_name       VARCHAR,
+    service           VARCHAR,            -- in which it failed
+    container_id      VARCHAR,
+    host              VARCHAR,
+    dependency        VARCHAR,            -- whom it called, where it is a call; null where it is not
+    dependency_system VARCHAR,            -- "postgresql"
+    services          VARCHAR[]           -- from the request's to the one in which it failed
+);
+
 -- ---- stores of earlier versions lack some columns
 
 ALTER TABLE span ADD COLUMN IF NOT EXISTS process_first_request BIGINT;
@@ -213,6 +253,14 @@ ALTER TABLE span ADD COLUMN IF NOT EXISTS samples_every_ns BIGINT;
 ALTER TABLE span ADD COLUMN IF NOT EXISTS container_throttled_periods BIGINT;
 ALTER TABLE span ADD COLUMN IF NOT EXISTS container_cpu_quota_ns BIGINT;
 ALTER TABLE span ADD COLUMN IF NOT EXISTS container_cpu_period_ns BIGINT;
+ALTER TABLE span ADD COLUMN IF NOT EXISTS status_message VARCHAR;
+ALTER TABLE span ADD COLUMN IF NOT EXISTS trace_state VARCHAR;
+ALTER TABLE span ADD COLUMN IF NOT EXISTS events
+    STRUCT(time_ns BIGINT, "name" VARCHAR, attributes MAP(VARCHAR, VARCHAR))[];
+ALTER TABLE span ADD COLUMN IF NOT EXISTS links
+    STRUCT(trace_id VARCHAR, span_id VARCHAR, attributes MAP(VARCHAR, VARCHAR))[];
+ALTER TABLE span ADD COLUMN IF NOT EXISTS left_out
+    STRUCT(attributes BIGINT, events BIGINT, links BIGINT, shortened BIGINT, masked BIGINT);
 ALTER TABLE series ADD COLUMN IF NOT EXISTS part_of MAP(VARCHAR, VARCHAR);
 ALTER TABLE resource ADD COLUMN IF NOT EXISTS host_by VARCHAR;
 ALTER TABLE resource ADD COLUMN IF NOT EXISTS handles STRUCT("key" VARCHAR, "value" VARCHAR, attribute VARCHAR)[];

@@ -33,7 +33,18 @@ from layerline_correlator.settings import Settings
 from layerline_correlator.store.disk import Disk
 from layerline_correlator.store.handles import Handle, handles, is_sandbox, machine_name, stand_in
 from layerline_correlator.store.memory import default_bytes
-from layerline_correlator.store.model import Batch, ResourceRow, SeriesRow, SpanRow
+from layerline_correlator.store.model import (
+    ERROR,
+    NO_DETAILS,
+    STATUS_OK,
+    Batch,
+    LeftOut,
+    LogRow,
+    ResourceRow,
+    SeriesRow,
+    SpanDetails,
+    SpanRow,
+)
 from layerline_correlator.store.private import make_private
 from layerline_correlator.store.signals import write_catalogue
 from layerline_correlator.store.statements import run
@@ -43,6 +54,7 @@ from layerline_correlator.threads import Threads
 _log = logging.getLogger("layerline.store")
 
 _TEXT_MAP = pa.map_(pa.string(), pa.string())
+_LEFT_OUT = pa.struct([(name, pa.int64()) for name in LeftOut._fields])
 
 _RESOURCE = pa.schema(
     [
@@ -70,6 +82,14 @@ _SPAN = pa.schema(
         ("slices", pa.list_(pa.int64())),
         *((column(name), pa.int64()) for name in SPAN_FIGURES),
         ("attributes", _TEXT_MAP),
+        ("status_message", pa.string()),
+        ("trace_state", pa.string()),
+        ("events", pa.list_(pa.struct([("time_ns", pa.int64()), ("name", pa.string()), ("attributes", _TEXT_MAP)]))),
+        (
+            "links",
+            pa.list_(pa.struct([("trace_id", pa.string()), ("span_id", pa.string()), ("attributes", _TEXT_MAP)])),
+        ),
+        ("left_out", _LEFT_OUT),
     ]
 )
 _SERIES = pa.schema(
@@ -94,6 +114,19 @@ _EVENT = pa.schema(
         ("attributes", _TEXT_MAP),
     ]
 )
+_LOG = pa.schema(
+    [
+        ("resource", pa.string()),
+        ("time_ns", pa.int64()),
+        ("trace_id", pa.string()),
+        ("span_id", pa.string()),
+        ("severity", pa.int8()),
+        ("severity_text", pa.string()),
+        ("body", pa.string()),
+        ("attributes", _TEXT_MAP),
+        ("left_out", _LEFT_OUT),
+    ]
+)
 _RECORDING = pa.schema(
     [
         ("source", pa.string()),
@@ -111,6 +144,9 @@ _WAITING = 256
 #: A span that is sent again is looked for this long around its start: it may have been corrected. What is not found is
 #: left out when the ledger is worked out (``ledger/path.sql``).
 _CORRECTED_NS = 10 * 10**9
+
+#: A request of which an error is logged began at most so long before.
+_TOLD_LATER_NS = 15 * 60 * 10**9
 
 #: Spans in the store that a sender now sends again, and which of the two lasted longer.
 _SENT_BEFORE = """
@@ -302,8 +338,9 @@ class Store:
         spans = _longest((row for batch in batches for row in batch.spans), resources)
         points = {(row.series, row.time_ns): row for batch in batches for row in batch.points}
         events = {(row.resource, row.time_ns, row.name, row.body): row for batch in batches for row in batch.events}
+        logs = {row[:7]: row for batch in batches for row in batch.logs}
         recordings = {row.source: row for batch in batches for row in batch.recordings}
-        arrived = None
+        arrived: Arrived | None = None
         cursor.execute("BEGIN")
         try:
             now = time.time_ns()
@@ -340,6 +377,9 @@ class Store:
                     "WHERE NOT EXISTS (FROM event AS old WHERE old.time_ns = new.time_ns AND old.name = new.name"
                     " AND old.resource = new.resource AND old.body = new.body)",
                 )
+            if logs:
+                _insert_logs(cursor, list(logs.values()))
+                arrived = _also(arrived, cursor, [row for row in logs.values() if row.severity >= ERROR])
             if recordings:
                 cursor.execute(
                     "DELETE FROM recording WHERE source IN (SELECT unnest($sources))", {"sources": list(recordings)}
@@ -388,6 +428,42 @@ def _extents(spans: Iterable[SpanRow]) -> dict[str, Extent]:
     return found
 
 
+def _insert_logs(cursor: duckdb.DuckDBPyConnection, logs: list[LogRow]) -> None:
+    """Write these log records, those that are there already left out."""
+    _insert(
+        cursor,
+        "log",
+        _LOG,
+        ((*row[:7], list(row.attributes.items()), row.left_out and row.left_out._asdict()) for row in logs),
+        "WHERE NOT EXISTS (FROM log AS old WHERE old.time_ns BETWEEN $from_ns AND $to_ns"
+        " AND old.time_ns = new.time_ns AND old.resource = new.resource AND old.body = new.body"
+        " AND old.severity = new.severity AND old.trace_id IS NOT DISTINCT FROM new.trace_id"
+        " AND old.span_id IS NOT DISTINCT FROM new.span_id)",
+        {"from_ns": min(row.time_ns for row in logs), "to_ns": max(row.time_ns for row in logs)},
+    )
+
+
+def _also(arrived: Arrived | None, cursor: duckdb.DuckDBPyConnection, errors: list[LogRow]) -> Arrived | None:
+    """The traces of these log records, where their spans are there already: what failed in them may be said here."""
+    told = {row.trace_id for row in errors if row.trace_id is not None} - set(arrived or ())
+    if not told:
+        return arrived
+    found = cursor.execute(
+        "SELECT trace_id, min(start_ns), max(start_ns), count(*) FROM span"
+        " WHERE trace_id IN (SELECT unnest($traces)) AND status <> $ok AND start_ns BETWEEN $from_ns AND $to_ns"
+        " GROUP BY trace_id",
+        {
+            "traces": list(told),
+            "ok": STATUS_OK,
+            "from_ns": max(0, min(row.time_ns for row in errors) - _TOLD_LATER_NS),
+            "to_ns": max(row.time_ns for row in errors) + _CORRECTED_NS,
+        },
+    ).fetchall()
+    if not found:
+        return arrived
+    return {trace_id: Extent(from_ns, to_ns, spans) for trace_id, from_ns, to_ns, spans in found} | dict(arrived or {})
+
+
 def _longest(rows: Iterable[SpanRow], resources: Mapping[str, ResourceRow]) -> list[SpanRow]:
     """Without what one sender sent several times: the longest stays, of equals the first."""
     senders = {key: _sender(row) for key, row in resources.items()}
@@ -425,10 +501,24 @@ def _insert_spans(cursor: duckdb.DuckDBPyConnection, spans: list[SpanRow], from_
         "span",
         _SPAN,
         (
-            (*row[:13], *row.figures, list(row.attributes.items()))
+            (*row[:13], *row.figures, list(row.attributes.items()), *_details(row.details))
             for place, row in enumerate(spans)
             if place not in known
         ),
+    )
+
+
+def _details(details: SpanDetails) -> tuple[Any, ...]:
+    """The columns of what few spans have."""
+    if details is NO_DETAILS:
+        return NO_DETAILS
+    message, state, events, links, left_out = details
+    return (
+        message,
+        state,
+        events and [event._asdict() | {"attributes": list(event.attributes.items())} for event in events],
+        links and [link._asdict() | {"attributes": list(link.attributes.items())} for link in links],
+        left_out and left_out._asdict(),
     )
 
 

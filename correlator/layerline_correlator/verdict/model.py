@@ -102,6 +102,49 @@ class Join:
 
 
 @dataclass(frozen=True, slots=True)
+class Failure:
+    """Why requests failed, as the deepest failing span on the way down says it; alike ones are one."""
+
+    type: str | None
+    """Of the exception, else ``error.type``."""
+    message: str | None
+    """Of the exception, else of the error that was logged, else of the status; of the newest request."""
+    status_code: str | None
+    """``HTTP 500``, ``gRPC UNAVAILABLE``."""
+    service: str
+    """In which it failed."""
+    span: str
+    """The name of the span that failed."""
+    span_id: str | None
+    dependency: bool
+    """Whether it was a call, and ``entity`` is whom it called."""
+    entity: Entity
+    """The dependency that was called, else the container (outside of one the service) that it failed in."""
+    services: list[str]
+    """From the request's own to the one in which it failed."""
+    said_by: str
+    """``exception``, ``log`` or ``status``: where type and message are from."""
+    because: str
+    """All of this in one line."""
+    requests: int
+    before: int | None = None
+    """How many requests failed so in the time before (``against``); None for a request's own."""
+    examples: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Against:
+    """The time that a window is compared with, without what was inside of incidents."""
+
+    from_: str  # "from" in JSON
+    to: str
+    requests: int
+    errors: int
+    p50_ns: int | None
+    p95_ns: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """A ledger and what it blames. ``sum(parts.lost_ns) + unexplained_ns == duration_ns``, exactly."""
 
@@ -128,3 +171,9 @@ class Verdict:
     """How many of the slow requests the sums are of: not those beyond the newest 500, nor those without a usual."""
     examples: list[str] | None = field(default=None, metadata=LEFT_OUT)
     suspects: list[Suspect] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    """Why it failed, the most frequent first; empty where nothing did."""
+    errors: int | None = field(default=None, metadata=LEFT_OUT)
+    """How many of ``requests`` failed; of a verdict over a window only."""
+    against: Against | None = field(default=None, metadata=LEFT_OUT)
+    """Of a verdict over a window, and of a request that failed."""

@@ -24,11 +24,11 @@ _NUMBER = re.compile(r"(?<![\w$:.@])[-+]?(?:0[xX][0-9a-fA-F]+|\d+(?:\.\d+)?(?:[e
 _LIST = re.compile(r"\(\s*(?:\?|%s|\$\d+|:\w+)(?:\s*,\s*(?:\?|%s|\$\d+|:\w+))+\s*\)")
 
 
-def masked(statement: str, system: str) -> str:
-    """The statement on one line, its values as ``?``, lists of them as ``(?)``, at most ``LONGEST`` characters."""
+def masked(statement: str, system: str, longest: int = LONGEST) -> str:
+    """The statement on one line, its values as ``?``, lists of them as ``(?)``, at most ``longest`` characters."""
     if system in COMMANDS:
         command, _, arguments = statement.strip().partition(" ")
-        return f"{command[:LONGEST]} ?" if arguments else command[:LONGEST]
+        return f"{command[:longest]} ?" if arguments else command[:longest]
     text = statement
     single = _STANDARD if system in STANDARD_QUOTES else _SINGLE
     # A quote may hold what looks like a comment, and a comment a quote: quotes first, what is left over is dropped.
@@ -36,4 +36,4 @@ def masked(statement: str, system: str) -> str:
         text = pattern.sub("?", text)
     text = _LIST.sub("(?)", _NUMBER.sub("?", _COMMENT.sub(" ", text)))
     text = " ".join(text.split())
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"

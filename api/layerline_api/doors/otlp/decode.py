@@ -25,6 +25,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from layerline_api.doors.bounds import ANY_TIME, Bounds
 from layerline_api.doors.otlp.json_form import to_protobuf
 from layerline_api.doors.otlp.logs import decode_logs
+from layerline_api.doors.otlp.masking import BY_DEFAULT, Masking
 from layerline_api.doors.otlp.metrics import decode_metrics
 from layerline_api.doors.otlp.problems import Rejections
 from layerline_api.doors.otlp.traces import decode_traces
@@ -45,7 +46,7 @@ class Decoder:
     """One of OTLP's signals: its request class, its rows, its answer."""
 
     request: type[Message]
-    rows: Callable[..., tuple[Batch, Rejections]]  # body, bounds, and rejections to count on
+    rows: Callable[..., tuple[Batch, Rejections]]  # body, bounds, rejections to count on, and masking
     answer: Callable[[Rejections], Message]
 
 
@@ -77,18 +78,24 @@ def _logs_answer(rejections: Rejections) -> Message:
     )
 
 
+def _points(body: bytes, bounds: Bounds, rejections: Rejections | None, _: Masking) -> tuple[Batch, Rejections]:
+    return decode_metrics(body, bounds, rejections)
+
+
 #: By the last word of the path: ``/v1/traces``, ``/v1/metrics``, ``/v1/logs``.
 DECODERS = {
     "traces": Decoder(ExportTraceServiceRequest, decode_traces, _traces_answer),
-    "metrics": Decoder(ExportMetricsServiceRequest, decode_metrics, _metrics_answer),
+    "metrics": Decoder(ExportMetricsServiceRequest, _points, _metrics_answer),
     "logs": Decoder(ExportLogsServiceRequest, decode_logs, _logs_answer),
 }
 
 
-def decode(signal: str, body: bytes, *, is_json: bool, bounds: Bounds = ANY_TIME) -> Decoded:
+def decode(
+    signal: str, body: bytes, *, is_json: bool, bounds: Bounds = ANY_TIME, masking: Masking = BY_DEFAULT
+) -> Decoded:
     """The rows of one request. ``Malformed`` and ``TooLarge`` say what is wrong with it."""
     decoder, rejections = DECODERS[signal], Rejections()
     if is_json:
         body = to_protobuf(decoder.request, body, rejections)
-    batch, rejections = decoder.rows(body, bounds, rejections)
+    batch, rejections = decoder.rows(body, bounds, rejections, masking)
     return Decoded(batch, rejections.count, decoder.answer(rejections))

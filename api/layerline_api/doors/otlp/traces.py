@@ -1,9 +1,10 @@
 """Spans: an ExportTraceServiceRequest becomes rows.
 
 A span that cannot be placed on the timeline (``bounds.py``) or in a trace is rejected and the others are kept. One that
-ends a little before it starts, because a clock was corrected meanwhile, is kept without length. Span events, links, the
-instrumentation scope and trace state are not stored, but for its sampling threshold. Cost: about 20 µs a span with 18
-attributes (``python tests/api/bench_decode.py``), most of it attribute access of the generated classes.
+ends a little before it starts, because a clock was corrected meanwhile, is kept without length. Attributes, events and
+links are kept within limits (``limits.py``) and without what may be a secret (``masking.py``); the scope is
+not stored. Cost: about 20 µs a span with 18 attributes (``python tests/api/bench_decode.py``), most of it attribute
+access of the generated classes.
 """
 
 from __future__ import annotations
@@ -14,12 +15,33 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from layerline.attributes import ACCOUNT, ACCOUNT_REASON, SAMPLING_THRESHOLD, SLICES, SPAN_FIGURES, THREAD_ID
-from layerline_api.doors.bounds import ANY_TIME, FIGURE_LIMIT, Bounds, shown
+from layerline_api.doors.bounds import ANY_TIME, FIGURE_LIMIT, LAST_NS, Bounds, shown
 from layerline_api.doors.otlp.envelope import groups, parse
+from layerline_api.doors.otlp.limits import (
+    EVENTS,
+    LINKS,
+    TOGETHER_CHARS,
+    TRACE_STATE_CHARS,
+    VALUE_CHARS,
+    Counts,
+    cut,
+)
+from layerline_api.doors.otlp.masking import BY_DEFAULT, STATEMENTS, Masking, Rules, statement
 from layerline_api.doors.otlp.problems import Budget, Rejections
-from layerline_api.doors.otlp.values import text, texts
-from layerline_correlator.store.model import Batch, ResourceRow, SpanRow, resource_key
+from layerline_api.doors.otlp.values import kept, text, texts, within
+from layerline_correlator.store.model import (
+    NO_DETAILS,
+    Batch,
+    ResourceRow,
+    SpanDetails,
+    SpanEvent,
+    SpanLink,
+    SpanRow,
+    resource_key,
+)
 
+#: The name of a span event that tells of an exception (OpenTelemetry, "Exceptions on spans").
+EXCEPTION = "exception"
 #: The wrapper sends at most 16 slices of four integers; a span with very many more does not come from it.
 SLICES_LIMIT = 4 * 64
 
@@ -33,7 +55,10 @@ _ZERO_TRACE, _ZERO_SPAN = bytes(16), bytes(8)
 
 
 def decode_traces(
-    body: bytes, bounds: Bounds = ANY_TIME, rejections: Rejections | None = None
+    body: bytes,
+    bounds: Bounds = ANY_TIME,
+    rejections: Rejections | None = None,
+    masking: Masking = BY_DEFAULT,
 ) -> tuple[Batch, Rejections]:
     """The rows of the spans that can be kept, and the spans that cannot. ``Malformed``, ``TooLarge``."""
     batch, budget = Batch(), Budget()
@@ -43,6 +68,7 @@ def decode_traces(
     for sender, items in groups(body, budget):
         attributes = texts(sender.attributes, budget)
         resource = resource_key(attributes)
+        rules = masking.rules(attributes)
         for raw in items:
             span = parse(Span, raw)
             reason = _misplaced(span, bounds)
@@ -53,7 +79,7 @@ def decode_traces(
             if resource not in resources:
                 resources.add(resource)
                 batch.resources.append(ResourceRow(resource, attributes))
-            batch.spans.append(_row(span, resource, known, budget))
+            batch.spans.append(_row(span, resource, known, budget, rules, masking))
     return batch, rejections
 
 
@@ -71,15 +97,17 @@ def _misplaced(span: Span, bounds: Bounds) -> str | None:
     return None
 
 
-def _row(span: Span, resource: str, known: dict[str, str], budget: Budget) -> SpanRow:
+def _row(span: Span, resource: str, known: dict[str, str], budget: Budget, rules: Rules, masking: Masking) -> SpanRow:
     thread_id: int | None = None
     account: str | None = None
     account_reason: str | None = None
     slices: list[int] | None = None
     figures: list[int | None] | None = None
     attributes: dict[str, str] = {}
+    statements: list[str] = []
     budget.attributes(len(span.attributes))
-    for item in span.attributes:
+    counts = Counts(span.dropped_attributes_count, span.dropped_events_count, span.dropped_links_count)
+    for item in within(span.attributes, counts):
         name, value = item.key, item.value
         if name in _PROMOTED:
             if name in _FIGURE:
@@ -103,7 +131,22 @@ def _row(span: Span, resource: str, known: dict[str, str], budget: Budget) -> Sp
                 continue
             # One of our names with a value that is not ours: an attribute like any other.
         content = value.string_value or text(value, budget)
+        if (rule := rules[name]) is not None:
+            if name in STATEMENTS:
+                statements.append(name)
+            else:
+                before, content = content, rule(content)
+                counts.masked += content != before
+                if content is None:
+                    continue
+        if len(content) > VALUE_CHARS:
+            content, shortened = cut(content, name)
+            counts.shortened += shortened
         attributes[known.setdefault(name, name)] = known.setdefault(content, content)
+    for name in statements:  # what quotes mean depends on another attribute
+        before = attributes[name]
+        attributes[name] = statement(before, attributes.get("db.system.name") or attributes.get("db.system", ""))
+        counts.masked += attributes[name] != before
     if (state := span.trace_state) and (match := _THRESHOLD.search(state)):
         attributes[SAMPLING_THRESHOLD] = match[1]
     kind, status, name = span.kind, span.status.code, span.name
@@ -124,7 +167,65 @@ def _row(span: Span, resource: str, known: dict[str, str], budget: Budget) -> Sp
         slices=slices,
         figures=_NO_FIGURES if figures is None else tuple(figures),
         attributes=attributes,
+        details=_details(span, budget, rules, masking, counts),
     )
+
+
+def _details(span: Span, budget: Budget, rules: Rules, masking: Masking, counts: Counts) -> SpanDetails:
+    """What few spans have: events, links, a message, and counts of what is not kept."""
+    events = _events(span, budget, rules, masking, counts) if span.events else None
+    links = _links(span, budget, rules, masking, counts) if span.links else None
+    message, state = span.status.message, span.trace_state
+    if message:
+        message, shortened = cut(message)
+        counts.shortened += shortened
+        message = masking.text(message)
+    left_out = counts.total()
+    if not (events or links or message or state or left_out):
+        return NO_DETAILS
+    return SpanDetails(message or None, state[:TRACE_STATE_CHARS] or None, events, links, left_out)
+
+
+def _events(span: Span, budget: Budget, rules: Rules, masking: Masking, counts: Counts) -> list[SpanEvent]:
+    """The last exception, which is the one that ended the span, and the first events up to the limits."""
+    found = list(span.events)
+    budget.attributes(len(found))
+    places = list(range(min(len(found), EVENTS)))
+    last = next((place for place in range(len(found) - 1, -1, -1) if found[place].name == EXCEPTION), None)
+    if last is not None and last >= EVENTS:
+        places[-1] = last
+    events: dict[int, SpanEvent] = {}
+    left = TOGETHER_CHARS
+    for place in sorted(places, key=lambda place: place != last):
+        raw = found[place]
+        name, shortened = cut(raw.name)
+        counts.shortened += shortened
+        counts.attributes += raw.dropped_attributes_count
+        attributes = kept(raw.attributes, rules, masking, budget, counts)
+        left -= len(name) + sum(len(key) + len(value) for key, value in attributes.items())
+        if left < 0 and events:
+            break
+        events[place] = SpanEvent(min(raw.time_unix_nano, LAST_NS), name, attributes)
+    counts.events += len(found) - len(events)
+    return [event for _, event in sorted(events.items())]
+
+
+def _links(span: Span, budget: Budget, rules: Rules, masking: Masking, counts: Counts) -> list[SpanLink]:
+    """The first links up to the limits; one that names no span is none."""
+    budget.attributes(len(span.links))
+    links: list[SpanLink] = []
+    left = TOGETHER_CHARS
+    for raw in span.links[:LINKS]:
+        if len(raw.trace_id) != 16 or len(raw.span_id) != 8:
+            continue
+        counts.attributes += raw.dropped_attributes_count
+        attributes = kept(raw.attributes, rules, masking, budget, counts)
+        left -= sum(len(key) + len(value) for key, value in attributes.items())
+        if left < 0:
+            break
+        links.append(SpanLink(raw.trace_id.hex(), raw.span_id.hex(), attributes))
+    counts.links += len(span.links) - len(links)
+    return links
 
 
 def _count(value: AnyValue) -> int | None:

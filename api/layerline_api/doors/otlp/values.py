@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
+from layerline_api.doors.otlp.limits import ATTRIBUTES, NEEDED, OWN, Counts, cut
+from layerline_api.doors.otlp.masking import STATEMENTS, Masking, Rules, statement
 from layerline_api.doors.otlp.problems import Budget
 from layerline_correlator.store.model import attribute_text
 
@@ -41,3 +43,42 @@ def texts(attributes: Sequence[KeyValue], budget: Budget) -> dict[str, str]:
     """Attributes by name; of a name that comes twice, the last. ``TooLarge`` beyond the budget."""
     budget.attributes(len(attributes))
     return {item.key: text(item.value, budget) for item in attributes}
+
+
+def within(attributes: Sequence[KeyValue], counts: Counts) -> Sequence[KeyValue]:
+    """The first of them, and beyond the limit those that something else needs."""
+    if len(attributes) <= ATTRIBUTES:
+        return attributes
+    kept = [
+        item
+        for place, item in enumerate(attributes)
+        if place < ATTRIBUTES or item.key in NEEDED or item.key.startswith(OWN)
+    ][: 2 * ATTRIBUTES]
+    counts.attributes += len(attributes) - len(kept)
+    return kept
+
+
+def kept(
+    attributes: Sequence[KeyValue], rules: Rules, masking: Masking, budget: Budget, counts: Counts
+) -> dict[str, str]:
+    """Attributes by name as they are stored: within the limits, and without what may be a secret. ``TooLarge``.
+
+    Texts about an exception are free text, and masked as such.
+    """
+    budget.attributes(len(attributes))
+    found: dict[str, str] = {}
+    for item in within(attributes, counts):
+        name = item.key
+        content: str | None = text(item.value, budget)
+        if (rule := rules[name]) is not None:
+            before = content
+            content = statement(before, "") if name in STATEMENTS else rule(before)
+            counts.masked += content != before
+        if content is None:
+            continue
+        content, shortened = cut(content, name)
+        counts.shortened += shortened
+        if name.startswith("exception."):
+            content = masking.text(content)
+        found[name] = content
+    return found

@@ -1,0 +1,225 @@
+"""What failed: of one request, or of the requests of an operation in a window, the most frequent first.
+
+Failures are alike when the same kind of error came out of the same place: type, status code, service, span, and whom it
+called. Messages differ from request to request (they name ids), so one stands for its group.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import duckdb
+
+from layerline_correlator.entity import Entity, Naming
+from layerline_correlator.times import rfc3339
+from layerline_correlator.verdict.ledgers import Request
+from layerline_correlator.verdict.model import Against, Failure, Verdict
+
+#: Groups of failures that a verdict over a window names, and traces that each names.
+MOST, EXAMPLES = 5, 3
+#: The time before a window that it is compared with is as long as the window, and at least this long.
+BEFORE_NS = 15 * 60 * 10**9
+#: An operation fails when so large a share of its requests does; or a smaller one, of some requests, that is twice what
+#: it was before.
+FAILS, FAILS_MORE, SOME, TIMES = 0.05, 0.01, 3, 2.0
+
+_ERROR = 2  # OTLP's status
+_END_OF_TIME = 2**63 - 1
+
+#: One row for each kind of failure of each operation: its newest message stands for all. ``{counted}`` says which
+#: requests of the window count.
+_GROUPS = """
+SELECT request.service, request.operation,
+       failure.type, failure.status_code, failure.service, failure.failed_name, failure.dependency,
+       arg_max(failure, failure.start_ns) FILTER (request.start_ns >= $window_ns AND {counted}) AS newest,
+       count(*) FILTER (request.start_ns >= $window_ns AND {counted}) AS now,
+       count(*) FILTER (request.start_ns < $window_ns)  AS before,
+       list(request.trace_id ORDER BY request.start_ns DESC)
+           FILTER (request.start_ns >= $window_ns AND {counted}) AS traces
+FROM (FROM request WHERE start_ns >= $from_ns AND start_ns < $to_ns AND failed(status) AND {matching}) AS request
+JOIN failure ON failure.trace_id = request.trace_id AND failure.span_id = request.span_id
+    AND failure.start_ns = request.start_ns
+WHERE failure.start_ns >= $from_ns AND failure.start_ns < $to_ns
+GROUP BY ALL HAVING now > 0
+ORDER BY now DESC, request.service, request.operation, failure.type, failure.failed_name, failure.status_code
+"""
+
+#: Of each operation: requests and failed ones, in the window and before it.
+_COUNTS = """
+SELECT service, operation,
+       count(*) FILTER (start_ns >= $window_ns) AS requests,
+       count(*) FILTER (start_ns >= $window_ns AND failed(status)) AS errors,
+       count(*) FILTER (start_ns < $window_ns AND is_ordinary) AS requests_before,
+       count(*) FILTER (start_ns < $window_ns AND is_ordinary AND failed(status)) AS errors_before,
+       quantile_disc(end_ns - start_ns, 0.5) FILTER (start_ns < $window_ns AND is_ordinary) AS p50_ns,
+       quantile_disc(end_ns - start_ns, 0.95) FILTER (start_ns < $window_ns AND is_ordinary) AS p95_ns
+FROM (
+    SELECT request.*, NOT EXISTS (
+        FROM unusual WHERE unusual.service = request.service AND unusual.operation = request.operation
+        AND request.start_ns >= unusual.start_ns AND request.start_ns < unusual.end_ns) AS is_ordinary
+    FROM request WHERE start_ns >= $from_ns AND start_ns < $to_ns
+) AS request
+WHERE {matching}
+GROUP BY service, operation
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Failing:
+    """How often an operation failed in a window, and in the time before it."""
+
+    requests: int
+    errors: int
+    against: Against
+    failures: list[Failure]
+
+    @property
+    def fails(self) -> bool:
+        """Whether it fails, rather than now and then as everything does."""
+        ratio = self.errors / self.requests if self.requests else 0.0
+        before = self.against.errors / self.against.requests if self.against.requests else 0.0
+        more = self.errors >= SOME and ratio >= FAILS_MORE and ratio >= TIMES * before
+        return self.errors > 0 and (ratio >= FAILS or more)
+
+
+def read_failing(
+    cursor: duckdb.DuckDBPyConnection,
+    from_ns: int,
+    to_ns: int,
+    matching: str,
+    bound: Mapping[str, Any],
+    name: Naming,
+) -> dict[tuple[str, str], Failing]:
+    """Every operation that the SQL ``matching`` (of columns of ``request``, binding ``bound``) finds requests of."""
+    before_ns = max(0, from_ns - max(to_ns - from_ns, BEFORE_NS))
+    # What matches by its tags is looked for in the whole time, from the beginning of what it is compared with.
+    values = dict(bound) | {"from_ns": before_ns, "to_ns": to_ns, "window_ns": from_ns}
+    rows = cursor.execute(_COUNTS.replace("{matching}", matching), values).fetchall()
+    groups: Mapping[tuple[str, str], list[Failure]] = defaultdict(list)
+    if any(errors for _, _, _, errors, *_ in rows):
+        groups = _grouped(cursor, matching, "true", values, name)
+    return {
+        (service, operation): Failing(
+            requests,
+            errors,
+            Against(rfc3339(before_ns), rfc3339(from_ns), requests_before, errors_before, p50_ns, p95_ns),
+            groups[service, operation][:MOST],
+        )
+        for service, operation, requests, errors, requests_before, errors_before, p50_ns, p95_ns in rows
+    }
+
+
+def _grouped(
+    cursor: duckdb.DuckDBPyConnection, matching: str, counted: str, values: Mapping[str, Any], name: Naming
+) -> defaultdict[tuple[str, str], list[Failure]]:
+    """The failures of each operation, the most frequent first."""
+    groups: defaultdict[tuple[str, str], list[Failure]] = defaultdict(list)
+    sql = _GROUPS.replace("{matching}", matching).replace("{counted}", counted)
+    for service, operation, *_, newest, now, before, traces in cursor.execute(sql, dict(values)).fetchall():
+        groups[service, operation].append(
+            replace(_failure(newest, name), requests=now, before=before, examples=traces[:EXAMPLES], span_id=None)
+        )
+    return groups
+
+
+def read_concerned_failures(
+    cursor: duckdb.DuckDBPyConnection, operation: tuple[str, str], start_ns: int, name: Naming
+) -> list[Failure]:
+    """The failures of one operation among the affected requests in the table ``concerned``, and before these began."""
+    values = {
+        "service": operation[0],
+        "operation": operation[1],
+        "from_ns": max(0, start_ns - BEFORE_NS),
+        "window_ns": start_ns,
+        "to_ns": _END_OF_TIME,
+    }
+    found = _grouped(
+        cursor,
+        "service = $service AND operation = $operation",
+        "(request.trace_id, request.span_id) IN (SELECT trace_id, span_id FROM concerned WHERE affected)",
+        values,
+        name,
+    )
+    return found[operation][:MOST]
+
+
+def read_failure(cursor: duckdb.DuckDBPyConnection, row: Request, name: Naming) -> Failure | None:
+    """Why this request failed; None where it did not."""
+    if row.status != _ERROR:
+        return None
+    found = cursor.execute(
+        "SELECT failure FROM failure WHERE trace_id = $trace_id AND span_id = $span_id AND start_ns = $start_ns",
+        {"trace_id": row.trace_id, "span_id": row.span_id, "start_ns": row.start_ns},
+    ).fetchone()
+    # A request that an earlier version worked out has none.
+    told = found[0] if found else {"service": row.service, "failed_name": row.operation, "services": [row.service]}
+    return replace(_failure(told, name), requests=1, examples=[row.trace_id])
+
+
+def with_failure(verdict: Verdict, cursor: duckdb.DuckDBPyConnection, row: Request, name: Naming) -> Verdict:
+    """The verdict of a request, with why it failed, and how often its operation failed before.
+
+    A request that failed and was not slow is not blamed on any time that it took.
+    """
+    failure = read_failure(cursor, row, name)
+    if failure is None:
+        return verdict
+    failing = read_failing(
+        cursor,
+        row.start_ns,
+        row.start_ns + 1,
+        "service = $service AND operation = $operation",
+        {"service": row.service, "operation": row.operation},
+        name,
+    ).get((row.service, row.operation))
+    verdict = replace(verdict, failures=[failure], against=failing.against if failing else None)
+    return verdict if row.slow or (verdict.ranked_by == "lost" and verdict.usual_ns is not None) else timeless(verdict)
+
+
+def timeless(verdict: Verdict) -> Verdict:
+    """The verdict without culprits: its requests failed, and no time is to blame for that."""
+    return replace(verdict, culprits=[], suspects=[], conclusive=(verdict.excess_ns or 0) <= 0)
+
+
+def _failure(told: Mapping[str, Any], name: Naming) -> Failure:
+    service, dependency, system = told["service"] or "", told.get("dependency"), told.get("dependency_system")
+    entity: Entity
+    if dependency:
+        is_named = system and system not in dependency
+        entity = Entity("service", dependency, f"{system} at {dependency}" if is_named else dependency)
+    elif told.get("container_id"):
+        entity = name("container", told["container_id"])
+    else:
+        entity = Entity("service", service, service)
+    failure = Failure(
+        type=told.get("type"),
+        message=told.get("message"),
+        status_code=told.get("status_code"),
+        service=service,
+        span=told["failed_name"] or "",
+        span_id=told.get("failed_span_id"),
+        dependency=bool(dependency),
+        entity=entity,
+        services=list(told.get("services") or ()),
+        said_by=told.get("said_by") or "status",
+        because="",
+        requests=1,
+    )
+    return replace(failure, because=because(failure))
+
+
+def because(failure: Failure) -> str:
+    """``KeyError: 'cart' (HTTP 500) in stock``, ``HTTP 503 in stock, from prices:8000``: one line."""
+    said = " ".join((failure.message or "").split())
+    said = said if len(said) <= 200 else f"{said[:199]}…"
+    kind = failure.type or ""
+    # Some instrumentations write the type into the message too.
+    what = said if kind and said.startswith(kind.rpartition(".")[2]) else ": ".join(filter(None, (kind, said)))
+    if failure.status_code and failure.status_code not in what:
+        what = f"{what} ({failure.status_code})" if what else failure.status_code
+    what = what or "an error without a message"
+    where = f"in {failure.service}" if failure.service else f"in “{failure.span}”"
+    return f"{what} {where}" + (f", calling {failure.entity.name}" if failure.dependency else "")
