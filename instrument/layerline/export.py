@@ -14,6 +14,7 @@ import os
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -53,6 +54,7 @@ EXPORTED: Final = "otel.sdk.exporter.span.exported"
 PROCESSED: Final = "otel.sdk.processor.span.processed"
 _REPORT_EVERY_S: Final = 10.0
 _TOO_LARGE: Final = 413
+_AT_ONCE: Final = 1_000
 #: By these the user names a session that signs requests: then the SDK uses it as it is.
 CREDENTIALS: Final = (
     "OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER",
@@ -297,7 +299,11 @@ class Batches(BatchSpanProcessor):
         self._encoder = exporter.encoder
         self._account: Account | None = None
         self._exit_timeout_s = exit_timeout_s
-        self._most: int = self._batch_processor._max_queue_size
+        batches = self._batch_processor
+        self._most: int = batches._max_queue_size
+        # Threads that end a span at the same moment may each find room for the last one: the SDK would log that.
+        batches._queue = deque(batches._queue, self._most + _AT_ONCE)
+        batches._max_queue_size = self._most + _AT_ONCE
         self._name_thread()
         forked = weakref.WeakMethod(self._name_thread)  # the SDK starts another thread in a forked child, before this
 
