@@ -9,6 +9,7 @@ was dropped is told to the server as a metric.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -316,7 +317,10 @@ class Batches(BatchSpanProcessor):
     def _name_thread(self) -> None:
         """Mark the thread that sends as ours. Under gevent it is a greenlet of the app's own thread."""
         try:
-            tid = getattr(getattr(self._batch_processor, "_worker_thread", None), "native_id", None)
+            thread = getattr(self._batch_processor, "_worker_thread", None)
+            if thread is not None:
+                ends_in_silence(thread)
+            tid = getattr(thread, "native_id", None)
             if tid != threading.get_native_id():
                 own.name(tid, "send")
         except Exception:
@@ -366,6 +370,22 @@ class Batches(BatchSpanProcessor):
         if self._account is not None:
             self._account.shutdown()
         self._batch_processor.shutdown(timeout_millis=int(1_000 * remaining(self._exit_timeout_s)))
+
+
+def ends_in_silence(thread: threading.Thread) -> None:
+    """Let a thread end without a traceback where gevent took the threads after it began.
+
+    It looks itself up by its id when it ends, and gevent gives ids of its own.
+    """
+    delete = getattr(thread, "_delete", None)
+    if delete is None:
+        return
+
+    def forgiving() -> None:
+        with contextlib.suppress(KeyError):
+            delete()
+
+    thread.__dict__["_delete"] = forgiving
 
 
 _ends_at: float | None = None
