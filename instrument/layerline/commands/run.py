@@ -17,7 +17,6 @@ from pathlib import Path
 
 from layerline import guard
 from layerline.environment import mend
-from layerline.settings import Settings
 from layerline.uninstrumented import hints, look
 
 #: Programs that run Python code without being called python.
@@ -74,7 +73,7 @@ def _say(line: str) -> None:
 
 def _hint(environ: dict[str, str]) -> None:
     """Say what of the app will leave no spans. It is looked for where this command is installed, as CMD mostly is."""
-    if Settings.read(environ).hints.strip().lower() == "off":
+    if environ.get("LAYERLINE_HINTS", "").strip().lower() == "off":
         return
     try:
         for line in hints(look(), environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "")):
