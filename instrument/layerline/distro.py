@@ -43,6 +43,10 @@ class LayerlineDistro(BaseDistro):  # type: ignore[misc]
 
     def _configure(self, **kwargs: Any) -> None:
         mend_own()
+        try:
+            wiring.take_any_value()
+        except Exception:
+            guard.failed("wiring.take_any_value")
         for variable, value in DEFAULTS.items():
             os.environ.setdefault(variable, value)
         logging.getLogger("opentelemetry.instrumentation.auto_instrumentation._load").addFilter(expected)

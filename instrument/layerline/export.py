@@ -9,11 +9,13 @@ was dropped is told to the server as a metric.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -53,6 +55,7 @@ EXPORTED: Final = "otel.sdk.exporter.span.exported"
 PROCESSED: Final = "otel.sdk.processor.span.processed"
 _REPORT_EVERY_S: Final = 10.0
 _TOO_LARGE: Final = 413
+_AT_ONCE: Final = 1_000
 #: By these the user names a session that signs requests: then the SDK uses it as it is.
 CREDENTIALS: Final = (
     "OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER",
@@ -297,7 +300,11 @@ class Batches(BatchSpanProcessor):
         self._encoder = exporter.encoder
         self._account: Account | None = None
         self._exit_timeout_s = exit_timeout_s
-        self._most: int = self._batch_processor._max_queue_size
+        batches = self._batch_processor
+        self._most: int = batches._max_queue_size
+        # Threads that end a span at the same moment may each find room for the last one: the SDK would log that.
+        batches._queue = deque(batches._queue, self._most + _AT_ONCE)
+        batches._max_queue_size = self._most + _AT_ONCE
         self._name_thread()
         forked = weakref.WeakMethod(self._name_thread)  # the SDK starts another thread in a forked child, before this
 
@@ -310,7 +317,10 @@ class Batches(BatchSpanProcessor):
     def _name_thread(self) -> None:
         """Mark the thread that sends as ours. Under gevent it is a greenlet of the app's own thread."""
         try:
-            tid = getattr(getattr(self._batch_processor, "_worker_thread", None), "native_id", None)
+            thread = getattr(self._batch_processor, "_worker_thread", None)
+            if thread is not None:
+                ends_in_silence(thread)
+            tid = getattr(thread, "native_id", None)
             if tid != threading.get_native_id():
                 own.name(tid, "send")
         except Exception:
@@ -360,6 +370,22 @@ class Batches(BatchSpanProcessor):
         if self._account is not None:
             self._account.shutdown()
         self._batch_processor.shutdown(timeout_millis=int(1_000 * remaining(self._exit_timeout_s)))
+
+
+def ends_in_silence(thread: threading.Thread) -> None:
+    """Let a thread end without a traceback where gevent took the threads after it began.
+
+    It looks itself up by its id when it ends, and gevent gives ids of its own.
+    """
+    delete = getattr(thread, "_delete", None)
+    if delete is None:
+        return
+
+    def forgiving() -> None:
+        with contextlib.suppress(KeyError):
+            delete()
+
+    thread.__dict__["_delete"] = forgiving
 
 
 _ends_at: float | None = None

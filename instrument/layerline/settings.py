@@ -43,6 +43,10 @@ class Settings:
     """LAYERLINE_EXIT_TIMEOUT (``2``): the longest, in seconds, that sending the last spans may hold up the end of the
     process."""
 
+    hints: str = "on"
+    """LAYERLINE_HINTS (``on``): at the start, name installed libraries that nothing instruments, and the command that
+    changes it; or ``off``."""
+
     watch: str = "100ms"
     """LAYERLINE_WATCH (``100ms``): threads whose request has been open for longer are looked at 50 times a second, to
     see what they do; a number with ``us``, ``ms``, ``s`` or ``m``, or ``off``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 from opentelemetry.instrumentation.auto_instrumentation._load import _load_instrumentors
@@ -10,6 +11,7 @@ from opentelemetry.instrumentation.version import __version__ as instrumentation
 from layerline import guard
 from layerline.distro import LayerlineConfigurator, LayerlineDistro
 from layerline.settings import Settings
+from layerline.uninstrumented import hints, look
 
 _once = threading.Lock()
 _started = False
@@ -31,5 +33,8 @@ def start(*, endpoint: str | None = None, token: str | None = None, capture: str
                 settings=settings, auto_instrumentation_version=instrumentation_version
             )
             _load_instrumentors(distro)  # type: ignore[no-untyped-call]
+            if settings.hints.strip().lower() != "off":
+                for line in hints(look(), os.environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "")):
+                    guard.once(line, "%s (LAYERLINE_HINTS=off hides this)", line)
         except Exception:
             guard.failed("start")

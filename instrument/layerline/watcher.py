@@ -47,6 +47,8 @@ _GIVEN_AWAY_S: Final = 0.001
 _GREW_NS: Final = 200_000
 #: Distinct findings kept a span; the others are counted together.
 DISTINCT: Final = 16
+#: Looks that may fail before no more is looked.
+_MOST_FAILURES: Final = 100
 #: Threads that are looked at at once: a look at one takes up to 10 µs.
 _MOST_THREADS: Final = 64
 OTHERS: Final = "other - - - -:0"
@@ -82,7 +84,7 @@ class Watcher:
         """In a new process our thread is not there, and locks may have been held."""
         self._threads = threads
         self.idle = True  # the next first span has to call ``wake``
-        self.looks = 0
+        self.looks = self.failures = 0
         self._stopped = False
         self._running = False
         self._waking = allocate_lock()
@@ -144,12 +146,12 @@ class Watcher:
                         bell.acquire()
                     self.idle = False
                     idle_since = monotonic_ns()
-            except Exception:
-                self._stopped = True
-                try:
-                    guard.failed("watcher")
-                finally:
-                    self._seen.clear()
+            except Exception:  # it costs one look; what fails each time is given up
+                self._seen.clear()
+                self.failures += 1
+                self._stopped = self._stopped or self.failures >= _MOST_FAILURES
+                guard.failed("watcher")
+                sleep(self._pause / 1e9)
 
     def _slow(self) -> tuple[list[Thread], int | None]:
         """Threads to look at now; and, if spans are open, how long (ns) until one of them can be slow."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+import opentelemetry.attributes
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ConcurrentMultiSpanProcessor, SpanProcessor, TracerProvider
@@ -118,6 +119,26 @@ def record_work(provider: TracerProvider) -> None:
     """Let work that is handed to other threads leave records with this provider (``layerline.work``)."""
     if _account is not None:
         work.install(_account, provider)
+
+
+def take_any_value() -> None:
+    """Let an attribute whose ``__str__`` raises be left out.
+
+    OpenTelemetry's SDK makes text of values that it does not know, and raises in the application what they raise.
+    """
+    theirs: Any = opentelemetry.attributes
+    castable = getattr(theirs, "_is_non_custom_str", None)
+    if castable is None or hasattr(castable, "_layerline"):
+        return
+
+    def castable_here(value: object) -> bool:
+        try:
+            return bool(castable(value)) and isinstance(str(value), str)
+        except Exception:
+            return False
+
+    castable_here.__dict__["_layerline"] = castable
+    theirs._is_non_custom_str = castable_here
 
 
 def described(settings: Settings, cgroup: Cgroup, said: Mapping[str, object] | None = None) -> dict[str, Any]:

@@ -229,7 +229,7 @@ class Outbox:
         timeout_s = TIMEOUT_S if closing_at is None else max(0.1, closing_at - time.monotonic())
         try:
             self._session.post(self._endpoint + parcel.path, data=parcel.body, timeout=timeout_s)
-        except requests.RequestException as problem:
+        except (requests.RequestException, OSError, ValueError) as problem:  # a token that is no text for a header
             return self._session.outcome or Outcome(None, printable(str(problem)))
         return self._session.outcome or Outcome(None, "no answer")
 

@@ -330,6 +330,7 @@ class Spool:
         with contextlib.suppress(OSError):
             if untold:
                 part = self._folder / f"{_LOST}.part"
+                part.touch(mode=0o600)
                 part.write_text(json.dumps(untold), encoding="utf-8")
                 part.rename(self._folder / _LOST)
             else:

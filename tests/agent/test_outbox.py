@@ -185,6 +185,20 @@ def test_what_is_too_large_is_sent_in_parts(sink: Sink, outbox: Open) -> None:
     assert [(loss.reason, loss.points) for loss in box.losses()] == [(REFUSED, 1)]
 
 
+@pytest.mark.parametrize("token", ["\u20ac-secret", "a\nsecret"])
+def test_a_token_that_no_header_can_carry(
+    sink: Sink, outbox: Open, token: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is said, without the token, and the readings are kept until it is mended."""
+    box = outbox(sink.url, {"authorization": f"Bearer {token}"})
+    box.put(METRICS, b"x", 7)
+    eventually(lambda: box._failures > 2, "some attempts")
+    assert box.close(within_s=0.1) == 7
+    said = capsys.readouterr().err
+    assert "readings are kept" in said
+    assert "secret" not in said
+
+
 def test_one_bad_parcel_costs_no_other(sink: Sink, outbox: Open, capsys: pytest.CaptureFixture[str]) -> None:
     """What cannot be sent for a fault of ours is dropped and said, and the next is sent."""
     sink.answers.append((413, {}, b""))

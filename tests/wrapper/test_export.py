@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -248,6 +250,28 @@ def test_a_full_queue_costs_spans_and_no_time(sink: Sink, monkeypatch: pytest.Mo
     assert dropped > 4_000
     assert points[(EXPORTED, "")] == len(sink.spans)
     assert dropped + len(sink.spans) == 5_001
+
+
+def test_a_full_queue_says_nothing(
+    sink: Sink, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads that fill the queue at the same moment cost spans, which are counted, and no line in the log."""
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "50")
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "50")
+    sink.gate.clear()
+    made = processor(sink.url, exit_timeout="60")
+    tracer = provider_with(made).get_tracer("tests")
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda _: tracer.start_span("span").end(), range(2_000)))
+    finally:
+        sys.setswitchinterval(interval)
+    sink.gate.set()
+    made.shutdown()
+    assert len(sink.spans) + made._counts_of.counts.dropped == 2_000
+    assert lines_of(caplog) == []
 
 
 @pytest.mark.parametrize("how", ["dead", "hanging"])

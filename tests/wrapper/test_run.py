@@ -292,3 +292,23 @@ def test_opentelemetry_instrument_with_our_distro(tmp_path: Path, sink: Sink) ->
     )
     assert done.returncode == 0, done.stderr
     assert sink.named("busy").attributes[ACCOUNT] == "thread"
+
+
+def test_an_app_that_gevent_patches_ends_in_silence(tmp_path: Path, sink: Sink) -> None:
+    """Where gevent takes the threads after ours began, spans arrive and no traceback is left at the end."""
+    pytest.importorskip("gevent")
+    script = """
+from gevent import monkey
+monkey.patch_all()
+import gevent
+from opentelemetry import trace
+tracer = trace.get_tracer("app")
+def work():
+    with tracer.start_as_current_span("greenlet"):
+        gevent.sleep(0.01)
+gevent.joinall([gevent.spawn(work) for _ in range(20)])
+"""
+    done = layerline_run(script, tmp_path, LAYERLINE_ENDPOINT=sink.url)
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr, done.stderr
+    assert len(sink.spans) == 20

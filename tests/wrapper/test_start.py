@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from layerline.attributes import ACCOUNT, BOOT_ID
-from wrapper.conftest import Sink, clean_environment
+from wrapper.conftest import Sink, clean_environment, layerline_run
 
 
 def run_python(script: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -114,3 +114,19 @@ print("runs")
     assert done.stdout == "runs\n"
     assert len(done.stderr.splitlines()) == 1
     assert "start failed" in done.stderr
+
+
+def test_a_value_that_cannot_be_text_harms_nobody(tmp_path: Path, sink: Sink) -> None:
+    """An attribute whose ``__str__`` raises is left out, and its span is sent."""
+    script = """
+from opentelemetry import trace
+class Odd:
+    def __str__(self):
+        raise RuntimeError("no")
+with trace.get_tracer("app").start_as_current_span("span", attributes={"odd": Odd(), "list": [Odd()]}) as span:
+    span.set_attribute("good", 1)
+    span.add_event("happened", {"odd": Odd()})
+"""
+    done = layerline_run(script, tmp_path, LAYERLINE_ENDPOINT=sink.url)
+    assert done.returncode == 0, done.stderr
+    assert sink.named("span").attributes["good"] == 1

@@ -25,7 +25,7 @@ from layerline import guard
 from layerline.account import Account
 from layerline.attributes import SAMPLE_KINDS, SAMPLES, SAMPLES_EVERY_NS
 from layerline.seen import kind
-from layerline.thread import Open
+from layerline.thread import Open, Thread
 from layerline.watcher import DISTINCT, EVERY_NS, OTHERS, Watcher, count, told
 from waiting import eventually
 from wrapper.conftest import Traced
@@ -307,3 +307,31 @@ def test_it_is_a_watcher_of_its_account(watched: Traced) -> None:
     with watched.tracer.start_as_current_span("after"):
         time.sleep(0.2)
     assert SAMPLES not in watched.figures("after")
+
+
+def test_a_look_that_fails_is_not_the_last(
+    watched: Traced, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever goes wrong while looking is logged once and costs that look; the next ones are taken."""
+    monkeypatch.delenv("PYTEST_VERSION")
+    monkeypatch.setattr(guard, "_said", set())
+    look, failures = Watcher._look, [ValueError("odd"), ValueError("odd")]
+
+    def failing(watcher: Watcher, threads: list[Thread]) -> None:
+        if failures:
+            raise failures.pop()
+        look(watcher, threads)
+
+    monkeypatch.setattr(Watcher, "_look", failing)
+    with watched.tracer.start_as_current_span("slow"):
+        sleep_until_seen(watched, 1)
+    assert [record.getMessage()[:14] for record in caplog.records if record.name == "layerline"] == ["watcher failed"]
+
+
+def test_hundreds_of_slow_threads_are_not_all_looked_at() -> None:
+    """A look takes bounded time: of many slow requests those are looked at that have been open longest."""
+    now = time.time_ns()
+    threads = [SimpleNamespace(stack=[SimpleNamespace(began=now - number * EVERY_NS)]) for number in range(50, 400)]
+    slow, _ = Watcher(threads, 1)._slow()  # type: ignore[arg-type]
+    assert 0 < len(slow) < 100
+    assert slow[0] is threads[-1]

@@ -15,7 +15,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from layerline import guard
 from layerline.environment import mend
+from layerline.uninstrumented import hints, look
 
 #: Programs that run Python code without being called python.
 _EMBEDS = ("uwsgi",)
@@ -46,7 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if executable is None:
         print(f"layerline run: {command[0]}: no such program on PATH, or it may not be executed", file=sys.stderr)
         return 2
-    if not is_python(Path(executable)):
+    python = is_python(Path(executable))
+    if not python:
         print(
             f"layerline run: {command[0]} is not a Python program; only Python programs that it starts will be traced",
             file=sys.stderr,
@@ -55,11 +58,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     sys.stderr.flush()
     try:
         variables = dict(os.environ)
-        mend(variables, lambda line: print(f"layerline run: {line}", file=sys.stderr, flush=True))
+        mend(variables, _say)
+        if python:
+            _hint(variables)
         os.execve(executable, command, environment(variables))  # noqa: S606 - to become CMD is the point
     except OSError as error:
         print(f"layerline run: {command[0]} cannot be run: {error.strerror}", file=sys.stderr)
         return 2
+
+
+def _say(line: str) -> None:
+    print(f"layerline run: {line}", file=sys.stderr, flush=True)
+
+
+def _hint(environ: dict[str, str]) -> None:
+    """Say what of the app will leave no spans. It is looked for where this command is installed, as CMD mostly is."""
+    if environ.get("LAYERLINE_HINTS", "").strip().lower() == "off":
+        return
+    try:
+        for line in hints(look(), environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "")):
+            _say(f"{line} (LAYERLINE_HINTS=off hides this)")
+    except Exception:
+        guard.failed("run.hint")
 
 
 def environment(environ: dict[str, str], cwd: str | None = None) -> dict[str, str]:

@@ -1,0 +1,93 @@
+"""What the app has installed and nobody instruments: it leaves no spans, and a request in it is not seen.
+
+OpenTelemetry keeps the list of libraries and of the packages that instrument them, in
+``opentelemetry.instrumentation.bootstrap_gen``: ``opentelemetry-bootstrap`` installs from it. Here it is only read.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final
+
+_PREFIX: Final = "opentelemetry-instrumentation-"
+#: What says nothing of requests, calls or jobs: figures of the process, templates, command lines, log records.
+_BESIDE: Final = frozenset({"system-metrics", "jinja2", "click", "asyncclick", "structlog", "logging", "threading"})
+#: What is listed for a library that it does not need: pydantic stands there for Tortoise.
+_ONLY_WITH: Final = {"pydantic": "tortoise-orm", "asgiref": "django"}
+#: Whose instrumentation another one brings along.
+_WITHIN: Final = {"starlette": "fastapi"}
+#: What takes requests or jobs: without one of these no request has a span unless the app makes it.
+_SERVING: Final = frozenset(
+    {
+        "aio-pika", "aiohttp-server", "aiokafka", "asgi", "boto3sqs", "celery", "confluent-kafka", "django", "falcon",
+        "fastapi", "flask", "grpc", "kafka-python", "pika", "pyramid", "remoulade", "starlette", "tornado", "wsgi",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A library that is installed, and what instruments it."""
+
+    library: str
+    package: str
+    """As pip takes it: with the version that fits."""
+    instrumented: bool
+
+    @property
+    def short(self) -> str:
+        """What the instrumentation is called: ``aiohttp-client``."""
+        return name_of(self.package).removeprefix(_PREFIX)
+
+
+def name_of(requirement: str) -> str:
+    """The name in ``celery >= 4.0, < 6.0``, as packages are compared (PEP 503)."""
+    match = re.match(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)", requirement)
+    return re.sub(r"[-_.]+", "-", match[1]).lower() if match else ""
+
+
+def has(name: str) -> bool:
+    """Whether a distribution of that name is installed."""
+    try:
+        version(name)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def look(listed: Iterable[Mapping[str, str]] | None = None) -> list[Found]:
+    """What is installed of the libraries that OpenTelemetry knows to instrument; each instrumentation once."""
+    if listed is None:
+        from opentelemetry.instrumentation.bootstrap_gen import libraries as listed
+    found: dict[str, Found] = {}
+    for entry in listed or ():
+        library, package = name_of(entry["library"]), entry["instrumentation"]
+        if name_of(package) not in found and has(library):
+            needs = _ONLY_WITH.get(library)
+            if needs is None or has(needs):
+                found[name_of(package)] = Found(library, package, has(name_of(package)))
+    return list(found.values())
+
+
+def hints(found: Iterable[Found], disabled: str = "") -> list[str]:
+    """What to tell the person who starts the app: lines for what leaves no spans. ``disabled`` as in
+    ``OTEL_PYTHON_DISABLED_INSTRUMENTATIONS``: whoever names it there knows.
+    """
+    off = {name_of(name) for name in disabled.split(",") if name.strip() and name.strip() != "*"}
+    if "*" in disabled:
+        return []
+    found = [each for each in found if each.short not in _BESIDE and each.short not in off]
+    libraries = {each.library for each in found}
+    missing = [each for each in found if not each.instrumented and _WITHIN.get(each.library) not in libraries]
+    lines = []
+    if missing:
+        names = ", ".join(dict.fromkeys(each.library for each in missing))
+        command = shlex.join(["pip", "install", *(each.package for each in missing)])
+        lines.append(f"installed, but without spans, as nothing instruments it: {names}. To see it: {command}")
+    if not any(each.instrumented and each.short in _SERVING for each in found):
+        lines.append("nothing here that takes requests or jobs is instrumented: only spans that the app makes are seen")
+    return lines

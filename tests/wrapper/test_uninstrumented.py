@@ -1,0 +1,81 @@
+"""What is installed and leaves no spans is named, with the command that changes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from layerline import uninstrumented
+from layerline.uninstrumented import hints, look, name_of
+from wrapper.conftest import Sink, layerline_run
+
+LISTED = [
+    {"library": "Flask >= 1.0", "instrumentation": "opentelemetry-instrumentation-flask==0.66b1"},
+    {"library": "aiohttp ~= 3.0", "instrumentation": "opentelemetry-instrumentation-aiohttp-client==0.66b1"},
+    {"library": "aiohttp ~= 3.0", "instrumentation": "opentelemetry-instrumentation-aiohttp-server==0.66b1"},
+    {"library": "google-cloud-aiplatform >= 1.64", "instrumentation": "opentelemetry-instrumentation-vertexai>=2.0b0"},
+    {"library": "fastapi ~= 0.92", "instrumentation": "opentelemetry-instrumentation-fastapi==0.66b1"},
+    {"library": "starlette >= 0.13", "instrumentation": "opentelemetry-instrumentation-starlette==0.66b1"},
+    {"library": "tortoise-orm >= 0.17.0", "instrumentation": "opentelemetry-instrumentation-tortoiseorm==0.66b1"},
+    {"library": "pydantic >= 1.10.2", "instrumentation": "opentelemetry-instrumentation-tortoiseorm==0.66b1"},
+    {"library": "psutil >= 5", "instrumentation": "opentelemetry-instrumentation-system-metrics==0.66b1"},
+]
+
+
+def installed(monkeypatch: pytest.MonkeyPatch, *names: str) -> list[uninstrumented.Found]:
+    monkeypatch.setattr(uninstrumented, "has", lambda name: name in names)
+    return look(LISTED)
+
+
+def test_all_is_instrumented(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where everything that takes requests or makes calls is instrumented, nothing is said."""
+    found = installed(monkeypatch, "flask", "opentelemetry-instrumentation-flask", "psutil", "pydantic")
+    assert hints(found) == []
+
+
+def test_what_is_missing_is_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line has the libraries, each once, and what to install, quoted for a shell."""
+    names = ("flask", "opentelemetry-instrumentation-flask", "aiohttp", "google-cloud-aiplatform", "starlette")
+    (line,) = hints(installed(monkeypatch, *names))
+    assert "nothing instruments it: aiohttp, google-cloud-aiplatform, starlette. To see it: pip install " in line
+    client, server = (f"opentelemetry-instrumentation-aiohttp-{end}==0.66b1" for end in ("client", "server"))
+    assert f"{client} {server} 'opentelemetry-instrumentation-vertexai>=2.0b0'" in line
+
+
+def test_what_another_brings_along_is_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FastAPI's instrumentation is enough for FastAPI, which stands on Starlette."""
+    (line,) = hints(installed(monkeypatch, "opentelemetry-instrumentation-flask", "flask", "fastapi", "starlette"))
+    assert "fastapi" in line
+    assert "starlette" not in line
+
+
+def test_nothing_that_takes_requests_is_instrumented(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An app without an instrumented framework is told that only its own spans are seen."""
+    assert hints(installed(monkeypatch)) == [
+        "nothing here that takes requests or jobs is instrumented: only spans that the app makes are seen"
+    ]
+    assert len(hints(installed(monkeypatch, "flask"))) == 2
+
+
+def test_who_disabled_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is named in ``OTEL_PYTHON_DISABLED_INSTRUMENTATIONS`` is not named again."""
+    found = installed(monkeypatch, "flask", "opentelemetry-instrumentation-flask", "aiohttp")
+    assert hints(found, "aiohttp_client, aiohttp-server") == []
+    assert hints(found, "*") == []
+
+
+def test_opentelemetry_s_own_list_is_read() -> None:
+    """Its entries name libraries and packages in a way that we understand."""
+    found = {each.short: each for each in look()}
+    assert found["flask"].instrumented
+    assert found["flask"].library == "flask"
+    assert name_of("aio_pika >= 7.2.0, < 11.0.0") == "aio-pika"
+
+
+def test_it_is_said_at_the_start(tmp_path: Path, sink: Sink) -> None:
+    """``layerline run`` says it once, on stderr. The setting that hides it is what all other tests run with."""
+    said = layerline_run("print('ran')", tmp_path, LAYERLINE_ENDPOINT=sink.url, LAYERLINE_HINTS="on").stderr
+    (line,) = said.splitlines()
+    assert line.startswith("layerline run: installed, but without spans")
+    assert "aiohttp" in line
