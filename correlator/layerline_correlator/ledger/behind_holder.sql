@@ -21,7 +21,7 @@ meters AS (
 ),
 waits AS (
     SELECT
-        piece_no, meters.*, isfinite(holder_wait_low) AND holder_wait_low > 0 AS looked_at, holder_wait_low,
+        piece_no, meters.*, holder_wait_low,
         CASE WHEN lock_looks >= 2 THEN floor(off_ns * (lock_looks / asleep))
              WHEN loop_wait_ns > 0 THEN floor(least(off_ns, loop_wait_ns * share))
              WHEN voluntary_switches >= 4 AND off_ns / voluntary_switches BETWEEN ms_of(1) AND ms_of(7) THEN off_ns
@@ -48,7 +48,7 @@ SELECT
         -- One thread's waits, all of them, fit into the time that this one did not wait for the lock only so far.
         WHEN one_other THEN least(stood_ns, greatest(0, others_wait_ns - (window_ns - lock_ns)))
         -- A fifth less, for the time in which nobody looked.
-        WHEN looked_at THEN least(stood_ns, 0.8 * lock_ns * holder_wait_low)
+        WHEN holder_wait_low > 0 THEN least(stood_ns, 0.8 * lock_ns * holder_wait_low)
         ELSE 0
     END::BIGINT                                                                 AS stood_low_ns,
     stood_high_ns::BIGINT                                                       AS stood_high_ns,
