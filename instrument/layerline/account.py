@@ -52,6 +52,8 @@ from layerline.attributes import (
     CPU_NS,
     FIRST_REQUEST,
     GC_NS,
+    HOLDER_WAIT_HIGH,
+    HOLDER_WAIT_LOW,
     INVOLUNTARY_SWITCHES,
     LOOP_HELD_BY,
     LOOP_QUEUED_NS,
@@ -239,6 +241,8 @@ class Account(SpanProcessor):
             if opened.seen is not None:
                 attributes[SAMPLES] = told(opened.seen)
                 attributes[SAMPLES_EVERY_NS] = EVERY_NS
+                if opened.holders is not None and (waited_by_holder := opened.holders.waited()) is not None:
+                    attributes[HOLDER_WAIT_LOW], attributes[HOLDER_WAIT_HIGH] = waited_by_holder
             if opened.meters is not None and self._meters is not None and opened.reason != "explicit_time":
                 for name, value in self._meters.gained(opened.meters, end if at_once else now):
                     attributes[name] = value

@@ -56,6 +56,10 @@ LOOP_HELD_BY: Final = "layerline.loop.held_by"  # who held it longest: "function
 # ---- slow requests, looked at from beside: what the span's thread was seen doing
 SAMPLES: Final = "layerline.samples"  # strings "count kind state wait function file:line", most often first
 SAMPLES_EVERY_NS: Final = "layerline.samples.every_ns"  # one look stands for so long
+#: Where it was seen waiting for a lock: the share of that time in which those that may hold it waited for a CPU, at
+#: least and at most.
+HOLDER_WAIT_LOW: Final = "layerline.holder.wait_low_ratio"
+HOLDER_WAIT_HIGH: Final = "layerline.holder.wait_high_ratio"
 #: What a look can find: on a CPU (or ready for one), at a lock, waiting for a connection or thread of a pool, in a
 #: sleep, at a socket or pipe, at a disk, or none of these.
 SAMPLE_KINDS: Final = ("cpu", "lock", "pool", "sleep", "socket", "disk", "other")

@@ -99,6 +99,18 @@ def place(frame: FrameType) -> str:
     return f"{function} {' '.join(code.co_filename.splitlines())}:{line}"
 
 
+def has_own(frame: FrameType) -> bool:
+    """Whether code of the app's own is anywhere in the stack."""
+    each: FrameType | None = frame
+    for _ in range(_DEEPEST):
+        if each is None:
+            return False
+        if _is_own(each.f_code):
+            return True
+        each = each.f_back
+    return False
+
+
 def _is_own(code: CodeType) -> bool:
     own = _own.get(code)
     if own is None:

@@ -20,6 +20,7 @@ from threading import get_ident, get_native_id
 from time import thread_time_ns, time_ns
 from typing import Final
 
+from layerline.holders import Holders
 from layerline.kernel import File, out_of_descriptors
 
 _NS_PER_TICK: Final = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
@@ -44,6 +45,7 @@ class Open:
     accepted: tuple[int, int, int] | None = None  # accept wait, of it busy, of it ready without a core (ns)
     queued: tuple[int, str] | None = None  # of it, while others' steps held its loop (ns), and who held it longest
     seen: dict[str, int] | None = None  # what the watcher saw its thread doing, and how often
+    holders: Holders | None = None  # who may hold the lock that it was seen waiting for
     began = 0  # when it was opened as the lowest of its stack (ns, UTC); 0: the watcher shall not look
     cpu = wait = gc = blkio = 0
     major_faults = blocks_read = blocks_written = voluntary = involuntary = 0

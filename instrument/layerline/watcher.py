@@ -32,6 +32,7 @@ from time import clock_gettime_ns, monotonic_ns, sleep, time_ns
 from typing import Final
 
 from layerline import guard, own
+from layerline.holders import Holders, Looked, at_work
 from layerline.kernel import File
 from layerline.seen import kind, place, waits_in_pool
 from layerline.thread import Open, Thread
@@ -186,6 +187,7 @@ class Watcher:
             del self._seen[gone]
         frames = sys._current_frames()
         doubtful: list[tuple[Seen, int, Open, str, str, str, str]] = []
+        others: dict[int, Looked] | None = None
         for thread in threads:
             opened, frame = on_top(thread), frames.get(thread.ident)
             if frame is None:
@@ -206,6 +208,8 @@ class Watcher:
             seen.cpu, seen.at = cpu, now
             found, where = kind(state, wait), place(frame)
             going = state == "S" and wait == "-"  # falling asleep or waking up just now
+            if (found == "lock" or going) and others is None:
+                others = at_work(frames)
             if found == "lock" or going:
                 if not going and waits_in_pool(frame):
                     found = "pool"
@@ -215,6 +219,8 @@ class Watcher:
                     doubtful.append((seen, cpu, opened, found, state, wait, where))
                     continue
             count(opened, f"{found} {state} {wait} {where}")
+            if found == "lock":
+                behind(opened, others, thread.ident, where)
         frames.clear()
         if doubtful:
             sleep(_GIVEN_AWAY_S)
@@ -228,6 +234,16 @@ class Watcher:
                 except (OSError, ValueError, IndexError):
                     continue  # it ended
                 count(opened, f"{found} {state} {wait} {where}")
+                if found == "lock" and opened.thread is not None:
+                    behind(opened, others, opened.thread.ident, where)
+
+
+def behind(opened: Open, others: dict[int, Looked] | None, waiter: int, where: str) -> None:
+    """Its thread was found waiting for a lock: what those did meanwhile that may hold it."""
+    if others:
+        if opened.holders is None:
+            opened.holders = Holders()
+        opened.holders.look(others, waiter, where)
 
 
 def on_top(thread: Thread) -> Open | None:

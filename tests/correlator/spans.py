@@ -115,6 +115,9 @@ def span_row(drawn: Mapping[str, Any], trace_id: str, zero_ns: int) -> tuple[Res
     attributes = dict(drawn.get("attributes", {}))
     if "samples" in drawn:
         attributes["layerline.samples"] = attribute_text(drawn["samples"])
+    if "holder_wait" in drawn:
+        low, high = drawn["holder_wait"]
+        attributes |= {"layerline.holder.wait_low_ratio": str(low), "layerline.holder.wait_high_ratio": str(high)}
     if "held_by" in drawn:
         attributes["layerline.loop.held_by"] = drawn["held_by"]
     return owner, SpanRow(

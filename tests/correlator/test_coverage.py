@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from spans import MS, a_while_ago, batch, container_id, series_rows, span_row
+from spans import MS, a_while_ago, batch, container_id, series_rows, span_row, together
 from test_join import description
 
 from layerline_correlator.correlator import Correlator
@@ -212,7 +212,54 @@ def test_blind_causes_name_the_one_thing_to_enable(correlator: Correlator) -> No
     disk = blind["host.io_saturated"]
     assert (disk.requests, disk.share, disk.services, disk.layer) == (4, 1.0, ["web"], "host")
     assert "busy time of the disks" in disk.reason
-    assert "layerline agent" in disk.enable
+    assert disk.enable == "run `layerline agent` on the machine"  # nobody tells its name
+
+
+def machine(name: str) -> ResourceRow:
+    """What somebody says of a machine without reading it."""
+    return description({"host": name, "host.name": f"{name}.example", "host.id": f"{name}-id"})
+
+
+def test_what_to_enable_names_the_machine(correlator: Correlator) -> None:
+    """Where machines have names, the advice to run the agent says on which of them, in every place that gives it."""
+    zero_ns = a_while_ago(120)
+    spans = [span(WEB, n, zero_ns, cpu=5, wait=10, switches=1) for n in range(4)]
+    correlator.append(Batch(resources=[machine("host-1"), WEB], spans=spans))
+    found = covered(correlator, zero_ns)
+    advice = "run `layerline agent` on machine host-1.example"
+    assert {one.cause: one.enable for one in found.blind}["host.io_saturated"] == advice
+    assert {one.layer: one.enable for one in found.layers if one.layer != "app"} == dict.fromkeys(
+        ("container", "network", "host"), advice
+    )
+
+
+def test_only_what_is_missing_is_to_be_enabled(correlator: Correlator) -> None:
+    """Where the agent reads the machine nobody is told to run it; where the wrapper runs, nobody is told to use it."""
+    zero_ns = a_while_ago(120)
+    foreign = resource({"service.name": "cart", "container.id": container_id("cart-1"), "layerline.boot_id": "host-2"})
+    read = [
+        series_rows({"signal": signal, **of, "host": "host-2", "at": [-1000, 20_000], "values": [0, 5]}, zero_ns)
+        for signal, of in (("container.cpu.time", {"container": "cart-1"}), ("system.disk.io_time", {}))
+    ]
+    correlator.append(
+        together(
+            [
+                Batch(
+                    resources=[machine("host-1"), machine("host-2"), WEB, foreign],
+                    spans=[
+                        *(span(WEB, n, zero_ns, cpu=5, faults=3, blocks_read=80, switches=1) for n in range(4)),
+                        *(span(foreign, 10 + n, zero_ns) for n in range(4)),
+                    ],
+                ),
+                batch([], read),
+            ]
+        )
+    )
+    ours = {one.cause: one.enable for one in covered(correlator, zero_ns, "web").blind}
+    theirs = {one.cause: one.enable for one in covered(correlator, zero_ns, "cart").blind}
+    assert ours["host.cpu_stolen"] == "run `layerline agent` on machine host-1.example"
+    assert all("layerline agent" not in advice or "ask" in advice for advice in theirs.values()), theirs
+    assert theirs["app.cpu_crowded"] == "start the service with `layerline run -- CMD`"
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,22 @@ import duckdb
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from spans import MS, as_collector, as_renamed, event_row, resource, series_rows
+from spans import MS, as_collector, as_renamed, container_id, event_row, resource, series_rows
 
 from layerline.attributes import SPAN_FIGURES
 from layerline_correlator.ledger import work as ledger
 from layerline_correlator.settings import Settings
-from layerline_correlator.store.model import CLIENT, CONSUMER, SERVER, Batch, PointRow, ResourceRow, SeriesRow, SpanRow
+from layerline_correlator.store.model import (
+    CLIENT,
+    CONSUMER,
+    SERVER,
+    Batch,
+    PointRow,
+    ResourceRow,
+    SeriesRow,
+    SpanRow,
+    resource_key,
+)
 from layerline_correlator.store.store import Store
 from profiles import examples
 
@@ -108,6 +118,23 @@ def any_events(draw: random.Random, zero_ns: int) -> Iterator[Any]:
         yield event_row({"name": f"container.{name}", "container": container, "at": at}, zero_ns)
 
 
+#: The cgroup above one of the containers.
+POD = {"layerline.cgroup": "/pod"}
+
+
+def any_nesting(draw: random.Random) -> Iterator[ResourceRow]:
+    """One container may run inside of the other, or each inside of the other, as nonsense has it."""
+    for inner, outer in (("web-1", "stock-1"), ("stock-1", "web-1")):
+        if draw.random() < 0.3:
+            attributes = {
+                "container.id": container_id(inner),
+                "container.name": inner,
+                "layerline.boot_id": "host-1",
+                "layerline.container.parent": container_id(outer),
+            }
+            yield ResourceRow(resource_key(attributes), attributes)
+
+
 def any_readings(draw: random.Random, zero_ns: int) -> Iterator[Any]:
     """Counters that grow, stand still, fall and begin again; at any interval."""
     for signal, container, tags in (
@@ -127,6 +154,14 @@ def any_readings(draw: random.Random, zero_ns: int) -> Iterator[Any]:
         ("system.cpu.logical.count", None, {}),
         ("system.disk.io_time", None, {"system.device": "vda"}),
         ("system.io.pressure", None, {"pressure.kind": "some"}),
+        ("system.memory.pressure", None, {"pressure.kind": "some"}),
+        ("container.ancestor.cpu.limit", "web-1", POD),
+        ("container.ancestor.memory.limit", "web-1", POD),
+        ("container.ancestor.memory.limit_hits", "web-1", POD),
+        ("container.ancestor.disk.limit", "web-1", POD | {"disk.io.direction": "write"}),
+        ("container.ancestor.disk.io", "web-1", POD | {"disk.io.direction": "write"}),
+        ("container.ancestor.disk.operations.limit", "web-1", POD | {"disk.io.direction": "write"}),
+        ("container.ancestor.disk.operations", "web-1", POD | {"disk.io.direction": "write"}),
     ):
         if draw.random() < 0.3:
             continue
@@ -237,7 +272,7 @@ def test_the_ledger_adds_up(store: Store, seed: int, traces: int) -> None:
     points: list[PointRow] = [point for _, _, each in series for point in each]
     store.append(
         Batch(
-            resources=[*OWNERS, *(owner for owner, *_ in (*series, *events))],
+            resources=[*OWNERS, *(owner for owner, *_ in (*series, *events)), *any_nesting(draw)],
             spans=spans + draw.sample(spans, len(spans) // 10),  # some are delivered twice
             series=[row for _, row, _ in series],
             points=points,
@@ -277,7 +312,7 @@ def test_the_ledger_adds_up_whatever_ids_are_shared_and_whoever_tells(store: Sto
         store.append(Batch(resources=OWNERS, spans=spans[:half]))
         store.append(
             Batch(
-                resources=[*OWNERS, resource(None), *(owner for owner, *_ in (*series, *events))],
+                resources=[*OWNERS, resource(None), *(owner for owner, *_ in (*series, *events)), *any_nesting(draw)],
                 spans=spans[half:] + draw.sample(spans, len(spans) // 10),
                 series=[row for _, row, _ in series],
                 points=[point for _, _, each in series for point in each],

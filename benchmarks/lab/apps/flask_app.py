@@ -105,6 +105,7 @@ retry = Retry(total=None, connect=60, read=60, backoff_factor=0.05, backoff_max=
 session.mount("http://", HTTPAdapter(max_retries=retry))
 siblings: list[tuple[threading.Event, threading.Thread]] = []
 built = threading.Event()
+read_whole: set[int] = set()
 kept: list[psycopg.Connection[tuple[object, ...]]] = []
 
 
@@ -345,8 +346,13 @@ def fill() -> str:
 
 @app.get("/map")
 def mapped() -> str:
-    """Read ``reads`` random pages of ``mib`` of a mapped file."""
+    """Read ``reads`` random pages of ``mib`` of a mapped file, all of which this process has read before."""
     size = int(number("mib", 1)) * MIB
+    if size not in read_whole:
+        read_whole.add(size)
+        with file_of("mapped", size).open("rb") as whole:
+            while whole.read(MIB):
+                pass
     chance = random.Random()  # noqa: S311 - only a pattern of pages, another one each time
     with file_of("mapped", size).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pages:
         pages.madvise(mmap.MADV_RANDOM)

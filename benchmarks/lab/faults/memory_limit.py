@@ -9,7 +9,7 @@ from benchmarks.lab.injectors import limits
 
 
 def draw(chance: random.Random) -> Parameters:
-    """How many pages of the file are read at random, a few of which are usually."""
+    """How many pages of the file are read at random; they are in memory while there is no limit."""
     return {"reads": chance.randint(2000, 6000)}
 
 
@@ -18,7 +18,7 @@ FAULT = Fault(
     kind=Kind.SINGLE,
     expected=(Expected("container.memory_stalled"),),
     draw=draw,
-    healthy=lambda p: "/map?mib=256&reads=100",
+    healthy=lambda p: f"/map?mib=256&reads={p['reads']}",
     faulty=lambda p: f"/map?mib=256&reads={p['reads']}",
     inject=lambda subject, p: limits.memory(subject, 128 << 20),
     variant=Variant(memory=True),

@@ -11,6 +11,10 @@ CREATE OR REPLACE MACRO largest_figure() AS 4_000_000_000_000_000;
 CREATE OR REPLACE MACRO in_bounds(x) AS
     CASE WHEN x < 0 THEN 0 WHEN x > largest_figure() THEN largest_figure() ELSE x END;
 
+-- A share as a sender wrote it, from 0 to 1; null where it is no number.
+CREATE OR REPLACE MACRO share_of(text) AS CASE WHEN isfinite(try_cast(text AS DOUBLE))
+    THEN greatest(0, least(1, try_cast(text AS DOUBLE))) END;
+
 -- ---- time, in nanoseconds
 
 CREATE OR REPLACE MACRO ms_of(count) AS count::BIGINT * 1_000_000;

@@ -3,6 +3,7 @@
 --
 -- While the lock is held, its holder runs or waits to run, like the container's other threads do: of the time in which those were
 -- runnable, others_wait was spent waiting. The interpreter lock differs from other locks by how often its waiters wake up.
+-- Where the wrapper looked at those that may hold the lock (holders.py), the holder waited at least as the least of them did.
 -- Per piece: `lock_ns`, how long it waited so; `stood_ns` with low and high, how long its holder waited for a CPU meanwhile;
 -- `ran_ns` with low, how long its holder ran; and `throttled_share`, how much of all waiting in the container was for its CPU
 -- limit.
@@ -20,7 +21,7 @@ meters AS (
 ),
 waits AS (
     SELECT
-        piece_no, meters.*,
+        piece_no, meters.*, holder_wait_low,
         CASE WHEN lock_looks >= 2 THEN floor(off_ns * (lock_looks / asleep))
              WHEN loop_wait_ns > 0 THEN floor(least(off_ns, loop_wait_ns * share))
              WHEN voluntary_switches >= 4 AND off_ns / voluntary_switches BETWEEN ms_of(1) AND ms_of(7) THEN off_ns
@@ -43,9 +44,13 @@ stood AS (
 SELECT
     piece_no, request_no, visit_no, lock_ns::BIGINT AS lock_ns,
     stood_ns::BIGINT AS stood_ns,
-    -- One thread's waits, all of them, fit into the time that this one did not wait for the lock only so far.
-    CASE WHEN one_other THEN least(stood_ns, greatest(0, others_wait_ns - (window_ns - lock_ns)))::BIGINT ELSE 0 END
-        AS stood_low_ns,
+    CASE
+        -- One thread's waits, all of them, fit into the time that this one did not wait for the lock only so far.
+        WHEN one_other THEN least(stood_ns, greatest(0, others_wait_ns - (window_ns - lock_ns)))
+        -- A fifth less, for the time in which nobody looked.
+        WHEN holder_wait_low > 0 THEN least(stood_ns, 0.8 * lock_ns * holder_wait_low)
+        ELSE 0
+    END::BIGINT                                                                 AS stood_low_ns,
     stood_high_ns::BIGINT                                                       AS stood_high_ns,
     (lock_ns - stood_ns)::BIGINT                                                AS ran_ns,
     CASE WHEN one_other THEN lock_ns - stood_high_ns ELSE 0 END::BIGINT         AS ran_low_ns,

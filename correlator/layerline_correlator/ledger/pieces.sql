@@ -135,6 +135,7 @@ SELECT
     in_bounds(loop_wait_ns) AS loop_wait_ns, in_bounds(loop_wait_low_ns) AS loop_wait_low_ns,
     in_bounds(loop_queued_ns) AS loop_queued_ns, node.attributes['layerline.loop.held_by'] AS loop_held_by,
     in_bounds(samples_every_ns) AS samples_every_ns, node.attributes['layerline.samples'] AS samples,
+    share_of(node.attributes['layerline.holder.wait_low_ratio']) AS holder_wait_low,
     in_bounds(thread_system_ns)                             AS system_ns,
     in_bounds(thread_blkio_ns)                              AS blkio_ns,
     in_bounds(thread_major_faults)                          AS major_faults,

@@ -9,29 +9,26 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import duckdb
 
-from layerline_correlator.entity import Entity
+from layerline_correlator.entity import Entity, Naming
 from layerline_correlator.facts import join
 from layerline_correlator.ledger.causes import by_name
 from layerline_correlator.store.graph import graph
 from layerline_correlator.times import rfc3339
-from layerline_correlator.verdict.ledgers import blind_reason
+from layerline_correlator.verdict.judge import Unseen as UnseenCause
+from layerline_correlator.verdict.judge import on_machines, to_enable
+from layerline_correlator.verdict.ledgers import unseen
 
 #: Series of one metric from one sender, or resources of one service, beyond which they are named.
 MOST_SERIES = 1_000
 #: Reasons shown of each kind, and unseen containers named, at most.
 _REASONS, _NAMED = 5, 20
-_ENABLE = {
-    "app": "start the services with `layerline run -- CMD`",
-    "container": "run `layerline agent` on their machines",
-    "network": "run `layerline agent` on the machines",
-    "host": "run `layerline agent` on the machines",
-}
+_WRAPPER, _AGENT = "start the services with `layerline run -- CMD`", "run `layerline agent` on the machines"
 _MEASURES_ALL = re.compile(r"(?:ParentBased\{root:)?AlwaysOnSampler\b")
 
 
@@ -199,7 +196,7 @@ class _Row(NamedTuple):
 
 def read_coverage(
     cursor: duckdb.DuckDBPyConnection,
-    name: Callable[[str, str], Entity],
+    name: Naming,
     from_ns: int,
     to_ns: int,
     service: str | None = None,
@@ -223,7 +220,8 @@ def read_coverage(
             by_service.setdefault(row.service, []).append(row)
     services = [_service(found, *requests.get(found, (0, 0, 0, 0)), sent) for found, sent in sorted(by_service.items())]
     total = sum(one.requests for one in services)
-    layers = _layers(cursor, name, services)
+    machines = dict.fromkeys(row.host for row in rows if asked(row.service))
+    layers = _layers(cursor, name, services, machines)
     nothing = not services and not any(layer.readings for layer in layers)
     return Coverage(
         from_=rfc3339(from_ns),
@@ -231,7 +229,7 @@ def read_coverage(
         requests=total,
         services=services,
         layers=layers,
-        blind=_blind(cursor, total),
+        blind=_blind(cursor, name, total),
         containers=_lives(cursor),
         dropped=[
             Dropped(host or "", points, rfc3339(first), rfc3339(last), reason or "")
@@ -309,7 +307,7 @@ def _sampling(rows: list[_Row]) -> Sampling:
 
 
 def _layers(
-    cursor: duckdb.DuckDBPyConnection, name: Callable[[str, str], Entity], services: list[ServiceCoverage]
+    cursor: duckdb.DuckDBPyConnection, name: Naming, services: list[ServiceCoverage], machines: Iterable[str | None]
 ) -> list[LayerCoverage]:
     accounts = sum(one.account.spans for one in services)
     layers = [
@@ -321,9 +319,10 @@ def _layers(
             0,
             None,
             None,
-            *(None, None) if accounts else ("no span says what its thread did", _ENABLE["app"]),
+            *(None, None) if accounts else ("no span says what its thread did", _WRAPPER),
         )
     ]
+    enable = on_machines(_AGENT, machines, name)
     for layer in ("container", "network", "host"):
         row = cursor.execute(
             "SELECT count(*), coalesce(sum(points), 0)::BIGINT, median(median_ns)::BIGINT,"
@@ -341,32 +340,34 @@ def _layers(
                 gaps,
                 longest_ns,
                 name(kind, identity) if longest_ns is not None else None,
-                *(None, None) if readings else ("no readings were received in this window", _ENABLE[layer]),
+                *(None, None) if readings else ("no readings were received in this window", enable),
             )
         )
     return layers
 
 
-def _blind(cursor: duckdb.DuckDBPyConnection, total: int) -> list[BlindCoverage]:
+def _blind(cursor: duckdb.DuckDBPyConnection, name: Naming, total: int) -> list[BlindCoverage]:
     requests: dict[str, int] = {}
+    found: dict[str, list[UnseenCause]] = defaultdict(list)
     reasons: dict[str, Counter[str]] = defaultdict(Counter)
-    services: dict[str, set[str]] = defaultdict(set)
-    read: dict[str, bool] = {}
-    for cause, service, facts, why, number, agent_reads in cursor.execute("FROM blind_cover ORDER BY ALL").fetchall():
+    for cause, service, facts, why, number, foreign, host, agent_reads in cursor.execute(
+        "FROM blind_cover ORDER BY ALL"
+    ).fetchall():
         if service is None:
-            requests[cause], read[cause] = number, agent_reads
+            requests[cause] = number
         else:
-            services[cause].add(service)
-            reasons[cause][blind_reason(service, facts, why)] += number
+            one = unseen(cause, service, facts, why, bool(foreign), host, bool(agent_reads))
+            found[cause].append(one)
+            reasons[cause][one.reason] += number
     return [
         BlindCoverage(
             cause=cause,
             layer=by_name(cause).layer,
             requests=number,
             share=round(number / total, 4) if total else 0.0,
-            services=sorted(services[cause]),
+            services=sorted({one.service for one in found[cause]}),
             reason="; ".join(reason for reason, _ in reasons[cause].most_common(3)),
-            enable=by_name(cause).to_enable(agent_reads=read[cause]),
+            enable=to_enable(cause, found[cause], name),
         )
         for cause, number in sorted(requests.items(), key=lambda item: (-item[1], by_name(item[0]).order))
     ]
@@ -377,10 +378,10 @@ def _lives(cursor: duckdb.DuckDBPyConnection) -> Lives:
         "SELECT container_id, name, started_ns, died_ns, readings FROM life ORDER BY died_ns"
     ).fetchall()
     told = cursor.execute("SELECT count(*) FROM event WHERE name LIKE 'container.%'").fetchone()
-    unseen = [
+    without = [
         Unseen(identity, name or identity[:12], rfc3339(started) if started else None, rfc3339(died))
         for identity, name, started, died, readings in rows
         if not readings
     ]
     nobody = None if told and told[0] else "nobody tells of the starts and ends of containers: run `layerline agent`"
-    return Lives(len(rows), len(unseen), unseen[:_NAMED], nobody)
+    return Lives(len(rows), len(without), without[:_NAMED], nobody)

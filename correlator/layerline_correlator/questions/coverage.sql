@@ -84,15 +84,17 @@ SELECT
     len(list_filter(steps, lambda step: step > 3 * median_ns)) + CASE WHEN silent THEN 1 ELSE 0 END AS gaps
 FROM (SELECT *, coalesce(entity_type = 'host' AND $until_ns - last_ns > 3 * median_ns, FALSE) AS silent FROM ends);
 
--- Where (in which service) which cause could not be seen, in how many requests; with `service` null the requests in
--- which it was blind anywhere.
+-- Where (in which service, on which machine) which cause could not be seen, in how many requests; with `service` null the
+-- requests in which it was blind anywhere.
 -- makes: blind_cover
 CREATE OR REPLACE TEMP TABLE blind_cover AS
 SELECT blind.cause, blind.service, facts, why, count(DISTINCT (trace_id, span_id)) AS requests,
-       bool_and(coalesce(agent_reads, FALSE)) AS agent_reads
+       foreign_readings, blind.host, agent_reads
 FROM blind JOIN request USING (trace_id, span_id, start_ns)
 WHERE start_ns >= $from_ns AND start_ns < $to_ns AND ($service IS NULL OR request.service = $service)
-GROUP BY GROUPING SETS ((blind.cause, blind.service, facts, why), (blind.cause));
+GROUP BY GROUPING SETS (
+    (blind.cause, blind.service, facts, why, foreign_readings, blind.host, agent_reads), (blind.cause)
+);
 
 -- Containers that ended in the window, as their engine told, and how often each was read while it lived.
 -- makes: life

@@ -74,6 +74,7 @@ class Unseen(NamedTuple):
     agent_reads: bool = False  # our agent reads that machine
     account: bool = False  # the account of its threads is what is missing
     only_wrapper: bool = False  # what is missing is measured by the wrapper alone
+    only_agent: bool = False  # or by the agent alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -425,20 +426,26 @@ def _blind(ledgers: Iterable[Ledger], name: Naming) -> list[Blind]:
         return not any(one.account for one in found), by_name(cause).order
 
     return [
-        Blind(cause, "; ".join(list(dict.fromkeys(one.reason for one in found))[:3]), _to_enable(cause, found, name))
+        Blind(cause, "; ".join(list(dict.fromkeys(one.reason for one in found))[:3]), to_enable(cause, found, name))
         for cause, found in sorted(unseen.items(), key=rank)
     ]
 
 
-def _to_enable(cause: str, found: Sequence[Unseen], name: Naming) -> str:
+def to_enable(cause: str, found: Sequence[Unseen], name: Naming) -> str:
     """The one thing to enable, and on which machines: those that our agent does not read."""
     enable = by_name(cause).to_enable(
         foreign_readings=all(one.foreign for one in found),
         agent_reads=all(one.agent_reads for one in found),
         only_wrapper=all(one.only_wrapper for one in found),
+        only_agent=all(one.only_agent for one in found),
     )
-    hosts = dict.fromkeys(one.host for one in found if not one.agent_reads)
-    names = [name("host", host).name for host in hosts if host is not None]
-    if not names or len(names) < len(hosts) or len(names) > MACHINES or NAMELESS in names:
+    return on_machines(enable, (one.host for one in found if not one.agent_reads), name)
+
+
+def on_machines(enable: str, hosts: Iterable[str | None], name: Naming) -> str:
+    """The same text with the machines' names for `on the machine`, unless they are many or not known."""
+    each = dict.fromkeys(hosts)
+    names = [name("host", host).name for host in each if host is not None]
+    if not names or len(names) < len(each) or len(names) > MACHINES or NAMELESS in names:
         return enable
-    return enable.replace("on the machine", f"on machine {' and '.join(names)}", 1)
+    return re.sub("on the machines?", lambda _: f"on machine {' and '.join(names)}", enable, count=1)

@@ -78,6 +78,23 @@ def want_usual(cursor: duckdb.DuckDBPyConnection, rows: Sequence[Request]) -> No
     ).fetchall()
 
 
+def unseen(
+    cause: str, service: str, facts: list[str], why: str | None, foreign: bool, host: str | None, agent_reads: bool
+) -> Unseen:
+    """A row of the table ``blind``: a cause, and the facts of which one would do but none was measured."""
+    return Unseen(
+        cause,
+        blind_reason(service, facts, why),
+        foreign,
+        service,
+        host,
+        agent_reads,
+        account=facts == ["layerline.account"],
+        only_wrapper=all(fact.startswith("layerline.") for fact in facts),
+        only_agent=not any(fact.startswith("layerline.") for fact in facts),
+    )
+
+
 def usual_durations(cursor: duckdb.DuckDBPyConnection, rows: Sequence[Request]) -> dict[int, int]:
     """The usual duration of each request that has one, by its place in ``rows``."""
     want_usual(cursor, rows)
@@ -102,19 +119,7 @@ def read_ledgers(
         " coalesce(agent_reads, false)"
         " FROM wanted_usual JOIN blind USING (trace_id, span_id, start_ns) ORDER BY ALL"
     ).fetchall():
-        reason = blind_reason(service, facts, why)
-        blind[number].append(
-            Unseen(
-                cause,
-                reason,
-                foreign,
-                service,
-                host,
-                agent_reads,
-                account=facts == ["layerline.account"],
-                only_wrapper=all(fact.startswith("layerline.") for fact in facts),
-            )
-        )
+        blind[number].append(unseen(cause, service, facts, why, foreign, host, agent_reads))
     now = time.time_ns()
     ledgers = [
         Ledger(

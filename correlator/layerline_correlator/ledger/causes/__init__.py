@@ -33,6 +33,7 @@ from layerline_correlator.store.statements import text as text_of
 #: How the headers say that the agent shall run.
 _AGENT = "run `layerline agent` on the machine"
 _WRAPPER = "start the service with `layerline run -- CMD`"
+_RUNS_ALREADY = "ask `layerline coverage` why `layerline agent`, which runs there, did not read it"
 _REQUIRED = ("title", "layer", "order", "needs", "means", "mistaken for", "try", "enable", "source")
 _OPTIONAL = (
     *("reads", "only with", "with any of", "where", "applies", "enable elsewhere"),
@@ -113,20 +114,30 @@ class Cause:
         """What to try against it, for a dependency of this type."""
         return dict(self.try_for).get(dependency_type, self.try_)
 
-    def to_enable(self, foreign_readings: bool = False, agent_reads: bool = False, only_wrapper: bool = False) -> str:
+    def to_enable(
+        self,
+        foreign_readings: bool = False,
+        agent_reads: bool = False,
+        only_wrapper: bool = False,
+        only_agent: bool = False,
+    ) -> str:
         """The one thing to enable where it cannot be seen.
 
         ``foreign_readings``: somebody else's collector reads the container. ``agent_reads``: our agent reads the
-        machine, so that nobody is told to run it. ``only_wrapper``: nothing is missing but what the wrapper measures.
+        machine, so that nobody is told to run it. ``only_wrapper``, ``only_agent``: nothing is missing but what the
+        wrapper, or the agent, measures.
         """
         if foreign_readings and self.enable_elsewhere:
             return self.enable_elsewhere
-        if _AGENT not in self.enable or not (agent_reads or only_wrapper):
+        if _AGENT not in self.enable:
             return self.enable
-        wrapper = self.enable.partition(_AGENT)[0].removesuffix(", and ")
+        wrapper, _, rest = self.enable.partition(_AGENT)
+        wrapper = wrapper.removesuffix(", and ")
         if only_wrapper:
             return wrapper or _WRAPPER
-        return wrapper or "ask `layerline coverage` why `layerline agent`, which runs there, did not read it"
+        if agent_reads:
+            return (wrapper if not only_agent else "") or _RUNS_ALREADY
+        return _AGENT + rest if only_agent else self.enable
 
 
 def parse(name: str, text: str) -> Cause:

@@ -14,7 +14,7 @@
 -- source: ru_nvcsw: a waiter wakes up each switch interval (5 ms, sys.getswitchinterval); CPU time of its container
 WITH candidates AS (
     SELECT
-        piece.*, off_left,
+        piece.*, off_left, off_left_low, off_left_high,
         greatest(0, coalesce(visit.usage_ns, 0) - visit.cpu_ns) AS others_ns,
         off_left / voluntary_switches AS per_switch
     FROM piece
@@ -29,9 +29,10 @@ SELECT
     least(off_left, 5_500_000 * voluntary_switches, others_ns)::BIGINT AS lost_ns,
     -- Looks cannot tell how much of it: who looks needs the interpreter too, and gets it when the waiter does. Each time
     -- that it gave its CPU up it may also have slept on its own account, briefly.
-    greatest(0, least(off_left, 5_500_000 * voluntary_switches, others_ns) - 500_000 * voluntary_switches)::BIGINT
-        AS low_ns,
-    off_left AS high_ns,
+    greatest(0, least(
+        off_left_low,
+        least(off_left, 5_500_000 * voluntary_switches, others_ns) - 500_000 * voluntary_switches))::BIGINT AS low_ns,
+    off_left_high AS high_ns,
     format(
         'its thread slept and woke {} times in {:.0f} ms, as one does that waits for the interpreter lock, '
         || 'while other threads of its own ran {:.0f} ms',

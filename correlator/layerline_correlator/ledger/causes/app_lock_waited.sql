@@ -15,8 +15,9 @@ SELECT
     piece_no, 'off' AS pool,
     entity_type, entity_id,
     floor(off_left * (lock_looks / asleep))::BIGINT                                 AS lost_ns,
-    greatest(0, least(off_left, (lock_looks - 2) * every_ns))::BIGINT               AS low_ns,
-    floor(least(off_left, off_left * ((lock_looks + 2) / asleep)))::BIGINT          AS high_ns,
+    -- As uncertain as what was taken for what held its holder back (behind_holder.sql).
+    greatest(0, least(off_left_low, (lock_looks - 2) * every_ns))::BIGINT                AS low_ns,
+    floor(least(off_left_high, off_left_high * ((lock_looks + 2) / asleep)))::BIGINT     AS high_ns,
     format('it was seen waiting for a lock in {} of {} looks, in {}', lock_looks, looks, lock_place) AS because,
     lock_place AS place
 FROM piece JOIN left_over USING (piece_no) JOIN sampled USING (piece_no)

@@ -26,6 +26,8 @@ pools AS (
 around AS (
     SELECT caller.piece_no, chatter.entity_id, any_value(calls) AS calls, any_value(usual_calls) AS usual_calls,
            least(left_over.cpu_left * avg(chatter.share), 200_000 * sum(chatter.share)) AS lost_ns,
+           -- At least a tenth of that: a span alone takes more.
+           least(left_over.cpu_left * avg(chatter.share), 20_000 * sum(chatter.share))  AS low_ns,
            left_over.cpu_left AS high_ns
     FROM chatter
     JOIN piece AS call ON call.piece_no = chatter.piece_no
@@ -47,7 +49,7 @@ claims AS (
            high_ns
     FROM pools
     UNION ALL
-    SELECT piece_no, 'cpu', entity_id, calls, usual_calls, lost_ns, 0, high_ns FROM around
+    SELECT piece_no, 'cpu', entity_id, calls, usual_calls, lost_ns, floor(low_ns), high_ns FROM around
 )
 SELECT
     piece_no, pool, 'service' AS entity_type, entity_id, lost_ns::BIGINT AS lost_ns, low_ns::BIGINT AS low_ns,

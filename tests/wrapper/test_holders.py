@@ -1,0 +1,73 @@
+"""Who may hold a lock, and how long those waited for a CPU: real threads in real places."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from queue import Queue
+
+import pytest
+
+from layerline.holders import Holders, at_work
+from waiting import eventually
+
+
+@contextmanager
+def running(*targets: Callable[[], object]) -> Iterator[list[threading.Thread]]:
+    """Threads of these functions, until the end."""
+    threads = [threading.Thread(target=target, daemon=True) for target in targets]
+    for thread in threads:
+        thread.start()
+    yield threads
+    for thread in threads:
+        thread.join(60)
+
+
+def test_who_computes_may_hold_a_lock_and_who_waits_for_work_may_not() -> None:
+    """A thread in the app's code is asked; one that waits in a queue, or in a pool for its next task, is not."""
+    stop, orders = threading.Event(), Queue[None]()
+
+    def compute() -> None:
+        while not stop.is_set():
+            sum(range(1_000))
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(int).result()
+        try:
+            with running(compute, orders.get) as (computing, waiting):
+                asked = eventually(
+                    lambda: (found := at_work(sys._current_frames())).get(computing.ident or 0) and found,
+                    "the computing thread is not asked",
+                )
+                assert waiting.ident not in asked
+                assert {thread.ident for thread in pool._threads}.isdisjoint(asked)
+                assert "compute" in asked[computing.ident or 0][2]
+                orders.put(None)
+                stop.set()
+        finally:
+            orders.put(None)
+            stop.set()
+
+
+@pytest.mark.parametrize(
+    ("looks", "waited"),
+    [
+        ([{1: (0, 0, "a"), 2: (0, 50, "b")}, {1: (100, 40, "a"), 2: (100, 130, "b")}], (0.4, 0.8)),
+        ([{1: (0, 0, "a"), 7: (0, 0, "here")}, {1: (100, 40, "a"), 7: (100, 0, "here")}], (0.4, 0.4)),  # waits too
+        ([{1: (0, 0, "a")}, {1: (100, 40, "a"), 2: (100, 0, "b")}], (0.0, 0.4)),  # of 2 nothing is known
+        ([{1: (0, 0, "a"), 9: (0, 0, "c")}, {1: (100, 400, "a"), 9: (100, 0, "c")}], (1.0, 1.0)),  # itself left out
+        ([{1: (0, 0, "a")}], None),
+        ([{}], None),
+    ],
+)
+def test_the_least_and_the_most_that_one_of_them_waited(
+    looks: list[dict[int, tuple[int, int, str]]], waited: tuple[float, float] | None
+) -> None:
+    """Shares of the time from the first look to the last, without the waiter and who waits at the same place."""
+    holders = Holders()
+    for others in looks:
+        holders.look(others, 9, "here")
+    assert holders.waited() == waited
