@@ -42,7 +42,7 @@ FRESH_S = 1.0
 #: How long ``close`` lets a pass go on, in seconds.
 _PATIENCE_S = 2.0
 #: A pass should take no longer than that, in seconds: if one does, the next has fewer traces.
-_LONG_S, _SHORT_S = 10.0, 3.0
+_LONG_S, _SHORT_S = 30.0, 10.0
 
 
 class Correlator(Answers):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -10,11 +11,14 @@ import duckdb
 from layerline_correlator.entity import Naming
 from layerline_correlator.questions.paging import Page, read_cursor, write_cursor
 from layerline_correlator.questions.requests import RequestQuery, chosen_requests, matching_requests, why_none
+from layerline_correlator.store.statements import begin_anew
 from layerline_correlator.verdict.judge import judge
 from layerline_correlator.verdict.ledgers import Request, around, read_ledgers, select_requests
 from layerline_correlator.verdict.model import Verdict
 from layerline_correlator.verdict.sides import with_sides
 from layerline_correlator.verdict.suspects import with_suspects
+
+_log = logging.getLogger("layerline.correlator")
 
 #: Slow requests of one operation that a verdict over a window adds up, at most; the newest.
 _WINDOW_LEDGERS = 500
@@ -101,4 +105,9 @@ def _completed(
 ) -> Verdict:
     """With suspects for what nobody measured, and the side on which time between two services passed."""
     judged = [rows[number] for number in numbers]
-    return with_sides(with_suspects(verdict, cursor, judged, name), cursor, around(judged), name)
+    try:
+        return with_sides(with_suspects(verdict, cursor, judged, name), cursor, around(judged), name)
+    except duckdb.DataError:  # an absurd reading must not cost the verdict
+        _log.exception("what else was measured cannot be put beside the verdict of %s", verdict.operation)
+        begin_anew(cursor)
+        return verdict
