@@ -22,7 +22,7 @@ from layerline_correlator.store.graph import graph
 from layerline_correlator.times import rfc3339
 from layerline_correlator.verdict.ledgers import blind_reason
 
-#: Series of one metric from one sender, or resources of one service, beyond which they are named.
+#: Series of one metric from one sender, resources or operations of one service, beyond which they are named.
 MOST_SERIES = 1_000
 #: Reasons shown of each kind, and unseen containers named, at most.
 _REASONS, _NAMED = 5, 20
@@ -141,7 +141,7 @@ class Lives:
 class Explosion:
     """A metric of one sender, or a service, that fell apart into very many, and the attribute that did it."""
 
-    what: str  # "series" | "resources"
+    what: str  # "series" | "resources" | "operations"
     name: str
     number: int
     attribute: str | None

@@ -122,7 +122,7 @@ WHERE NOT begins AND died_ns >= $from_ns
 GROUP BY ended.container_id, ended.host, started_ns, died_ns;
 
 -- Metrics of one sender that fell apart into very many series, senders that come in very many guises, and the attribute
--- that made them so many.
+-- that made them so many; services with very many operations, whose names have ids in them.
 -- makes: explosion
 CREATE OR REPLACE TEMP TABLE explosion AS
 WITH
@@ -132,6 +132,10 @@ many AS (
     UNION ALL
     SELECT 'resources', service, service, count(*) FROM resource WHERE service IS NOT NULL
     GROUP BY service HAVING count(*) > $most_series
+    UNION ALL
+    SELECT 'operations', service, NULL, count(DISTINCT operation) FROM request
+    WHERE start_ns >= $from_ns AND start_ns < $to_ns
+    GROUP BY service HAVING count(DISTINCT operation) > $most_series
     ORDER BY number DESC LIMIT 5
 ),
 entries AS (

@@ -22,6 +22,9 @@ _log = logging.getLogger("layerline.correlator")
 
 #: Slow requests of one operation that a verdict over a window adds up, at most; the newest.
 _WINDOW_LEDGERS = 500
+#: Operations that are judged together, at most, those that lost most time; and requests of all of them. Where there are
+#: more, their names have ids in them, and coverage says so.
+_OPERATIONS, _TOGETHER = 1_000, 20_000
 
 
 def read_verdict(
@@ -65,18 +68,30 @@ def read_verdicts(
             bound,
         ).fetchall()
     }
+    slowest = cursor.execute(
+        f"SELECT service, operation FROM request WHERE {matching} AND {chosen} GROUP BY service, operation"
+        " ORDER BY sum(end_ns::HUGEINT - start_ns - coalesce(usual_ns, 0)) DESC, service, operation"
+        f" LIMIT {_OPERATIONS}",
+        bound,
+    ).fetchall()
+    each = max(1, min(_WINDOW_LEDGERS, _TOGETHER // max(1, len(slowest))))
     rows = select_requests(
         cursor,
-        f"{matching} AND {chosen} QUALIFY row_number() OVER"
-        f" (PARTITION BY service, operation ORDER BY start_ns DESC) <= {_WINDOW_LEDGERS}",
-        bound,
+        f"{matching} AND {chosen} AND (service, operation) IN (SELECT (unnest($services), unnest($operations)))"
+        " QUALIFY row_number() OVER (PARTITION BY service, operation ORDER BY start_ns DESC) <= $each",
+        {
+            **bound,
+            "services": [service for service, _ in slowest],
+            "operations": [operation for _, operation in slowest],
+            "each": each,
+        },
     )
     ledgers, usuals = read_ledgers(cursor, rows, settle_ns)
     reason = None if rows else why_none(cursor, query, waiting)
     operations: dict[tuple[str, str], list[int]] = defaultdict(list)
     for number, ledger in enumerate(ledgers):
         operations[ledger.service, ledger.operation].append(number)
-    verdicts = []
+    verdicts: list[tuple[Verdict, list[int]]] = []
     for operation, numbers in operations.items():
         requests, slow = counted[operation]
         verdict = judge(
@@ -88,12 +103,13 @@ def read_verdicts(
             received=requests,
             slow=slow,
         )
-        verdicts.append(_completed(verdict, cursor, numbers, rows, name))
+        verdicts.append((verdict, numbers))
     verdicts.sort(
-        key=lambda verdict: -(verdict.duration_ns if query.absolute else verdict.excess_ns or verdict.duration_ns)
+        key=lambda item: -(item[0].duration_ns if query.absolute else item[0].excess_ns or item[0].duration_ns)
     )
     last = first + query.limit
-    return Page(verdicts[first:last], write_cursor("verdicts", last) if last < len(verdicts) else None, reason)
+    shown = [_completed(verdict, cursor, numbers, rows, name) for verdict, numbers in verdicts[first:last]]
+    return Page(shown, write_cursor("verdicts", last) if last < len(verdicts) else None, reason)
 
 
 def _completed(
