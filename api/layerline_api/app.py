@@ -16,7 +16,7 @@ from layerline_api.routes.otlp import is_otlp, speaks_json
 from layerline_api.settings import ServerSettings
 from layerline_api.shared import Shared
 from layerline_correlator.questions.questions import Questions
-from layerline_correlator.store.patience import TooBusy, TooHeavy
+from layerline_correlator.store.patience import TooBusy, TooHeavy, client_has_left
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,7 @@ def create_app(questions: Questions, settings: ServerSettings | None = None, int
     intake = intake or Intake(questions, settings, Measures(questions))
     app = Flask(__name__, static_folder=None)
     app.before_request(guard(settings))
+    app.before_request(_watch_the_client)
     shared = Shared(questions, settings, intake)
     for blueprint in routes.blueprints(shared):
         app.register_blueprint(blueprint)
@@ -74,6 +75,11 @@ def create_app(questions: Questions, settings: ServerSettings | None = None, int
         return response
 
     return app
+
+
+def _watch_the_client() -> None:
+    """What nobody waits for any more is not worked out. The server says so where it can (waitress can)."""
+    client_has_left.set(request.environ.get("waitress.client_disconnected"))
 
 
 def _detail(problem: HTTPException) -> str:

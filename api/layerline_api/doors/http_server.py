@@ -39,6 +39,7 @@ class Door:
             backlog=1024,
             connection_limit=2000,
             channel_timeout=60,
+            channel_request_lookahead=1,  # else nobody sees that a client has left while it is being answered
             max_request_body_size=BODY_LIMIT_BYTES,
             asyncore_use_poll=True,
             ident="layerline",
