@@ -48,6 +48,7 @@ def stuck(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Correlato
 
         monkeypatch.setattr(worker.ledger, "work_out", blocked)
         monkeypatch.setattr(worker, "FRESH_S", 0.1)
+        monkeypatch.setattr(worker, "QUIET_S", 0.1)
         correlator.append(batch([slow_request(FRESH, a_while_ago(119))]))
         assert entered.wait(60)
         yield correlator
