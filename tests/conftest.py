@@ -45,6 +45,7 @@ def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
         ("layerline_correlator.questions.answers", "PATIENCE_S"),
         ("layerline_correlator.questions.sql", "PATIENCE_S"),
         ("layerline_correlator.correlator", "FRESH_S"),
+        ("layerline_correlator.correlator", "QUIET_S"),
         ("layerline_correlator.ledger.careful", "TRY_S"),
     ):
         if module in sys.modules:

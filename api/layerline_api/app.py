@@ -18,7 +18,7 @@ from layerline_api.settings import ServerSettings
 from layerline_api.shared import Shared
 from layerline_correlator.questions.questions import Questions
 from layerline_correlator.store.disk import disk_problem
-from layerline_correlator.store.patience import TooBusy, TooHeavy
+from layerline_correlator.store.patience import TooBusy, TooHeavy, client_has_left
 from layerline_correlator.store.store import Overloaded
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,7 @@ def create_app(questions: Questions, settings: ServerSettings | None = None, int
     intake = intake or Intake(questions, settings, Measures(questions))
     app = Flask(__name__, static_folder=None)
     app.before_request(guard(settings))
+    app.before_request(_watch_the_client)
     shared = Shared(questions, settings, intake)
     for blueprint in routes.blueprints(shared):
         app.register_blueprint(blueprint)
@@ -90,6 +91,11 @@ def _not_now(problem: Exception) -> str | None:
     if (said := disk_problem(problem)) is not None:
         return f"nothing can be written to the store's folder: {said}"
     return None
+
+
+def _watch_the_client() -> None:
+    """What nobody waits for any more is not worked out. The server says so where it can (waitress can)."""
+    client_has_left.set(request.environ.get("waitress.client_disconnected"))
 
 
 def _detail(problem: HTTPException) -> str:

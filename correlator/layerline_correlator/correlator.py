@@ -39,11 +39,12 @@ READINGS_NS = 3_000_000_000
 #: The shortest time between two passes of the correlator, in seconds.
 _PAUSE_S = 0.5
 #: A question waits so long, in seconds, for what had arrived before it to be worked out; then it reads what is there.
-FRESH_S = 1.0
+#: It is more patient where few traces wait, as when somebody sends one and asks for it: those are there in a moment.
+FRESH_S, QUIET_S, _FEW = 1.0, 5.0, 100
 #: How long ``close`` lets a pass go on, in seconds.
 _PATIENCE_S = 2.0
 #: A pass should take no longer than that, in seconds: if one does, the next has fewer traces.
-_LONG_S, _SHORT_S = 10.0, 3.0
+_LONG_S, _SHORT_S = 30.0, 10.0
 
 
 class Correlator(Answers):
@@ -246,10 +247,11 @@ class Correlator(Answers):
 
     def _catch_up(self) -> None:
         with self._wake:
-            news, now_ns, until_s = self._waiting.news, time.time_ns(), time.monotonic() + FRESH_S
+            news, now_ns, patience_s = self._waiting.news, time.time_ns(), self._patience_s()
+            until_s = time.monotonic() + patience_s
             while (self._waiting.is_behind(news, now_ns) or self._backlog.left) and not self._closed:
                 # Where much waits, or a pass takes long, a moment more would change nothing.
-                if self._waiting.fresh + self._backlog.left > self._together or self._has_worked_s() > FRESH_S:
+                if self._waiting.fresh + self._backlog.left > self._together or self._has_worked_s() > patience_s:
                     return
                 self._hurry = True
                 self._wake.notify_all()
@@ -258,19 +260,24 @@ class Correlator(Answers):
 
     def _catch_up_with(self, trace_id: str) -> Extent | None:
         with self._wake:
-            until_s = time.monotonic() + FRESH_S
+            patience_s = self._patience_s()
+            until_s = time.monotonic() + patience_s
             while not self._closed:
                 extent = self._waiting.extent_of(trace_id)
                 if extent is None and not 0 < self._backlog.left <= self._together:
                     return None
                 others = self._waiting.at_work and trace_id not in self._waiting.at_work
-                if others or self._has_worked_s() > FRESH_S:
+                if others or self._has_worked_s() > patience_s:
                     return extent
                 self._hurry = True
                 self._wake.notify_all()
                 if not self._wake.wait(timeout=until_s - time.monotonic()):
                     break
             return self._waiting.extent_of(trace_id)
+
+    def _patience_s(self) -> float:
+        """How long to wait for what has arrived. Called with the lock held."""
+        return QUIET_S if self._backlog.left + len(self._waiting) <= _FEW else FRESH_S
 
     def _has_worked_s(self) -> float:
         """How long the pass under way has taken so far. Called with the lock held."""

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from flask import Flask
+from live_server import Live
 from spans import a_while_ago, batch, span_row
 
 from layerline_api.app import create_app
 from layerline_correlator import correlator as worker
 from layerline_correlator.correlator import Correlator
 from layerline_correlator.ledger import careful
+from layerline_correlator.questions import answers
 from layerline_correlator.settings import Settings
 from waiting import eventually
 
@@ -44,6 +48,7 @@ def stuck(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Correlato
 
         monkeypatch.setattr(worker.ledger, "work_out", blocked)
         monkeypatch.setattr(worker, "FRESH_S", 0.1)
+        monkeypatch.setattr(worker, "QUIET_S", 0.1)
         correlator.append(batch([slow_request(FRESH, a_while_ago(119))]))
         assert entered.wait(60)
         yield correlator
@@ -110,5 +115,29 @@ def test_the_worker_survives_what_it_cannot_do(tmp_path: Path, monkeypatch: pyte
         assert failed.wait(60)
         assert eventually(lambda: correlator.health().worked_traces)
         assert correlator.ready()
+    finally:
+        correlator.close()
+
+
+def test_a_client_that_leaves_ends_its_question(tmp_path: Path, live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What nobody waits for any more is not worked out."""
+    begun, ended = threading.Event(), threading.Event()
+
+    def endless(cursor: Any, _from_ns: int, _to_ns: int) -> Any:
+        begun.set()
+        try:
+            return cursor.execute("SELECT count(*) FROM range(10_000_000_000) a, range(10_000_000_000) b").fetchall()
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(answers, "read_service_map", endless)
+    correlator = Correlator.open(Settings(store=tmp_path / "store", group_ns=1_000_000))
+    try:
+        where = urlsplit(live(correlator))
+        with socket.create_connection((where.hostname, where.port)) as client:
+            client.sendall(b"GET /api/v1/services HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            assert begun.wait(60)
+            assert not ended.is_set()
+        assert ended.wait(60)
     finally:
         correlator.close()

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from spans import MS, a_while_ago, batch, container_id, hex_id, series_rows, span_row
 
 from layerline_correlator.correlator import Correlator
+from layerline_correlator.questions import coverage, verdicts
 from layerline_correlator.questions.paging import BadCursor
 from layerline_correlator.questions.requests import RequestQuery
 from layerline_correlator.settings import Settings, duration_ns, size_bytes
@@ -324,3 +326,21 @@ def test_a_container_that_is_described_later_is_known_to_the_next_pass(correlato
     assert verdict is not None
     part = next(part for part in verdict.parts if part.cause == "container.cpu_throttled")
     assert part.low_ns == 250 * MS, "on one CPU, what grew while this thread did not wait is somebody else's"
+
+
+def test_ids_in_the_names_of_operations_do_not_multiply_the_work(
+    correlator: Correlator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of very many operations those that lost most are judged, in pages as ever, and coverage names the service."""
+    zero_ns = a_while_ago(120)
+    correlator.append(batch(request(n, zero_ns, cpu=600 + n, name=f"GET /user/{n}") for n in range(1, 8)))
+    monkeypatch.setattr(verdicts, "_OPERATIONS", 3)
+    monkeypatch.setattr(verdicts, "_TOGETHER", 3)
+    query = RequestQuery(zero_ns - HOUR, zero_ns + HOUR, limit=2)
+    first = correlator.verdicts(query)
+    second = correlator.verdicts(replace(query, cursor=first.next))
+    assert [one.operation for one in first.items] == ["GET /user/7", "GET /user/6"]
+    assert ([one.operation for one in second.items], second.next) == (["GET /user/5"], None)
+    monkeypatch.setattr(coverage, "MOST_SERIES", 6)
+    (many,) = correlator.coverage(zero_ns - HOUR, zero_ns + HOUR).cardinality
+    assert (many.what, many.name, many.number) == ("operations", "web", 7)

@@ -28,7 +28,7 @@ def test_what_ended_before_what_is_kept_is_forgotten_and_what_goes_on_is_not(cor
     try:
         serve(correlator, carts(zero_ns, 2400, *faults, rate=1.0))
         over, astride, going_on = found(correlator)
-        with correlator._reading() as cursor:
+        with correlator._writing() as cursor:
             cursor.execute(
                 "INSERT INTO incident BY NAME SELECT 'known-as' AS incident, $over AS merged_into", {"over": over["id"]}
             ).fetchall()

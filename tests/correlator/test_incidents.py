@@ -221,7 +221,7 @@ def test_what_goes_on_is_open_and_is_the_same_after_a_restart(tmp_path: Path) ->
     try:
         correlator.look_for_incidents()
         (same,) = found(correlator)
-        with correlator._reading() as cursor:  # as a version left it that did not know when each sign was seen
+        with correlator._writing() as cursor:  # as a version left it that did not know when each sign was seen
             cursor.execute("UPDATE trouble SET stretches = NULL").fetchall()
         serve(correlator, (rows for rows in everything if rows[0][1].start_ns >= zero_ns + 389 * S))
         (after,) = found(correlator)

@@ -147,7 +147,7 @@ def test_a_store_of_an_earlier_version_gets_its_handles(tmp_path: Path) -> None:
     drawn = next(drawn for drawn in JOINS if drawn.get("method") == "host.name")
     earlier = Correlator.open(settings)
     earlier.append(drawing(drawn, a_while_ago()))
-    with earlier._reading() as cursor:
+    with earlier._writing() as cursor:
         cursor.execute("UPDATE resource SET handles = NULL, host_by = NULL, sandbox = NULL").fetchall()
     earlier.close()
     later = Correlator.open(settings)

@@ -393,7 +393,7 @@ def test_incidents_of_the_store_are_marked(correlator: Correlator, zero_ns: int)
     document = dict.fromkeys(_FIELDS) | {
         "id": "i1", "start": rfc3339(zero_ns), "services": ["web"], "cause": "app.blocked", "summary": "web was slow",
     }  # fmt: skip
-    with correlator._reading() as cursor:
+    with correlator._writing() as cursor:
         cursor.execute(
             "INSERT INTO incident BY NAME SELECT 'i1' AS incident, $start_ns AS start_ns, $document AS document",
             {"start_ns": zero_ns, "document": json.dumps(document)},

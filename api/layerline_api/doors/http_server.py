@@ -76,6 +76,7 @@ class Door:
             connection_limit=self._connections + len(sockets) + 16,  # beyond what `_tidy` lets stand
             channel_timeout=IDLE_S,
             cleanup_interval=10,
+            channel_request_lookahead=1,  # else nobody sees that a client has left while it is being answered
             max_request_body_size=BODY_LIMIT_BYTES,
             asyncore_use_poll=True,
             ident="layerline",

@@ -135,10 +135,11 @@ def _dropped(found: list[Json]) -> list[Text]:
 def _explosions(found: list[Json]) -> list[Text]:
     out: list[Text] = []
     for one in found:
-        what = (
-            f"metric {one['name']} of one sender is" if one["what"] == "series" else f"service {one['name']} comes as"
-        )
-        kinds = "series" if one["what"] == "series" else "different resources"
+        what, kinds = {
+            "series": (f"metric {one['name']} of one sender is", "series"),
+            "resources": (f"service {one['name']} comes as", "different resources"),
+            "operations": (f"service {one['name']} has", "operations: are there ids in their names?"),
+        }[one["what"]]
         which = f": attribute {one['attribute']} has {one['distinct_values']} values" if one["attribute"] else ""
         out += wrapped(clean(f"{what} {one['number']} {kinds}{which}"))
     return out

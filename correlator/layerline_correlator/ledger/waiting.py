@@ -13,7 +13,7 @@ from typing import NamedTuple
 from layerline_correlator.store.store import Extent
 
 #: Traces that are worked out together, at most, and as few as that when they turn out to be a lot of work.
-TOGETHER, FEWEST = 2_000, 25
+TOGETHER, FEWEST = 2_000, 100
 #: How many spans they have together, at most; a trace with more is worked out alone.
 SPANS = 50_000
 #: How far apart in time they may have begun.

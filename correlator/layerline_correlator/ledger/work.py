@@ -139,14 +139,16 @@ def work_out_paths(cursor: duckdb.DuckDBPyConnection, trace_id: str, from_ns: in
     paths().run(cursor, bounds)
 
 
-def work_out_here(cursor: duckdb.DuckDBPyConnection, trace_id: str, from_ns: int, to_ns: int) -> None:
+def work_out_here(
+    cursor: duckdb.DuckDBPyConnection, trace_id: str, from_ns: int, to_ns: int, *, readings: bool = True
+) -> None:
     """Work out the ledgers of one trace for this cursor alone, which then reads them where it reads the stored ones.
 
     Nothing is stored, and nobody is waited for: what the tables of the ledger hold of this trace is hidden behind
     temporary views of their names. The cursor is of no use for anything else afterwards.
     """
     _, bounds = _begin(cursor, [trace_id], from_ns, to_ns)
-    _work_out(cursor, bounds)
+    _work_out(cursor, bounds, readings=readings)
     (stored,) = cursor.execute("SELECT current_database()").fetchone() or ("",)
     for table in TABLES:
         cursor.execute(f'CREATE TEMP TABLE {_HERE}{table} AS FROM "{stored}".main.{table} LIMIT 0').fetchall()

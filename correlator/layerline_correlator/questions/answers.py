@@ -31,6 +31,7 @@ from layerline_correlator.questions.trace import read_trace
 from layerline_correlator.questions.verdicts import read_verdict, read_verdicts
 from layerline_correlator.settings import Settings
 from layerline_correlator.store.patience import TooBusy, cut_off
+from layerline_correlator.store.statements import begin, begin_anew
 from layerline_correlator.store.store import Extent, Store
 from layerline_correlator.tagquery.answer import Containers
 from layerline_correlator.tagquery.model import Query
@@ -94,7 +95,7 @@ class Answers(ABC):
     def _reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A cursor that sees the store as it is now, whatever is committed while the question is answered."""
         with self._writing() as cursor:
-            cursor.execute("BEGIN TRANSACTION READ ONLY").fetchall()
+            begin(cursor)
             yield cursor
 
     @contextmanager
@@ -105,7 +106,7 @@ class Answers(ABC):
             if extent is None and self._unfinished():
                 extent = _without_ledger(cursor, trace_id)
             if extent is not None:
-                work_out_here(cursor, trace_id, extent.from_ns, extent.to_ns)
+                _work_out(cursor, trace_id, extent)
             yield cursor
 
     # ---- requests and what was slow in them
@@ -216,6 +217,19 @@ class Answers(ABC):
         self._catch_up()
         with self._writing() as cursor:
             return ask(cursor, text, limit)
+
+
+def _work_out(cursor: duckdb.DuckDBPyConnection, trace_id: str, extent: Extent) -> None:
+    """Work a trace out for this cursor: with what was measured, else by its spans, else not at all."""
+    for readings in (True, False):
+        try:
+            work_out_here(cursor, trace_id, extent.from_ns, extent.to_ns, readings=readings)
+        except duckdb.InterruptException:
+            raise
+        except duckdb.Error:  # the worker will find and report it; whoever asks gets what there is
+            begin_anew(cursor)
+        else:
+            return
 
 
 def _without_ledger(cursor: duckdb.DuckDBPyConnection, trace_id: str) -> Extent | None:

@@ -24,7 +24,7 @@ from layerline_correlator.verdict.judge import Unseen as UnseenCause
 from layerline_correlator.verdict.judge import on_machines, to_enable
 from layerline_correlator.verdict.ledgers import unseen
 
-#: Series of one metric from one sender, or resources of one service, beyond which they are named.
+#: Series of one metric from one sender, resources or operations of one service, beyond which they are named.
 MOST_SERIES = 1_000
 #: Reasons shown of each kind, and unseen containers named, at most.
 _REASONS, _NAMED = 5, 20
@@ -150,7 +150,7 @@ class Dropped:
 class Explosion:
     """A metric of one sender, or a service, that fell apart into very many, and the attribute that did it."""
 
-    what: str  # "series" | "resources"
+    what: str  # "series" | "resources" | "operations"
     name: str
     number: int
     attribute: str | None

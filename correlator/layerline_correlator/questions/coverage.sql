@@ -143,7 +143,7 @@ WHERE points > 0 AND first_ns > 0 AND first_ns <= last_ns AND first_ns < $to_ns 
 ORDER BY points DESC LIMIT 100;
 
 -- Metrics of one sender that fell apart into very many series, senders that come in very many guises, and the attribute
--- that made them so many.
+-- that made them so many; services with very many operations, whose names have ids in them.
 -- makes: explosion
 CREATE OR REPLACE TEMP TABLE explosion AS
 WITH
@@ -153,6 +153,10 @@ many AS (
     UNION ALL
     SELECT 'resources', service, service, count(*) FROM resource WHERE service IS NOT NULL
     GROUP BY service HAVING count(*) > $most_series
+    UNION ALL
+    SELECT 'operations', service, NULL, count(DISTINCT operation) FROM request
+    WHERE start_ns >= $from_ns AND start_ns < $to_ns
+    GROUP BY service HAVING count(DISTINCT operation) > $most_series
     ORDER BY number DESC LIMIT 5
 ),
 entries AS (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,6 +12,7 @@ import duckdb
 from layerline_correlator.entity import Naming
 from layerline_correlator.questions.paging import Page, read_cursor, write_cursor
 from layerline_correlator.questions.requests import RequestQuery, chosen_requests, matching_requests, why_none
+from layerline_correlator.store.statements import begin_anew
 from layerline_correlator.verdict.failures import read_failing, timeless, with_failure
 from layerline_correlator.verdict.judge import judge
 from layerline_correlator.verdict.ledgers import Request, around, read_ledgers, select_requests
@@ -18,8 +20,13 @@ from layerline_correlator.verdict.model import Verdict
 from layerline_correlator.verdict.sides import with_sides
 from layerline_correlator.verdict.suspects import with_suspects
 
+_log = logging.getLogger("layerline.correlator")
+
 #: Slow requests of one operation that a verdict over a window adds up, at most; the newest.
 _WINDOW_LEDGERS = 500
+#: Operations that are judged together, at most, those that lost most time; and requests of all of them. Where there are
+#: more, their names have ids in them, and coverage says so.
+_OPERATIONS, _TOGETHER = 1_000, 20_000
 
 
 def read_verdict(
@@ -63,23 +70,34 @@ def read_verdicts(
             f"SELECT service, operation, count(*) FROM request WHERE {matching} AND {chosen} GROUP BY ALL", bound
         ).fetchall()
     }
+    slowest = cursor.execute(
+        f"SELECT service, operation FROM request WHERE {matching} AND {chosen} GROUP BY service, operation"
+        " ORDER BY sum(end_ns::HUGEINT - start_ns - coalesce(usual_ns, 0)) DESC, service, operation"
+        f" LIMIT {_OPERATIONS}",
+        bound,
+    ).fetchall()
     matching_anywhere, filters_anywhere = matching_requests(query, at_any_time=True)
     failing = read_failing(cursor, query.from_ns, query.to_ns, matching_anywhere, filters_anywhere, name)
-    only_failing = (
-        []
-        if query.min_duration_ns is not None
-        else [operation for operation, found in failing.items() if found.fails and operation not in slow]
-    )
+    only_failing: list[tuple[str, str]] = []
+    if query.min_duration_ns is None:
+        only_failing = sorted(
+            (operation for operation, found in failing.items() if found.fails and operation not in slow),
+            key=lambda operation: (-failing[operation].errors, operation),
+        )[:_OPERATIONS]
+    each = max(1, min(_WINDOW_LEDGERS, _TOGETHER // max(1, len(slowest) + len(only_failing))))
     rows = select_requests(
         cursor,
-        f"{matching} AND ({chosen} OR (failed(status) AND (service, operation) IN"
-        " (SELECT unnest($services::VARCHAR[]), unnest($operations::VARCHAR[]))))"
-        " QUALIFY row_number() OVER"
-        f" (PARTITION BY service, operation ORDER BY start_ns DESC) <= {_WINDOW_LEDGERS}",
-        bound
-        | {
-            "services": [service for service, _ in only_failing],
-            "operations": [operation for _, operation in only_failing],
+        f"{matching} AND (({chosen} AND (service, operation) IN (SELECT (unnest($services), unnest($operations))))"
+        " OR (failed(status) AND (service, operation) IN"
+        " (SELECT (unnest($failing_services::VARCHAR[]), unnest($failing_operations::VARCHAR[])))))"
+        " QUALIFY row_number() OVER (PARTITION BY service, operation ORDER BY start_ns DESC) <= $each",
+        {
+            **bound,
+            "services": [service for service, _ in slowest],
+            "operations": [operation for _, operation in slowest],
+            "failing_services": [service for service, _ in only_failing],
+            "failing_operations": [operation for _, operation in only_failing],
+            "each": each,
         },
     )
     ledgers, usuals = read_ledgers(cursor, rows, settle_ns)
@@ -87,7 +105,7 @@ def read_verdicts(
     operations: dict[tuple[str, str], list[int]] = defaultdict(list)
     for number, ledger in enumerate(ledgers):
         operations[ledger.service, ledger.operation].append(number)
-    verdicts = []
+    verdicts: list[tuple[Verdict, list[int]]] = []
     for operation, numbers in operations.items():
         found = failing[operation]
         verdict = judge(
@@ -99,18 +117,19 @@ def read_verdicts(
             received=found.requests,
             slow=slow.get(operation, 0),
         )
-        verdict = _completed(verdict, cursor, numbers, rows, name)
         verdict = replace(verdict, errors=found.errors, against=found.against, failures=found.failures)
-        verdicts.append(verdict if operation in slow else timeless(verdict))
+        verdicts.append((verdict if operation in slow else timeless(verdict), numbers))
 
-    def rank(verdict: Verdict) -> tuple[float, int]:
+    def rank(item: tuple[Verdict, list[int]]) -> tuple[float, int]:
+        verdict, _ = item
         found = failing[verdict.service, verdict.operation]
         weight = verdict.duration_ns if query.absolute else verdict.excess_ns or verdict.duration_ns
         return -found.errors if found.fails and not query.absolute else 0, -weight
 
     verdicts.sort(key=rank)
     last = first + query.limit
-    return Page(verdicts[first:last], write_cursor("verdicts", last) if last < len(verdicts) else None, reason)
+    shown = [_completed(verdict, cursor, numbers, rows, name) for verdict, numbers in verdicts[first:last]]
+    return Page(shown, write_cursor("verdicts", last) if last < len(verdicts) else None, reason)
 
 
 def _completed(
@@ -122,4 +141,9 @@ def _completed(
 ) -> Verdict:
     """With suspects for what nobody measured, and the side on which time between two services passed."""
     judged = [rows[number] for number in numbers]
-    return with_sides(with_suspects(verdict, cursor, judged, name), cursor, around(judged), name)
+    try:
+        return with_sides(with_suspects(verdict, cursor, judged, name), cursor, around(judged), name)
+    except duckdb.DataError:  # an absurd reading must not cost the verdict
+        _log.exception("what else was measured cannot be put beside the verdict of %s", verdict.operation)
+        begin_anew(cursor)
+        return verdict

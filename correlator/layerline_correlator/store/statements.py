@@ -49,3 +49,14 @@ def execute(
         wanted = {key: value for key, value in (parameters or {}).items() if key in statement.named_parameters}
         answers.append(connection.execute(statement, wanted).fetchall())
     return answers
+
+
+def begin(connection: duckdb.DuckDBPyConnection) -> None:
+    """From now on this connection sees the store as it is now. It can still make temporary tables."""
+    connection.execute("BEGIN TRANSACTION READ ONLY").fetchall()
+
+
+def begin_anew(connection: duckdb.DuckDBPyConnection) -> None:
+    """``begin`` again after a statement failed, which DuckDB takes for the end of what had begun."""
+    connection.execute("ROLLBACK").fetchall()
+    begin(connection)
