@@ -43,10 +43,12 @@ def stoppable() -> Iterator[None]:
         yield
         return
     leaving: list[threading.Timer] = []
+    told: list[int] = []
 
     def stop(number: int, frame: object) -> None:
-        if leaving:
+        if told:
             return
+        told.append(number)
         leaving.append(threading.Timer(LONGEST_S, _exit, (128 + number,)))
         leaving[0].daemon = True
         leaving[0].start()
@@ -55,6 +57,10 @@ def stoppable() -> Iterator[None]:
     before = {number: signal.signal(number, stop) for number in SIGNALS}
     try:
         yield
+    except Exception:  # inside the database ours becomes "Query interrupted"
+        if told:
+            raise Stopped(told[0]) from None
+        raise
     finally:
         for timer in leaving:
             timer.cancel()

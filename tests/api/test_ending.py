@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,20 @@ def test_the_first_signal_stops_and_the_others_change_nothing() -> None:
         work()
     assert (stopped.value.code, way_out) == (143, ["done"])
     assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+def test_a_signal_inside_the_database_stops_too() -> None:
+    """DuckDB makes another exception of it; the block ends as told. Other exceptions stay what they are."""
+
+    def work() -> None:
+        with suppress(Stopped):
+            os.kill(os.getpid(), signal.SIGTERM)
+        raise RuntimeError("Query interrupted")
+
+    with pytest.raises(Stopped), stoppable():
+        work()
+    with pytest.raises(RuntimeError, match="else"), stoppable():
+        raise RuntimeError("something else")
 
 
 def test_an_import_that_is_stopped_can_be_continued(tmp_path: Path) -> None:
