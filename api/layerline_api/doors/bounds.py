@@ -7,6 +7,7 @@ itself, over HTTP, gRPC and in files alike (docs/SERVER.md, "What it takes").
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from layerline_correlator.times import rfc3339
@@ -41,6 +42,11 @@ class Bounds:
         """Those of this moment. Without ``retain_ns``, what happened long ago is taken too (recorded data)."""
         return cls(1 if retain_ns is None else max(1, now_ns - retain_ns), now_ns + AHEAD_NS)
 
+    @classmethod
+    def now(cls) -> Bounds:
+        """Whatever its age, but nothing that is yet to happen."""
+        return cls.at(time.time_ns())
+
     def wrong_time(self, time_ns: int) -> str | None:
         """Why nothing can have happened then; None when it can."""
         if self.earliest_ns <= time_ns <= self.latest_ns:
@@ -71,10 +77,6 @@ class Bounds:
         if end_ns - start_ns > LONGEST_NS:
             return "it is longer than a day"
         return self.wrong_time(end_ns) or self.wrong_time(start_ns)
-
-
-#: What the decoders take where nobody says what time it is.
-ANY_TIME = Bounds()
 
 
 def shown(time_ns: int) -> str:

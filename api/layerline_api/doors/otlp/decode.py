@@ -22,7 +22,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
-from layerline_api.doors.bounds import ANY_TIME, Bounds
+from layerline_api.doors.bounds import Bounds
 from layerline_api.doors.otlp.json_form import to_protobuf
 from layerline_api.doors.otlp.logs import decode_logs
 from layerline_api.doors.otlp.metrics import decode_metrics
@@ -85,8 +85,8 @@ DECODERS = {
 }
 
 
-def decode(signal: str, body: bytes, *, is_json: bool, bounds: Bounds = ANY_TIME) -> Decoded:
-    """The rows of one request. ``Malformed`` and ``TooLarge`` say what is wrong with it."""
+def decode(signal: str, body: bytes, *, is_json: bool, bounds: Bounds | None = None) -> Decoded:
+    """The rows of one request; without ``bounds`` of any age. ``Malformed`` and ``TooLarge`` say what is wrong."""
     decoder, rejections = DECODERS[signal], Rejections()
     if is_json:
         body = to_protobuf(decoder.request, body, rejections)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
-from layerline_api.doors.bounds import ANY_TIME, Bounds, shown
+from layerline_api.doors.bounds import Bounds, shown
 from layerline_api.doors.otlp.envelope import groups, parse
 from layerline_api.doors.otlp.problems import Budget, Rejections
 from layerline_api.doors.otlp.values import text, texts
@@ -18,10 +18,11 @@ EVENT_NAME = "event.name"
 
 
 def decode_logs(
-    body: bytes, bounds: Bounds = ANY_TIME, rejections: Rejections | None = None
+    body: bytes, bounds: Bounds | None = None, rejections: Rejections | None = None
 ) -> tuple[Batch, Rejections]:
     """The rows of the events, and the events that cannot have happened then. ``Malformed``, ``TooLarge``."""
     batch, budget = Batch(), Budget()
+    bounds = bounds or Bounds.now()
     rejections = Rejections() if rejections is None else rejections
     resources: set[str] = set()
     for sender, items in groups(body, budget):

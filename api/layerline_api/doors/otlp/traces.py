@@ -14,7 +14,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from layerline.attributes import ACCOUNT, ACCOUNT_REASON, SAMPLING_THRESHOLD, SLICES, SPAN_FIGURES, THREAD_ID
-from layerline_api.doors.bounds import ANY_TIME, FIGURE_LIMIT, Bounds, shown
+from layerline_api.doors.bounds import FIGURE_LIMIT, Bounds, shown
 from layerline_api.doors.otlp.envelope import groups, parse
 from layerline_api.doors.otlp.problems import Budget, Rejections
 from layerline_api.doors.otlp.values import text, texts
@@ -33,10 +33,11 @@ _ZERO_TRACE, _ZERO_SPAN = bytes(16), bytes(8)
 
 
 def decode_traces(
-    body: bytes, bounds: Bounds = ANY_TIME, rejections: Rejections | None = None
+    body: bytes, bounds: Bounds | None = None, rejections: Rejections | None = None
 ) -> tuple[Batch, Rejections]:
     """The rows of the spans that can be kept, and the spans that cannot. ``Malformed``, ``TooLarge``."""
     batch, budget = Batch(), Budget()
+    bounds = bounds or Bounds.now()
     rejections = Rejections() if rejections is None else rejections
     resources: set[str] = set()
     known: dict[str, str] = {}  # names and values repeat from span to span: one object each
