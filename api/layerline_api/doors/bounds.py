@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from layerline.attributes import CONTAINER_CPU_PERIOD_NS
 from layerline_correlator.times import rfc3339
 
 SECOND_NS = 10**9
@@ -24,6 +25,9 @@ LONGEST_NS = 24 * HOUR_NS
 CORRECTED_NS = SECOND_NS
 #: No figure of a span is larger: 11 days of CPU time, in nanoseconds.
 FIGURE_LIMIT = 10**15
+#: No count on a span is larger (switches, faults, periods), and no period of a CPU limit longer: the kernel's is 1 s at
+#: most. Their product fits into 64 bits.
+COUNT_LIMIT, PERIOD_LIMIT = 10**9, 2 * 10**9
 #: No value of a signal that the catalogue knows is larger: 146 years of CPU time in nanoseconds, 4 EiB.
 SIGNAL_LIMIT = 2.0**62
 #: No value of any other metric is larger, so that sums stay finite.
@@ -77,6 +81,13 @@ class Bounds:
         if end_ns - start_ns > LONGEST_NS:
             return "it is longer than a day"
         return self.wrong_time(end_ns) or self.wrong_time(start_ns)
+
+
+def figure_limit(name: str) -> int:
+    """The largest value that a figure of a span can have."""
+    if name == CONTAINER_CPU_PERIOD_NS:
+        return PERIOD_LIMIT
+    return FIGURE_LIMIT if name.endswith("_ns") else COUNT_LIMIT
 
 
 def shown(time_ns: int) -> str:

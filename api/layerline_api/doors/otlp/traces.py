@@ -14,7 +14,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from layerline.attributes import ACCOUNT, ACCOUNT_REASON, SAMPLING_THRESHOLD, SLICES, SPAN_FIGURES, THREAD_ID
-from layerline_api.doors.bounds import FIGURE_LIMIT, Bounds, shown
+from layerline_api.doors.bounds import FIGURE_LIMIT, Bounds, figure_limit, shown
 from layerline_api.doors.otlp.envelope import groups, parse
 from layerline_api.doors.otlp.problems import Budget, Rejections
 from layerline_api.doors.otlp.values import text, texts
@@ -27,6 +27,7 @@ SLICES_LIMIT = 4 * 64
 _THRESHOLD = re.compile(r"(?:^|,)\s*ot=(?:[^,]*;)?th:([0-9a-f]{1,14})(?![0-9a-f])")
 
 _FIGURE = {name: index for index, name in enumerate(SPAN_FIGURES)}
+_LIMIT = {name: figure_limit(name) for name in SPAN_FIGURES}
 _PROMOTED = frozenset((*SPAN_FIGURES, SLICES, THREAD_ID, ACCOUNT, ACCOUNT_REASON))
 _NO_FIGURES: tuple[int | None, ...] = (None,) * len(SPAN_FIGURES)
 _ZERO_TRACE, _ZERO_SPAN = bytes(16), bytes(8)
@@ -84,7 +85,7 @@ def _row(span: Span, resource: str, known: dict[str, str], budget: Budget) -> Sp
         name, value = item.key, item.value
         if name in _PROMOTED:
             if name in _FIGURE:
-                if (figure := _count(value)) is not None:
+                if (figure := _count(value, _LIMIT[name])) is not None:
                     figures = figures or list(_NO_FIGURES)
                     figures[_FIGURE[name]] = figure
                     continue
@@ -128,12 +129,12 @@ def _row(span: Span, resource: str, known: dict[str, str], budget: Budget) -> Sp
     )
 
 
-def _count(value: AnyValue) -> int | None:
+def _count(value: AnyValue, limit: int = FIGURE_LIMIT) -> int | None:
     """A figure: an integer that is not negative, and not absurd."""
     if not value.HasField("int_value"):
         return None
     figure = value.int_value
-    return figure if 0 <= figure <= FIGURE_LIMIT else None
+    return figure if 0 <= figure <= limit else None
 
 
 def _slices(value: AnyValue) -> list[int] | None:
