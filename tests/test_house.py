@@ -187,3 +187,28 @@ def test_an_app_installs_opentelemetry_only() -> None:
     bare = [line for line in requires("layerline") or [] if "extra ==" not in line]
     assert bare
     assert all(line.startswith("opentelemetry-") for line in bare), bare
+
+
+#: Where else than in ``threads.py`` a thread is made: short helpers that end with what they watch, and are seen by
+#: ``Threads.watch_all`` when they fail.
+HELPERS = {
+    "layerline_correlator.threads",
+    "layerline_correlator.store.patience",
+    "layerline_correlator.questions.sql",
+    "layerline_api.ending",
+    "layerline_api.alerts.notify",
+    "layerline_api.doors.grpc_server",
+}
+
+
+def test_lasting_threads_are_started_in_one_place() -> None:
+    """Nobody but ``threads.py``, and helpers that end soon, makes a thread in the server: none ends unseen."""
+    server = {name: PACKAGES[name] for name in ("layerline_correlator", "layerline_api")}
+    makers = {
+        name
+        for name, source in modules(server).items()
+        if ".demo" not in name
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("threading.Thread", "threading.Timer", "Thread")
+    }
+    assert makers <= HELPERS

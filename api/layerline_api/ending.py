@@ -13,6 +13,8 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -20,6 +22,57 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 LONGEST_S = 9.0
 
 _log = logging.getLogger("layerline.ending")
+
+
+class Stopped(KeyboardInterrupt):
+    """A command that works through something was told to end; ``code`` is what the shell expects then (128 + n)."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.code = 128 + number
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Within the block the first signal raises ``Stopped`` in the main thread; later ones change nothing.
+
+    Where the way out takes too long the process leaves without: what it had written is kept. Elsewhere than in the main
+    thread nothing is changed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    leaving: list[threading.Timer] = []
+    told: list[int] = []
+
+    def stop(number: int, frame: object) -> None:
+        if told:
+            return
+        told.append(number)
+        leaving.append(threading.Timer(LONGEST_S, _exit, (128 + number,)))
+        leaving[0].daemon = True
+        leaving[0].start()
+        raise Stopped(number)
+
+    before = {number: signal.signal(number, stop) for number in SIGNALS}
+    try:
+        yield
+    except Exception:  # inside the database ours becomes "Query interrupted"
+        if told:
+            raise Stopped(told[0]) from None
+        raise
+    finally:
+        for timer in leaving:
+            timer.cancel()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def leave(code: int, but: Collection[threading.Thread] = ()) -> None:
+    """End the process here where threads are still at work; else return, and it ends as processes do."""
+    staying = (threading.main_thread(), threading.current_thread(), *but)
+    if any(thread not in staying for thread in threading.enumerate()):
+        _exit(code)
 
 
 class Ending:
@@ -41,9 +94,7 @@ class Ending:
     def leave(self, code: int) -> None:
         """The end is reached. Where threads of ours are still at work, the process ends here, with that code."""
         self._left.set()
-        mine = (self._watcher, threading.current_thread())
-        if any(thread.name.startswith("layerline") and thread not in mine for thread in threading.enumerate()):
-            _exit(code)
+        leave(code, (self._watcher,))
 
     def _watch(self) -> None:
         while not self.asked.is_set():

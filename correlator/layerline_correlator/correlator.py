@@ -110,7 +110,7 @@ class Correlator(Answers):
             refused_ledgers=self._refused_ledgers,
             used_bytes=self._store.used_bytes(),
             deleted_rows=self._deleted_rows,
-            problems=tuple(filter(None, [self._store.disk.problem()])) + tuple(self._store.threads.problems()),
+            problems=self._store.problems(),
         )
 
     def interrupt(self) -> None:

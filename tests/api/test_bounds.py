@@ -17,7 +17,9 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 
-from layerline.attributes import CPU_NS
+from layerline.attributes import CONTAINER_CPU_PERIOD_NS as CPU_PERIOD_NS
+from layerline.attributes import CONTAINER_THROTTLED_PERIODS as THROTTLED_PERIODS
+from layerline.attributes import CPU_NS, MAJOR_FAULTS
 from layerline_api.app import create_app
 from layerline_api.doors.bounds import AHEAD_NS, HOUR_NS, LAST_NS, LONGEST_NS, SECOND_NS, Bounds
 from layerline_api.doors.inflate import MEMBERS_LIMIT, inflate
@@ -81,6 +83,14 @@ def test_an_absurd_figure_is_no_figure(value: int) -> None:
     request = one_span(attributes=[{"key": CPU_NS, "value": {"int_value": value}}])
     (span,) = decode("traces", request.SerializeToString(), is_json=False).batch.spans
     assert set(span.figures) == {None}
+
+
+def test_an_absurd_count_is_none() -> None:
+    """Counts are bounded further than times: they are multiplied with a period."""
+    values = {THROTTLED_PERIODS: 10**9 + 1, CPU_PERIOD_NS: 10**10, MAJOR_FAULTS: 10**9}
+    attributes = [{"key": name, "value": {"int_value": value}} for name, value in values.items()]
+    (span,) = decode("traces", one_span(attributes=attributes).SerializeToString(), is_json=False).batch.spans
+    assert [figure for figure in span.figures if figure is not None] == [10**9]
 
 
 def metric(name: str, value: float, monotonic: bool = True, **point: Any) -> ExportMetricsServiceRequest:

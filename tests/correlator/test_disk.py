@@ -14,10 +14,11 @@ import pytest
 from layerline_correlator.correlator import Correlator
 from layerline_correlator.questions.events import EventQuery
 from layerline_correlator.settings import Settings
+from layerline_correlator.store import checkpoint
 from layerline_correlator.store import disk as module
 from layerline_correlator.store.disk import Disk, disk_problem
 from layerline_correlator.store.model import Batch, EventRow, ResourceRow, resource_key
-from layerline_correlator.store.store import Overloaded
+from layerline_correlator.store.store import Overloaded, Store
 from waiting import eventually
 
 
@@ -85,3 +86,27 @@ def test_answers_go_on(tmp_path: Path, free: SimpleNamespace) -> None:
         assert told() == ["after", "before"]
     finally:
         correlator.close()
+
+
+@pytest.mark.parametrize("has_room", [True, False])
+def test_the_log_is_emptied_where_there_is_room(
+    tmp_path: Path, free: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, has_room: bool
+) -> None:
+    """A log that is long is taken into the file; where there is no room for that it stays, also when the store is
+    closed, and nothing is lost."""
+    monkeypatch.setattr(checkpoint, "LOG_BYTES", 1)
+    monkeypatch.setattr(checkpoint, "LOOK_S", 0.01)
+    log = tmp_path / "store" / "hot.duckdb.wal"
+    free.bytes = 2**40 if has_room else 2 * module._ROOM_BYTES  # enough to write, but not to take the log in
+    store = Store(Settings(store=tmp_path / "store", group_ns=0))
+    nobody = ResourceRow(resource_key({}), {})
+    store.append(Batch([nobody], events=[EventRow(nobody.resource, 1, "deploy", "kept", {})]))
+    if has_room:
+        eventually(lambda: not log.exists())
+    store.close()
+    assert log.exists() is not has_room
+    free.bytes = 2**40
+    again = Store(Settings(store=tmp_path / "store", group_ns=0))
+    with again.cursor() as cursor:
+        assert cursor.execute("SELECT body FROM event").fetchall() == [("kept",)]
+    again.close()

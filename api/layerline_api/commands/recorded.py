@@ -1,7 +1,7 @@
 """Import recorded data (OTLP files, Jaeger's JSON, RCAEval's cases) into a store of its own.
 
-Exit codes: 0 imported, 1 a file could not be read (the others were), 2 could not begin. What is killed goes on where it
-was when the same command is run again.
+Exit codes: 0 imported, 1 a file could not be read (the others were), 2 could not begin, 143 and 130 stopped by SIGTERM
+or SIGINT before the end. What is stopped or killed continues where it was when the same command is run again.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 import duckdb
 from rich.console import Console
 
+from layerline_api.ending import Stopped, leave, stoppable
 from layerline_api.recorded.gathered import Unreadable
 from layerline_api.recorded.importing import Held, NotARecording, import_files
 from layerline_api.recorded.sources import FORMATS, sources
@@ -39,7 +40,8 @@ def main(argv: Sequence[str]) -> int:
         settings = Settings.from_environment()
         settings = replace(settings, store=options.store or settings.store / "recorded")
         found = sources(options.path, options.format)
-        held, failed = import_files(found, settings, console)
+        with stoppable():
+            held, failed = import_files(found, settings, console)
     except StoreInUse as problem:
         return refuse(f"{problem}: stop the server that has it, or name a folder of its own with --store DIR")
     except NotARecording as problem:
@@ -54,9 +56,11 @@ def main(argv: Sequence[str]) -> int:
         return refuse(f"{problem}; run the same command again to go on")
     except (Unreadable, ValueError, RuntimeError) as problem:
         return refuse(problem)
-    except KeyboardInterrupt:
-        print("layerline import: stopped; run the same command again to go on", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stopped:
+        print("layerline import: stopped; run the same command again to continue", file=sys.stderr)
+        code = stopped.code if isinstance(stopped, Stopped) else 130
+        leave(code)
+        return code
     print(_summary(held, settings.store))
     return 1 if failed else 0
 

@@ -33,7 +33,7 @@ from layerline_correlator.threads import Threads
 GRPC_WAIT_S = 2.0
 
 #: Told where the server can be reached; returns what to do before the server stops.
-Companion = Callable[[str], Callable[[], None]]
+Companion = Callable[[str, Threads], Callable[[], None]]
 
 
 def parser(command: str, description: str) -> argparse.ArgumentParser:
@@ -120,7 +120,7 @@ def run(command: str, options: argparse.Namespace, companion: Companion | None =
         print(f"layerline: listening on {where}, store in {settings.store}", file=sys.stderr, flush=True)
         if missing:
             print(f"layerline {command}: {missing}", file=sys.stderr, flush=True)
-        end = companion(url(sockets[0])) if companion else lambda: None
+        end = companion(url(sockets[0]), threads) if companion else lambda: None
         stop = threading.Event()
 
         def finish() -> None:

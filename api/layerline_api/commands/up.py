@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from layerline_api.commands.serve import parser, run
+from layerline_correlator.threads import Threads
 
 #: How long the agent may take to send its last readings, in seconds.
 LAST_WORDS_S = 2.0
@@ -27,10 +28,10 @@ def main(argv: Sequence[str]) -> int:
     agent_options = [word for tag in options.tag for word in ("--tag", tag)]
     if options.interval is not None:
         agent_options += ["--interval", options.interval]
-    return run("up", options, lambda endpoint: _agent(endpoint, agent_options))
+    return run("up", options, lambda endpoint, threads: _agent(endpoint, threads, agent_options))
 
 
-def _agent(endpoint: str, options: Sequence[str]) -> Callable[[], None]:
+def _agent(endpoint: str, threads: Threads, options: Sequence[str]) -> Callable[[], None]:
     """Start the agent; returns what ends it. The token goes through the environment (LAYERLINE_TOKEN)."""
     leash = [sys.executable, "-m", "layerline_api.leash", str(os.getpid())]
     agent = subprocess.Popen([*leash, "agent", "--endpoint", endpoint, *options], stdin=subprocess.DEVNULL)
@@ -54,7 +55,7 @@ def _agent(endpoint: str, options: Sequence[str]) -> Callable[[], None]:
         except subprocess.TimeoutExpired:
             agent.kill()
 
-    threading.Thread(target=watch, name="layerline-agent", daemon=True).start()
+    threads.start("layerline-agent", watch)
     return end
 
 

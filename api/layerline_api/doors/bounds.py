@@ -7,8 +7,10 @@ itself, over HTTP, gRPC and in files alike (docs/SERVER.md, "What it takes").
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
+from layerline.attributes import CONTAINER_CPU_PERIOD_NS
 from layerline_correlator.times import rfc3339
 
 SECOND_NS = 10**9
@@ -23,6 +25,9 @@ LONGEST_NS = 24 * HOUR_NS
 CORRECTED_NS = SECOND_NS
 #: No figure of a span is larger: 11 days of CPU time, in nanoseconds.
 FIGURE_LIMIT = 10**15
+#: No count on a span is larger (switches, faults, periods), and no period of a CPU limit longer: the kernel's is 1 s at
+#: most. Their product fits into 64 bits.
+COUNT_LIMIT, PERIOD_LIMIT = 10**9, 2 * 10**9
 #: No value of a signal that the catalogue knows is larger: 146 years of CPU time in nanoseconds, 4 EiB.
 SIGNAL_LIMIT = 2.0**62
 #: No value of any other metric is larger, so that sums stay finite.
@@ -40,6 +45,11 @@ class Bounds:
     def at(cls, now_ns: int, retain_ns: int | None = None) -> Bounds:
         """Those of this moment. Without ``retain_ns``, what happened long ago is taken too (recorded data)."""
         return cls(1 if retain_ns is None else max(1, now_ns - retain_ns), now_ns + AHEAD_NS)
+
+    @classmethod
+    def now(cls) -> Bounds:
+        """Whatever its age, but nothing that is yet to happen."""
+        return cls.at(time.time_ns())
 
     def wrong_time(self, time_ns: int) -> str | None:
         """Why nothing can have happened then; None when it can."""
@@ -73,8 +83,11 @@ class Bounds:
         return self.wrong_time(end_ns) or self.wrong_time(start_ns)
 
 
-#: What the decoders take where nobody says what time it is.
-ANY_TIME = Bounds()
+def figure_limit(name: str) -> int:
+    """The largest value that a figure of a span can have."""
+    if name == CONTAINER_CPU_PERIOD_NS:
+        return PERIOD_LIMIT
+    return FIGURE_LIMIT if name.endswith("_ns") else COUNT_LIMIT
 
 
 def shown(time_ns: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +30,7 @@ class Gathered:
     batch: Batch = field(default_factory=Batch)
     rejected: int = 0
     left_out: int = 0
-    bounds: Bounds = field(default_factory=lambda: Bounds.at(time.time_ns()))
+    bounds: Bounds = field(default_factory=Bounds.now)
     _resources: set[str] = field(default_factory=set)
     _keys: dict[tuple[tuple[str, str], ...], str] = field(default_factory=dict)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from layerline.attributes import ACCOUNT, ACCOUNT_REASON, SLICES, SPAN_FIGURES, THREAD_ID
-from layerline_api.doors.bounds import FIGURE_LIMIT
+from layerline_api.doors.bounds import FIGURE_LIMIT, figure_limit
 from layerline_api.recorded.content import content
 from layerline_api.recorded.elements import elements
 from layerline_api.recorded.gathered import Gathered, Place, shown
@@ -201,7 +201,7 @@ def _promoted(
     slices: list[int] | None = None
     words: dict[str, str] = {}
     for name, value in ours.items():
-        if name in _FIGURE and type(value) is int and 0 <= value <= FIGURE_LIMIT:
+        if name in _FIGURE and type(value) is int and 0 <= value <= figure_limit(name):
             figures[_FIGURE[name]] = value
         elif name == THREAD_ID and type(value) is int and abs(value) < 2**63:
             thread_id = value

@@ -30,6 +30,8 @@ from layerline.attributes import BOOT_ID, SPAN_FIGURES, VERSION, column
 from layerline.container import reported
 from layerline.signals import find
 from layerline_correlator.settings import Settings
+from layerline_correlator.store import checkpoint
+from layerline_correlator.store.checkpoint import Checkpoints
 from layerline_correlator.store.disk import Disk
 from layerline_correlator.store.handles import Handle, handles, is_sandbox, machine_name, stand_in
 from layerline_correlator.store.memory import default_bytes
@@ -204,6 +206,7 @@ class Store:
         self._arrived = arrived
         self.threads = threads or Threads()
         self.disk = Disk(folder)
+        self._checkpoints = Checkpoints(folder)
         self._cursors: WeakSet[duckdb.DuckDBPyConnection] = WeakSet()
         self._cursors_lock = threading.Lock()
         self._known: set[str] = set()  # resources and series that are written
@@ -222,6 +225,7 @@ class Store:
         #: Whether containers are known without their ids: then any description of one may bring it.
         self._stand_ins = bool(self._database.execute("FROM resource WHERE stand_in IS NOT NULL LIMIT 1").fetchall())
         self._closed = False
+        self._invalid: str | None = None
         self._writer = self.threads.start("layerline-writer", self._write_forever)
 
     def append(self, batch: Batch, patience_s: float = 30.0) -> None:
@@ -259,6 +263,10 @@ class Store:
             with suppress(duckdb.Error):  # closed meanwhile
                 cursor.interrupt()
 
+    def problems(self) -> tuple[str, ...]:
+        """What keeps it from taking data or from working it out."""
+        return (*filter(None, (self._invalid, self.disk.problem())), *self.threads.problems())
+
     def waiting(self) -> tuple[int, int]:
         """How many batches wait to be written, and how many may."""
         return self._queue.qsize(), _WAITING
@@ -295,11 +303,19 @@ class Store:
 
     def _write_forever(self) -> None:
         cursor = self._database.cursor()
-        while (first := self._queue.get()) is not None:
+        while True:
+            self._checkpoints.make(cursor)
+            try:
+                first = self._queue.get(timeout=checkpoint.LOOK_S)
+            except queue.Empty:
+                continue
+            if first is None:
+                break
             group, last = self._gather(first)
             self._write(cursor, group)
             if last:
                 break
+        self._checkpoints.before_close(cursor)
         cursor.close()
 
     def _gather(self, first: _Waiting) -> tuple[list[_Waiting], bool]:
@@ -321,6 +337,9 @@ class Store:
             written, arrived = self._insert(cursor, batches)
         except Exception as problem:  # the sender is told, whatever it was; the writer must live
             self.disk.failed(problem)
+            if isinstance(problem, duckdb.FatalException):
+                self._invalid = f"the database has to be opened again, restart the server: {problem}"[:500]
+                _log.critical(self._invalid)
             for waiting in group:
                 waiting.durable.set_exception(problem)
             return
@@ -625,7 +644,7 @@ def _connect(folder: Path, memory_bytes: int) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(
         str(folder / DATABASE),
         config={
-            "checkpoint_threshold": "256MB",
+            "checkpoint_threshold": "1000TB",  # the writer does it, when there is room (checkpoint.py)
             "memory_limit": f"{memory_bytes}B",
             "temp_directory": str(folder / _SPILL),
             "max_temp_directory_size": f"{_SPILL_TIMES * memory_bytes}B",

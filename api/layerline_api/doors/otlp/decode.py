@@ -22,7 +22,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
-from layerline_api.doors.bounds import ANY_TIME, Bounds
+from layerline_api.doors.bounds import Bounds
 from layerline_api.doors.otlp.json_form import to_protobuf
 from layerline_api.doors.otlp.logs import decode_logs
 from layerline_api.doors.otlp.masking import BY_DEFAULT, Masking
@@ -91,9 +91,9 @@ DECODERS = {
 
 
 def decode(
-    signal: str, body: bytes, *, is_json: bool, bounds: Bounds = ANY_TIME, masking: Masking = BY_DEFAULT
+    signal: str, body: bytes, *, is_json: bool, bounds: Bounds | None = None, masking: Masking = BY_DEFAULT
 ) -> Decoded:
-    """The rows of one request. ``Malformed`` and ``TooLarge`` say what is wrong with it."""
+    """The rows of one request; without ``bounds`` of any age. ``Malformed`` and ``TooLarge`` say what is wrong with it."""
     decoder, rejections = DECODERS[signal], Rejections()
     if is_json:
         body = to_protobuf(decoder.request, body, rejections)

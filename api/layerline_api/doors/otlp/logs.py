@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
-from layerline_api.doors.bounds import ANY_TIME, Bounds, shown
+from layerline_api.doors.bounds import Bounds, shown
 from layerline_api.doors.otlp.envelope import groups, parse
 from layerline_api.doors.otlp.limits import Counts, cut
 from layerline_api.doors.otlp.masking import BY_DEFAULT, Masking, Rules
@@ -27,12 +27,13 @@ _ZERO_TRACE, _ZERO_SPAN = bytes(16), bytes(8)
 
 def decode_logs(
     body: bytes,
-    bounds: Bounds = ANY_TIME,
+    bounds: Bounds | None = None,
     rejections: Rejections | None = None,
     masking: Masking = BY_DEFAULT,
 ) -> tuple[Batch, Rejections]:
     """The rows of events and logs, and those that cannot have happened then. ``Malformed``, ``TooLarge``."""
     batch, budget = Batch(), Budget()
+    bounds = bounds or Bounds.now()
     rejections = Rejections() if rejections is None else rejections
     resources: set[str] = set()
     for sender, items in groups(body, budget):

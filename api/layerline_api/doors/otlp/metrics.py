@@ -20,7 +20,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, D
 
 from layerline.aliases import Attributes
 from layerline.signals import Kind, find, translate
-from layerline_api.doors.bounds import ANY_TIME, LONGEST_NS, SIGNAL_LIMIT, VALUE_LIMIT, Bounds, shown
+from layerline_api.doors.bounds import LONGEST_NS, SIGNAL_LIMIT, VALUE_LIMIT, Bounds, shown
 from layerline_api.doors.otlp.entities import is_scraped, whose
 from layerline_api.doors.otlp.envelope import groups, parse
 from layerline_api.doors.otlp.problems import Budget, Rejections
@@ -46,10 +46,11 @@ class _Value(NamedTuple):
 
 
 def decode_metrics(
-    body: bytes, bounds: Bounds = ANY_TIME, rejections: Rejections | None = None
+    body: bytes, bounds: Bounds | None = None, rejections: Rejections | None = None
 ) -> tuple[Batch, Rejections]:
     """The rows of the points that can be kept, and the points that cannot. ``Malformed``, ``TooLarge``."""
     batch, budget = Batch(), Budget()
+    bounds = bounds or Bounds.now()
     rejections = Rejections() if rejections is None else rejections
     resources: set[str] = set()
     series_seen: set[str] = set()

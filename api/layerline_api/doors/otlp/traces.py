@@ -15,7 +15,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from layerline.attributes import ACCOUNT, ACCOUNT_REASON, SAMPLING_THRESHOLD, SLICES, SPAN_FIGURES, THREAD_ID
-from layerline_api.doors.bounds import ANY_TIME, FIGURE_LIMIT, LAST_NS, Bounds, shown
+from layerline_api.doors.bounds import FIGURE_LIMIT, LAST_NS, Bounds, figure_limit, shown
 from layerline_api.doors.otlp.envelope import groups, parse
 from layerline_api.doors.otlp.limits import (
     EVENTS,
@@ -49,6 +49,7 @@ SLICES_LIMIT = 4 * 64
 _THRESHOLD = re.compile(r"(?:^|,)\s*ot=(?:[^,]*;)?th:([0-9a-f]{1,14})(?![0-9a-f])")
 
 _FIGURE = {name: index for index, name in enumerate(SPAN_FIGURES)}
+_LIMIT = {name: figure_limit(name) for name in SPAN_FIGURES}
 _PROMOTED = frozenset((*SPAN_FIGURES, SLICES, THREAD_ID, ACCOUNT, ACCOUNT_REASON))
 _NO_FIGURES: tuple[int | None, ...] = (None,) * len(SPAN_FIGURES)
 _ZERO_TRACE, _ZERO_SPAN = bytes(16), bytes(8)
@@ -56,12 +57,13 @@ _ZERO_TRACE, _ZERO_SPAN = bytes(16), bytes(8)
 
 def decode_traces(
     body: bytes,
-    bounds: Bounds = ANY_TIME,
+    bounds: Bounds | None = None,
     rejections: Rejections | None = None,
     masking: Masking = BY_DEFAULT,
 ) -> tuple[Batch, Rejections]:
     """The rows of the spans that can be kept, and the spans that cannot. ``Malformed``, ``TooLarge``."""
     batch, budget = Batch(), Budget()
+    bounds = bounds or Bounds.now()
     rejections = Rejections() if rejections is None else rejections
     resources: set[str] = set()
     known: dict[str, str] = {}  # names and values repeat from span to span: one object each
@@ -111,7 +113,7 @@ def _row(span: Span, resource: str, known: dict[str, str], budget: Budget, rules
         name, value = item.key, item.value
         if name in _PROMOTED:
             if name in _FIGURE:
-                if (figure := _count(value)) is not None:
+                if (figure := _count(value, _LIMIT[name])) is not None:
                     figures = figures or list(_NO_FIGURES)
                     figures[_FIGURE[name]] = figure
                     continue
@@ -228,12 +230,12 @@ def _links(span: Span, budget: Budget, rules: Rules, masking: Masking, counts: C
     return links
 
 
-def _count(value: AnyValue) -> int | None:
+def _count(value: AnyValue, limit: int = FIGURE_LIMIT) -> int | None:
     """A figure: an integer that is not negative, and not absurd."""
     if not value.HasField("int_value"):
         return None
     figure = value.int_value
-    return figure if 0 <= figure <= FIGURE_LIMIT else None
+    return figure if 0 <= figure <= limit else None
 
 
 def _slices(value: AnyValue) -> list[int] | None:
