@@ -145,8 +145,8 @@ def test_the_command_shows_a_trace(correlator: FakeCorrelator, live: Live, capsy
 # ---- what failed, in words
 
 FAILURE = Failure(
-    type="KeyError", message="'cart'", status_code="HTTP 500", service="web", span="GET /cart", span_id=SPAN,
-    dependency=False, entity=WEB, services=["web"], said_by="exception",
+    type="KeyError", message="'cart'", status_code="HTTP 500", status_of="web", service="web", span="GET /cart",
+    span_id=SPAN, dependency=False, entity=WEB, services=["web"], said_by="exception",
     because="KeyError: 'cart' (HTTP 500) in web", requests=1,
 )  # fmt: skip
 BEFORE = Against("2026-11-23T09:45:00Z", "2026-11-23T10:00:00Z", 400, 2, 50, 90)

@@ -219,6 +219,7 @@ CREATE TABLE IF NOT EXISTS failure (
     type              VARCHAR,            -- of the exception, else `error.type`; null where neither is said
     message           VARCHAR,
     status_code       VARCHAR,            -- "HTTP 500", "gRPC UNAVAILABLE"
+    status_of         VARCHAR,            -- the service whose span has that code
     said_by           VARCHAR,            -- exception | log | status
     failed_span_id    VARCHAR,            -- the span that failed
     failed_name       VARCHAR,
