@@ -200,6 +200,7 @@ def test_all_events_of_a_span_together_are_bounded() -> None:
     [
         ("url.query", "token=abc", None),
         ("url.full", "http://shop/cart?user=bob#top", "http://shop/cart"),
+        ("http.url", "https://bob:hunter2@shop:8443/cart?user=bob", "https://shop:8443/cart"),
         ("http.target", "/cart?user=bob", "/cart"),
         ("http.request.header.authorization", "Bearer abc", None),
         ("db.query.text", "SELECT * FROM users WHERE mail = 'bob@x.org'", "SELECT * FROM users WHERE mail = ?"),
