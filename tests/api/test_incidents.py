@@ -168,3 +168,16 @@ def test_the_command_asks_for_a_list_one_and_a_bundle(
     fake.incidents.documents.clear()
     assert main(where) == 1
     assert "no operation was in trouble" in capsys.readouterr().err
+
+
+def test_an_incident_of_errors_is_told_by_its_errors() -> None:
+    """How requests failed stands under "why", in place of culprits; page and command say the same."""
+    failures = [{"because": "KeyError: 'cart' in stock", "requests": 48, "before": 2}]
+    document = DOCUMENT | {"kind": "errors", "cause": None, "failures": failures, "first_signs": [], "excess": None}
+    text = "\n".join(line.plain for line in lines_of_incident(document, CAUSES))
+    assert "48 × KeyError: 'cart' in stock, 2 in the 15 minutes before" in text
+    assert "%  " not in text.partition("why")[2].partition("what changed")[0]
+    fake = FakeCorrelator()
+    fake.incidents.documents.append(document)
+    page = create_app(fake).test_client().get(f"/incidents/{DOCUMENT['id']}").text
+    assert "48 × KeyError: &#39;cart&#39; in stock, 2 in the 15 minutes before" in page

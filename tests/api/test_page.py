@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -245,7 +246,7 @@ def test_names_from_outside_are_text() -> None:
         assert [
             of["src"] for tag, of in tags if tag == "script" and not str(of["src"]).startswith("/complete.js")
         ] == []
-        assert "49" not in html.replace(TRACE, "")
+        assert "49" not in re.sub(r"\?v=\w+", "", html.replace(TRACE, ""))  # nor in what tells versions of a file apart
         assert all(not name.startswith("on") for _, attributes in tags for name in attributes)
 
 

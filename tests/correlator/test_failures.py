@@ -281,12 +281,13 @@ def test_an_operation_that_fails_says_so_first(correlator: Correlator) -> None:
         ({"type": "java.net.ConnectException", "message": "ConnectException: no"}, "ConnectException: no in web"),
         ({"message": "two\n lines", "status_code": "HTTP 500"}, "two lines (HTTP 500) in web"),
         ({"status_code": "gRPC INTERNAL"}, "gRPC INTERNAL in web"),
+        ({"type": "A", "status_code": "HTTP 502", "status_of": "shop"}, "A in web; shop answered HTTP 502"),
         ({}, "an error without a message in web"),
     ],
 )
 def test_one_line(said: dict[str, Any], line: str) -> None:
     """Type, message and status once each, and where."""
-    values: dict[str, Any] = {"type": None, "message": None, "status_code": None, **said}
+    values: dict[str, Any] = {"type": None, "message": None, "status_code": None, "status_of": None, **said}
     failure = Failure(
         **values, service="web", span="GET", span_id=None, dependency=False, entity=Entity("service", "web", "web"),
         services=["web"], said_by="status", because="", requests=1,

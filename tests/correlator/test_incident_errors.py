@@ -115,7 +115,7 @@ def test_a_limit_that_makes_some_fail_stays_a_limit(afternoon: tuple[list[dict[s
 
 
 FAILURE = Failure(
-    type="KeyError", message="'a'", status_code=None, service="stock", span="GET /stock", span_id=None,
+    type="KeyError", message="'a'", status_code=None, status_of=None, service="stock", span="GET /stock", span_id=None,
     dependency=False, entity=Entity("container", "c" * 64, "stock-1"), services=["web", "stock"],
     said_by="exception", because="KeyError: 'a' in stock", requests=9,
 )  # fmt: skip

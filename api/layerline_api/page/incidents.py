@@ -24,6 +24,7 @@ from layerline_api.shared import Shared
 from layerline_api.words.amounts import human
 from layerline_api.words.clean import clean
 from layerline_api.words.entities import whole
+from layerline_api.words.incidents import failed
 from layerline_api.words.times import apart, ns_of, when
 from layerline_api.words.verdicts import tell
 from layerline_correlator.questions.questions import Questions
@@ -79,6 +80,8 @@ class Told:
     took: str
     noticed: str
     affected: str
+    failed: list[str]
+    is_of_errors: bool
     changes: list[Change]
     signs: list[Sign]
     hits: list[Hit]
@@ -131,6 +134,8 @@ def told(incident: Json, titles: Mapping[str, str]) -> Told:
         took="" if is_open else human(incident["duration_ns"]),
         noticed=when(incident["noticed"])[:19],
         affected=f"{incident['affected']:,} of {incident['requests']:,}",
+        failed=list(failed(incident)),
+        is_of_errors=incident.get("kind") == "errors",
         changes=[
             Change(
                 when=_offset(one["offset_ns"]),

@@ -1,4 +1,4 @@
-"""One request's ledger: where its time went, what is blamed, what was not measured."""
+"""One request: what failed in it, where its time went, what is blamed, what was not measured; its spans and logs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from layerline_api.page.form import HTML
 from layerline_api.parameters import Parameters, SpanId, TraceId
 from layerline_api.problems import Problem
 from layerline_api.shared import Shared
+from layerline_api.words.traces import tell as tell_trace
 from layerline_api.words.verdicts import Story, tell
 from layerline_correlator.plain import plain
 
@@ -45,8 +46,14 @@ def add(blueprint: Blueprint, shared: Shared) -> None:
         if verdict is None:
             raise Problem(404, f"there is no request with trace id {trace_id}")
         story = tell(plain(verdict), shared.questions.causes())
+        trace = shared.questions.trace(trace_id)
         return render_template(
-            "requests.html", story=story, pieces=pieces(story), trace_id=trace_id, span_id=verdict.span_id or ""
+            "requests.html",
+            story=story,
+            pieces=pieces(story),
+            trace=tell_trace(trace) if trace else None,
+            trace_id=trace_id,
+            span_id=verdict.span_id or "",
         )
 
 

@@ -3,7 +3,7 @@
 Times are microseconds. Ids are hex digits; old clients have trace ids of 64 bits and leave leading zeros out. A span's
 parent is its first CHILD_OF reference into the same trace, else its first FOLLOWS_FROM. A process and its tags are the
 resource. Tags that OpenTelemetry's SDKs and Collector write there are turned back: ``span.kind``, ``error``,
-``otel.status_code``, and the figures of Layerline's wrapper. Logs, flags and warnings are not kept, as with OTLP.
+``otel.status_code``, and the figures of Layerline's wrapper. Logs, flags and warnings are not kept.
 
 Source: jaegertracing.io/docs "APIs"; opentelemetry.io/docs/specs/otel/trace/sdk_exporters/jaeger.
 """

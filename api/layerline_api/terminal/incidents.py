@@ -11,6 +11,7 @@ from layerline_api.terminal.text import LAYER_STYLE, WIDTH, bar, cut, fitted, wr
 from layerline_api.words.amounts import human
 from layerline_api.words.clean import clean
 from layerline_api.words.entities import whole
+from layerline_api.words.incidents import failed
 from layerline_api.words.times import apart
 
 Json = Mapping[str, Any]
@@ -77,6 +78,9 @@ def _hit(incident: Json) -> list[Text]:
 def _why(incident: Json, titles: Mapping[str, str]) -> list[Text]:
     out = [Text(), Text("why", style="bold")]
     verdict = incident["verdict"]
+    out += [line for said in failed(incident) for line in wrapped(said, indent=2, style="red")]
+    if incident.get("kind") == "errors":
+        return out
     if verdict is None or not verdict["culprits"]:
         return [*out, Text("  no single cause stands out")]
     if not incident["conclusive"]:

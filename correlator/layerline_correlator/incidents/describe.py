@@ -118,7 +118,7 @@ def describe(
         settled=settled,
         hit=hits,
         verdict=verdict,
-        excess=None if of_errors else _excess(cursor, around, name),
+        excess=_without_series(_excess(cursor, around, name)) if of_errors else _excess(cursor, around, name),
         first_signs=_first_signs(cursor, ledgers, usuals, verdict, start_ns, settle_ns, name) if culprits else [],
         changes=_changes(cursor, verdict, culprits, failures[0] if of_errors else None, start_ns, end_ns, name),
         radius=radius(counts, of_hit[0], of_hit[1], of_hit[2]) if of_hit else Radius("no request was affected", []),
@@ -190,6 +190,11 @@ def _summary(
     title = by_name(culprits[0].cause).title
     share = f"{culprits[0].share:.0%}".replace("%", " %")
     return f"{begin}: {_in_words(entities[0])} {title} ({share} of the excess){failed}"
+
+
+def _without_series(excess: Excess | None) -> Excess | None:
+    """When there were requests, and no cause of time beside them."""
+    return replace(excess, series=[]) if excess else None
 
 
 def _errors(hits: Sequence[Hit], operation: tuple[str, str]) -> int:

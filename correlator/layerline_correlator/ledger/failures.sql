@@ -92,6 +92,7 @@ said AS (
         arg_max(exception, depth) FILTER (exception IS NOT NULL)           AS exception,
         arg_max(logged_error.said, depth) FILTER (logged_error.said IS NOT NULL) AS logged,
         arg_max(status_code, depth) FILTER (status_code IS NOT NULL)       AS status_code,
+        arg_max(service, depth) FILTER (status_code IS NOT NULL)           AS status_of,
         arg_max(status_message, depth) FILTER (status_message IS NOT NULL) AS status_message,
         arg_max(error_type, depth) FILTER (error_type IS NOT NULL)         AS error_type
     FROM way_down
@@ -119,7 +120,7 @@ SELECT
         AS type,
     left(coalesce(nullif(worded.exception.message, ''), CASE WHEN worded.exception IS NULL THEN told.message END,
                   worded.status_message), 1000) AS message,
-    worded.status_code,
+    worded.status_code, worded.status_of,
     CASE WHEN worded.exception IS NOT NULL THEN 'exception' WHEN told IS NOT NULL THEN 'log' ELSE 'status' END
         AS said_by,
     deepest.span_id AS failed_span_id, deepest.name AS failed_name, deepest.service,

@@ -105,13 +105,12 @@ class TraceLink(TypedDict):
 
 
 class LeftOutCounts(TypedDict):
-    """How many attributes, events and links are not kept, by the sender or here; how many values were cut or masked."""
+    """How many attributes, events and links are not kept, by the sender or here; how many values were cut."""
 
     attributes: int
     events: int
     links: int
     shortened: int
-    masked: int
 
 
 class TraceSpan(TypedDict):

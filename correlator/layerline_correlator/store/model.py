@@ -27,13 +27,12 @@ class ResourceRow(NamedTuple):
 
 
 class LeftOut(NamedTuple):
-    """What of a span or a log record is not kept, by the sender or by us: its limits, and what may be a secret."""
+    """What of a span or a log record is not kept, because it is beyond the sender's limits or ours."""
 
     attributes: int = 0  # those of events and links among them
     events: int = 0
     links: int = 0
     shortened: int = 0  # values that were cut
-    masked: int = 0  # attributes that were dropped or changed because they may carry secrets
 
 
 class SpanEvent(NamedTuple):

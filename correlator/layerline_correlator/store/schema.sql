@@ -68,9 +68,9 @@ CREATE TABLE IF NOT EXISTS span (
     trace_state                  VARCHAR,
     events                       STRUCT(time_ns BIGINT, "name" VARCHAR, attributes MAP(VARCHAR, VARCHAR))[],
     links                        STRUCT(trace_id VARCHAR, span_id VARCHAR, attributes MAP(VARCHAR, VARCHAR))[],
-    -- How many of each are not kept, by the sender or by us; values that were cut, and what may have been secrets.
+    -- How many of each are not kept, by the sender or by us, and how many values were cut.
     left_out                     STRUCT(
-        attributes BIGINT, events BIGINT, links BIGINT, shortened BIGINT, masked BIGINT)
+        attributes BIGINT, events BIGINT, links BIGINT, shortened BIGINT)
 );
 
 -- One series of points, with the entity it tells of.
@@ -114,7 +114,7 @@ CREATE TABLE IF NOT EXISTS log (
     severity_text VARCHAR,
     body          VARCHAR,
     attributes    MAP(VARCHAR, VARCHAR),
-    left_out      STRUCT(attributes BIGINT, events BIGINT, links BIGINT, shortened BIGINT, masked BIGINT)
+    left_out      STRUCT(attributes BIGINT, events BIGINT, links BIGINT, shortened BIGINT)
 );
 
 -- The files of recorded data that were imported, and how far each was read. Where there is one, the store is a recording:
@@ -229,6 +229,7 @@ CREATE TABLE IF NOT EXISTS failure (
     type              VARCHAR,            -- of the exception, else `error.type`; null where neither is said
     message           VARCHAR,
     status_code       VARCHAR,            -- "HTTP 500", "gRPC UNAVAILABLE"
+    status_of         VARCHAR,            -- the service whose span has that code
     said_by           VARCHAR,            -- exception | log | status
     failed_span_id    VARCHAR,            -- the span that failed
     failed_name       VARCHAR,
@@ -260,7 +261,7 @@ ALTER TABLE span ADD COLUMN IF NOT EXISTS events
 ALTER TABLE span ADD COLUMN IF NOT EXISTS links
     STRUCT(trace_id VARCHAR, span_id VARCHAR, attributes MAP(VARCHAR, VARCHAR))[];
 ALTER TABLE span ADD COLUMN IF NOT EXISTS left_out
-    STRUCT(attributes BIGINT, events BIGINT, links BIGINT, shortened BIGINT, masked BIGINT);
+    STRUCT(attributes BIGINT, events BIGINT, links BIGINT, shortened BIGINT);
 ALTER TABLE series ADD COLUMN IF NOT EXISTS part_of MAP(VARCHAR, VARCHAR);
 ALTER TABLE resource ADD COLUMN IF NOT EXISTS host_by VARCHAR;
 ALTER TABLE resource ADD COLUMN IF NOT EXISTS handles STRUCT("key" VARCHAR, "value" VARCHAR, attribute VARCHAR)[];

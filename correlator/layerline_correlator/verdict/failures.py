@@ -198,6 +198,7 @@ def _failure(told: Mapping[str, Any], name: Naming) -> Failure:
         type=told.get("type"),
         message=told.get("message"),
         status_code=told.get("status_code"),
+        status_of=told.get("status_of"),
         service=service,
         span=told["failed_name"] or "",
         span_id=told.get("failed_span_id"),
@@ -212,14 +213,17 @@ def _failure(told: Mapping[str, Any], name: Naming) -> Failure:
 
 
 def because(failure: Failure) -> str:
-    """``KeyError: 'cart' (HTTP 500) in stock``, ``HTTP 503 in stock, from prices:8000``: one line."""
+    """``KeyError: 'cart' (HTTP 500) in stock``, ``HTTP 503 in stock, calling prices:8000``: one line."""
     said = " ".join((failure.message or "").split())
     said = said if len(said) <= 200 else f"{said[:199]}…"
     kind = failure.type or ""
     # Some instrumentations write the type into the message too.
     what = said if kind and said.startswith(kind.rpartition(".")[2]) else ": ".join(filter(None, (kind, said)))
-    if failure.status_code and failure.status_code not in what:
+    is_its_own = failure.status_of in (None, failure.service)
+    if failure.status_code and failure.status_code not in what and is_its_own:
         what = f"{what} ({failure.status_code})" if what else failure.status_code
     what = what or "an error without a message"
     where = f"in {failure.service}" if failure.service else f"in “{failure.span}”"
-    return f"{what} {where}" + (f", calling {failure.entity.name}" if failure.dependency else "")
+    called = f", calling {failure.entity.name}" if failure.dependency else ""
+    answered = "" if is_its_own else f"; {failure.status_of} answered {failure.status_code}"
+    return f"{what} {where}{called}{answered}"

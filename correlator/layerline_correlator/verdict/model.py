@@ -110,7 +110,9 @@ class Failure:
     message: str | None
     """Of the exception, else of the error that was logged, else of the status; of the newest request."""
     status_code: str | None
-    """``HTTP 500``, ``gRPC UNAVAILABLE``."""
+    """``HTTP 500``, ``gRPC UNAVAILABLE``: of the span that failed, else of the next above it that has one."""
+    status_of: str | None
+    """The service whose span has that code."""
     service: str
     """In which it failed."""
     span: str

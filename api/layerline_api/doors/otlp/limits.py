@@ -62,14 +62,14 @@ def cut(text: str, name: str = "") -> Cut:
 class Counts:
     """Counts what is left out of one span or log record."""
 
-    __slots__ = ("attributes", "events", "links", "masked", "shortened")
+    __slots__ = ("attributes", "events", "links", "shortened")
 
     def __init__(self, attributes: int = 0, events: int = 0, links: int = 0) -> None:
         """Begin with what the sender says it has dropped."""
         self.attributes, self.events, self.links = attributes, events, links
-        self.shortened = self.masked = 0
+        self.shortened = 0
 
     def total(self) -> LeftOut | None:
         """None where everything is there."""
-        total = LeftOut(self.attributes, self.events, self.links, self.shortened, self.masked)
+        total = LeftOut(self.attributes, self.events, self.links, self.shortened)
         return total if any(total) else None

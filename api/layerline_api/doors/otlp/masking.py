@@ -23,6 +23,7 @@ from layerline_correlator.verdict.statement import masked as masked_statement
 #: A statement is read and kept up to this many characters.
 STATEMENT_CHARS: Final = 4_096
 STATEMENTS: Final = frozenset({"db.query.text", "db.statement"})
+_URLS: Final = frozenset({"url.full", "http.url"})
 
 _CREDENTIAL: Final = re.compile(
     r"(?:^|[._-])(?:password|passwd|pwd|passphrase|secret|token|authorization|cookies?|set-cookie|credentials?"
@@ -62,10 +63,24 @@ class Rules(dict[str, Mask | None]):
         if len(self) >= _REMEMBERED:
             self.clear()
         found = self._masks.mask(name)
-        if found is None and self._credentials and _CREDENTIAL.search(name):
-            found = dropped
+        if self._credentials:
+            if name in _URLS:
+                found = _without_user(found)
+            elif found is None and _CREDENTIAL.search(name):
+                found = dropped
         self[name] = found
         return found
+
+
+def _without_user(rule: Mask | None) -> Mask:
+    """The rule, and of a URL its user and password left out: what remains is the address that was called."""
+
+    def masked(value: object) -> object:
+        if rule is not None:
+            value = rule(value)
+        return _USER_OF_URL.sub(r"\1", value) if isinstance(value, str) else value
+
+    return masked
 
 
 class Masking:

@@ -10,14 +10,16 @@ access of the generated classes.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from layerline.attributes import ACCOUNT, ACCOUNT_REASON, SAMPLING_THRESHOLD, SLICES, SPAN_FIGURES, THREAD_ID
 from layerline_api.doors.bounds import FIGURE_LIMIT, LAST_NS, Bounds, figure_limit, shown
 from layerline_api.doors.otlp.envelope import groups, parse
 from layerline_api.doors.otlp.limits import (
+    ATTRIBUTES,
     EVENTS,
     LINKS,
     TOGETHER_CHARS,
@@ -106,10 +108,14 @@ def _row(span: Span, resource: str, known: dict[str, str], budget: Budget, rules
     slices: list[int] | None = None
     figures: list[int | None] | None = None
     attributes: dict[str, str] = {}
-    statements: list[str] = []
-    budget.attributes(len(span.attributes))
-    counts = Counts(span.dropped_attributes_count, span.dropped_events_count, span.dropped_links_count)
-    for item in within(span.attributes, counts):
+    statements: list[str] | None = None
+    counts: Counts | None = None
+    items: Sequence[KeyValue] = span.attributes
+    budget.attributes(len(items))
+    if len(items) > ATTRIBUTES:
+        counts = Counts()
+        items = within(items, counts)
+    for item in items:
         name, value = item.key, item.value
         if name in _PROMOTED:
             if name in _FIGURE:
@@ -135,24 +141,26 @@ def _row(span: Span, resource: str, known: dict[str, str], budget: Budget, rules
         content = value.string_value or text(value, budget)
         if (rule := rules[name]) is not None:
             if name in STATEMENTS:
-                statements.append(name)
-            else:
-                before, content = content, rule(content)
-                counts.masked += content != before
-                if content is None:
-                    continue
+                statements = [*(statements or ()), name]
+            elif (content := rule(content)) is None:
+                continue
         if len(content) > VALUE_CHARS:
             content, shortened = cut(content, name)
+            counts = counts or Counts()
             counts.shortened += shortened
         attributes[known.setdefault(name, name)] = known.setdefault(content, content)
-    for name in statements:  # what quotes mean depends on another attribute
-        before = attributes[name]
-        attributes[name] = statement(before, attributes.get("db.system.name") or attributes.get("db.system", ""))
-        counts.masked += attributes[name] != before
+    for name in statements or ():  # what quotes mean depends on another attribute
+        system = attributes.get("db.system.name") or attributes.get("db.system", "")
+        attributes[name] = statement(attributes[name], system)
     if (state := span.trace_state) and (match := _THRESHOLD.search(state)):
         attributes[SAMPLING_THRESHOLD] = match[1]
-    kind, status, name = span.kind, span.status.code, span.name
-    parent = span.parent_span_id
+    kind, said, name = span.kind, span.status, span.name
+    status, message, parent = said.code, said.message, span.parent_span_id
+    events, links = span.events, span.links
+    dropped = span.dropped_attributes_count or span.dropped_events_count or span.dropped_links_count
+    details = NO_DETAILS
+    if events or links or message or state or dropped or counts is not None:
+        details = _details(span, budget, rules, masking, counts or Counts())
     return SpanRow(
         trace_id=span.trace_id.hex(),
         span_id=span.span_id.hex(),
@@ -169,12 +177,15 @@ def _row(span: Span, resource: str, known: dict[str, str], budget: Budget, rules
         slices=slices,
         figures=_NO_FIGURES if figures is None else tuple(figures),
         attributes=attributes,
-        details=_details(span, budget, rules, masking, counts),
+        details=details,
     )
 
 
 def _details(span: Span, budget: Budget, rules: Rules, masking: Masking, counts: Counts) -> SpanDetails:
     """What few spans have: events, links, a message, and counts of what is not kept."""
+    counts.attributes += span.dropped_attributes_count
+    counts.events += span.dropped_events_count
+    counts.links += span.dropped_links_count
     events = _events(span, budget, rules, masking, counts) if span.events else None
     links = _links(span, budget, rules, masking, counts) if span.links else None
     message, state = span.status.message, span.trace_state
@@ -182,10 +193,7 @@ def _details(span: Span, budget: Budget, rules: Rules, masking: Masking, counts:
         message, shortened = cut(message)
         counts.shortened += shortened
         message = masking.text(message)
-    left_out = counts.total()
-    if not (events or links or message or state or left_out):
-        return NO_DETAILS
-    return SpanDetails(message or None, state[:TRACE_STATE_CHARS] or None, events, links, left_out)
+    return SpanDetails(message or None, state[:TRACE_STATE_CHARS] or None, events, links, counts.total())
 
 
 def _events(span: Span, budget: Budget, rules: Rules, masking: Masking, counts: Counts) -> list[SpanEvent]:

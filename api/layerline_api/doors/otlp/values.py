@@ -71,9 +71,7 @@ def kept(
         name = item.key
         content: str | None = text(item.value, budget)
         if (rule := rules[name]) is not None:
-            before = content
-            content = statement(before, "") if name in STATEMENTS else rule(before)
-            counts.masked += content != before
+            content = statement(content, "") if name in STATEMENTS else rule(content)
         if content is None:
             continue
         content, shortened = cut(content, name)
