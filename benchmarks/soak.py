@@ -226,7 +226,7 @@ class Soak:
             self.stretches.append(Stretch(phase, from_ns, time.time_ns()))
         self._stop.set()
         for thread in self._threads:
-            thread.join(60)
+            thread.join()
 
     def _begin(self, phase: str) -> None:
         match phase:
@@ -273,7 +273,7 @@ class Soak:
         """Wait until all containers have ended, all is sent, and the last of it is worked out; then the agent ends."""
         until = time.monotonic() + patience_s
         while time.monotonic() < until:
-            self.app.send()
+            self.app.send()  # by this thread alone: the others have ended
             self.engine.bury()
             known = self.rows("SELECT count(*) FROM events WHERE name = 'container.die'")
             if not self.app.waiting and self.engine.quiet and known and known[0][0] >= len(self.told()):

@@ -84,4 +84,4 @@ def stage(request: pytest.FixtureRequest, box: Box | None, capfd: pytest.Capture
             shutil.rmtree(folder)
         kept = f"; failed: store and log are in {folder}" if failed else ""
         with capfd.disabled():
-            print(f"\n  {request.node.name} --seed {seed}: at most {made.peak_bytes() / 2**20:.0f} MiB{kept}")
+            print(f"\n  {request.node.name} --seed {seed}: {made.summary()}{kept}")

@@ -179,7 +179,7 @@ class Hostile:
 
     def _attributes(self) -> list[KeyValue]:
         draw = self._draw
-        many = draw.choice([0, 0, 1, 3]) if draw.random() < 0.99 else 2_000
+        many = draw.choice([0, 0, 1, 3]) if draw.random() < 0.9995 else 2_000
         keys = [draw.choice(NAMES) if draw.random() < 0.8 else draw.choice(TEXTS) for _ in range(many)]
         return [KeyValue(key=key, value=self._value()) for key in keys]
 
@@ -375,18 +375,7 @@ class Hostile:
         if draw.random() < 0.2:
             return draw.choice([None, [], {}, {"sql": 5}, {"a": [[[[]]]]}, "x", 1e300, {"query": "\ud800"}])
         if path == "/api/v1/sql":
-            return {
-                "sql": draw.choice(
-                    [
-                        "SELECT count(*) FROM spans", "FROM points ORDER BY value DESC LIMIT 50", "FROM events",
-                        "FROM requests LIMIT 500", "SELECT service, sum(lost_ns) FROM parts GROUP BY ALL",
-                        "SELECT * FROM range(10000000)", "SELECT repeat('x', 100000000)", "SELECT",
-                        "SELECT count(*) FROM spans a, spans b, spans c", "SELECT 1/0, 'nan'::DOUBLE",
-                        "SELECT replace(repeat('a', 10000000), 'a', repeat('b', 100))",
-                        "SELECT levenshtein(repeat('a', 100000), repeat('b', 100000))",
-                    ]
-                )
-            }  # fmt: skip
+            return {"sql": draw.choice(_SQL if draw.random() < 0.9 else _COSTLY_SQL)}
         if path == "/api/v1/monitors/preview":
             return {"query": self._parameter("q"), "since": self._parameter("since"), "every": "1m"}
         if path == "/api/v1/events":
@@ -396,6 +385,15 @@ class Hostile:
         return {"for": "2h", "query": draw.choice(TEXTS)}
 
 
+_SQL = (
+    "SELECT count(*) FROM spans", "FROM points ORDER BY value DESC LIMIT 50", "FROM events", "FROM requests LIMIT 500",
+    "SELECT service, sum(lost_ns) FROM parts GROUP BY ALL", "SELECT 1/0, 'nan'::DOUBLE", "SELECT", "DROP TABLE span",
+)  # fmt: skip
+_COSTLY_SQL = (
+    "SELECT count(*) FROM spans a, spans b, spans c", "SELECT * FROM range(10000000)", "SELECT repeat('x', 100000000)",
+    "SELECT replace(repeat('a', 10000000), 'a', repeat('b', 100))",
+    "SELECT levenshtein(repeat('a', 100000), repeat('b', 100000))",
+)  # fmt: skip
 #: 80 MiB of nothing in 80 KiB.
 _BOMB = gzip.compress(bytes(80 * 2**20), 9)
 

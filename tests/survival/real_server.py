@@ -163,7 +163,7 @@ class Server:
 
     def __init__(self, run: Run, folder: Path, ports: Ports, program: Program, environment: Mapping[str, str]) -> None:
         self.ports, self.store, self.log = ports, folder / "store", folder / "server.log"
-        self.peak_bytes = 0
+        self.peak_bytes, self.started_s = 0, 0.0
         self.running = True
         listen = ("--listen", f"127.0.0.1:{ports.http}", "--grpc-listen", f"127.0.0.1:{ports.grpc}")
         self.process = run(
@@ -194,7 +194,8 @@ class Server:
             return False
 
         eventually(ready, "a server that is ready")
-        return time.monotonic() - self._began - stood_ready_s(self.process.pid)
+        self.started_s = time.monotonic() - self._began - stood_ready_s(self.process.pid)
+        return self.started_s
 
     def figures(self) -> dict[str, float]:
         """``GET /metrics``; those with labels are added up."""

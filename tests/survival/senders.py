@@ -241,9 +241,10 @@ def _send_on(name: str, ports: Ports, seed: str, known: Acknowledged, stop: thre
         with known.lock:
             known.answers[status] += 1
             if status == "200":
-                remember(known)
                 if problem := _rejected(signal, answer):
                     known.wrong.append(f"{name}: {problem}")
+                else:
+                    remember(known)
             elif status != "503":
                 known.wrong.append(f"{name}: {status} {answer[:200]!r}")
         if status == "200":

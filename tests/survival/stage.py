@@ -22,6 +22,8 @@ class Stage:
     box: Box | None = None
     memory: str | None = None
     servers: list[Server] = field(default_factory=list)
+    acknowledged: str = ""
+    """What the last of them was known to have taken."""
 
     def start(self, program: Program = serve, folder: Path | None = None, **environment: str) -> Server:
         """A server that begins to start over the store of this folder."""
@@ -39,6 +41,9 @@ class Stage:
         """A source of moments and data that the seed repeats."""
         return random.Random(f"{self.seed} {what}")  # noqa: S311 - not a secret
 
-    def peak_bytes(self) -> int:
-        """The most memory that any of the servers had."""
-        return max((server.peak_bytes for server in self.servers), default=0)
+    def summary(self) -> str:
+        """What the servers were like, in a line."""
+        slowest_s = max((server.started_s for server in self.servers), default=0)
+        most_bytes = max((server.peak_bytes for server in self.servers), default=0)
+        known = f"acknowledged {self.acknowledged}, " if self.acknowledged else ""
+        return f"{known}slowest of {len(self.servers)} starts {slowest_s:.1f} s, at most {most_bytes / 2**20:.0f} MiB"

@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.hostile, pytest.mark.timeout(7200)]
 #: The most resident memory that it may have, in bytes.
 MEMORY_BYTES = 2**30
 #: How it may answer. 503 says when to come again; 501 and 505 are HTTP's own words for what it does not speak.
-RECEIVES = {200, 400, 401, 403, 413, 415, 503}
+RECEIVES = {200, 400, 401, 403, 413, 415, 501, 503}
 ANSWERS = {
     200,
     201,
@@ -81,6 +81,16 @@ class Seen:
                 path = self.folder / f"wrong-{len(self.wrong)}.bin"
                 path.write_bytes(sent)
                 self.wrong[kind] = f"after {took_s:.1f} s: {said[:400]!r}; sent: {path}"
+
+    def summary(self) -> str:
+        """How many of each answer, by door."""
+        doors: Counter[str] = Counter()
+        for kind, count in self.answers.items():
+            what, _, answer = kind.rpartition(": ")
+            door = what.split()[0] if what.startswith(("POST", "gRPC", "nearly")) and "/" not in what else "questions"
+            doors[f"{door} {answer.partition(' ')[2][:3] if door == 'nearly' else answer}"] += count
+        counts = ", ".join(f"{door} × {count}" for door, count in sorted(doors.items()))
+        return f"{sum(doors.values())} requests, slowest {self.slowest_s:.1f} s: {counts}"
 
 
 def send_http(server: Server, drawn: Hostile, seen: Seen) -> None:
@@ -188,8 +198,7 @@ def test_whatever_arrives(stage: Stage, seconds: float, capfd: pytest.CaptureFix
     if "Traceback" in server.said():
         problems.append("its log:\n" + server.said()[server.said().index("Traceback") :][:3000])
     with capfd.disabled():
-        total = sum(seen.answers.values())
-        print(f"\n  {total} requests, slowest {seen.slowest_s:.1f} s, {server.peak_bytes / 2**20:.0f} MiB")
+        print(f"\n  {seen.summary()}", end="")
     assert not problems, "\n".join([f"--seed {stage.seed}", *problems])
 
 

@@ -10,18 +10,18 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from typing import Any
 
 import duckdb
 
 from layerline_api.commands.serve import main
 from layerline_correlator.correlator import Correlator
-from layerline_correlator.settings import Settings
 
 _init = Correlator.__init__
 
 
-def _with_upkeep(self: Correlator, settings: Settings) -> None:
-    _init(self, settings)
+def _with_upkeep(self: Correlator, *given: Any, **named: Any) -> None:
+    _init(self, *given, **named)
 
     def keep_up() -> None:
         while not self._closed:
