@@ -93,7 +93,7 @@ DECODERS = {
 def decode(
     signal: str, body: bytes, *, is_json: bool, bounds: Bounds | None = None, masking: Masking = BY_DEFAULT
 ) -> Decoded:
-    """The rows of one request; without ``bounds`` of any age. ``Malformed`` and ``TooLarge`` say what is wrong with it."""
+    """The rows of one request; without ``bounds`` of any age. ``Malformed`` and ``TooLarge`` say what is wrong."""
     decoder, rejections = DECODERS[signal], Rejections()
     if is_json:
         body = to_protobuf(decoder.request, body, rejections)
