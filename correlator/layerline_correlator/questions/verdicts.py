@@ -118,7 +118,7 @@ def read_verdicts(
             slow=slow.get(operation, 0),
         )
         verdict = replace(verdict, errors=found.errors, against=found.against, failures=found.failures)
-        verdicts.append((verdict if operation in slow else timeless(verdict), numbers))
+        verdicts.append((verdict, numbers))
 
     def rank(item: tuple[Verdict, list[int]]) -> tuple[float, int]:
         verdict, _ = item
@@ -128,7 +128,12 @@ def read_verdicts(
 
     verdicts.sort(key=rank)
     last = first + query.limit
-    shown = [_completed(verdict, cursor, numbers, rows, name) for verdict, numbers in verdicts[first:last]]
+    shown = [
+        _completed(verdict, cursor, numbers, rows, name)
+        if (verdict.service, verdict.operation) in slow
+        else timeless(verdict)
+        for verdict, numbers in verdicts[first:last]
+    ]
     return Page(shown, write_cursor("verdicts", last) if last < len(verdicts) else None, reason)
 
 
