@@ -21,8 +21,8 @@ NEVER = {
     "requests whose parts and what is unexplained do not add up to their duration": """
         SELECT request.trace_id, request.span_id, parts.lost_ns, unexplained_ns, end_ns - start_ns
         FROM request
-        LEFT JOIN (SELECT trace_id, span_id, sum(lost_ns) AS lost_ns FROM part GROUP BY ALL) AS parts
-            USING (trace_id, span_id)
+        LEFT JOIN (SELECT trace_id, span_id, start_ns, sum(lost_ns) AS lost_ns FROM part GROUP BY ALL) AS parts
+            USING (trace_id, span_id, start_ns)
         WHERE coalesce(parts.lost_ns, 0)::HUGEINT + unexplained_ns <> end_ns::HUGEINT - start_ns""",
     "parts that are negative, or outside of their range": """
         SELECT trace_id, span_id, cause, low_ns, lost_ns, high_ns
@@ -30,8 +30,9 @@ NEVER = {
         WHERE lost_ns < 0 OR low_ns < 0 OR low_ns > lost_ns OR lost_ns > high_ns""",
     "requests of which a negative time is unexplained":
         "SELECT trace_id, span_id, unexplained_ns FROM request WHERE unexplained_ns < 0",
+    # A call that nobody called, and who answered it under the same id, are two requests: they began at different times.
     "requests that are there twice":
-        "SELECT trace_id, span_id, count(*) FROM request GROUP BY ALL HAVING count(*) > 1",
+        "SELECT trace_id, span_id, start_ns, count(*) FROM request GROUP BY ALL HAVING count(*) > 1",
     "spans of one sender that are there twice":
         "SELECT trace_id, span_id, kind, resource, count(*) FROM span GROUP BY ALL HAVING count(*) > 1",
     "points that are there twice":
@@ -40,7 +41,10 @@ NEVER = {
         "SELECT resource, time_ns, name, body, count(*) FROM event GROUP BY ALL HAVING count(*) > 1",
     "parts of requests that are not there": """
         SELECT trace_id, span_id, cause FROM part
-        WHERE NOT EXISTS (FROM request WHERE request.trace_id = part.trace_id AND request.span_id = part.span_id)""",
+        WHERE NOT EXISTS (
+            FROM request
+            WHERE request.trace_id = part.trace_id AND request.span_id = part.span_id
+              AND request.start_ns = part.start_ns)""",
 }  # fmt: skip
 
 
