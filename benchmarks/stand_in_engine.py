@@ -1,6 +1,6 @@
 """A stand-in for a Docker Engine: real cgroups with real processes, described over a socket as Docker describes them.
 
-A real engine starts three to eight containers a second on a machine with two cores, and restarting it would disturb
+A real engine starts few containers a second on a machine with two cores, and restarting it would disturb
 whoever else uses it. Here a container is a process in cgroups of its own in all of the machine's hierarchies, which is
 all that an agent reads of one; what Docker would say of it is said on a Unix socket (API 1.41).
 """

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import duckdb
 
@@ -24,7 +24,7 @@ from layerline_correlator.questions.lives import Life, read_lives
 from layerline_correlator.questions.paging import Page
 from layerline_correlator.questions.requests import RequestItem, RequestQuery, read_requests
 from layerline_correlator.questions.services import ServiceMap, read_service_map, read_services
-from layerline_correlator.questions.sql import Table, ask
+from layerline_correlator.questions.sql import Table, read_sql
 from layerline_correlator.questions.tags import TagKey, TagValue, read_tag_keys, read_tag_values
 from layerline_correlator.questions.timeline import IncidentMark, Timeline, TimelineQuery, read_timeline
 from layerline_correlator.questions.trace import read_trace
@@ -36,6 +36,9 @@ from layerline_correlator.store.store import Extent, Store
 from layerline_correlator.tagquery.answer import Containers
 from layerline_correlator.tagquery.model import Query
 from layerline_correlator.verdict.model import Verdict
+
+Asked = ParamSpec("Asked")
+Answer = TypeVar("Answer")
 
 #: How long a question may take, in seconds, and how long it may wait for its turn.
 PATIENCE_S, TURN_S = 30.0, 5.0
@@ -108,6 +111,17 @@ class Answers(ABC):
             if extent is not None:
                 _work_out(cursor, trace_id, extent)
             yield cursor
+
+    def ask(
+        self,
+        read: Callable[Concatenate[duckdb.DuckDBPyConnection, Asked], Answer],
+        *args: Asked.args,
+        **kwargs: Asked.kwargs,
+    ) -> Answer:
+        """What ``read`` reads of the store as it is now: for a question that needs a cursor and nothing else."""
+        self._catch_up()
+        with self._reading() as cursor:
+            return read(cursor, *args, **kwargs)
 
     # ---- requests and what was slow in them
 
@@ -216,7 +230,7 @@ class Answers(ABC):
         """One SELECT over the documented views. ``BadSql``, ``TooHeavy``."""
         self._catch_up()
         with self._writing() as cursor:
-            return ask(cursor, text, limit)
+            return read_sql(cursor, text, limit)
 
 
 def _work_out(cursor: duckdb.DuckDBPyConnection, trace_id: str, extent: Extent) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+import duckdb
 
 from layerline_correlator.monitors.keeper import Monitors
 from layerline_correlator.questions.causes import CauseItem
@@ -22,6 +25,9 @@ from layerline_correlator.tagquery.answer import Containers
 from layerline_correlator.tagquery.model import Query
 from layerline_correlator.verdict.model import Verdict
 
+Asked = ParamSpec("Asked")
+Answer = TypeVar("Answer")
+
 
 class Questions(Protocol):
     """What the API may ask; and what it may give to be kept (``append``)."""
@@ -30,6 +36,14 @@ class Questions(Protocol):
 
     def append(self, batch: Batch) -> None:
         """Return when the batch is durable. ``Overloaded`` when there is no room for it now."""
+
+    def ask(
+        self,
+        read: Callable[Concatenate[duckdb.DuckDBPyConnection, Asked], Answer],
+        *args: Asked.args,
+        **kwargs: Asked.kwargs,
+    ) -> Answer:
+        """What ``read`` reads of the store as it is now: for a question that needs a cursor and nothing else."""
 
     def requests(self, query: RequestQuery) -> Page[RequestItem]:
         """Slow requests of the window (or those of at least ``min_duration_ns``). ``BadCursor``."""

@@ -91,7 +91,7 @@ class Table:
     cut: bool
 
 
-def ask(cursor: duckdb.DuckDBPyConnection, text: str, limit: int) -> Table:
+def read_sql(cursor: duckdb.DuckDBPyConnection, text: str, limit: int) -> Table:
     """At most ``limit`` rows of one SELECT over the views. ``BadSql``; ``TooHeavy`` when it had to be cut off."""
     inner = _check(cursor, text)
     # As JSON, because Python's own types cannot hold all that DuckDB's can. What is run is what was checked.

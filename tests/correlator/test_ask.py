@@ -1,0 +1,36 @@
+"""A question of its own file needs no entry in any list: it is asked with what reads its answer."""
+
+from __future__ import annotations
+
+import duckdb
+import pytest
+from spans import batch, span_row
+
+from layerline_correlator.correlator import Correlator
+
+
+def read_longest(cursor: duckdb.DuckDBPyConnection, service: str, *, most: int = 1) -> list[str]:
+    """The operations of a service that took longest."""
+    return [
+        name
+        for (name,) in cursor.execute(
+            "SELECT name FROM span WHERE resource IN (SELECT resource FROM resource WHERE service = $service)"
+            " ORDER BY end_ns - start_ns DESC LIMIT $most",
+            {"service": service, "most": most},
+        ).fetchall()
+    ]
+
+
+def test_it_reads_what_is_there(correlator: Correlator) -> None:
+    """It is given a cursor and what it was asked with, by position and by name."""
+    drawn = [{"id": "a", "kind": "server", "service": "web", "name": "GET /cart", "ms": [0, 100]}]
+    drawn.append({"id": "b", "kind": "server", "service": "web", "name": "GET /stock", "ms": [0, 200]})
+    correlator.append(batch([span_row(one, "1" * 32, 1_790_000_000_000_000_000) for one in drawn]))
+    assert correlator.ask(read_longest, "web") == ["GET /stock"]
+    assert correlator.ask(read_longest, "web", most=2) == ["GET /stock", "GET /cart"]
+
+
+def test_it_changes_nothing(correlator: Correlator) -> None:
+    """The cursor only reads."""
+    with pytest.raises(duckdb.Error, match="read-only"):
+        correlator.ask(lambda cursor: cursor.execute("DELETE FROM span").fetchall())
