@@ -141,6 +141,26 @@ def test_an_end_a_little_before_the_start_is_a_span_without_length(early_ns: int
     assert [(row.start_ns, row.end_ns) for row in decoded.batch.spans] == [(START_NS, START_NS)]
 
 
+@pytest.mark.parametrize("words", [("Library", "Spans"), ("_library", "_spans")])
+def test_spans_of_a_sender_from_before_scopes(words: tuple[str, str]) -> None:
+    """What was called `instrumentationLibrarySpans` is read as scopes are, in JSON and under its number in protobuf."""
+    request = one_span()
+    named = json.dumps(otlp_json(request)).replace("scopeSpans", "instrumentation" + "".join(words))
+    assert [row.name for row in decode("traces", named.encode(), is_json=True).batch.spans] == ["GET /cart"]
+    group = request.resource_spans[0]
+    scope = group.scope_spans[0].SerializeToString()
+    group.ClearField("scope_spans")
+    numbered = b"\xc2\x3e" + _varint(len(scope)) + scope  # field 1000, wire type 2
+    whole = group.SerializeToString() + numbered
+    batch = decode("traces", b"\x0a" + _varint(len(whole)) + whole, is_json=False).batch
+    assert [row.name for row in batch.spans] == ["GET /cart"]
+
+
+def _varint(value: int) -> bytes:
+    low, rest = value & 0x7F, value >> 7
+    return bytes([low | 0x80]) + _varint(rest) if rest else bytes([low])
+
+
 def test_an_end_equal_to_the_start_is_a_span() -> None:
     """A span of zero length is a span."""
     assert batch_of("traces", one_span(end_time_unix_nano=START_NS)).spans

@@ -30,6 +30,7 @@ RESOURCE_LIMIT_BYTES = 256 * 2**10
 
 _GROUP = 1  # of a request
 _RESOURCE, _SCOPE = 1, 2  # of a group
+_LIBRARY = 1000  # what senders of the years before OTLP 0.19 also called a scope: `instrumentation_library_*`
 _ITEM = 2  # of a scope
 
 
@@ -45,7 +46,7 @@ def groups(body: bytes, budget: Budget) -> Iterator[tuple[Resource, Iterator[byt
             if inner == _RESOURCE:  # given twice, the parts are merged, which is what protobuf makes of them joined
                 _within(len(resource) + inner_end - inner_begin, RESOURCE_LIMIT_BYTES, "resource")
                 resource += body[inner_begin:inner_end]
-            elif inner == _SCOPE:
+            elif inner in (_SCOPE, _LIBRARY):
                 budget.items(1)
                 scopes.append((inner_begin, inner_end))
         yield parse(Resource, resource), _items(body, scopes, budget)

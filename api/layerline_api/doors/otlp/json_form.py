@@ -20,6 +20,10 @@ from layerline_api.doors.otlp.json_text import text_of
 from layerline_api.doors.otlp.problems import Malformed, Rejections, TooLarge
 
 _IDS = ("traceId", "spanId", "parentSpanId", "trace_id", "span_id", "parent_span_id")
+#: What scopes were called before OTLP 0.15, and their name in a request of today.
+_BEFORE = {
+    f"instrumentationLibrary{items}": f"scope{items}" for items in ("Spans", "Metrics", "Logs")
+} | {f"instrumentation_library_{items}": f"scope_{items}" for items in ("spans", "metrics", "logs")}  # fmt: skip
 #: A JSON object becomes some 250 bytes of Python and protobuf and takes 10 µs, however short it is; a span with ten
 #: attributes has 23. Counted as the characters ``{`` and ``[``, ``,`` before anything is built: texts hold some too.
 OBJECTS_LIMIT, VALUES_LIMIT = 500_000, 2_000_000
@@ -52,10 +56,14 @@ def to_protobuf(request: type[Message], body: bytes, rejections: Rejections | No
 
 
 def _with_base64_ids(found: dict[str, Any]) -> dict[str, Any]:
-    """Called by the JSON parser for every object, innermost first."""
+    """And with scopes under their name of today. Called by the JSON parser for every object, innermost first."""
     for name in _IDS:
         if isinstance(identifier := found.get(name), str):
             found[name] = _base64_of_hex(identifier)
+    if _BEFORE.keys() & found.keys():
+        for before, now in _BEFORE.items():
+            if before in found:
+                found.setdefault(now, found.pop(before))
     return found
 
 
