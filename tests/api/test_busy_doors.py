@@ -17,11 +17,12 @@ from typing import Any
 import pytest
 import requests
 from api_fake import TOKEN, FakeCorrelator
+from waitress.adjustments import Adjustments
 
 from layerline_api.alerts import patrol
 from layerline_api.app import create_app
 from layerline_api.doors.addresses import addresses, bind, url
-from layerline_api.doors.http_server import Door
+from layerline_api.doors.http_server import Door, _Arriving
 from layerline_api.doors.intake import Intake
 from layerline_api.measures import Measures
 from layerline_api.settings import ServerSettings
@@ -63,6 +64,11 @@ def test_idle_connections_do_not_shut_others_out(sent: bytes) -> None:
                 assert requests.get(f"{where}/healthz", timeout=60).status_code == 200
         eventually(lambda: len(door._channels()) <= 20)
         assert requests.get(f"{where}/healthz", timeout=60).status_code == 200
+
+
+def test_a_request_that_was_refused_before_it_was_read_has_a_path() -> None:
+    """The server names it in its log when the client has left, and must not fail over that."""
+    assert _Arriving(Adjustments()).path == ""
 
 
 @pytest.mark.parametrize(

@@ -166,6 +166,8 @@ class _TooSlow(Error):  # type: ignore[misc]  # waitress ships no types
 class _Arriving(HTTPRequestParser):  # type: ignore[misc]  # waitress ships no types
     """A request that knows since when it has been arriving."""
 
+    path = ""  # until it is known: waitress names it in its log, also where the client left before
+
     def __init__(self, adjustments: Any) -> None:
         super().__init__(adjustments)
         self.began = time.monotonic()
