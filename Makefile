@@ -46,12 +46,12 @@ test-newest: $(STAMP)
 # A real server is ended at random moments, 100 times: nothing acknowledged may be lost (5 minutes).
 # make crash CRASH='--kills 300 --seed 7', or CRASH='--memory 1g' for a server in a container of that size.
 crash: $(STAMP)
-	$(BIN)/pytest -m crash --kills 100 $(CRASH) tests/survival
+	$(BIN)/pytest -m crash --kills 100 --seed new $(CRASH) tests/survival
 
 # A real server is sent what nobody should send, for ten minutes, over HTTP and gRPC, and is asked about it; then what
 # hypothesis draws, many times more of it (half an hour). make fuzz FUZZ='--minutes 60 --seed 7 --memory 1g'.
 fuzz: $(STAMP)
-	$(BIN)/pytest -m hostile --minutes 10 $(FUZZ) tests/survival
+	$(BIN)/pytest -m hostile --minutes 10 --seed new $(FUZZ) tests/survival
 	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest -n 2 -m hypothesis --timeout=3600 $(TESTS)
 
 lint: $(STAMP)

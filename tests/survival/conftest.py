@@ -1,7 +1,7 @@
 """What these suites can be asked for, and the folder in which a server lives until its test has passed.
 
-``--kills N`` (10), ``--minutes N`` (1), ``--seed N`` (drawn, and printed) and ``--memory 1g`` (none: with it the server
-runs in a container that is ended when it needs more).
+``--kills N`` (10), ``--minutes N`` (1), ``--seed N`` (1, so that short runs draw the same; ``new`` draws another)
+and ``--memory 1g`` (none: with it the server runs in a container that is ended when it needs more).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("survival", "crashes and hostile input (tests/survival)")
     group.addoption("--kills", type=int, default=10, help="how often the crash suite kills, in all (default 10)")
     group.addoption("--minutes", type=float, default=1.0, help="how long the hostile suite sends (default 1)")
-    group.addoption("--seed", help="draws the same moments and the same input again (default: another each time)")
+    group.addoption("--seed", help="the same moments and the same input again (default 1; new: others)")
     group.addoption("--memory", help="run the server in a container with this much memory, such as 1g")
 
 
@@ -70,7 +70,9 @@ def seconds(request: pytest.FixtureRequest) -> float:
 @pytest.fixture
 def stage(request: pytest.FixtureRequest, box: Box | None, capfd: pytest.CaptureFixture[str]) -> Iterator[Stage]:
     """A stage of its own. Its seed is printed; its folder is kept where the test fails."""
-    seed = option(request.config, "--seed") or str(random.randrange(10**6))  # noqa: S311 - not a secret
+    seed = option(request.config, "--seed") or "1"
+    if seed == "new":
+        seed = str(random.randrange(10**6))  # noqa: S311 - not a secret
     folder = Path(tempfile.mkdtemp(prefix="layerline-survival-"))
     made = Stage(folder, seed, free_ports(), box, option(request.config, "--memory"))
     try:
