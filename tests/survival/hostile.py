@@ -245,7 +245,7 @@ class Hostile:
             odd = draw.randbytes(draw.choice([0, 1, 7, 8, 15, 16, 17, 300]))
         elif field.type == FieldDescriptor.TYPE_BOOL:
             odd = draw.random() < 0.5
-        elif field.type in (FieldDescriptor.TYPE_ENUM, FieldDescriptor.TYPE_INT32):
+        elif field.type in SIGNED_32:
             odd = draw.choice([0, 1, -1, 99, 2**31 - 1, -(2**31)])
         else:
             odd = draw.choice([0, 1, 2**31, 2**32 - 1])
@@ -389,6 +389,12 @@ _SQL = (
     "SELECT count(*) FROM spans", "FROM points ORDER BY value DESC LIMIT 50", "FROM events", "FROM requests LIMIT 500",
     "SELECT service, sum(lost_ns) FROM parts GROUP BY ALL", "SELECT 1/0, 'nan'::DOUBLE", "SELECT", "DROP TABLE span",
 )  # fmt: skip
+SIGNED_32 = (
+    FieldDescriptor.TYPE_ENUM,
+    FieldDescriptor.TYPE_INT32,
+    FieldDescriptor.TYPE_SINT32,
+    FieldDescriptor.TYPE_SFIXED32,
+)
 _COSTLY_SQL = (
     "SELECT count(*) FROM spans a, spans b, spans c", "SELECT * FROM range(10000000)", "SELECT repeat('x', 100000000)",
     "SELECT replace(repeat('a', 10000000), 'a', repeat('b', 100))",
