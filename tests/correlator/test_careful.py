@@ -40,18 +40,21 @@ def store(tmp_path: Path) -> Iterator[Store]:
     opened.close()
 
 
+OUT_OF_RANGE = duckdb.ConversionException("1e19 is out of range")
+
+
 class Tries:
     """Tries that fail where one of these traces is among them; with ``readings_only``, only when readings are asked."""
 
-    def __init__(self, bad: set[str], *, readings_only: bool = True) -> None:
-        self.bad, self.readings_only = bad, readings_only
+    def __init__(self, bad: set[str], *, readings_only: bool = True, problem: Exception = OUT_OF_RANGE) -> None:
+        self.bad, self.readings_only, self.problem = bad, readings_only, problem
         self.made: list[tuple[int, bool]] = []
         self.kept: dict[str, bool] = {}
 
     def __call__(self, traces: Traces, readings: bool) -> None:
         self.made.append((len(traces), readings))
         if self.bad & traces.keys() and (readings or not self.readings_only):
-            raise duckdb.ConversionException("1e19 is out of range")
+            raise self.problem
         self.kept |= dict.fromkeys(traces, readings)
 
 
@@ -61,11 +64,12 @@ def remembered(store: Store) -> dict[str, tuple[int, str]]:
     return {trace_id: (tries, lacks) for trace_id, tries, lacks in rows}
 
 
-def test_one_bad_trace_is_found_in_few_tries(store: Store, tmp_path: Path) -> None:
+@pytest.mark.parametrize("problem", [OUT_OF_RANGE, TypeError("a fault of ours"), KeyError("another")])
+def test_one_bad_trace_is_found_in_few_tries(store: Store, tmp_path: Path, problem: Exception) -> None:
     """Of 2,000 traces one fails: about two tries for each halving, and only that one lacks its readings."""
     traces = many(2_000)
     bad = list(traces)[1_234]
-    tries = Tries({bad})
+    tries = Tries({bad}, problem=problem)
     Careful(store.cursor(), tmp_path, tries).work_out(traces)
     assert len(tries.made) <= 2 * log2(2_000) + 4
     assert tries.kept == {trace_id: trace_id != bad for trace_id in traces}

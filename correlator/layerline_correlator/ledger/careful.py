@@ -127,9 +127,12 @@ class Careful:
         except _NOT_THEIRS:
             self._roll_back()
             raise
-        except (duckdb.Error, TooHeavy) as problem:
+        except Exception as problem:  # whatever it is, it must not cost the others
             self._roll_back()  # an interrupt may have hit the one of the attempt itself
             why = str(problem).partition("\n")[0][:500]
+            if not isinstance(problem, duckdb.Error | TooHeavy):
+                why = f"{type(problem).__name__}: {why}"
+                _log.error("a fault of ours, please report it", exc_info=problem)
         else:
             self._succeeded(traces, readings=readings)
             return

@@ -173,7 +173,11 @@ others AS (
     FROM waiting_visit AS visit JOIN reading ON reading.host = visit.host
     WHERE signal IN ('container.cpu.time', 'system.process.cpu.time')
       AND reading.from_ns < visit.to_ns AND reading.to_ns > visit.from_ns - seconds_long(30)
-      AND (signal <> 'container.cpu.time' OR reading.entity_id IS DISTINCT FROM visit.container_id)
+      -- who has no name cannot be shown to anybody
+      AND CASE WHEN signal = 'container.cpu.time'
+               THEN reading.entity_id IS NOT NULL AND reading.entity_id IS DISTINCT FROM visit.container_id
+               ELSE reading.attributes['process.executable.name'] IS NOT NULL
+                    AND reading.attributes['process.pid'] IS NOT NULL END
       AND NOT EXISTS (FROM enclosed WHERE enclosed.container_id = visit.container_id AND other_id = reading.entity_id)
 ),
 sums AS (
