@@ -26,6 +26,8 @@ class Names:
 
     def entity(self, kind: str, identity: str) -> Entity:
         """The entity with its name; the short id or the id itself where no name is known."""
+        if not identity:  # somebody's reading says neither which container it is of, nor which machine
+            return Entity(kind, "", "unknown")
         if kind == "container":
             if identity not in self._containers:
                 self._refresh()

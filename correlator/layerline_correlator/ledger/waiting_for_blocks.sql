@@ -158,7 +158,8 @@ bytes_moved AS (
            sum(rise * (greatest(0, least(reading.to_ns, visit.to_ns) - greatest(reading.from_ns, visit.from_ns))
                        / (reading.to_ns - reading.from_ns)))::BIGINT AS bytes
     FROM visit JOIN reading ON reading.host = visit.host
-    WHERE signal = 'container.disk.io' AND reading.entity_id IS DISTINCT FROM visit.container_id
+    WHERE signal = 'container.disk.io' AND reading.entity_id IS NOT NULL
+        AND reading.entity_id IS DISTINCT FROM visit.container_id
       AND NOT EXISTS (FROM enclosed WHERE enclosed.container_id = visit.container_id AND other_id = reading.entity_id)
       AND reading.from_ns < visit.to_ns AND reading.to_ns > visit.from_ns
     GROUP BY ALL HAVING bytes > 0
