@@ -67,15 +67,13 @@ def read_verdicts(
     slow = {
         (service, operation): count
         for service, operation, count in cursor.execute(
-            f"SELECT service, operation, count(*) FROM request WHERE {matching} AND {chosen} GROUP BY ALL", bound
+            f"SELECT service, operation, count(*) FROM request WHERE {matching} AND {chosen}"
+            " GROUP BY service, operation"
+            " ORDER BY sum(end_ns::HUGEINT - start_ns - coalesce(usual_ns, 0)) DESC, service, operation",
+            bound,
         ).fetchall()
     }
-    slowest = cursor.execute(
-        f"SELECT service, operation FROM request WHERE {matching} AND {chosen} GROUP BY service, operation"
-        " ORDER BY sum(end_ns::HUGEINT - start_ns - coalesce(usual_ns, 0)) DESC, service, operation"
-        f" LIMIT {_OPERATIONS}",
-        bound,
-    ).fetchall()
+    slowest = list(slow)[:_OPERATIONS]
     matching_anywhere, filters_anywhere = matching_requests(query, at_any_time=True)
     failing = read_failing(cursor, query.from_ns, query.to_ns, matching_anywhere, filters_anywhere, name)
     only_failing: list[tuple[str, str]] = []
