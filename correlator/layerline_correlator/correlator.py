@@ -41,8 +41,6 @@ _PAUSE_S = 0.5
 #: A question waits so long, in seconds, for what had arrived before it to be worked out; then it reads what is there.
 #: It is more patient where few traces wait, as when somebody sends one and asks for it: those are there in a moment.
 FRESH_S, QUIET_S, _FEW = 1.0, 5.0, 100
-#: How long ``close`` lets a pass go on, in seconds.
-_PATIENCE_S = 2.0
 #: A pass should take no longer than that, in seconds: if one does, the next has fewer traces.
 _LONG_S, _SHORT_S = 30.0, 10.0
 
@@ -128,7 +126,7 @@ class Correlator(Answers):
             self._store.interrupt()  # again and again: it may be between two statements
             self._thread.join(0.05)
         self._watch.stop()
-        while not self._work_lock.acquire(timeout=0.05):  # a question works something out
+        while not self._work_lock.acquire(timeout=0.05):  # somebody looks for incidents
             self._store.interrupt()
         self._store.close()
 

@@ -53,6 +53,12 @@ REQUESTS: dict[str, Any] = {
 }  # fmt: skip
 UNSIGNED = {FieldDescriptor.TYPE_UINT64, FieldDescriptor.TYPE_FIXED64}
 SIGNED = {FieldDescriptor.TYPE_INT64, FieldDescriptor.TYPE_SFIXED64, FieldDescriptor.TYPE_SINT64}
+SIGNED_32 = {
+    FieldDescriptor.TYPE_ENUM,
+    FieldDescriptor.TYPE_INT32,
+    FieldDescriptor.TYPE_SFIXED32,
+    FieldDescriptor.TYPE_SINT32,
+}
 
 
 class Hostile:
@@ -389,12 +395,6 @@ _SQL = (
     "SELECT count(*) FROM spans", "FROM points ORDER BY value DESC LIMIT 50", "FROM events", "FROM requests LIMIT 500",
     "SELECT service, sum(lost_ns) FROM parts GROUP BY ALL", "SELECT 1/0, 'nan'::DOUBLE", "SELECT", "DROP TABLE span",
 )  # fmt: skip
-SIGNED_32 = (
-    FieldDescriptor.TYPE_ENUM,
-    FieldDescriptor.TYPE_INT32,
-    FieldDescriptor.TYPE_SINT32,
-    FieldDescriptor.TYPE_SFIXED32,
-)
 _COSTLY_SQL = (
     "SELECT count(*) FROM spans a, spans b, spans c", "SELECT * FROM range(10000000)", "SELECT repeat('x', 100000000)",
     "SELECT replace(repeat('a', 10000000), 'a', repeat('b', 100))",

@@ -15,14 +15,13 @@ from layerline_api.doors.otlp.envelope import groups, parse
 from layerline_api.doors.otlp.limits import Counts, cut
 from layerline_api.doors.otlp.masking import BY_DEFAULT, Masking, Rules
 from layerline_api.doors.otlp.problems import Budget, Rejections
-from layerline_api.doors.otlp.values import kept, text, texts
+from layerline_api.doors.otlp.values import ZERO_SPAN, ZERO_TRACE, kept, text, texts
 from layerline_correlator.store.model import Batch, EventRow, LogRow, ResourceRow, resource_key
 
 EVENT_NAME = "event.name"
 #: The largest of OTLP's SeverityNumber, FATAL4.
 _FATAL4 = 24
 _SEVERITY_TEXT_CHARS = 32
-_ZERO_TRACE, _ZERO_SPAN = bytes(16), bytes(8)
 
 
 def decode_logs(
@@ -81,12 +80,12 @@ def _log(record: LogRecord, resource: str, time_ns: int, rules: Rules, masking: 
     if record.event_name:
         attributes[EVENT_NAME] = cut(record.event_name).text
     trace_id, span_id = record.trace_id, record.span_id
-    in_trace = len(trace_id) == 16 and trace_id != _ZERO_TRACE
+    in_trace = len(trace_id) == 16 and trace_id != ZERO_TRACE
     return LogRow(
         resource=resource,
         time_ns=time_ns,
         trace_id=trace_id.hex() if in_trace else None,
-        span_id=span_id.hex() if in_trace and len(span_id) == 8 and span_id != _ZERO_SPAN else None,
+        span_id=span_id.hex() if in_trace and len(span_id) == 8 and span_id != ZERO_SPAN else None,
         severity=record.severity_number if 0 <= record.severity_number <= _FATAL4 else 0,
         severity_text=record.severity_text[:_SEVERITY_TEXT_CHARS],
         body=masking.text(body),

@@ -13,7 +13,7 @@ class TooLarge(ValueError):
     """The body is larger, or would become larger, than one request may be (413)."""
 
 
-#: How many different reasons are told, and how long each may be.
+#: How many different reasons the answer names, and how long each may be.
 REASONS_TOLD, REASON_LENGTH = 3, 300
 
 

@@ -30,7 +30,7 @@ from layerline_api.doors.otlp.limits import (
 )
 from layerline_api.doors.otlp.masking import BY_DEFAULT, STATEMENTS, Masking, Rules, statement
 from layerline_api.doors.otlp.problems import Budget, Rejections
-from layerline_api.doors.otlp.values import kept, text, texts, within
+from layerline_api.doors.otlp.values import ZERO_SPAN, ZERO_TRACE, kept, text, texts, within
 from layerline_correlator.store.model import (
     NO_DETAILS,
     Batch,
@@ -54,7 +54,6 @@ _FIGURE = {name: index for index, name in enumerate(SPAN_FIGURES)}
 _LIMIT = {name: figure_limit(name) for name in SPAN_FIGURES}
 _PROMOTED = frozenset((*SPAN_FIGURES, SLICES, THREAD_ID, ACCOUNT, ACCOUNT_REASON))
 _NO_FIGURES: tuple[int | None, ...] = (None,) * len(SPAN_FIGURES)
-_ZERO_TRACE, _ZERO_SPAN = bytes(16), bytes(8)
 
 
 def decode_traces(
@@ -92,9 +91,9 @@ def _misplaced(span: Span, bounds: Bounds) -> str | None:
     if (reason := bounds.wrong_span(span.start_time_unix_nano, span.end_time_unix_nano)) is not None:
         return reason
     trace_id, span_id, parent = span.trace_id, span.span_id, span.parent_span_id
-    if len(trace_id) != 16 or trace_id == _ZERO_TRACE:
+    if len(trace_id) != 16 or trace_id == ZERO_TRACE:
         return "its trace id is not 16 bytes that are not all zero"
-    if len(span_id) != 8 or span_id == _ZERO_SPAN:
+    if len(span_id) != 8 or span_id == ZERO_SPAN:
         return "its span id is not 8 bytes that are not all zero"
     if parent and len(parent) != 8:
         return "its parent span id is not 8 bytes long"
@@ -164,7 +163,7 @@ def _row(span: Span, resource: str, known: dict[str, str], budget: Budget, rules
     return SpanRow(
         trace_id=span.trace_id.hex(),
         span_id=span.span_id.hex(),
-        parent_span_id=parent.hex() if parent and parent != _ZERO_SPAN else None,
+        parent_span_id=parent.hex() if parent and parent != ZERO_SPAN else None,
         resource=resource,
         name=known.setdefault(name, name),
         kind=kind if 0 <= kind <= 5 else 0,

@@ -12,6 +12,9 @@ from layerline_api.doors.otlp.masking import STATEMENTS, Masking, Rules, stateme
 from layerline_api.doors.otlp.problems import Budget
 from layerline_correlator.store.model import attribute_text
 
+#: What stands for no trace and no span, as ids.
+ZERO_TRACE, ZERO_SPAN = bytes(16), bytes(8)
+
 
 def plain_value(value: AnyValue) -> object:
     """str, bool, int, float, list or dict; bytes as base64 text (as OTLP/JSON has them); None where nothing is set.
