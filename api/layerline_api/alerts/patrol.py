@@ -1,7 +1,7 @@
 """Goes round the monitors: one thread asks their questions when it is time, others tell what follows.
 
-Each target is told by one worker at a time, and there are a few workers: a target that hangs holds up what is for it,
-and nothing that is for others.
+Each target is called by one worker at a time, and there are a few workers: one that hangs delays only its
+own notices.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 _EVERY_S = 1.0
 #: How long the end waits for what is under way, in seconds.
 _PARTING_S = 0.5
-#: How many targets are told at a time.
+#: How many targets are called at a time.
 WORKERS = 8
 
 

@@ -1,4 +1,4 @@
-"""The HTTP server: waitress in this process, ended without losing an answer, and open to others whoever keeps it busy.
+"""The HTTP server: waitress in this process; it loses no answer when it ends, and slow clients do not keep others out.
 
 waitress's own ``run`` drops what is being answered when it is told to stop. This loop stops accepting, lets requests
 that have begun get their answer, cuts off those that take too long, and only then returns.
