@@ -57,6 +57,8 @@ from layerline.attributes import (
     INVOLUNTARY_SWITCHES,
     LOOP_HELD_BY,
     LOOP_QUEUED_NS,
+    LOOP_RUNQUEUE_LOW_NS,
+    LOOP_RUNQUEUE_NS,
     LOOP_WAIT_LOW_NS,
     LOOP_WAIT_NS,
     MAJOR_FAULTS,
@@ -241,8 +243,10 @@ class Account(SpanProcessor):
             if opened.seen is not None:
                 attributes[SAMPLES] = told(opened.seen)
                 attributes[SAMPLES_EVERY_NS] = EVERY_NS
-                if opened.holders is not None and (waited_by_holder := opened.holders.waited()) is not None:
-                    attributes[HOLDER_WAIT_LOW], attributes[HOLDER_WAIT_HIGH] = waited_by_holder
+                if opened.holders is not None:
+                    opened.holders.close()
+                    if (waited_by_holder := opened.holders.waited()) is not None:
+                        attributes[HOLDER_WAIT_LOW], attributes[HOLDER_WAIT_HIGH] = waited_by_holder
             if opened.meters is not None and self._meters is not None and opened.reason != "explicit_time":
                 for name, value in self._meters.gained(opened.meters, end if at_once else now):
                     attributes[name] = value
@@ -444,6 +448,8 @@ def waited(opened: Open, attributes: dict[str, object]) -> None:
         return
     attributes[LOOP_WAIT_NS] = opened.loop_wait
     attributes[LOOP_WAIT_LOW_NS] = opened.loop_low
+    attributes[LOOP_RUNQUEUE_NS] = opened.loop_stood
+    attributes[LOOP_RUNQUEUE_LOW_NS] = opened.loop_stood_low
     attributes[LOOP_HELD_BY] = opened.held_by
 
 

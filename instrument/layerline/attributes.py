@@ -50,14 +50,17 @@ POOL_WAIT_NS: Final = "layerline.pool_wait_ns"  # work records: from submit unti
 # ---- asyncio, on spans whose account is a task's: suspended while other tasks held the loop
 LOOP_WAIT_NS: Final = "layerline.loop.wait_ns"  # at most: steps of other tasks right before it went on
 LOOP_WAIT_LOW_NS: Final = "layerline.loop.wait_low_ns"  # at least: it was known to be ready
+#: Of loop.wait_ns, the loop's thread stood ready without a core, at most and at least.
+LOOP_RUNQUEUE_NS: Final = "layerline.loop.runqueue_ns"
+LOOP_RUNQUEUE_LOW_NS: Final = "layerline.loop.runqueue_low_ns"
 LOOP_QUEUED_NS: Final = "layerline.loop.queued_ns"  # of accept_wait_ns, while a task held the loop
 LOOP_HELD_BY: Final = "layerline.loop.held_by"  # who held it longest: "function file:line"
 
 # ---- slow requests, looked at from beside: what the span's thread was seen doing
 SAMPLES: Final = "layerline.samples"  # strings "count kind state wait function file:line", most often first
 SAMPLES_EVERY_NS: Final = "layerline.samples.every_ns"  # one look stands for so long
-#: Where it was seen waiting for a lock: the share of that time in which those that may hold it waited for a CPU, at
-#: least and at most.
+#: Where it was seen waiting for a lock or in a sleep: the share of that time in which those that may hold a lock waited
+#: for a CPU, at least and at most.
 HOLDER_WAIT_LOW: Final = "layerline.holder.wait_low_ratio"
 HOLDER_WAIT_HIGH: Final = "layerline.holder.wait_high_ratio"
 #: What a look can find: on a CPU (or ready for one), at a lock, waiting for a connection or thread of a pool, in a
@@ -74,7 +77,7 @@ CGROUP_PATH: Final = "layerline.cgroup.path"
 CONTAINER_PARENT: Final = "layerline.container.parent"
 BOOT_ID: Final = "layerline.boot_id"
 VERSION: Final = "layerline.version"
-CPUS: Final = "layerline.cpus"  # how many CPUs the process may use, by its affinity and cpuset
+CPUS: Final = "layerline.cpus"  # how many CPUs the process may use, by its affinity and cpuset; also on entry spans
 
 #: On points of ``container.ancestor.*``: the path of the cgroup above the container.
 CGROUP: Final = "layerline.cgroup"
@@ -122,6 +125,8 @@ MEANING: Final = {
     "threads included (ns)",
     CONTAINER_RUNNABLE_NS: "entry span: time on a CPU or ready for one, summed over the container's threads, without "
     "those that are named `layerline-…`: the wrapper's own, of all its processes (ns)",
+    CPUS: "resource of a process: how many CPUs it may use, by its affinity and cpuset. Entry span: the same, where it "
+    "has changed since",
     CGROUP_PATH: "resource of a container, by the agent: the path of its cgroup from the root of the tree. Where it is "
     "there, the cgroups above it were looked at: without `container.ancestor.*` none of them has a limit",
     CONTAINER_PARENT: "resource of a container, by the agent: the id of the container that it runs inside of. What "

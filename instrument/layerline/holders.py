@@ -2,9 +2,10 @@
 
 Python does not say who holds a lock. It is another thread of this process that is at work: one that waits for a
 connection or for something to do holds no lock of the app's, and who stands at the same place waits for it too. At each
-look that finds a thread waiting for a lock (``watcher.py``), the time that each of the others has waited for a CPU so
-far is read. What the least of them waited in a stretch of time, the holder waited at least; a holder that slept, at a
-disk or a socket, is one of them, and then the least is next to nothing.
+look that finds a thread waiting for a lock or in a sleep (``watcher.py``), the time that each of the others has waited
+for a CPU so far is read. What the least of them waited in a stretch of time, the holder waited at least; a holder that
+slept, at a disk or a socket, is one of them, and then the least is next to nothing. Who was seen in one look only is
+read once more when the span ends.
 
 Source: ``/proc/self/task/<tid>/schedstat``, field 2 (ns).
 """
@@ -39,12 +40,18 @@ def at_work(frames: Mapping[int, FrameType]) -> dict[int, Looked]:
             continue  # ours, or one that Python did not start
         if frame.f_code.co_filename.endswith(_IDLE) or not has_own(frame):
             continue
-        try:
-            with open(f"/proc/self/task/{thread.native_id}/schedstat", "rb", buffering=0) as file:
-                found[ident] = monotonic_ns(), int(file.read().split()[1]), place(frame)
-        except (OSError, ValueError, IndexError):
-            continue  # it ended
+        if (read := waited_so_far(thread.native_id)) is not None:
+            found[ident] = (*read, place(frame))
     return found
+
+
+def waited_so_far(native_id: int) -> tuple[int, int] | None:
+    """Now (ns, monotonic), and how long that thread has waited for a CPU since it began (ns); None if it has ended."""
+    try:
+        with open(f"/proc/self/task/{native_id}/schedstat", "rb", buffering=0) as file:
+            return monotonic_ns(), int(file.read().split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 class Holders:
@@ -57,11 +64,19 @@ class Holders:
         self._last: dict[int, Looked] = {}
 
     def look(self, others: Mapping[int, Looked], waiter: int, where: str) -> None:
-        """The thread ``waiter`` was found waiting for a lock at ``where``."""
+        """The thread ``waiter`` was found waiting at ``where``."""
         for ident, looked in others.items():
             if ident != waiter and looked[2] != where:
                 self._first.setdefault(ident, looked)
                 self._last[ident] = looked
+
+    def close(self) -> None:
+        """The span ends: read those once more of whom there was one look only."""
+        for ident, looked in self._last.items():
+            if looked is self._first[ident]:
+                thread = threading._active.get(ident)  # type: ignore[attr-defined]
+                if thread is not None and thread.native_id is not None and (read := waited_so_far(thread.native_id)):
+                    self._last[ident] = (*read, looked[2])
 
     def waited(self) -> tuple[float, float] | None:
         """The least and the largest share of its time that one of them waited for a CPU; None without two looks."""

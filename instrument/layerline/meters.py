@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from time import process_time_ns, time_ns
 from typing import Final
 
+from layerline.affinity import Affinity
 from layerline.attributes import (
     CONTAINER_IO_PRESSURE_NS,
     CONTAINER_MEMORY_PRESSURE_NS,
@@ -27,6 +28,7 @@ from layerline.attributes import (
     CONTAINER_REFAULTS,
     CONTAINER_RUNNABLE_NS,
     CONTAINER_USAGE_NS,
+    CPUS,
 )
 from layerline.cgroup import UNIFIED, Cgroup
 from layerline.kernel import File
@@ -110,6 +112,7 @@ class Meters:
         self._runnable = Runnable(cgroup if contained else None)
         self._quotas = Quotas(cgroup, contained, time_ns())
         self._refaults: Refaults | None = None
+        self._affinity = Affinity()
         self._hits = 0  # which of the open files counts hits of the memory limit
         self._find()
 
@@ -157,6 +160,8 @@ class Meters:
                 first, last = parse(before), parse(after)
                 if first is not None and last is not None and last >= first:
                     yield name, last - first
+        if (cpus := self._affinity.changed(now)) is not None:
+            yield CPUS, cpus
         quotas = self._quotas.read(now, begun.quotas)
         self._ends.append((now, quotas))
         yield from self._quotas.gained(begun.quotas, begun.earlier or begun.quotas, quotas)

@@ -9,7 +9,8 @@ nothing of another's. Between steps a span's slices say that it neither ran nor 
 it has been ready: a timer says when it was due, ``sleep(0)`` at once, another task when it ended. If a long step ran
 since then, the task waited for the loop from that moment on, exactly. Of a socket or of a bare future nobody knows: the
 steps that ended right before it, one after the other, may have kept it waiting, and how much of its suspension they
-covered is the most that it waited; the least is 0.
+covered is the most that it waited; the least is 0. What held up who had the loop held the task up too: how long their
+thread stood ready without a core is read at both ends of the suspension.
 
 Callbacks (``loop.call_soon``) and coroutines of other types than Python's own are not seen. A step without open spans
 costs two readings of the clock; one with spans costs two more of the thread (``Thread.advance``), which within 50 µs
@@ -85,7 +86,7 @@ def held(from_ns: int, to_ns: int) -> tuple[int, str]:
 class Steps(Coroutine[Any, Any, Any]):
     """A task's coroutine, whose steps are seen. To everybody else it is the coroutine itself."""
 
-    __slots__ = ("__weakref__", "_awaits", "_inner", "_outer", "_send", "left", "stack", "thread")
+    __slots__ = ("__weakref__", "_awaits", "_inner", "_outer", "_send", "left", "left_wait", "stack", "thread")
 
     def __init__(self, inner: CoroutineType[Any, Any, Any]) -> None:
         self._inner = inner
@@ -95,6 +96,7 @@ class Steps(Coroutine[Any, Any, Any]):
         self.stack: list[Open] = []
         self.thread: Thread | None = None  # whose account its spans are in
         self.left = 0  # when its last step ended (ns, UTC)
+        self.left_wait = 0  # how long its thread had stood ready without a core by then (ns)
 
     def send(self, value: Any) -> Any:
         """Run one step."""
@@ -190,7 +192,7 @@ class Steps(Coroutine[Any, Any, Any]):
                     top.pieces = merged(top.pieces)
                 log = _here.log
                 if log and log[-1][1] > self.left:
-                    self._delayed(top, now, log)
+                    self._delayed(top, now, log, thread.wait - self.left_wait)
         except Exception:
             self._failed("tasks.begin")
 
@@ -204,6 +206,7 @@ class Steps(Coroutine[Any, Any, Any]):
             try:
                 if thread.schedstat is not None:
                     thread.advance(now)
+                    self.left_wait = thread.wait
             finally:
                 thread.stack = outer
         except Exception:
@@ -214,8 +217,11 @@ class Steps(Coroutine[Any, Any, Any]):
         with contextlib.suppress(OSError, ValueError, IndexError):  # files that the application closed
             guard.failed(where)
 
-    def _delayed(self, top: Open, now: int, log: deque[Long]) -> None:
-        """Credit the span on top with how long it could not go on for others' long steps."""
+    def _delayed(self, top: Open, now: int, log: deque[Long], stood: int) -> None:
+        """Credit the span on top with how long it could not go on for others' long steps.
+
+        ``stood``: how long their thread stood ready without a core since our last step (ns).
+        """
         since, exact = self._ready(now)
         if exact:
             # A loop does not sleep while somebody is ready. If there is a gap after the long step, its thread was held
@@ -224,6 +230,8 @@ class Steps(Coroutine[Any, Any, Any]):
             if covered:
                 top.loop_wait += now - since
                 top.loop_low += now - since
+                top.loop_stood += min(stood, now - since)
+                top.loop_stood_low += max(0, stood - (since - self.left))
                 if covered > top.held_ns:
                     top.held_ns, top.held_by = covered, by
             return
@@ -240,6 +248,7 @@ class Steps(Coroutine[Any, Any, Any]):
             return
         most, _ = held(max(first, self.left), now)
         top.loop_wait += most
+        top.loop_stood += min(stood, most)
         if most and longest > top.held_ns:
             top.held_ns, top.held_by = longest, by
 

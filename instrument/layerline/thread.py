@@ -53,6 +53,7 @@ class Open:
     task: object = None  # the asyncio task that opened it (``layerline.tasks``)
     forks = 0  # how often this process was forked off since its first ancestor was started; kept by the account
     loop_wait = loop_low = held_ns = 0  # while others' steps held its loop: at most, at least, the longest of them
+    loop_stood = loop_stood_low = 0  # of it, their thread stood ready without a core: at most, at least
     held_by = ""
 
     def __init__(self, tid: int, thread: Thread | None, reason: str | None) -> None:

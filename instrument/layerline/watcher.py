@@ -53,6 +53,9 @@ _MOST_FAILURES: Final = 100
 #: Threads that are looked at at once: a look at one takes up to 10 µs.
 _MOST_THREADS: Final = 64
 OTHERS: Final = "other - - - -:0"
+#: Findings of a thread that may wait for another. One that works in short steps between short sleeps waits for the
+#: interpreter lock each time, and gets it when we do: it is only ever seen asleep.
+_BEHIND: Final = ("lock", "sleep")
 
 
 class Seen:
@@ -208,7 +211,7 @@ class Watcher:
             seen.cpu, seen.at = cpu, now
             found, where = kind(state, wait), place(frame)
             going = state == "S" and wait == "-"  # falling asleep or waking up just now
-            if (found == "lock" or going) and others is None:
+            if (found in _BEHIND or going) and others is None:
                 others = at_work(frames)
             if found == "lock" or going:
                 if not going and waits_in_pool(frame):
@@ -219,7 +222,7 @@ class Watcher:
                     doubtful.append((seen, cpu, opened, found, state, wait, where))
                     continue
             count(opened, f"{found} {state} {wait} {where}")
-            if found == "lock":
+            if found in _BEHIND:
                 behind(opened, others, thread.ident, where)
         frames.clear()
         if doubtful:
@@ -234,12 +237,12 @@ class Watcher:
                 except (OSError, ValueError, IndexError):
                     continue  # it ended
                 count(opened, f"{found} {state} {wait} {where}")
-                if found == "lock" and opened.thread is not None:
+                if found in _BEHIND and opened.thread is not None:
                     behind(opened, others, opened.thread.ident, where)
 
 
 def behind(opened: Open, others: dict[int, Looked] | None, waiter: int, where: str) -> None:
-    """Its thread was found waiting for a lock: what those did meanwhile that may hold it."""
+    """Its thread was found waiting, perhaps for another: what those did meanwhile that may hold a lock."""
     if others:
         if opened.holders is None:
             opened.holders = Holders()

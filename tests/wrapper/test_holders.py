@@ -71,3 +71,28 @@ def test_the_least_and_the_most_that_one_of_them_waited(
     for others in looks:
         holders.look(others, 9, "here")
     assert holders.waited() == waited
+
+
+def test_who_was_seen_once_is_read_again_at_the_end() -> None:
+    """One look and the end of the span tell as much as two looks, if the thread still lives."""
+    stop = threading.Event()
+
+    def compute() -> None:
+        while not stop.is_set():
+            sum(range(1_000))
+
+    with running(compute) as (computing,):
+        ident = computing.ident or 0
+        try:
+            asked = eventually(
+                lambda: (found := at_work(sys._current_frames())).get(ident) and found,
+                "the computing thread is not asked",
+            )
+            holders = Holders()
+            holders.look({ident: asked[ident]}, 0, "here")
+            assert holders.waited() is None
+            holders.close()
+            low, high = holders.waited() or (-1, -1)
+            assert 0 <= low == high <= 1
+        finally:
+            stop.set()

@@ -13,6 +13,8 @@ from layerline_api.demo.place import DemoError, Limits, Place, Service, wait_rea
 from layerline_api.demo.processes import Processes
 
 PORT = 4318
+#: The server's weight against other containers, which have 1024: where all want a core, it is the server that waits.
+SERVER_SHARES = 128
 
 
 class Watching:
@@ -29,7 +31,7 @@ class Watching:
         store = f"{self._place.folder('store')}/layerline"
         command = ("-m", "layerline.command", "serve", "--listen", listen, "--store", store)
         environment = {"LAYERLINE_TOKEN": self.token}
-        limits = Limits(cpuset=self._cores.rest)
+        limits = Limits(cpuset=self._cores.rest, cpu_shares=SERVER_SHARES)
         self._place.start(Service("server", command, environment, port=PORT, folder="store", limits=limits))
         wait_ready(self._place, "server")
 

@@ -167,6 +167,12 @@ CREATE OR REPLACE MACRO waited_for(kids, from_ns, to_ns, requested) AS
             END
     ).picks;
 
+-- How many CPUs a quota held back at once, at least 1: in each throttled period it withheld a period from each of them,
+-- less the quota. Null where the periods were not counted.
+CREATE OR REPLACE MACRO cpus_held_back(throttled_ns, periods, period_ns, quota_cpus) AS
+    CASE WHEN periods > 0 AND period_ns > 0 AND quota_cpus > 0
+         THEN greatest(1, throttled_ns / (periods::DOUBLE * period_ns) + quota_cpus) END;
+
 -- The end of a sentence that blames a CPU limit: how large it is, and whose, where it is not the container's own.
 CREATE OR REPLACE MACRO limit_of(cpus, of_cgroup) AS
     coalesce(format('; {} is {:.2g} CPU', coalesce('the limit of ' || of_cgroup || ', above it,', 'its limit'), cpus),
@@ -175,3 +181,8 @@ CREATE OR REPLACE MACRO limit_of(cpus, of_cgroup) AS
 -- The same of a limit on something else, given in words: whose limit it is.
 CREATE OR REPLACE MACRO whose_limit(of_cgroup) AS
     coalesce('the limit of ' || of_cgroup || ', above the container,', 'its limit');
+
+-- Was a thread seen waiting for a lock? Two looks say so; one does, where it slept only a few times and no look saw
+-- anything else.
+CREATE OR REPLACE MACRO seen_at_lock(lock_looks, asleep, switches) AS
+    lock_looks >= 2 OR (lock_looks = 1 AND asleep = 1 AND switches <= 4);

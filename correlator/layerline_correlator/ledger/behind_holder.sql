@@ -14,6 +14,9 @@ WITH
 meters AS (
     SELECT
         request_no, visit_no, window_ns, wait_ns, throttled_ns,
+        -- How long any thread was held back that was ready all the while.
+        CASE WHEN throttled_by IS NULL
+             THEN throttled_ns / cpus_held_back(throttled_ns, throttled_periods, period_ns, quota_cpus) END AS held_ns,
         not_below_zero(runnable_ns - cpu_ns - wait_ns)   AS others_runnable_ns,
         not_below_zero(runnable_ns - usage_ns - wait_ns) AS others_wait_ns
     FROM visit
@@ -22,9 +25,13 @@ meters AS (
 waits AS (
     SELECT
         piece_no, meters.*, holder_wait_low,
-        CASE WHEN lock_looks >= 2 THEN floor(off_ns * (lock_looks / asleep))
+        -- Who holds the event loop runs on this very thread, whose wait was read.
+        CASE WHEN loop_wait_ns > 0 THEN loop_stood_ns * share END     AS loop_stood_ns,
+        CASE WHEN loop_wait_ns > 0 THEN loop_stood_low_ns * share END AS loop_stood_low_ns,
+        -- Looks cannot tell the interpreter lock (app_gil_waited.sql); switches can.
+        CASE WHEN voluntary_switches >= 4 AND off_ns / voluntary_switches BETWEEN ms_of(1) AND ms_of(7) THEN off_ns
+             WHEN seen_at_lock(lock_looks, asleep, voluntary_switches) THEN floor(off_ns * (lock_looks / asleep))
              WHEN loop_wait_ns > 0 THEN floor(least(off_ns, loop_wait_ns * share))
-             WHEN voluntary_switches >= 4 AND off_ns / voluntary_switches BETWEEN ms_of(1) AND ms_of(7) THEN off_ns
         END AS lock_ns
     FROM piece
     JOIN meters USING (request_no, visit_no)
@@ -36,8 +43,9 @@ stood AS (
         *,
         -- Besides this one, no more than one thread wanted to run: that was the holder.
         others_runnable_ns <= 1.1 * window_ns                                  AS one_other,
-        least(lock_ns * (others_wait_ns / others_runnable_ns), others_wait_ns) AS stood_ns,
-        least(lock_ns, others_wait_ns)                                         AS stood_high_ns
+        least(lock_ns, coalesce(loop_stood_ns, least(lock_ns * (others_wait_ns / others_runnable_ns), others_wait_ns)))
+            AS stood_ns,
+        least(lock_ns, coalesce(loop_stood_ns, others_wait_ns))                AS stood_high_ns
     FROM waits
     WHERE lock_ns >= ms_of(5) AND others_runnable_ns > 0
 )
@@ -45,6 +53,7 @@ SELECT
     piece_no, request_no, visit_no, lock_ns::BIGINT AS lock_ns,
     stood_ns::BIGINT AS stood_ns,
     CASE
+        WHEN loop_stood_ns IS NOT NULL THEN least(stood_ns, coalesce(loop_stood_low_ns, 0))
         -- One thread's waits, all of them, fit into the time that this one did not wait for the lock only so far.
         WHEN one_other THEN least(stood_ns, greatest(0, others_wait_ns - (window_ns - lock_ns)))
         -- A fifth less, for the time in which nobody looked.
@@ -53,6 +62,9 @@ SELECT
     END::BIGINT                                                                 AS stood_low_ns,
     stood_high_ns::BIGINT                                                       AS stood_high_ns,
     (lock_ns - stood_ns)::BIGINT                                                AS ran_ns,
-    CASE WHEN one_other THEN lock_ns - stood_high_ns ELSE 0 END::BIGINT         AS ran_low_ns,
-    coalesce(least(1, throttled_ns / nullif(wait_ns + others_wait_ns, 0)), 0) AS throttled_share
+    CASE WHEN one_other OR loop_stood_ns IS NOT NULL THEN lock_ns - stood_high_ns ELSE 0 END::BIGINT
+                                                                                AS ran_low_ns,
+    least(1, greatest(
+        coalesce(throttled_ns / nullif(wait_ns + others_wait_ns, 0), 0),
+        coalesce((held_ns - wait_ns) / nullif(stood_ns, 0), 0)))                    AS throttled_share
 FROM stood;

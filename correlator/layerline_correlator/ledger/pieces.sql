@@ -133,6 +133,8 @@ SELECT
     in_bounds(accept_wait_ns) AS accept_wait_ns, in_bounds(accept_busy_ns) AS accept_busy_ns,
     in_bounds(pool_wait_ns) AS pool_wait_ns,
     in_bounds(loop_wait_ns) AS loop_wait_ns, in_bounds(loop_wait_low_ns) AS loop_wait_low_ns,
+    in_bounds(try_cast(node.attributes['layerline.loop.runqueue_ns'] AS BIGINT))     AS loop_stood_ns,
+    in_bounds(try_cast(node.attributes['layerline.loop.runqueue_low_ns'] AS BIGINT)) AS loop_stood_low_ns,
     in_bounds(loop_queued_ns) AS loop_queued_ns, node.attributes['layerline.loop.held_by'] AS loop_held_by,
     in_bounds(samples_every_ns) AS samples_every_ns, node.attributes['layerline.samples'] AS samples,
     share_of(node.attributes['layerline.holder.wait_low_ratio']) AS holder_wait_low,
@@ -229,8 +231,9 @@ SELECT
     node.host,
     node.instance,
     node.in_container,
-    coalesce(least_or_null(nullif(node.cpus, 0), len(cpus_of(container.attributes['layerline.container.cpuset']))),
-             nullif(node.cpus, 0), len(cpus_of(container.attributes['layerline.container.cpuset']))) AS cpus,
+    -- The process's own word holds for this very request; what is known of the container may be of another time.
+    coalesce(nullif(in_bounds(try_cast(node.attributes['layerline.cpus'] AS BIGINT)), 0), nullif(node.cpus, 0),
+             len(cpus_of(container.attributes['layerline.container.cpuset']))) AS cpus,
     node.start_ns AS from_ns, node.end_ns AS to_ns, node.end_ns - node.start_ns AS window_ns,
     -- The meters that count who ran begin with the handler.
     not_below_zero(node.end_ns - node.start_ns - coalesce(in_bounds(node.accept_wait_ns), 0)) AS metered_ns,

@@ -16,7 +16,8 @@ WITH candidates AS (
     SELECT
         piece.*, off_left, off_left_low, off_left_high,
         greatest(0, coalesce(visit.usage_ns, 0) - visit.cpu_ns) AS others_ns,
-        off_left / voluntary_switches AS per_switch
+        -- also what was taken for what held the lock's holder back (behind_holder.sql) was slept so
+        off_ns / voluntary_switches AS per_switch
     FROM piece
     JOIN left_over USING (piece_no)
     JOIN visit USING (request_no, visit_no)

@@ -15,10 +15,12 @@ SELECT
     piece_no, 'off' AS pool,
     entity_type, entity_id,
     floor(off_left * (lock_looks / asleep))::BIGINT                                 AS lost_ns,
-    -- As uncertain as what was taken for what held its holder back (behind_holder.sql).
-    greatest(0, least(off_left_low, (lock_looks - 2) * every_ns))::BIGINT                AS low_ns,
+    -- As uncertain as what was taken for what held its holder back (behind_holder.sql). A thread that gave its CPU up only
+    -- once slept only once: where one look saw it, there it was all the time.
+    CASE WHEN voluntary_switches = 1 AND lock_looks = asleep THEN off_left_low
+         ELSE greatest(0, least(off_left_low, (lock_looks - 2) * every_ns)) END::BIGINT  AS low_ns,
     floor(least(off_left_high, off_left_high * ((lock_looks + 2) / asleep)))::BIGINT     AS high_ns,
     format('it was seen waiting for a lock in {} of {} looks, in {}', lock_looks, looks, lock_place) AS because,
     lock_place AS place
 FROM piece JOIN left_over USING (piece_no) JOIN sampled USING (piece_no)
-WHERE lock_looks >= 2 AND off_left > 0 AND NOT is_dependency AND NOT is_call
+WHERE seen_at_lock(lock_looks, asleep, voluntary_switches) AND off_left > 0 AND NOT is_dependency AND NOT is_call

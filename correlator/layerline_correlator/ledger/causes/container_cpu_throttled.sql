@@ -29,8 +29,8 @@ bounds AS (
         coalesce(visit.cpus, cpu_count.cpus, many_cpus()) AS cpus,
         greatest(coalesce(runnable_ns / nullif(metered_ns, 0), 1), 1) AS wanted,
         -- Of a quota above the container, others' CPUs are counted too.
-        CASE WHEN throttled_by IS NULL AND throttled_periods > 0 AND period_ns > 0 AND quota_cpus > 0
-             THEN greatest(1, throttled_ns / (throttled_periods::DOUBLE * period_ns) + quota_cpus) END AS held_cpus,
+        CASE WHEN throttled_by IS NULL THEN cpus_held_back(throttled_ns, throttled_periods, period_ns, quota_cpus) END
+            AS held_cpus,
         not_below_zero(runnable_ns - cpu_ns - wait_ns)    AS others_ns,
         window_ns - wait_ns                               AS not_waiting_ns,
         coalesce(quota_cpus, cpu_limit.cpus) AS cpus_allowed, coalesce(throttled_by, cpu_limit.of_cgroup) AS above
@@ -54,7 +54,8 @@ shares AS (
             -- What other threads can have added is at most the time they were runnable.
             least(wait_ns, throttled_ns - coalesce(others_ns, throttled_ns)),
             CASE WHEN most_cpus = 1 THEN least(wait_ns, throttled_ns - not_waiting_ns) ELSE 0 END,
-            least(wait_ns, throttled_ns / likely_cpus, 0.6 * throttled_ns / least(cpus, greatest(2, ceil(wanted))))
+            -- Traced in the kernel it was never below 0.87 of this.
+            least(wait_ns, throttled_ns / likely_cpus, 0.75 * throttled_ns / least(cpus, greatest(2, ceil(wanted))))
         ) AS low_ns
     FROM at_once
 )
