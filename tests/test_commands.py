@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import requires
 from pathlib import Path
 
@@ -26,6 +27,7 @@ def files() -> list[Path]:
     return [path for path in found if path.name != "__init__.py"]
 
 
+@cache
 def imported_by_tests() -> set[str]:
     """The modules, and what is taken from them, that tests import."""
     found: set[str] = set()

@@ -27,7 +27,7 @@ from layerline_correlator.questions.lives import TOTALS, Life
 from layerline_correlator.questions.requests import RequestQuery
 from layerline_correlator.settings import Settings
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.docker, pytest.mark.alone, pytest.mark.timeout(600)]
 
 MANY, AT_ONCE, ANSWERING, UNSEEN = 200, 8, 8, 5
 

@@ -20,7 +20,7 @@ from docker.models.containers import Container
 
 from .conftest import Sink, attributes_of, points_of
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.alone]
 
 
 Run = Callable[..., Container]

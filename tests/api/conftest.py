@@ -8,16 +8,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 
 import pytest
-from hypothesis import settings
 from live_server import Live, serving
 
 from browser import browser  # noqa: F401 - a fixture
 from layerline_api.settings import ServerSettings
 from layerline_correlator.questions.questions import Questions
-
-# How long an example takes says how busy the machine is, not whether the answer is right.
-settings.register_profile("patient", deadline=None)
-settings.load_profile("patient")
 
 
 @pytest.fixture

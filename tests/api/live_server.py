@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from layerline_api.app import create_app
 from layerline_api.doors.addresses import addresses, bind, url
@@ -26,5 +27,7 @@ def serving(questions: Questions, settings: ServerSettings) -> Iterator[str]:
         yield where
     finally:
         stop.set()
+        with suppress(OSError), socket.create_connection(bound.getsockname()[:2], 10):
+            pass  # it wakes up, and sees that it shall stop
         thread.join(60)
         assert not thread.is_alive()

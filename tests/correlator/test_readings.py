@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import duckdb
 import pytest
 from spans import MS, a_while_ago, batch, container_id, span_row
 
-from layerline_correlator.correlator import Correlator
 from layerline_correlator.ledger.work import work_out
+from layerline_correlator.settings import Settings
 from layerline_correlator.store.model import PointRow, ResourceRow, SeriesRow, resource_key, series_key
+from layerline_correlator.store.store import Store
 
 S = 1_000 * MS
 TRACE = "ea51e5" + "00" * 13
@@ -47,15 +49,23 @@ class Told:
         return owner, SeriesRow(series, owner.resource, self.signal, "ns", self.kind, dict(self.attributes)), points
 
 
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """Without a correlator, which would work the trace out once more beside the test."""
+    opened = Store(Settings(store=tmp_path / "store", group_ns=0))
+    yield opened
+    opened.close()
+
+
 @contextmanager
-def worked_out(correlator: Correlator, *told: Told) -> Iterator[tuple[duckdb.DuckDBPyConnection, int]]:
+def worked_out(store: Store, *told: Told) -> Iterator[tuple[duckdb.DuckDBPyConnection, int]]:
     zero_ns = a_while_ago(3_600)
     spans = [span_row({"id": "a", "kind": "server", "container": "web", "ms": [0, 1_800_000]}, TRACE, zero_ns)]
     machine = Told([(0, 0)], by=HOST, kind="gauge", signal="layerline.sensor.success")
     for one in (machine, *told):  # each in a commit of its own, in this order
-        correlator.append(batch([], [one.rows(zero_ns)]))
-    correlator.append(batch(spans))
-    cursor = correlator._store.cursor()
+        store.append(batch([], [one.rows(zero_ns)]))
+    store.append(batch(spans))
+    cursor = store.cursor()
     try:
         work_out(cursor, [TRACE], zero_ns, zero_ns)
         yield cursor, zero_ns
@@ -63,9 +73,9 @@ def worked_out(correlator: Correlator, *told: Told) -> Iterator[tuple[duckdb.Duc
         cursor.close()
 
 
-def readings(correlator: Correlator, *told: Told) -> list[tuple[float, float, float]]:
+def readings(store: Store, *told: Told) -> list[tuple[float, float, float]]:
     """From, to and rise of every reading, in seconds."""
-    with worked_out(correlator, *told) as (cursor, zero_ns):
+    with worked_out(store, *told) as (cursor, zero_ns):
         found = cursor.execute("SELECT from_ns, to_ns, rise FROM reading ORDER BY to_ns, from_ns").fetchall()
     return [((from_ns - zero_ns) / S, (to_ns - zero_ns) / S, round(rise / S, 6)) for from_ns, to_ns, rise in found]
 
@@ -115,21 +125,21 @@ def readings(correlator: Correlator, *told: Told) -> list[tuple[float, float, fl
         pytest.param(Told([(10, 2, 12)], kind="delta"), [], id="it ended before it began"),
     ],
 )
-def test_a_series(told: Told, expected: list[tuple[float, float, float]], correlator: Correlator) -> None:
+def test_a_series(told: Told, expected: list[tuple[float, float, float]], store: Store) -> None:
     """Each interval holds what the counter is known to have grown by in it, and nothing is counted twice."""
-    assert readings(correlator, told) == expected
+    assert readings(store, told) == expected
 
 
-def test_shares_are_added_up(correlator: Correlator) -> None:
+def test_shares_are_added_up(store: Store) -> None:
     """CPUs told of one by one are one reading; one of them that began again is counted from its new beginning."""
     shares = [
         Told([(10, 5), (20, 7)], by=STRANGER, attributes={"cpu.logical_number": "0"}),
         Told([(10, 9), (20, 1)], by=STRANGER, attributes={"cpu.logical_number": "1"}),
     ]
-    assert readings(correlator, *shares) == [(10, 20, 3)]
+    assert readings(store, *shares) == [(10, 20, 3)]
 
 
-def test_a_counter_that_steps_back_did_not_begin_again(correlator: Correlator) -> None:
+def test_a_counter_that_steps_back_did_not_begin_again(store: Store) -> None:
     """The kernel takes back a tick of iowait: nothing passed meanwhile, and not all the time since boot."""
     iowait = Told(
         [(10, 7311.41), (20, 7311.42), (30, 7311.41), (40, 7311.44)],
@@ -137,39 +147,39 @@ def test_a_counter_that_steps_back_did_not_begin_again(correlator: Correlator) -
         signal="system.cpu.time",
         attributes={"cpu.mode": "iowait", "cpu.logical_number": "0"},
     )
-    assert readings(correlator, iowait) == [(10, 20, 0.01), (20, 30, 0), (30, 40, 0.03)]
+    assert readings(store, iowait) == [(10, 20, 0.01), (20, 30, 0), (30, 40, 0.03)]
 
 
-def test_the_whole_is_believed_before_its_parts(correlator: Correlator) -> None:
+def test_the_whole_is_believed_before_its_parts(store: Store) -> None:
     """Who tells each CPU and the total besides is not counted twice."""
     total = Told([(10, 14), (20, 18)], by=STRANGER)
     share = Told([(10, 5), (20, 7)], by=STRANGER, attributes={"cpu.logical_number": "0"})
-    assert readings(correlator, share, total) == [(10, 20, 4)]
+    assert readings(store, share, total) == [(10, 20, 4)]
 
 
 @pytest.mark.parametrize("ours_first", [True, False])
-def test_one_is_heard(ours_first: bool, correlator: Correlator) -> None:
+def test_one_is_heard(ours_first: bool, store: Store) -> None:
     """Where our agent and a collector tell of one container, our agent is heard, however seldom it speaks."""
     told = [Told([(10, 5), (30, 7)]), Told([(5, 1), (10, 5.1), (20, 6), (30, 7.1)], by=STRANGER)]
-    assert readings(correlator, *(told if ours_first else reversed(told))) == [(10, 30, 2)]
+    assert readings(store, *(told if ours_first else reversed(told))) == [(10, 30, 2)]
 
 
-def test_who_speaks_most_often_is_heard(correlator: Correlator) -> None:
+def test_who_speaks_most_often_is_heard(store: Store) -> None:
     """Of two strangers that tell of one container the finer grid is taken, and nothing of the other."""
     told = [
         Told([(10, 5), (20, 6), (30, 7)], by=STRANGER),
         Told([(10, 5), (15, 5.5), (20, 6), (30, 7)], by=OTHER),
     ]
-    assert readings(correlator, *told) == [(10, 15, 0.5), (15, 20, 0.5), (20, 30, 1)]
+    assert readings(store, *told) == [(10, 15, 0.5), (15, 20, 0.5), (20, 30, 1)]
 
 
-def test_an_agent_that_has_left_is_not_waited_for(correlator: Correlator) -> None:
+def test_an_agent_that_has_left_is_not_waited_for(store: Store) -> None:
     """A collector is heard where the agent, which was there before, says nothing."""
     told = [Told([(-3_000, 1), (-2_990, 2)]), Told([(10, 5), (20, 6)], by=STRANGER)]
-    assert readings(correlator, *told) == [(10, 20, 1)]
+    assert readings(store, *told) == [(10, 20, 1)]
 
 
-def test_modes_of_all_cpus(correlator: Correlator) -> None:
+def test_modes_of_all_cpus(store: Store) -> None:
     """A host whose CPUs are told of one by one has one reading per mode, and as many CPUs as were told of."""
     told = [
         Told(
@@ -181,7 +191,7 @@ def test_modes_of_all_cpus(correlator: Correlator) -> None:
         for mode in ("user", "steal")
         for number in range(4)
     ]
-    with worked_out(correlator, *told) as (cursor, _):
+    with worked_out(store, *told) as (cursor, _):
         found = cursor.execute(
             "SELECT entity_type, entity_id, host, attributes, rise FROM reading ORDER BY attributes['cpu.mode']"
         ).fetchall()

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import duckdb
 import pytest
 
 from layerline_correlator.store.statements import run
 
 S = 10**9
+
+
+@pytest.fixture(scope="module")
+def connection() -> Iterator[duckdb.DuckDBPyConnection]:
+    """An empty store's tables and macros."""
+    with duckdb.connect() as opened:
+        for file in ("store/schema.sql", "facts/words.sql", "facts/readings.sql"):
+            run(opened, file)
+        yield opened
 
 
 @pytest.mark.parametrize(
@@ -42,6 +53,7 @@ S = 10**9
     ],
 )
 def test_a_rise(
+    connection: duckdb.DuckDBPyConnection,
     kind: str,
     ours: bool,
     start_s: int,
@@ -52,24 +64,20 @@ def test_a_rise(
     expected: tuple[int | None, float],
 ) -> None:
     """What was told twice counts once, and what was not told is not made up."""
-    with duckdb.connect() as connection:
-        run(connection, "store/schema.sql")
-        run(connection, "facts/words.sql")
-        run(connection, "facts/readings.sql")
-        before_ns = None if before_s is None else before_s * S
-        from_ns, rise = connection.execute(
-            "SELECT rose_from($kind, $ours, $start, $before, $value, $before_value),"
-            " rose_by($kind, $ours, $start, $time, $before, $value, $before_value)",
-            {
-                "kind": kind,
-                "ours": ours,
-                "start": start_s * S,
-                "time": time_s * S,
-                "before": before_ns,
-                "value": value,
-                "before_value": before,
-            },
-        ).fetchone() or (0, 0)
+    before_ns = None if before_s is None else before_s * S
+    from_ns, rise = connection.execute(
+        "SELECT rose_from($kind, $ours, $start, $before, $value, $before_value),"
+        " rose_by($kind, $ours, $start, $time, $before, $value, $before_value)",
+        {
+            "kind": kind,
+            "ours": ours,
+            "start": start_s * S,
+            "time": time_s * S,
+            "before": before_ns,
+            "value": value,
+            "before_value": before,
+        },
+    ).fetchone() or (0, 0)
     assert from_ns == (None if expected[0] is None else expected[0] * S)
     if from_ns is not None:  # what grew since nobody knows when is not counted
         assert rise == pytest.approx(expected[1])

@@ -17,6 +17,7 @@ MOST = 0.8
 
 
 @pytest.mark.docker
+@pytest.mark.alone
 @pytest.mark.timeout(900)
 def test_the_quick_lab(docker_engine: docker.DockerClient, tmp_path: Path) -> None:  # noqa: F811 - that fixture
     """Every case runs to its end, most first culprits are right, and healthy requests are not blamed on anybody."""

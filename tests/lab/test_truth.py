@@ -306,6 +306,7 @@ def tried(parent: Path) -> bool:
 
 
 @pytest.mark.docker
+@pytest.mark.alone
 @pytest.mark.parametrize("cpus", [{max(os.sched_getaffinity(0))}, os.sched_getaffinity(0)], ids=["one", "all"])
 def test_live(quota: Path, cpus: set[int]) -> None:
     """Under a quota and beside a neighbour at once, on one CPU and on all, the trace agrees with the kernel's own sums
@@ -371,6 +372,7 @@ sys.stdin.readline()
 
 
 @pytest.mark.docker
+@pytest.mark.alone
 def test_live_threads(quota: Path) -> None:
     """Of threads that use up a quota together on all CPUs the trace agrees with the kernel's own sums within 2 %,
     and says of each that it was throttled.

@@ -7,7 +7,7 @@ import pytest
 from layerline_api.demo.place import Limits, Service, wait_ready
 from live.experiment import Live, experiment, put
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.alone]
 
 #: How far the blamed milliseconds may be from what the client measured.
 NEAR = 0.2

@@ -7,7 +7,7 @@ import pytest
 from layerline_api.demo.place import Limits
 from live.experiment import Live, experiment
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.alone]
 
 NEAR = 0.25
 

@@ -28,7 +28,7 @@ from layerline_api.demo.processes import Processes
 from layerline_api.demo.watching import Watching
 from live.collector import Collector
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.alone]
 
 THROTTLED = "container.cpu.throttling_data.throttled_time"
 INTERVAL_S = 1.0

@@ -1,6 +1,6 @@
 """What these suites can be asked for, and the folder in which a server lives until its test has passed.
 
-``--kills N`` (10), ``--minutes N`` (1), ``--seed N`` (1, so that short runs draw the same; ``new`` draws another)
+``--kills N`` (10), ``--minutes N`` (0.5), ``--seed N`` (1, so that short runs draw the same; ``new`` draws another)
 and ``--memory 1g`` (none: with it the server runs in a container that is ended when it needs more).
 """
 
@@ -26,7 +26,7 @@ _FAILED = pytest.StashKey[bool]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("survival", "crashes and hostile input (tests/survival)")
     group.addoption("--kills", type=int, default=10, help="how often the crash suite kills, in all (default 10)")
-    group.addoption("--minutes", type=float, default=1.0, help="how long the hostile suite sends (default 1)")
+    group.addoption("--minutes", type=float, default=0.5, help="how long the hostile suite sends (default 0.5)")
     group.addoption("--seed", help="the same moments and the same input again (default 1; new: others)")
     group.addoption("--memory", help="run the server in a container with this much memory, such as 1g")
 
@@ -64,7 +64,7 @@ def kills(request: pytest.FixtureRequest) -> Callable[[float], int]:
 @pytest.fixture
 def seconds(request: pytest.FixtureRequest) -> float:
     """How long to send."""
-    return 60 * float(option(request.config, "--minutes") or 1.0)
+    return 60 * float(option(request.config, "--minutes") or 0.5)
 
 
 @pytest.fixture

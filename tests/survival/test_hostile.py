@@ -1,7 +1,8 @@
 """Whatever arrives: no failure of the server's own, nothing that does not add up, and no thread that ends over it.
 
-A minute here, longer with ``make fuzz`` (``--minutes``): a real server, over HTTP and gRPC, is sent what nobody should
-send, and is asked about it meanwhile by every route. What it answered wrongly is kept in the folder, byte by byte.
+Half a minute here, longer with ``make fuzz`` (``--minutes``): a real server, over HTTP and gRPC, is sent what nobody
+should send, and is asked about it meanwhile by every route. What it answered wrongly is kept in the folder, byte by
+byte.
 """
 
 from __future__ import annotations

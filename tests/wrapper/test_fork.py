@@ -33,7 +33,7 @@ FORK = (
     + """
 import sys
 work("before")
-time.sleep(1.3)                      # the parent has a connection open now
+trace.get_tracer_provider().force_flush()  # the parent has a connection open now
 outer = tracer.start_span("outer")
 pid = os.fork()
 if pid == 0:

@@ -389,7 +389,7 @@ def test_a_task_s_own_span_is_measured_and_arrives(tmp_path: Path, sink: Sink, o
 
 def test_a_task_s_entry_span_is_that_of_celery_s_instrumentation(tmp_path: Path, sink: Sink) -> None:
     """Where it is installed, each task is a CONSUMER span, measured, with the task's own spans below."""
-    spans = crunched(tmp_path, sink, 2)
+    spans = crunched(tmp_path, sink, 2, OTEL_PYTHON_DISABLED_INSTRUMENTATIONS="")
     tasks = {span.span_id: span for span in spans if span.kind == CONSUMER}
     own = [span for span in spans if span.name == "crunch"]
     assert [span.name for span in tasks.values()] == ["run/jobs.crunch"] * 2
