@@ -418,9 +418,9 @@ def coverage_goals(
     said = coverage["containers"]
     what = f"{stretch.phase}: containers that ended"
     if stretch.phase == "engine away":
-        reason = said["reason"] or ""
-        # They ended unknown to anybody: the least that coverage owes is to say that it could not know.
-        found = [Goal(what, f"{said['ended']} of {ended}", "or a reason", bool(reason) or said["ended"] == ended)]
+        # Nobody saw when they ended: coverage owes how many it knows of, and that there may have been more.
+        known = f"{said['ended']} + {said['ended_unknown']} of {ended}"
+        found = [Goal(what, known, "or a reason", bool(said["reason"]) or said["ended"] == ended)]
     else:
         found = [Goal(what, f"{said['ended']} of {ended}", "all", said["ended"] == ended)]
     hole = database.execute("""
@@ -436,7 +436,15 @@ def coverage_goals(
     gap_s = (host.get("longest_gap_ns") or 0) / 1e9
     right = longest_s < 5 or gap_s >= longest_s - 2 or bool(host.get("reason"))
     what = f"{stretch.phase}: longest time without readings"
-    return [*found, Goal(what, f"{longest_s:.1f} s", f"said: {gap_s:.1f} s", right)]
+    found.append(Goal(what, f"{longest_s:.1f} s", f"said: {gap_s:.1f} s", right))
+    expected_s = {"agent's clock 45 s ahead": STEP_S, "clock right again": -STEP_S}.get(stretch.phase)
+    if expected_s is not None and soak.fake_clock:
+        steps_s = [step["step_ns"] / 1e9 for step in coverage["clock_steps"]]
+        shown = ", ".join(f"{step_s:+.1f} s" for step_s in steps_s) or "none"
+        # The two phases overlap by the agent's clock: each names the other's step too.
+        right = any(abs(step_s - expected_s) < 2 for step_s in steps_s)
+        found.append(Goal(f"{stretch.phase}: steps of the clock", shown, f"{expected_s:+d} s", right))
+    return found
 
 
 def main() -> int:

@@ -14,13 +14,15 @@ PATIENCE_S = 300.0
 _EVERY_S = 0.01
 
 
-def eventually(look: Callable[[], Found], what: str = "it") -> Found:
+def eventually(
+    look: Callable[[], Found], what: str = "it", within_s: float = PATIENCE_S, every_s: float = _EVERY_S
+) -> Found:
     """What ``look`` returns as soon as that is true; AssertionError says what did not come, and what was there instead.
 
     Use it for what must happen, never to see how fast: speed is measured in ``benchmarks/``.
     """
-    end = time.monotonic() + PATIENCE_S
+    end = time.monotonic() + within_s
     while not (found := look()):
-        assert time.monotonic() < end, f"{what} did not come within {PATIENCE_S:.0f} s; there is {found!r}"
-        time.sleep(_EVERY_S)
+        assert time.monotonic() < end, f"{what} did not come within {within_s:.0f} s; there is {found!r}"
+        time.sleep(every_s)
     return found

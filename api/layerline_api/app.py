@@ -22,6 +22,8 @@ from layerline_correlator.store.patience import TooBusy, TooHeavy, client_has_le
 from layerline_correlator.store.store import Overloaded
 
 log = logging.getLogger(__name__)
+#: When to ask again, in seconds, where a question could not be answered because others, or other programs, are at work.
+_BUSY_S = 5
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
@@ -47,6 +49,7 @@ def create_app(questions: Questions, settings: ServerSettings | None = None, int
     @app.errorhandler(Exception)
     def failed(problem: Exception) -> Response:
         headers: list[tuple[str, str]] = []
+        retry_after_s = 1
         if isinstance(problem, HTTPException):
             allowed = getattr(problem, "valid_methods", None)
             if allowed:
@@ -56,7 +59,7 @@ def create_app(questions: Questions, settings: ServerSettings | None = None, int
             narrower = "ask for a shorter window, one service or one operation"
             problem = Problem(400, f"{problem}; {narrower}")
         elif isinstance(problem, TooBusy):
-            problem = Problem(503, f"{problem}; ask again later")
+            problem, retry_after_s = Problem(503, f"{problem}; ask again later"), _BUSY_S
         elif not isinstance(problem, Problem) and (now := _not_now(problem)) is not None:
             problem = Problem(503, now)
         elif not isinstance(problem, Problem):
@@ -69,7 +72,7 @@ def create_app(questions: Questions, settings: ServerSettings | None = None, int
         if problem.status == 401:
             response.headers["WWW-Authenticate"] = "Bearer"
         if problem.status == 503:
-            response.headers["Retry-After"] = "1"
+            response.headers["Retry-After"] = str(retry_after_s)
         response.headers.extend(headers)
         return response
 

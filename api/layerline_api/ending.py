@@ -14,7 +14,7 @@ import socket
 import sys
 import threading
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -49,7 +49,7 @@ def stoppable() -> Iterator[None]:
         if told:
             return
         told.append(number)
-        leaving.append(threading.Timer(LONGEST_S, _exit, (128 + number,)))
+        leaving.append(threading.Timer(LONGEST_S, _leave_late, (128 + number,)))
         leaving[0].daemon = True
         leaving[0].start()
         raise Stopped(number)
@@ -103,6 +103,12 @@ class Ending:
         if not self._left.wait(self._longest_s):
             _log.warning("the end took longer than %g s; what was acknowledged is in the store's log", self._longest_s)
             _exit(0)
+
+
+def _leave_late(code: int) -> NoReturn:
+    with suppress(OSError, ValueError):
+        print(f"stopped; the end took longer than {LONGEST_S:g} s: what had been written is kept", file=sys.stderr)
+    _exit(code)
 
 
 def _exit(code: int) -> NoReturn:

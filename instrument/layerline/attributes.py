@@ -96,6 +96,15 @@ DROPPED_FROM_NS: Final = "layerline.agent.dropped.from_ns"
 DROPPED_TO_NS: Final = "layerline.agent.dropped.to_ns"
 DROPPED_REASON: Final = "layerline.agent.dropped.reason"
 
+#: Other events by which the agent says what its readings do not: the engine did not answer, the machine's clock was
+#: set, a container has ended and nobody knows when. Two attributes say between which moments (ns, UTC).
+ENGINE_AWAY: Final = "layerline.agent.engine_away"
+CLOCK_STEPPED: Final = "layerline.agent.clock_stepped"
+CLOCK_STEP_NS: Final = "layerline.agent.clock_step_ns"
+CONTAINER_GONE: Final = "container.gone"
+SEEN_FROM_NS: Final = "layerline.agent.from_ns"
+SEEN_TO_NS: Final = "layerline.agent.to_ns"
+
 #: Span attributes that carry a figure, in the order above. The store gives each a column of its own.
 SPAN_FIGURES: Final = (
     CPU_NS, SYSTEM_NS, RUNQUEUE_NS, BLKIO_NS, MAJOR_FAULTS, VOLUNTARY_SWITCHES, INVOLUNTARY_SWITCHES,

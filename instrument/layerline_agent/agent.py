@@ -11,13 +11,15 @@ from layerline.attributes import CGROUP_PATH, CONTAINER_PARENT
 from layerline.container import in_path
 from layerline_agent.ancestors import Ancestors
 from layerline_agent.cgroups import Tree, processes
+from layerline_agent.clock import ClockWatch
 from layerline_agent.containers import Container
 from layerline_agent.discovery import Discovery, Event, Gone, Seen, Sighting
 from layerline_agent.docker_stats import SOURCE, DockerStats, Told
-from layerline_agent.encode import Encoder, logs, lost
+from layerline_agent.encode import Encoder, logs, noticed
 from layerline_agent.endings import Ended, Endings
 from layerline_agent.files import File
 from layerline_agent.machine import Machine
+from layerline_agent.noticed import Noticed, dropped
 from layerline_agent.outbox import LOGS, METRICS, Outbox
 from layerline_agent.readings import Entity, Series
 from layerline_agent.saying import failed, say
@@ -114,6 +116,8 @@ class Agent:
         self._over: set[str] = set()  # their last process has ended, and what they used is known
         self._ended: list[Entity] = []  # gone, with points still to be sent
         self._events: list[Event] = []
+        self._noticed: list[Noticed] = []
+        self._clock_watch = ClockWatch(machine.path("proc", "uptime"), clock)
         tags = settings.tags
         self._machine_attributes: dict[str, str | list[str] | int] = {
             "host.id": machine.id,
@@ -160,6 +164,7 @@ class Agent:
         left = self._outbox.close(FLUSH_S)
         self._discovery.stop()
         self._endings.close()
+        self._clock_watch.close()
         if self._stats is not None:
             self._stats.close()
         if left:
@@ -187,6 +192,8 @@ class Agent:
     def _take(self, sighting: Sighting) -> None:
         if isinstance(sighting, Event):
             self._events.append(sighting)
+        elif isinstance(sighting, Noticed):
+            self._noticed.append(sighting)
         elif isinstance(sighting, Gone):
             self._end(sighting)
         elif isinstance(sighting, Ended):
@@ -296,6 +303,7 @@ class Agent:
 
     def read(self, full: bool) -> None:
         """One tick: everything when ``full``, else the stall counters."""
+        self._look_at_the_clock()
         entities = [entity for _, entity in self._watched.values()]
         if full and self._stats is not None:
             self._stats.ask(key for key, (container, _) in self._watched.items() if not container.directories)
@@ -303,6 +311,14 @@ class Agent:
             self._read_sensor(name, (self._host,) if sensor.entity == "host" else entities, Entity.read, full)
             if sensor.above or sensor.above_v1:
                 self._read_sensor(name, (self._ancestors,), Ancestors.read, full)
+
+    def _look_at_the_clock(self) -> None:
+        try:
+            if (step := self._clock_watch.look()) is not None:
+                say(step.body)
+                self._noticed.append(step)
+        except Exception as problem:  # nobody can say whether it was set
+            failed("looking at the clock", problem)
 
     def _read_sensor(
         self,
@@ -343,8 +359,9 @@ class Agent:
         events, self._events = self._events, []
         if events:
             self._outbox.put(LOGS, logs(events, self._machine_attributes), len(events))
-        if losses := self._outbox.losses():
-            self._outbox.put(LOGS, lost(losses, self._machine_attributes), len(losses))
+        about, self._noticed = [*self._noticed, *map(dropped, self._outbox.losses())], []
+        if about:
+            self._outbox.put(LOGS, noticed(about, self._machine_attributes), len(about))
 
 
 def build(settings: Settings) -> tuple[Agent, str]:

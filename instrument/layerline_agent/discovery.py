@@ -20,12 +20,14 @@ import docker
 import requests
 from docker.errors import DockerException, NotFound
 
+from layerline.attributes import CONTAINER_GONE, SEEN_FROM_NS, SEEN_TO_NS
 from layerline_agent import network
 from layerline_agent.cgroups import UNIFIED, Tree, cpuset, pids
 from layerline_agent.containers import Container, from_event, from_inspect, time_ns
 from layerline_agent.docker_stats import Told
 from layerline_agent.endings import Ended
 from layerline_agent.machine import Machine
+from layerline_agent.noticed import Noticed, engine_away
 from layerline_agent.saying import failed, say
 
 #: The events of Docker that are passed on, under ``container.<name>``.
@@ -73,7 +75,7 @@ class Gone:
     """When it died, by Docker's clock; 0 where unknown."""
 
 
-Sighting = Event | Seen | Gone | Ended | Told
+Sighting = Event | Seen | Gone | Ended | Told | Noticed
 
 
 def docker_time(time_ns: int) -> str:
@@ -117,6 +119,12 @@ def described(message: Mapping[str, Any], container: Container) -> Event:
     return Event(f"container.{action}", int(message["timeNano"]), container, body, attributes)
 
 
+def gone(container: Container, from_ns: int, to_ns: int) -> Event:
+    """A container has ended between these moments. Nobody told of it: neither when nor with which code is known."""
+    body = f"container {container.name or container.id[:12]}: ended while its engine did not answer"
+    return Event(CONTAINER_GONE, to_ns, container, body, {SEEN_FROM_NS: from_ns, SEEN_TO_NS: to_ns})
+
+
 class Discovery:
     """Watches what runs on this machine, from ``start`` until ``stop``."""
 
@@ -135,6 +143,9 @@ class Discovery:
         self._places: list[dict[str, str]] = []  # where containers were found, by hierarchy, with {} for the id
         self._walked: dict[str, Container] = {}  # by the walking thread alone
         self._unclaimed: set[str] = set()  # seen by one walk, not yet told by Docker
+        self._last_walk_ns = 0
+        self._missed: dict[str, tuple[int, int]] = {}  # gone while Docker was away: between which two walks
+        self._away_ns = 0  # since when Docker has not answered, where it did before
         self._client: docker.DockerClient | None = None
         self._stream: Any = None
         self._began_ns = self._since_ns = time.time_ns()
@@ -202,8 +213,10 @@ class Discovery:
         if died_ns := time_ns(state.get("FinishedAt", "")):
             told = {} if state["Running"] else {"exitCode": str(state["ExitCode"])}
             self._synthesize(container_id, "die", died_ns, **told)
-        else:
-            self._forget(container_id, 0)  # removed meanwhile: nobody knows when it died
+        elif (known := self._managed.get(container_id)) is not None:  # removed meanwhile: nobody knows when it died
+            now_ns = time.time_ns()
+            self.sightings.put(gone(known, *self._missed.get(container_id, (self._away_ns or now_ns, now_ns))))
+            self._forget(container_id, 0)
 
     def _lived_unseen(self, since_ns: int) -> None:
         """Containers that were made and have ended since then, and that no event told of."""
@@ -241,6 +254,10 @@ class Discovery:
                 if not self.docker_version:
                     self._connect()
                     say(f"Docker {self.docker_version} answers")
+                    if self._away_ns:
+                        self.sightings.put(engine_away(self._away_ns, max(self._away_ns, time.time_ns())))
+                    self._away_ns = 0
+                    self._missed.clear()
                 wait_s = RETRY_S[0]
                 for message in self._stream:
                     self._happened(message)
@@ -251,6 +268,7 @@ class Discovery:
                 return
             if self.docker_version:
                 self.docker_version = ""
+                self._away_ns = time.time_ns()
                 say(f"Docker went away ({_reason(problem) if problem else 'its event stream ended'}); asking again")
             self._stopped.wait(wait_s)
             wait_s = min(2 * wait_s, RETRY_S[1])
@@ -371,6 +389,7 @@ class Discovery:
 
     def _walk(self) -> None:
         """Find what Docker does not manage; while Docker is away, also what it managed and is gone."""
+        before_ns, self._last_walk_ns = self._last_walk_ns, time.time_ns()
         found = {cgroup.id: cgroup for cgroup in self._tree.walk()}
         unclaimed = found.keys() - self._managed.keys()
         for container_id in unclaimed:
@@ -390,12 +409,16 @@ class Discovery:
                 self._walked[container_id] = container
                 self.sightings.put(Seen(container))
         self._unclaimed = set(unclaimed)
+        between = (before_ns, max(before_ns, self._last_walk_ns))
         for container_id in self._walked.keys() - unclaimed:
-            del self._walked[container_id]
+            walked = self._walked.pop(container_id)
             if container_id not in self._managed:
+                if self._away_ns:  # Docker may have started it meanwhile
+                    self.sightings.put(gone(walked, *between))
                 self.sightings.put(Gone(container_id))
         if not self.docker_version:
             for container_id in self._managed.keys() - found.keys():
+                self._missed.setdefault(container_id, between)
                 self.sightings.put(Gone(container_id))
 
     def _network(self, container_id: str, directories: Mapping[str, str]) -> dict[str, str]:

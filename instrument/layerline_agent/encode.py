@@ -17,12 +17,11 @@ from opentelemetry.proto.logs.v1.logs_pb2 import SEVERITY_NUMBER_INFO, SEVERITY_
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_CUMULATIVE, NumberDataPoint
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
-from layerline.attributes import DROPPED, DROPPED_FROM_NS, DROPPED_POINTS, DROPPED_REASON, DROPPED_TO_NS
 from layerline.signals import Kind, find
 from layerline_agent.discovery import Event
+from layerline_agent.noticed import Noticed
 from layerline_agent.readings import Entity, Series
 from layerline_agent.saying import failed
-from layerline_agent.spool import Loss
 
 if TYPE_CHECKING:
     from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
@@ -185,31 +184,21 @@ def log(event: Event, host: Mapping[str, Value], now_ns: int) -> ResourceLogs:
     return sent
 
 
-def lost(losses: Iterable[Loss], host: Mapping[str, Value]) -> bytes:
-    """The request that tells of points and events that were lost, as events of the machine.
-
-    ``layerline.agent.dropped``: its attributes say how many, when the first and the last of them were read (ns, UTC),
-    and why.
-    """
+def noticed(events: Iterable[Noticed], host: Mapping[str, Value]) -> bytes:
+    """The request that sends what the agent noticed about its own work, as events of the machine."""
     request = ExportLogsServiceRequest()
     now_ns = time.time_ns()
     sent = request.resource_logs.add()
     sent.resource.CopyFrom(resource(host))
     scope = sent.scope_logs.add()
     scope.scope.name = SCOPE
-    for loss in losses:
-        about: dict[str, Value] = {
-            DROPPED_POINTS: loss.points,
-            DROPPED_FROM_NS: loss.from_ns,
-            DROPPED_TO_NS: loss.to_ns,
-            DROPPED_REASON: loss.reason,
-        }
+    for event in events:
         scope.log_records.add(
-            time_unix_nano=loss.to_ns,
+            time_unix_nano=event.time_ns,
             observed_time_unix_nano=now_ns,
-            event_name=DROPPED,
+            event_name=event.name,
             severity_number=SEVERITY_NUMBER_WARN,
-            body=AnyValue(string_value=f"{loss.points} points that the agent read were dropped: {loss.reason}"),
-            attributes=[attribute(key, value) for key, value in about.items()],
+            body=AnyValue(string_value=event.body),
+            attributes=[attribute(key, value) for key, value in event.attributes.items()],
         )
     return request.SerializeToString()

@@ -36,6 +36,7 @@ OLD: Final = "the server was away, and they were older than what is kept"
 DAMAGED: Final = "the file that kept them is damaged"
 REFUSED: Final = "the server refused them"
 FAILED: Final = "the agent could not send them"
+ENDED: Final = "the agent ended before they could be sent, and nothing could be kept on disk"
 
 
 class Parcel(NamedTuple):
@@ -211,8 +212,13 @@ class Spool:
             self._in_memory -= len(parcel.body)
 
     def close(self) -> None:
-        """Write what is in memory, as far as that can be; whoever comes next may have the folder."""
+        """Write what is in memory, as far as that can be, and count the rest as lost; others may have the folder.
+
+        The note of what was lost is small: it may find room where the rest does not.
+        """
         self.keep([])
+        for parcel in self._memory:
+            self.losses.add(Loss(ENDED, parcel.points, parcel.at_ns, parcel.at_ns))
         if self._lock is not None:
             self.note_losses()
             os.close(self._lock)

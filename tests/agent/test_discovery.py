@@ -19,6 +19,7 @@ from layerline_agent import discovery as module
 from layerline_agent.cgroups import Tree
 from layerline_agent.discovery import Discovery, Event, Gone, Seen, Sighting
 from layerline_agent.machine import Machine
+from layerline_agent.noticed import Noticed
 from waiting import eventually
 
 from .conftest import HYBRID, HYBRID_ID
@@ -256,9 +257,12 @@ def test_docker_restarts(engine: Engine, start: Start, capsys: pytest.CaptureFix
     found = start()
     take(found, 2)
     away(engine, lambda: engine.running.pop(HYBRID_ID))
-    seen, gone = take(found, 2)
+    seen, event, gone, noticed = take(found, 4)
     assert isinstance(seen, Seen)
     assert (seen.container.id, gone) == (OTHER_ID, Gone(HYBRID_ID))
+    assert isinstance(event, Event)
+    assert isinstance(noticed, Noticed)
+    assert (event.name, noticed.name) == ("container.gone", "layerline.agent.engine_away")
     engine.tell("pause", OTHER_ID, name="stays")
     (event,) = take(found, 1)
     assert isinstance(event, Event)
@@ -410,6 +414,45 @@ def test_died_while_docker_was_away(engine: Engine, start: Start) -> None:
     assert gone == Gone(HYBRID_ID, died.time_ns)
 
 
+def until(found: Discovery, name: str) -> Event | Noticed:
+    """The next event of this name; what comes before it is passed over."""
+    while True:
+        (one,) = take(found, 1)
+        if isinstance(one, Event | Noticed) and one.name == name:
+            return one
+
+
+def test_ended_and_removed_while_docker_was_away(engine: Engine, start: Start, copied: Callable[[Path], Path]) -> None:
+    """A container that Docker does not know any more when it is back has ended, nobody knows when; so has one that was
+    seen by its cgroup only while Docker was away. That Docker was away is said too."""
+    root = copied(HYBRID / "first")
+    groups = root / "sys/fs/cgroup/memory/docker"
+    engine.run(HYBRID_ID, "web")
+    found = start(root, walk_every_s=0.01)
+    take(found, 1)
+    began_ns = time.time_ns()
+    other: list[Event | Noticed] = []
+
+    def end() -> None:
+        (groups / OTHER_ID).mkdir()
+        (seen,) = take(found, 1)
+        assert isinstance(seen, Seen)
+        assert seen.container.id == OTHER_ID
+        (groups / OTHER_ID).rmdir()
+        other.append(until(found, "container.gone"))
+        del engine.running[HYBRID_ID]
+        (groups / HYBRID_ID).rename(root / "elsewhere")
+        assert Gone(HYBRID_ID) in take(found, 2)  # the first is that of the other
+
+    away(engine, end)
+    web, noticed = until(found, "container.gone"), until(found, "layerline.agent.engine_away")
+    names = [event.container.name or event.container.id for event in (*other, web) if isinstance(event, Event)]
+    assert names == [OTHER_ID, "web"]
+    for event in (*other, web, noticed):
+        from_ns, to_ns = (int(event.attributes[f"layerline.agent.{which}_ns"]) for which in ("from", "to"))
+        assert began_ns <= from_ns <= to_ns == event.time_ns <= time.time_ns()
+
+
 def test_events_that_docker_remembers(engine: Engine, start: Start) -> None:
     """What happened while the stream was broken is told from what Docker remembers, once, and not made up again."""
     engine.run(HYBRID_ID, "web")
@@ -422,10 +465,11 @@ def test_events_that_docker_remembers(engine: Engine, start: Start) -> None:
         engine.missed.append({"Action": "die", "Actor": actor, "timeNano": time.time_ns()})
 
     away(engine, die)
-    died, gone = take(found, 2)
+    died, gone, noticed = take(found, 3)
     assert isinstance(died, Event)
     assert died.time_ns == engine.missed[0]["timeNano"]
     assert gone == Gone(HYBRID_ID, died.time_ns)
+    assert isinstance(noticed, Noticed)
     engine.messages.put(engine.missed[0])
     with pytest.raises(Empty):
         found.sightings.get(timeout=0.3)

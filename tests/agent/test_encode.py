@@ -9,8 +9,9 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_C
 from layerline.signals import translate
 from layerline_agent.containers import Container
 from layerline_agent.discovery import Event
-from layerline_agent.encode import Encoder, logs, lost
+from layerline_agent.encode import Encoder, logs, noticed
 from layerline_agent.machine import Machine
+from layerline_agent.noticed import dropped
 from layerline_agent.readings import Entity, Runs
 from layerline_agent.sensor import Raw, all_sensors
 from layerline_agent.spool import Loss
@@ -168,7 +169,7 @@ def test_a_counter_that_began_anew_says_when(clock: Clock) -> None:
 def test_losses_are_events_of_the_machine() -> None:
     """How many points were lost, of which time and why, under the machine's resource, at the time of the last."""
     loss = Loss("the server was away", 7, 5_000, 9_000)
-    (sent,) = ExportLogsServiceRequest.FromString(lost([loss], {"host.name": "vm"})).resource_logs
+    (sent,) = ExportLogsServiceRequest.FromString(noticed([dropped(loss)], {"host.name": "vm"})).resource_logs
     (record,) = sent.scope_logs[0].log_records
     assert attributes_of(sent.resource) == {"host.name": "vm"}
     assert (record.event_name, record.time_unix_nano) == ("layerline.agent.dropped", 9_000)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layerline_agent.spool import _HEAD, DAMAGED, FULL, OLD, Loss, Parcel, Spool, read, written
+from layerline_agent.spool import _HEAD, DAMAGED, ENDED, FULL, OLD, Loss, Parcel, Spool, read, written
 
 from .conftest import Clock
 
@@ -170,6 +170,20 @@ def test_without_a_disk_it_is_memory_and_that_is_said_once(
         assert (spool.in_memory, spool.on_disk) == (0, 5)
         assert len(opened.said) == 2
     assert everything(spool)[-2:] == [4, 3]
+
+
+def test_what_ends_with_the_agent_is_told_by_the_next(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What could neither be sent nor written when the agent ends counts as lost, and the next agent tells of it."""
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    spool = opened()
+    monkeypatch.setattr(os, "fdatasync", full)
+    spool.keep([parcel(3, points=2), parcel(5, points=7)])
+    spool.close()
+    assert spool.losses.total == 9
+    assert opened().losses.tell() == [Loss(ENDED, 9, 3 * S, 5 * S)]
 
 
 def test_damaged_files_are_skipped_and_counted(opened: Opened) -> None:

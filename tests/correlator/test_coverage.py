@@ -331,3 +331,30 @@ def test_what_agents_lost_is_told_where_it_is_missing(correlator: Correlator) ->
     assert (found.host, found.points, found.reason) == ("vm", 400, "away")
     assert found.from_ < rfc3339(zero_ns) < found.to
     assert plain(found)["from"] == found.from_
+
+
+def test_what_nobody_could_see_is_said_for_the_time_that_it_belongs_to(correlator: Correlator) -> None:
+    """An engine that did not answer, an end that nobody saw and a clock that was set are in the coverage of windows
+    that they overlap, and in no others; what makes no sense is left out."""
+    zero_ns = a_while_ago(240)
+    host = description({"host": "host-1", "host.name": "vm", "host.id": "m"})
+    web = description({"container": "web-1"})
+
+    def event(owner: ResourceRow, name: str, first_s: int, last_s: int, **more: str) -> EventRow:
+        times = {"from_ns": str(zero_ns + first_s * SECOND), "to_ns": str(zero_ns + last_s * SECOND)}
+        told = {f"layerline.agent.{key}": value for key, value in {**times, **more}.items()}
+        return EventRow(owner.resource, zero_ns + last_s * SECOND, name, name, told)
+
+    away, gone, stepped = "layerline.agent.engine_away", "container.gone", "layerline.agent.clock_stepped"
+    events = [
+        event(host, away, 5, 25), event(host, away, 70, 80), event(host, away, 30, 20), event(web, gone, 10, 15),
+        event(host, stepped, 40, 85, clock_step_ns=str(45 * SECOND)), event(host, stepped, 41, 42, clock_step_ns="x"),
+    ]  # fmt: skip
+    correlator.append(Batch(resources=[host, web], events=events))
+    found = covered(correlator, zero_ns)
+    assert (found.containers.ended, found.containers.ended_unknown) == (0, 1)
+    assert found.containers.reason is not None
+    assert f"engine of vm did not answer between {rfc3339(zero_ns + 5 * SECOND)}" in found.containers.reason
+    assert [(step.host, step.step_ns) for step in found.clock_steps] == [("vm", 45 * SECOND)]
+    later = correlator.coverage(zero_ns + 90 * SECOND, zero_ns + 150 * SECOND)
+    assert (later.containers.ended_unknown, later.containers.reason, later.clock_steps) == (0, None, [])

@@ -16,7 +16,7 @@ from layerline_correlator.questions.events import EventQuery
 from layerline_correlator.settings import Settings
 from layerline_correlator.store import checkpoint
 from layerline_correlator.store import disk as module
-from layerline_correlator.store.disk import Disk, disk_problem
+from layerline_correlator.store.disk import Disk, disk_problem, why_not_opened
 from layerline_correlator.store.model import Batch, EventRow, ResourceRow, resource_key
 from layerline_correlator.store.store import Overloaded, Store
 from waiting import eventually
@@ -110,3 +110,34 @@ def test_the_log_is_emptied_where_there_is_room(
     with again.cursor() as cursor:
         assert cursor.execute("SELECT body FROM event").fetchall() == [("kept",)]
     again.close()
+
+
+@pytest.mark.parametrize("content", [b"", bytes(4096), bytes(8) + b"DUCK" + bytes(500)], ids=["empty", "zero", "begun"])
+def test_a_store_that_was_never_made_is_made_anew(tmp_path: Path, content: bytes) -> None:
+    """What a start left behind that found no room, or was killed before it had a database, hinders no later start."""
+    database = tmp_path / "hot.duckdb"
+    database.write_bytes(content)
+    for _ in range(2):
+        store = Store(Settings(store=tmp_path))
+        store.close()
+    assert database.stat().st_size >= 12288
+
+
+@pytest.mark.parametrize("content", [b"a letter", bytes(8) + b"DUCK" + bytes(20_000)], ids=["a letter", "damaged"])
+def test_what_is_no_unfinished_store_is_not_touched(tmp_path: Path, content: bytes) -> None:
+    """A file of somebody else's, and a database that held something, are refused and left as they are."""
+    database = tmp_path / "hot.duckdb"
+    database.write_bytes(content)
+    with pytest.raises(duckdb.Error):
+        Store(Settings(store=tmp_path))
+    assert database.read_bytes() == content
+
+
+def test_a_start_without_room_says_where_and_what_to_do(tmp_path: Path) -> None:
+    """The folder, what the disk said, and the way out stand in one line; for other reasons, what was said."""
+    full = duckdb.IOException(f'IO Error: Could not write file "{tmp_path}/hot.duckdb.wal": No space left on device')
+    said = why_not_opened(tmp_path, full)
+    assert f"{tmp_path} cannot be opened, because nothing can be written there: No space left on device." in said
+    assert "--store DIR" in said
+    assert "\n" not in said
+    assert why_not_opened(tmp_path, ValueError("odd")) == f"the store in {tmp_path} cannot be opened: odd"

@@ -159,10 +159,12 @@ def command(program: Program, *options: str) -> list[str]:
 
 
 class Server:
-    """One run of the server. ``store`` and ``server.log`` are in its folder."""
+    """One run of the server. ``store`` is in its folder; its log may be elsewhere: that folder may be a full disk."""
 
-    def __init__(self, run: Run, folder: Path, ports: Ports, program: Program, environment: Mapping[str, str]) -> None:
-        self.ports, self.store, self.log = ports, folder / "store", folder / "server.log"
+    def __init__(
+        self, run: Run, folder: Path, log: Path, ports: Ports, program: Program, environment: Mapping[str, str]
+    ) -> None:
+        self.ports, self.store, self.log = ports, folder / "store", log
         self.peak_bytes, self.started_s = 0, 0.0
         self.running = True
         listen = ("--listen", f"127.0.0.1:{ports.http}", "--grpc-listen", f"127.0.0.1:{ports.grpc}")

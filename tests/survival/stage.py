@@ -27,7 +27,8 @@ class Stage:
 
     def start(self, program: Program = serve, folder: Path | None = None, **environment: str) -> Server:
         """A server that begins to start over the store of this folder."""
-        self.servers.append(Server(self.run, folder or self.folder, self.ports, program, environment))
+        log = self.folder / "server.log"  # not on a disk that is filled: it must say what went wrong there
+        self.servers.append(Server(self.run, folder or self.folder, log, self.ports, program, environment))
         return self.servers[-1]
 
     def run(self, command: list[str], environment: Mapping[str, str], log: Path) -> Process | Contained:

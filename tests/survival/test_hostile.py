@@ -205,14 +205,16 @@ def test_whatever_arrives(stage: Stage, seconds: float, capfd: pytest.CaptureFix
 
 def works_as_before(stage: Stage, server: Server) -> list[str]:
     """What does not work after all that; the server has ended then."""
-    known, found = Acknowledged(), []
+    known, found, patience = Acknowledged(), [], 10
     try:
         with sending(stage.ports, stage.seed, known):
             eventually(lambda: known.spans and known.points and known.events, "acknowledgements of valid data")
         trace_id = next(iter(known.so_far().spans))[0]
         eventually(lambda: server.ask(f"/api/v1/requests/{trace_id}").status == 200, "the verdict of a valid trace")
         for path in ("/readyz", "/healthz", "/", "/api/v1/verdicts"):
-            answer = server.ask(path)
+            while (answer := server.ask(path)).status == 503 and "retry-after" in answer.headers and patience:
+                patience -= 1  # 503: the machine is busy, not the server
+                time.sleep(float(answer.headers["retry-after"]))
             if answer.status != 200:
                 found.append(f"{path}: {answer.status} {answer.body[:200]!r}")
         if failed := server.figures()["layerline_correlator_failed_traces_total"]:

@@ -22,6 +22,7 @@ from layerline_api.recorded.importing import Held, NotARecording, import_files
 from layerline_api.recorded.sources import FORMATS, sources
 from layerline_api.words.clean import clean
 from layerline_correlator.settings import Settings
+from layerline_correlator.store.disk import why_not_opened
 from layerline_correlator.store.store import Overloaded, StoreInUse
 
 COMMAND = "import"
@@ -51,13 +52,14 @@ def main(argv: Sequence[str]) -> int:
     except OSError as problem:
         return refuse(f"{problem.filename or settings.store}: {problem.strerror or problem}")
     except duckdb.Error as problem:
-        return refuse(f"the store {settings.store} cannot be used: {problem}")
+        return refuse(why_not_opened(settings.store, problem))
     except Overloaded as problem:
         return refuse(f"{problem}; run the same command again to go on")
     except (Unreadable, ValueError, RuntimeError) as problem:
         return refuse(problem)
     except KeyboardInterrupt as stopped:
-        print("layerline import: stopped; run the same command again to continue", file=sys.stderr)
+        kept = f"what was imported so far is kept in {settings.store}"
+        print(f"layerline import: stopped; run the same command again to continue: {kept}", file=sys.stderr)
         code = stopped.code if isinstance(stopped, Stopped) else 130
         leave(code)
         return code

@@ -27,6 +27,7 @@ from layerline_api.measures import Measures
 from layerline_api.settings import ServerSettings
 from layerline_correlator.correlator import Correlator
 from layerline_correlator.settings import Settings
+from layerline_correlator.store.disk import why_not_opened
 from layerline_correlator.threads import Threads
 
 #: How long gRPC's last requests are waited for once HTTP has ended, in seconds.
@@ -105,7 +106,7 @@ def run(command: str, options: argparse.Namespace, companion: Companion | None =
     except Exception as problem:  # in use by another process, not ours to write, not a database: all end here
         for bound in (*sockets, *grpc_bound):
             bound.close()
-        return refuse(f"the store in {settings.store} cannot be opened: {problem}")
+        return refuse(why_not_opened(settings.store, problem))
 
     where = ", ".join(url(bound) for bound in sockets)
     if grpc_bound:

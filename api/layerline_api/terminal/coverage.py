@@ -24,6 +24,7 @@ def show(body: Json) -> list[Text]:
         _blind(body),
         _lives(body["containers"]),
         _dropped(body.get("dropped", [])),
+        _clock_steps(body.get("clock_steps", [])),
         _explosions(body["cardinality"]),
     )
     out: list[Text] = []
@@ -108,10 +109,12 @@ def _blind(body: Json) -> list[Text]:
 
 
 def _lives(lives: Json) -> list[Text]:
-    if lives["reason"]:
-        return wrapped(clean(lives["reason"]))
+    reason = wrapped(clean(lives["reason"])) if lives["reason"] else []
+    unknown = lives.get("ended_unknown", 0)
+    if unknown:
+        reason = [*wrapped(f"{unknown} more ended at a time that nobody knows"), *reason]
     if not lives["ended"]:
-        return [Text("No container ended in this window.")]
+        return reason or [Text("No container ended in this window.")]
     out = wrapped(
         f"{lives['ended']} containers ended, {lives['unseen']} of them lived without one reading", style="bold"
     )
@@ -120,7 +123,7 @@ def _lives(lives: Json) -> list[Text]:
         out += wrapped(f"{clean(one['name'])} ({clean(one['id'])[:12]}) {began}to {clean(one['ended'])}", indent=2)
     if lives["unseen"] > min(len(lives["named"]), _UNSEEN):
         out += wrapped(f"and {lives['unseen'] - min(len(lives['named']), _UNSEEN)} more (--json names them)", indent=2)
-    return out
+    return [*out, *reason]
 
 
 def _dropped(found: list[Json]) -> list[Text]:
@@ -129,6 +132,18 @@ def _dropped(found: list[Json]) -> list[Text]:
         when = f"between {clean(one['from'])} and {clean(one['to'])}"
         who = f"the agent on {clean(one['host'])} dropped" if one["host"] else "an agent dropped"
         out += wrapped(f"{who} {one['points']} points that it read {when}: {clean(one['reason'])}")
+    return out
+
+
+def _clock_steps(found: list[Json]) -> list[Text]:
+    out: list[Text] = []
+    for one in found:
+        way = "ahead" if one["step_ns"] > 0 else "back"
+        whose = f"the clock of {clean(one['host'])}" if one["host"] else "the clock of a machine"
+        out += wrapped(
+            f"{whose} was set {human(abs(one['step_ns']))} {way} at {clean(one['at'])}: what was measured before and "
+            "after that does not lie on one timeline"
+        )
     return out
 
 

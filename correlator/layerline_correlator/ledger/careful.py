@@ -31,6 +31,8 @@ _log = logging.getLogger("layerline.correlator")
 
 #: How long one try may take, and all tries of a pass beyond the first together, in seconds.
 TRY_S, PASS_S = 60.0, 120.0
+#: How long one try may take where it has to wait for a CPU: the machine's doing must not cost traces their readings.
+LONGEST_TRY_S = 600.0
 #: How often a trace is tried again because new spans of it arrived.
 TRIES = 3
 #: A process that ends while it works out one trace alone, so often in a row, is ended by that trace.
@@ -122,7 +124,7 @@ class Careful:
 
     def _halve(self, traces: Traces, budget: _Budget, *, readings: bool) -> None:
         try:
-            with cut_off(self._cursor, TRY_S):
+            with cut_off(self._cursor, TRY_S, longest_s=LONGEST_TRY_S):
                 self._attempt(traces, readings)
         except _NOT_THEIRS:
             self._roll_back()

@@ -109,7 +109,11 @@ class Answers(ABC):
             if extent is None and self._unfinished():
                 extent = _without_ledger(cursor, trace_id)
             if extent is not None:
-                _work_out(cursor, trace_id, extent)
+                try:
+                    _work_out(cursor, trace_id, extent)
+                except duckdb.InterruptException:  # the worker has more time for it than a question
+                    known = f"trace {trace_id} ({extent.spans:,} spans)" if extent.spans > 1 else f"trace {trace_id}"
+                    raise TooBusy(f"{known} is still being worked out") from None
             yield cursor
 
     def ask(

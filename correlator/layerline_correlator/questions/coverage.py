@@ -130,8 +130,11 @@ class Lives:
 
     ended: int
     unseen: int
+    ended_unknown: int
+    """More that ended while the engine did not answer: nobody knows when, nor with which exit code."""
     named: list[Unseen]
     reason: str | None
+    """Why others may be missing; null where all of them are known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +147,17 @@ class Dropped:
     to: str
     """When the last of them was read."""
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClockStep:
+    """The clock of a machine was set: what was measured there before and after does not lie on one timeline."""
+
+    host: str
+    at: str
+    """By the clock as it was after that."""
+    step_ns: int
+    """Negative: it was set back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +184,8 @@ class Coverage:
     containers: Lives
     dropped: list[Dropped]
     """Readings that agents tell to have lost, of a time that overlaps the window."""
+    clock_steps: list[ClockStep]
+    """Clocks that were set in the window, as agents say."""
     cardinality: list[Explosion]
     reason: str | None
     """Why it is empty; null where something was received."""
@@ -234,6 +250,14 @@ def read_coverage(
         dropped=[
             Dropped(host or "", points, rfc3339(first), rfc3339(last), reason or "")
             for host, points, first, last, reason in cursor.execute("FROM dropped ORDER BY ALL").fetchall()
+        ],
+        clock_steps=[
+            ClockStep(host or "", rfc3339(at_ns), step_ns)
+            for host, at_ns, step_ns in cursor.execute(
+                "SELECT host, time_ns, step_ns FROM hidden WHERE what = 'layerline.agent.clock_stepped'"
+                " AND step_ns IS NOT NULL ORDER BY time_ns, host LIMIT $most",
+                {"most": _NAMED},
+            ).fetchall()
         ],
         cardinality=[Explosion(*row) for row in cursor.execute("FROM explosion ORDER BY number DESC, name").fetchall()],
         reason=_why_empty(service) if nothing or (service is not None and not services) else None,
@@ -384,4 +408,24 @@ def _lives(cursor: duckdb.DuckDBPyConnection) -> Lives:
         if not readings
     ]
     nobody = None if told and told[0] else "nobody tells of the starts and ends of containers: run `layerline agent`"
-    return Lives(len(rows), len(without), without[:_NAMED], nobody)
+    gone = cursor.execute(
+        "SELECT count(DISTINCT (host, container_id, first_ns)) FROM hidden WHERE what = 'container.gone'"
+    ).fetchone()
+    return Lives(len(rows), len(without), gone[0] if gone else 0, without[:_NAMED], nobody or _engines_away(cursor))
+
+
+def _engines_away(cursor: duckdb.DuckDBPyConnection) -> str | None:
+    """Why the starts and ends of containers may be missing though somebody reports them."""
+    away = cursor.execute(
+        "SELECT host, min(first_ns), max(last_ns), count(*) FROM hidden"
+        " WHERE what = 'layerline.agent.engine_away' GROUP BY host ORDER BY host LIMIT 3"
+    ).fetchall()
+    return (
+        "; ".join(
+            f"the container engine{f' of {host}' if host else ''} did not answer "
+            + (f"{times} times " if times > 1 else "")
+            + f"between {rfc3339(first)} and {rfc3339(last)}: containers that lived only then may be missing"
+            for host, first, last, times in away
+        )
+        or None
+    )

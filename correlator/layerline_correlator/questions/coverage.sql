@@ -142,6 +142,23 @@ SELECT host, points, first_ns, last_ns, reason FROM told
 WHERE points > 0 AND first_ns > 0 AND first_ns <= last_ns AND first_ns < $to_ns AND last_ns >= $from_ns
 ORDER BY points DESC LIMIT 100;
 
+-- What agents say that nobody could see for a while, and why: the engine did not answer (`layerline.agent.engine_away`), the
+-- clock was set (`layerline.agent.clock_stepped`), a container has ended and nobody knows when (`container.gone`).
+-- makes: hidden
+CREATE OR REPLACE TEMP TABLE hidden AS
+WITH
+told AS (
+    SELECT
+        event.name AS what, coalesce(resource.attributes['host.name'], host) AS host, container_id, event.time_ns,
+        coalesce(resource.attributes['container.name'], '') AS name,
+        try_cast(event.attributes['layerline.agent.from_ns'] AS BIGINT) AS first_ns,
+        try_cast(event.attributes['layerline.agent.to_ns'] AS BIGINT) AS last_ns,
+        try_cast(event.attributes['layerline.agent.clock_step_ns'] AS BIGINT) AS step_ns
+    FROM event JOIN resource ON resource.resource = event.resource
+    WHERE event.name IN ('layerline.agent.engine_away', 'layerline.agent.clock_stepped', 'container.gone')
+)
+FROM told WHERE 0 < first_ns AND first_ns <= last_ns AND first_ns < $to_ns AND last_ns >= $from_ns;
+
 -- Metrics of one sender that fell apart into very many series, senders that come in very many guises, and the attribute
 -- that made them so many; services with very many operations, whose names have ids in them.
 -- makes: explosion

@@ -30,6 +30,16 @@ def disk_problem(problem: BaseException | None) -> str | None:
     return None
 
 
+def why_not_opened(folder: Path, problem: BaseException) -> str:
+    """In a line why the store of this folder cannot be opened, and what to do where the disk is the reason."""
+    if (said := disk_problem(problem)) is None:
+        return f"the store in {folder} cannot be opened: {problem}"
+    return (
+        f"the store in {folder} cannot be opened, because nothing can be written there: {said}. "
+        "Make room, or name another folder with --store DIR; what is stored stays as it is"
+    )
+
+
 class Disk:
     """What is known of the disk that a store's folder is on."""
 

@@ -25,6 +25,9 @@ _log = logging.getLogger("layerline.store")
 VERSION = 2
 DATABASE = "hot.duckdb"
 
+#: What each database of DuckDB begins with: three headers of 4,096 bytes, the first with this at its ninth byte.
+_HEADERS_BYTES, _MAGIC = 3 * 4096, b"DUCK"
+
 _VERSION_OF = "SELECT max(version) FROM store_version"
 _TABLES = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'main'"
 
@@ -56,6 +59,7 @@ def opened(folder: Path, connect: Callable[[], duckdb.DuckDBPyConnection]) -> du
     """The folder's database, with a copy beside it where it is older. ``NewerStore``, ``NoRoomForBackup``."""
     partial = folder / f"{DATABASE}.copying"
     partial.unlink(missing_ok=True)  # of one that was killed meanwhile
+    remove_unborn(folder / DATABASE)
     connection = connect()
     try:
         version = found_version(connection)
@@ -80,6 +84,22 @@ def opened(folder: Path, connect: Callable[[], duckdb.DuckDBPyConnection]) -> du
         backup_path(folder, version),
     )
     return connect()
+
+
+def remove_unborn(database: Path) -> None:
+    """Delete what a process left that was killed, or found no room, before it had made its database.
+
+    Such a file never held anything, but DuckDB takes it for a database that is damaged: no later start would succeed.
+    Files of anything else stay: an unfinished database is empty, zero, or begins as all of them do.
+    """
+    try:
+        if database.stat().st_size >= _HEADERS_BYTES or database.with_name(f"{database.name}.wal").exists():
+            return
+        content = database.read_bytes()
+    except FileNotFoundError:
+        return
+    if not content.strip(b"\0") or content[8:12] == _MAGIC:
+        database.unlink()
 
 
 def stamp(connection: duckdb.DuckDBPyConnection) -> None:
