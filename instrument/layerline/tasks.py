@@ -11,6 +11,9 @@ since then, the task waited for the loop from that moment on, exactly. Of a sock
 steps that ended right before it, one after the other, may have kept it waiting, and how much of its suspension they
 covered is the most that it waited; the least is 0.
 
+aiohttp's server makes its tasks itself, with ``asyncio.Task(…, eager_start=True)`` (Python 3.12), past every loop and
+task factory; there the coroutines that it makes tasks of are wrapped.
+
 Callbacks (``loop.call_soon``) and coroutines of other types than Python's own are not seen. A step without open spans
 costs two readings of the clock; one with spans costs two more of the thread (``Thread.advance``), which within 50 µs
 of each other are of the clock alone.
@@ -26,8 +29,10 @@ from asyncio import AbstractEventLoop, BaseEventLoop
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from time import monotonic, time_ns
-from types import CoroutineType
+from types import CoroutineType, ModuleType
 from typing import Any, Final
+
+import wrapt
 
 from layerline import guard
 from layerline.thread import Open, Thread, merged
@@ -324,6 +329,22 @@ def adopt(loop: AbstractEventLoop) -> None:
         loop.set_task_factory(Factory(before))
 
 
+def aiohttp(module: ModuleType) -> None:
+    """A hook for the import of ``aiohttp.web_protocol``: what a connection and each of its requests run is seen."""
+
+    def made(coroutine: Callable[..., Any], _: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        return wrapped(coroutine(*arguments, **named)) if installed() else coroutine(*arguments, **named)
+
+    for method in ("start", "_handle_request"):
+        try:
+            wrapt.wrap_function_wrapper(module, f"RequestHandler.{method}", made)
+        except Exception:
+            guard.failed("tasks.aiohttp")
+
+
+_hooked = False
+
+
 def installed() -> bool:
     """Whether tasks are wrapped in this process."""
     return hasattr(BaseEventLoop.create_task, "_layerline")
@@ -331,8 +352,12 @@ def installed() -> bool:
 
 def install() -> None:
     """Wrap the coroutines of all tasks made from now on, in every loop of this process and of its forks."""
+    global _hooked
     if installed():
         return
+    if not _hooked:
+        _hooked = True
+        wrapt.register_post_import_hook(aiohttp, "aiohttp.web_protocol")
     create_task, run = BaseEventLoop.create_task, asyncio.Runner.run
 
     def create(self: BaseEventLoop, coro: Any, **options: Any) -> Any:

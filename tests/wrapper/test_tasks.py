@@ -518,11 +518,6 @@ def test_uvloop(traced: Traced) -> None:
     assert 0 < traced.figures("victim")[LOOP_WAIT_NS] <= length(traced, "victim")
 
 
-@pytest.mark.xfail(
-    sys.version_info >= (3, 12),
-    reason="aiohttp starts a connection's task eagerly there, past the loop's task factory: its steps are not seen",
-    strict=True,
-)
 def test_a_request_that_aiohttp_serves(traced: Traced) -> None:
     """A handler of a real server is measured in its connection's task, while its client runs on the same loop."""
     pytest.importorskip("aiohttp")

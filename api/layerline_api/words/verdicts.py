@@ -247,7 +247,8 @@ def _blind(verdict: Json, title: Any) -> Iterator[tuple[str, str, str]]:
         alike.setdefault(clean(one["reason"]), []).append(one)
     for reason, group in alike.items():
         enable = dict.fromkeys(clean(one["enable"]) for one in group)
-        yield "; ".join(title(one["cause"]) for one in group), reason, "; or ".join(enable)
+        whole_ones = [one for one in enable if not any(more != one and more.startswith(one) for more in enable)]
+        yield "; ".join(title(one["cause"]) for one in group), reason, "; or ".join(whole_ones)
 
 
 def _suspects(verdict: Json) -> Iterator[tuple[str, str, str]]:
