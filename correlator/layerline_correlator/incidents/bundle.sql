@@ -69,7 +69,7 @@ ORDER BY time_ns, resource, name;
 
 -- What was logged in these traces, errors first where there is more than a bundle takes. It was masked when it arrived.
 CREATE OR REPLACE TEMP TABLE bundle_log AS
-FROM (
+SELECT * FROM (
     SELECT log.* FROM log SEMI JOIN bundle_trace ON bundle_trace.trace_id = log.trace_id
     ORDER BY is_error(severity) DESC, time_ns, resource, log.trace_id, span_id, body LIMIT $most_logs
 ) ORDER BY time_ns, resource, trace_id, span_id, body;

@@ -283,12 +283,15 @@ def _joined(found: Iterable[tuple[_Row, str | None, float | None, str]]) -> Join
             methods[method] += row.spans
             sums[method] += (1.0 if confidence is None else confidence) * row.spans
     spans, of = methods.total(), methods.total() + missing.total()
+    reasons = [Counted(why, number) for why, number in missing.most_common(_REASONS)]
+    if rest := missing.total() - sum(one.spans for one in reasons):
+        reasons.append(Counted(f"{len(missing) - _REASONS} other reasons", rest))
     return Joined(
         spans=spans,
         of=of,
         share=round(spans / of, 4) if of else None,
         methods=[Counted(method, number, round(sums[method] / number, 3)) for method, number in methods.most_common()],
-        missing=[Counted(why, number) for why, number in missing.most_common(_REASONS)],
+        missing=reasons,
     )
 
 
