@@ -72,7 +72,7 @@ from layerline.caller import leaves_halfway
 from layerline.cgroup import text
 from layerline.kernel import out_of_descriptors
 from layerline.meters import Meters
-from layerline.tasks import LONG_NS, adopt, current
+from layerline.tasks import LONG_NS, Steps, adopt, current
 from layerline.thread import ROOM, Open, Thread, merged, sliced
 from layerline.watcher import EVERY_NS, Watcher, taken, told
 
@@ -389,7 +389,14 @@ class Account(SpanProcessor):
             here: Thread | None = self._threads.thread
         except AttributeError:
             here = None
-        if here is not thread or ((opened.task or _get_running_loop()) is not None and opened.task is not current()):
+        task: Steps | None = opened.task  # type: ignore[assignment]
+        if opened.entry and here is thread and task is not None and task is not current() and opened in task.stack:
+            # Another task of its loop sends the end of the response (Starlette's streamed ones): the request is over,
+            # and what its own task did is known. A span above it (the wait for the client to leave) goes on without it.
+            task.finish(opened, at)
+            opened.thread = None
+            return
+        if here is not thread or ((task or _get_running_loop()) is not None and task is not current()):
             opened.reason = "thread_hop"
             opened.thread = None  # its own thread finds it closed and drops it (Thread.advance)
             return

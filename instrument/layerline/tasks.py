@@ -169,6 +169,16 @@ class Steps(Coroutine[Any, Any, Any]):
         self._outer = thread.stack
         thread.stack = self.stack
 
+    def finish(self, opened: Open, now: int) -> None:
+        """A span of this task is ended from outside: since the last step the task neither ran nor waited for a core."""
+        if self.stack[-1] is opened:
+            since = max(self.left, opened.pieces[-3]) if opened.pieces else self.left
+            if now > since:
+                opened.pieces += (since, now, 0, 0)
+                if len(opened.pieces) > _PIECES:
+                    opened.pieces = merged(opened.pieces)
+        self.stack.remove(opened)
+
     def _begin(self, now: int, before: Steps | None) -> None:
         """A step begins, and we have open spans or are run inside another task's step, which is not to pay for it."""
         try:

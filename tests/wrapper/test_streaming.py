@@ -265,9 +265,10 @@ def test_a_stream_of_fastapi_s_that_threads_make(tmp_path: Path, sink: Sink, add
     assert record.parent_id == request.span_id
     assert request.start_ns <= record.start_ns < record.end_ns <= request.end_ns
     assert record.length_ns >= 200 * MS
-    assert [span.attributes[ACCOUNT] for span in (request, record, *pieces)] == ["task", *["thread"] * 5]
+    assert [span.attributes[ACCOUNT] for span in (request, record)] == ["task", "thread"]
+    assert {span.attributes[ACCOUNT_REASON] for span in pieces} == {"generator"}  # nobody knows that they do not last
     assert {span.parent_id for span in pieces} == {record.span_id}
-    assert all(span.attributes[CPU_NS] >= 19 * MS for span in pieces)
+    assert record.attributes[CPU_NS] >= 4 * 19 * MS
     slices = record.attributes[SLICES]
     assert sum(slices[2::4]) == record.attributes[CPU_NS] <= record.length_ns
 
