@@ -74,8 +74,8 @@ from layerline.caller import leaves_halfway
 from layerline.cgroup import text
 from layerline.kernel import out_of_descriptors
 from layerline.meters import Meters
-from layerline.tasks import LONG_NS, adopt, current
-from layerline.thread import Open, Thread, sliced
+from layerline.tasks import LONG_NS, Steps, adopt, current
+from layerline.thread import ROOM, Open, Thread, merged, sliced
 from layerline.watcher import EVERY_NS, Watcher, taken, told
 
 #: A reading taken this soon after a span's own time stamp stands for it, so that slices tile with the spans (ns).
@@ -311,6 +311,36 @@ class Account(SpanProcessor):
         except Exception:
             guard.failed("account.drop")
 
+    def suspend(self, span: Span) -> None:
+        """The span goes on later, perhaps on another thread (``resume``): until then no thread works for it."""
+        try:
+            opened: Open = span._layerline_open  # type: ignore[attr-defined]
+            if opened.thread is not None:
+                self._close(opened, opened.thread, time_ns())
+        except Exception:
+            guard.failed("account.suspend")
+
+    def resume(self, span: Span) -> None:
+        """A suspended span goes on, on this thread. In between it neither ran nor waited for a core."""
+        try:
+            opened: Open = span._layerline_open  # type: ignore[attr-defined]
+            if opened.reason is not None or opened.thread is not None:
+                return
+            thread, now = self._mine(), time_ns()
+            if thread.schedstat is None or ("greenlet" in modules and in_greenlet()):
+                opened.reason = "thread_hop"
+                return
+            thread.advance(now)
+            pieces = opened.pieces
+            if pieces and pieces[-3] < now:
+                pieces += (pieces[-3], now, 0, 0)
+                if len(pieces) > ROOM:
+                    opened.pieces = merged(pieces)
+            opened.thread = thread
+            self._push(thread, opened)
+        except Exception:
+            guard.failed("account.resume")
+
     def on_end(self, span: ReadableSpan) -> None:
         """Nothing: all is written before."""
 
@@ -363,7 +393,14 @@ class Account(SpanProcessor):
             here: Thread | None = self._threads.thread
         except AttributeError:
             here = None
-        if here is not thread or ((opened.task or _get_running_loop()) is not None and opened.task is not current()):
+        task: Steps | None = opened.task  # type: ignore[assignment]
+        if opened.entry and here is thread and task is not None and task is not current() and opened in task.stack:
+            # Another task of its loop sends the end of the response (Starlette's streamed ones): the request is over,
+            # and what its own task did is known. A span above it (the wait for the client to leave) goes on without it.
+            task.finish(opened, at)
+            opened.thread = None
+            return
+        if here is not thread or ((task or _get_running_loop()) is not None and task is not current()):
             opened.reason = "thread_hop"
             opened.thread = None  # its own thread finds it closed and drops it (Thread.advance)
             return

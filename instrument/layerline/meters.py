@@ -4,7 +4,9 @@ A meter is one file of the process's own cgroup and the figures that it holds; a
 only grow. The files are kept open, are read at the start of an entry span and compared at its end; the start keeps the
 raw bytes, so that nothing is parsed when nothing changed.
 
-What CPU quotas withheld is read at more than one cgroup: ``layerline.quota``.
+What CPU quotas withheld is read at more than one cgroup: ``layerline.quota``; hits of memory limits too:
+``layerline.refaults``. Pressure is the container's own, whoever's limit made its tasks wait: that of an ``io.max``
+above it is in its ``io.pressure``.
 
 The machine's root cgroup and ``/proc/pressure`` show the whole machine and are never read. What a kernel does not give
 (pressure switched off, a controller not enabled) is absent. Refaults are too dear to read at both ends: see
@@ -33,7 +35,7 @@ from layerline.attributes import (
 from layerline.cgroup import UNIFIED, Cgroup
 from layerline.kernel import File
 from layerline.quota import Parse, Quotas, keyed
-from layerline.refaults import Refaults
+from layerline.refaults import Refaults, limit_hits
 from layerline.runnable import Reading, Runnable
 
 
@@ -47,12 +49,6 @@ def some_total(raw: bytes) -> int | None:
 def whole(raw: bytes) -> int | None:
     """A file that is one number."""
     return int(raw)
-
-
-def limit_hits(raw: bytes) -> int | None:
-    """``memory.events``: hits of ``memory.max`` and of ``memory.high``, which takes pages back just the same."""
-    hits = [found for key in (b"max", b"high") if (found := keyed(key, 1)(raw)) is not None]
-    return sum(hits) if hits else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +90,7 @@ class Begun:
     used: int  # CPU time of this process, outside a container
     runnable: Reading | None
     refaults: int = 0
+    above: int = 0  # hits of memory limits above the container
     earlier: tuple[bytes, ...] | None = None  # the quotas, as they stood before its request came in
 
 
@@ -127,6 +124,7 @@ class Meters:
             0 if self._contained else process_time_ns(),
             self._runnable.before(now),
             refaults.before(raw[self._hits], now) if refaults is not None else 0,
+            refaults.above(now) if refaults is not None else 0,
         )
 
     def since(self, begun: object, arrival: int) -> object:
@@ -171,6 +169,7 @@ class Meters:
         if runnable is not None:
             yield CONTAINER_RUNNABLE_NS, runnable
         if self._refaults is not None and hit is not None:
+            hit = hit or self._refaults.above(now) != begun.above
             yield CONTAINER_REFAULTS, self._refaults.gained(begun.refaults, hit, ends[self._hits], begun.at, now)
 
     def met(self, tid: int) -> None:
@@ -215,7 +214,8 @@ class Meters:
                 if any(name == _LIMIT_HITS for name, _ in figures):
                     self._hits = len(self._open)
                     with suppress(OSError, ValueError):  # absent
-                        self._refaults = Refaults(folder, meter.controller == UNIFIED, file.read(), time_ns())
+                        above = [above for _, above in self._cgroup.levels(meter.controller)[1:]]
+                        self._refaults = Refaults(folder, meter.controller == UNIFIED, file.read(), time_ns(), above)
                 self._open.append((file, replace(meter, figures=figures)))
 
 

@@ -12,6 +12,9 @@ steps that ended right before it, one after the other, may have kept it waiting,
 covered is the most that it waited; the least is 0. What held up who had the loop held the task up too: how long their
 thread stood ready without a core is read at both ends of the suspension.
 
+aiohttp's server makes its tasks itself, with ``asyncio.Task(…, eager_start=True)`` (Python 3.12), past every loop and
+task factory; there the coroutines that it makes tasks of are wrapped.
+
 Callbacks (``loop.call_soon``) and coroutines of other types than Python's own are not seen. A step without open spans
 costs two readings of the clock; one with spans costs two more of the thread (``Thread.advance``), which within 50 µs
 of each other are of the clock alone.
@@ -27,8 +30,10 @@ from asyncio import AbstractEventLoop, BaseEventLoop
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from time import monotonic, time_ns
-from types import CoroutineType
+from types import CoroutineType, ModuleType
 from typing import Any, Final
+
+import wrapt
 
 from layerline import guard
 from layerline.thread import Open, Thread, merged
@@ -165,6 +170,16 @@ class Steps(Coroutine[Any, Any, Any]):
             thread.advance(now)
         self._outer = thread.stack
         thread.stack = self.stack
+
+    def finish(self, opened: Open, now: int) -> None:
+        """A span of this task is ended from outside: since the last step the task neither ran nor waited for a core."""
+        if self.stack[-1] is opened:
+            since = max(self.left, opened.pieces[-3]) if opened.pieces else self.left
+            if now > since:
+                opened.pieces += (since, now, 0, 0)
+                if len(opened.pieces) > _PIECES:
+                    opened.pieces = merged(opened.pieces)
+        self.stack.remove(opened)
 
     def _begin(self, now: int, before: Steps | None) -> None:
         """A step begins, and we have open spans or are run inside another task's step, which is not to pay for it."""
@@ -333,6 +348,22 @@ def adopt(loop: AbstractEventLoop) -> None:
         loop.set_task_factory(Factory(before))
 
 
+def aiohttp(module: ModuleType) -> None:
+    """A hook for the import of ``aiohttp.web_protocol``: what a connection and each of its requests run is seen."""
+
+    def made(coroutine: Callable[..., Any], _: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        return wrapped(coroutine(*arguments, **named)) if installed() else coroutine(*arguments, **named)
+
+    for method in ("start", "_handle_request"):
+        try:
+            wrapt.wrap_function_wrapper(module, f"RequestHandler.{method}", made)
+        except Exception:
+            guard.failed("tasks.aiohttp")
+
+
+_hooked = False
+
+
 def installed() -> bool:
     """Whether tasks are wrapped in this process."""
     return hasattr(BaseEventLoop.create_task, "_layerline")
@@ -340,8 +371,12 @@ def installed() -> bool:
 
 def install() -> None:
     """Wrap the coroutines of all tasks made from now on, in every loop of this process and of its forks."""
+    global _hooked
     if installed():
         return
+    if not _hooked:
+        _hooked = True
+        wrapt.register_post_import_hook(aiohttp, "aiohttp.web_protocol")
     create_task, run = BaseEventLoop.create_task, asyncio.Runner.run
 
     def create(self: BaseEventLoop, coro: Any, **options: Any) -> Any:

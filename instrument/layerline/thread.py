@@ -29,7 +29,7 @@ _DENSE_NS: Final = 50_000
 
 #: Numbers in a span's list of pieces (start, end, cpu, wait) before neighbours are merged, and the most it exports.
 _NUMBERS: Final = 4
-_ROOM: Final = 32 * _NUMBERS
+ROOM: Final = 32 * _NUMBERS
 SLICES: Final = 16
 
 
@@ -179,7 +179,7 @@ class Thread:
                             # it; never more than it slept.
                             top.blkio += min(blkio - self.blkio, asleep)
                             self.blkio = blkio
-                if len(top.pieces) > _ROOM:
+                if len(top.pieces) > ROOM:
                     top.pieces = merged(top.pieces)
         self.at = self.read_at = at
         self.cpu = cpu

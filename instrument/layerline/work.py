@@ -19,8 +19,11 @@ told of a parent that may never be.
 
 Left out: threads that libraries keep for themselves (those of pools, ``multiprocessing``, OpenTelemetry), and whatever
 ``opentelemetry-instrumentation-threading`` handles: it hands the context on already. Of what is handed to anyio's
-worker threads (a plain ``def`` endpoint of FastAPI) the libraries' own steps are left out: a streamed body has one for
-each piece. Other threads that were started before (a queue's consumer) are handed work in ways that we do not see.
+worker threads (a plain ``def`` endpoint of FastAPI) the libraries' own steps are left out. Other threads that were
+started before (a queue's consumer) are handed work in ways that we do not see.
+
+The pieces of a streamed body of Starlette's are each made on whatever worker thread is free. Together they leave one
+record: it is open from the first to the last, suspended in between, and what the pieces open are its children.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ from __future__ import annotations
 import contextvars
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from time import time_ns
 from types import ModuleType
@@ -147,6 +150,67 @@ class Work:
             _tracer.start_span(name, self.context, attributes=waited, start_time=self.handed).end()
         except Exception:
             guard.failed("work.afterwards")
+
+
+class Body:
+    """The body of a streamed response of Starlette's that is no coroutine: an iterator, asked from worker threads."""
+
+    def __init__(self, pieces: Any) -> None:
+        self._pieces = iter(pieces)
+        self._name = name(self._pieces)
+        self._work: Work | None = None
+        self._span: Span | None = None
+        self._asked = False
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        if not self._asked:
+            self._asked = True
+            self._work = handed_over(next)
+            self._span = self._work.begin(self._name) if self._work is not None else None
+        elif self._span is not None and _account is not None:
+            _account.resume(self._span)  # type: ignore[arg-type]  # begin made it: it is the SDK's
+        if self._work is None or self._span is None:
+            return next(self._pieces)
+        try:
+            piece = self._work.within(self._span, next, self._pieces)
+        except BaseException as error:
+            if not isinstance(error, StopIteration):
+                self._work.failed(self._span, error)
+            self._end()
+            raise
+        if _account is not None:
+            _account.suspend(self._span)  # type: ignore[arg-type]
+        return piece
+
+    def __del__(self) -> None:
+        """Nobody asks for the rest: the client has gone."""
+        self._end()
+
+    def _end(self) -> None:
+        work, span = self._work, self._span
+        self._work = self._span = None
+        if work is not None and span is not None:
+            work.end(span)
+
+
+def starlette(module: ModuleType) -> None:
+    """A hook for the import of ``starlette.responses``: streamed bodies that are made in threads leave a record."""
+
+    def iterate(wrapped: Any, _: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        try:
+            if len(arguments) == 1 and _account is not None and isinstance(arguments[0], Iterable):
+                arguments = (Body(arguments[0]),)
+        except Exception:
+            guard.failed("work.body")
+        return wrapped(*arguments, **named)
+
+    try:
+        wrapt.wrap_function_wrapper(module, "iterate_in_threadpool", iterate)
+    except Exception:
+        guard.failed("work.starlette")
 
 
 def handed_over(function: Callable[..., Any]) -> Work | None:
@@ -277,6 +341,7 @@ def install(account: Account, provider: TracerProvider) -> None:
     if not _hooked:
         _hooked = True
         wrapt.register_post_import_hook(anyio, "anyio.to_thread")
+        wrapt.register_post_import_hook(starlette, "starlette.responses")
     if ThreadPoolExecutor.submit is _submit:
         ThreadPoolExecutor.submit = submit  # type: ignore[method-assign, assignment]
     if threading.Thread.start is _start:

@@ -108,18 +108,25 @@ def _code(incident: Json, functions: Functions) -> Iterator[str]:
 
 
 def _words(incident: Json) -> Iterator[str]:
-    """What the command and the page print of it."""
-    verdict = incident["verdict"]
-    if verdict is None:
-        return
+    if incident["verdict"] is not None:
+        yield from of_words(incident["verdict"])
+
+
+def of_words(verdict: Json) -> Iterator[str]:
+    """What the command and the page print of a verdict."""
     story = tell(verdict, read_causes())
     if match := re.match(r"([\d,]+) of ([\d,]+) requests", story.took):
         slow, requests = (int(number.replace(",", "")) for number in match.groups())
         if (slow, requests) != (verdict["slow"], verdict["requests"]):
             yield f"{story.took}, but {verdict['slow']} of {verdict['requests']}"
-    lost = sum(float(line.lost.replace(",", "")) for line in story.lines)
-    if abs(lost - float(story.total.lost.replace(",", ""))) > 0.06:
-        yield f"lines sum to {lost}, the total is {story.total.lost}"
-    mentioned = [float(share) for said in story.answer for share in re.findall(r"\((\d+) %", said)]
-    if sum(mentioned) > 100 + len(mentioned) / 2:
+    for what in ("lost", "usual"):
+        shown = [getattr(line, what).replace(",", "") for line in (*story.lines, story.total)]
+        if any(shown) and abs(sum(map(float, shown[:-1])) - float(shown[-1])) > 1e-4:
+            yield f"what is {what} in the lines, {shown[:-1]}, is not the total, {shown[-1]}"
+    mentioned = [int(share) for said in story.answer for share in re.findall(r"\((\d+) % ?(?:of|\))", said)]
+    if sum(mentioned) > 100:
         yield f"shares in the answer: {story.answer}"
+    if match := re.search(r"took ([\d,]+) ms, usually ([\d,]+) ms: ([\d,]+) ms too slow", story.took):
+        took, usual, excess = (int(number.replace(",", "")) for number in match.groups())
+        if took - usual != excess:
+            yield f"{took} - {usual} is not {excess}: {story.took}"

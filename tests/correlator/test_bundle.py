@@ -4,18 +4,33 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
-from shop import During, carts, serve, throttled
+from shop import During, Rows, carts, serve, throttled
 from spans import a_while_ago
 
 from layerline_api.commands.replay import main
 from layerline_correlator.correlator import Correlator
-from layerline_correlator.incidents.bundle import MANIFEST, BadBundle, opened
+from layerline_correlator.incidents import bundle as bundles
+from layerline_correlator.incidents.bundle import COUNTED, MANIFEST, BadBundle, canonical, opened
 from layerline_correlator.questions.incidents import IncidentQuery
 from layerline_correlator.settings import Settings
+from layerline_correlator.store.model import STATUS_ERROR, Batch, LogRow
+from layerline_correlator.store.store import Store
+
+
+def logging(requests: Iterator[Rows], logs: list[LogRow]) -> Iterator[Rows]:
+    """Every request leaves a log record in its root; one of seven fails, and only its log says why."""
+    for number, rows in enumerate(requests):
+        owner, root = rows[0]
+        fails = number % 7 == 0
+        said = (17, "ERROR", f"no price for item {number}") if fails else (9, "INFO", f"cart {number}")
+        logs.append(LogRow(owner.resource, root.end_ns - 1, root.trace_id, root.span_id, *said, {"item": str(number)}))
+        yield [(owner, root._replace(status=STATUS_ERROR)), *rows[1:]] if fails else rows
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +40,10 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     correlator = Correlator.open(Settings(store=folder / "store", group_ns=1_000_000))
     zero_ns = a_while_ago(600)
     try:
-        serve(correlator, carts(zero_ns, 480, During(330, 390, throttled), rate=1.5))
+        logs: list[LogRow] = []
+        requests = list(logging(carts(zero_ns, 480, During(330, 390, throttled), rate=1.5), logs))
+        correlator.append(Batch(logs=logs))
+        serve(correlator, iter(requests))
         (item,) = correlator.incidents.list(IncidentQuery(zero_ns, zero_ns + 3600 * 10**9)).items
         bundle, again = correlator.incidents.bundle(item["id"]), correlator.incidents.bundle(item["id"])
         incident = correlator.incidents.one(item["id"])
@@ -69,7 +87,80 @@ def test_a_bundle_replays_to_the_identical_verdict(
     verdict = json.loads(capsys.readouterr().out)
     recorded = incident["verdict"]
     assert verdict["parts"] == recorded["parts"]
-    assert {**verdict, "settled": True} == {**recorded, "settled": True}
+    elsewhere = {"settled": True, **dict.fromkeys(COUNTED)}  # what counts all requests, of which it holds some
+    assert verdict | elsewhere == recorded | elsewhere
+
+
+def test_a_bundle_says_what_was_logged_and_why_requests_failed(
+    exported: tuple[Path, dict[str, Any], bytes], tmp_path: Path
+) -> None:
+    """Elsewhere, the traces of a bundle have the log records that they had here, and requests failed alike."""
+    path, _, _ = exported
+    assert main([str(path), "--store", str(tmp_path / "there")]) == 0
+    store = Store(Settings(store=tmp_path / "there"))
+    with store.cursor() as cursor, opened(path) as bundle:
+        unlike = cursor.execute(
+            "SELECT count(*) FROM (SELECT DISTINCT trace_id FROM span) AS trace ANTI JOIN log USING (trace_id)"
+        ).fetchone()
+        failures = "SELECT trace_id, span_id, message, said_by, service FROM {} ORDER BY ALL"
+        here = cursor.execute(
+            failures.format("read_parquet($path)"), {"path": str(bundle.tables["failure"])}
+        ).fetchall()
+        there = cursor.execute(failures.format("failure")).fetchall()
+    store.close()
+    assert unlike == (0,)
+    assert here == there
+    assert {said_by for _, _, _, said_by, _ in here} == {"log"}
+    assert all(message.startswith("no price for item") for _, _, message, _, _ in here)
+
+
+def test_a_failure_that_differs_is_told(
+    exported: tuple[Path, dict[str, Any], bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where a request that was judged failed in another way than was recorded, replay names it."""
+    path, _, _ = exported
+    forged = tmp_path / "failure.parquet"
+    with opened(path) as bundle:
+        duckdb.sql(
+            f"COPY (SELECT * REPLACE ('another' AS message) FROM read_parquet('{bundle.tables['failure']}'))"
+            f" TO '{forged}' (FORMAT parquet)"
+        )
+    assert main([str(rewritten(path, tmp_path / "forged.zip", failure_parquet=forged.read_bytes()))]) == 1
+    assert 'recorded "another", found "no price for item' in capsys.readouterr().out
+
+
+def test_a_bundle_of_an_earlier_version_still_opens(
+    exported: tuple[Path, dict[str, Any], bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Format 1 had neither logs nor failures: its verdict is judged again as before."""
+    path, _, _ = exported
+    manifest = manifest_of(path) | {"format": 1}
+    older = rewritten(
+        path, tmp_path / "older.zip", bundle_json=canonical(manifest).encode(), log_parquet=None, failure_parquet=None
+    )
+    assert main([str(older)]) == 0
+    assert capsys.readouterr().out.startswith("identical: ")
+
+
+def test_a_bundle_takes_so_many_log_records(
+    exported: tuple[Path, dict[str, Any], bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Beyond the limit errors go first, and the manifest counts what is left out."""
+    path, incident, _ = exported
+    monkeypatch.setattr(bundles, "MOST_LOGS", 3)
+    correlator = Correlator.open(Settings(store=path.parent / "store", group_ns=1_000_000))
+    try:
+        fewer = correlator.incidents.bundle(incident["id"])
+    finally:
+        correlator.close()
+    assert fewer is not None
+    (tmp_path / "fewer.zip").write_bytes(fewer)
+    with opened(tmp_path / "fewer.zip") as bundle, opened(path) as whole:
+        logged = [duckdb.read_parquet(str(each.tables["log"])).fetchall() for each in (bundle, whole)]
+        assert bundle.manifest["logs_left_out"] == len(logged[1]) - 3 > 0
+        assert whole.manifest["logs_left_out"] == 0
+        severities = duckdb.sql(f"SELECT severity FROM '{bundle.tables['log']}'").fetchall()
+    assert severities == [(17,)] * 3
 
 
 def test_the_same_incident_gives_the_same_bytes(exported: tuple[Path, dict[str, Any], bytes]) -> None:

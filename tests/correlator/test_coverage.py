@@ -233,6 +233,51 @@ def test_what_to_enable_names_the_machine(correlator: Correlator) -> None:
     )
 
 
+def test_who_is_not_in_python_is_not_told_to_use_the_wrapper(correlator: Correlator) -> None:
+    """`layerline run` starts Python: of a service in Java the agent tells what it can, and nothing else is advised."""
+    zero_ns = a_while_ago(120)
+    java, python = (
+        resource({"service.name": language, "telemetry.sdk.language": language, "layerline.boot_id": "host-1"})
+        for language in ("java", "python")
+    )
+    spans = [span(owner, 4 * at + n, zero_ns) for at, owner in enumerate((java, python)) for n in range(4)]
+    correlator.append(Batch(resources=[machine("host-1"), java, python], spans=spans))
+    of_java = {one.cause: one.enable for one in covered(correlator, zero_ns, "java").blind}
+    assert not [advice for advice in of_java.values() if "start the service" in advice], of_java
+    assert of_java["host.cpu_contended"] == "run `layerline agent` on machine host-1.example"
+    other = "measure it by other means (`layerline run` is for Python, its SDK says java)"
+    assert of_java["app.gil_waited"] == other
+    for both in (covered(correlator, zero_ns, "python"), covered(correlator, zero_ns)):  # somebody can be helped
+        advice = {one.cause: one.enable for one in both.blind}["app.gil_waited"]
+        assert advice == "start the service with `layerline run -- CMD`"
+    verdict = correlator.verdict(spans[0].trace_id)
+    assert verdict is not None
+    assert verdict.blind[0].enable != other, "what can be measured is said first"
+
+
+def test_several_machines_are_named_as_in_a_sentence(correlator: Correlator) -> None:
+    """The names are sorted, and none is behind an `and` of its own."""
+    zero_ns = a_while_ago(120)
+    hosts = ("c", "a", "b")
+    owners = [resource({"service.name": f"on-{host}", "layerline.boot_id": host}) for host in hosts]
+    correlator.append(
+        Batch(resources=[*map(machine, hosts), *owners], spans=[span(one, n, zero_ns) for n, one in enumerate(owners)])
+    )
+    advice = {one.cause: one.enable for one in covered(correlator, zero_ns).blind}["host.io_saturated"]
+    assert advice == "run `layerline agent` on machines a.example, b.example and c.example"
+
+
+def test_no_reason_says_the_same_twice(correlator: Correlator) -> None:
+    """Two facts may have the same words (the agent and the wrapper read the same file): the reason has them once."""
+    zero_ns = a_while_ago(120)
+    owner = resource({"service.name": "cart", "container.id": container_id("cart-1")})
+    correlator.append(Batch(resources=[owner], spans=[span(owner, n, zero_ns) for n in range(4)]))
+    for one in covered(correlator, zero_ns).blind:
+        for reason in one.reason.split("; "):
+            facts = reason.partition(": ")[2].removesuffix(" were not measured").split(" and ")
+            assert len(facts) == len(set(facts)), reason
+
+
 def test_only_what_is_missing_is_to_be_enabled(correlator: Correlator) -> None:
     """Where the agent reads the machine nobody is told to run it; where the wrapper runs, nobody is told to use it."""
     zero_ns = a_while_ago(120)

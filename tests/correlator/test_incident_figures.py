@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from agreement import disagreements, of_verdict
+from agreement import disagreements, of_verdict, of_words
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from shop import During, Request, carts, found, second, serve, throttled
@@ -144,7 +144,7 @@ def test_figures_of_any_verdict_agree(drawn: tuple[list[Ledger], list[Usual | No
     ledgers, usuals = (ledgers, usuals) if window else (ledgers[:1], usuals[:1])
     count = len(ledgers)
     verdict = judge(ledgers, usuals, _named, window=window, received=count + more, slow=count)
-    assert list(of_verdict(plain(verdict))) == []
+    assert [*of_verdict(plain(verdict)), *of_words(plain(verdict))] == []
     assert sum(one.lost_ns for one in verdict.parts) + verdict.unexplained_ns == verdict.duration_ns
     if verdict.usual_ns is not None:
         usual_ns = sum(one.usual_ns or 0 for one in verdict.parts)

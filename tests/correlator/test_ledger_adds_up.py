@@ -1,7 +1,7 @@
 """Whatever the spans look like, the ledger adds up.
 
 Every example is a query over many traces at once, as in life: 6 examples of 250 traces and more, 1,500 in all;
-thoroughly (``make fuzz``) 200 of them, 50,000. With odd ids and several tellers: 2 examples; thoroughly 40, 10,000.
+thoroughly (``make ledger``) 200 of them, 50,000. With odd ids and several tellers: 2 examples; thoroughly 40, 10,000.
 """
 
 from __future__ import annotations
@@ -227,6 +227,16 @@ def assert_adds_up(cursor: duckdb.DuckDBPyConnection, where: str) -> None:
         " HAVING sum(lost_ns) > any_value(CASE pool WHEN 'cpu' THEN cpu_ns WHEN 'wait' THEN wait_ns"
         "   WHEN 'off' THEN off_ns ELSE queued_ns END)"
     ), f"more was taken of a pool than it holds: {where}"
+    assert not rows(
+        "SELECT piece_no, pool FROM evidence JOIN piece USING (piece_no) GROUP BY piece_no, pool"
+        " HAVING sum(low_ns) > any_value(CASE pool WHEN 'cpu' THEN cpu_ns WHEN 'wait' THEN wait_ns"
+        "   WHEN 'off' THEN off_ns ELSE queued_ns END) OR sum(lost_ns) > sum(high_ns)"
+    ), f"the ranges of a pool contradict it: {where}"
+    assert not rows(
+        "SELECT trace_id, span_id, start_ns FROM part JOIN request USING (trace_id, span_id, start_ns)"
+        " GROUP BY ALL HAVING sum(low_ns) > any_value(end_ns - start_ns)"
+        " OR sum(high_ns) + any_value(unexplained_ns) < any_value(end_ns - start_ns)"
+    ), f"the ranges of a request contradict its duration: {where}"
     assert not rows(
         "SELECT request.trace_id FROM request SEMI JOIN batch USING (trace_id) LEFT JOIN"
         " (SELECT trace_id, span_id, start_ns, sum(lost_ns) AS lost FROM part GROUP BY ALL) AS parts"

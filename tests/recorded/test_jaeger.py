@@ -13,7 +13,16 @@ from recordings import ZERO_US, document, read, shop, span, trace
 from layerline.attributes import CPU_NS, SPAN_FIGURES
 from layerline_api.recorded import elements, jaeger
 from layerline_api.recorded.gathered import Unreadable
-from layerline_correlator.store.model import CLIENT, SERVER, STATUS_ERROR, STATUS_OK, STATUS_UNSET, SpanRow
+from layerline_correlator.store.model import (
+    CLIENT,
+    SERVER,
+    STATUS_ERROR,
+    STATUS_OK,
+    STATUS_UNSET,
+    SpanEvent,
+    SpanLink,
+    SpanRow,
+)
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
@@ -90,6 +99,67 @@ def test_the_status_comes_from_either_tag(tmp_path: Path, tags: list[dict[str, A
     """`error` is what Jaeger's clients write, `otel.status_code` what OpenTelemetry adds."""
     (row,) = spans_of(tmp_path, trace(TRACE, span(TRACE, 1, tags=tags)))
     assert row.status == status
+
+
+def log(*fields: tuple[str, str], after_us: int = 0) -> dict[str, Any]:
+    return {"timestamp": ZERO_US + after_us, "fields": [tag(key, value) for key, value in fields]}
+
+
+def test_what_was_logged_in_a_span_is_its_events(tmp_path: Path) -> None:
+    """Events have their names, times and attributes; an error of OpenTracing is an exception too."""
+    logs = [
+        log(("event", "cache miss"), ("key", "cart:7"), after_us=5),
+        log(("message", "retrying")),
+        log(("event", "error"), ("error.kind", "TimeoutError"), ("message", "stock"), ("stack", "at a.py:1")),
+        log(("event", "exception"), ("exception.type", "KeyError"), ("exception.message", "'cart'")),
+    ]
+    (row,) = spans_of(tmp_path, trace(TRACE, span(TRACE, 1, logs=logs, tags=[tag("otel.status_description", "no")])))
+    assert row.details.events == [
+        SpanEvent((ZERO_US + 5) * 1000, "cache miss", {"key": "cart:7"}),
+        SpanEvent(ZERO_US * 1000, "log", {"message": "retrying"}),
+        SpanEvent(
+            ZERO_US * 1000,
+            "exception",
+            {"exception.type": "TimeoutError", "exception.message": "stock", "exception.stacktrace": "at a.py:1"},
+        ),
+        SpanEvent(ZERO_US * 1000, "exception", {"exception.type": "KeyError", "exception.message": "'cart'"}),
+    ]
+    assert row.details.status_message == "no"
+    assert row.details.left_out is None
+
+
+def test_references_into_other_traces_are_links(tmp_path: Path) -> None:
+    """They are no parents, and what started this trace stays known."""
+    other = {"refType": "FOLLOWS_FROM", "traceID": "f" * 32, "spanID": "5"}
+    (row,) = spans_of(tmp_path, trace(TRACE, span(TRACE, 1, references=[other])))
+    assert row.parent_span_id is None
+    assert row.details.links == [SpanLink("f" * 32, "5".rjust(16, "0"), {})]
+
+
+def test_secrets_in_a_recording_are_masked(tmp_path: Path) -> None:
+    """Tags and logs are masked as what is received live: by name, in statements, in URLs and in free text."""
+    tags = [tag("db.statement", "SELECT * FROM users WHERE mail = 'ann@x'"), tag("url.query", "token=hush"),
+            tag("http.url", "http://ann:hush@shop/cart?token=hush"), tag("api_key", "hush")]  # fmt: skip
+    logs = [log(("event", "error"), ("error.kind", "E"), ("message", "password=hush")), log(("message", "token: hush"))]
+    (row,) = spans_of(tmp_path, trace(TRACE, span(TRACE, 1, tags=tags, logs=logs)))
+    assert row.attributes == {"db.statement": "SELECT * FROM users WHERE mail = ?", "http.url": "http://shop/cart"}
+    assert "hush" not in repr(row)
+
+
+def test_a_recording_is_kept_within_the_limits(tmp_path: Path) -> None:
+    """Of very many and very long logs and tags some are kept, the last exception among them; the others are counted."""
+    logs = [log(("event", f"{number}"), ("text", "x" * 5_000)) for number in range(200)]
+    logs.append(log(("event", "error"), ("error.kind", "KeyError")))
+    tags = [tag(f"a{number:03}", "1") for number in range(200)] + [tag("http.route", "/cart")]
+    (row,) = spans_of(tmp_path, trace(TRACE, span(TRACE, 1, logs=[*logs, 7], tags=tags)))
+    events = row.details.events or []
+    assert events[-1].attributes == {"exception.type": "KeyError"}
+    assert len(row.attributes) == 128
+    assert row.attributes["http.route"] == "/cart"
+    left_out = row.details.left_out
+    assert left_out is not None
+    assert (left_out.attributes, left_out.events) == (201 - 128, 202 - len(events))
+    assert sum(len(event.attributes.get("text", "")) for event in events) <= 131_072
 
 
 def test_our_own_account_survives_jaeger(tmp_path: Path) -> None:

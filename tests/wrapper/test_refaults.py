@@ -24,6 +24,7 @@ class Container:
     unified: bool
     split: bool = True  # refaults of files and of memory apart, since Linux 5.9
     now: int = 10**18
+    cgroup: Cgroup = field(init=False)
     meters: Meters = field(init=False)
 
     def __post_init__(self) -> None:
@@ -33,7 +34,8 @@ class Container:
         self.write(refaults=100, hits=7, kills=1)
         kind = "cgroup2" if self.unified else "cgroup"
         mounts = parse_mounts(f"30 23 0:26 / /cgroup ro - {kind} cgroup rw,memory")
-        self.meters = Meters(Cgroup({"" if self.unified else "memory": "/inside"}, mounts, self.root), contained=True)
+        self.cgroup = Cgroup({"" if self.unified else "memory": "/inside"}, mounts, self.root)
+        self.meters = Meters(self.cgroup, contained=True)
 
     def write(self, refaults: int, hits: int, kills: int = 1) -> None:
         below = "" if self.unified else "total_"
@@ -81,6 +83,40 @@ def container(request: pytest.FixtureRequest, tmp_path: Path, counted: list[int]
     made = Container(tmp_path, request.param)
     yield made
     made.meters.forked()  # closes its files
+
+
+def above(container: Container, hits: int, limit: str) -> None:
+    """What the cgroup above says of itself; its events count those below it too, the local ones do not."""
+    folder = container.folder.parent
+    if container.unified:
+        (folder / "cgroup.events").write_text("populated 1\n")
+        (folder / "memory.max").write_text(f"{limit}\n")
+        (folder / "memory.high").write_text("max\n")
+        (folder / "memory.events").write_text(f"low 0\nhigh 0\nmax {hits + 90}\noom 0\noom_kill 0\n")
+        (folder / "memory.events.local").write_text(f"low 0\nhigh 0\nmax {hits}\noom 0\noom_kill 0\n")
+    else:
+        (folder / "memory.limit_in_bytes").write_text(f"{9223372036854771712 if limit == 'max' else limit}\n")
+        (folder / "memory.failcnt").write_text(f"{hits}\n")
+
+
+@pytest.mark.parametrize(("limit", "refaults"), [("67108864", 40), ("max", 0)])
+def test_a_limit_above_throws_out_pages_too(container: Container, limit: str, refaults: int) -> None:
+    """The container's own limit is not hit, but that of its pod: what came back counts; without one it does not."""
+    above(container, 3, limit)
+    container.meters = Meters(container.cgroup, contained=True)
+    begun = container.begin()
+    container.write(refaults=140, hits=7)
+    above(container, 9, limit)
+    assert container.end(begun, 20)[CONTAINER_REFAULTS] == refaults
+
+
+def test_a_limit_above_that_is_not_hit_costs_no_reading(container: Container, counted: list[int]) -> None:
+    """While its count stands still, the dear file is not read, as with the container's own limit."""
+    above(container, 3, "67108864")
+    container.meters = Meters(container.cgroup, contained=True)
+    before = len(counted)
+    assert container.end(container.begin(), 20)[CONTAINER_REFAULTS] == 0
+    assert len(counted) == before
 
 
 def test_no_hit_of_the_limit_is_no_refault(container: Container, counted: list[int]) -> None:

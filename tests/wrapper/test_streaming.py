@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from layerline.attributes import ACCOUNT, ACCOUNT_REASON, CPU_NS
+from layerline.attributes import ACCOUNT, ACCOUNT_REASON, CPU_NS, SLICES
 from wrapper.conftest import Received, Sink
 from wrapper.test_servers import running, until
 
@@ -127,6 +127,37 @@ app = OpenTelemetryMiddleware(plain)
 """
 
 
+FASTAPI = """
+import time
+from fastapi import FastAPI
+from fastapi.responses import StreamingResponse
+from opentelemetry import trace
+
+app = FastAPI()
+tracer = trace.get_tracer("shop")
+
+
+def pieces():
+    for number in range(4):
+        with tracer.start_as_current_span("piece"):
+            begun = time.thread_time_ns()
+            while time.thread_time_ns() - begun < 20_000_000:
+                pass
+        time.sleep(0.03)
+        yield f"{number}\\n".encode()
+
+
+@app.get("/plain")
+def plain():
+    return StreamingResponse(pieces())
+
+
+@app.get("/async")
+async def coroutine():
+    return StreamingResponse(pieces())
+"""
+
+
 @contextmanager
 def served(folder: Path, sink: Sink, app: str, *options: str, **variables: str) -> Iterator[str]:
     """Gunicorn with that app; its URL."""
@@ -214,6 +245,32 @@ def test_a_stream_of_an_asgi_app(tmp_path: Path, sink: Sink) -> None:
     sent = [span for span in sink.spans if span.name.endswith("http send") and span.parent_id == request.span_id]
     assert request.length_ns >= 200 * MS
     assert request.end_ns - max((span.end_ns for span in sent), default=request.end_ns) < 300 * MS
+
+
+@pytest.mark.parametrize("address", ["/plain", "/async"])
+def test_a_stream_of_fastapi_s_that_threads_make(tmp_path: Path, sink: Sink, address: str) -> None:
+    """A generator whose pieces worker threads make is one record, measured, from the first piece to the last."""
+    pytest.importorskip("opentelemetry.instrumentation.fastapi")
+    pytest.importorskip("fastapi")
+    uvicorn = pytest.importorskip("uvicorn").__name__
+    (tmp_path / "shop.py").write_text(FASTAPI)
+    command = [sys.executable, "-m", uvicorn, "shop:app", "--port", "0"]
+    with running(command, tmp_path, "Uvicorn running", LAYERLINE_ENDPOINT=sink.url) as (_, log):
+        url = log.read_text().partition("Uvicorn running on ")[2].split()[0]
+        assert get(url + address).split() == ["0", "1", "2", "3"]
+        until(lambda: len(requests(sink)) == 1 and any(span.name == "work pieces" for span in sink.spans))
+    (request,) = requests(sink)
+    (record,) = [span for span in sink.spans if span.name == "work pieces"]
+    pieces = [span for span in sink.spans if span.name == "piece"]
+    assert record.parent_id == request.span_id
+    assert request.start_ns <= record.start_ns < record.end_ns <= request.end_ns
+    assert record.length_ns >= 200 * MS
+    assert [span.attributes[ACCOUNT] for span in (request, record)] == ["task", "thread"]
+    assert {span.attributes[ACCOUNT_REASON] for span in pieces} == {"generator"}  # nobody knows that they do not last
+    assert {span.parent_id for span in pieces} == {record.span_id}
+    assert record.attributes[CPU_NS] >= 4 * 19 * MS
+    slices = record.attributes[SLICES]
+    assert sum(slices[2::4]) == record.attributes[CPU_NS] <= record.length_ns
 
 
 def test_a_stream_that_breaks(tmp_path: Path, sink: Sink) -> None:

@@ -198,6 +198,49 @@ def test_a_span_around_the_loop_is_not_charged_for_spans_in_tasks(traced: Traced
 # ---- what is not measured
 
 
+def test_a_request_that_another_task_ends(traced: Traced) -> None:
+    """Starlette sends a streamed response from a task of its own: the request is what its own task did until then."""
+
+    async def end(span: trace.Span) -> None:
+        await asyncio.sleep(0.02)
+        span.end()
+
+    async def main() -> None:
+        with traced.tracer.start_as_current_span("GET /", kind=trace.SpanKind.SERVER, end_on_exit=False) as span:
+            burn(0.01)
+            await asyncio.create_task(end(span))
+            with traced.tracer.start_as_current_span("after"):
+                burn(0.01)
+
+    with used_by_this_thread() as used:
+        asyncio.run(main())
+    assert account(traced, "GET /") == account(traced, "after") == ("task", None)
+    traced.assert_charged(used, {"GET /": 10, "after": 10})
+    slices = traced.figures("GET /")[SLICES]
+    assert sum(slices[1::4]) == length(traced, "GET /")
+
+
+def test_a_request_that_another_task_ends_below_an_open_span(traced: Traced) -> None:
+    """The wait for the client to leave is still open then: both are measured, each for what was its own."""
+
+    async def end(span: trace.Span) -> None:
+        await asyncio.sleep(0.01)
+        span.end()
+
+    async def main() -> None:
+        with traced.tracer.start_as_current_span("GET /", kind=trace.SpanKind.SERVER, end_on_exit=False) as span:
+            burn(0.01)
+            ending = asyncio.create_task(end(span))
+            with traced.tracer.start_as_current_span("receive"):
+                await ending
+                burn(0.01)
+
+    with used_by_this_thread() as used:
+        asyncio.run(main())
+    assert account(traced, "GET /") == account(traced, "receive") == ("task", None)
+    traced.assert_charged(used, {"GET /": 10, "receive": 10})
+
+
 def test_a_span_that_ends_in_another_task_is_not_measured(traced: Traced) -> None:
     """A span handed from task to task says so, and both tasks are measured on."""
 
@@ -518,11 +561,6 @@ def test_uvloop(traced: Traced) -> None:
     assert 0 < traced.figures("victim")[LOOP_WAIT_NS] <= length(traced, "victim")
 
 
-@pytest.mark.xfail(
-    sys.version_info >= (3, 12),
-    reason="aiohttp starts a connection's task eagerly there, past the loop's task factory: its steps are not seen",
-    strict=True,
-)
 def test_a_request_that_aiohttp_serves(traced: Traced) -> None:
     """A handler of a real server is measured in its connection's task, while its client runs on the same loop."""
     pytest.importorskip("aiohttp")

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from opentelemetry import trace
@@ -277,3 +278,76 @@ def test_a_library_s_own_steps_in_anyio_s_threads_leave_none(recorded: Traced) -
 
     asyncio.run(request())
     assert set(recorded.spans()) == {"request"}
+
+
+# ---- bodies whose pieces are made in threads
+
+
+def each_on_another_thread(body: Iterator[Any], span: Any) -> list[Any]:
+    """What the body gives, asked for as Starlette does: each piece on a thread of its own, in the request's context."""
+    given: list[Any] = []
+
+    def ask() -> None:
+        with trace.use_span(span):
+            given.append(next(body, None))
+
+    while not given or given[-1] is not None:
+        thread = threading.Thread(target=ask, daemon=True)
+        work._start(thread)
+        thread.join()
+    return given[:-1]
+
+
+def test_the_pieces_of_a_body_are_one_record(recorded: Traced) -> None:
+    """Whichever threads make them: their CPU is the record's, what they open is below it, and the pauses are no CPU."""
+    spent: list[int] = []
+
+    def pieces() -> Iterator[int]:
+        for number in range(3):
+            begun = time.thread_time_ns()
+            with recorded.tracer.start_as_current_span(f"piece {number}"):
+                pass
+            burn(0.01)
+            spent.append(time.thread_time_ns() - begun)
+            yield number
+
+    with recorded.tracer.start_as_current_span("request") as request:
+        assert each_on_another_thread(work.Body(pieces()), request) == [0, 1, 2]
+    spans = recorded.spans()
+    (record,) = [name for name in spans if name.startswith("work ")]
+    assert record.endswith("pieces")
+    assert {spans[f"piece {number}"].parent.span_id for number in range(3)} == {spans[record].context.span_id}
+    figures = recorded.figures(record)
+    assert figures[ACCOUNT] == "thread"
+    assert figures[CPU_NS] >= 30 * MS
+    assert sum(figures[SLICES][2::4]) == figures[CPU_NS]
+    assert recorded.figures("request")[ACCOUNT] == "thread"
+
+
+def test_a_body_that_nobody_reads_to_its_end(recorded: Traced) -> None:
+    """The client has gone: the record ends when the body is thrown away, and is measured up to there."""
+    with recorded.tracer.start_as_current_span("request"):
+        body = work.Body(iter(range(5)))
+        assert next(body) == 0
+        del body
+    (record,) = [name for name in recorded.spans() if name.startswith("work ")]
+    assert recorded.figures(record)[ACCOUNT] == "thread"
+
+
+def test_a_body_outside_of_any_request_leaves_none(recorded: Traced) -> None:
+    """There is nothing to tell of it, and its pieces are as they were."""
+    assert list(work.Body([1, 2])) == [1, 2]
+    assert not recorded.spans()
+
+
+def test_a_body_that_breaks(recorded: Traced) -> None:
+    """The record ends as an error, by its type alone, and the app sees its own exception."""
+
+    def pieces() -> Iterator[int]:
+        yield 1
+        raise RuntimeError("with a secret in it")
+
+    with recorded.tracer.start_as_current_span("request"), pytest.raises(RuntimeError):
+        list(work.Body(pieces()))
+    (record,) = [span for name, span in recorded.spans().items() if name.startswith("work ")]
+    assert record.status.description == "RuntimeError"

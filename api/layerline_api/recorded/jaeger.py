@@ -1,11 +1,17 @@
 """Jaeger's traces in JSON, as its API and its page give them out: ``{"data": [{"traceID", "spans", "processes"}]}``.
 
 Times are microseconds. Ids are hex digits; old clients have trace ids of 64 bits and leave leading zeros out. A span's
-parent is its first CHILD_OF reference into the same trace, else its first FOLLOWS_FROM. A process and its tags are the
-resource. Tags that OpenTelemetry's SDKs and Collector write there are turned back: ``span.kind``, ``error``,
-``otel.status_code``, and the figures of Layerline's wrapper. Logs, flags and warnings are not kept.
+parent is its first CHILD_OF reference into the same trace, else its first FOLLOWS_FROM; references into other traces
+are links. A process and its tags are the resource. Tags that OpenTelemetry's SDKs and Collector write there are turned
+back: ``span.kind``, ``error``, ``otel.status_code``, ``otel.status_description``, and the figures of Layerline's
+wrapper.
 
-Source: jaegertracing.io/docs "APIs"; opentelemetry.io/docs/specs/otel/trace/sdk_exporters/jaeger.
+A span's logs become its events, by the name in their field ``event``. What OpenTracing's clients call an error there
+(``event=error`` with ``error.kind``, ``message``, ``stack``) is an exception. Flags and warnings are not kept. Limits
+and masks are those of what is received live.
+
+Source: jaegertracing.io/docs "APIs"; opentelemetry.io/docs/specs/otel/trace/sdk_exporters/jaeger;
+opentracing/specification, semantic_conventions.md, "Log fields table".
 """
 
 from __future__ import annotations
@@ -18,6 +24,9 @@ from typing import Any
 
 from layerline.attributes import ACCOUNT, ACCOUNT_REASON, SLICES, SPAN_FIGURES, THREAD_ID
 from layerline_api.doors.bounds import FIGURE_LIMIT, figure_limit
+from layerline_api.doors.otlp.limits import ATTRIBUTES, EVENTS, LINKS, NEEDED, TOGETHER_CHARS, Counts, cut
+from layerline_api.doors.otlp.masking import BY_DEFAULT, STATEMENTS, statement
+from layerline_api.doors.otlp.traces import EXCEPTION
 from layerline_api.recorded.content import content
 from layerline_api.recorded.elements import elements
 from layerline_api.recorded.gathered import Gathered, Place, shown
@@ -25,12 +34,16 @@ from layerline_correlator.store.model import (
     CLIENT,
     CONSUMER,
     INTERNAL,
+    NO_DETAILS,
     PRODUCER,
     SERVER,
     STATUS_ERROR,
     STATUS_OK,
     STATUS_UNSET,
     UNSPECIFIED,
+    SpanDetails,
+    SpanEvent,
+    SpanLink,
     SpanRow,
     attribute_text,
 )
@@ -45,6 +58,15 @@ _OURS = frozenset((*SPAN_FIGURES, THREAD_ID, SLICES, ACCOUNT, ACCOUNT_REASON))
 _HEX = re.compile(r"[0-9a-fA-F]+")
 #: How a trace begins: where reading goes on after a damaged one. A span begins alike, but has no spans.
 _TRACE = re.compile(r'\{\s*"traceID"\s*:\s*"[0-9a-fA-F]*"\s*,\s*"(?:spans|processes)"\s*:')
+#: OpenTracing's names of what OpenTelemetry says of an exception; where two are there, the first goes before.
+_EXCEPTION_NAMES = {
+    "error.kind": "exception.type",
+    "message": "exception.message",
+    "error.object": "exception.message",
+    "stack": "exception.stacktrace",
+}
+#: The values of these are free text, in which a secret may stand.
+_TEXTS = frozenset({"exception.message", "exception.stacktrace", "message", "stack", "error.object", "event"})
 #: What old clients call a resource's attributes.
 _RESOURCE_NAMES = {"hostname": "host.name"}
 
@@ -96,8 +118,10 @@ def _span(span: Any, processes: dict[str, Any], resources: dict[str, dict[str, s
         raise _Bad(f"{reason} (found startTime {start_us} and duration {duration_us})")
     kind, status = UNSPECIFIED, STATUS_UNSET
     failed = False
+    message = ""
     ours: dict[str, Any] = {}
     attributes: dict[str, str] = {}
+    counts = Counts()
     for key, value in _tags(span.get("tags")):
         if key == "span.kind" and value in _KIND:
             kind = _KIND[value]
@@ -105,23 +129,112 @@ def _span(span: Any, processes: dict[str, Any], resources: dict[str, dict[str, s
             status = _STATUS[value]
         elif key == "error" and value in _TRUE:
             failed = True
+        elif key == "otel.status_description" and isinstance(value, str):
+            message = value
         elif key in _OURS:
             ours[key] = value
         else:
             attributes[key] = _text(value)
+    resource = _resource(span, processes, resources)
+    promoted = _promoted(ours, attributes)
+    attributes = _kept(attributes, resource, counts)
     return SpanRow(
         trace_id,
         _id(span, "spanID", 16),
         _parent(span, trace_id),
-        gathered.resource(_resource(span, processes, resources)),
+        gathered.resource(resource),
         _text(span.get("operationName") or ""),
         kind,
         start_us * 1000,
         (start_us + duration_us) * 1000,
         STATUS_ERROR if failed else status,
-        *_promoted(ours, attributes),
+        *promoted,
         attributes,
+        _details(span, trace_id, message, resource, counts),
     )
+
+
+def _kept(attributes: Mapping[str, str], resource: Mapping[str, str], counts: Counts) -> dict[str, str]:
+    """Attributes within the limits, and without what may be a secret."""
+    rules = BY_DEFAULT.rules(resource)
+    if len(attributes) > ATTRIBUTES:  # the ledger's own stay
+        names = sorted(attributes, key=lambda name: name not in NEEDED)[:ATTRIBUTES]
+        counts.attributes += len(attributes) - ATTRIBUTES
+        attributes = {name: attributes[name] for name in names}
+    kept: dict[str, str] = {}
+    for name, value in attributes.items():
+        if name in STATEMENTS and rules[name] is not None:
+            value = statement(value, attributes.get("db.system.name") or attributes.get("db.system", ""))
+        elif (rule := rules[name]) is not None:
+            masked = rule(value)
+            if masked is None:
+                continue
+            value = str(masked)
+        kept[name], shortened = cut(value, name)
+        counts.shortened += shortened
+        if name in _TEXTS:
+            kept[name] = BY_DEFAULT.text(kept[name])
+    return kept
+
+
+def _details(
+    span: dict[str, Any], trace_id: str, message: str, resource: Mapping[str, str], counts: Counts
+) -> SpanDetails:
+    """What few spans have: what was logged in them, references into other traces, and what their status says."""
+    events = _events(span.get("logs") or (), resource, counts)
+    links: list[SpanLink] = []
+    for reference in span.get("references") or ():
+        try:
+            link = SpanLink(_id(reference, "traceID", 32), _id(reference, "spanID", 16), {})
+        except (_Bad, AttributeError):  # costs itself
+            counts.links += 1
+            continue
+        if link.trace_id != trace_id:
+            links.append(link)
+    counts.links += max(0, len(links) - LINKS)
+    said, shortened = cut(_text(message))
+    counts.shortened += shortened
+    left_out = counts.total()
+    if not (events or links or said or left_out):
+        return NO_DETAILS
+    return SpanDetails(BY_DEFAULT.text(said) or None, None, events or None, links[:LINKS] or None, left_out)
+
+
+def _events(logs: Any, resource: Mapping[str, str], counts: Counts) -> list[SpanEvent]:
+    """The last exception, and the first events up to the limits, in order. One that cannot be read costs itself."""
+    found: list[SpanEvent] = []
+    for log in logs if isinstance(logs, list) else [logs] if logs else []:
+        try:
+            found.append(_event(log, resource, counts))
+        except _Bad:
+            counts.events += 1
+    last = max((place for place, event in enumerate(found) if event.name == EXCEPTION), default=None)
+    kept: set[int] = set()
+    left = TOGETHER_CHARS
+    for place in sorted(range(len(found)), key=lambda place: place != last):
+        left -= len(found[place].name) + sum(len(key) + len(value) for key, value in found[place].attributes.items())
+        if len(kept) == EVENTS or (left < 0 and kept):
+            break
+        kept.add(place)
+    counts.events += len(found) - len(kept)
+    return [event for place, event in enumerate(found) if place in kept]
+
+
+def _event(log: Any, resource: Mapping[str, str], counts: Counts) -> SpanEvent:
+    if not isinstance(log, dict):
+        raise _Bad(f"expected a log with timestamp and fields, found {shown(log)}")
+    fields: dict[str, str] = {}
+    for key, value in _tags(log.get("fields")):
+        fields.setdefault(key, _text(value))
+    name = fields.pop("event", "") or "log"
+    if name == "error" and fields.keys() & _EXCEPTION_NAMES.keys():
+        name = EXCEPTION
+        for theirs, name_of_ours in _EXCEPTION_NAMES.items():
+            if theirs in fields:
+                fields.setdefault(name_of_ours, fields.pop(theirs))
+    name, shortened = cut(name)
+    counts.shortened += shortened
+    return SpanEvent(_microseconds(log, "timestamp") * 1000, BY_DEFAULT.text(name), _kept(fields, resource, counts))
 
 
 def _parent(span: dict[str, Any], trace_id: str) -> str | None:

@@ -64,7 +64,8 @@ def _notes(one: Json) -> Iterable[Text]:
         ("no account", one["account"]),
     ):
         for why in joined["missing"]:
-            yield from wrapped(f"{title}, {why['spans']} spans: {clean(why['what'])}", indent=2)
+            spans = f"{why['spans']} span{'' if why['spans'] == 1 else 's'}"
+            yield from wrapped(f"{title}, {spans}: {clean(why['what'])}", indent=2)
     if one["orphans"]:
         yield from wrapped(f"{one['orphans']} of its requests name a caller whose span was never received", indent=2)
     if one.get("refused"):

@@ -20,6 +20,20 @@ def human(amount_ns: float) -> str:
     return f"{minutes} min {seconds} s"
 
 
+def difference(longer_ns: float, shorter_ns: float) -> str:
+    """How much longer one time is than another, as a reader finds it who subtracts what is shown of both."""
+    shown_ns = _as_shown(longer_ns) - _as_shown(shorter_ns)
+    return human(shown_ns if shown_ns > 0 else longer_ns - shorter_ns)
+
+
+def _as_shown(amount_ns: float) -> float:
+    """The time that ``human`` shows, in ns."""
+    for below_ns, unit_ns in ((999_500, 1e3), (9_950_000, 1e5), (9_999_500_000, 1e6), (119.95e9, 1e8)):
+        if amount_ns < below_ns:
+            return round(amount_ns / unit_ns) * unit_ns
+    return round(amount_ns / 1e9) * 1e9
+
+
 def amount(value: float, unit: str) -> str:
     """A figure as people say it: ``812 MiB``, ``120 ms/s``, ``12 %``, ``3.4 /s``."""
     base, slash, _ = unit.partition("/")

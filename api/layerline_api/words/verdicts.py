@@ -5,11 +5,12 @@ Names are clean (``clean``); lengths, colours and HTML are the business of who s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from layerline_api.words.amounts import human
+from layerline_api.words.amounts import difference, human
 from layerline_api.words.clean import clean
 from layerline_api.words.entities import short, whole
 
@@ -29,7 +30,7 @@ class Line:
     layer: str
     who: str
     lost: str  # in ms, without the unit; the lines add up to the total as they are shown
-    usual: str  # idem, "" where there is no usual
+    usual: str  # likewise, "" where there is no usual
     share: float
     notes: tuple[str, ...] = ()
 
@@ -97,6 +98,15 @@ def _percent(share: float) -> str:
     return f"{float(share) * 100:.0f} %"
 
 
+def _percents(shares: Sequence[float]) -> list[str]:
+    """``73 %`` of each, rounded so that no more than 100 % is shown together; the first is what others quote."""
+    rounded = [round(share * 100) for share in shares]
+    while sum(rounded) > 100 >= sum(shares) * 100 - 1e-6 and len(rounded) > 1:
+        most = max(range(1, len(rounded)), key=lambda place: rounded[place] - shares[place] * 100)
+        rounded[most] -= 1
+    return [f"{percent} %" for percent in rounded]
+
+
 def _when(start: object) -> str:
     """``2026-11-23 10:00:00.123 UTC``."""
     text = clean(start)
@@ -158,7 +168,7 @@ def _took(verdict: Json) -> str:
     if usual is None:
         return f"{begin} (no usual yet: ranked by time lost)"
     if excess > 0:
-        return f"{begin}, usually {human(usual / count)}: {human(excess / count)} too slow"
+        return f"{begin}, usually {human(usual / count)}: {difference(duration / count, usual / count)} too slow"
     return f"{begin}, usually {human(usual / count)}: not slower than usual"
 
 
@@ -169,6 +179,19 @@ def _ranked(part: Json, verdict: Json) -> int:
 
 def _ranked_whole(verdict: Json) -> int:
     return int(verdict["duration_ns"] if verdict["ranked_by"] == "lost" else verdict["excess_ns"] or 0)
+
+
+def _unexplained(verdict: Json) -> int:
+    """What the verdict ranks of what is unexplained, in ns."""
+    return int(
+        verdict["unexplained_ns"] - (0 if verdict["ranked_by"] == "lost" else verdict["unexplained_usual_ns"] or 0)
+    )
+
+
+def _shared_whole(verdict: Json) -> int:
+    """Of what percentages are shares, in ns: where a part took less than usual, all that the others added."""
+    added = sum(max(0, _ranked(part, verdict)) for part in verdict["parts"]) + max(0, _unexplained(verdict))
+    return max(_ranked_whole(verdict), added)
 
 
 def _part_of(verdict: Json, culprit: Json) -> Json | None:
@@ -201,6 +224,10 @@ def _answer(verdict: Json, title: Any) -> list[str]:
     if verdict.get("failures") and not verdict["culprits"]:
         return ["No time is to blame: it was not slow."]
     said: list[str] = []
+    unexplained = _unexplained(verdict)
+    mentioned = unexplained >= WORTH_A_WORD * ranked_whole
+    shares = [float(culprit["share_of_excess"]) for culprit in verdict["culprits"]]
+    percents = _percents([*shares, unexplained / _shared_whole(verdict)] if mentioned else shares)
     for number, culprit in enumerate(verdict["culprits"]):
         part, share = _part_of(verdict, culprit), float(culprit["share_of_excess"])
         amount = verdict["duration_ns"] - culprit["without_ns"]
@@ -210,17 +237,14 @@ def _answer(verdict: Json, title: Any) -> list[str]:
             begin = "Mostly" if share >= 0.5 else "Most of it"
         else:
             begin = "Perhaps"
-        percent = _percent(share) + (f" {of_what}" if not number else "")
+        percent = percents[number] + (f" {of_what}" if not number else "")
         said.append(
             f"{begin} {_who(culprit['entity'], part, verdict)}: {title(culprit['cause'])}, "
             f"{human(amount / count)}{each} ({percent})."
         )
-    unexplained = verdict["unexplained_ns"] - (
-        0 if verdict["ranked_by"] == "lost" else verdict["unexplained_usual_ns"] or 0
-    )
-    if unexplained >= WORTH_A_WORD * ranked_whole:
-        percent = _percent(unexplained / ranked_whole)
-        said.append(f"Unexplained: {human(unexplained / count)}{each} ({percent}{'' if said else ' ' + of_what}).")
+    if mentioned:
+        percent = percents[-1] + ("" if said else f" {of_what}")
+        said.append(f"Unexplained: {human(unexplained / count)}{each} ({percent}).")
     if not verdict["culprits"]:
         said.insert(0, "No single cause stands out.")
     if not verdict["conclusive"]:
@@ -247,7 +271,8 @@ def _blind(verdict: Json, title: Any) -> Iterator[tuple[str, str, str]]:
         alike.setdefault(clean(one["reason"]), []).append(one)
     for reason, group in alike.items():
         enable = dict.fromkeys(clean(one["enable"]) for one in group)
-        yield "; ".join(title(one["cause"]) for one in group), reason, "; or ".join(enable)
+        whole_ones = [one for one in enable if not any(more != one and more.startswith(one) for more in enable)]
+        yield "; ".join(title(one["cause"]) for one in group), reason, "; or ".join(whole_ones)
 
 
 def _suspects(verdict: Json) -> Iterator[tuple[str, str, str]]:
@@ -275,9 +300,12 @@ def _lines(verdict: Json, title: Any) -> list[Line]:
     amounts.append(verdict["unexplained_ns"])
     decimals = _decimals(duration / count)
     shown = [f"{amount:,.{decimals}f}" for amount in _adding_up(amounts, duration, count, decimals)]
-
-    def usual(amount: int | None) -> str:
-        return "" if amount is None else f"{amount / count / 1e6:,.{decimals}f}"
+    usuals = [""] * len(amounts)
+    if verdict["usual_ns"] is not None:
+        known = [part["usual_ns"] or 0 for part in large]
+        known += [sum(part["usual_ns"] or 0 for part in small)] if small else []
+        known.append(verdict["unexplained_usual_ns"] or 0)
+        usuals = [f"{amount:,.{decimals}f}" for amount in _adding_up(known, verdict["usual_ns"], count, decimals)]
 
     def share(amount: int) -> float:
         return amount / duration if duration else 0.0
@@ -288,25 +316,23 @@ def _lines(verdict: Json, title: Any) -> list[Line]:
             clean(part["layer"]),
             _who(part["entity"], part, verdict),
             text,
-            usual(part["usual_ns"]),
+            usual,
             share(part["lost_ns"]),
             tuple(_notes(part, count)),
         )
-        for part, text in zip(large, shown, strict=False)
+        for part, text, usual in zip(large, shown, usuals, strict=False)
     ]
     if small:
-        usuals = [part["usual_ns"] for part in small if part["usual_ns"] is not None]
         what = f"{len(small)} smaller part{'' if len(small) == 1 else 's'}"
-        lines.append(Line(what, "", "", shown[-2], usual(sum(usuals) if usuals else None), share(amounts[-2])))
-    unexplained_usual = usual(verdict["unexplained_usual_ns"])
-    lines.append(Line("unexplained", "", "", shown[-1], unexplained_usual, share(amounts[-1])))
+        lines.append(Line(what, "", "", shown[-2], usuals[-2], share(amounts[-2])))
+    lines.append(Line("unexplained", "", "", shown[-1], usuals[-1], share(amounts[-1])))
     return lines
 
 
 def _total(verdict: Json) -> Line:
     count, duration, usual_ns = _requests(verdict), verdict["duration_ns"], verdict["usual_ns"]
     decimals = _decimals(duration / count)
-    usual = "" if usual_ns is None else f"{usual_ns / count / 1e6:,.{decimals}f}"
+    usual = "" if usual_ns is None else f"{_rounded(usual_ns, count, decimals):,.{decimals}f}"
     return Line("", "", "", f"{_rounded(duration, count, decimals):,.{decimals}f}", usual, 1.0)
 
 
@@ -324,7 +350,7 @@ def _adding_up(amounts: Sequence[int], whole_ns: int, count: int, decimals: int)
     """The amounts in ms, per request, rounded so that they sum to the rounded whole (largest remainder first)."""
     scale: int = 10**decimals
     exact = [amount / count / 1e6 * scale for amount in amounts]
-    floors = [int(amount) for amount in exact]
+    floors = [math.floor(amount) for amount in exact]
     missing = round(whole_ns / count / 1e6 * scale) - sum(floors)
     by_remainder = sorted(range(len(exact)), key=lambda index: floors[index] - exact[index])
     for index in by_remainder[: max(0, missing)]:

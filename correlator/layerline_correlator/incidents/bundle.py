@@ -1,7 +1,8 @@
 """An incident as one file: what it takes to judge it again elsewhere, and what was judged here.
 
 A zip with ``bundle.json`` (the incident, which requests were judged, versions and settings) and one Parquet file for
-each table of raw data. The same incident of the same store gives the same bytes: there is no time of writing in it.
+each table of raw data; beside them, why its requests failed. The same incident of the same store gives the same bytes:
+there is no time of writing in it.
 """
 
 from __future__ import annotations
@@ -28,12 +29,17 @@ from layerline_correlator.verdict.judge import Ledger, Usual
 from layerline_correlator.verdict.ledgers import read_ledgers
 from layerline_correlator.verdict.model import Verdict
 
-#: What a bundle looks like; one of another format is refused.
-FORMAT = 1
-TABLES = ("resource", "span", "series", "point", "event", "trouble")
+#: What a bundle looks like, and what older ones that can still be read lack; any other is refused.
+FORMAT = 2
+LACKS: Mapping[int, frozenset[str]] = {1: frozenset({"log", "failure"}), FORMAT: frozenset()}
+TABLES = ("resource", "span", "series", "point", "event", "trouble", "log", "failure")
 MANIFEST = "bundle.json"
 #: How large a bundle may be once unpacked, its JSON alone, and how many rows a table may have.
 MOST_BYTES, MOST_JSON_BYTES, MOST_ROWS = 2 << 30, 64 << 20, 50_000_000
+#: Log records written into one bundle; what goes beyond is counted.
+MOST_LOGS = 100_000
+#: What a verdict says of requests that are not all in its bundle.
+COUNTED = ("failures", "errors", "against")
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # zip's own
 
 
@@ -50,7 +56,7 @@ class Bundle:
     """What was recorded, and where the tables' files were unpacked to."""
 
     manifest: Mapping[str, Any]
-    tables: Mapping[str, Path]
+    tables: Mapping[str, Path]  # an older bundle lacks some (LACKS)
 
 
 def write_bundle(
@@ -67,12 +73,14 @@ def write_bundle(
     verdict = judge_again(ledgers, usuals, names, incident)
     if verdict is None:
         raise NothingLeft(f"the requests of incident {incident['id']} are not kept any more")
-    run(cursor, "incidents/bundle.sql")
+    run(cursor, "incidents/bundle.sql", {"most_logs": MOST_LOGS})
+    (left_out,) = cursor.execute("FROM bundle_log_left_out").fetchone() or (0,)
     manifest = {
         "format": FORMAT,
         "layerline": version("layerline"),
         "settings": {"settle_ns": settle_ns},
-        "incident": {**incident, "verdict": plain(verdict)},
+        "logs_left_out": left_out,
+        "incident": {**incident, "verdict": plain(verdict) | _counted_failures(incident)},
         "judged": [[row.trace_id, row.span_id, row.start_ns] for row in rows],
     }
     with tempfile.TemporaryDirectory(prefix="layerline-bundle-") as folder, zipfile.ZipFile(file, "w") as archive:
@@ -82,6 +90,12 @@ def write_bundle(
             cursor.execute(f"COPY bundle_{table} TO '{path}' (FORMAT parquet, COMPRESSION zstd)").fetchall()
             with archive.open(zipfile.ZipInfo(path.name, _EPOCH), "w") as member, path.open("rb") as source:
                 shutil.copyfileobj(source, member)
+
+
+def _counted_failures(incident: Mapping[str, Any]) -> dict[str, Any]:
+    """How the verdict counts failures: over all requests of the incident, of which a bundle holds some."""
+    verdict = incident.get("verdict") or {}
+    return {name: verdict[name] for name in COUNTED if name in verdict}
 
 
 def judge_again(
@@ -111,16 +125,19 @@ def opened(path: Path) -> Iterator[Bundle]:
     """
     try:
         with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory(prefix="layerline-bundle-") as folder:
-            expected = {MANIFEST, *(f"{table}.parquet" for table in TABLES)}
             found = [info.filename for info in archive.infolist()]
+            if found.count(MANIFEST) != 1:
+                raise BadBundle(f"not a bundle: expected {MANIFEST} in it, found {len(found)} other members")
+            manifest = _manifest(_unpacked(archive, MANIFEST, MOST_JSON_BYTES))
+            names = [table for table in TABLES if table not in LACKS[manifest["format"]]]
+            expected = {MANIFEST, *(f"{table}.parquet" for table in names)}
             if sorted(found) != sorted(expected):
                 odd = next(iter(sorted(set(found) ^ expected)), "a name twice")
                 raise BadBundle(
                     f"not a bundle: expected its {len(expected)} members, found a difference in {odd[:80]!r}"
                 )
-            manifest = _manifest(_unpacked(archive, MANIFEST, MOST_JSON_BYTES))
             left, tables = MOST_BYTES, {}
-            for table in TABLES:
+            for table in names:
                 tables[table] = Path(folder) / f"{table}.parquet"
                 data = _unpacked(archive, f"{table}.parquet", left)
                 left -= len(data)
@@ -145,8 +162,8 @@ def _manifest(data: bytes) -> Mapping[str, Any]:
         found = manifest["format"]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise BadBundle(f"{MANIFEST} is not that of a bundle") from None
-    if found != FORMAT:
-        raise BadBundle(f"the bundle has format {str(found)[:20]}; this version reads format {FORMAT}")
+    if type(found) is not int or found not in LACKS:
+        raise BadBundle(f"the bundle has format {str(found)[:20]}; this version reads formats 1 to {FORMAT}")
     judged = manifest.get("judged")
     incident = manifest.get("incident")
     settings = manifest.get("settings")

@@ -1,5 +1,6 @@
 -- What it takes to judge an incident again elsewhere. In: judged(trace_id, span_id, start_ns) (verdict.py), usual, recent_request
--- (usual.sql). Out: bundle_span, bundle_resource, bundle_series, bundle_point, bundle_event, bundle_trouble.
+-- (usual.sql); $most_logs. Out: bundle_span, bundle_resource, bundle_series, bundle_point, bundle_event, bundle_log,
+-- bundle_failure, bundle_trouble; bundle_log_left_out(records).
 CREATE OR REPLACE TEMP TABLE bundle_trace AS
 SELECT DISTINCT trace_id FROM judged
 UNION
@@ -66,11 +67,27 @@ FROM event, bundle_time
 WHERE time_ns BETWEEN from_ns - 3_600_000_000_000 AND to_ns
 ORDER BY time_ns, resource, name;
 
+-- What was logged in these traces, errors first where there is more than a bundle takes. It was masked when it arrived.
+CREATE OR REPLACE TEMP TABLE bundle_log AS
+SELECT * FROM (
+    SELECT log.* FROM log SEMI JOIN bundle_trace ON bundle_trace.trace_id = log.trace_id
+    ORDER BY is_error(severity) DESC, time_ns, resource, log.trace_id, span_id, body LIMIT $most_logs
+) ORDER BY time_ns, resource, trace_id, span_id, body;
+
+CREATE OR REPLACE TEMP TABLE bundle_log_left_out AS
+SELECT count(*) - (SELECT count(*) FROM bundle_log) AS records
+FROM log SEMI JOIN bundle_trace ON bundle_trace.trace_id = log.trace_id;
+
+-- Why these requests failed, as it was worked out here: to be compared, not to be filled in.
+CREATE OR REPLACE TEMP TABLE bundle_failure AS
+SELECT failure.* FROM failure SEMI JOIN bundle_trace ON bundle_trace.trace_id = failure.trace_id
+ORDER BY start_ns, trace_id, span_id;
+
 -- Names of the dead are asked for too.
 CREATE OR REPLACE TEMP TABLE bundle_resource AS
 SELECT resource.* FROM resource
 WHERE host IS NULL OR host IN (FROM bundle_host) OR resource IN (SELECT resource FROM bundle_span)
-   OR resource IN (SELECT resource FROM bundle_event)
+   OR resource IN (SELECT resource FROM bundle_event) OR resource IN (SELECT resource FROM bundle_log)
 ORDER BY seen_ns, resource;
 
 -- What an operation did inside any incident is not its usual.

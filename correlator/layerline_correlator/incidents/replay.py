@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 
 from layerline_correlator.facts.names import Names
-from layerline_correlator.incidents.bundle import MOST_ROWS, TABLES, BadBundle, Bundle, judge_again
+from layerline_correlator.incidents.bundle import COUNTED, MOST_ROWS, BadBundle, Bundle, judge_again
 from layerline_correlator.incidents.verdict import in_order
 from layerline_correlator.ledger import work as ledger
 from layerline_correlator.plain import plain
@@ -42,21 +42,24 @@ def replay(bundle: Bundle, settings: Settings) -> Replayed:
             _fill(cursor, bundle)
             _work_out(cursor)
             found = _judge(cursor, bundle, Names(store.cursor()))
+            failures = list(_failures(cursor, bundle))
         except duckdb.Error as problem:
             raise BadBundle(f"its data cannot be read: {str(problem).splitlines()[0][:200]}") from None
     finally:
         store.close()
     recorded = bundle.manifest["incident"]["verdict"]
-    differences = list(_differences("", _timeless(recorded), _timeless(found)))
+    differences = list(_differences("", _timeless(recorded), _timeless(found))) + failures
     return Replayed(found, differences[:MOST_DIFFERENCES])
 
 
 def _fill(cursor: duckdb.DuckDBPyConnection, bundle: Bundle) -> None:
-    for table in TABLES:
-        path = str(bundle.tables[table])
+    for table, file in bundle.tables.items():
+        path = str(file)
         counted = cursor.execute("SELECT num_rows FROM parquet_file_metadata($path)", {"path": path}).fetchone()
         if counted is None or counted[0] > MOST_ROWS:
             raise BadBundle(f"{table}.parquet has more than {MOST_ROWS:,} rows")
+        if table == "failure":  # is worked out anew
+            continue
         cursor.execute(
             f"INSERT INTO {table} BY NAME SELECT * FROM read_parquet($path) LIMIT {MOST_ROWS}", {"path": path}
         ).fetchall()
@@ -107,9 +110,30 @@ def _judge(cursor: duckdb.DuckDBPyConnection, bundle: Bundle, names: Names) -> d
     return found
 
 
+#: What is said of a failure, and compared.
+_SAID = ("type", "message", "status_code", "status_of", "said_by", "failed_name", "service", "dependency", "services")
+
+
+def _failures(cursor: duckdb.DuckDBPyConnection, bundle: Bundle) -> Iterator[tuple[str, Any, Any]]:
+    """Where a request that was judged failed in another way than was recorded: ``failures.TRACE_ID.type``."""
+    if "failure" not in bundle.tables:
+        return
+
+    def of_judged(table: str, **bound: str) -> dict[str, dict[str, Any]]:
+        rows = cursor.execute(
+            f"SELECT trace_id, span_id, {', '.join(_SAID)} FROM {table} SEMI JOIN judged USING (trace_id, span_id)"
+            " ORDER BY ALL",
+            bound,
+        ).fetchall()
+        return {f"{trace_id}/{span_id}": dict(zip(_SAID, said, strict=True)) for trace_id, span_id, *said in rows}
+
+    recorded = of_judged("read_parquet($path)", path=str(bundle.tables["failure"]))
+    yield from _differences("failures", recorded, of_judged("failure"))
+
+
 def _timeless(verdict: Mapping[str, Any]) -> dict[str, Any]:
-    """Without what depends on when it is asked."""
-    return {key: value for key, value in verdict.items() if key != "settled"}
+    """Without what depends on when it is asked, or counts requests that are not in the bundle."""
+    return {key: value for key, value in verdict.items() if key != "settled" and key not in COUNTED}
 
 
 def _differences(path: str, recorded: Any, found: Any) -> Iterator[tuple[str, Any, Any]]:

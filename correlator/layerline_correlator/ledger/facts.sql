@@ -7,12 +7,12 @@
 -- fact: layerline.container.refaults: what its container read again for want of memory
 -- fact: layerline.samples: what its threads waited for
 -- fact: layerline.accept_wait_ns: when the request arrived in the kernel
--- fact: container events: the starts and ends of containers
+-- fact: container events: when containers started and ended
 -- fact: container.cpu.time: its container's CPU time
 -- fact: container.cpu.throttled: its container's throttled time
 -- fact: container.cpu.pressure: CPU pressure of its container
 -- fact: container.memory.refaults: what its container read again for want of memory
--- fact: container.network.tcp.retransmits: TCP segments that its container sent again
+-- fact: container.network.tcp.retransmits: how many TCP segments its container sent again
 -- fact: container.io.pressure: I/O pressure of its container
 -- fact: container.disk.io: what its container read and wrote
 -- fact: system.cpu.time: CPU time of the machine

@@ -22,7 +22,7 @@ from layerline_correlator.store.graph import graph
 from layerline_correlator.times import rfc3339
 from layerline_correlator.verdict.judge import Unseen as UnseenCause
 from layerline_correlator.verdict.judge import on_machines, to_enable
-from layerline_correlator.verdict.ledgers import unseen
+from layerline_correlator.verdict.ledgers import other_languages, unseen
 
 #: Series of one metric from one sender, resources or operations of one service, beyond which they are named.
 MOST_SERIES = 1_000
@@ -307,12 +307,15 @@ def _joined(found: Iterable[tuple[_Row, str | None, float | None, str]]) -> Join
             methods[method] += row.spans
             sums[method] += (1.0 if confidence is None else confidence) * row.spans
     spans, of = methods.total(), methods.total() + missing.total()
+    reasons = [Counted(why, number) for why, number in missing.most_common(_REASONS)]
+    if rest := missing.total() - sum(one.spans for one in reasons):
+        reasons.append(Counted(f"{len(missing) - _REASONS} other reasons", rest))
     return Joined(
         spans=spans,
         of=of,
         share=round(spans / of, 4) if of else None,
         methods=[Counted(method, number, round(sums[method] / number, 3)) for method, number in methods.most_common()],
-        missing=[Counted(why, number) for why, number in missing.most_common(_REASONS)],
+        missing=reasons,
     )
 
 
@@ -374,13 +377,14 @@ def _blind(cursor: duckdb.DuckDBPyConnection, name: Naming, total: int) -> list[
     requests: dict[str, int] = {}
     found: dict[str, list[UnseenCause]] = defaultdict(list)
     reasons: dict[str, Counter[str]] = defaultdict(Counter)
+    languages = other_languages(cursor)
     for cause, service, facts, why, number, foreign, host, agent_reads in cursor.execute(
         "FROM blind_cover ORDER BY ALL"
     ).fetchall():
         if service is None:
             requests[cause] = number
         else:
-            one = unseen(cause, service, facts, why, bool(foreign), host, bool(agent_reads))
+            one = unseen(cause, service, facts, why, bool(foreign), host, bool(agent_reads), languages.get(service))
             found[cause].append(one)
             reasons[cause][one.reason] += number
     return [

@@ -75,6 +75,7 @@ class Unseen(NamedTuple):
     account: bool = False  # the account of its threads is what is missing
     only_wrapper: bool = False  # what is missing is measured by the wrapper alone
     only_agent: bool = False  # or by the agent alone
+    language: str | None = None  # of the service, where the wrapper cannot start it: it is not in Python
 
 
 @dataclass(frozen=True, slots=True)
@@ -421,9 +422,10 @@ def _blind(ledgers: Iterable[Ledger], name: Naming) -> list[Blind]:
         for one in ledger.blind:
             unseen[one.cause].append(one)
 
-    def rank(item: tuple[str, list[Unseen]]) -> tuple[bool, int]:
+    def rank(item: tuple[str, list[Unseen]]) -> tuple[bool, bool, int]:
         cause, found = item
-        return not any(one.account for one in found), by_name(cause).order
+        beyond = all(one.language and one.only_wrapper for one in found)
+        return beyond, not any(one.account for one in found), by_name(cause).order
 
     return [
         Blind(cause, "; ".join(list(dict.fromkeys(one.reason for one in found))[:3]), to_enable(cause, found, name))
@@ -438,6 +440,7 @@ def to_enable(cause: str, found: Sequence[Unseen], name: Naming) -> str:
         agent_reads=all(one.agent_reads for one in found),
         only_wrapper=all(one.only_wrapper for one in found),
         only_agent=all(one.only_agent for one in found),
+        languages=tuple(sorted({one.language or "" for one in found})),
     )
     return on_machines(enable, (one.host for one in found if not one.agent_reads), name)
 
@@ -445,7 +448,9 @@ def to_enable(cause: str, found: Sequence[Unseen], name: Naming) -> str:
 def on_machines(enable: str, hosts: Iterable[str | None], name: Naming) -> str:
     """The same text with the machines' names for `on the machine`, unless they are many or not known."""
     each = dict.fromkeys(hosts)
-    names = [name("host", host).name for host in each if host is not None]
+    names = sorted(name("host", host).name for host in each if host is not None)
     if not names or len(names) < len(each) or len(names) > MACHINES or NAMELESS in names:
         return enable
-    return re.sub("on the machines?", lambda _: f"on machine {' and '.join(names)}", enable, count=1)
+    *first, last = names
+    where = f"on machines {', '.join(first)} and {last}" if first else f"on machine {last}"
+    return re.sub("on the machines?", lambda _: where, enable, count=1)

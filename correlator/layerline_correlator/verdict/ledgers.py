@@ -79,7 +79,14 @@ def want_usual(cursor: duckdb.DuckDBPyConnection, rows: Sequence[Request]) -> No
 
 
 def unseen(
-    cause: str, service: str, facts: list[str], why: str | None, foreign: bool, host: str | None, agent_reads: bool
+    cause: str,
+    service: str,
+    facts: list[str],
+    why: str | None,
+    foreign: bool,
+    host: str | None,
+    agent_reads: bool,
+    language: str | None = None,
 ) -> Unseen:
     """A row of the table ``blind``: a cause, and the facts of which one would do but none was measured."""
     return Unseen(
@@ -92,7 +99,18 @@ def unseen(
         account=facts == ["layerline.account"],
         only_wrapper=all(fact.startswith("layerline.") for fact in facts),
         only_agent=not any(fact.startswith("layerline.") for fact in facts),
+        language=language,
     )
+
+
+def other_languages(cursor: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    """The language of each service that the wrapper cannot start, because its SDK says that it is not in Python."""
+    found = cursor.execute(
+        "SELECT service, max(attributes['telemetry.sdk.language']) AS language FROM resource"
+        " WHERE service IS NOT NULL AND attributes['telemetry.sdk.language'] IS NOT NULL"
+        " GROUP BY service HAVING bool_and(attributes['telemetry.sdk.language'] <> 'python')"
+    )
+    return dict(found.fetchall())
 
 
 def usual_durations(cursor: duckdb.DuckDBPyConnection, rows: Sequence[Request]) -> dict[int, int]:
@@ -114,12 +132,13 @@ def read_ledgers(
     parts = _parts_of(cursor)
     usual_parts = _usual_parts(cursor)
     blind: dict[int, list[Unseen]] = defaultdict(list)
+    languages = other_languages(cursor)
     for number, cause, service, facts, why, foreign, host, agent_reads in cursor.execute(
         "SELECT request_no, cause, blind.service, facts, why, coalesce(foreign_readings, false), host,"
         " coalesce(agent_reads, false)"
         " FROM wanted_usual JOIN blind USING (trace_id, span_id, start_ns) ORDER BY ALL"
     ).fetchall():
-        blind[number].append(unseen(cause, service, facts, why, foreign, host, agent_reads))
+        blind[number].append(unseen(cause, service, facts, why, foreign, host, agent_reads, languages.get(service)))
     now = time.time_ns()
     ledgers = [
         Ledger(
@@ -146,9 +165,9 @@ def read_ledgers(
 
 def blind_reason(service: str, facts: list[str], why: str | None) -> str:
     """``web: the busy time of the disks was not measured``."""
-    missing = " and ".join(fact_words().get(fact, fact) for fact in facts)
-    verb = "were" if len(facts) > 1 else "was"
-    return f"{service}: {missing} {verb} not measured{f' ({why})' if why else ''}"
+    missing = list(dict.fromkeys(fact_words().get(fact, fact) for fact in facts))  # two facts may have the same words
+    verb = "were" if len(missing) > 1 else "was"
+    return f"{service}: {' and '.join(missing)} {verb} not measured{f' ({why})' if why else ''}"
 
 
 def _parts_of(cursor: duckdb.DuckDBPyConnection) -> dict[int, list[LedgerPart]]:

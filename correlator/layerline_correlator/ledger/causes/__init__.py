@@ -34,6 +34,7 @@ from layerline_correlator.store.statements import text as text_of
 _AGENT = "run `layerline agent` on the machine"
 _WRAPPER = "start the service with `layerline run -- CMD`"
 _RUNS_ALREADY = "ask `layerline coverage` why `layerline agent`, which runs there, did not read it"
+_NOT_PYTHON = "measure it by other means (`layerline run` is for Python, its SDK says {})"
 _REQUIRED = ("title", "layer", "order", "needs", "means", "mistaken for", "try", "enable", "source")
 _OPTIONAL = (
     *("reads", "only with", "with any of", "where", "applies", "enable elsewhere"),
@@ -120,15 +121,21 @@ class Cause:
         agent_reads: bool = False,
         only_wrapper: bool = False,
         only_agent: bool = False,
+        languages: tuple[str, ...] = (),
     ) -> str:
         """The one thing to enable where it cannot be seen.
 
         ``foreign_readings``: somebody else's collector reads the container. ``agent_reads``: our agent reads the
         machine, so that nobody is told to run it. ``only_wrapper``, ``only_agent``: nothing is missing but what the
-        wrapper, or the agent, measures.
+        wrapper, or the agent, measures. ``languages``: those of the services that are not in Python, and so cannot be
+        started with the wrapper; ``""`` stands for all others.
         """
         if foreign_readings and self.enable_elsewhere:
             return self.enable_elsewhere
+        if languages and all(languages):
+            if only_wrapper:
+                return _NOT_PYTHON.format(" and ".join(languages))
+            return _RUNS_ALREADY if agent_reads else _AGENT
         if _AGENT not in self.enable:
             return self.enable
         wrapper, _, rest = self.enable.partition(_AGENT)
