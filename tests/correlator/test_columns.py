@@ -42,7 +42,7 @@ DETAILS = st.just(NO_DETAILS) | st.builds(
     st.none(),
     some(st.lists(st.builds(SpanEvent, NUMBERS, st.just("exception"), ATTRIBUTES), max_size=2)),
     some(st.lists(st.builds(SpanLink, st.just("f" * 32), st.just("e" * 16), ATTRIBUTES), max_size=2)),
-    some(st.builds(LeftOut, st.integers(0, 9))),
+    some(st.builds(LeftOut, *(st.integers(0, 9) for _ in LeftOut._fields))),
 )
 ROWS = st.lists(
     st.builds(
