@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from layerline_correlator.store.model import (
 from layerline_correlator.store.recent import Recent
 from layerline_correlator.store.store import Store
 from tests.profiles import examples
+from tests.waiting import eventually
 
 SECOND_NS = 10**9
 SENDER = {"service.name": "web"}
@@ -70,7 +72,7 @@ ROWS = st.lists(
 
 
 @given(ROWS, ROWS)
-@settings(max_examples=examples(50, 1000))
+@settings(max_examples=examples(30, 1000))
 def test_columns_are_the_rows_they_were_made_of(rows: list[SpanRow], more: list[SpanRow]) -> None:
     """Whatever the spans have, columns give back the same rows, also when they were put together from two."""
     columns = SpanColumns(rows)
@@ -83,7 +85,7 @@ def test_columns_are_the_rows_they_were_made_of(rows: list[SpanRow], more: list[
 
 
 @given(rows=ROWS)
-@settings(max_examples=examples(5, 50), deadline=None)
+@settings(max_examples=examples(3, 50), deadline=None)
 def test_the_store_keeps_columns_as_it_keeps_rows(rows: list[SpanRow], tmp_path_factory: object) -> None:
     """What is written of spans is the same whether they came as rows or as columns."""
     written = []
@@ -123,3 +125,32 @@ def test_what_is_older_than_the_memory_may_have_been_written() -> None:
     assert recent.may_hold(["z"], 110 * SECOND_NS, 120 * SECOND_NS)
     assert not recent.may_hold(["z"], 130 * SECOND_NS, 200 * SECOND_NS)
     assert recent.may_hold(["0 later"], 180 * SECOND_NS, 200 * SECOND_NS)
+
+
+def spans(first: int, count: int) -> Batch:
+    rows = SpanColumns()
+    for number in range(first, first + count):
+        rows.append(
+            SpanRow(
+                f"{number + 1:032x}", f"{number + 1:016x}", None, resource_key(SENDER), "GET /", 2, 1, 2, 0,
+                None, None, None, None, (None,) * len(SPAN_FIGURES), {},
+            )
+        )  # fmt: skip
+    return Batch(resources=[ResourceRow(resource_key(SENDER), SENDER)], spans=rows)
+
+
+def test_nobody_waits_for_company_that_is_not_needed(tmp_path: Path) -> None:
+    """After a pause, and when much has come, it is written at once; a little more waits, and is written with it."""
+    store = Store(replace(Settings(store=tmp_path), group_ns=3600 * SECOND_NS))
+    try:
+        store.append(spans(0, 1), patience_s=60)
+        with ThreadPoolExecutor(1) as other:
+            little = other.submit(store.append, spans(1, 1), 60)
+            store.append(spans(2, 600), patience_s=60)
+            eventually(lambda: store.waiting()[0] == 0, "nothing waits")
+            store.append(spans(602, 600), patience_s=60)
+            little.result()
+        with store.cursor() as cursor:
+            assert cursor.execute("SELECT count(*) FROM span").fetchall() == [(1202,)]
+    finally:
+        store.close()

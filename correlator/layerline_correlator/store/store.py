@@ -1,6 +1,7 @@
 """The store: one DuckDB database, one writer that groups what arrives, a cursor for everyone who reads.
 
-``append`` returns when its rows are on disk: batches that arrive within ``Settings.group_ns`` become one transaction.
+``append`` returns when its rows are on disk. Transactions begin ``Settings.group_ns`` apart, unless much is waiting:
+what arrives meanwhile becomes one, and what arrives after a pause is written at once.
 A point that is delivered twice is written once. So is a span, which is more than its id: caller and callee may share
 one (Zipkin, B3, Envoy), and a span may be sent again when it has ended. Of what one sender sends under one id and kind,
 the longest stays.
@@ -19,6 +20,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple
 from weakref import WeakSet
@@ -116,6 +118,10 @@ _RECORDING = pa.schema(
 _SPILL, _SPILL_TIMES = "spill", 4
 #: How many batches may wait to be written before senders are asked to come again.
 _WAITING = 256
+#: From this weight on nothing more is waited for, and from this one on nothing more is taken into the same transaction.
+_ENOUGH, _MOST = 500, 20_000
+#: How many points cost as much as a span does.
+_POINTS = 4
 #: A span that is sent again is looked for this long around its start: it may have been corrected. What is not found is
 #: left out when the ledger is worked out (``ledger/path.sql``).
 _CORRECTED_NS = 10 * 10**9
@@ -198,6 +204,7 @@ class Store:
         #: Whether containers are known without their ids: then any description of one may bring it.
         self._stand_ins = bool(self._database.execute("FROM resource WHERE stand_in IS NOT NULL LIMIT 1").fetchall())
         self._recent = _recent(self._database)
+        self._began_s = -inf  # when the last transaction began
         self._closed = False
         self._invalid: str | None = None
         self._writer = self.threads.start("layerline-writer", self._write_forever)
@@ -293,16 +300,23 @@ class Store:
         cursor.close()
 
     def _gather(self, first: _Waiting) -> tuple[list[_Waiting], bool]:
-        """What arrives within the grouping time, together with the first; True when the store is to close after it."""
-        group, until = [first], time.monotonic() + self._settings.group_ns / 1e9
-        while (left := until - time.monotonic()) > 0 and not self._closed:
+        """What becomes durable together with the first; True when the store is to close after it.
+
+        Waiting for more pays where little is there: a transaction costs as much as 200 spans or so do.
+        """
+        group, rows = [first], _weight(first.batch)
+        until = self._began_s + self._settings.group_ns / 1e9
+        while rows < _MOST:
+            left = 0.0 if rows >= _ENOUGH or self._closed else until - time.monotonic()
             try:
-                more = self._queue.get(timeout=left)
+                more = self._queue.get(timeout=left) if left > 0 else self._queue.get_nowait()
             except queue.Empty:
                 break
             if more is None:
                 return group, True
             group.append(more)
+            rows += _weight(more.batch)
+        self._began_s = time.monotonic()
         return group, False
 
     def _write(self, cursor: duckdb.DuckDBPyConnection, group: list[_Waiting]) -> None:
@@ -388,6 +402,11 @@ class Store:
         if spans:
             self._recent.add(spans.span_id, spans.start_ns)
         return {row.resource for row in fresh} | set(series), arrived
+
+
+def _weight(batch: Batch) -> int:
+    """How much it is to write, in spans."""
+    return len(batch.spans) + len(batch.logs) + len(batch.events) + len(batch.points) // _POINTS
 
 
 def _insert(
