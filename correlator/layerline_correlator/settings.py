@@ -54,7 +54,7 @@ class Settings:
     slos: Path | None = None
     """LAYERLINE_SLOS (none): a TOML file with service level objectives, read at the start; the API can set more."""
     group_ns: int = 200_000_000
-    """How long arriving data is gathered before it is written and acknowledged."""
+    """How far apart transactions begin while little arrives: that long data may wait to be written and acknowledged."""
     settle_ns: int = 10_000_000_000
     """How long after a request's end its readings may still arrive."""
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, overload
 
 #: OTLP's SpanKind and StatusCode, by number.
 UNSPECIFIED, INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER = range(6)
@@ -85,6 +85,19 @@ class SpanRow(NamedTuple):
     details: SpanDetails = NO_DETAILS
 
 
+class Spans(Protocol):
+    """Spans of a batch: a list of rows, or columns (``columns.py``), which the doors fill."""
+
+    def append(self, row: SpanRow, /) -> None: ...
+    def extend(self, rows: Iterable[SpanRow], /) -> None: ...
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[SpanRow]: ...
+    @overload
+    def __getitem__(self, place: int, /) -> SpanRow: ...
+    @overload
+    def __getitem__(self, place: slice, /) -> list[SpanRow]: ...
+
+
 class SeriesRow(NamedTuple):
     """One series of points. ``series`` is ``series_key(resource, signal, attributes)``."""
 
@@ -148,7 +161,7 @@ class Batch:
     """Rows that become durable together."""
 
     resources: list[ResourceRow] = field(default_factory=list)
-    spans: list[SpanRow] = field(default_factory=list)
+    spans: Spans = field(default_factory=list[SpanRow])
     series: list[SeriesRow] = field(default_factory=list)
     points: list[PointRow] = field(default_factory=list)
     events: list[EventRow] = field(default_factory=list)

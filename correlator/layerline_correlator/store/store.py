@@ -1,6 +1,7 @@
 """The store: one DuckDB database, one writer that groups what arrives, a cursor for everyone who reads.
 
-``append`` returns when its rows are on disk: batches that arrive within ``Settings.group_ns`` become one transaction.
+``append`` returns when its rows are on disk. Transactions begin ``Settings.group_ns`` apart, unless much is waiting:
+what arrives meanwhile becomes one, and what arrives after a pause is written at once.
 A point that is delivered twice is written once. So is a span, which is more than its id: caller and callee may share
 one (Zipkin, B3, Envoy), and a span may be sent again when it has ended. Of what one sender sends under one id and kind,
 the longest stays.
@@ -19,6 +20,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple
 from weakref import WeakSet
@@ -26,28 +28,27 @@ from weakref import WeakSet
 import duckdb
 import pyarrow as pa
 
-from layerline.attributes import BOOT_ID, SPAN_FIGURES, VERSION, column
+from layerline.attributes import BOOT_ID, VERSION
 from layerline.container import reported
 from layerline.signals import find
 from layerline_correlator.settings import Settings
 from layerline_correlator.store import checkpoint
 from layerline_correlator.store.checkpoint import Checkpoints
+from layerline_correlator.store.columns import LEFT_OUT, TEXT_MAP, SpanColumns
 from layerline_correlator.store.disk import Disk
 from layerline_correlator.store.handles import Handle, handles, is_sandbox, machine_name, stand_in
 from layerline_correlator.store.memory import default_bytes
 from layerline_correlator.store.model import (
     ERROR,
-    NO_DETAILS,
     STATUS_OK,
     Batch,
-    LeftOut,
     LogRow,
     ResourceRow,
     SeriesRow,
-    SpanDetails,
     SpanRow,
 )
 from layerline_correlator.store.private import make_private
+from layerline_correlator.store.recent import Recent
 from layerline_correlator.store.signals import write_catalogue
 from layerline_correlator.store.statements import run
 from layerline_correlator.store.version import DATABASE, opened, stamp
@@ -55,43 +56,17 @@ from layerline_correlator.threads import Threads
 
 _log = logging.getLogger("layerline.store")
 
-_TEXT_MAP = pa.map_(pa.string(), pa.string())
-_LEFT_OUT = pa.struct([(name, pa.int64()) for name in LeftOut._fields])
-
 _RESOURCE = pa.schema(
     [
         *((name, pa.string()) for name in ("resource", "service", "instance", "container_id", "host")),
         ("in_container", pa.bool_()),
         ("cpus", pa.int64()),
-        ("attributes", _TEXT_MAP),
+        ("attributes", TEXT_MAP),
         ("seen_ns", pa.int64()),
         ("host_by", pa.string()),
         ("handles", pa.list_(pa.struct([(name, pa.string()) for name in Handle._fields]))),
         ("sandbox", pa.bool_()),
         ("stand_in", pa.string()),
-    ]
-)
-_SPAN = pa.schema(
-    [
-        *((name, pa.string()) for name in ("trace_id", "span_id", "parent_span_id", "resource", "name")),
-        ("kind", pa.int8()),
-        ("start_ns", pa.int64()),
-        ("end_ns", pa.int64()),
-        ("status", pa.int8()),
-        ("thread_id", pa.int64()),
-        ("account", pa.string()),
-        ("account_reason", pa.string()),
-        ("slices", pa.list_(pa.int64())),
-        *((column(name), pa.int64()) for name in SPAN_FIGURES),
-        ("attributes", _TEXT_MAP),
-        ("status_message", pa.string()),
-        ("trace_state", pa.string()),
-        ("events", pa.list_(pa.struct([("time_ns", pa.int64()), ("name", pa.string()), ("attributes", _TEXT_MAP)]))),
-        (
-            "links",
-            pa.list_(pa.struct([("trace_id", pa.string()), ("span_id", pa.string()), ("attributes", _TEXT_MAP)])),
-        ),
-        ("left_out", _LEFT_OUT),
     ]
 )
 _SERIES = pa.schema(
@@ -100,8 +75,8 @@ _SERIES = pa.schema(
             (name, pa.string())
             for name in ("series", "resource", "signal", "unit", "kind", "entity_type", "entity_id", "host")
         ),
-        ("attributes", _TEXT_MAP),
-        ("part_of", _TEXT_MAP),
+        ("attributes", TEXT_MAP),
+        ("part_of", TEXT_MAP),
     ]
 )
 _POINT = pa.schema(
@@ -113,7 +88,7 @@ _EVENT = pa.schema(
         ("time_ns", pa.int64()),
         ("name", pa.string()),
         ("body", pa.string()),
-        ("attributes", _TEXT_MAP),
+        ("attributes", TEXT_MAP),
     ]
 )
 _LOG = pa.schema(
@@ -125,8 +100,8 @@ _LOG = pa.schema(
         ("severity", pa.int8()),
         ("severity_text", pa.string()),
         ("body", pa.string()),
-        ("attributes", _TEXT_MAP),
-        ("left_out", _LEFT_OUT),
+        ("attributes", TEXT_MAP),
+        ("left_out", LEFT_OUT),
     ]
 )
 _RECORDING = pa.schema(
@@ -143,6 +118,10 @@ _RECORDING = pa.schema(
 _SPILL, _SPILL_TIMES = "spill", 4
 #: How many batches may wait to be written before senders are asked to come again.
 _WAITING = 256
+#: From this weight on nothing more is waited for, and from this one on nothing more is taken into the same transaction.
+_ENOUGH, _MOST = 500, 20_000
+#: How many points cost as much as a span does.
+_POINTS = 4
 #: A span that is sent again is looked for this long around its start: it may have been corrected. What is not found is
 #: left out when the ledger is worked out (``ledger/path.sql``).
 _CORRECTED_NS = 10 * 10**9
@@ -224,6 +203,8 @@ class Store:
             self._known.add(key)
         #: Whether containers are known without their ids: then any description of one may bring it.
         self._stand_ins = bool(self._database.execute("FROM resource WHERE stand_in IS NOT NULL LIMIT 1").fetchall())
+        self._recent = _recent(self._database)
+        self._began_s = -inf  # when the last transaction began
         self._closed = False
         self._invalid: str | None = None
         self._writer = self.threads.start("layerline-writer", self._write_forever)
@@ -319,16 +300,23 @@ class Store:
         cursor.close()
 
     def _gather(self, first: _Waiting) -> tuple[list[_Waiting], bool]:
-        """What arrives within the grouping time, together with the first; True when the store is to close after it."""
-        group, until = [first], time.monotonic() + self._settings.group_ns / 1e9
-        while (left := until - time.monotonic()) > 0 and not self._closed:
+        """What becomes durable together with the first; True when the store is to close after it.
+
+        Waiting for more pays where little is there: a transaction costs as much as 200 spans or so do.
+        """
+        group, rows = [first], _weight(first.batch)
+        until = self._began_s + self._settings.group_ns / 1e9
+        while rows < _MOST:
+            left = 0.0 if rows >= _ENOUGH or self._closed else until - time.monotonic()
             try:
-                more = self._queue.get(timeout=left)
+                more = self._queue.get(timeout=left) if left > 0 else self._queue.get_nowait()
             except queue.Empty:
                 break
             if more is None:
                 return group, True
             group.append(more)
+            rows += _weight(more.batch)
+        self._began_s = time.monotonic()
         return group, False
 
     def _write(self, cursor: duckdb.DuckDBPyConnection, group: list[_Waiting]) -> None:
@@ -354,7 +342,7 @@ class Store:
         resources = {row.resource: row for batch in batches for row in batch.resources}
         series = {row.series: row for batch in batches for row in batch.series if row.series not in self._known}
         fresh = [row for key, row in resources.items() if key not in self._known]
-        spans = _longest((row for batch in batches for row in batch.spans), resources)
+        spans = _longest(_together(batches), resources)
         points = {(row.series, row.time_ns): row for batch in batches for row in batch.points}
         events = {(row.resource, row.time_ns, row.name, row.body): row for batch in batches for row in batch.events}
         logs = {row[:7]: row for batch in batches for row in batch.logs}
@@ -370,10 +358,12 @@ class Store:
             if any(_needs_a_place(row) or self._stand_ins for row in senders):
                 run(cursor, "store/settle.sql")
             if spans:
-                from_ns = min(row.start_ns for row in spans)
-                to_ns = max(row.start_ns for row in spans)
                 arrived = _extents(spans)
-                _insert_spans(cursor, spans, from_ns - _CORRECTED_NS, to_ns + _CORRECTED_NS)
+                from_ns, to_ns = min(spans.start_ns) - _CORRECTED_NS, max(spans.start_ns) + _CORRECTED_NS
+                fresh_spans = spans
+                if self._recent.may_hold(spans.span_id, from_ns, to_ns):
+                    fresh_spans = _without_known(cursor, spans, from_ns, to_ns)
+                _insert_table(cursor, "span", fresh_spans.table())
             if points:
                 _insert(
                     cursor,
@@ -409,7 +399,14 @@ class Store:
             with suppress(duckdb.Error):  # a commit that failed has rolled back
                 cursor.execute("ROLLBACK")
             raise
+        if spans:
+            self._recent.add(spans.span_id, spans.start_ns)
         return {row.resource for row in fresh} | set(series), arrived
+
+
+def _weight(batch: Batch) -> int:
+    """How much it is to write, in spans."""
+    return len(batch.spans) + len(batch.logs) + len(batch.events) + len(batch.points) // _POINTS
 
 
 def _insert(
@@ -426,6 +423,19 @@ def _insert(
     arrow = pa.Table.from_arrays(
         [pa.array(values, type=item.type) for values, item in zip(columns, schema, strict=True)], schema=schema
     )
+    _insert_table(cursor, table, arrow, unless, parameters)
+
+
+def _insert_table(
+    cursor: duckdb.DuckDBPyConnection,
+    table: str,
+    arrow: pa.Table,
+    unless: str = "",
+    parameters: dict[str, Any] | None = None,
+) -> None:
+    """Columns that are not in ``arrow`` are null."""
+    if not arrow.num_rows:
+        return
     cursor.register("arriving", arrow)
     try:
         cursor.execute(
@@ -435,16 +445,22 @@ def _insert(
         cursor.unregister("arriving")
 
 
-def _extents(spans: Iterable[SpanRow]) -> dict[str, Extent]:
-    found: dict[str, Extent] = {}
-    for row in spans:
-        known = found.get(row.trace_id)
-        found[row.trace_id] = (
-            Extent(row.start_ns, row.start_ns)
-            if known is None
-            else Extent(min(known.from_ns, row.start_ns), max(known.to_ns, row.start_ns), known.spans + 1)
-        )
-    return found
+def _extents(spans: SpanColumns) -> dict[str, Extent]:
+    starts: dict[str, list[int]] = {}
+    for trace_id, start_ns in zip(spans.trace_id, spans.start_ns, strict=True):
+        starts.setdefault(trace_id, []).append(start_ns)
+    return {trace_id: Extent(min(found), max(found), len(found)) for trace_id, found in starts.items()}
+
+
+def _together(batches: list[Batch]) -> SpanColumns:
+    """The spans of all batches, which stay as they are."""
+    first = batches[0].spans
+    if len(batches) == 1 and isinstance(first, SpanColumns):
+        return first
+    spans = SpanColumns()
+    for batch in batches:
+        spans.extend(batch.spans)
+    return spans
 
 
 def _insert_logs(cursor: duckdb.DuckDBPyConnection, logs: list[LogRow]) -> None:
@@ -483,28 +499,33 @@ def _also(arrived: Arrived | None, cursor: duckdb.DuckDBPyConnection, errors: li
     return {trace_id: Extent(from_ns, to_ns, spans) for trace_id, from_ns, to_ns, spans in found} | dict(arrived or {})
 
 
-def _longest(rows: Iterable[SpanRow], resources: Mapping[str, ResourceRow]) -> list[SpanRow]:
+def _longest(spans: SpanColumns, resources: Mapping[str, ResourceRow]) -> SpanColumns:
     """Without what one sender sent several times: the longest stays, of equals the first."""
+    if len(set(zip(spans.span_id, spans.trace_id, spans.kind, strict=True))) == len(spans):
+        return spans
     senders = {key: _sender(row) for key, row in resources.items()}
     kept: dict[tuple[str, str, int, str], SpanRow] = {}
-    for row in rows:
+    for row in spans:
         key = row.trace_id, row.span_id, row.kind, senders.get(row.resource, row.resource)
         other = kept.setdefault(key, row)
         if other is not row and row.end_ns - row.start_ns > other.end_ns - other.start_ns:
             kept[key] = row
-    return list(kept.values())
+    return SpanColumns(kept.values())
 
 
-def _insert_spans(cursor: duckdb.DuckDBPyConnection, spans: list[SpanRow], from_ns: int, to_ns: int) -> None:
-    """Write these spans; where the store has one already, the longer of the two stays. Bounds are those of starts."""
+def _without_known(cursor: duckdb.DuckDBPyConnection, spans: SpanColumns, from_ns: int, to_ns: int) -> SpanColumns:
+    """Those that are to be written: where the store has one already, the longer of the two stays.
+
+    Shorter ones are deleted from the store. Bounds are those of starts.
+    """
     ids = {
         "place": pa.array(range(len(spans)), pa.int64()),
-        "trace_id": pa.array([row.trace_id for row in spans], pa.string()),
-        "span_id": pa.array([row.span_id for row in spans], pa.string()),
-        "kind": pa.array([row.kind for row in spans], pa.int8()),
-        "resource": pa.array([row.resource for row in spans], pa.string()),
-        "start_ns": pa.array([row.start_ns for row in spans], pa.int64()),
-        "end_ns": pa.array([row.end_ns for row in spans], pa.int64()),
+        "trace_id": pa.array(spans.trace_id, pa.string()),
+        "span_id": pa.array(spans.span_id, pa.string()),
+        "kind": pa.array(spans.kind, pa.int8()),
+        "resource": pa.array(spans.resource, pa.string()),
+        "start_ns": pa.array(spans.start_ns, pa.int64()),
+        "end_ns": pa.array(spans.end_ns, pa.int64()),
     }
     cursor.register("arriving_span", pa.table(ids))
     try:
@@ -515,30 +536,16 @@ def _insert_spans(cursor: duckdb.DuckDBPyConnection, spans: list[SpanRow], from_
     shorter = [row for row, place, is_longer in before if is_longer and place not in known]
     if shorter:
         cursor.execute("DELETE FROM span WHERE rowid IN (SELECT unnest($rows))", {"rows": shorter}).fetchall()
-    _insert(
-        cursor,
-        "span",
-        _SPAN,
-        (
-            (*row[:13], *row.figures, list(row.attributes.items()), *_details(row.details))
-            for place, row in enumerate(spans)
-            if place not in known
-        ),
-    )
+    return SpanColumns(row for place, row in enumerate(spans) if place not in known) if known else spans
 
 
-def _details(details: SpanDetails) -> tuple[Any, ...]:
-    """The columns of what few spans have."""
-    if details is NO_DETAILS:
-        return NO_DETAILS
-    message, state, events, links, left_out = details
-    return (
-        message,
-        state,
-        events and [event._asdict() | {"attributes": list(event.attributes.items())} for event in events],
-        links and [link._asdict() | {"attributes": list(link.attributes.items())} for link in links],
-        left_out and left_out._asdict(),
-    )
+def _recent(connection: duckdb.DuckDBPyConnection) -> Recent:
+    """What was written last, and whatever lies ahead of this machine's clock."""
+    since_ns = time.time_ns() - 2 * _CORRECTED_NS
+    written = connection.execute(
+        "SELECT start_ns, span_id FROM span WHERE start_ns >= $since_ns", {"since_ns": since_ns}
+    ).fetchall()
+    return Recent(since_ns, written)
 
 
 def _needs_a_place(row: ResourceRow) -> bool:

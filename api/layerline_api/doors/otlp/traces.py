@@ -1,16 +1,19 @@
-"""Spans: an ExportTraceServiceRequest becomes rows.
+"""Spans: an ExportTraceServiceRequest becomes columns.
 
 A span that cannot be placed on the timeline (``bounds.py``) or in a trace is rejected and the others are kept. One that
 ends a little before it starts, because a clock was corrected meanwhile, is kept without length. Attributes, events and
 links are kept within limits (``limits.py``) and without what may be a secret (``masking.py``); the scope is
-not stored. Cost: about 20 µs a span with 18 attributes (``python tests/api/bench_decode.py``), most of it attribute
-access of the generated classes.
+not stored.
+
+No object is made for a span, and each different attribute of a body is parsed once (``_Places``). What it costs is
+printed by ``python tests/api/bench_decode.py``.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any, NamedTuple, cast
 
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
@@ -24,23 +27,15 @@ from layerline_api.doors.otlp.limits import (
     LINKS,
     TOGETHER_CHARS,
     TRACE_STATE_CHARS,
-    VALUE_CHARS,
     Counts,
     cut,
 )
 from layerline_api.doors.otlp.masking import BY_DEFAULT, STATEMENTS, Masking, Rules, statement
 from layerline_api.doors.otlp.problems import Budget, Rejections
+from layerline_api.doors.otlp.slim import Slim, SlimSpan
 from layerline_api.doors.otlp.values import ZERO_SPAN, ZERO_TRACE, kept, text, texts, within
-from layerline_correlator.store.model import (
-    NO_DETAILS,
-    Batch,
-    ResourceRow,
-    SpanDetails,
-    SpanEvent,
-    SpanLink,
-    SpanRow,
-    resource_key,
-)
+from layerline_correlator.store.columns import Account, SpanColumns
+from layerline_correlator.store.model import Batch, ResourceRow, SpanDetails, SpanEvent, SpanLink, resource_key
 
 #: The name of a span event that tells of an exception (OpenTelemetry, "Exceptions on spans").
 EXCEPTION = "exception"
@@ -62,18 +57,22 @@ def decode_traces(
     rejections: Rejections | None = None,
     masking: Masking = BY_DEFAULT,
 ) -> tuple[Batch, Rejections]:
-    """The rows of the spans that can be kept, and the spans that cannot. ``Malformed``, ``TooLarge``."""
-    batch, budget = Batch(), Budget()
+    """The columns of the spans that can be kept, and the spans that cannot. ``Malformed``, ``TooLarge``."""
+    columns, budget = SpanColumns(), Budget()
+    batch = Batch(spans=columns)
     bounds = bounds or Bounds.now()
     rejections = Rejections() if rejections is None else rejections
     resources: set[str] = set()
-    known: dict[str, str] = {}  # names and values repeat from span to span: one object each
+    readers: dict[int, _Reader] = {}
     for sender, items in groups(body, budget):
         attributes = texts(sender.attributes, budget)
         resource = resource_key(attributes)
         rules = masking.rules(attributes)
+        reader = readers.get(id(rules))
+        if reader is None:
+            reader = readers[id(rules)] = _Reader(columns, budget, rules, masking)
         for raw in items:
-            span = parse(Span, raw)
+            span = parse(Slim, raw)
             reason = _misplaced(span, bounds)
             if reason:
                 found = f"{shown(span.start_time_unix_nano)} to {shown(span.end_time_unix_nano)}"
@@ -82,11 +81,11 @@ def decode_traces(
             if resource not in resources:
                 resources.add(resource)
                 batch.resources.append(ResourceRow(resource, attributes))
-            batch.spans.append(_row(span, resource, known, budget, rules, masking))
+            reader.add(span, resource)
     return batch, rejections
 
 
-def _misplaced(span: Span, bounds: Bounds) -> str | None:
+def _misplaced(span: SlimSpan, bounds: Bounds) -> str | None:
     """Why this span has no place in a trace or on the timeline; None when it has one."""
     if (reason := bounds.wrong_span(span.start_time_unix_nano, span.end_time_unix_nano)) is not None:
         return reason
@@ -100,93 +99,184 @@ def _misplaced(span: Span, bounds: Bounds) -> str | None:
     return None
 
 
-def _row(span: Span, resource: str, known: dict[str, str], budget: Budget, rules: Rules, masking: Masking) -> SpanRow:
-    thread_id: int | None = None
-    account: str | None = None
-    account_reason: str | None = None
-    slices: list[int] | None = None
-    figures: list[int | None] | None = None
-    attributes: dict[str, str] = {}
-    statements: list[str] | None = None
-    counts: Counts | None = None
-    items: Sequence[KeyValue] = span.attributes
-    budget.attributes(len(items))
-    if len(items) > ATTRIBUTES:
-        counts = Counts()
-        items = within(items, counts)
-    for item in items:
+class _Special(NamedTuple):
+    """An attribute that is not simply written, and what is done with it."""
+
+    what: int  # the figure's place in ``SPAN_FIGURES``, or one of the next
+    value: object = None
+    place: int = 0
+
+
+#: Not kept; shortened, which is counted; masked by what another attribute says; what the wrapper says of its account.
+_DROPPED, _SHORTENED, _STATEMENT, _THREAD_ID, _ACCOUNT, _REASON, _SLICES = range(-7, 0)
+_NOTHING = _Special(_DROPPED)
+
+
+class _Places(dict[bytes, int]):
+    """Where each different attribute of a body is kept, by its bytes: a place in the columns' ``names`` and ``texts``.
+
+    For those of ``specials`` it is ``-1 - place`` there.
+    """
+
+    def __init__(self, columns: SpanColumns, budget: Budget, rules: Rules) -> None:
+        super().__init__()
+        self.specials: list[_Special] = []
+        self._names, self._texts = columns.names, columns.texts
+        self._budget, self._rules = budget, rules
+        self._made: dict[tuple[str, str], int] = {}
+
+    def __missing__(self, raw: bytes) -> int:
+        """Parse it, and remember it unless it costs the budget each time. ``Malformed``, ``TooLarge``."""
+        item = parse(KeyValue, raw)
         name, value = item.key, item.value
-        if name in _PROMOTED:
-            if name in _FIGURE:
-                if (figure := _count(value, _LIMIT[name])) is not None:
-                    figures = figures or list(_NO_FIGURES)
-                    figures[_FIGURE[name]] = figure
-                    continue
-            elif name == THREAD_ID:
-                if value.HasField("int_value"):
-                    thread_id = value.int_value
-                    continue
-            elif name == SLICES:
-                if (found := _slices(value)) is not None:
-                    slices = found
-                    continue
-            elif value.string_value:
-                if name == ACCOUNT:
-                    account = known.setdefault(value.string_value, value.string_value)
-                else:
-                    account_reason = known.setdefault(value.string_value, value.string_value)
-                continue
-            # One of our names with a value that is not ours: an attribute like any other.
-        content = value.string_value or text(value, budget)
-        if (rule := rules[name]) is not None:
-            if name in STATEMENTS:
-                statements = [*(statements or ()), name]
-            elif (content := rule(content)) is None:
-                continue
-        if len(content) > VALUE_CHARS:
+        special = _ours(name, value) if name in _PROMOTED else None
+        content = ""
+        if special is None:
+            content = value.string_value or text(value, self._budget)
+            if (rule := self._rules[name]) is not None and name not in STATEMENTS:
+                masked = rule(content)
+                special = _NOTHING if masked is None else None
+                content = str(masked)
+        if special is None:
             content, shortened = cut(content, name)
+            place = self._kept(name, content)
+            if name in STATEMENTS and self._rules[name] is not None:
+                special = _Special(_STATEMENT, shortened, place)
+            elif shortened:
+                special = _Special(_SHORTENED, None, place)
+        if special is not None:
+            self.specials.append(special)
+            place = -len(self.specials)
+        if not (value.HasField("array_value") or value.HasField("kvlist_value")):
+            self[raw] = place
+        return place
+
+    def made(self, name: str, content: str) -> int:
+        """The place of what was not sent like that."""
+        place = self._made.get((name, content))
+        if place is None:
+            place = self._made[name, content] = self._kept(name, content)
+        return place
+
+    def _kept(self, name: str, content: str) -> int:
+        self._names.append(name)
+        self._texts.append(content)
+        return len(self._names) - 1
+
+
+def _ours(name: str, value: AnyValue) -> _Special | None:
+    """What the wrapper says in one of its own attributes; None where the value is not as the wrapper writes it."""
+    if name in _FIGURE:
+        figure = _count(value, _LIMIT[name])
+        return None if figure is None else _Special(_FIGURE[name], figure)
+    if name == THREAD_ID:
+        return _Special(_THREAD_ID, value.int_value) if value.HasField("int_value") else None
+    if name == SLICES:
+        slices = _slices(value)
+        return None if slices is None else _Special(_SLICES, slices)
+    return _Special(_ACCOUNT if name == ACCOUNT else _REASON, value.string_value) if value.string_value else None
+
+
+class _Reader:
+    """Fills the columns with spans of senders whose attributes are masked by the same rules."""
+
+    def __init__(self, columns: SpanColumns, budget: Budget, rules: Rules, masking: Masking) -> None:
+        self._columns, self._budget, self._rules, self._masking = columns, budget, rules, masking
+        self._places = _Places(columns, budget, rules)
+
+    def add(self, span: SlimSpan, resource: str) -> None:
+        """One more span, whose times and ids can be. ``Malformed``, ``TooLarge``."""
+        columns = self._columns
+        counts: Counts | None = None
+        attributes: Sequence[bytes] = span.attributes
+        self._budget.attributes(len(attributes))
+        if len(attributes) > ATTRIBUTES:
+            counts = Counts()
+            attributes = [
+                item.SerializeToString() for item in within([parse(KeyValue, raw) for raw in attributes], counts)
+            ]
+        places = list(map(self._places.__getitem__, attributes))
+        if places and min(places) < 0:
             counts = counts or Counts()
-            counts.shortened += shortened
-        attributes[known.setdefault(name, name)] = known.setdefault(content, content)
-    for name in statements or ():  # what quotes mean depends on another attribute
-        system = attributes.get("db.system.name") or attributes.get("db.system", "")
-        attributes[name] = statement(attributes[name], system)
-    if (state := span.trace_state) and (match := _THRESHOLD.search(state)):
-        attributes[SAMPLING_THRESHOLD] = match[1]
-    kind, said, name = span.kind, span.status, span.name
-    status, message, parent = said.code, said.message, span.parent_span_id
-    events, links = span.events, span.links
-    dropped = span.dropped_attributes_count or span.dropped_events_count or span.dropped_links_count
-    details = NO_DETAILS
-    if events or links or message or state or dropped or counts is not None:
-        details = _details(span, budget, rules, masking, counts or Counts())
-    return SpanRow(
-        trace_id=span.trace_id.hex(),
-        span_id=span.span_id.hex(),
-        parent_span_id=parent.hex() if parent and parent != ZERO_SPAN else None,
-        resource=resource,
-        name=known.setdefault(name, name),
-        kind=kind if 0 <= kind <= 5 else 0,
-        start_ns=span.start_time_unix_nano,
-        end_ns=max(span.start_time_unix_nano, span.end_time_unix_nano),
-        status=status if 0 <= status <= 2 else 0,
-        thread_id=thread_id,
-        account=account,
-        account_reason=account_reason,
-        slices=slices,
-        figures=_NO_FIGURES if figures is None else tuple(figures),
-        attributes=attributes,
-        details=details,
-    )
+            places = self._special(places, counts)
+        if (state := span.trace_state) and (match := _THRESHOLD.search(state)):
+            places.append(self._places.made(SAMPLING_THRESHOLD, match[1]))
+        names = columns.names
+        if len({names[place] for place in places}) < len(places):  # of a name that comes twice, the last
+            places = list({names[place]: place for place in places}.values())
+        if (
+            span.events
+            or span.links
+            or state
+            or span.dropped_attributes_count
+            or span.dropped_events_count
+            or span.dropped_links_count
+            or span.status.message
+            or (counts is not None and counts.total())
+        ):
+            columns.details[len(columns)] = _details(span, self._budget, self._rules, self._masking, counts or Counts())
+        columns.attributes.fromlist(places)
+        columns.ends.append(len(columns.attributes))
+        columns.span_id.append(span.span_id.hex())
+        parent, kind, status = span.parent_span_id, span.kind, span.status.code
+        columns.parent_span_id.append(parent.hex() if parent and parent != ZERO_SPAN else None)
+        columns.resource.append(resource)
+        columns.name.append(span.name)
+        columns.kind.append(kind if 0 <= kind <= 5 else 0)
+        start_ns, end_ns = span.start_time_unix_nano, span.end_time_unix_nano
+        columns.start_ns.append(start_ns)
+        columns.end_ns.append(max(start_ns, end_ns))
+        columns.status.append(status if 0 <= status <= 2 else 0)
+        columns.trace_id.append(span.trace_id.hex())
+
+    def _special(self, found: list[int], counts: Counts) -> list[int]:
+        """The places of the attributes that are left when the special ones have been seen to."""
+        columns, specials = self._columns, self._places.specials
+        figures: list[int | None] | None = None
+        told: dict[int, Any] = {}
+        statements: list[int] = []
+        places: list[int] = []
+        for place in found:
+            if place >= 0:
+                places.append(place)
+                continue
+            what, value, place = specials[-1 - place]
+            if what >= 0:
+                figures = figures or list(_NO_FIGURES)
+                figures[what] = cast("int", value)
+            elif what >= _THREAD_ID:
+                told[what] = value
+            elif what == _SHORTENED:
+                counts.shortened += 1
+                places.append(place)
+            elif what == _STATEMENT:
+                counts.shortened += bool(value)
+                statements.append(len(places))
+                places.append(place)
+        if figures or told:
+            columns.accounts[len(columns)] = Account(
+                told.get(_THREAD_ID),
+                told.get(_ACCOUNT),
+                told.get(_REASON),
+                told.get(_SLICES),
+                _NO_FIGURES if figures is None else tuple(figures),
+            )
+        if statements:  # what quotes mean depends on another attribute
+            said = {columns.names[place]: columns.texts[place] for place in places}
+            system = said.get("db.system.name") or said.get("db.system", "")
+            for at in statements:
+                name = columns.names[places[at]]
+                places[at] = self._places.made(name, statement(said[name], system))
+        return places
 
 
-def _details(span: Span, budget: Budget, rules: Rules, masking: Masking, counts: Counts) -> SpanDetails:
+def _details(span: SlimSpan, budget: Budget, rules: Rules, masking: Masking, counts: Counts) -> SpanDetails:
     """What few spans have: events, links, a message, and counts of what is not kept."""
     counts.attributes += span.dropped_attributes_count
     counts.events += span.dropped_events_count
     counts.links += span.dropped_links_count
-    events = _events(span, budget, rules, masking, counts) if span.events else None
-    links = _links(span, budget, rules, masking, counts) if span.links else None
+    events = _events(span.events, budget, rules, masking, counts) if span.events else None
+    links = _links(span.links, budget, rules, masking, counts) if span.links else None
     message, state = span.status.message, span.trace_state
     if message:
         message, shortened = cut(message)
@@ -195,10 +285,10 @@ def _details(span: Span, budget: Budget, rules: Rules, masking: Masking, counts:
     return SpanDetails(message or None, state[:TRACE_STATE_CHARS] or None, events, links, counts.total())
 
 
-def _events(span: Span, budget: Budget, rules: Rules, masking: Masking, counts: Counts) -> list[SpanEvent]:
+def _events(raws: Sequence[bytes], budget: Budget, rules: Rules, masking: Masking, counts: Counts) -> list[SpanEvent]:
     """The last exception, which is the one that ended the span, and the first events up to the limits."""
-    found = list(span.events)
-    budget.attributes(len(found))
+    budget.attributes(len(raws))
+    found = [parse(Span.Event, raw) for raw in raws]
     places = list(range(min(len(found), EVENTS)))
     last = next((place for place in range(len(found) - 1, -1, -1) if found[place].name == EXCEPTION), None)
     if last is not None and last >= EVENTS:
@@ -219,12 +309,12 @@ def _events(span: Span, budget: Budget, rules: Rules, masking: Masking, counts: 
     return [event for _, event in sorted(events.items())]
 
 
-def _links(span: Span, budget: Budget, rules: Rules, masking: Masking, counts: Counts) -> list[SpanLink]:
+def _links(raws: Sequence[bytes], budget: Budget, rules: Rules, masking: Masking, counts: Counts) -> list[SpanLink]:
     """The first links up to the limits; one that names no span is none."""
-    budget.attributes(len(span.links))
+    budget.attributes(len(raws))
     links: list[SpanLink] = []
     left = TOGETHER_CHARS
-    for raw in span.links[:LINKS]:
+    for raw in (parse(Span.Link, link) for link in raws[:LINKS]):
         if len(raw.trace_id) != 16 or len(raw.span_id) != 8:
             continue
         counts.attributes += raw.dropped_attributes_count
@@ -233,7 +323,7 @@ def _links(span: Span, budget: Budget, rules: Rules, masking: Masking, counts: C
         if left < 0:
             break
         links.append(SpanLink(raw.trace_id.hex(), raw.span_id.hex(), attributes))
-    counts.links += len(span.links) - len(links)
+    counts.links += len(raws) - len(links)
     return links
 
 
