@@ -24,8 +24,14 @@ def text(name: str) -> str:
 @cache
 def parsed(sql: str) -> tuple[duckdb.Statement, ...]:
     """The statements of a text. A statement belongs to no connection and can be run again."""
-    with duckdb.connect(":memory:") as connection:
+    with _parser().cursor() as connection:
         return tuple(connection.extract_statements(sql))
+
+
+@cache
+def _parser() -> duckdb.DuckDBPyConnection:
+    """A database with nothing in it: to open one for each text takes longer than to parse it."""
+    return duckdb.connect(":memory:")
 
 
 def run(
