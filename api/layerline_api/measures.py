@@ -108,15 +108,19 @@ class _Heart(Collector):
              health.waiting_limit),
             ("layerline_correlator_waiting_traces", "Traces with spans that are not worked out yet.",
              health.waiting_traces),
-            ("layerline_correlator_lag_seconds", "How long the oldest of them has been waiting; 0 when none does.",
+            ("layerline_correlator_lag_seconds",
+             "How long the oldest of them has been waiting since its readings are there; 0 when none does.",
              health.lag_ns / 1e9),
             ("layerline_store_used_bytes", "The part of the database file that is in use.", health.used_bytes),
         ):  # fmt: skip
             yield GaugeMetricFamily(name, meaning, value=level)
         for name, meaning, count in (
             ("layerline_correlator_passes", "Times that traces were worked out, many at a time.", health.passes),
-            ("layerline_correlator_worked_traces", "Traces worked out; each is, several times, until it is settled.",
+            ("layerline_correlator_worked_traces",
+             "Traces worked out; again where spans came late, or somebody asked before the readings were there.",
              health.worked_traces),
+            ("layerline_correlator_left_out_traces",
+             "Ordinary traces without a ledger: more arrived than LAYERLINE_BUDGET allows.", health.left_out_traces),
             ("layerline_correlator_failed_traces",
              "Traces that could not be worked out: kept without parts; the log says why.", health.failed_traces),
             ("layerline_correlator_unread_traces",

@@ -1,8 +1,9 @@
 """The correlator: keeps the ledgers of a store up to date while data arrives, and finds incidents in them.
 
-A trace is worked out when its spans arrive, again 3 s after its requests ended (the agent's readings are there by
-then), and once more when they are settled. One thread does that, the worker. Questions (``questions/answers.py``) read
-what is there: they give the worker a moment to finish what has just arrived, and wait for nothing else.
+The rows of requests are made soon after their spans arrived. A ledger is worked out once, when the readings of its
+request are there; of what arrives beyond the budget only what is slow, failed or drawn (``verdict/triage.py``). One
+thread does that, the worker. Questions (``questions/answers.py``) read what is there: they give the worker a moment to
+finish what is due, and whatever of a trace is in no ledger yet is worked out for whoever asks for that trace.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from layerline_correlator.facts.names import Names
 from layerline_correlator.incidents.slo import read_file
 from layerline_correlator.incidents.watch import Watch
 from layerline_correlator.ledger import work as ledger
-from layerline_correlator.ledger.careful import Careful
+from layerline_correlator.ledger.budget import Budget
+from layerline_correlator.ledger.careful import NOT_THEIRS, Careful
 from layerline_correlator.ledger.waiting import ALONGSIDE_NS, FEWEST, TOGETHER, Waiting
 from layerline_correlator.questions.answers import Answers
 from layerline_correlator.questions.health import Health
@@ -31,18 +33,24 @@ from layerline_correlator.store.store import Arrived, Extent, Store
 from layerline_correlator.threads import Threads
 from layerline_correlator.verdict.ledgers import Request
 from layerline_correlator.verdict.rate import rate
+from layerline_correlator.verdict.triage import Drawn, Triage
 
 _log = logging.getLogger("layerline.correlator")
 
-#: The agent's readings of a request are there this long after its end.
-READINGS_NS = 3_000_000_000
-#: The shortest time between two passes of the correlator, in seconds.
-_PAUSE_S = 0.5
+#: A request is due so long after its readings are complete: they are written in groups.
+_AFTER_NS = 500_000_000
+#: The shortest time between two passes of the correlator, in seconds; and how many times as long as a pass took the
+#: next one waits while little arrives, up to ``Settings.rest_ns``: three hundredths of a core.
+_PAUSE_S, _REST = 0.5, 30
+#: What is older than its readings need is no live traffic: so many traces of it may wait before some are left out.
+_PAST = 20_000
 #: A question waits so long, in seconds, for what had arrived before it to be worked out; then it reads what is there.
 #: It is more patient where few traces wait, as when somebody sends one and asks for it: those are there in a moment.
 FRESH_S, QUIET_S, _FEW = 1.0, 5.0, 100
 #: A pass should take no longer than that, in seconds: if one does, the next has fewer traces.
 _LONG_S, _SHORT_S = 30.0, 10.0
+#: Old data is looked for this often, in seconds.
+_RETAIN_S = 60.0
 
 
 class Correlator(Answers):
@@ -63,6 +71,9 @@ class Correlator(Answers):
         self._cursor = self._store.cursor()
         self._backlog = Backlog(self._cursor, settings.settle_ns)
         self._careful = Careful(self._cursor, settings.store, self._attempt)
+        self._triage = Triage(self._cursor, settings.slow_ns)
+        self._budget = Budget(settings.budget_ratio)
+        self._is_recording = self._store.is_recording()
         self._together = TOGETHER
         self._watch = Watch(
             self._store.cursor(),
@@ -85,6 +96,7 @@ class Correlator(Answers):
 
     def append(self, batch: Batch) -> None:
         """Return when the batch is durable. ``Overloaded`` when there is no room for it now."""
+        self._is_recording = self._is_recording or bool(batch.recordings)
         self._store.append(batch)
 
     def ready(self) -> bool:
@@ -103,6 +115,7 @@ class Correlator(Answers):
             lag_ns=max(0, lag_ns),
             passes=self._passes,
             worked_traces=self._worked_traces,
+            left_out_traces=self._triage.left_out,
             failed_traces=self._careful.without_ledger,
             unread_traces=self._careful.without_readings,
             refused_ledgers=self._refused_ledgers,
@@ -137,7 +150,7 @@ class Correlator(Answers):
 
     def look_for_incidents(self) -> None:
         """Work out what arrived and look for incidents in it now, instead of within seconds."""
-        while self._pass():
+        while self._pass(early=True):
             pass
         self._watch.look()
 
@@ -153,14 +166,14 @@ class Correlator(Answers):
         retained = time.monotonic()
         while True:
             with self._wake:
-                if not self._closed and not self._backlog.left:
-                    self._wake.wait_for(lambda: self._closed or self._waiting.is_due(time.time_ns()), timeout=0.5)
+                if not self._closed and not self._backlog.left and not self._hurry:
+                    self._wake.wait_for(self._has_work, timeout=self._idle_s(retained))
                 if self._closed:
                     return
             began = time.monotonic()
             try:
                 self._pass()
-                if time.monotonic() - retained > 60:
+                if time.monotonic() - retained > _RETAIN_S:
                     retained = time.monotonic()
                     self._retain()
             except Exception as problem:  # the worker must live: what it could not do is still to be done
@@ -169,47 +182,112 @@ class Correlator(Answers):
                 if not self._store.disk.failed(problem):
                     self._store.threads.failed("layerline-correlator", problem)
                 self._pause(1.0)
+                continue
             if self._store.disk.problem() is not None:
                 self._pause(_PAUSE_S)
-            # A pass costs nearly the same for one trace as for hundreds, so it is made worth its while: at most a
-            # tenth of a core while little arrives. A question does not wait for it.
-            if self._waiting.fresh < self._together and not self._backlog.left:
-                self._pause(min(2.0, max(_PAUSE_S, 9 * (time.monotonic() - began))))
+            self._rest(time.monotonic() - began)
+
+    def _has_work(self) -> bool:
+        """Whether the worker has something to do. Called with the lock held."""
+        return self._closed or self._hurry or self._waiting.is_due(time.time_ns())
+
+    def _idle_s(self, retained: float) -> float:
+        """How long nothing will be due unless something arrives. Called with the lock held."""
+        due_ns = self._waiting.due_ns()
+        next_s = _RETAIN_S if due_ns is None else (due_ns - time.time_ns()) / 1e9
+        return max(0.0, min(next_s, retained + _RETAIN_S - time.monotonic()))
+
+    def _rest(self, worked_s: float) -> None:
+        """A pass costs nearly the same for one trace as for hundreds, so it is made worth its while.
+
+        A question does not wait for it, nor does as much as one pass can take.
+        """
+        with self._wake:
+            if self._waiting.ready(time.time_ns()) < self._together and not self._backlog.left:
+                until_s = time.monotonic() + min(self._settings.rest_ns / 1e9, max(_PAUSE_S, _REST * worked_s))
+                while not (self._closed or self._hurry) and (left_s := until_s - time.monotonic()) > 0:
+                    self._wake.wait(timeout=left_s)
+                    if self._waiting.fresh >= self._together:
+                        return
 
     def _pause(self, seconds: float) -> None:
         with self._wake:
             self._wake.wait_for(lambda: self._closed or self._hurry, timeout=seconds)
 
-    def _pass(self) -> bool:
-        """Work out some of what waits. False when nothing did."""
+    def _pass(self, *, early: bool = False) -> bool:
+        """Make rows of what arrived, and work out what is due. False when there was nothing to do.
+
+        ``early``, and where somebody asks while little waits: also what is not due yet.
+        """
         if self._closed or self._store.disk.problem() is not None:  # answers are of what was worked out before
             return False
         with self._work_lock:
             with self._wake:
-                self._hurry = False
-                if self._waiting.fresh < self._together and self._backlog.left:
+                asked, self._hurry = self._hurry, False
+                early = early or (asked and self._is_quiet())
+                if self._waiting.ready(time.time_ns()) < self._together and self._backlog.left:
                     self._waiting.arrived(self._backlog.next(self._together, ALONGSIDE_NS), time.time_ns())
-                due = self._waiting.take(time.time_ns(), self._together)
+                fresh = self._waiting.take_fresh()
                 self._began_s = time.monotonic()
+            due: dict[str, Extent] = {}
+            cpu_s, took_s = time.process_time(), 0.0
             try:
+                self._sort(fresh, early=early)
+                with self._wake:
+                    self._waiting.all_sorted()
+                    due = self._waiting.take(time.time_ns(), self._together, early=early, urgent=asked)
                 if due:
                     self._careful.work_out(due)
                     self._passes += 1
                     self._worked_traces += len(due)
             except BaseException:
                 with self._wake:
-                    self._waiting.arrived(due, time.time_ns())
+                    self._waiting.give_back()
                 raise
             finally:
                 with self._wake:
                     took_s, self._began_s = time.monotonic() - self._began_s, None
                     self._waiting.done()
                     self._wake.notify_all()
+                self._budget.spent(len(due), time.process_time() - cpu_s)
             if took_s > _LONG_S:
                 self._together = max(FEWEST, min(self._together, len(due)) // 2)
             elif took_s < _SHORT_S:
                 self._together = min(TOGETHER, 2 * self._together)
-            return bool(due)
+            return bool(fresh or due)
+
+    def _sort(self, fresh: Mapping[str, Extent], *, early: bool) -> None:
+        """Make the rows of what arrived, and choose whose ledgers are to be worked out, and when."""
+        if not fresh:
+            return
+        now_ns = time.time_ns()
+        settle_ns = self._settings.settle_ns
+        with self._wake:
+            waiting = self._waiting.chosen
+        room = self._budget.room(waiting)
+        past = all(extent.to_ns + settle_ns <= now_ns for extent in fresh.values())
+        if self._is_recording or past:
+            room = max(room, len(fresh) if self._is_recording else _PAST - waiting)
+        # Their ledgers bring their rows; but one that may have been left out before must not be counted twice.
+        if (past or early) and len(fresh) <= room and not self._triage.has_left_out:
+            chosen = {trace_id: (extent, now_ns, False) for trace_id, extent in fresh.items()}
+        else:
+            try:
+                drawn = self._triage.sort(fresh, room)
+            except NOT_THEIRS:
+                raise
+            except duckdb.Error as problem:  # their ledgers will show which of them it is
+                _log.warning("%d traces could not be sorted, and all are worked out: %s", len(fresh), problem)
+                drawn = dict.fromkeys(fresh, Drawn(None, is_urgent=False))
+            chosen = {}
+            for trace_id, one in drawn.items():
+                extent = fresh[trace_id]
+                end_ns = extent.to_ns if one.end_ns is None else one.end_ns
+                due_ns = max(now_ns, min(end_ns, now_ns) + settle_ns + _AFTER_NS)
+                chosen[trace_id] = extent, due_ns, one.is_urgent
+        with self._wake:
+            for trace_id, (extent, due_ns, is_urgent) in chosen.items():
+                self._waiting.choose(trace_id, due_ns, extent, is_urgent=is_urgent)
 
     def _attempt(self, traces: Mapping[str, Extent], readings: bool) -> None:
         """Called by the worker. A trace's ledger and its rating are kept together or not at all. ``duckdb.Error``."""
@@ -234,12 +312,11 @@ class Correlator(Answers):
         ends: dict[str, int] = defaultdict(int)
         for row in rows:
             ends[row.trace_id] = max(ends[row.trace_id], row.start_ns + row.duration_ns)
-        with self._wake:
+        with self._wake:  # somebody asked before their readings were there, or they lasted longer than was known
             for trace_id, end_ns in ends.items():
-                for again_ns in (end_ns + READINGS_NS, end_ns + self._settings.settle_ns + 500_000_000):
-                    if again_ns > now:
-                        self._waiting.again(trace_id, again_ns, traces[trace_id])
-                        break
+                again_ns = min(end_ns, now) + self._settings.settle_ns + _AFTER_NS
+                if end_ns + self._settings.settle_ns > now:
+                    self._waiting.choose(trace_id, again_ns, traces[trace_id])
 
     # ---- what questions may wait for
 
@@ -247,9 +324,11 @@ class Correlator(Answers):
         with self._wake:
             news, now_ns, patience_s = self._waiting.news, time.time_ns(), self._patience_s()
             until_s = time.monotonic() + patience_s
-            while (self._waiting.is_behind(news, now_ns) or self._backlog.left) and not self._closed:
+            early = self._is_quiet()
+            while (self._waiting.is_behind(news, now_ns, early=early) or self._backlog.left) and not self._closed:
                 # Where much waits, or a pass takes long, a moment more would change nothing.
-                if self._waiting.fresh + self._backlog.left > self._together or self._has_worked_s() > patience_s:
+                ready = self._waiting.ready(now_ns) + self._backlog.left
+                if ready > self._together or self._has_worked_s() > patience_s:
                     return
                 self._hurry = True
                 self._wake.notify_all()
@@ -265,7 +344,8 @@ class Correlator(Answers):
                 if extent is None and not 0 < self._backlog.left <= self._together:
                     return None
                 others = self._waiting.at_work and trace_id not in self._waiting.at_work
-                if others or self._has_worked_s() > patience_s:
+                early = extent is not None and not self._waiting.is_ready(trace_id, time.time_ns())
+                if others or early or self._has_worked_s() > patience_s:
                     return extent
                 self._hurry = True
                 self._wake.notify_all()
@@ -273,9 +353,13 @@ class Correlator(Answers):
                     break
             return self._waiting.extent_of(trace_id)
 
+    def _is_quiet(self) -> bool:
+        """Whether so little waits that all of it is worked out when somebody asks. Called with the lock held."""
+        return self._backlog.left + len(self._waiting) <= _FEW
+
     def _patience_s(self) -> float:
         """How long to wait for what has arrived. Called with the lock held."""
-        return QUIET_S if self._backlog.left + len(self._waiting) <= _FEW else FRESH_S
+        return QUIET_S if self._is_quiet() else FRESH_S
 
     def _has_worked_s(self) -> float:
         """How long the pass under way has taken so far. Called with the lock held."""

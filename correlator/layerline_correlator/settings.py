@@ -7,6 +7,9 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
+
+Number = TypeVar("Number", int, float)
 
 _DURATION_NS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86400 * 10**9}
 #: What ``duration_ns`` reads, for JSON Schema.
@@ -30,6 +33,14 @@ def size_bytes(text: str) -> int:
     return round(float(match[1]) * _SIZE_BYTES[match[2]])
 
 
+def share_of_core(text: str) -> float:
+    """``0.5`` or ``2``: how much of a core. ValueError says what was expected and found."""
+    match = re.fullmatch(r"\d+(?:\.\d+)?", text.strip())
+    if match is None or float(match[0]) <= 0:
+        raise ValueError(f"expected a share of a core above 0, such as 0.5 or 2, found {text!r}")
+    return float(match[0])
+
+
 def default_store(environment: Mapping[str, str] = os.environ) -> Path:
     """``$XDG_DATA_HOME/layerline``, else ``~/.local/share/layerline``."""
     data_home = environment.get("XDG_DATA_HOME")
@@ -51,18 +62,23 @@ class Settings:
     memory_bytes: int | None = None
     """LAYERLINE_MEMORY (a third of what there is, at most 4 GiB): what the database may use of the memory; the rest of
     the process takes about 300 MB more."""
+    budget_ratio: float = 0.5
+    """LAYERLINE_BUDGET (``0.5``): the share of a core that ledgers may take in the long run; what arrives beyond it has
+    the ledgers of slow and failed requests, and those of a fair sample of the others."""
     slos: Path | None = None
     """LAYERLINE_SLOS (none): a TOML file with service level objectives, read at the start; the API can set more."""
     group_ns: int = 200_000_000
     """How far apart transactions begin while little arrives: that long data may wait to be written and acknowledged."""
     settle_ns: int = 10_000_000_000
     """How long after a request's end its readings may still arrive."""
+    rest_ns: int = 10_000_000_000
+    """How long the correlator rests after a pass, at most, while little arrives and nobody asks."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
         """The settings that the environment names, defaults for the others. ValueError names the variable."""
 
-        def parsed(variable: str, parse: Callable[[str], int], default: int) -> int:
+        def parsed(variable: str, parse: Callable[[str], Number], default: Number) -> Number:
             text = environment.get(variable)
             if not text:
                 return default
@@ -79,5 +95,6 @@ class Settings:
             retain_ns=parsed("LAYERLINE_RETAIN", duration_ns, default.retain_ns),
             retain_bytes=parsed("LAYERLINE_RETAIN_BYTES", size_bytes, default.retain_bytes),
             memory_bytes=parsed("LAYERLINE_MEMORY", size_bytes, 0) or None,
+            budget_ratio=parsed("LAYERLINE_BUDGET", share_of_core, default.budget_ratio),
             slos=Path(slos) if (slos := environment.get("LAYERLINE_SLOS")) else None,
         )

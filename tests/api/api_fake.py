@@ -280,7 +280,7 @@ class FakeCorrelator:
         return self.is_ready
 
     def health(self) -> Health:
-        return Health(3, 256, 20, 1_500_000_000, 7, 140, 1, 5, 2, 4096, 12)
+        return Health(3, 256, 20, 1_500_000_000, 7, 140, 600, 1, 5, 2, 4096, 12)
 
     def close(self) -> None:
         self.is_ready = False

@@ -64,6 +64,7 @@ def test_the_heart_is_asked() -> None:
     assert found["layerline_correlator_lag_seconds"] == 1.5
     assert found["layerline_correlator_waiting_traces"] == 20
     assert found["layerline_correlator_passes_total"] == 7
+    assert found["layerline_correlator_left_out_traces_total"] == 600
     assert found["layerline_ledgers_refused_total"] == 2
     assert found["layerline_store_used_bytes"] == 4096
     assert found["layerline_retention_deleted_rows_total"] == 12

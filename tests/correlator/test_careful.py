@@ -206,7 +206,10 @@ def test_a_pass_takes_traces_of_the_same_minutes(correlator: Correlator) -> None
     waiting = Waiting()
     waiting.arrived({"old": Extent(now_ns - 18 * HOUR, now_ns - 18 * HOUR)}, now_ns)
     waiting.arrived({f"new-{n}": Extent(now_ns + n, now_ns + n) for n in range(5)}, now_ns)
-    waiting.again("due", now_ns - 1, Extent(now_ns - 9 * HOUR, now_ns - 9 * HOUR))
+    for trace_id, extent in (*waiting.take_fresh().items(), *waiting.take_fresh().items()):
+        waiting.choose(trace_id, now_ns, extent)
+    waiting.choose("due", now_ns - 1, Extent(now_ns - 9 * HOUR, now_ns - 9 * HOUR))
+    waiting.choose("later", now_ns + 1, Extent(now_ns, now_ns))
     passes = []
     while waiting.is_due(now_ns):
         taken = waiting.take(now_ns)

@@ -68,6 +68,12 @@ def _notes(one: Json) -> Iterable[Text]:
             yield from wrapped(f"{title}, {spans}: {clean(why['what'])}", indent=2)
     if one["orphans"]:
         yield from wrapped(f"{one['orphans']} of its requests name a caller whose span was never received", indent=2)
+    if one.get("left_out"):
+        yield from wrapped(
+            f"{one['left_out']} of its requests have no ledger: more arrived than LAYERLINE_BUDGET allows; a fair"
+            " sample of the ordinary ones stands for them, and one that is asked for is worked out",
+            indent=2,
+        )
     if one.get("refused"):
         yield from wrapped(f"{one['refused']} of its requests are unexplained: their parts did not add up", indent=2)
     sampling = one["sampling"]

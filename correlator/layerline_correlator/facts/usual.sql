@@ -48,6 +48,8 @@ ended AS (
     FROM ordinary_request AS request JOIN operations USING (service, operation)
     WHERE request.end_ns <= operations.last_ns AND request.end_ns > operations.since_ns
       AND request.start_ns <= operations.last_ns
+      -- A fair sample stands for all of them: no slow request that has a ledger because it is slow.
+      AND request.fair AND request.weight > 0
     QUALIFY request.end_ns > operations.first_ns
          OR row_number() OVER (
                 PARTITION BY request.service, request.operation, request.end_ns > operations.first_ns

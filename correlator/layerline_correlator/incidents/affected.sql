@@ -15,7 +15,7 @@ alone AS (
 during AS (
     SELECT trouble.trouble, trouble.causes, trouble.slow_ns, list_has_any(signs, ['error', 'slo']) AS counts_errors,
            request.trace_id, request.span_id, request.service, request.operation, request.resource, request.start_ns,
-           request.end_ns, request.end_ns - request.start_ns AS duration_ns, status,
+           request.end_ns, request.end_ns - request.start_ns AS duration_ns, status, request.weight,
            coalesce(request.start_ns < alone.from_ns, FALSE)
            OR coalesce(request.start_ns >= alone.to_ns, FALSE) AS shared
     FROM trouble

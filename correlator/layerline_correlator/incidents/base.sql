@@ -40,6 +40,7 @@ before AS (
         start_ns,
         end_ns - start_ns AS duration_ns,
            status = 2 AS is_error,
+           fair AND weight > 0 AS is_sample,
            count(*) OVER (PARTITION BY ordinary_request.service, ordinary_request.operation) AS together
     FROM ordinary_request JOIN bounds USING (service, operation)
     WHERE end_ns <= as_of_ns AND end_ns > since_ns
@@ -65,21 +66,31 @@ GROUP BY ALL;
 
 CREATE OR REPLACE TEMP TABLE base_cause AS
 WITH
+-- Those with a ledger that are a fair sample of all.
+sample AS (
+    SELECT *, place BETWEEN floor(0.1 * sampled) + 1 AND ceil(0.5 * sampled) AS is_middle
+    FROM base_request WHERE is_sample
+),
+samples AS (
+    SELECT service, operation, count(*) AS ledgers, greatest(1, count(*) FILTER (is_middle)) AS in_middle
+    FROM sample GROUP BY ALL
+),
 lost AS (
     SELECT
-        base_request.service, base_request.operation, base_request.place, sampled, cause, part.service AS part_service,
+        sample.service, sample.operation, sample.place, is_middle, cause, part.service AS part_service,
            address_of(entity_type, entity_id) AS address, sum(lost_ns)::BIGINT AS lost_ns
-    FROM base_request JOIN part USING (trace_id, span_id, start_ns)
+    FROM sample JOIN part USING (trace_id, span_id, start_ns)
     GROUP BY ALL
 ),
 usual AS (
     SELECT service, operation, cause, part_service, address,
-           (coalesce(sum(lost_ns) FILTER (place BETWEEN floor(0.1 * sampled) + 1 AND ceil(0.5 * sampled)), 0)
-               / any_value(ceil(0.5 * sampled) - floor(0.1 * sampled)))::BIGINT AS usual_ns
-    FROM lost GROUP BY ALL
+           (coalesce(sum(lost_ns) FILTER (is_middle), 0) / any_value(in_middle))::BIGINT AS usual_ns,
+           any_value(ledgers) AS ledgers
+    FROM lost JOIN samples USING (service, operation) GROUP BY ALL
 )
-SELECT usual.*, usual_ns + greatest(50_000_000, base_ns // 4) AS least_ns,
-       count(*) FILTER (lost_ns >= usual_ns + greatest(50_000_000, base_ns // 4)) AS hits
+SELECT usual.* EXCLUDE (ledgers), usual_ns + greatest(50_000_000, base_ns // 4) AS least_ns,
+       round(count(*) FILTER (lost_ns >= usual_ns + greatest(50_000_000, base_ns // 4))
+             * any_value(requests) / any_value(ledgers))::BIGINT AS hits
 FROM usual
 JOIN lost USING (service, operation, cause, part_service, address)
 JOIN base USING (service, operation)

@@ -1,16 +1,16 @@
 -- Excess by cause and entity over time. In: front, front_part (front.sql),
 --     front_usual(service, operation, cause, part_service, address, usual_ns), $from_ns, $step_ns.
 -- Out: rows of (step_no, cause, part_service, entity_type, entity_id, excess_ns); parts alike share their usual as their
---     time was. What an operation usually spends and did not spend counts for nothing here.
+--     time was. A ledger counts as often as requests it stands for. What an operation usually spends and did not spend counts for nothing here.
 WITH
 lost AS (
     SELECT
         service, operation, (start_ns - $from_ns) // $step_ns AS step_no, cause, part_service, entity_type, entity_id,
-           address_of(entity_type, entity_id) AS address, sum(lost_ns) AS lost_ns
+           address_of(entity_type, entity_id) AS address, sum(lost_ns * weight) AS lost_ns
     FROM front_part GROUP BY ALL
 ),
 requests AS (
-    SELECT service, operation, (start_ns - $from_ns) // $step_ns AS step_no, count(*) AS requests
+    SELECT service, operation, (start_ns - $from_ns) // $step_ns AS step_no, sum(weight) AS requests
     FROM front
     GROUP BY ALL
 )

@@ -14,4 +14,5 @@ SELECT start_ns, end_ns,
        END AS hit
 FROM request
 WHERE service = $service AND operation = $operation AND start_ns >= $from_ns AND start_ns < $to_ns
+  AND (weight > 0 OR $sign <> 'cause')  -- what has no ledger does not show a cause
 ORDER BY start_ns, span_id;

@@ -8,7 +8,7 @@ FROM request JOIN base USING (service, operation)
 WHERE start_ns >= $from_ns AND start_ns < $to_ns
 GROUP BY ALL;
 
--- Nothing below 50 ms is a sign, whatever is usual.
+-- Nothing below 50 ms is a sign, whatever is usual. A ledger counts for the requests that it stands for.
 CREATE OR REPLACE TEMP TABLE step_cause AS
 WITH lost AS (
     SELECT
@@ -16,6 +16,7 @@ WITH lost AS (
         request.operation,
         request.start_ns - request.start_ns % 10_000_000_000 AS step_ns,
         request.span_id,
+           request.weight,
            part.cause,
            part.service AS part_service,
            address_of(entity_type, entity_id) AS address,
@@ -25,7 +26,8 @@ WITH lost AS (
       AND request.start_ns >= $from_ns AND request.start_ns < $to_ns
     GROUP BY ALL
 )
-SELECT lost.service, lost.operation, step_ns, lost.cause, lost.part_service, lost.address, count(*) AS hits
+SELECT lost.service, lost.operation, step_ns, lost.cause, lost.part_service, lost.address,
+       round(sum(weight))::BIGINT AS hits
 FROM lost
 JOIN base USING (service, operation)
 LEFT JOIN base_cause USING (service, operation, cause, part_service, address)

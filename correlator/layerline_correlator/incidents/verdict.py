@@ -23,7 +23,7 @@ MOST, FEW = 500, 100
 _OUTERMOST = """
 CREATE OR REPLACE TEMP TABLE judged AS
 SELECT trace_id, span_id, start_ns FROM (
-    SELECT trace_id, span_id, start_ns FROM concerned WHERE affected AND NOT shared
+    SELECT trace_id, span_id, start_ns FROM concerned WHERE affected AND NOT shared AND weight > 0
     QUALIFY row_number() OVER (PARTITION BY trace_id ORDER BY duration_ns DESC, start_ns, span_id) = 1
 ) AS outermost
 ORDER BY md5(trace_id || span_id) LIMIT $most

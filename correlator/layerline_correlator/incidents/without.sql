@@ -23,6 +23,7 @@ again AS (
            duration_ns - not_below_zero(coalesce(low_ns - usual_ns, 0))               AS without_high_ns
     FROM front LEFT JOIN lost USING (trace_id, span_id)
     WHERE service = $service AND operation = $operation AND start_ns >= $from_ns AND start_ns < $to_ns
+      AND fair AND weight > 0  -- a fair sample: what was drawn for being slow alone would make the others slow
 )
 SELECT round(quantile_cont(duration_ns, 0.5))::BIGINT, round(quantile_cont(duration_ns, 0.95))::BIGINT,
        round(quantile_cont(without_ns, 0.5))::BIGINT, round(quantile_cont(without_ns, 0.95))::BIGINT,

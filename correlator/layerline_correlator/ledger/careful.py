@@ -39,7 +39,7 @@ TRIES = 3
 ENDS = 3
 #: What says nothing of the traces: the disk is full, the database is closed, somebody else wrote the same rows, or the
 #: server ends and interrupts what it is at.
-_NOT_THEIRS = (
+NOT_THEIRS = (
     duckdb.IOException,
     duckdb.FatalException,
     duckdb.ConnectionException,
@@ -126,7 +126,7 @@ class Careful:
         try:
             with cut_off(self._cursor, TRY_S, longest_s=LONGEST_TRY_S):
                 self._attempt(traces, readings)
-        except _NOT_THEIRS:
+        except NOT_THEIRS:
             self._roll_back()
             raise
         except Exception as problem:  # whatever it is, it must not cost the others

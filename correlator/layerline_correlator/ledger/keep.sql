@@ -53,8 +53,13 @@ SELECT
     joined.join_method,
     coalesce(joined.join_confidence, 0.0) AS join_confidence,
     joined.join_reason,
-    $now_ns AS judged_ns
+    $now_ns AS judged_ns,
+    -- One that was not drawn and is worked out all the same stands for itself.
+    coalesce(nullif(known_trace.planned, 0), 1) AS weight,
+    weight AS planned,
+    coalesce(known_trace.fair, TRUE) AS fair
 FROM entry
+LEFT JOIN known_trace ON known_trace.trace_id = entry.trace_id
 LEFT JOIN (SELECT request_no, sum(lost_ns)::BIGINT AS lost_ns FROM ledger_part GROUP BY ALL) AS lost USING (request_no)
 LEFT JOIN joined USING (request_no)
 LEFT JOIN (

@@ -29,6 +29,7 @@ before AS (
     SELECT asked.request_no, asked.service, asked.entity_id, request.trace_id, request.span_id, request.start_ns
     FROM asked
     JOIN ordinary_request AS request ON request.service = asked.of_service AND request.operation = asked.operation
+        AND request.fair AND request.weight > 0
         AND request.end_ns <= asked.start_ns AND request.start_ns > asked.start_ns - 3_600_000_000_000
     QUALIFY row_number()
         OVER (PARTITION BY asked.request_no, asked.service, asked.entity_id ORDER BY request.start_ns DESC)

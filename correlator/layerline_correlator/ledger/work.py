@@ -198,13 +198,19 @@ def _keep(cursor: duckdb.DuckDBPyConnection, bounds: dict[str, int], into: str =
 def _widened(cursor: duckdb.DuckDBPyConnection, from_ns: int, to_ns: int) -> tuple[bool, dict[str, int]]:
     """Whether requests of the batch are known already, and bounds so wide that all their spans are found.
 
+    Leaves ``known_trace``, which says what was drawn for each (``verdict/triage.sql``): its ledger keeps that.
     Spans that come hours after the others of their trace do not have those worked out again.
     """
-    row = cursor.execute(
-        "SELECT count(*) > 0, least($from_ns, min(start_ns)), greatest($to_ns, max(end_ns))"
-        " FROM request SEMI JOIN batch USING (trace_id)"
-        " WHERE end_ns >= $from_ns - $around_ns AND start_ns <= $to_ns::HUGEINT + $around_ns",
+    cursor.execute(
+        "CREATE OR REPLACE TEMP TABLE known_trace AS"
+        " SELECT trace_id, min(start_ns) AS first_ns, max(end_ns) AS last_ns, max(planned) AS planned,"
+        " bool_or(fair) AS fair FROM request SEMI JOIN batch USING (trace_id)"
+        " WHERE end_ns >= $from_ns - $around_ns AND start_ns <= $to_ns::HUGEINT + $around_ns GROUP BY trace_id",
         {"from_ns": from_ns, "to_ns": to_ns, "around_ns": LONGEST_NS},
+    ).fetchall()
+    row = cursor.execute(
+        "SELECT count(*) > 0, least($from_ns, min(first_ns)), greatest($to_ns, max(last_ns)) FROM known_trace",
+        {"from_ns": from_ns, "to_ns": to_ns},
     ).fetchone()
     known, first, last = row or (False, from_ns, to_ns)
     return known, {"from_ns": max(0, first - AROUND_NS), "to_ns": min(_END_OF_TIME, last + AROUND_NS)}

@@ -106,7 +106,7 @@ class Answers(ABC):
         """A cursor that sees this trace worked out."""
         extent = self._catch_up_with(trace_id)
         with self._reading() as cursor:
-            if extent is None and self._unfinished():
+            if extent is None:
                 extent = _without_ledger(cursor, trace_id)
             if extent is not None:
                 try:
@@ -251,10 +251,10 @@ def _work_out(cursor: duckdb.DuckDBPyConnection, trace_id: str, extent: Extent) 
 
 
 def _without_ledger(cursor: duckdb.DuckDBPyConnection, trace_id: str) -> Extent | None:
-    """The spans of a trace of which no request is known."""
+    """The spans of a trace that was not worked out; None where it was, or is unknown."""
     row = cursor.execute(
         "SELECT min(start_ns), max(start_ns), count(*) FROM span"
-        " WHERE trace_id = $trace_id AND NOT EXISTS (FROM request WHERE trace_id = $trace_id)",
+        " WHERE trace_id = $trace_id AND NOT EXISTS (FROM request WHERE trace_id = $trace_id AND weight > 0)",
         {"trace_id": trace_id},
     ).fetchone()
     return Extent(*row) if row and row[2] else None

@@ -74,6 +74,9 @@ class ServiceCoverage:
     """Requests whose caller's span was never received."""
     refused: int
     """Requests whose parts did not add up: kept without any, all of their time unexplained."""
+    left_out: int
+    """Ordinary requests that were not drawn for a ledger, because more arrived than the budget (``LAYERLINE_BUDGET``)
+    allows: the ledgers of others stand for them, and whoever asks for one has it worked out."""
     unread: int
     """Requests that could not be worked out with what was measured: judged by their spans, or kept without parts."""
     spans: int
@@ -226,15 +229,17 @@ def read_coverage(
 
     rows = [_Row(*row) for row in cursor.execute("FROM span_cover ORDER BY ALL").fetchall()]
     requests = {
-        found: (number, orphans, refused, unread)
-        for found, number, orphans, refused, unread in cursor.execute("FROM request_cover").fetchall()
+        found: (number, orphans, refused, unread, left_out)
+        for found, number, orphans, refused, unread, left_out in cursor.execute("FROM request_cover").fetchall()
         if asked(found)
     }
     by_service: dict[str, list[_Row]] = {found: [] for found in sorted(requests)}
     for row in rows:
         if asked(row.service):
             by_service.setdefault(row.service, []).append(row)
-    services = [_service(found, *requests.get(found, (0, 0, 0, 0)), sent) for found, sent in sorted(by_service.items())]
+    services = [
+        _service(found, *requests.get(found, (0, 0, 0, 0, 0)), sent) for found, sent in sorted(by_service.items())
+    ]
     total = sum(one.requests for one in services)
     machines = dict.fromkeys(row.host for row in rows if asked(row.service))
     layers = _layers(cursor, name, services, machines)
@@ -270,7 +275,9 @@ def _why_empty(service: str | None) -> str:
     return "neither spans nor readings were received in this window"
 
 
-def _service(service: str, requests: int, orphans: int, refused: int, unread: int, rows: list[_Row]) -> ServiceCoverage:
+def _service(
+    service: str, requests: int, orphans: int, refused: int, unread: int, left_out: int, rows: list[_Row]
+) -> ServiceCoverage:
     spans = sum(row.spans for row in rows)
     inside = [row for row in rows if not row.on_machine]
     return ServiceCoverage(
@@ -278,6 +285,7 @@ def _service(service: str, requests: int, orphans: int, refused: int, unread: in
         requests=requests,
         orphans=orphans,
         refused=refused,
+        left_out=left_out,
         unread=unread,
         spans=spans,
         on_machine=spans - sum(row.spans for row in inside),

@@ -21,7 +21,8 @@ GROUP BY ALL;
 CREATE OR REPLACE TEMP TABLE request_cover AS
 SELECT
     request.service, count(*) AS requests, count(*) FILTER (root AND span.parent_span_id IS NOT NULL) AS orphans,
-    count(*) FILTER (refused.why IS NOT NULL) AS refused, count(*) FILTER (failed.why IS NOT NULL) AS unread
+    count(*) FILTER (refused.why IS NOT NULL) AS refused, count(*) FILTER (failed.why IS NOT NULL) AS unread,
+    count(*) FILTER (planned = 0) AS left_out
 FROM request
 LEFT JOIN
     span
@@ -88,7 +89,9 @@ FROM (SELECT *, coalesce(entity_type = 'host' AND $until_ns - last_ns > 3 * medi
 -- requests in which it was blind anywhere.
 -- makes: blind_cover
 CREATE OR REPLACE TEMP TABLE blind_cover AS
-SELECT blind.cause, blind.service, facts, why, count(DISTINCT (trace_id, span_id)) AS requests,
+SELECT blind.cause, blind.service, facts, why,
+       -- Each request once, for as many as its ledger stands for.
+       round(list_sum(map_values(map_from_entries(list(DISTINCT (trace_id || span_id, weight))))))::BIGINT AS requests,
        foreign_readings, blind.host, agent_reads
 FROM blind JOIN request USING (trace_id, span_id, start_ns)
 WHERE start_ns >= $from_ns AND start_ns < $to_ns AND ($service IS NULL OR request.service = $service)

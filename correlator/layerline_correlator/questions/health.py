@@ -15,6 +15,7 @@ class Health:
     lag_ns: int  # how long the oldest of them has been waiting, 0 when none does
     passes: int
     worked_traces: int
+    left_out_traces: int  # ordinary ones that were not drawn, while more arrived than the budget allows
     failed_traces: int  # kept without parts
     unread_traces: int  # judged by their spans alone: with what was measured they could not be
     refused_ledgers: int  # their parts did not add up

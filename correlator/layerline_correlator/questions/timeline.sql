@@ -18,7 +18,7 @@ SELECT 'host', host FROM host WHERE $entity_type = 'host' AND $entity IN (host, 
 -- makes: shown_request
 -- reads: picked, asked_entity
 CREATE OR REPLACE TEMP TABLE shown_request AS
-SELECT trace_id, span_id, service, start_ns, end_ns, status, slow, unexplained_ns, container_id, host
+SELECT trace_id, span_id, service, start_ns, end_ns, status, slow, unexplained_ns, container_id, host, weight
 FROM request
 WHERE start_ns < $to_ns AND end_ns >= $from_ns
   AND ($service IS NULL OR service = $service)
@@ -40,7 +40,8 @@ FROM shown_request
 WHERE start_ns >= $from_ns AND start_ns < $to_ns
 GROUP BY ALL;
 
--- ---- causes: each part spread evenly over its request's duration, in seconds lost per second
+-- ---- causes: each part spread evenly over its request's duration, in seconds lost per second; a ledger counts for
+-- as many requests as it stands for
 
 -- makes: cause_step
 -- reads: shown_request
@@ -48,11 +49,13 @@ CREATE OR REPLACE TEMP TABLE cause_step AS
 WITH
 lost AS (
     SELECT
-        cause, sum(lost_ns) AS lost_ns, request.trace_id, request.span_id, request.start_ns, any_value(end_ns) AS end_ns
+        cause, sum(lost_ns * weight) AS lost_ns,
+        request.trace_id, request.span_id, request.start_ns, any_value(end_ns) AS end_ns
     FROM shown_request AS request JOIN part USING (trace_id, span_id, start_ns)
     GROUP BY ALL
     UNION ALL
-    SELECT 'unexplained', unexplained_ns, trace_id, span_id, start_ns, end_ns FROM shown_request
+    SELECT 'unexplained', unexplained_ns * weight, trace_id, span_id, start_ns, end_ns
+    FROM shown_request WHERE weight > 0
 ),
 spread AS (
     SELECT

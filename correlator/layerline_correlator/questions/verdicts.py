@@ -88,6 +88,8 @@ def read_verdicts(
         f"{matching} AND (({chosen} AND (service, operation) IN (SELECT (unnest($services), unnest($operations))))"
         " OR (failed(status) AND (service, operation) IN"
         " (SELECT (unnest($failing_services::VARCHAR[]), unnest($failing_operations::VARCHAR[])))))"
+        # Those with a ledger; of requests that are asked for whatever they are, a fair sample of all.
+        f" AND {'fair AND' if query.min_duration_ns is not None else ''} weight > 0"
         " QUALIFY row_number() OVER (PARTITION BY service, operation ORDER BY start_ns DESC) <= $each",
         {
             **bound,

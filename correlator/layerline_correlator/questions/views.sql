@@ -7,7 +7,7 @@ SELECT
     trace_id, span_id, root, request.service, operation,
     make_timestamp(start_ns // 1000) AS start, start_ns, end_ns - start_ns AS duration_ns,
     CASE status WHEN 1 THEN 'ok' WHEN 2 THEN 'error' ELSE 'unset' END AS status,
-    usual_ns, end_ns - start_ns - usual_ns AS excess_ns, slow, cause, unexplained_ns,
+    usual_ns, end_ns - start_ns - usual_ns AS excess_ns, slow, cause, unexplained_ns, weight,
     request.container_id, request.host, resource.instance AS process
 FROM main.request LEFT JOIN main.resource USING (resource);
 

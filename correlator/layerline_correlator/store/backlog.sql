@@ -1,9 +1,9 @@
--- What was received but never settled, oldest first, without what could not be worked out and is not tried again.
+-- What was received but never settled, oldest first, without what was left out or could not be worked out.
 -- In: $settle_ns. Out: backlog(place, trace_id, from_ns, to_ns, spans).
 CREATE OR REPLACE TEMP TABLE backlog AS
 WITH
 settled AS (
-    SELECT trace_id FROM request WHERE judged_ns >= end_ns + $settle_ns
+    SELECT trace_id FROM request WHERE judged_ns >= end_ns + $settle_ns OR planned = 0
     UNION
     SELECT trace_id FROM failed
 ),

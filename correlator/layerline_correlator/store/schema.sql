@@ -153,7 +153,10 @@ CREATE TABLE IF NOT EXISTS request (
     join_method      VARCHAR,             -- the weakest on its path
     join_confidence  DOUBLE,
     join_reason      VARCHAR,             -- why it is not surer, null where it could not be
-    judged_ns        BIGINT               -- when it was worked out
+    judged_ns        BIGINT,              -- when it was worked out
+    weight           DOUBLE DEFAULT 1,    -- how many requests its ledger stands for; 0 where it has none
+    planned          DOUBLE DEFAULT 1,    -- the weight that its ledger will have; 0 where it was not drawn (triage.sql)
+    fair             BOOLEAN DEFAULT TRUE -- drawn whatever it is, slow or not: the usual is made of these
 );
 
 CREATE TABLE IF NOT EXISTS part (
@@ -270,6 +273,9 @@ ALTER TABLE resource ADD COLUMN IF NOT EXISTS stand_in VARCHAR;
 ALTER TABLE request ADD COLUMN IF NOT EXISTS container_id VARCHAR;
 ALTER TABLE request ADD COLUMN IF NOT EXISTS host VARCHAR;
 ALTER TABLE request ADD COLUMN IF NOT EXISTS join_reason VARCHAR;
+ALTER TABLE request ADD COLUMN IF NOT EXISTS weight DOUBLE DEFAULT 1;
+ALTER TABLE request ADD COLUMN IF NOT EXISTS planned DOUBLE DEFAULT 1;
+ALTER TABLE request ADD COLUMN IF NOT EXISTS fair BOOLEAN DEFAULT TRUE;
 ALTER TABLE part ADD COLUMN IF NOT EXISTS place VARCHAR;
 ALTER TABLE part ADD COLUMN IF NOT EXISTS calls BIGINT;
 ALTER TABLE part ADD COLUMN IF NOT EXISTS dependency VARCHAR;
