@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from layerline.attributes import ACCOUNT, ACCOUNT_REASON, CPU_NS
+from waiting import PATIENCE_S
 from wrapper.conftest import Received, Sink
 from wrapper.test_servers import running, until
 
@@ -139,7 +140,7 @@ def served(folder: Path, sink: Sink, app: str, *options: str, **variables: str) 
 
 
 def get(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=60) as answer:  # noqa: S310 - the app we started
+    with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:  # noqa: S310 - the app we started
         return str(answer.read().decode())
 
 
