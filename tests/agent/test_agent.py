@@ -27,6 +27,7 @@ from layerline_agent.outbox import LOGS, METRICS, Outbox
 from layerline_agent.sensor import Raw, all_sensors
 from layerline_agent.settings import Settings
 from layerline_agent.spool import Loss
+from waiting import PATIENCE_S
 
 from .conftest import HYBRID, HYBRID_ID, V2, V2_ID, V2_UNLIMITED_ID, Clock, Sink, attributes_of, points_of
 
@@ -359,7 +360,7 @@ def test_the_loop(sink: Sink) -> None:
     running.start()
     assert sink.wait_for(lambda: len(sink.received) >= 3)
     watch.agent.stop()
-    running.join(timeout=60)
+    running.join(timeout=PATIENCE_S)
     assert not running.is_alive()
     times = [
         point.time_unix_nano

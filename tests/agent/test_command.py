@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from layerline_agent.commands.agent import main
+from waiting import PATIENCE_S
 
 from .conftest import HYBRID, HYBRID_ID, Sink, attributes_of
 
@@ -51,7 +52,7 @@ def test_a_life_of_the_agent(sink: Sink, copied: Callable[[Path], Path], number:
     try:
         assert sink.wait_for(lambda: len(sink.received) >= 2)
         agent.send_signal(number)
-        _, said = agent.communicate(timeout=60)
+        _, said = agent.communicate(timeout=PATIENCE_S)
     finally:
         agent.kill()
         agent.wait()

@@ -20,7 +20,7 @@ from layerline_agent.cgroups import Tree
 from layerline_agent.discovery import Discovery, Event, Gone, Seen, Sighting
 from layerline_agent.machine import Machine
 from layerline_agent.noticed import Noticed
-from waiting import eventually
+from waiting import PATIENCE_S, eventually
 
 from .conftest import HYBRID, HYBRID_ID
 
@@ -65,7 +65,7 @@ class Engine:
         return [{"Id": container_id, "Created": int(time.time())} for container_id in listed]
 
     def inspect_container(self, container_id: str) -> dict[str, Any]:
-        self.answers.wait(timeout=60)
+        self.answers.wait(timeout=PATIENCE_S)
         answer = self.running.get(container_id) or self.stopped.get(container_id)
         if answer is None:
             raise NotFound("no such container")
@@ -128,7 +128,7 @@ def take(found: Discovery, count: int) -> list[Sighting]:
     taken: list[Sighting] = []
     while len(taken) < count:
         try:
-            sighting = found.sightings.get(timeout=60)
+            sighting = found.sightings.get(timeout=PATIENCE_S)
         except Empty:
             raise AssertionError(f"{count} sightings were to come, {taken} came") from None
         assert sighting is not None

@@ -14,6 +14,7 @@ from docker.errors import InvalidVersion, NotFound
 from layerline.signals import find
 from layerline_agent import docker_stats as module
 from layerline_agent.docker_stats import DockerStats, Told, told
+from waiting import PATIENCE_S
 
 from .conftest import CAPTURED
 
@@ -60,7 +61,7 @@ class Engine:
         if options.get("one_shot") and not self._one_shot:
             raise InvalidVersion("one_shot is only supported in conjunction with API version >= 1.41")
         self.asked.put({"id": container_id, **options})
-        self.may_answer.wait(timeout=60)
+        self.may_answer.wait(timeout=PATIENCE_S)
         if container_id == "gone":
             raise NotFound("no such container")
         return ANSWERS["running"]
@@ -75,8 +76,8 @@ def test_asked_once(monkeypatch: pytest.MonkeyPatch, one_shot: bool) -> None:
     asking.ask(["c1", "gone"])
     asking.ask(["c1"])
     engine.may_answer.set()
-    assert answers.get(timeout=60).container_id == "c1"
-    asked = [engine.asked.get(timeout=60) for _ in range(2)]
+    assert answers.get(timeout=PATIENCE_S).container_id == "c1"
+    asked = [engine.asked.get(timeout=PATIENCE_S) for _ in range(2)]
     assert sorted(str(one["id"]) for one in asked) == ["c1", "gone"]
     assert [one.get("one_shot", False) for one in asked] == [one_shot, one_shot]
     assert engine.asked.empty()

@@ -12,6 +12,7 @@ from queue import Empty, SimpleQueue
 import pytest
 
 from layerline_agent.endings import Ended, Endings
+from waiting import PATIENCE_S
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def process() -> subprocess.Popen[bytes]:
 
 def end(*processes: subprocess.Popen[bytes]) -> None:
     for one in processes:
-        one.communicate(b"\n", timeout=60)
+        one.communicate(b"\n", timeout=PATIENCE_S)
 
 
 def group(folder: Path, *processes: subprocess.Popen[bytes]) -> str:
@@ -56,7 +57,7 @@ def test_read_when_the_last_has_ended(tmp_path: Path, endings: Endings, told: Si
     before_ns = time.time_ns()
     group(tmp_path)
     end(second)
-    ended = told.get(timeout=60)
+    ended = told.get(timeout=PATIENCE_S)
     assert (ended.container_id, ended.contents) == ("c1", {str(counter): b"2", missing: None})
     assert before_ns <= ended.time_ns <= time.time_ns()
 
@@ -81,7 +82,7 @@ def test_forgotten(tmp_path: Path, endings: Endings, told: SimpleQueue[Ended]) -
     endings.forget("c1")
     group(tmp_path / "c2")
     end(one, other)
-    assert told.get(timeout=60).container_id == "c2"
+    assert told.get(timeout=PATIENCE_S).container_id == "c2"
     with pytest.raises(Empty):
         told.get(timeout=0.2)
 
@@ -112,6 +113,6 @@ def test_one_that_fails_costs_no_other(tmp_path: Path, capsys: pytest.CaptureFix
         endings.watch(name, group(folder, one), [])
         group(folder)
         end(one)
-        assert ends.get(timeout=60) == name
+        assert ends.get(timeout=PATIENCE_S) == name
     endings.close()
     assert "RuntimeError: no" in capsys.readouterr().err

@@ -18,6 +18,8 @@ import docker
 import pytest
 from docker.models.containers import Container
 
+from waiting import PATIENCE_S
+
 from .conftest import Sink, attributes_of, points_of
 
 pytestmark = [pytest.mark.docker, pytest.mark.alone]
@@ -112,7 +114,7 @@ def test_a_throttled_container(sink: Sink, busy: Container, agent: subprocess.Po
     busy.kill()
     assert sink.wait_for(lambda: "container.die" in events(sink, container_id))
     agent.send_signal(signal.SIGTERM)
-    _, said = agent.communicate(timeout=60)
+    _, said = agent.communicate(timeout=PATIENCE_S)
     assert agent.returncode == 0
     assert "Docker" in said
 
@@ -165,7 +167,7 @@ def test_cgroups_out_of_reach(sink: Sink, run: Run, tmp_path: Path) -> None:
         assert sink.wait_for(lambda: len(readings(sink, container_id, "container.cpu.time")) > 2)
     finally:
         process.terminate()
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=PATIENCE_S)
     assert "the Docker stats API is asked about it" in said
     used = [value for _, value in readings(sink, container_id, "container.cpu.time")]
     assert used == sorted(used)

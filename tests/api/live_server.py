@@ -12,6 +12,7 @@ from layerline_api.doors.addresses import addresses, bind, url
 from layerline_api.doors.http_server import Door
 from layerline_api.settings import ServerSettings
 from layerline_correlator.questions.questions import Questions
+from waiting import PATIENCE_S
 
 Live = Callable[..., str]
 
@@ -29,5 +30,5 @@ def serving(questions: Questions, settings: ServerSettings) -> Iterator[str]:
         stop.set()
         with suppress(OSError), socket.create_connection(bound.getsockname()[:2], 10):
             pass  # it wakes up, and sees that it shall stop
-        thread.join(60)
+        thread.join(PATIENCE_S)
         assert not thread.is_alive()

@@ -28,7 +28,7 @@ from layerline_api.measures import Measures
 from layerline_api.settings import ServerSettings
 from layerline_correlator import threads as threads_module
 from layerline_correlator.threads import Threads
-from waiting import eventually
+from waiting import PATIENCE_S, eventually
 
 
 @contextmanager
@@ -44,12 +44,12 @@ def serving(threads: Threads | None = None, **door: Any) -> Iterator[tuple[str, 
         yield where, made
     finally:
         stop.set()
-        thread.join(60)
+        thread.join(PATIENCE_S)
         assert not thread.is_alive()
 
 
 def connected(where: str) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", int(where.rpartition(":")[2])), timeout=60)
+    return socket.create_connection(("127.0.0.1", int(where.rpartition(":")[2])), timeout=PATIENCE_S)
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nA: ", b"POST /v1/traces HT"])
@@ -61,9 +61,9 @@ def test_idle_connections_do_not_shut_others_out(sent: bytes) -> None:
             with suppress(OSError):
                 client.sendall(sent)
             if number % 20 == 19:
-                assert requests.get(f"{where}/healthz", timeout=60).status_code == 200
+                assert requests.get(f"{where}/healthz", timeout=PATIENCE_S).status_code == 200
         eventually(lambda: len(door._channels()) <= 20)
-        assert requests.get(f"{where}/healthz", timeout=60).status_code == 200
+        assert requests.get(f"{where}/healthz", timeout=PATIENCE_S).status_code == 200
 
 
 def test_a_request_that_was_refused_before_it_was_read_has_a_path() -> None:
@@ -116,22 +116,22 @@ def test_a_thread_that_is_down_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def run() -> None:
         if broken.is_set():
             raise RuntimeError("broken on purpose")
-        end.wait(60)
+        end.wait(PATIENCE_S)
 
     with serving(threads) as (where, _):
-        assert requests.get(f"{where}/readyz", timeout=60).json() == {"status": "ready"}
+        assert requests.get(f"{where}/readyz", timeout=PATIENCE_S).json() == {"status": "ready"}
         threads.start("layerline-example", run)
 
         def not_ready() -> bool:
-            answer = requests.get(f"{where}/readyz", timeout=60)
+            answer = requests.get(f"{where}/readyz", timeout=PATIENCE_S)
             return answer.status_code == 503 and "layerline-example ended: RuntimeError: broken" in answer.text
 
         eventually(not_ready)
         broken.clear()
-        eventually(lambda: requests.get(f"{where}/readyz", timeout=60).status_code == 200)
-        (said,) = requests.get(f"{where}/readyz", timeout=60).json()["failures"]
+        eventually(lambda: requests.get(f"{where}/readyz", timeout=PATIENCE_S).status_code == 200)
+        (said,) = requests.get(f"{where}/readyz", timeout=PATIENCE_S).json()["failures"]
         assert "layerline-example" in said
-        metrics = requests.get(f"{where}/metrics", timeout=60).text
+        metrics = requests.get(f"{where}/metrics", timeout=PATIENCE_S).text
         assert 'layerline_threads{thread="layerline-example"} 1.0' in metrics
         assert 'layerline_threads{thread="layerline-http"} 24.0' in metrics
         assert 'layerline_thread_failures_total{thread="layerline-example"} 0.0' not in metrics
@@ -151,8 +151,8 @@ def test_the_loop_of_the_server_outlives_an_error(monkeypatch: pytest.MonkeyPatc
             real(now)
 
         monkeypatch.setattr(door, "_tidy", once)
-        assert failed.wait(60)
-        assert requests.get(f"{where}/healthz", timeout=60).status_code == 200
+        assert failed.wait(PATIENCE_S)
+        assert requests.get(f"{where}/healthz", timeout=PATIENCE_S).status_code == 200
         assert any(state.name == "layerline-http-loop" and state.failures == 1 for state in threads.states())
 
 
@@ -208,7 +208,7 @@ def test_the_end_during_a_long_question(tmp_path: Path, free_port: int) -> None:
 
         def ask() -> None:
             with suppress(requests.ConnectionError):
-                requests.post(f"{where}/api/v1/sql", json={"sql": heavy}, headers=headers, timeout=60)
+                requests.post(f"{where}/api/v1/sql", json={"sql": heavy}, headers=headers, timeout=PATIENCE_S)
 
         askers = [threading.Thread(target=ask) for _ in range(2)]
         for asker in askers:
@@ -218,12 +218,12 @@ def test_the_end_during_a_long_question(tmp_path: Path, free_port: int) -> None:
         for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
             process.send_signal(number)
             time.sleep(0.05)
-        assert process.wait(60) == 0
+        assert process.wait(PATIENCE_S) == 0
         for asker in askers:
-            asker.join(60)
+            asker.join(PATIENCE_S)
     finally:
         process.kill()
-        process.wait(60)
+        process.wait(PATIENCE_S)
         said = process.stderr.read()
         process.stderr.close()
     assert "Traceback" not in said

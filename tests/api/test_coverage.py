@@ -17,6 +17,7 @@ from layerline_api.settings import ServerSettings
 from layerline_correlator.correlator import Correlator
 from layerline_correlator.settings import Settings
 from layerline_correlator.store.model import Batch, ResourceRow, SpanRow
+from waiting import PATIENCE_S
 
 T = 1_790_000_000_000_000_000  # 2026-09-21
 WINDOW = ["--from", "2026-09-20T00:00:00Z", "--to", "2026-09-23T00:00:00Z"]
@@ -68,7 +69,7 @@ def test_json_is_the_servers_own(server: str, capfdbinary: pytest.CaptureFixture
     """--json prints the API's body, byte for byte."""
     assert main([*WINDOW, "--json", "--server", server]) == 0
     out, _ = capfdbinary.readouterr()
-    asked = requests.get(f"{server}/api/v1/coverage", params={"from": WINDOW[1], "to": WINDOW[3]}, timeout=60)
+    asked = requests.get(f"{server}/api/v1/coverage", params={"from": WINDOW[1], "to": WINDOW[3]}, timeout=PATIENCE_S)
     assert asked.content == out
     body = json.loads(out)
     assert (body["from"], body["requests"]) == ("2026-09-20T00:00:00.000000000Z", 1)
@@ -88,5 +89,5 @@ def test_nothing_received_is_no_answer(server: str, capsys: pytest.CaptureFixtur
 
 def test_unknown_parameters_are_refused(server: str) -> None:
     """A filter that coverage does not have is a 400 that names it."""
-    answer = requests.get(f"{server}/api/v1/coverage", params={"tag": "region:abc"}, timeout=60)
+    answer = requests.get(f"{server}/api/v1/coverage", params={"tag": "region:abc"}, timeout=PATIENCE_S)
     assert (answer.status_code, answer.json()["field"]) == (400, "tag")

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from layerline_api.ending import SIGNALS, Stopped, stoppable
-from waiting import eventually
+from waiting import PATIENCE_S, eventually
 
 
 def test_the_first_signal_stops_and_the_others_change_nothing() -> None:
@@ -26,7 +26,7 @@ def test_the_first_signal_stops_and_the_others_change_nothing() -> None:
     def work() -> None:
         try:
             os.kill(os.getpid(), signal.SIGTERM)
-            threading.Event().wait(60)
+            threading.Event().wait(PATIENCE_S)
         finally:
             os.kill(os.getpid(), signal.SIGTERM)
             os.kill(os.getpid(), signal.SIGINT)
@@ -70,7 +70,7 @@ def test_an_import_that_is_stopped_can_be_continued(tmp_path: Path) -> None:
     eventually(lambda: (tmp_path / "store/hot.duckdb.wal").exists() or process.poll() is not None)
     for _ in range(2):
         process.send_signal(signal.SIGTERM)
-    said = process.communicate(timeout=60)[1]
+    said = process.communicate(timeout=PATIENCE_S)[1]
     assert process.returncode == 143, said
     assert "stopped; run the same command again to continue" in said
     assert "Traceback" not in said

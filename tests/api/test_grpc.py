@@ -34,6 +34,7 @@ from layerline_api.doors.intake import Intake
 from layerline_api.measures import Measures
 from layerline_api.settings import ServerSettings
 from layerline_correlator.store.model import Batch
+from waiting import PATIENCE_S
 
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 METRICS = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
@@ -75,7 +76,7 @@ def send(where: str, body: bytes, method: str = TRACES, **options: Any) -> Any:
     """The answer's bytes, or the error that came instead."""
     with grpc.insecure_channel(where) as channel:
         try:
-            return channel.unary_unary(method)(body, timeout=60, **options)
+            return channel.unary_unary(method)(body, timeout=PATIENCE_S, **options)
         except grpc.RpcError as error:
             return error
 
@@ -176,7 +177,7 @@ def test_what_is_not_offered(door: Door, correlator: FakeCorrelator) -> None:
     profiles = "/opentelemetry.proto.collector.profiles.v1development.ProfilesService/Export"
     assert send(where, GOOD, profiles).code() is grpc.StatusCode.UNIMPLEMENTED
     with grpc.insecure_channel(where) as channel, pytest.raises(grpc.RpcError) as none:
-        channel.stream_unary(TRACES)(iter(()), timeout=60)
+        channel.stream_unary(TRACES)(iter(()), timeout=PATIENCE_S)
     assert none.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert correlator.batches == []
 
@@ -224,11 +225,11 @@ def test_beyond_its_share_senders_are_told_to_come_back(door: Door) -> None:
     for sender in first:
         sender.start()
     for _ in first:
-        assert stuck.begun.acquire(timeout=60)
+        assert stuck.begun.acquire(timeout=PATIENCE_S)
     assert [send(where, GOOD).code() for _ in range(5)] == [grpc.StatusCode.UNAVAILABLE] * 5
     stuck.gate.set()
     for sender in first:
-        sender.join(60)
+        sender.join(PATIENCE_S)
     assert answers == [b"", b""]
 
 
@@ -238,11 +239,11 @@ def test_who_sends_nothing_does_not_keep_a_thread(door: Door, monkeypatch: pytes
     where, over = door(ServerSettings(receive_at_once=2)), threading.Event()
 
     def silence() -> Iterator[bytes]:
-        over.wait(60)
+        over.wait(PATIENCE_S)
         yield from ()
 
     with grpc.insecure_channel(where) as channel:
-        silent = [channel.stream_unary(TRACES).future(silence(), timeout=60) for _ in range(2)]
+        silent = [channel.stream_unary(TRACES).future(silence(), timeout=PATIENCE_S) for _ in range(2)]
         assert [call.code() for call in silent] == [grpc.StatusCode.CANCELLED] * 2
         assert send(where, GOOD) == b""
         over.set()
@@ -256,13 +257,13 @@ def test_what_has_begun_is_answered_when_it_ends() -> None:
         for sender in senders:
             sender.start()
         for _ in senders:
-            assert stuck.begun.acquire(timeout=60)
+            assert stuck.begun.acquire(timeout=PATIENCE_S)
         door.stop(60)
         assert send(where, GOOD).code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
         stuck.gate.set()
         door.wait()
         for sender in senders:
-            sender.join(60)
+            sender.join(PATIENCE_S)
     assert answers == [b""] * 4
     assert len(stuck.batches) == 4
 
@@ -303,7 +304,7 @@ def test_tls(door: Door, correlator: FakeCorrelator, certificate: tuple[Path, Pa
     where = door(ServerSettings(tls_cert=certificate[0], tls_key=certificate[1]))
     trust = grpc.ssl_channel_credentials(certificate[0].read_bytes())
     with grpc.secure_channel(where.replace("127.0.0.1", "localhost"), trust) as channel:
-        assert channel.unary_unary(TRACES)(GOOD, timeout=60) == b""
+        assert channel.unary_unary(TRACES)(GOOD, timeout=PATIENCE_S) == b""
     assert send(where, GOOD).code() is grpc.StatusCode.UNAVAILABLE
     assert len(correlator.batches) == 1
 

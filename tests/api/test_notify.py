@@ -26,7 +26,7 @@ from layerline_api.settings import ServerSettings
 from layerline_correlator.entity import Entity
 from layerline_correlator.monitors.keeper import Monitors
 from layerline_correlator.monitors.model import Alert, Evaluation, Finding, Monitor, Notice, Target
-from waiting import eventually
+from waiting import PATIENCE_S, eventually
 
 SECOND, MIB = 10**9, 2**20
 NOW = 1_795_428_900 * SECOND  # 2026-11-23T10:15:00Z
@@ -363,6 +363,6 @@ def test_an_answer_that_drips_in_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> 
         problem = Teller(ServerSettings(token=TOKEN)).tell(notice(url=url), NOW)
         over.set()
         listening.shutdown(socket.SHUT_RDWR)
-        dripping.join(60)
+        dripping.join(PATIENCE_S)
     assert problem is not None
     assert problem.startswith("it could not be reached")

@@ -29,7 +29,7 @@ from layerline_api.commands.verdicts import main as why
 from layerline_api.doors.addresses import GRPC_DEFAULT, CannotListen, addresses
 from layerline_api.settings import ServerSettings
 from layerline_correlator.store.model import Batch
-from waiting import eventually
+from waiting import PATIENCE_S, eventually
 
 PROTOBUF = {"Content-Type": "application/x-protobuf"}
 Start = Callable[..., subprocess.Popen[str]]
@@ -55,7 +55,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     for process in begun:
         process.kill()
     for process in begun:
-        process.wait(60)
+        process.wait(PATIENCE_S)
         assert process.stderr is not None
         process.stderr.close()
 
@@ -77,7 +77,7 @@ def seconds_ago(seconds: float, duration_ms: int) -> bytes:
 def post(where: str, duration_ms: int = 900) -> int:
     """The status of a request with one span that ended a second ago."""
     body = seconds_ago(1, duration_ms)
-    return requests.post(f"{where}/v1/traces", data=body, headers=PROTOBUF, timeout=60).status_code
+    return requests.post(f"{where}/v1/traces", data=body, headers=PROTOBUF, timeout=PATIENCE_S).status_code
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -89,7 +89,7 @@ def test_from_a_span_to_a_verdict_and_a_clean_end(
     listen = ("--listen", f"127.0.0.1:{free_port}")
     process = start(serve, *listen)
     assert until_up(process) == f"layerline: listening on {where}, store in {tmp_path / 'store'}\n"
-    assert requests.get(f"{where}/readyz", timeout=60).json() == {"status": "ready"}
+    assert requests.get(f"{where}/readyz", timeout=PATIENCE_S).json() == {"status": "ready"}
     assert why(["--server", where]) == 1
     assert post(where) == 200
 
@@ -101,7 +101,7 @@ def test_from_a_span_to_a_verdict_and_a_clean_end(
     (verdict,) = json.loads(eventually(explained))["items"]
     assert (verdict["service"], verdict["duration_ns"], verdict["slow"]) == ("web", 900 * MS, 1)
     process.send_signal(number)
-    assert process.wait(60) == 0
+    assert process.wait(PATIENCE_S) == 0
     assert process.communicate()[1] == ""
 
     again = start(serve, *listen)
@@ -117,9 +117,9 @@ def test_nothing_acknowledged_is_lost_to_kill_9(start: Start, free_port: int) ->
     until_up(process)
     assert [post(where) for _ in range(3)] == [200, 200, 200]
     process.kill()
-    process.wait(60)
+    process.wait(PATIENCE_S)
     until_up(start(serve, *listen))
-    assert eventually(lambda: len(requests.get(f"{where}/api/v1/requests", timeout=60).json()["items"]) == 3)
+    assert eventually(lambda: len(requests.get(f"{where}/api/v1/requests", timeout=PATIENCE_S).json()["items"]) == 3)
 
 
 GRPC = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
@@ -143,7 +143,7 @@ def test_grpc_beside_http(start: Start, free_port: int) -> None:
             while True:
                 body = seconds_ago(1, 900)
                 try:
-                    export(body, timeout=60)
+                    export(body, timeout=PATIENCE_S)
                 except grpc.RpcError as error:
                     codes.append(error.code())
                     return
@@ -156,16 +156,16 @@ def test_grpc_beside_http(start: Start, free_port: int) -> None:
         sender.start()
     eventually(lambda: len(kept) > 20)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 0
+    assert process.wait(PATIENCE_S) == 0
     for sender in senders:
-        sender.join(60)
+        sender.join(PATIENCE_S)
     assert process.communicate()[1] == ""
     assert set(codes) <= {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
 
     until_up(start(serve, "--listen", f"127.0.0.1:{free_port}"))
 
     def missing() -> set[str]:
-        found = requests.get(f"{where}/api/v1/requests", params={"limit": "1000"}, timeout=60).json()["items"]
+        found = requests.get(f"{where}/api/v1/requests", params={"limit": "1000"}, timeout=PATIENCE_S).json()["items"]
         return set(kept) - {item["trace_id"] for item in found}
 
     eventually(lambda: not missing())
@@ -196,7 +196,7 @@ def test_a_usual_port_that_is_taken_is_gone_without() -> None:
 
 def refused(process: subprocess.Popen[str]) -> str:
     """Its one line, having ended with 2."""
-    said = process.communicate(timeout=60)[1]
+    said = process.communicate(timeout=PATIENCE_S)[1]
     assert (process.returncode, said.count("\n")) == (2, 1), said
     return said
 
@@ -228,10 +228,10 @@ def test_beyond_loopback_with_a_token(start: Start, free_port: int) -> None:
     assert f"http://127.0.0.1:{free_port}, http://127.0.0.1:" in said
     assert TOKEN not in said
     for where in said.removeprefix("layerline: listening on ").partition(", store")[0].split(", "):
-        assert requests.get(f"{where}/readyz", timeout=60).status_code == 401
-        assert requests.get(f"{where}/healthz", timeout=60).status_code == 200
+        assert requests.get(f"{where}/readyz", timeout=PATIENCE_S).status_code == 401
+        assert requests.get(f"{where}/healthz", timeout=PATIENCE_S).status_code == 200
         with_token = {"Authorization": f"Bearer {TOKEN}"}
-        assert requests.get(f"{where}/readyz", headers=with_token, timeout=60).status_code == 200
+        assert requests.get(f"{where}/readyz", headers=with_token, timeout=PATIENCE_S).status_code == 200
 
 
 def children(pid: int) -> list[int]:
@@ -263,7 +263,7 @@ def test_the_agent_ends_with_its_server(start: Start, free_port: int, number: si
     command = words(agent)
     assert command[command.index("agent") :][:3] == ["agent", "--endpoint", f"http://127.0.0.1:{free_port}"]
     process.send_signal(number)
-    assert process.wait(60) == (0 if number == signal.SIGTERM else -signal.SIGKILL)
+    assert process.wait(PATIENCE_S) == (0 if number == signal.SIGTERM else -signal.SIGKILL)
     eventually(lambda: not alive(agent))
 
 
@@ -272,7 +272,7 @@ def test_an_agent_that_cannot_run_is_told(start: Start, free_port: int) -> None:
     process = start(up, "--listen", f"127.0.0.1:{free_port}", "--interval", "nonsense")
     assert process.stderr is not None
     assert any("the agent ended" in line for line in process.stderr)
-    assert requests.get(f"http://127.0.0.1:{free_port}/readyz", timeout=60).status_code == 200
+    assert requests.get(f"http://127.0.0.1:{free_port}/readyz", timeout=PATIENCE_S).status_code == 200
 
 
 # ---- the door
@@ -299,11 +299,11 @@ def test_what_has_begun_is_answered(live: Live) -> None:
 
         sender = threading.Thread(target=send)
         sender.start()
-        assert slow.begun.wait(60)
-    sender.join(60)
+        assert slow.begun.wait(PATIENCE_S)
+    sender.join(PATIENCE_S)
     assert codes == [200]
     with pytest.raises(requests.ConnectionError):
-        requests.get(where, timeout=60)
+        requests.get(where, timeout=PATIENCE_S)
 
 
 def test_questions_are_answered_while_the_store_is_slow(live: Live) -> None:
@@ -325,10 +325,10 @@ def test_questions_are_answered_while_the_store_is_slow(live: Live) -> None:
         sender.start()
     eventually(lambda: len(codes) == 5)
     assert codes == [503] * 5
-    assert requests.get(f"{where}/api/v1/services", timeout=60).status_code == 200
+    assert requests.get(f"{where}/api/v1/services", timeout=PATIENCE_S).status_code == 200
     gate.set()
     for sender in senders:
-        sender.join(60)
+        sender.join(PATIENCE_S)
     assert sorted(codes) == [200] * 3 + [503] * 5
 
 
@@ -347,7 +347,7 @@ def test_hostile_connections(live: Live) -> None:
         with suppress(OSError):
             client.sendall(sent)
         silent.append(client)
-    assert requests.get(f"{where}/healthz", timeout=60).status_code == 200
+    assert requests.get(f"{where}/healthz", timeout=PATIENCE_S).status_code == 200
     for client in silent:
         client.close()
 

@@ -20,7 +20,7 @@ from layerline_correlator.correlator import Correlator
 from layerline_correlator.ledger import careful
 from layerline_correlator.questions import answers
 from layerline_correlator.settings import Settings
-from waiting import eventually
+from waiting import PATIENCE_S, eventually
 
 KNOWN, FRESH = "0a" * 16, "0f" * 16
 #: What stands in addresses.
@@ -50,7 +50,7 @@ def stuck(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Correlato
         monkeypatch.setattr(worker, "FRESH_S", 0.1)
         monkeypatch.setattr(worker, "QUIET_S", 0.1)
         correlator.append(batch([slow_request(FRESH, a_while_ago(119))]))
-        assert entered.wait(60)
+        assert entered.wait(PATIENCE_S)
         yield correlator
     finally:
         let_go.set()
@@ -112,7 +112,7 @@ def test_the_worker_survives_what_it_cannot_do(tmp_path: Path, monkeypatch: pyte
 
         monkeypatch.setattr(careful.Careful, "work_out", once)
         correlator.append(batch([slow_request(KNOWN, a_while_ago(120))]))
-        assert failed.wait(60)
+        assert failed.wait(PATIENCE_S)
         assert eventually(lambda: correlator.health().worked_traces)
         assert correlator.ready()
     finally:
@@ -136,8 +136,8 @@ def test_a_client_that_leaves_ends_its_question(tmp_path: Path, live: Live, monk
         where = urlsplit(live(correlator))
         with socket.create_connection((where.hostname, where.port)) as client:
             client.sendall(b"GET /api/v1/services HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-            assert begun.wait(60)
+            assert begun.wait(PATIENCE_S)
             assert not ended.is_set()
-        assert ended.wait(60)
+        assert ended.wait(PATIENCE_S)
     finally:
         correlator.close()

@@ -199,14 +199,20 @@ def carts(
 
 
 def serve(correlator: Correlator, requests: Iterator[Rows], *more: Any) -> None:
-    """Send them as the wrapper would, a few hundred at a time, with what the agent reports, and look for incidents."""
+    """Send them as the wrapper would, a few hundred at a time, with what the agent reports, and look for incidents.
+
+    Nobody looks before all of it is worked out: how far the correlator has come by then depends on the machine.
+    """
     waiting: Rows = []
-    for rows in requests:
-        waiting += rows
-        if len(waiting) >= 2_000:
-            correlator.append(batch(waiting))
-            waiting = []
-    correlator.append(batch(waiting, *more))
+    with correlator._watch._lock:
+        for rows in requests:
+            waiting += rows
+            if len(waiting) >= 2_000:
+                correlator.append(batch(waiting))
+                waiting = []
+        correlator.append(batch(waiting, *more))
+        while correlator._pass():
+            pass
     correlator.look_for_incidents()
 
 

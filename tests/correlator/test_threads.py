@@ -17,7 +17,7 @@ from layerline_correlator.settings import Settings
 from layerline_correlator.store.model import Batch, EventRow, ResourceRow, resource_key
 from layerline_correlator.store.store import Store
 from layerline_correlator.threads import Threads
-from waiting import eventually
+from waiting import PATIENCE_S, eventually
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_a_thread_that_fails_is_started_again(threads: Threads, caplog: pytest.L
         runs.append(1)
         if len(runs) < 3:
             raise SystemExit("away") if len(runs) == 1 else ValueError("bad\nsecond line")
-        end.wait(60)
+        end.wait(PATIENCE_S)
 
     threads.start("worker", run)
     eventually(lambda: len(runs) == 3)
@@ -57,7 +57,7 @@ def test_a_thread_that_cannot_be_started_again(threads: Threads) -> None:
     def run() -> None:
         raise OSError(28, "No space left on device")
 
-    threads.start("once", run, again=False).join(60)
+    threads.start("once", run, again=False).join(PATIENCE_S)
     (problem,) = threads.problems()
     assert "the thread once ended: OSError: [Errno 28] No space left on device" in problem
 
@@ -72,7 +72,7 @@ def test_any_other_thread_is_seen_too(threads: Threads, monkeypatch: pytest.Monk
 
     stranger = threading.Thread(target=run, name="stranger")
     stranger.start()
-    stranger.join(60)
+    stranger.join(PATIENCE_S)
     assert [(state.name, state.failures) for state in threads.states()] == [("stranger", 1)]
     assert threads.problems() == []
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from layerline_api.commands import demo as command
-from waiting import eventually
+from waiting import PATIENCE_S, eventually
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,7 +38,7 @@ def test_an_interrupted_demo_leaves_nothing(tmp_path: Path) -> None:
             break
     started = children(process.pid)
     process.send_signal(signal.SIGTERM)
-    rest, _ = process.communicate(timeout=60)
+    rest, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130, said + rest
     assert "everything that was started has been removed" in rest
     assert len(started) >= 4, said

@@ -25,6 +25,7 @@ from opentelemetry.trace import Tracer
 
 from layerline.account import Account
 from layerline.attributes import CPU_NS
+from waiting import PATIENCE_S
 
 MS = 1_000_000
 #: What no test of the wrapper uses, and development has installed. A test that wants them sets the variable anew.
@@ -217,7 +218,7 @@ def clean_environment(**changes: str) -> dict[str, str]:
 
 
 def layerline_run(
-    script: str, folder: Path, *, timeout: float = 60, python: bool = True, **variables: str
+    script: str, folder: Path, *, timeout: float = PATIENCE_S, python: bool = True, **variables: str
 ) -> subprocess.CompletedProcess[str]:
     """``layerline run -- python script.py`` in a process of its own."""
     file = folder / "script.py"

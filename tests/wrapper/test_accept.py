@@ -27,7 +27,7 @@ from layerline.attributes import (
     FIRST_REQUEST,
     SLICES,
 )
-from waiting import eventually
+from waiting import PATIENCE_S, eventually
 from wrapper.conftest import Sink, Traced, layerline_run
 
 MS = 1_000_000
@@ -57,7 +57,7 @@ def serve(traced: Traced, held: Held, host: str) -> Iterator[int]:
         with traced.tracer.start_as_current_span(environ["PATH_INFO"], kind=SpanKind.SERVER):
             if environ["PATH_INFO"] == "/slow":
                 held.begun.set()
-                held.let_go.wait(60)
+                held.let_go.wait(PATIENCE_S)
             start_response("200 OK", [("Content-Length", "2")])
             return [b"ok"]
 
@@ -86,7 +86,7 @@ def port(traced: Traced, held: Held) -> Iterator[int]:
 def get(port: int, path: str, unix: str = "", sent: list[int] | None = None) -> None:
     """``sent`` gets the times (ns, UTC) between which it was sent."""
     sent = [] if sent is None else sent
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
     if unix:
         connection.sock = socket.socket(socket.AF_UNIX)
         connection.sock.connect(unix)
@@ -108,7 +108,7 @@ def queue_behind(held: Held, port: int, unix: str = "") -> list[int]:
     sent: list[int] = []
     slow = threading.Thread(target=get, args=(port, "/slow", unix))
     slow.start()
-    assert held.begun.wait(60)
+    assert held.begun.wait(PATIENCE_S)
     queued = threading.Thread(target=get, args=(port, "/queued", unix, sent))
     queued.start()
     eventually(lambda: len(sent) == 2)

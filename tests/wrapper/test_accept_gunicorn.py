@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from layerline.attributes import ACCEPT_BUSY_NS, ACCEPT_RUNQUEUE_NS, ACCEPT_WAIT_NS, ACCOUNT, FIRST_REQUEST
-from waiting import eventually
+from waiting import PATIENCE_S, eventually
 from wrapper.conftest import Received, Sink, clean_environment
 
 MS = 1_000_000
@@ -54,7 +54,7 @@ class Served:
         """Between which times (ns, UTC) each was sent."""
 
     def connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
 
     def get(self, path: str, connection: http.client.HTTPConnection | None = None) -> None:
         """Ask and wait for the answer."""
@@ -142,7 +142,7 @@ def gunicorn(folder: Path, sink: Sink, *options: str) -> Iterator[Served]:
         process.send_signal(signal.SIGTERM)
         rest = process.stderr.read()
         process.stderr.close()
-        process.wait(timeout=60)
+        process.wait(timeout=PATIENCE_S)
     assert "Traceback" not in rest
 
 

@@ -28,7 +28,7 @@ from layerline.attributes import (
     LOOP_HELD_BY,
     LOOP_QUEUED_NS,
 )
-from waiting import eventually
+from waiting import PATIENCE_S, eventually
 
 uvicorn = pytest.importorskip("uvicorn")
 MS = 1_000_000
@@ -43,7 +43,7 @@ async def application(scope: dict[str, Any], receive: Callable[..., Any], send: 
     _, what, length = scope["path"].split("/")
     if what == "hold":
         BEGUN.set()
-        LET_GO.wait(60)  # the very mistake that is to be seen
+        LET_GO.wait(PATIENCE_S)  # the very mistake that is to be seen
     else:
         await asyncio.sleep(int(length) / 1_000)
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
@@ -61,7 +61,7 @@ class Served:
 
     def get(self, *paths: str) -> None:
         """One after the other, on one connection."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
         connection.connect()
         for path in paths:
             from_ns = time.time_ns()
@@ -83,7 +83,7 @@ class Served:
         """Ask for it while ``/hold/loop`` holds the loop, for 100 ms at least; when that let go (ns, UTC)."""
         holding = threading.Thread(target=self.get, args=("/hold/loop",))
         holding.start()
-        assert BEGUN.wait(60)
+        assert BEGUN.wait(PATIENCE_S)
         queued = threading.Thread(target=self.get, args=(path,))
         queued.start()
         eventually(lambda: path in self.sent)

@@ -124,13 +124,13 @@ def test_gunicorn_s_workers_are_told_apart(tmp_path: Path, sink: Sink, preload: 
     end = time.monotonic() + PATIENCE_S
     while len(seen) < 2 and time.monotonic() < end:
         for _ in range(20):
-            urllib.request.urlopen(url, timeout=60).read()  # noqa: S310 - the app we started
+            urllib.request.urlopen(url, timeout=PATIENCE_S).read()  # noqa: S310 - the app we started
         time.sleep(0.3)
         seen = {span.resource["process.pid"] for span in sink.spans}
     process.send_signal(signal.SIGTERM)
     rest = process.stderr.read()
     process.stderr.close()
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=PATIENCE_S) == 0
     assert "Traceback" not in rest
     assert len(seen) == 2
     assert process.pid not in seen

@@ -12,7 +12,7 @@ from queue import Queue
 import pytest
 
 from layerline.holders import Holders, at_work
-from waiting import eventually
+from waiting import PATIENCE_S, eventually
 
 
 @contextmanager
@@ -23,7 +23,7 @@ def running(*targets: Callable[[], object]) -> Iterator[list[threading.Thread]]:
         thread.start()
     yield threads
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE_S)
 
 
 def test_who_computes_may_hold_a_lock_and_who_waits_for_work_may_not() -> None:

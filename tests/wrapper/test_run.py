@@ -21,6 +21,7 @@ from layerline.attributes import (
     VERSION,
 )
 from layerline.commands import run
+from waiting import PATIENCE_S
 from wrapper.conftest import Sink, clean_environment, layerline_run
 
 LAYERLINE = [sys.executable, "-m", "layerline.command", "run"]
@@ -139,7 +140,7 @@ def test_pid_and_exit_code_are_cmd_s_own(dashes: bool) -> None:
         "import os; print(os.getpid(), flush=True); os._exit(7)",
     ]
     process = subprocess.Popen(command, env=clean_environment(), stdout=subprocess.PIPE, text=True)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=PATIENCE_S)
     assert int(out) == process.pid
     assert process.returncode == 7
 
@@ -159,7 +160,7 @@ def test_signals_reach_cmd(number: signal.Signals) -> None:
     assert process.stdout.readline() == "up\n"
     process.send_signal(number)
     process.stdout.close()
-    assert process.wait(timeout=60) == -number
+    assert process.wait(timeout=PATIENCE_S) == -number
 
 
 def test_a_program_that_is_not_python_is_run_and_said_so() -> None:
@@ -288,7 +289,7 @@ def test_opentelemetry_instrument_with_our_distro(tmp_path: Path, sink: Sink) ->
         ),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -134,7 +134,7 @@ class Serving:
                 assert at_least(of) <= figure <= most + MS // 10, of
 
     def get(self, path: str) -> str:
-        with urllib.request.urlopen(self.url + path, timeout=60) as answer:  # noqa: S310 - the app we started
+        with urllib.request.urlopen(self.url + path, timeout=PATIENCE_S) as answer:  # noqa: S310 - the app we started
             return str(answer.read().decode())
 
     def at_once(self, *paths: str) -> list[str]:
@@ -168,7 +168,7 @@ def running(
         assert ready in log.read_text(), log.read_text()
         yield process, log
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=60) in (0, -signal.SIGTERM), log.read_text()  # uvicorn passes it on
+        assert process.wait(timeout=PATIENCE_S) in (0, -signal.SIGTERM), log.read_text()  # uvicorn passes it on
         # gevent's lock of logging may no longer work as the interpreter ends, and says so: not ours.
         assert "gevent" in command or "Traceback" not in log.read_text(), log.read_text()
         assert f"{os.sep}layerline{os.sep}" not in log.read_text(), log.read_text()
@@ -199,6 +199,11 @@ def workers(sink: Sink) -> set[int]:
 
 def path(span: Received) -> str:
     return str(span.attributes.get("url.path") or span.attributes["http.target"])
+
+
+def seen(span: Received) -> list[str]:
+    """What looks at it found."""
+    return list(span.attributes.get(SAMPLES, []))
 
 
 def begun_ns(span: Received) -> int:
@@ -252,20 +257,23 @@ def test_a_request_s_account_is_its_own_whoever_runs_beside_it(tmp_path: Path, s
 @pytest.mark.parametrize("options", [["-w", "2"], ["-w", "2", "--preload"]])
 def test_slow_requests_of_forked_workers_are_watched(tmp_path: Path, sink: Sink, options: list[str]) -> None:
     """Threads do not survive a fork; each worker has a watcher of its own, which sees the sleep and where it is."""
+
+    def asleep() -> dict[int, str]:
+        """Where each worker was seen to sleep; on a busy machine it may be seen waiting for a CPU instead."""
+        looks = [(span.resource["process.pid"], *look.split(" ", 2)) for span in served(sink) for look in seen(span)]
+        return {pid: where for pid, _, kind, where in looks if kind == "sleep"}
+
     with gunicorn(tmp_path, sink, *options) as shop:
         rounds = 0
-        while rounds < 2 or (len(workers(sink)) < 2 and rounds < 40):
+        while rounds < 2 or (len(asleep()) < 2 and rounds < 40):
             shop.at_once("/nap/400", "/nap/400")
             rounds += 1
-            time.sleep(0.3)
-        until(lambda: len(served(sink)) == 2 * rounds)
+            until(lambda: len(served(sink)) == 2 * rounds)  # noqa: B023 - it is over before the next round
+    assert set(asleep()) == workers(sink)
     assert len(workers(sink)) == 2
-    for span in served(sink):
-        number, kind, rest = span.attributes[SAMPLES][0].split(" ", 2)
-        assert kind == "sleep", span.attributes[SAMPLES]
-        assert int(number) >= 1
-        assert "nap " in rest
-        assert "shop.py:" in rest
+    for where in asleep().values():
+        assert "nap " in where
+        assert "shop.py:" in where
 
 
 def test_a_pool_inside_a_request_is_on_its_record(tmp_path: Path, sink: Sink) -> None:
@@ -365,7 +373,7 @@ def crunched(folder: Path, sink: Sink, tasks: int, *options: str, **variables: s
         _,
         log,
     ):
-        subprocess.run([sys.executable, "-c", ask], cwd=folder, env=clean_environment(), check=True, timeout=60)
+        subprocess.run([sys.executable, "-c", ask], cwd=folder, env=clean_environment(), check=True, timeout=PATIENCE_S)
         until(lambda: log.read_text().count("succeeded in") == tasks)
     until(lambda: len([span for span in sink.spans if span.name == "crunch"]) == tasks)
     return [span for span in sink.spans if span.name == "crunch" or span.kind == CONSUMER]

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from layerline.attributes import ACCOUNT, BOOT_ID
+from waiting import PATIENCE_S
 from wrapper.conftest import Sink, clean_environment, layerline_run
 
 
@@ -17,7 +18,7 @@ def run_python(script: str, folder: Path, **variables: str) -> subprocess.Comple
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
 

@@ -29,6 +29,7 @@ from layerline.attributes import (
     SLICES,
 )
 from layerline.tasks import Steps
+from waiting import PATIENCE_S
 from wrapper.conftest import Traced, burn, clean_environment, used_by_this_thread
 
 MS = 1_000_000
@@ -629,7 +630,7 @@ print([span.attributes["layerline.account"] for span in kept.get_finished_spans(
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert done.stdout == "['task', 'task']\n", done.stderr

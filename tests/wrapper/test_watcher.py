@@ -23,11 +23,11 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from layerline import guard
 from layerline.account import Account
-from layerline.attributes import SAMPLE_KINDS, SAMPLES, SAMPLES_EVERY_NS
+from layerline.attributes import RUNQUEUE_NS, SAMPLE_KINDS, SAMPLES, SAMPLES_EVERY_NS
 from layerline.seen import kind
 from layerline.thread import Open, Thread
 from layerline.watcher import DISTINCT, EVERY_NS, OTHERS, Watcher, count, told
-from waiting import eventually
+from waiting import PATIENCE_S, eventually
 from wrapper.conftest import Traced
 
 
@@ -55,9 +55,16 @@ def looks(traced: Traced) -> int:
 
 
 def sleep_until_seen(traced: Traced, enough: int = 5) -> None:
-    """However late the watcher gets a CPU."""
-    while looks(traced) < enough:
+    """Sleep until so many looks found that, however late the watcher gets a CPU, or this thread when it wakes up."""
+    opened = traced.account._threads.thread.stack[-1]
+    while sum(count for seen, count in list((opened.seen or {}).items()) if seen.startswith("sleep ")) < enough:
         time.sleep(0.1)
+
+
+def ready_ratio(traced: Traced, name: str) -> float:
+    """For how much of the span its thread stood ready without a CPU: looks find it computing then, as they should."""
+    span = traced.spans()[name]
+    return float(traced.figures(name).get(RUNQUEUE_NS, 0)) / ((span.end_time or 0) - (span.start_time or 0))
 
 
 def busy() -> None:
@@ -120,7 +127,8 @@ def test_what_a_slow_span_does_is_seen(watched: Traced, work: Callable[[], None]
         while looks(watched) < 8:
             work()
     found = kinds(watched, "slow")
-    assert found[expected] >= 0.7 * sum(found.values()), watched.figures("slow")[SAMPLES]
+    least = 0.7 - (0 if expected == "cpu" else ready_ratio(watched, "slow"))
+    assert found[expected] >= least * sum(found.values()), watched.figures("slow")[SAMPLES]
     first = watched.figures("slow")[SAMPLES][0].split(" ", 5)
     assert first[4] == work.__name__
     assert first[5].rpartition(":")[0] == __file__
@@ -138,7 +146,7 @@ def test_a_thread_that_computes_between_locks_is_not_called_locked(watched: Trac
     found = kinds(watched, "both")
     total = sum(found.values())
     assert found["lock"] <= 0.3 * total, found
-    assert 0.15 * total <= found["cpu"] <= 0.85 * total, found
+    assert 0.15 * total <= found["cpu"] <= (0.85 + ready_ratio(watched, "both")) * total, found
 
 
 def test_a_look_counts_for_the_span_on_top(watched: Traced) -> None:
@@ -295,7 +303,7 @@ def test_a_process_ends_while_it_is_watched() -> None:
         "time.sleep(0.2)\n"
         "print('done')\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=PATIENCE_S)
     assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
 
 

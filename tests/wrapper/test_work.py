@@ -249,7 +249,7 @@ def test_what_anyio_runs_in_a_thread_is_a_child(recorded: Traced) -> None:
     record, figures = recorded.spans()["work crunch"], recorded.figures("work crunch")
     assert is_child(record, recorded.spans()["request"])
     assert figures[ACCOUNT] == "thread"
-    assert figures[CPU_NS] == pytest.approx(30 * MS, abs=3 * MS)
+    assert 30 * MS <= figures[CPU_NS] <= lasted(record) + MS  # the clocks are read one after the other
     assert set(recorded.spans()) == {"request", "work crunch"}
 
 
