@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from layerline_agent.files import most_endings
 from layerline_agent.saying import failed
 
 #: How much this thread goes before others where that is permitted (nice): it runs for 0.2 ms at the end of a container.
@@ -76,6 +77,8 @@ class Endings:
             self._thread = threading.Thread(target=self._run, name="layerline-endings", daemon=True)
             self._thread.start()
         self.forget(container_id)
+        if len(self._pidfds) >= most_endings():  # of the others the last reading before their end is known
+            return
         with suppress(OSError):
             self._next(_Watched(container_id, processes, files))
 

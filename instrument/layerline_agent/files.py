@@ -14,8 +14,9 @@ ABSENT = frozenset({errno.ENOENT, errno.ENODEV, errno.ENOTDIR, errno.EOPNOTSUPP,
 PAGE_BYTES = 4096
 WHOLE_BYTES = PAGE_BYTES // 2
 
-#: File descriptors left to everything else.
-RESERVED = 128
+#: Of all descriptors, the share that files may keep, and the share for waiting for the ends of containers (endings.py).
+#: The rest is left to everything else: without it, nothing could be read at all, and nothing sent.
+KEPT_SHARE, ENDINGS_SHARE = 0.5, 0.25
 
 MOST_FILES = 65536
 
@@ -26,7 +27,7 @@ class File:
     __slots__ = ("_descriptor", "path")
 
     _kept = 0
-    _most = 1024 - RESERVED
+    _most = int(1024 * KEPT_SHARE)
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -65,4 +66,10 @@ class File:
         wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
         if soft < wanted:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        cls._most = max(soft, wanted) - RESERVED
+        cls._most = int(max(soft, wanted) * KEPT_SHARE)
+
+
+def most_endings() -> int:
+    """How many containers may have a descriptor that tells of their end."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return int(ENDINGS_SHARE * (MOST_FILES if soft == resource.RLIM_INFINITY else soft))

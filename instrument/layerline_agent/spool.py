@@ -143,8 +143,8 @@ class Spool:
         self._opened: tuple[_File, list[Parcel]] | None = None  # what is left of a file that is being sent
         self._memory: deque[Parcel] = deque()  # oldest first
         self._in_memory = 0
-        if folder is not None and folder.is_dir():
-            self._trying(self._find, writes=False)
+        if folder is not None:  # to look whether it is there may be forbidden, too
+            self._trying(lambda: self._find() if folder.is_dir() else None, writes=False)
 
     @property
     def on_disk(self) -> int:

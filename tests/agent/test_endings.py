@@ -11,6 +11,7 @@ from queue import Empty, SimpleQueue
 
 import pytest
 
+from layerline_agent import endings as module
 from layerline_agent.endings import Ended, Endings
 from waiting import PATIENCE_S
 
@@ -116,3 +117,18 @@ def test_one_that_fails_costs_no_other(tmp_path: Path, capsys: pytest.CaptureFix
         assert ends.get(timeout=PATIENCE_S) == name
     endings.close()
     assert "RuntimeError: no" in capsys.readouterr().err
+
+
+def test_no_more_descriptors_than_its_share(
+    tmp_path: Path, endings: Endings, told: SimpleQueue[Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With more containers than descriptors the ends of some are not waited for, and nothing else suffers."""
+    monkeypatch.setattr(module, "most_endings", lambda: 2)
+    one = process()
+    processes = group(tmp_path, one)
+    for number in range(5):
+        endings.watch(f"c{number}", processes, [])
+    assert sorted(endings._pidfds) == ["c0", "c1"]
+    group(tmp_path)
+    end(one)
+    assert sorted(told.get(timeout=60).container_id for _ in range(2)) == ["c0", "c1"]

@@ -141,6 +141,13 @@ def broken(tmp_path: Path, clock: Clock, how: str, monkeypatch: pytest.MonkeyPat
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(os, "fdatasync", full)
+    if how == "a home that is somebody else's":
+
+        def denied(*_: object, **__: object) -> int:
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr(Path, "is_dir", denied)
+        monkeypatch.setattr(Path, "mkdir", denied)
     if how == "a read-only disk":
 
         def read_only(*_: object, **__: object) -> int:
@@ -150,7 +157,9 @@ def broken(tmp_path: Path, clock: Clock, how: str, monkeypatch: pytest.MonkeyPat
     return Opened(tmp_path / "spool", clock)
 
 
-@pytest.mark.parametrize("how", ["a file in its place", "a full disk", "a read-only disk"])
+@pytest.mark.parametrize(
+    "how", ["a file in its place", "a full disk", "a read-only disk", "a home that is somebody else's"]
+)
 def test_without_a_disk_it_is_memory_and_that_is_said_once(
     tmp_path: Path, clock: Clock, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,10 @@ CREATE OR REPLACE MACRO longest_interval_ns() AS seconds_long(120);
 CREATE OR REPLACE MACRO began_again(start_ns, before_ns, value, before_value) AS
     value < CASE WHEN start_ns > before_ns THEN 0.9 ELSE 0.5 END * before_value;
 
+-- No counter grows by more in an interval: 11 days of CPU time, a petabyte, in two minutes. Whoever reports more is not believed
+-- beyond that, so that sums over thousands of them, and their products with shares and CPUs, stay within 64 bits.
+CREATE OR REPLACE MACRO largest_rise() AS 1e15;
+
 -- Where the growth that a value reports began, and how much it is. `before` is the value before it in the same counter. One
 -- that began again, or whose start moved past the last value, grew by its value since its start; one that stepped back did not
 -- grow. Only our agent (`ours`) says when a counter began; others report when they themselves started, though the counter was
@@ -21,12 +25,13 @@ CREATE OR REPLACE MACRO rose_from(kind, ours, start_ns, before_ns, value, before
     CASE WHEN kind = 'delta' OR ours AND (before_ns IS NULL OR start_ns > before_ns)
          THEN greatest(start_ns, coalesce(before_ns, 0))
          ELSE before_ns END;
-CREATE OR REPLACE MACRO rose_by(kind, ours, start_ns, time_ns, before_ns, value, before_value) AS greatest(0,
+CREATE OR REPLACE MACRO rose_by(kind, ours, start_ns, time_ns, before_ns, value, before_value) AS
+    greatest(0, least(largest_rise(),
     CASE WHEN kind = 'delta' AND before_ns > start_ns AND 0 < start_ns AND start_ns < time_ns
          THEN value * ((time_ns - before_ns) / (time_ns - start_ns))
          WHEN kind = 'delta' OR began_again(start_ns, before_ns, value, before_value)
            OR ours AND (before_ns IS NULL OR start_ns > before_ns) THEN value
-         ELSE value - before_value END);
+         ELSE value - before_value END));
 
 -- Which series report what, and who sends each. `wanted` is a list of series.
 -- Out: series, signal, unit, kind, entity_type, entity_id, host, attributes (of the figure, without what tells its parts

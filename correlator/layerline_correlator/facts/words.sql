@@ -142,11 +142,12 @@ CREATE OR REPLACE MACRO least_shift(child_from, child_to, parent_from, parent_to
     END;
 
 -- Backwards from the end: at time t the child that finished last at or before t was being waited for, and then t is
--- where that child began. `requested` is left out, so that a ring of spans cannot go round.
-CREATE OR REPLACE MACRO waited_for(kids, from_ns, to_ns, requested) AS
+-- where that child began. `requested` is left out, so that a ring of spans cannot go round. `begin_ns` is the first t.
+CREATE OR REPLACE MACRO picked_of(kids, begin_ns, from_ns, to_ns, requested) AS
     list_reduce(  -- noqa: PRS
         list_prepend(
-            {'t': to_ns, 'picks': CAST([] AS STRUCT("no" BIGINT, from_ns BIGINT, to_ns BIGINT, same_thread BOOLEAN)[])},
+            {'t': begin_ns,
+             'picks': CAST([] AS STRUCT("no" BIGINT, from_ns BIGINT, to_ns BIGINT, same_thread BOOLEAN)[])},
             list_transform(kids, lambda kid: {'t': 0::BIGINT, 'picks': [kid]})
         ),
         lambda seen, next:
@@ -165,6 +166,21 @@ CREATE OR REPLACE MACRO waited_for(kids, from_ns, to_ns, requested) AS
                 }
                 ELSE seen
             END
+    );
+
+-- Whom a span waited for, of its children with the latest end first. A list is copied whenever something is added to it: the
+-- children are taken 256 at a time, or the cost would grow with the square of their number.
+CREATE OR REPLACE MACRO waited_for(kids, from_ns, to_ns, requested) AS
+    list_reduce(  -- noqa: PRS
+        list_prepend(
+            {'t': to_ns, 'picks': CAST([] AS STRUCT("no" BIGINT, from_ns BIGINT, to_ns BIGINT, same_thread BOOLEAN)[])},
+            list_transform(range(0, len(kids), 256),
+                           lambda done: {'t': 0::BIGINT, 'picks': kids[done + 1 : done + 256]})
+        ),
+        lambda seen, part: list_transform(
+            [picked_of(part.picks, seen.t, from_ns, to_ns, requested)],
+            lambda found: {'t': found.t, 'picks': list_concat(seen.picks, found.picks)}
+        )[1]
     ).picks;
 
 -- How many CPUs a quota held back at once, at least 1: in each throttled period it withheld a period from each of them,

@@ -69,7 +69,7 @@ split AS (
             AS app_ns,
         CASE WHEN others_ns IS NULL THEN CASE WHEN own_ns IS NULL THEN 0 ELSE greatest(0, rest_ns - own_ns) END
              WHEN coalesce(own_ns, 0) + others_ns = 0 THEN 0
-             ELSE least(others_ns, rest_ns * others_ns / (coalesce(own_ns, 0) + others_ns)) END
+             ELSE least(others_ns, rest_ns::HUGEINT * others_ns / (coalesce(own_ns, 0) + others_ns)) END
             AS host_ns
     FROM parties
 )
