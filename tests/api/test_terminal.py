@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -162,6 +163,30 @@ def test_the_answer_names_cause_entity_and_share() -> None:
 def test_a_cause_without_documentation_is_shown_by_its_name() -> None:
     """A server with more causes than it documents costs the title, not the answer."""
     assert "container.cpu_throttled" in shown(verdict(), [])
+
+
+def test_what_is_blamed_was_measured() -> None:
+    """A cause that is blamed for sure is not listed as not measured, though a reading that names who did it was not."""
+    blind = [Blind("container.cpu_throttled", "why", "do this"), Blind("host.io_saturated", "why not", "do that")]
+    text = shown(replace(verdict(), blind=blind))
+    assert "do this" not in text
+    assert "do that" in text
+    assert "do this" in shown(replace(verdict(), blind=blind, conclusive=False))
+
+
+def test_differences_and_percentages_are_those_that_a_reader_finds() -> None:
+    """379 ms less 55 ms are 324 ms, whatever the rounding, and shares of one whole are at most 100 % together."""
+    odd = replace(verdict(), duration_ns=378_600_000, usual_ns=55_400_000, excess_ns=323_200_000, unexplained_ns=0)
+    odd = replace(odd, parts=[part("container.cpu_throttled", 378.6, 55.4)], unexplained_usual_ns=0)
+    assert tell(plain(odd), CAUSES).took == "took 379 ms, usually 55 ms: 324 ms too slow"
+    many = [part(f"app.{number}", 1_000 / 6, 0.0) for number in range(6)]
+    shared = [Culprit(one.cause, one.entity, 0.1666, one.lost_ns) for one in many]
+    six = replace(
+        verdict(), parts=many, culprits=shared, duration_ns=1_000 * MS, usual_ns=0, excess_ns=1_000 * MS,
+        unexplained_ns=0, unexplained_usual_ns=0,
+    )  # fmt: skip
+    answer = " ".join(tell(plain(six), CAUSES).answer)
+    assert sum(int(share) for share in re.findall(r"\((\d+) %", answer)) == 100
 
 
 def test_not_slow_blames_nobody() -> None:

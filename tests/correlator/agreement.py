@@ -29,8 +29,11 @@ def of_verdict(verdict: Json) -> Iterator[str]:
     parts = {(part["cause"], part["entity"]["type"], part["entity"]["id"]) for part in verdict["parts"]}
     if not set(culprits) <= parts:
         yield f"blamed without a part: {set(culprits) - parts}"
-    if verdict.get("slow") is not None and not 0 < verdict["judged"] <= verdict["slow"] <= verdict["requests"]:
-        yield f"{verdict['judged']} judged of {verdict['slow']} slow of {verdict['requests']} requests"
+    if verdict.get("slow") is not None:
+        # Where nothing was slow, those that failed are judged.
+        judged_of = verdict["slow"] or verdict.get("errors") or 0
+        if not 0 < verdict["judged"] <= judged_of <= verdict["requests"]:
+            yield f"{verdict['judged']} judged of {verdict['slow']} slow of {verdict['requests']} requests"
 
 
 def _counts(incident: Json) -> Iterator[str]:

@@ -13,6 +13,7 @@ from layerline_correlator.plain import plain
 from layerline_correlator.questions import coverage as coverage_module
 from layerline_correlator.questions.coverage import Coverage
 from layerline_correlator.store.model import (
+    CLIENT,
     Batch,
     EventRow,
     PointRow,
@@ -80,6 +81,29 @@ def test_joins_are_counted_by_method_and_reason(correlator: Correlator) -> None:
         ("thread_hop", 2),
         ("not sent by layerline run", 2),
     }
+
+
+def test_a_request_whose_two_halves_share_its_id_is_counted_once(correlator: Correlator) -> None:
+    """A sidecar sends the caller's and the server's span under one id, at one moment, from one resource."""
+    zero_ns = a_while_ago(120)
+    handler = span(WEB, 0, zero_ns, parent="gone")
+    correlator.append(Batch(resources=[WEB], spans=[handler, handler._replace(kind=CLIENT)]))
+    found = covered(correlator, zero_ns)
+    (web,) = found.services
+    assert (found.requests, web.requests, web.orphans, web.spans) == (1, 1, 1, 2)
+
+
+def test_all_that_was_not_tied_is_counted(correlator: Correlator) -> None:
+    """Beyond the most frequent reasons there is one line for the rest, so that tied and not tied are all spans."""
+    zero_ns = a_while_ago(120)
+    strays = [resource({"service.name": "web", "host.name": f"box-{number}"}) for number in range(8)]
+    correlator.append(
+        Batch(resources=strays, spans=[span(owner, number, zero_ns) for number, owner in enumerate(strays)])
+    )
+    (web,) = covered(correlator, zero_ns).services
+    for joined in (web.container, web.host):
+        assert joined.spans + sum(one.spans for one in joined.missing) == joined.of == 8
+        assert joined.missing[-1].what == "3 other reasons"
 
 
 def test_one_service_can_be_asked_for(correlator: Correlator) -> None:

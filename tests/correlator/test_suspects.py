@@ -9,9 +9,11 @@ import pytest
 from spans import MS, a_while_ago, batch, container_id, resource, series_rows, span_row
 
 from layerline_correlator.correlator import Correlator
+from layerline_correlator.entity import Entity
 from layerline_correlator.questions.requests import RequestQuery
 from layerline_correlator.store.model import Batch, ResourceRow, resource_key
 from layerline_correlator.verdict.model import Verdict
+from layerline_correlator.verdict.suspects import Open, suspects
 
 TRACE = "5a5bec75" * 4
 #: What a stranger's collector says, in seconds: once before the healthy requests, then every ten.
@@ -202,3 +204,19 @@ def test_what_is_explained_has_no_suspects(correlator: Correlator) -> None:
     verdict = correlator.verdict(TRACE)
     assert verdict is not None
     assert verdict.suspects == []
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ({}, "5,264 ms more than usual were spent in web, and"),
+        ({"requests": 14}, "5,264 ms more than usual were spent in web by 14 requests together, and"),
+        ({"has_usual": False}, "5,264 ms were spent in web, and"),
+    ],
+    ids=["a request", "a window", "no usual yet"],
+)
+def test_what_was_spent_is_said_of_whom_and_beside_what(place: dict[str, Any], said: str) -> None:
+    """A sum over requests says so, and nothing is called more than usual where no usual is known."""
+    opens = [Open("web", None, "host-1", 5264 * MS, 0, frozenset(), **place)]
+    (suspect,) = suspects(opens, [], 5264 * MS, lambda kind, identity: Entity(kind, identity, identity))
+    assert suspect.because.startswith(said)

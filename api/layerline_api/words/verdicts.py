@@ -267,7 +267,10 @@ def _inconclusive(verdict: Json, title: Any) -> str:
 def _blind(verdict: Json, title: Any) -> Iterator[tuple[str, str, str]]:
     """Titles, reason and what to enable: causes that lack the same thing are told together."""
     alike: dict[str, list[Json]] = {}
+    blamed = {culprit["cause"] for culprit in verdict["culprits"]} if verdict["conclusive"] else set()
     for one in verdict["blind"]:
+        if one["cause"] in blamed:  # it was seen well enough to be blamed
+            continue
         alike.setdefault(clean(one["reason"]), []).append(one)
     for reason, group in alike.items():
         enable = dict.fromkeys(clean(one["enable"]) for one in group)

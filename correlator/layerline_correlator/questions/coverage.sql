@@ -19,15 +19,20 @@ GROUP BY ALL;
 -- Its requests, those of them whose caller's span was never received, and those whose parts did not add up.
 -- makes: request_cover
 CREATE OR REPLACE TEMP TABLE request_cover AS
+WITH orphan AS (  -- two spans of one sender may share an id and a start: the request is one
+    SELECT DISTINCT request.trace_id, request.span_id, request.start_ns
+    FROM request
+    JOIN span ON span.trace_id = request.trace_id AND span.span_id = request.span_id
+        AND span.start_ns = request.start_ns AND span.resource = request.resource
+    WHERE root AND span.parent_span_id IS NOT NULL AND request.start_ns >= $from_ns AND request.start_ns < $to_ns
+)
 SELECT
-    request.service, count(*) AS requests, count(*) FILTER (root AND span.parent_span_id IS NOT NULL) AS orphans,
+    request.service, count(*) AS requests, count(orphan.trace_id) AS orphans,
     count(*) FILTER (refused.why IS NOT NULL) AS refused, count(*) FILTER (failed.why IS NOT NULL) AS unread,
     count(*) FILTER (planned = 0) AS left_out
 FROM request
-LEFT JOIN
-    span
-    ON span.trace_id = request.trace_id AND span.span_id = request.span_id AND span.start_ns = request.start_ns
-    AND span.resource = request.resource
+LEFT JOIN orphan ON orphan.trace_id = request.trace_id AND orphan.span_id = request.span_id
+    AND orphan.start_ns = request.start_ns
 LEFT JOIN refused ON refused.trace_id = request.trace_id AND refused.span_id = request.span_id
     AND refused.start_ns = request.start_ns
 LEFT JOIN failed ON failed.trace_id = request.trace_id

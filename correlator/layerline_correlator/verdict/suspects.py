@@ -59,6 +59,9 @@ class Open:
     ready_ns: int
     blind: frozenset[str]
     enclosed: frozenset[str] = frozenset()
+    has_usual: bool = True
+    requests: int = 1
+    """Over how many requests it is summed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +118,19 @@ def with_suspects(
         "SELECT DISTINCT blind.service, cause FROM wanted_usual JOIN blind USING (trace_id, span_id, start_ns)"
     ).fetchall():
         blind[service].add(cause)
+    unexplained_ns = verdict.unexplained_ns - (0 if verdict.ranked_by == "lost" else verdict.unexplained_usual_ns or 0)
     opens = [
-        Open(service, container_id, host, excess_ns, ready_ns, frozenset(blind[service]))
+        Open(
+            service,
+            container_id,
+            host,
+            # Where other requests were quicker than usual, no more than the verdict says is unexplained.
+            min(excess_ns, unexplained_ns) if unexplained_ns > 0 else excess_ns,
+            ready_ns,
+            frozenset(blind[service]),
+            has_usual=verdict.usual_ns is not None,
+            requests=len(rows),
+        )
         for service, container_id, host, excess_ns, ready_ns in cursor.execute(
             "SELECT service, container_id, host, excess_ns, ready_ns FROM open_time"
         ).fetchall()
@@ -210,7 +224,9 @@ def _own(place: Open, own: Sequence[Beside], blind: Collection[str], name: Calla
     ]
     entity = name("container", place.container_id) if place.container_id else name("host", place.host or "")
     cause = next((cause for cause in fitting if cause in blind), None)
-    spent = f"{place.excess_ns / 1e6:.0f} ms more than usual were spent in {place.service or 'it'}"
+    more = " more than usual" if place.has_usual else ""
+    together = f" by {place.requests:,} requests together" if place.requests > 1 else ""
+    spent = f"{place.excess_ns / 1e6:,.0f} ms{more} were spent in {place.service or 'it'}{together}"
     said = f"{spent}, and nothing that was measured explains them"
     return Suspect(
         entity=entity,

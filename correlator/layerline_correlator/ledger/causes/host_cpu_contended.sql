@@ -12,7 +12,7 @@
 -- takes over: container.cpu_throttled, app.cpu_crowded
 -- suspected in: any place
 -- suspected of neighbours by: container.cpu.time
--- try: Move the neighbour away, give it a limit, or give this container CPUs of its own (`--cpuset-cpus`) or more weight (`--cpu-shares`).
+-- try: Move the neighbour away or give it a limit. A container can have CPUs of its own (`--cpuset-cpus`) or more weight (`--cpu-shares`), a systemd service `AllowedCPUs=` or `CPUWeight=`.
 -- enable: run `layerline agent` on the machine
 -- source: schedstat field 2; /proc/stat; CPU time of every container
 SELECT * EXCLUDE (party) FROM cpu_rival WHERE party = 'neighbour'
