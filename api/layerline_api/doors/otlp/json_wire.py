@@ -1,6 +1,6 @@
 """OTLP/JSON as nearly everybody writes it, straight to protobuf's bytes: protobuf's own mapping takes far longer.
 
-What is written in another way that the mapping allows (``snake_case``, names of enums, base64, floats for integers),
+What is written in another way that the mapping allows (``snake_case``, base64, floats for integers),
 or that it does not allow, is ``Unusual``: the mapping itself reads it, and says what is wrong (``json_form.py``). What
 is read here is read as it would be there (``tests/api/test_json_wire.py``).
 
@@ -149,10 +149,13 @@ def _integer(field: Any) -> Write:
     kind, least, beyond = _INTEGERS[field.type]
     tag, is_signed = _varint(field.number << 3 | kind), least < 0
     size = 8 if kind == _FIXED64 else 4
+    named = {} if field.enum_type is None else {value.name: value.number for value in field.enum_type.values}
 
     def write(found: Any, depth: int) -> bytes:
         if type(found) is str and found.isascii() and found.removeprefix("-").isdigit() and len(found) <= 20:
             found = int(found)  # 64 bits are written as texts
+        elif type(found) is str:
+            found = named.get(found)
         if type(found) is not int or not least <= found < beyond:
             raise Unusual(field.name)
         if kind == _VARINT:
