@@ -1,7 +1,8 @@
 """OTLP bodies that cost next to nothing to make, and a server of its own to send them to.
 
-A trace is eight spans of three services, about twelve attributes each, as plain SDKs send them. A body is serialized
-once; ids and times lie at known offsets and are written anew for each body. One request in a hundred is slow.
+A trace is eight spans of three services, about twelve attributes each, as plain SDKs send them; two of them differ from
+span to span. A body is serialized once; ids, times and these attributes lie at known offsets and are written anew for
+each body. One request in a hundred is slow.
 """
 
 from __future__ import annotations
@@ -60,14 +61,21 @@ def container_id(number: int) -> str:
     return f"{number + 1:064x}"
 
 
-def of_span(kind: int, name: str) -> list[KeyValue]:
-    """Twelve attributes, as instrumentation of that kind sets them."""
+def own_text(which: int, number: int) -> str:
+    """Where a text stands that only this span has."""
+    return f"~{which}{number:07d}~"
+
+
+def of_span(kind: int, name: str, span: int) -> list[KeyValue]:
+    """Twelve attributes, as instrumentation of that kind sets them; two of them are this span's own."""
+    first, second = own_text(0, span), own_text(1, span)
     if kind == INTERNAL:
-        return attributes(**{f"app__field_{number}": f"value {number}" for number in range(12)})
+        fields = {f"app__field_{number}": f"value {number}" for number in range(10)}
+        return attributes(**fields, app__user=first, app__order=second)
     if name.startswith("SELECT"):
         return attributes(
             db__system__name="postgresql",
-            db__namespace="shop",
+            db__namespace=first,
             db__query__text="SELECT id, amount, place FROM stock WHERE sku = $1 AND place = ANY($2)",
             db__operation__name="SELECT",
             db__collection__name="stock",
@@ -75,7 +83,7 @@ def of_span(kind: int, name: str) -> list[KeyValue]:
             db__response__returned_rows=3,
             server__address="db.shop.internal",
             server__port=5432,
-            network__peer__address="10.0.3.40",
+            network__peer__address=second,
             network__peer__port=5432,
             network__transport="tcp",
         )
@@ -87,9 +95,9 @@ def of_span(kind: int, name: str) -> list[KeyValue]:
         url__path="/cart",
         server__address="shop.internal",
         server__port=8000,
-        client__address="10.0.3.17",
+        client__address=first,
         network__protocol__version="1.1",
-        network__peer__address="10.0.3.17",
+        network__peer__address=second,
         network__peer__port=51234,
         user_agent__original="Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36",
         **side,
@@ -130,7 +138,7 @@ class Traces:
                         parent_span_id=b"" if parent is None else self._mark(b"P", number, 8),
                         start_time_unix_nano=int.from_bytes(self._mark(b"B", number, 8), "little"),
                         end_time_unix_nano=int.from_bytes(self._mark(b"E", number, 8), "little"),
-                        attributes=of_span(kind, text),
+                        attributes=of_span(kind, text, number),
                     )
         raw = request.SerializeToString()
         self._raw = bytearray(raw)
@@ -141,6 +149,8 @@ class Traces:
             if letter != b"P" or SHAPE[number % len(SHAPE)][0] is not None
         }
 
+        self._own_at = [raw.index(own_text(which, number).encode()) for number in range(self.spans) for which in (0, 1)]
+
     @staticmethod
     def _mark(letter: bytes, number: int, length: int) -> bytes:
         return (b"\x1f" + letter + b"\x1e" + number.to_bytes(4, "big") + b"\x1d").ljust(length, b"\x1c")
@@ -148,6 +158,8 @@ class Traces:
     def body(self, now_ns: int, spread_ns: int) -> bytes:
         """Fresh traces which ended within ``spread_ns`` before now."""
         raw, at = self._raw, self._at
+        for where in self._own_at:
+            raw[where : where + 10] = b"10.%07d" % self._random.randrange(10_000_000)
         for trace in range(self._traces):
             trace_id = self._random.randbytes(16)
             first = int.from_bytes(trace_id[:8], "big") & ~0xFF

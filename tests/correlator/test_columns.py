@@ -23,7 +23,7 @@ from layerline_correlator.store.model import (
     SpanRow,
     resource_key,
 )
-from layerline_correlator.store.recent import Recent
+from layerline_correlator.store.recent import LastPoints, Recent
 from layerline_correlator.store.store import Store
 from tests.profiles import examples
 from tests.waiting import eventually
@@ -125,6 +125,18 @@ def test_what_is_older_than_the_memory_may_have_been_written() -> None:
     assert recent.may_hold(["z"], 110 * SECOND_NS, 120 * SECOND_NS)
     assert not recent.may_hold(["z"], 130 * SECOND_NS, 200 * SECOND_NS)
     assert recent.may_hold(["0 later"], 180 * SECOND_NS, 200 * SECOND_NS)
+
+
+def test_points_that_are_later_than_the_last_were_not_written() -> None:
+    """A point is new where it is later than all that the store had and than all that came of its series since."""
+    last = LastPoints(100)
+    last.add([("a", 120), ("a", 110), ("b", 90)])
+
+    assert last.may_hold([("a", 120)])
+    assert last.may_hold([("a", 115)])
+    assert last.may_hold([("b", 100)])
+    assert last.may_hold([("c", 100), ("a", 130)])
+    assert not last.may_hold([("a", 121), ("b", 101), ("c", 101)])
 
 
 def spans(first: int, count: int) -> Batch:

@@ -1,7 +1,8 @@
-"""Whether spans may have been written before: a memory of the last ones, so that the store is hardly ever asked.
+"""Whether spans and points may have been written before: a memory of the last ones, so that the store is hardly asked.
 
-It never says no where the store has a span; where it says yes, the store is asked. What it costs is bounded: 16 MB or
-so, whatever arrives.
+It never says no where the store has one; where it says yes, the store is asked. Of spans the ids are remembered, at
+most 200,000 and those of ten seconds; of points the last time of each series, because they nearly always arrive in
+order.
 """
 
 from __future__ import annotations
@@ -46,3 +47,24 @@ class Recent:
             oldest = min(self._stretches)
             del self._stretches[oldest]
             self._since_ns = max(self._since_ns, (oldest + 1) * _STRETCH_NS)
+
+
+class LastPoints:
+    """When the last point of each series was. Owned by the thread that writes."""
+
+    def __init__(self, until_ns: int) -> None:
+        """Nothing in the store is later than ``until_ns``."""
+        self._until_ns = until_ns
+        self._last: dict[str, int] = {}
+
+    def may_hold(self, points: Iterable[tuple[str, int]]) -> bool:
+        """Whether the store may have any of these: series and time."""
+        last, until_ns = self._last, self._until_ns
+        return any(time_ns <= last.get(series, until_ns) for series, time_ns in points)
+
+    def add(self, points: Iterable[tuple[str, int]]) -> None:
+        """They are in the store now."""
+        last, until_ns = self._last, self._until_ns
+        for series, time_ns in points:
+            if time_ns > last.get(series, until_ns):
+                last[series] = time_ns

@@ -48,7 +48,7 @@ from layerline_correlator.store.model import (
     SpanRow,
 )
 from layerline_correlator.store.private import make_private
-from layerline_correlator.store.recent import Recent
+from layerline_correlator.store.recent import LastPoints, Recent
 from layerline_correlator.store.signals import write_catalogue
 from layerline_correlator.store.statements import run
 from layerline_correlator.store.version import DATABASE, opened, stamp
@@ -142,6 +142,13 @@ WHERE old.start_ns BETWEEN $from_ns AND $to_ns
 """
 
 
+#: New points that the store does not have.
+_UNLESS_WRITTEN = (
+    "WHERE NOT EXISTS (FROM point AS old WHERE old.time_ns BETWEEN $from_ns AND $to_ns"
+    " AND old.series = new.series AND old.time_ns = new.time_ns)"
+)
+
+
 class StoreInUse(RuntimeError):
     """Another process has this store open."""
 
@@ -204,6 +211,7 @@ class Store:
         #: Whether containers are known without their ids: then any description of one may bring it.
         self._stand_ins = bool(self._database.execute("FROM resource WHERE stand_in IS NOT NULL LIMIT 1").fetchall())
         self._recent = _recent(self._database)
+        self._last_points = _last_points(self._database)
         self._began_s = -inf  # when the last transaction began
         self._closed = False
         self._invalid: str | None = None
@@ -365,18 +373,11 @@ class Store:
                     fresh_spans = _without_known(cursor, spans, from_ns, to_ns)
                 _insert_table(cursor, "span", fresh_spans.table())
             if points:
-                _insert(
-                    cursor,
-                    "point",
-                    _POINT,
-                    points.values(),
-                    "WHERE NOT EXISTS (FROM point AS old WHERE old.time_ns BETWEEN $from_ns AND $to_ns"
-                    " AND old.series = new.series AND old.time_ns = new.time_ns)",
-                    {
-                        "from_ns": min(row.time_ns for row in points.values()),
-                        "to_ns": max(row.time_ns for row in points.values()),
-                    },
-                )
+                unless, bounds = "", {}
+                if self._last_points.may_hold(points):
+                    unless = _UNLESS_WRITTEN
+                    bounds = {"from_ns": min(at for _, at in points), "to_ns": max(at for _, at in points)}
+                _insert(cursor, "point", _POINT, points.values(), unless, bounds)
             if events:
                 _insert(
                     cursor,
@@ -399,6 +400,7 @@ class Store:
             with suppress(duckdb.Error):  # a commit that failed has rolled back
                 cursor.execute("ROLLBACK")
             raise
+        self._last_points.add(points)
         if spans:
             self._recent.add(spans.span_id, spans.start_ns)
         return {row.resource for row in fresh} | set(series), arrived
@@ -546,6 +548,11 @@ def _recent(connection: duckdb.DuckDBPyConnection) -> Recent:
         "SELECT start_ns, span_id FROM span WHERE start_ns >= $since_ns", {"since_ns": since_ns}
     ).fetchall()
     return Recent(since_ns, written)
+
+
+def _last_points(connection: duckdb.DuckDBPyConnection) -> LastPoints:
+    found = connection.execute("SELECT max(time_ns) FROM point").fetchone()
+    return LastPoints((found and found[0]) or 0)
 
 
 def _needs_a_place(row: ResourceRow) -> bool:

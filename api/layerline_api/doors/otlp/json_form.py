@@ -1,8 +1,8 @@
 """OTLP/JSON to OTLP/protobuf, so that there is one decoder.
 
-protobuf's own JSON mapping does the work (enums as numbers or names, 64-bit integers as strings, unknown fields
-ignored). OTLP differs from it in one point: trace and span ids are hex digits, not base64
-(OTLP specification, "JSON Protobuf Encoding").
+``json_wire.py`` does the work for what is written as nearly everybody writes it, protobuf's own JSON mapping for
+everything else (enums as numbers or names, 64-bit integers as strings, unknown fields ignored). OTLP differs from it in
+one point: trace and span ids are hex digits, not base64 (OTLP specification, "JSON Protobuf Encoding").
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from binascii import unhexlify
+from contextlib import suppress
 from typing import Any
 
 from google.protobuf.json_format import ParseDict
@@ -17,6 +18,7 @@ from google.protobuf.message import Message
 
 from layerline_api.doors.otlp.json_items import UNREADABLE, readable_items
 from layerline_api.doors.otlp.json_text import text_of
+from layerline_api.doors.otlp.json_wire import Unusual, to_wire
 from layerline_api.doors.otlp.problems import Malformed, Rejections, TooLarge
 
 _IDS = ("traceId", "spanId", "parentSpanId", "trace_id", "span_id", "parent_span_id")
@@ -42,17 +44,30 @@ def to_protobuf(request: type[Message], body: bytes, rejections: Rejections | No
     if body.count(b"{") + body.count(b"[") > OBJECTS_LIMIT or body.count(b",") > VALUES_LIMIT:
         raise TooLarge(f"the JSON body holds more than {OBJECTS_LIMIT:,} objects and lists: use protobuf")
     try:
-        document = json.loads(text_of(body), object_hook=_with_base64_ids)
+        text = text_of(body)
+        with suppress(Unusual):
+            return to_wire(request.DESCRIPTOR, json.loads(text))
+        document = document_of(text)
     except (ValueError, RecursionError) as problem:
         raise Malformed(f"the body is not JSON: {problem}"[:300]) from None
     if not isinstance(document, dict):
         raise Malformed(f"the body is not a JSON object but a {type(document).__name__}")
     try:
-        return ParseDict(document, request(), ignore_unknown_fields=True).SerializeToString()
+        return by_mapping(request, document)
     except UNREADABLE as problem:
         if rejections is not None and (readable := readable_items(request, document, rejections)):
             return readable
         raise Malformed(f"the body is not an OTLP request in JSON: {problem}"[:300]) from None
+
+
+def document_of(text: str) -> Any:
+    """The JSON as protobuf's mapping takes it. ValueError, RecursionError."""
+    return json.loads(text, object_hook=_with_base64_ids)
+
+
+def by_mapping(request: type[Message], document: Any) -> bytes:
+    """The request in protobuf, made by protobuf's own mapping, which raises what is ``UNREADABLE``."""
+    return ParseDict(document, request(), ignore_unknown_fields=True).SerializeToString()
 
 
 def _with_base64_ids(found: dict[str, Any]) -> dict[str, Any]:

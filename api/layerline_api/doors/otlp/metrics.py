@@ -10,10 +10,10 @@ attributes; a point that says something else under a signal's own name as ``<nam
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import lru_cache
 from math import isnan
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, DataPointFlags, Metric
@@ -24,25 +24,33 @@ from layerline_api.doors.bounds import LONGEST_NS, SIGNAL_LIMIT, VALUE_LIMIT, Bo
 from layerline_api.doors.otlp.entities import is_scraped, whose
 from layerline_api.doors.otlp.envelope import groups, parse
 from layerline_api.doors.otlp.problems import Budget, Rejections
+from layerline_api.doors.otlp.slim import SlimMetric, SlimNumbers
 from layerline_api.doors.otlp.values import texts
 from layerline_correlator.store.model import Batch, PointRow, ResourceRow, SeriesRow, resource_key, series_key
 
 _NOT_RECORDED = DataPointFlags.DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK
+#: What holds single numbers, and is read by the slim classes.
+_NUMBERS = frozenset({"gauge", "sum"})
+#: Attributes of a point that are longer together are read each time they come, in bytes.
+_REMEMBERED_BYTES = 2_048
 _KIND = {
     AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE: "cumulative",
     AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA: "delta",
 }
 
 
-class _Value(NamedTuple):
-    """One value of one point, before its series is known."""
+class _Sender:
+    """Who sent points: the resource as it came. One object for each, so that what is remembered of it is found fast."""
 
-    suffix: str  # "", ".count", ".sum"
-    kind: str
-    start_ns: int
-    time_ns: int
-    value: float
-    attributes: Sequence[KeyValue]
+    __slots__ = ("attributes", "items", "key")
+
+    def __init__(self, items: Attributes) -> None:
+        self.items = items
+        self.attributes = dict(items)
+        self.key = resource_key(self.attributes)
+
+
+_sender = lru_cache(maxsize=4_096)(_Sender)
 
 
 def decode_metrics(
@@ -54,33 +62,26 @@ def decode_metrics(
     rejections = Rejections() if rejections is None else rejections
     resources: set[str] = set()
     series_seen: set[str] = set()
-    for sender, items in groups(body, budget):
-        sent_by = texts(sender.attributes, budget)
-        sent_by_key, sent_by_items = resource_key(sent_by), tuple(sorted(sent_by.items()))
+    for resource, items in groups(body, budget):
+        sender = _sender(tuple(sorted(texts(resource.attributes, budget).items())))
         for raw in items:
-            metric = parse(Metric, raw)
-            scraped = is_scraped(metric.name)
-            for found in _values(metric, bounds, rejections, budget):
-                attributes, resource, known = sent_by, sent_by_key, True
-                own = tuple(sorted(texts(found.attributes, budget).items()))
-                if scraped:
-                    attributes, own, known = whose(sent_by_items, metric.name, own)
-                    resource = resource_key(attributes)
-                kept = _kept(resource, metric.name, metric.unit, found.suffix, found.kind, known, own)
-                value = found.value * kept.factor
-                if isnan(value) or (value == 0 and not kept.zero):
-                    continue
-                if (reason := _absurd(value, kept)) is not None:
-                    rejections.add(f"metric {metric.name[:80]!r}", reason, found=f"{found.value:g}")
-                    continue
-                if resource not in resources:
-                    resources.add(resource)
-                    batch.resources.append(ResourceRow(resource, attributes))
+            metric = parse(SlimNumbers, raw)
+            for kept, start_ns, time_ns, sent in _values(metric, raw, sender, bounds, rejections, budget):
+                value = sent * kept.factor
+                if not 0 < value <= kept.limit:  # seldom, except for zero
+                    if isnan(value) or (value == 0 and not kept.zero):
+                        continue
+                    if (reason := _absurd(value, kept)) is not None:
+                        rejections.add(f"metric {metric.name[:80]!r}", reason, found=f"{sent:g}")
+                        continue
                 series = kept.row.series
                 if series not in series_seen:
                     series_seen.add(series)
+                    if kept.row.resource not in resources:
+                        resources.add(kept.row.resource)
+                        batch.resources.append(ResourceRow(kept.row.resource, kept.resource))
                     batch.series.append(kept.row)
-                batch.points.append(PointRow(series, found.start_ns, found.time_ns, value))
+                batch.points.append(PointRow(series, start_ns, time_ns, value))
     return batch, rejections
 
 
@@ -88,30 +89,53 @@ class _Kept(NamedTuple):
     """The series that a value belongs to."""
 
     row: SeriesRow
+    resource: dict[str, str]  # the attributes of what it tells of
     factor: float  # from the value as it came
     zero: bool  # False: its zeros say nothing
     limit: float  # of its values, up and down
 
 
 @lru_cache(maxsize=65_536)
-def _kept(resource: str, name: str, unit: str, suffix: str, kind: str, known: bool, attributes: Attributes) -> _Kept:
-    """In the catalogue's words, or in its own where it is no signal of ours; every export names the same series again.
+def _remembered(
+    sender: _Sender, name: str, unit: str, kind: str, is_number: bool, *attributes: bytes
+) -> tuple[_Kept, ...]:
+    """The series of a point; every export names the same ones again."""
+    # A budget of its own: so few bytes cannot hold much.
+    return _series(sender, name, unit, kind, is_number, texts([parse(KeyValue, raw) for raw in attributes], Budget()))
 
-    ``known`` is False where the point tells of nothing that we know as an entity.
+
+def _series(
+    sender: _Sender, name: str, unit: str, kind: str, is_number: bool, attributes: dict[str, str]
+) -> tuple[_Kept, ...]:
+    """One, or those of count and sum."""
+    suffixes = ("",) if is_number else (".count", ".sum")
+    return tuple(_kept(sender, name, unit, suffix, kind, attributes) for suffix in suffixes)
+
+
+def _kept(sender: _Sender, name: str, unit: str, suffix: str, kind: str, attributes: dict[str, str]) -> _Kept:
+    """In the catalogue's words, or in its own where it is no signal of ours.
+
+    Whose it is, where the sender only scraped it, is said in its attributes.
     """
-    ours = translate(name, unit, attributes) if known and not suffix else None
+    resource, known, own = sender.attributes, True, tuple(sorted(attributes.items()))
+    key = sender.key
+    if is_scraped(name):
+        resource, own, known = whose(sender.items, name, own)
+        key = resource_key(resource)
+    # Not known: it tells of nothing that we know as an entity.
+    ours = translate(name, unit, own) if known and not suffix else None
     if ours:
         signal, words = ours.signal.name, ours.attributes
         unit = ours.signal.unit
         if kind != "delta":
             kind = "cumulative" if ours.signal.kind is Kind.COUNTER else "gauge"
     else:
-        signal, words = name + (suffix or (".other" if find(name) else "")), dict(attributes)
+        signal, words = name + (suffix or (".other" if find(name) else "")), dict(own)
         unit = "1" if suffix == ".count" else unit
-    row = SeriesRow(series_key(resource, signal, words), resource, signal, unit, kind, words)
+    row = SeriesRow(series_key(key, signal, words), key, signal, unit, kind, words)
     if ours:
-        return _Kept(row, ours.factor, ours.zero, SIGNAL_LIMIT)
-    return _Kept(row, 1.0, True, VALUE_LIMIT)
+        return _Kept(row, resource, ours.factor, ours.zero, SIGNAL_LIMIT)
+    return _Kept(row, resource, 1.0, True, VALUE_LIMIT)
 
 
 def _absurd(value: float, kept: _Kept) -> str | None:
@@ -125,40 +149,61 @@ def _absurd(value: float, kept: _Kept) -> str | None:
     return None
 
 
-def _values(metric: Metric, bounds: Bounds, rejections: Rejections, budget: Budget) -> Iterator[_Value]:
-    """Every value that the metric's points hold; points that cannot be kept are counted in ``rejections``."""
+def _values(
+    metric: SlimMetric, raw: bytes, sender: _Sender, bounds: Bounds, rejections: Rejections, budget: Budget
+) -> Iterator[tuple[_Kept, int, int, float]]:
+    """Every value that the metric's points hold: its series, start, time, and the value as it came.
+
+    Points that cannot be kept are counted in ``rejections``.
+    """
     which = metric.WhichOneof("data")
     if which is None:
         return
-    data = getattr(metric, which)
-    budget.items(len(data.data_points))
-    named = f"metric {metric.name[:80]!r}"
-    if not metric.name:
-        rejections.add("metric ''", "it has no name", max(1, len(data.data_points)))
+    is_number = which in _NUMBERS
+    data: Any = getattr(metric if is_number else parse(Metric, raw), which)
+    points, name, unit = data.data_points, metric.name, metric.unit
+    budget.items(len(points))
+    if not name:
+        rejections.add("metric ''", "it has no name", max(1, len(points)))
         return
-    kind = {"gauge": "gauge", "summary": "cumulative"}.get(which) or _KIND.get(data.aggregation_temporality)
-    if kind is None:
-        rejections.add(named, "it is neither cumulative nor delta", len(data.data_points))
+    kind = "gauge"
+    if which != "gauge":
+        kind = "cumulative" if which == "summary" else _KIND.get(data.aggregation_temporality, "")
+    if not kind:
+        rejections.add(f"metric {name[:80]!r}", "it is neither cumulative nor delta", len(points))
         return
-    if which == "sum" and not data.is_monotonic and kind == "cumulative":
+    if which == "sum" and kind == "cumulative" and not data.is_monotonic:
         kind = "gauge"  # the running total of something that also falls is a level
-    for point in data.data_points:
+    is_short = len(raw) <= _REMEMBERED_BYTES
+    for point in points:
         if point.flags & _NOT_RECORDED:
             continue
         start_ns, time_ns = point.start_time_unix_nano, point.time_unix_nano
         if (reason := bounds.wrong_time(time_ns)) is not None:
-            rejections.add(f"a point of {named}", reason, found=shown(time_ns))
+            rejections.add(f"a point of metric {name[:80]!r}", reason, found=shown(time_ns))
             continue
         if kind == "delta" and 0 < start_ns < time_ns - LONGEST_NS:
-            rejections.add(f"a point of {named}", "its interval is longer than a day", found=f"since {shown(start_ns)}")
+            rejections.add(
+                f"a point of metric {name[:80]!r}",
+                "its interval is longer than a day",
+                found=f"since {shown(start_ns)}",
+            )
             continue
         if start_ns > time_ns:
             start_ns = 0  # not known
-        if which in ("gauge", "sum"):
+        attributes = point.attributes if is_number else [item.SerializeToString() for item in point.attributes]
+        budget.attributes(len(attributes))
+        key = sender, name, unit, kind
+        if is_short or sum(map(len, attributes)) <= _REMEMBERED_BYTES:
+            found = _remembered(*key, is_number, *attributes)
+        else:
+            found = _series(*key, is_number, texts([parse(KeyValue, each) for each in attributes], budget))
+        if is_number:
             number = point.WhichOneof("value")
             if number is not None:
-                yield _Value("", kind, start_ns, time_ns, float(getattr(point, number)), point.attributes)
+                yield found[0], start_ns, time_ns, float(point.as_int if number == "as_int" else point.as_double)
             continue
-        yield _Value(".count", kind, start_ns, time_ns, float(point.count), point.attributes)
+        count, total = found
+        yield count, start_ns, time_ns, float(point.count)
         if which == "summary" or point.HasField("sum"):
-            yield _Value(".sum", kind, start_ns, time_ns, point.sum, point.attributes)
+            yield total, start_ns, time_ns, point.sum

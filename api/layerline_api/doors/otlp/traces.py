@@ -27,6 +27,7 @@ from layerline_api.doors.otlp.limits import (
     LINKS,
     TOGETHER_CHARS,
     TRACE_STATE_CHARS,
+    VALUE_CHARS,
     Counts,
     cut,
 )
@@ -129,10 +130,13 @@ class _Places(dict[bytes, int]):
         """Parse it, and remember it unless it costs the budget each time. ``Malformed``, ``TooLarge``."""
         item = parse(KeyValue, raw)
         name, value = item.key, item.value
+        content = value.string_value
+        if content and name not in _PROMOTED and len(content) <= VALUE_CHARS and self._rules[name] is None:  # mostly
+            place = self[raw] = self._kept(name, content)
+            return place
         special = _ours(name, value) if name in _PROMOTED else None
-        content = ""
         if special is None:
-            content = value.string_value or text(value, self._budget)
+            content = content or text(value, self._budget)
             if (rule := self._rules[name]) is not None and name not in STATEMENTS:
                 masked = rule(content)
                 special = _NOTHING if masked is None else None
