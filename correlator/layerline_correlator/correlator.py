@@ -42,6 +42,8 @@ _AFTER_NS = 500_000_000
 #: The shortest time between two passes of the correlator, in seconds; and how many times as long as a pass took the
 #: next one waits while little arrives, up to ``Settings.rest_ns``: three hundredths of a core.
 _PAUSE_S, _REST = 0.5, 30
+#: Where little waits, ordinary ledgers are worked out together at the full half minute: nobody waits for them.
+_TOGETHER_NS = 30_000_000_000
 #: What is older than its readings need is no live traffic: so many traces of it may wait before some are left out.
 _PAST = 20_000
 #: A question waits so long, in seconds, for what had arrived before it to be worked out; then it reads what is there.
@@ -170,7 +172,7 @@ class Correlator(Answers):
                     self._wake.wait_for(self._has_work, timeout=self._idle_s(retained))
                 if self._closed:
                     return
-            began = time.monotonic()
+            began, began_ns = time.monotonic(), time.time_ns()
             try:
                 self._pass()
                 if time.monotonic() - retained > _RETAIN_S:
@@ -185,7 +187,7 @@ class Correlator(Answers):
                 continue
             if self._store.disk.problem() is not None:
                 self._pause(_PAUSE_S)
-            self._rest(time.monotonic() - began)
+            self._rest(time.monotonic() - began, began_ns)
 
     def _has_work(self) -> bool:
         """Whether the worker has something to do. Called with the lock held."""
@@ -197,13 +199,13 @@ class Correlator(Answers):
         next_s = _RETAIN_S if due_ns is None else (due_ns - time.time_ns()) / 1e9
         return max(0.0, min(next_s, retained + _RETAIN_S - time.monotonic()))
 
-    def _rest(self, worked_s: float) -> None:
+    def _rest(self, worked_s: float, began_ns: int) -> None:
         """A pass costs nearly the same for one trace as for hundreds, so it is made worth its while.
 
-        A question does not wait for it, nor does as much as one pass can take.
+        A question does not wait for it, nor does what was too much for one pass.
         """
         with self._wake:
-            if self._waiting.ready(time.time_ns()) < self._together and not self._backlog.left:
+            if not self._waiting.is_left_over(began_ns) and not self._backlog.left:
                 until_s = time.monotonic() + min(self._settings.rest_ns / 1e9, max(_PAUSE_S, _REST * worked_s))
                 while not (self._closed or self._hurry) and (left_s := until_s - time.monotonic()) > 0:
                     self._wake.wait(timeout=left_s)
@@ -249,7 +251,7 @@ class Correlator(Answers):
                     took_s, self._began_s = time.monotonic() - self._began_s, None
                     self._waiting.done()
                     self._wake.notify_all()
-                self._budget.spent(len(due), time.process_time() - cpu_s)
+                self._budget.spent(len(due), time.process_time() - cpu_s, took_s)
             if took_s > _LONG_S:
                 self._together = max(FEWEST, min(self._together, len(due)) // 2)
             elif took_s < _SHORT_S:
@@ -270,7 +272,7 @@ class Correlator(Answers):
             room = max(room, len(fresh) if self._is_recording else _PAST - waiting)
         # Their ledgers bring their rows; but one that may have been left out before must not be counted twice.
         if (past or early) and len(fresh) <= room and not self._triage.has_left_out:
-            chosen = {trace_id: (extent, now_ns, False) for trace_id, extent in fresh.items()}
+            chosen = {trace_id: (extent, now_ns, now_ns, False) for trace_id, extent in fresh.items()}
         else:
             try:
                 drawn = self._triage.sort(fresh, room)
@@ -283,11 +285,13 @@ class Correlator(Answers):
             for trace_id, one in drawn.items():
                 extent = fresh[trace_id]
                 end_ns = extent.to_ns if one.end_ns is None else one.end_ns
-                due_ns = max(now_ns, min(end_ns, now_ns) + settle_ns + _AFTER_NS)
-                chosen[trace_id] = extent, due_ns, one.is_urgent
+                due_ns = ready_ns = max(now_ns, min(end_ns, now_ns) + settle_ns + _AFTER_NS)
+                if not one.is_urgent and waiting + len(drawn) <= _FEW:
+                    due_ns = -(-ready_ns // _TOGETHER_NS) * _TOGETHER_NS
+                chosen[trace_id] = extent, due_ns, ready_ns, one.is_urgent
         with self._wake:
-            for trace_id, (extent, due_ns, is_urgent) in chosen.items():
-                self._waiting.choose(trace_id, due_ns, extent, is_urgent=is_urgent)
+            for trace_id, (extent, due_ns, ready_ns, is_urgent) in chosen.items():
+                self._waiting.choose(trace_id, due_ns, extent, ready_ns=ready_ns, is_urgent=is_urgent)
 
     def _attempt(self, traces: Mapping[str, Extent], readings: bool) -> None:
         """Called by the worker. A trace's ledger and its rating are kept together or not at all. ``duckdb.Error``."""
