@@ -49,6 +49,8 @@ _PAST = 20_000
 #: A question waits so long, in seconds, for what had arrived before it to be worked out; then it reads what is there.
 #: It is more patient where few traces wait, as when somebody sends one and asks for it: those are there in a moment.
 FRESH_S, QUIET_S, _FEW = 1.0, 5.0, 100
+#: So many traces, at most, are worked out for whoever asks for a list, before their readings are there.
+_EARLY = 500
 #: A pass should take no longer than that, in seconds: if one does, the next has fewer traces.
 _LONG_S, _SHORT_S = 30.0, 10.0
 #: Old data is looked for this often, in seconds.
@@ -226,7 +228,7 @@ class Correlator(Answers):
         with self._work_lock:
             with self._wake:
                 asked, self._hurry = self._hurry, False
-                early = early or (asked and self._is_quiet())
+                early = early or (asked and self._is_quiet(_EARLY))
                 if self._waiting.ready(time.time_ns()) < self._together and self._backlog.left:
                     self._waiting.arrived(self._backlog.next(self._together, ALONGSIDE_NS), time.time_ns())
                 fresh = self._waiting.take_fresh()
@@ -328,7 +330,7 @@ class Correlator(Answers):
         with self._wake:
             news, now_ns, patience_s = self._waiting.news, time.time_ns(), self._patience_s()
             until_s = time.monotonic() + patience_s
-            early = self._is_quiet()
+            early = self._is_quiet(_EARLY)
             while (self._waiting.is_behind(news, now_ns, early=early) or self._backlog.left) and not self._closed:
                 # Where much waits, or a pass takes long, a moment more would change nothing.
                 ready = self._waiting.ready(now_ns) + self._backlog.left
@@ -357,9 +359,9 @@ class Correlator(Answers):
                     break
             return self._waiting.extent_of(trace_id)
 
-    def _is_quiet(self) -> bool:
-        """Whether so little waits that all of it is worked out when somebody asks. Called with the lock held."""
-        return self._backlog.left + len(self._waiting) <= _FEW
+    def _is_quiet(self, most: int = _FEW) -> bool:
+        """Whether little waits. Called with the lock held."""
+        return self._backlog.left + len(self._waiting) <= most
 
     def _patience_s(self) -> float:
         """How long to wait for what has arrived. Called with the lock held."""

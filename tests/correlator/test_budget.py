@@ -256,6 +256,20 @@ def test_in_an_outage_the_worker_does_not_fall_behind_without_end(store: Store) 
         assert abs(estimate - 2_000) <= 5 * sqrt(2_000 * (1 - chance) / chance)
 
 
+def test_what_is_slow_is_known_before_any_ledger(store: Store) -> None:
+    """The usual of an operation is known from the rows of its requests, as soon as there are 20."""
+    zero_ns = time.time_ns() - 60 * S
+    with store.cursor() as cursor:
+        store.append(batch(request(number, zero_ns) for number in range(20)))
+        assert not any(
+            one.is_urgent for one in Triage(cursor, 500 * MS).sort(extents(range(20), zero_ns), 100).values()
+        )
+        store.append(batch(request(number, zero_ns, 130) for number in range(20, 22)))
+        found = Triage(cursor, 500 * MS).sort(extents(range(20, 22), zero_ns), 100)
+        assert [one.is_urgent for one in found.values()] == [True, True]
+        assert rows(cursor, "DISTINCT usual_ns", "slow") == [(40 * MS,)]
+
+
 def test_what_was_drawn_stays_drawn(store: Store) -> None:
     """Spans that come late change neither who was drawn nor a weight; one that then failed stands for itself."""
     zero_ns = time.time_ns() - 60 * S
