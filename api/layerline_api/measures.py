@@ -109,7 +109,7 @@ class _Heart(Collector):
             ("layerline_correlator_waiting_traces", "Traces with spans that are not worked out yet.",
              health.waiting_traces),
             ("layerline_correlator_lag_seconds",
-             "How long the oldest of them has been waiting since its readings are there; 0 when none does.",
+             "By how much the ledger that is latest is late; 0 when none is.",
              health.lag_ns / 1e9),
             ("layerline_store_used_bytes", "The part of the database file that is in use.", health.used_bytes),
         ):  # fmt: skip

@@ -42,11 +42,15 @@ _AFTER_NS = 500_000_000
 #: The shortest time between two passes of the correlator, in seconds; and how many times as long as a pass took the
 #: next one waits while little arrives, up to ``Settings.rest_ns``: three hundredths of a core.
 _PAUSE_S, _REST = 0.5, 30
+#: Where little waits, ordinary ledgers are worked out together at the full half minute: nobody waits for them.
+_TOGETHER_NS = 30_000_000_000
 #: What is older than its readings need is no live traffic: so many traces of it may wait before some are left out.
 _PAST = 20_000
 #: A question waits so long, in seconds, for what had arrived before it to be worked out; then it reads what is there.
 #: It is more patient where few traces wait, as when somebody sends one and asks for it: those are there in a moment.
 FRESH_S, QUIET_S, _FEW = 1.0, 5.0, 100
+#: So many traces, at most, are worked out for whoever asks for a list, before their readings are there.
+_EARLY = 500
 #: A pass should take no longer than that, in seconds: if one does, the next has fewer traces.
 _LONG_S, _SHORT_S = 30.0, 10.0
 #: Old data is looked for this often, in seconds.
@@ -170,7 +174,7 @@ class Correlator(Answers):
                     self._wake.wait_for(self._has_work, timeout=self._idle_s(retained))
                 if self._closed:
                     return
-            began = time.monotonic()
+            began, began_ns = time.monotonic(), time.time_ns()
             try:
                 self._pass()
                 if time.monotonic() - retained > _RETAIN_S:
@@ -185,7 +189,7 @@ class Correlator(Answers):
                 continue
             if self._store.disk.problem() is not None:
                 self._pause(_PAUSE_S)
-            self._rest(time.monotonic() - began)
+            self._rest(time.monotonic() - began, began_ns)
 
     def _has_work(self) -> bool:
         """Whether the worker has something to do. Called with the lock held."""
@@ -197,13 +201,13 @@ class Correlator(Answers):
         next_s = _RETAIN_S if due_ns is None else (due_ns - time.time_ns()) / 1e9
         return max(0.0, min(next_s, retained + _RETAIN_S - time.monotonic()))
 
-    def _rest(self, worked_s: float) -> None:
+    def _rest(self, worked_s: float, began_ns: int) -> None:
         """A pass costs nearly the same for one trace as for hundreds, so it is made worth its while.
 
-        A question does not wait for it, nor does as much as one pass can take.
+        A question does not wait for it, nor does what was too much for one pass.
         """
         with self._wake:
-            if self._waiting.ready(time.time_ns()) < self._together and not self._backlog.left:
+            if not self._waiting.is_left_over(began_ns) and not self._backlog.left:
                 until_s = time.monotonic() + min(self._settings.rest_ns / 1e9, max(_PAUSE_S, _REST * worked_s))
                 while not (self._closed or self._hurry) and (left_s := until_s - time.monotonic()) > 0:
                     self._wake.wait(timeout=left_s)
@@ -224,7 +228,7 @@ class Correlator(Answers):
         with self._work_lock:
             with self._wake:
                 asked, self._hurry = self._hurry, False
-                early = early or (asked and self._is_quiet())
+                early = early or (asked and self._is_quiet(_EARLY))
                 if self._waiting.ready(time.time_ns()) < self._together and self._backlog.left:
                     self._waiting.arrived(self._backlog.next(self._together, ALONGSIDE_NS), time.time_ns())
                 fresh = self._waiting.take_fresh()
@@ -249,7 +253,7 @@ class Correlator(Answers):
                     took_s, self._began_s = time.monotonic() - self._began_s, None
                     self._waiting.done()
                     self._wake.notify_all()
-                self._budget.spent(len(due), time.process_time() - cpu_s)
+                self._budget.spent(len(due), time.process_time() - cpu_s, took_s)
             if took_s > _LONG_S:
                 self._together = max(FEWEST, min(self._together, len(due)) // 2)
             elif took_s < _SHORT_S:
@@ -270,7 +274,7 @@ class Correlator(Answers):
             room = max(room, len(fresh) if self._is_recording else _PAST - waiting)
         # Their ledgers bring their rows; but one that may have been left out before must not be counted twice.
         if (past or early) and len(fresh) <= room and not self._triage.has_left_out:
-            chosen = {trace_id: (extent, now_ns, False) for trace_id, extent in fresh.items()}
+            chosen = {trace_id: (extent, now_ns, now_ns, False) for trace_id, extent in fresh.items()}
         else:
             try:
                 drawn = self._triage.sort(fresh, room)
@@ -283,11 +287,13 @@ class Correlator(Answers):
             for trace_id, one in drawn.items():
                 extent = fresh[trace_id]
                 end_ns = extent.to_ns if one.end_ns is None else one.end_ns
-                due_ns = max(now_ns, min(end_ns, now_ns) + settle_ns + _AFTER_NS)
-                chosen[trace_id] = extent, due_ns, one.is_urgent
+                due_ns = ready_ns = max(now_ns, min(end_ns, now_ns) + settle_ns + _AFTER_NS)
+                if not one.is_urgent and waiting + len(drawn) <= _FEW:
+                    due_ns = -(-ready_ns // _TOGETHER_NS) * _TOGETHER_NS
+                chosen[trace_id] = extent, due_ns, ready_ns, one.is_urgent
         with self._wake:
-            for trace_id, (extent, due_ns, is_urgent) in chosen.items():
-                self._waiting.choose(trace_id, due_ns, extent, is_urgent=is_urgent)
+            for trace_id, (extent, due_ns, ready_ns, is_urgent) in chosen.items():
+                self._waiting.choose(trace_id, due_ns, extent, ready_ns=ready_ns, is_urgent=is_urgent)
 
     def _attempt(self, traces: Mapping[str, Extent], readings: bool) -> None:
         """Called by the worker. A trace's ledger and its rating are kept together or not at all. ``duckdb.Error``."""
@@ -324,7 +330,7 @@ class Correlator(Answers):
         with self._wake:
             news, now_ns, patience_s = self._waiting.news, time.time_ns(), self._patience_s()
             until_s = time.monotonic() + patience_s
-            early = self._is_quiet()
+            early = self._is_quiet(_EARLY)
             while (self._waiting.is_behind(news, now_ns, early=early) or self._backlog.left) and not self._closed:
                 # Where much waits, or a pass takes long, a moment more would change nothing.
                 ready = self._waiting.ready(now_ns) + self._backlog.left
@@ -353,9 +359,9 @@ class Correlator(Answers):
                     break
             return self._waiting.extent_of(trace_id)
 
-    def _is_quiet(self) -> bool:
-        """Whether so little waits that all of it is worked out when somebody asks. Called with the lock held."""
-        return self._backlog.left + len(self._waiting) <= _FEW
+    def _is_quiet(self, most: int = _FEW) -> bool:
+        """Whether little waits. Called with the lock held."""
+        return self._backlog.left + len(self._waiting) <= most
 
     def _patience_s(self) -> float:
         """How long to wait for what has arrived. Called with the lock held."""

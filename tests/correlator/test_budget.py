@@ -56,11 +56,15 @@ def test_a_trace_waits_for_its_readings_and_for_nothing_else() -> None:
     waiting = Waiting()
     waiting.arrived({"a": Extent(0, 0)}, 0)
     assert waiting.is_due(0)
+    assert waiting.is_left_over(0)
+    assert not waiting.is_left_over(-1)
     assert waiting.take_fresh() == {"a": Extent(0, 0)}
     waiting.choose("a", 10 * S)
     waiting.all_sorted()
     assert (waiting.due_ns(), waiting.is_due(10 * S - 1), waiting.take(10 * S - 1)) == (10 * S, False, {})
     assert waiting.lag_ns(10 * S - 1) <= 0
+    assert not waiting.is_left_over(10 * S - 1)
+    assert waiting.is_left_over(10 * S)
     assert waiting.lag_ns(12 * S) == 2 * S
     assert waiting.take(10 * S) == {"a": Extent(0, 0)}
     waiting.done()
@@ -83,6 +87,21 @@ def test_what_is_asked_for_is_taken_early_and_what_failed_is_taken_again() -> No
     assert set(waiting.take(10 * S)) == {"a", "b", "c"}
 
 
+def test_what_is_ready_comes_along_with_what_is_due() -> None:
+    """Ordinary ledgers may wait for each other, but a pass works out all whose readings are there."""
+    waiting = Waiting()
+    waiting.arrived({name: Extent(0, 0) for name in "abc"}, 0)
+    waiting.take_fresh()
+    for name, ready_ns in (("a", 8 * S), ("b", 12 * S)):
+        waiting.choose(name, 30 * S, ready_ns=ready_ns)
+    waiting.choose("c", 10 * S, is_urgent=True)
+    waiting.all_sorted()
+    assert not waiting.is_due(9 * S)
+    assert set(waiting.take(10 * S)) == {"a", "c"}
+    waiting.done()
+    assert (waiting.take(29 * S), set(waiting.take(30 * S))) == ({}, {"b"})
+
+
 def test_at_rest_nothing_is_worked_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A trace that is settled is worked out in one pass; without news there is no other, however much time passes."""
     clock = Clock()
@@ -101,9 +120,10 @@ def test_at_rest_nothing_is_worked_out(tmp_path: Path, monkeypatch: pytest.Monke
         for _ in range(9):
             clock.now_ns += S
             assert not correlator._pass()
-        clock.now_ns += 2 * S
-        assert correlator._pass()
-        assert passes == [1]
+        for _ in range(33):
+            clock.now_ns += S
+            correlator._pass()
+        assert passes == [1], "when its readings are there, at the next half minute"
         for _ in range(100):
             clock.now_ns += 60 * S
             assert not correlator._pass()
@@ -166,17 +186,21 @@ def test_the_budget_is_a_share_of_a_core() -> None:
     now_s = [0.0]
     budget = Budget(0.5, lambda: now_s[0])
     for _ in range(40):
-        budget.spent(100, 0.4)
+        budget.spent(100, 0.4, 0.4)
         now_s[0] += 0.8  # half a core
     assert budget.each_s == pytest.approx(0.004, rel=1e-3)
     before = budget.room(0)
-    budget.spent(100, 4.0)
+    budget.spent(100, 4.0, 4.0)
     assert budget.room(0) < before
     now_s[0] += 10_000
     each_s = budget.each_s
     assert budget.room(0) == int(10 / each_s)
     assert budget.room(100) == int(10 / each_s) - 100
     assert budget.room(10**9) == 0
+    for _ in range(40):  # somebody else has the machine: each takes ten times as long as it costs
+        budget.spent(100, 0.4, 4.0)
+        now_s[0] += 100.0
+    assert budget.room(0) == int(20 / budget.each_took_s) < 510
 
 
 @pytest.fixture
@@ -230,6 +254,20 @@ def test_in_an_outage_the_worker_does_not_fall_behind_without_end(store: Store) 
         assert count == len(chosen)
         chance = 4 * ANYWAY / 2_000
         assert abs(estimate - 2_000) <= 5 * sqrt(2_000 * (1 - chance) / chance)
+
+
+def test_what_is_slow_is_known_before_any_ledger(store: Store) -> None:
+    """The usual of an operation is known from the rows of its requests, as soon as there are 20."""
+    zero_ns = time.time_ns() - 60 * S
+    with store.cursor() as cursor:
+        store.append(batch(request(number, zero_ns) for number in range(20)))
+        assert not any(
+            one.is_urgent for one in Triage(cursor, 500 * MS).sort(extents(range(20), zero_ns), 100).values()
+        )
+        store.append(batch(request(number, zero_ns, 130) for number in range(20, 22)))
+        found = Triage(cursor, 500 * MS).sort(extents(range(20, 22), zero_ns), 100)
+        assert [one.is_urgent for one in found.values()] == [True, True]
+        assert rows(cursor, "DISTINCT usual_ns", "slow") == [(40 * MS,)]
 
 
 def test_what_was_drawn_stays_drawn(store: Store) -> None:

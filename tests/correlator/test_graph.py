@@ -18,6 +18,8 @@ from layerline_correlator.ledger.work import FILES as LEDGER
 from layerline_correlator.questions.coverage import FILES as COVERAGE
 from layerline_correlator.store.graph import Graph, Step, steps_in, steps_of
 from layerline_correlator.verdict.suspects import FILES as SUSPECTS
+from layerline_correlator.verdict.triage import FILES as TRIAGE
+from layerline_correlator.verdict.triage import GIVEN as TRIAGE_GIVEN
 
 #: The graphs, and what each is handed. Where two share a file, it is the same step in both.
 GRAPHS = {
@@ -25,6 +27,7 @@ GRAPHS = {
     SUSPECTS: ("wanted_usual",),
     COVERAGE: (),
     ("ledger/parts.sql",): ("evidence", "piece", "entry"),
+    TRIAGE: TRIAGE_GIVEN,
     ("questions/timeline.sql",): ("picked",),
     ("tagquery/lived.sql", "tagquery/measured.sql"): (),
 }

@@ -82,7 +82,8 @@ CREATE OR REPLACE MACRO has_value(listed, pattern) AS
 CREATE OR REPLACE MACRO tagged(since_ns, until_ns) AS TABLE
 WITH
 tied AS (
-    SELECT DISTINCT resource, container_id, host FROM request WHERE start_ns >= since_ns AND start_ns < until_ns
+    SELECT DISTINCT resource, container_id, host FROM request
+    WHERE start_ns >= since_ns AND start_ns < until_ns AND weight > 0
 ),
 placed AS (
     FROM tied

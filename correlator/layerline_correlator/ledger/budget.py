@@ -1,8 +1,9 @@
 """How many ledgers may be worked out, when not all can be: a share of a core, and who gets it.
 
 Time that is not used is saved up for a few seconds, so that a burst is worked out whole. What a ledger costs is known
-from the last passes. When there is too little for all, each operation gets the same number of ledgers: those with fewer
-requests have all of theirs, and no busy operation takes the place of a rare one.
+from the last passes, in CPU time and, because a busy machine gives less than that, in time that passed. When there is
+too little for all, each operation gets the same number of ledgers: those with fewer requests have all of theirs, and no
+busy operation takes the place of a rare one.
 """
 
 from __future__ import annotations
@@ -30,19 +31,20 @@ class Budget:
         """``ratio``: how much of a core may be used in the long run."""
         self._ratio, self._clock = ratio, clock
         self._saved_s, self._at_s = ratio * SAVED_S, clock()
-        self.each_s = _GUESS_S
+        self.each_s = self.each_took_s = _GUESS_S
 
-    def spent(self, traces: int, seconds: float) -> None:
-        """A pass over so many traces took so much CPU time."""
+    def spent(self, traces: int, cpu_s: float, took_s: float) -> None:
+        """A pass over so many traces took so much CPU time, and so long."""
         self._save()
-        self._saved_s -= seconds
+        self._saved_s -= cpu_s
         if traces >= _ENOUGH:
-            self.each_s += _NEWEST * (seconds / traces - self.each_s)
+            self.each_s += _NEWEST * (cpu_s / traces - self.each_s)
+            self.each_took_s += _NEWEST * (took_s / traces - self.each_took_s)
 
     def room(self, waiting: int) -> int:
         """For how many more ledgers there is time, beside those that wait."""
         self._save()
-        return max(0, int(self._saved_s / self.each_s) - waiting)
+        return max(0, int(min(self._saved_s / self.each_s, SAVED_S / self.each_took_s)) - waiting)
 
     def _save(self) -> None:
         now_s = self._clock()

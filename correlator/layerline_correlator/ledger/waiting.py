@@ -24,12 +24,16 @@ ROWS_TIMES = 4
 
 
 class Waits(NamedTuple):
-    """A trace that waits: its spans, since when, the number of its first news in no ledger, and when it is due."""
+    """A trace that waits: its spans, since when, and the number of its first news that is in no ledger.
+
+    From ``ready_ns`` on its ledger can be worked out, because its readings are there; at ``due_ns`` it has to be.
+    """
 
     extent: Extent
     since_ns: int
     news: int  # 0: all spans are in its ledger, but not yet its readings
     due_ns: int
+    ready_ns: int
     is_urgent: bool = False  # slow or failed: whoever asks for a list asks for its ledger
 
 
@@ -66,7 +70,7 @@ class Waiting:
         for trace_id, extent in traces.items():
             known = self._fresh.get(trace_id)
             self._fresh[trace_id] = (
-                Waits(extent, now_ns, self.news, now_ns)
+                Waits(extent, now_ns, self.news, now_ns, now_ns)
                 if known is None
                 else known._replace(extent=_both(known.extent, extent))
             )
@@ -78,21 +82,36 @@ class Waiting:
             del self._fresh[trace_id]
         return {trace_id: waits.extent for trace_id, waits in self._sorting.items()}
 
-    def choose(self, trace_id: str, due_ns: int, extent: Extent | None = None, *, is_urgent: bool = False) -> None:
-        """Work its ledger out at that time. ``extent`` of one that does not come from ``take_fresh``."""
+    def choose(
+        self,
+        trace_id: str,
+        due_ns: int,
+        extent: Extent | None = None,
+        *,
+        ready_ns: int | None = None,
+        is_urgent: bool = False,
+    ) -> None:
+        """Work its ledger out at that time, or from ``ready_ns`` on together with others that are due.
+
+        ``extent`` of one that does not come from ``take_fresh``.
+        """
+        ready_ns = due_ns if ready_ns is None else ready_ns
         sorted_now = self._sorting.get(trace_id)
         if sorted_now is None and extent is None:
             return
-        waits = sorted_now or Waits(extent or Extent(0, 0), due_ns, 0, due_ns)
+        waits = sorted_now or Waits(extent or Extent(0, 0), due_ns, 0, due_ns, ready_ns)
         if (known := self._chosen.get(trace_id)) is not None:
             waits = Waits(
                 _both(known.extent, waits.extent),
                 min(known.since_ns, waits.since_ns),
                 known.news or waits.news,
                 due_ns,
+                ready_ns,
                 known.is_urgent,
             )
-        self._chosen[trace_id] = waits._replace(due_ns=due_ns, is_urgent=is_urgent or waits.is_urgent)
+        self._chosen[trace_id] = waits._replace(
+            due_ns=due_ns, ready_ns=ready_ns, is_urgent=is_urgent or waits.is_urgent
+        )
         heapq.heappush(self._times, (due_ns, trace_id))
         if self._chosen[trace_id].is_urgent:
             self._urgent.add(trace_id)
@@ -108,7 +127,7 @@ class Waiting:
             self._fresh[trace_id] = waits if other is None else waits._replace(extent=_both(waits.extent, other.extent))
         for trace_id, waits in self.at_work.items():
             self._sorting = {trace_id: waits}
-            self.choose(trace_id, waits.due_ns, is_urgent=waits.is_urgent)
+            self.choose(trace_id, waits.due_ns, ready_ns=waits.ready_ns, is_urgent=waits.is_urgent)
         self._sorting, self.at_work = {}, {}
 
     def due_ns(self) -> int | None:
@@ -135,7 +154,8 @@ class Waiting:
     ) -> dict[str, Extent]:
         """What to work out now, at most so many traces of the same minutes. They are ``at_work`` until ``done``.
 
-        What is due; with ``early`` also what is not yet, with ``urgent`` what of that is slow or failed.
+        What is due, and then also what is ready; with ``early`` also what is not yet, with ``urgent`` what of that is
+        slow or failed.
         """
         ready: dict[str, Waits] = {}
         while self.is_ledger_due(now_ns):
@@ -145,6 +165,8 @@ class Waiting:
             ready |= {trace_id: waits for trace_id, waits in self._chosen.items() if waits.news}
         elif urgent:
             ready |= {trace_id: self._chosen[trace_id] for trace_id in self._urgent if self._chosen[trace_id].news}
+        if ready:
+            ready |= {trace_id: waits for trace_id, waits in self._chosen.items() if waits.ready_ns <= now_ns}
         self.at_work = self._together("chosen", ready, most, SPANS)
         for trace_id, waits in ready.items():
             if trace_id in self.at_work:
@@ -218,10 +240,16 @@ class Waiting:
 
     def ready(self, now_ns: int) -> int:
         """How many could be worked out now."""
-        return len(self._fresh) + sum(1 for waits in self._chosen.values() if waits.due_ns <= now_ns)
+        return len(self._fresh) + sum(1 for waits in self._chosen.values() if waits.ready_ns <= now_ns)
+
+    def is_left_over(self, since_ns: int) -> bool:
+        """Whether something waits that could have been taken at that time, had it not been too much."""
+        due_ns = self.due_ns()
+        oldest = next(iter(self._fresh.values()), None)
+        return (due_ns is not None and due_ns <= since_ns) or (oldest is not None and oldest.since_ns <= since_ns)
 
     def lag_ns(self, now_ns: int) -> int:
-        """How long the one that waits longest has been waiting since its readings were there."""
+        """By how much the one that is latest is late."""
         return max(
             (now_ns - max(waits.since_ns, waits.due_ns) for waits in self._all()),
             default=0,

@@ -252,9 +252,12 @@ def _work_out(cursor: duckdb.DuckDBPyConnection, trace_id: str, extent: Extent) 
 
 def _without_ledger(cursor: duckdb.DuckDBPyConnection, trace_id: str) -> Extent | None:
     """The spans of a trace that was not worked out; None where it was, or is unknown."""
+    known = cursor.execute(
+        "SELECT count(*) FROM request WHERE trace_id = $trace_id AND weight > 0", {"trace_id": trace_id}
+    ).fetchone()
+    if known and known[0]:
+        return None
     row = cursor.execute(
-        "SELECT min(start_ns), max(start_ns), count(*) FROM span"
-        " WHERE trace_id = $trace_id AND NOT EXISTS (FROM request WHERE trace_id = $trace_id AND weight > 0)",
-        {"trace_id": trace_id},
+        "SELECT min(start_ns), max(start_ns), count(*) FROM span WHERE trace_id = $trace_id", {"trace_id": trace_id}
     ).fetchone()
     return Extent(*row) if row and row[2] else None

@@ -94,15 +94,18 @@ FROM (SELECT *, coalesce(entity_type = 'host' AND $until_ns - last_ns > 3 * medi
 -- requests in which it was blind anywhere.
 -- makes: blind_cover
 CREATE OR REPLACE TEMP TABLE blind_cover AS
-SELECT blind.cause, blind.service, facts, why,
-       -- Each request once, for as many as its ledger stands for.
-       round(list_sum(map_values(map_from_entries(list(DISTINCT (trace_id || span_id, weight))))))::BIGINT AS requests,
-       foreign_readings, blind.host, agent_reads
-FROM blind JOIN request USING (trace_id, span_id, start_ns)
-WHERE start_ns >= $from_ns AND start_ns < $to_ns AND ($service IS NULL OR request.service = $service)
-GROUP BY GROUPING SETS (
-    (blind.cause, blind.service, facts, why, foreign_readings, blind.host, agent_reads), (blind.cause)
-);
+WITH
+unseen AS (
+    SELECT blind.*, request.weight
+    FROM blind JOIN request USING (trace_id, span_id, start_ns)
+    WHERE start_ns >= $from_ns AND start_ns < $to_ns AND ($service IS NULL OR request.service = $service)
+),
+-- A request counts for as many as its ledger stands for.
+once AS (SELECT DISTINCT cause, trace_id, span_id, start_ns, weight FROM unseen)
+SELECT cause, service, facts, why, round(sum(weight))::BIGINT AS requests, foreign_readings, host, agent_reads
+FROM unseen GROUP BY ALL
+UNION ALL
+SELECT cause, NULL, NULL, NULL, round(sum(weight))::BIGINT, NULL, NULL, NULL FROM once GROUP BY cause;
 
 -- Containers that ended in the window, as their engine told, and how often each was read while it lived.
 -- makes: life

@@ -30,7 +30,7 @@ told AS (
 -- Where requests were worked out, it is known better where their senders are than these say themselves (join.sql).
 tied AS (
     SELECT resource, arg_max(container_id, start_ns) AS container_id, arg_max(host, start_ns) AS host
-    FROM request WHERE start_ns >= $from_ns AND start_ns < $to_ns GROUP BY resource
+    FROM request WHERE start_ns >= $from_ns AND start_ns < $to_ns AND weight > 0 GROUP BY resource
 ),
 working AS (
     SELECT

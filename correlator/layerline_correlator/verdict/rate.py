@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import duckdb
 
 from layerline_correlator.entity import Naming
-from layerline_correlator.store.graph import graph
+from layerline_correlator.store.statements import text
 from layerline_correlator.verdict.judge import is_slow, judge
 from layerline_correlator.verdict.ledgers import Request, read_ledgers, select_requests, usual_durations
 
@@ -27,22 +27,15 @@ def usual_now(
     cursor: duckdb.DuckDBPyConnection, operations: Sequence[tuple[str, str]], now_ns: int
 ) -> dict[tuple[str, str], int]:
     """What is usual for a request that begins now, of each of these operations (service, operation) that has one."""
-    cursor.execute(
-        "CREATE OR REPLACE TEMP TABLE wanted_usual AS SELECT unnest($numbers) AS request_no, '' AS trace_id,"
-        " '' AS span_id, unnest($services) AS service, unnest($operations) AS operation,"
-        " $now_ns::BIGINT AS start_ns, $now_ns::BIGINT AS end_ns",
+    found = cursor.execute(
+        text("verdict/usual_now.sql"),
         {
-            "numbers": list(range(len(operations))),
             "services": [service for service, _ in operations],
             "operations": [operation for _, operation in operations],
             "now_ns": now_ns,
         },
     ).fetchall()
-    graph(("facts/usual.sql",), ("wanted_usual",)).for_the_sake_of(["usual"]).run(cursor, {})
-    return {
-        operations[number]: usual_ns
-        for number, usual_ns in cursor.execute("SELECT request_no, usual_ns FROM usual").fetchall()
-    }
+    return {(service, operation): usual_ns for service, operation, usual_ns in found}
 
 
 def rate(

@@ -27,13 +27,30 @@ ANTI JOIN (FROM stored_trace WHERE weight > 0) AS worked_out ON worked_out.trace
 LEFT JOIN resource ON resource.resource = span.resource
 WHERE span.start_ns BETWEEN $from_ns AND $to_ns;
 
+-- Where those senders were lately that do not say it themselves: the ledgers of others of their requests know.
+-- makes: placed_sender
+-- reads: early_span
+CREATE OR REPLACE TEMP TABLE placed_sender AS
+SELECT resource, max_by(container_id, start_ns) AS container_id, max_by(host, start_ns) AS host
+FROM request
+SEMI JOIN (FROM early_span WHERE container_id IS NULL OR host IS NULL) AS unplaced USING (resource)
+WHERE weight > 0 AND start_ns BETWEEN $from_ns AND $to_ns
+GROUP BY resource;
+
 -- Their requests: spans without a parent, and those that were called from another process.
 -- makes: early_request
--- reads: early_span
+-- reads: early_span, placed_sender
 CREATE OR REPLACE TEMP TABLE early_request AS
 WITH parents AS (SELECT trace_id, span_id, list(instance) AS instances FROM early_span GROUP BY ALL)
-SELECT early_span.* EXCLUDE (parent_span_id, kind, instance), parents.span_id IS NULL AS root
+SELECT
+    early_span.* EXCLUDE (parent_span_id, kind, instance)
+        REPLACE (
+            coalesce(early_span.container_id, placed_sender.container_id) AS container_id,
+            coalesce(early_span.host, placed_sender.host) AS host
+        ),
+    parents.span_id IS NULL AS root
 FROM early_span
+LEFT JOIN placed_sender ON placed_sender.resource = early_span.resource
 LEFT JOIN parents ON parents.trace_id = early_span.trace_id AND parents.span_id = early_span.parent_span_id
     AND parents.span_id <> early_span.span_id
 WHERE parents.span_id IS NULL OR (is_entry(kind) AND NOT list_contains(instances, instance));
