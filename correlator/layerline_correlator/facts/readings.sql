@@ -100,12 +100,15 @@ FROM intervals
 JOIN counters USING (line)
 ANTI JOIN unheard USING (entity_type, entity_id, signal, sender, is_part);
 
--- The same as figures: the shares of all CPUs, of all modes, added up.
+-- The same as figures: the shares of all CPUs, of all modes, added up. The intervals of one line do not overlap.
 CREATE OR REPLACE MACRO readings_of(wanted, since_ns, until_ns) AS TABLE
-SELECT
-    min(line) AS line, signal, unit, entity_type, entity_id, host, attributes, from_ns, to_ns, sum(rise) AS rise
-FROM rises_of(wanted, since_ns, until_ns)
-GROUP BY signal, unit, entity_type, entity_id, host, attributes, from_ns, to_ns, CASE WHEN NOT is_part THEN line END;
+WITH rises AS MATERIALIZED (FROM rises_of(wanted, since_ns, until_ns))
+SELECT * EXCLUDE (is_part) FROM rises WHERE NOT is_part
+UNION ALL
+SELECT min(line), signal, unit, entity_type, entity_id, host, attributes, from_ns, to_ns, sum(rise)
+FROM rises
+WHERE is_part
+GROUP BY signal, unit, entity_type, entity_id, host, attributes, from_ns, to_ns;
 
 -- The levels that held: one row per value of an entity, a signal and its attributes, until the next value of the same, at
 -- most for as long as a reading may be. Who is heard is decided as for counters.
