@@ -59,18 +59,21 @@ FROM described;
 -- most: our agent, else the one that reports the whole, else the one that reports most often.
 CREATE OR REPLACE MACRO rises_of(wanted, since_ns, until_ns) AS TABLE
 WITH
-lines AS MATERIALIZED (FROM lines_of(wanted) WHERE kind IN ('cumulative', 'delta')),
+-- Points are sorted by a number: it costs a quarter less than by a series' 24 digits.
+lines AS MATERIALIZED (
+    SELECT *, dense_rank() OVER (ORDER BY line) AS line_no FROM lines_of(wanted) WHERE kind IN ('cumulative', 'delta')
+),
 steps AS (
     SELECT
-        line, kind, ours, point.start_ns, point.time_ns, point.value,
+        line_no, kind, ours, point.start_ns, point.time_ns, point.value,
         lag(point.time_ns) OVER each AS before_ns, lag(point.value) OVER each AS before_value
     FROM point JOIN lines ON lines.series = point.series
     WHERE point.time_ns BETWEEN since_ns AND until_ns
-    WINDOW each AS (PARTITION BY line ORDER BY point.time_ns)
+    WINDOW each AS (PARTITION BY line_no ORDER BY point.time_ns)
 ),
 grown AS (
     SELECT
-        line, time_ns AS to_ns,
+        line_no, time_ns AS to_ns,
         rose_from(kind, ours, start_ns, before_ns, value, before_value)        AS from_ns,
         rose_by(kind, ours, start_ns, time_ns, before_ns, value, before_value) AS rise
     FROM steps
@@ -78,16 +81,16 @@ grown AS (
 intervals AS MATERIALIZED (
     FROM grown WHERE to_ns - from_ns BETWEEN 1 AND longest_interval_ns()
 ),
-counters AS (SELECT DISTINCT ON (line) * EXCLUDE (series) FROM lines),
+counters AS (SELECT DISTINCT ON (line_no) * EXCLUDE (series) FROM lines),
 contested AS (
     SELECT entity_type, entity_id, signal FROM counters GROUP BY ALL HAVING count(DISTINCT (sender, is_part)) > 1
 ),
 rivals AS (
     SELECT entity_type, entity_id, signal, sender, is_part, any_value(ours) AS ours,
-           count(*) AS readings, sum(to_ns - from_ns) / count(DISTINCT line) AS covered_ns
+           count(*) AS readings, sum(to_ns - from_ns) / count(DISTINCT line_no) AS covered_ns
     FROM counters
     SEMI JOIN contested USING (entity_type, entity_id, signal)
-    JOIN intervals USING (line)
+    JOIN intervals USING (line_no)
     GROUP BY entity_type, entity_id, signal, sender, is_part
 ),
 saw AS (
@@ -102,15 +105,18 @@ unheard AS (
 )
 SELECT line, signal, unit, entity_type, entity_id, host, attributes, is_part, from_ns, to_ns, rise
 FROM intervals
-JOIN counters USING (line)
+JOIN counters USING (line_no)
 ANTI JOIN unheard USING (entity_type, entity_id, signal, sender, is_part);
 
--- The same as figures: the shares of all CPUs, of all modes, added up.
+-- The same as figures: the shares of all CPUs, of all modes, added up. The intervals of one line do not overlap.
 CREATE OR REPLACE MACRO readings_of(wanted, since_ns, until_ns) AS TABLE
-SELECT
-    min(line) AS line, signal, unit, entity_type, entity_id, host, attributes, from_ns, to_ns, sum(rise) AS rise
-FROM rises_of(wanted, since_ns, until_ns)
-GROUP BY signal, unit, entity_type, entity_id, host, attributes, from_ns, to_ns, CASE WHEN NOT is_part THEN line END;
+WITH rises AS MATERIALIZED (FROM rises_of(wanted, since_ns, until_ns))
+SELECT * EXCLUDE (is_part) FROM rises WHERE NOT is_part
+UNION ALL
+SELECT min(line), signal, unit, entity_type, entity_id, host, attributes, from_ns, to_ns, sum(rise)
+FROM rises
+WHERE is_part
+GROUP BY signal, unit, entity_type, entity_id, host, attributes, from_ns, to_ns;
 
 -- The levels that held: one row per value of an entity, a signal and its attributes, until the next value of the same, at
 -- most for as long as a reading may be. Who is heard is decided as for counters.

@@ -150,67 +150,108 @@ GROUP BY ALL;
 CREATE OR REPLACE TEMP TABLE waiting_visit AS
 FROM measured_visit WHERE wait_ns > ms_of(5) OR covered_ns < path_ns;
 
+-- What ran on the machines meanwhile and in the half minute before, each line in order of time. `sum_ns` is what it had run
+-- before. What has no name cannot be shown to anybody.
+-- makes: named_run
+-- reads: waiting_visit, reading
+-- only with: waiting_visit, reading
+CREATE OR REPLACE TEMP TABLE named_run AS
+SELECT
+    line, host, entity_id AS container_id,
+    CASE WHEN signal = 'container.cpu.time' THEN 'container' ELSE 'process' END AS entity_type,
+    CASE WHEN signal = 'container.cpu.time' THEN entity_id
+         ELSE attributes['process.executable.name'] || ' (pid ' || attributes['process.pid'] || ')' END AS name,
+    from_ns, to_ns, rise,
+    coalesce(sum(rise) OVER (PARTITION BY line ORDER BY to_ns ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)
+        AS sum_ns
+FROM reading
+WHERE signal IN ('container.cpu.time', 'system.process.cpu.time')
+  AND from_ns < (SELECT max(to_ns) FROM waiting_visit)
+  AND to_ns > (SELECT min(from_ns) - seconds_long(30) FROM waiting_visit)
+  AND name IS NOT NULL;
+
+-- What each of them ran during each visit, and in the half minute before at the same length; whoever was not there yet did not
+-- run. The readings of a line do not overlap, so that a time is a difference of sums, and as long a visit costs as a short one.
+-- makes: ran_beside
+-- reads: waiting_visit, named_run
+-- only with: named_run
+CREATE OR REPLACE TEMP TABLE ran_beside AS
+WITH
+runner AS (SELECT DISTINCT ON (line) line, host, container_id, entity_type, name AS entity_id FROM named_run),
+neighbour AS (
+    SELECT
+        visit.request_no, visit.visit_no, visit.from_ns, visit.to_ns, visit.from_ns - seconds_long(30) AS since_ns, line
+    FROM waiting_visit AS visit JOIN runner ON runner.host = visit.host
+    WHERE runner.container_id IS DISTINCT FROM visit.container_id
+      AND NOT EXISTS (
+          FROM enclosed WHERE enclosed.container_id = visit.container_id AND other_id = runner.container_id
+      )
+),
+-- The reading in which the half minute began, the one in which the visit began, and the one in which it ended.
+met AS (
+    SELECT
+        neighbour.*,
+        earliest.from_ns AS read_from_ns,
+        earliest.sum_ns
+            + earliest.rise
+            * (greatest(0, since_ns - earliest.from_ns) / (earliest.to_ns - earliest.from_ns)) AS sum_since_ns,
+        began.sum_ns AS sum_until_ns,
+        CASE WHEN ended.from_ns = began.from_ns
+             THEN began.rise
+                 * ((least(began.to_ns, neighbour.to_ns) - greatest(began.from_ns, neighbour.from_ns))
+                    / (began.to_ns - began.from_ns))
+             WHEN ended.from_ns > began.from_ns
+             THEN began.rise
+                 * ((began.to_ns - greatest(began.from_ns, neighbour.from_ns)) / (began.to_ns - began.from_ns))
+                 + ended.sum_ns - began.sum_ns - began.rise
+                 + ended.rise * ((least(ended.to_ns, neighbour.to_ns) - ended.from_ns) / (ended.to_ns - ended.from_ns))
+             END AS ran_ns
+    FROM neighbour
+    ASOF JOIN named_run AS earliest ON earliest.line = neighbour.line AND neighbour.since_ns < earliest.to_ns
+    ASOF LEFT JOIN named_run AS began ON began.line = neighbour.line AND neighbour.from_ns < began.to_ns
+    ASOF LEFT JOIN named_run AS ended ON ended.line = neighbour.line AND neighbour.to_ns > ended.from_ns
+    WHERE earliest.from_ns < neighbour.to_ns
+),
+since AS (
+    SELECT *, min(greatest(read_from_ns, since_ns)) OVER (PARTITION BY request_no, visit_no) AS known_since_ns FROM met
+)
+SELECT
+    request_no, visit_no, entity_type, entity_id, sum(ran_ns) AS ran_ns,
+    sum(greatest(0, sum_until_ns - sum_since_ns))
+        / any_value(nullif(greatest(0, from_ns - known_since_ns), 0)) * any_value(to_ns - from_ns) AS before_ns
+FROM since JOIN runner USING (line)
+GROUP BY ALL
+HAVING sum(ran_ns) > 0;
+
 -- Who else ran meanwhile, and how much of that was more than in the time before: a neighbour that always runs does not
 -- explain why this request waited. Containers that may use none of the same CPUs cannot have been in the way. A container is no
 -- neighbour of what runs inside of it, and of an outer one only what the inner ones did not run is its own.
 -- makes: ran
--- reads: waiting_visit, reading, known_container
--- only with: waiting_visit, reading
+-- reads: waiting_visit, ran_beside, known_container
+-- only with: ran_beside
 CREATE OR REPLACE TEMP TABLE ran AS
 WITH
-others AS (
-    SELECT
-        visit.request_no, visit.visit_no, visit.from_ns, visit.to_ns, visit.cpuset,
-        CASE WHEN signal = 'container.cpu.time' THEN 'container' ELSE 'process' END AS entity_type,
-        CASE WHEN signal = 'container.cpu.time' THEN reading.entity_id
-             ELSE reading.attributes['process.executable.name'] || ' (pid ' || reading.attributes['process.pid'] || ')'
-             END
-            AS entity_id,
-        rise, reading.from_ns AS reading_from, reading.to_ns AS reading_to,
-        min(greatest(reading.from_ns, visit.from_ns - seconds_long(30)))
-            OVER (PARTITION BY visit.request_no, visit.visit_no)
-            AS since_ns
-    FROM waiting_visit AS visit JOIN reading ON reading.host = visit.host
-    WHERE signal IN ('container.cpu.time', 'system.process.cpu.time')
-      AND reading.from_ns < visit.to_ns AND reading.to_ns > visit.from_ns - seconds_long(30)
-      -- who has no name cannot be shown to anybody
-      AND CASE WHEN signal = 'container.cpu.time'
-               THEN reading.entity_id IS NOT NULL AND reading.entity_id IS DISTINCT FROM visit.container_id
-               ELSE reading.attributes['process.executable.name'] IS NOT NULL
-                    AND reading.attributes['process.pid'] IS NOT NULL END
-      AND NOT EXISTS (FROM enclosed WHERE enclosed.container_id = visit.container_id AND other_id = reading.entity_id)
-),
-sums AS (
-    SELECT
-        request_no, visit_no, entity_type, entity_id, any_value(cpuset) AS cpuset,
-        sum(
-            rise
-            * (greatest(0, least(reading_to, to_ns) - greatest(reading_from, from_ns)) / (reading_to - reading_from))
-        ) AS ran_ns,
-        -- the half minute before it, at the same length; who was not there yet did not run
-        sum(rise * (greatest(0, reading_to - greatest(reading_from, since_ns)) / (reading_to - reading_from))) FILTER (
-            reading_to <= from_ns
-        )
-            / any_value(nullif(greatest(0, from_ns - since_ns), 0)) * any_value(to_ns - from_ns) AS before_ns
-    FROM others GROUP BY request_no, visit_no, entity_type, entity_id
-),
 inner_sums AS (
     SELECT request_no, visit_no, outer_id, sum(ran_ns) AS inner_ns, sum(before_ns) AS inner_before_ns
-    FROM sums JOIN nested ON nested.container_id = sums.entity_id
+    FROM ran_beside JOIN nested ON nested.container_id = ran_beside.entity_id
     GROUP BY ALL
 ),
 own_sums AS (
     SELECT
-        sums.* REPLACE (ran_ns - coalesce(inner_ns, 0) AS ran_ns, before_ns - coalesce(inner_before_ns, 0) AS before_ns)
-    FROM sums
+        ran_beside.*
+            REPLACE (ran_ns - coalesce(inner_ns, 0) AS ran_ns, before_ns - coalesce(inner_before_ns, 0) AS before_ns)
+    FROM ran_beside
     LEFT JOIN inner_sums
-        ON inner_sums.request_no = sums.request_no AND inner_sums.visit_no = sums.visit_no AND outer_id = sums.entity_id
+        ON inner_sums.request_no = ran_beside.request_no AND inner_sums.visit_no = ran_beside.visit_no
+        AND outer_id = ran_beside.entity_id
 )
-SELECT request_no, visit_no, entity_type, entity_id, ran_ns::BIGINT AS ran_ns,
+SELECT own_sums.request_no, own_sums.visit_no, entity_type, entity_id, ran_ns::BIGINT AS ran_ns,
        greatest(0, ran_ns - greatest(0, coalesce(before_ns, 0)))::BIGINT AS more_ns
 FROM own_sums
+JOIN waiting_visit AS visit ON visit.request_no = own_sums.request_no AND visit.visit_no = own_sums.visit_no
 LEFT JOIN known_container AS container ON entity_type = 'container' AND container.container_id = entity_id
-WHERE ran_ns >= 1 AND coalesce(list_has_any(cpuset, cpus_of(container.attributes['layerline.container.cpuset'])), TRUE);
+WHERE ran_ns >= 1
+  AND coalesce(list_has_any(visit.cpuset, cpus_of(container.attributes['layerline.container.cpuset'])), TRUE);
 
 -- The limits and levels that held during each visit: one row per visit and signal. Of several limits the tightest binds. If the
 -- first reading of a container came only after the visit, assume that the level already held.
