@@ -19,6 +19,8 @@ from layerline_correlator.entity import Entity, Naming
 from layerline_correlator.facts import join
 from layerline_correlator.ledger.causes import by_name
 from layerline_correlator.store.graph import graph
+from layerline_correlator.store.stale import KINDS
+from layerline_correlator.summaries.cover import VIEWS, cover, turns
 from layerline_correlator.times import rfc3339
 from layerline_correlator.verdict.judge import Unseen as UnseenCause
 from layerline_correlator.verdict.judge import on_machines, to_enable
@@ -203,7 +205,9 @@ def read_coverage(
 ) -> Coverage:
     """Coverage of what began in the window; with ``service``, of that service's spans, requests and blind causes."""
     window = {"from_ns": from_ns, "to_ns": to_ns, "until_ns": min(to_ns, time.time_ns())}
-    graph(FILES).run(cursor, {**window, "most_series": MOST_SERIES, "service": service})
+    for kind in KINDS:
+        cover(cursor, kind, from_ns, to_ns, apart=turns(cursor, from_ns, to_ns))
+    graph(FILES, VIEWS).run(cursor, {**window, "most_series": MOST_SERIES, "service": service})
 
     def asked(found: str) -> bool:
         return service is None or found == service

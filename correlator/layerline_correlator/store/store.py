@@ -49,8 +49,9 @@ from layerline_correlator.store.model import (
 )
 from layerline_correlator.store.private import make_private
 from layerline_correlator.store.signals import write_catalogue
+from layerline_correlator.store.stale import mark, mark_all
 from layerline_correlator.store.statements import run
-from layerline_correlator.store.version import DATABASE, opened, stamp
+from layerline_correlator.store.version import DATABASE, SUMMED_SINCE, found_version, opened, stamp
 from layerline_correlator.threads import Threads
 
 _log = logging.getLogger("layerline.store")
@@ -374,6 +375,7 @@ class Store:
                 to_ns = max(row.start_ns for row in spans)
                 arrived = _extents(spans)
                 _insert_spans(cursor, spans, from_ns - _CORRECTED_NS, to_ns + _CORRECTED_NS)
+                mark(cursor, "span", (row.start_ns for row in spans))
             if points:
                 _insert(
                     cursor,
@@ -387,6 +389,7 @@ class Store:
                         "to_ns": max(row.time_ns for row in points.values()),
                     },
                 )
+                mark(cursor, "point", (row.time_ns for row in points.values()))
             if events:
                 _insert(
                     cursor,
@@ -514,7 +517,10 @@ def _insert_spans(cursor: duckdb.DuckDBPyConnection, spans: list[SpanRow], from_
     known = {place for _, place, is_longer in before if not is_longer}
     shorter = [row for row, place, is_longer in before if is_longer and place not in known]
     if shorter:
-        cursor.execute("DELETE FROM span WHERE rowid IN (SELECT unnest($rows))", {"rows": shorter}).fetchall()
+        deleted = cursor.execute(
+            "DELETE FROM span WHERE rowid IN (SELECT unnest($rows)) RETURNING start_ns", {"rows": shorter}
+        ).fetchall()
+        mark(cursor, "span", (start_ns for (start_ns,) in deleted))
     _insert(
         cursor,
         "span",
@@ -660,13 +666,18 @@ def _bring_to_shape(connection: duckdb.DuckDBPyConnection) -> None:
     """Tables, views and macros as this version has them, all of it or nothing."""
     connection.execute("BEGIN").fetchall()
     try:
+        version = found_version(connection)
         run(connection, "store/schema.sql")
+        if version is not None and version < SUMMED_SINCE:
+            mark_all(connection)
         run(connection, "facts/words.sql")
         write_catalogue(connection)
         run(connection, "facts/readings.sql")
         _renew_resources(connection)
         run(connection, "facts/who.sql")
         run(connection, "facts/whereabouts.sql")
+        run(connection, "summaries/schema.sql")
+        run(connection, "summaries/calls.sql")
         run(connection, "store/settle.sql")
         run(connection, "incidents/schema.sql")
         run(connection, "questions/views.sql")
