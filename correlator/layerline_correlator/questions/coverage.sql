@@ -22,7 +22,7 @@ GROUP BY ALL;
 -- reads: request_summed, request_beside, span_beside
 CREATE OR REPLACE TEMP TABLE request_cover AS
 WITH
-counted AS (
+by_sender AS (
     SELECT service, requests, orphans FROM request_summed
     UNION ALL
     SELECT request.service, count(*), count(*) FILTER (root AND span.parent_span_id IS NOT NULL)
@@ -52,7 +52,7 @@ marred AS (
 SELECT
     service, sum(requests)::BIGINT AS requests, sum(orphans)::BIGINT AS orphans,
     coalesce(any_value(refused), 0) AS refused, coalesce(any_value(unread), 0) AS unread
-FROM counted LEFT JOIN marred USING (service)
+FROM by_sender LEFT JOIN marred USING (service)
 GROUP BY service;
 
 -- The beat of the readings of each entity and layer: the steps of its steadiest series. A series goes on under a

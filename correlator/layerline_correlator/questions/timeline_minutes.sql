@@ -32,7 +32,7 @@ WHERE start_ns < $to_ns AND end_ns >= $from_ns
 -- reads: shown_sender, request_summed, beside_request
 CREATE OR REPLACE TEMP TABLE request_step AS
 WITH
-counted AS (
+by_minute AS (
     SELECT (minute_begins(minute) - $from_ns) // $step_ns AS step, requests, errors, slow, durations
     FROM request_summed
     WHERE minute_begins(minute) >= $from_ns AND minute_begins(minute) < $to_ns
@@ -46,7 +46,7 @@ counted AS (
 by_class AS (
     SELECT step, class, sum(number) AS number
     FROM (
-        SELECT step, unnest(map_keys(durations)) AS class, unnest(map_values(durations)) AS number FROM counted
+        SELECT step, unnest(map_keys(durations)) AS class, unnest(map_values(durations)) AS number FROM by_minute
     ) GROUP BY ALL
 ),
 ranked AS (
@@ -73,7 +73,7 @@ latencies AS (
 SELECT
     step, sum(requests)::BIGINT AS requests, sum(errors)::BIGINT AS errors, sum(slow)::BIGINT AS slow,
     any_value(latency) AS latency
-FROM counted JOIN latencies USING (step)
+FROM by_minute JOIN latencies USING (step)
 GROUP BY step;
 
 -- In seconds lost per second, in the minutes in which they were lost.
