@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -14,6 +15,7 @@ from spans import a_while_ago, as_collector, as_renamed, batch, event_row, serie
 from layerline_correlator.correlator import Correlator
 from layerline_correlator.entity import Entity
 from layerline_correlator.questions import coverage, entities, lives, services, timeline
+from layerline_correlator.settings import Settings
 from layerline_correlator.store.model import Batch
 from layerline_correlator.store.stale import MINUTE_NS
 from layerline_correlator.summaries.cover import VIEWS, cover
@@ -122,22 +124,21 @@ def row_by_row(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(timeline, "BY_MINUTE", timeline.BY_ROW)
 
 
-def compare(correlator: Correlator, zero_ns: int, patch: pytest.MonkeyPatch) -> None:
-    """Both ways to read give the same answers."""
-    window = zero_ns + 20 * S, zero_ns + MINUTES * MINUTE_NS - 17 * S
+def answers(correlator: Correlator, zero_ns: int) -> dict[str, Any]:
+    """All figures by their places."""
     with correlator._store.cursor() as cursor:
-        from_minutes = asked(cursor, *window)
-        with patch.context() as rows:
-            row_by_row(rows)
-            from_rows = asked(cursor, *window)
-    for question, answer in from_rows.items():
-        expected, found = dict(flat(answer)), dict(flat(from_minutes[question]))
-        assert found.keys() == expected.keys(), question
-        for place, value in expected.items():
-            if isinstance(value, int | float) and not isinstance(value, bool):
-                assert found[place] == pytest.approx(value, rel=CLOSE), f"{question}{place}"
-            else:
-                assert found[place] == value, f"{question}{place}"
+        found = asked(cursor, zero_ns + 20 * S, zero_ns + MINUTES * MINUTE_NS - 17 * S)
+    return dict(flat(found))
+
+
+def same(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    """The same figures in the same places; durations as close as their classes are."""
+    assert found.keys() == expected.keys()
+    for place, value in expected.items():
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            assert found[place] == pytest.approx(value, rel=CLOSE), place
+        else:
+            assert found[place] == value, place
 
 
 @pytest.fixture
@@ -164,29 +165,33 @@ def test_minutes_answer_as_rows_do(kept: Correlator, monkeypatch: pytest.MonkeyP
     kept.append(readings(zero_ns))
     kept.append(carts(0, MINUTES * 30, zero_ns, 7))
     worked_out(kept)
-    assert rows_in(kept, "point_minute") == 0
-    compare(kept, zero_ns, monkeypatch)  # nothing is summed up
 
+    def from_rows() -> dict[str, Any]:
+        with monkeypatch.context() as patch:
+            row_by_row(patch)
+            return answers(kept, zero_ns)
+
+    expected = from_rows()
     assert kept.summing.catch_up() >= 3 * MINUTES
     assert rows_in(kept, "stale_minute") == 0
-    compare(kept, zero_ns, monkeypatch)  # everything is
+    same(answers(kept, zero_ns), expected)
 
-    again = carts(60, 3, zero_ns, 8, longer_ms=400)
-    kept.append(again)  # the same spans, some of them longer
-    kept.append(carts(MINUTES * 30 + 5, 1, zero_ns - 10 * 60 * S, 7))  # late
-    kept.append(batch([], [series_rows({"signal": "container.memory.working_set", "container": "web-1",
-                                        "at": [140_500, 150_250], "values": [2e8, 3e8]}, zero_ns)]))  # fmt: skip
+    kept.append(carts(60, 3, zero_ns, 8, longer_ms=400))  # the same spans, some of them longer
+    kept.append(carts(MINUTES * 30 + 5, 1, zero_ns - 10 * 60 * S, 7))  # late, and before the window
+    memory = {"signal": "container.memory.working_set", "container": "web-1"}
+    kept.append(batch([], [series_rows({**memory, "at": [140_500, 150_250], "values": [2e8, 3e8]}, zero_ns)]))
     worked_out(kept)
+    expected = from_rows()
     assert rows_in(kept, "stale_minute") > 0
-    compare(kept, zero_ns, monkeypatch)  # late rows are read beside the minutes
+    same(answers(kept, zero_ns), expected)  # late rows are read beside the minutes
     kept.summing.catch_up()
-    assert rows_in(kept, "stale_minute") == 0
-    compare(kept, zero_ns, monkeypatch)  # the minutes were corrected
+    same(answers(kept, zero_ns), expected)  # the minutes were corrected
 
     kept._delete(zero_ns + 130 * S + 1)
-    compare(kept, zero_ns, monkeypatch)
+    expected = from_rows()
+    same(answers(kept, zero_ns), expected)
     kept.summing.catch_up()
-    compare(kept, zero_ns, monkeypatch)
+    same(answers(kept, zero_ns), expected)
     with kept._store.cursor() as cursor:
         first = cursor.execute("SELECT min(minute) FROM request_minute").fetchall()[0][0]
     assert first >= zero_ns // MINUTE_NS + 2, "deleted minutes have no summaries"
@@ -249,13 +254,29 @@ def test_it_sums_up_by_itself(correlator: Correlator) -> None:
     eventually(lambda: rows_in(correlator, "point_minute") > 0, "the minutes are summed up")
 
 
-@pytest.mark.parametrize("view", VIEWS)
-def test_a_window_of_one_moment_is_empty(kept: Correlator, view: str) -> None:
+def test_an_older_store_is_summed_up(tmp_path: Path) -> None:
+    """A store of a program that knew no summaries is summed up when this one has opened it."""
+    settings = Settings(store=tmp_path / "store", group_ns=1_000_000)
+    correlator = Correlator.open(settings)
+    correlator.append(readings(a_while_ago(3600)))
+    correlator.close()
+    with duckdb.connect(str(settings.store / "hot.duckdb")) as store:
+        store.execute("DELETE FROM stale_minute").execute("UPDATE store_version SET version = 2")
+    correlator = Correlator.open(settings)
+    try:
+        eventually(lambda: rows_in(correlator, "stale_minute") == 0, "no minute waits")
+        assert rows_in(correlator, "point_minute") > 0
+    finally:
+        correlator.close()
+
+
+def test_a_window_of_one_moment_is_empty(kept: Correlator) -> None:
     """A window in which no minute is whole has no summed-up rows, and one without length no rows at all."""
     with kept._store.cursor() as cursor:
         for kind in ("point", "span", "request"):
             cover(cursor, kind, 10 * MINUTE_NS + 1, 10 * MINUTE_NS + 1)
-        assert cursor.execute(f"SELECT count(*) FROM {view}").fetchall() == [(0,)]
+        for view in VIEWS:
+            assert cursor.execute(f"SELECT count(*) FROM {view}").fetchall() == [(0,)], view
 
 
 Check = Callable[[], bool]

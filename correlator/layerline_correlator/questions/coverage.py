@@ -330,8 +330,9 @@ def _layers(
     for layer in ("container", "network", "host"):
         row = cursor.execute(
             "SELECT count(*), coalesce(sum(points), 0)::BIGINT, median(median_ns)::BIGINT,"
-            " coalesce(sum(gaps), 0)::BIGINT, max(longest_ns), arg_max(entity_type, longest_ns),"
-            " arg_max(entity_id, longest_ns) FROM beat WHERE layer = $layer",
+            " coalesce(sum(gaps), 0)::BIGINT, max(longest_ns),"
+            " first(entity_type ORDER BY longest_ns DESC NULLS LAST, entity_id),"
+            " first(entity_id ORDER BY longest_ns DESC NULLS LAST, entity_id) FROM beat WHERE layer = $layer",
             {"layer": layer},
         ).fetchone()
         entities, readings, interval_ns, gaps, longest_ns, kind, identity = row or (0, 0, None, 0, None, None, None)
