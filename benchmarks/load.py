@@ -275,22 +275,28 @@ def free_port() -> int:
 @contextlib.contextmanager
 def served() -> Iterator[Served]:
     """Start ``layerline serve`` with an empty store on this machine's own address; end it, and delete the store."""
-    with tempfile.TemporaryDirectory() as folder:
-        port, grpc_port, store = free_port(), free_port(), Path(folder) / "store"
-        command = [str(Path(sys.executable).with_name("layerline")), "serve", "--listen", f"127.0.0.1:{port}"]
-        command += ["--grpc-listen", f"127.0.0.1:{grpc_port}", "--store", str(store)]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            until_s = time.monotonic() + 60
-            while True:
-                try:
-                    urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5).close()
-                    break
-                except OSError:
-                    if process.poll() is not None or time.monotonic() > until_s:
-                        raise SystemExit(f"the server did not start: {' '.join(command)}") from None
-                    time.sleep(0.05)
-            yield Served(psutil.Process(process.pid), port, grpc_port, store)
-        finally:
-            process.terminate()
-            process.wait(60)
+    with tempfile.TemporaryDirectory() as folder, served_from(Path(folder) / "store") as server:
+        yield server
+
+
+@contextlib.contextmanager
+def served_from(store: Path) -> Iterator[Served]:
+    """Start ``layerline serve`` with this store on this machine's own address; end it."""
+    port, grpc_port = free_port(), free_port()
+    command = [str(Path(sys.executable).with_name("layerline")), "serve", "--listen", f"127.0.0.1:{port}"]
+    command += ["--grpc-listen", f"127.0.0.1:{grpc_port}", "--store", str(store)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        until_s = time.monotonic() + 300  # an older store is copied first
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5).close()
+                break
+            except OSError:
+                if process.poll() is not None or time.monotonic() > until_s:
+                    raise SystemExit(f"the server did not start: {' '.join(command)}") from None
+                time.sleep(0.05)
+        yield Served(psutil.Process(process.pid), port, grpc_port, store)
+    finally:
+        process.terminate()
+        process.wait(60)

@@ -32,12 +32,13 @@ CORRELATOR = PACKAGES["layerline_correlator"]
 ROOM_MAY_IMPORT = {
     "store": set(),
     "facts": {"store"},
+    "summaries": {"store"},
     "tagquery": {"store"},  # a language: what it selects is asked for by those who read it
     "ledger": {"store", "facts"},
     "verdict": {"store", "facts", "ledger"},
     "incidents": {"store", "facts", "ledger", "verdict"},
     "monitors": {"store", "tagquery", "incidents"},  # what they ask is handed to them as functions
-    "questions": {"store", "facts", "tagquery", "ledger", "verdict", "incidents", "monitors"},
+    "questions": {"store", "facts", "summaries", "tagquery", "ledger", "verdict", "incidents", "monitors"},
 }
 
 #: Rooms of the API, and those beside them that they do not know: what two of them need lies in a room that both see.

@@ -28,8 +28,10 @@ from layerline_correlator.questions.health import Health
 from layerline_correlator.settings import Settings
 from layerline_correlator.store.backlog import Backlog
 from layerline_correlator.store.model import Batch
+from layerline_correlator.store.stale import KINDS, mark
 from layerline_correlator.store.statements import run
 from layerline_correlator.store.store import Arrived, Extent, Store
+from layerline_correlator.summaries.summing import Summing
 from layerline_correlator.threads import Threads
 from layerline_correlator.verdict.ledgers import Request
 from layerline_correlator.verdict.rate import rate
@@ -90,6 +92,8 @@ class Correlator(Answers):
             self.incidents.set_slo(slo)
         self._thread = self._store.threads.start("layerline-correlator", self._correlate_forever)
         self._watch.start()
+        self.summing = Summing(self._store.cursor(), self._store.disk, self._store.threads)
+        self.summing.start()
 
     @classmethod
     def open(cls, settings: Settings, threads: Threads | None = None) -> Correlator:
@@ -134,12 +138,13 @@ class Correlator(Answers):
             self._closed = True
             self._wake.notify_all()
         self._watch.stop(wait=False)
+        self.summing.stop()
         self._store.interrupt()
 
     def close(self) -> None:
         """Write what waits and close the store. What is being worked out is cut off: a start works it out again."""
         self.interrupt()
-        while self._thread.is_alive() or self._watch.alive:
+        while self._thread.is_alive() or self._watch.alive or self.summing.alive:
             self._store.interrupt()  # again and again: it may be between two statements
             self._thread.join(0.05)
         self._watch.stop()
@@ -400,4 +405,7 @@ class Correlator(Answers):
 
     def _delete(self, before_ns: int) -> None:
         deleted = run(self._cursor, "store/retain.sql", {"before_ns": before_ns})
-        self._deleted_rows += sum(count for ((count,),) in deleted)
+        rows = sum(count for ((count,),) in deleted)
+        for kind in KINDS if rows else ():  # the minute of which some was deleted
+            mark(self._cursor, kind, [before_ns])
+        self._deleted_rows += rows

@@ -16,7 +16,9 @@ from layerline_correlator.ledger.causes import all_causes
 from layerline_correlator.ledger.rounds import LEFT_OVER, plan
 from layerline_correlator.ledger.work import FILES as LEDGER
 from layerline_correlator.questions.coverage import FILES as COVERAGE
+from layerline_correlator.questions.timeline import BY_MINUTE, BY_ROW
 from layerline_correlator.store.graph import Graph, Step, steps_in, steps_of
+from layerline_correlator.summaries.cover import VIEWS
 from layerline_correlator.verdict.suspects import FILES as SUSPECTS
 from layerline_correlator.verdict.triage import FILES as TRIAGE
 from layerline_correlator.verdict.triage import GIVEN as TRIAGE_GIVEN
@@ -25,15 +27,18 @@ from layerline_correlator.verdict.triage import GIVEN as TRIAGE_GIVEN
 GRAPHS = {
     LEDGER: ("batch", LEFT_OVER),
     SUSPECTS: ("wanted_usual",),
-    COVERAGE: (),
+    COVERAGE: VIEWS,
     ("ledger/parts.sql",): ("evidence", "piece", "entry"),
     TRIAGE: TRIAGE_GIVEN,
-    ("questions/timeline.sql",): ("picked",),
+    BY_ROW[0]: BY_ROW[1],
+    BY_MINUTE[0]: BY_MINUTE[1],
     ("tagquery/lived.sql", "tagquery/measured.sql"): (),
 }
 STEPS = {step.sql: step for graph in GRAPHS for step in steps_in(graph)}
-#: Made once for each question that begins with the same further steps.
-BEGINNINGS = {"sighting", "called_at"}
+#: Made once for each question that begins with the same further steps, and once for each way to read a timeline.
+BEGINNINGS = {"sighting", "called_at"} | (
+    {step.makes for step in steps_in(BY_ROW[0][1:])} & {step.makes for step in steps_in(BY_MINUTE[0][1:])}
+)
 
 
 @cache

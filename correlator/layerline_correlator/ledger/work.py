@@ -21,6 +21,7 @@ from layerline_correlator.facts import join
 from layerline_correlator.ledger.causes import Cause, all_causes
 from layerline_correlator.ledger.rounds import LEFT_OVER, Plan, Taking, plan
 from layerline_correlator.store.graph import Graph, Step, steps_in
+from layerline_correlator.store.stale import mark_requests
 from layerline_correlator.store.statements import execute, parsed, run, text
 
 #: Spans of a trace are looked for this long around those that are known of.
@@ -120,8 +121,10 @@ def work_out(
     cursor.execute("BEGIN").fetchall()
     try:
         if known_before:
+            mark_requests(cursor, **bounds)
             run(cursor, "ledger/forget.sql", bounds)
         _keep(cursor, bounds)
+        mark_requests(cursor, **bounds)
         before_commit()
         cursor.execute("COMMIT").fetchall()
     except BaseException:

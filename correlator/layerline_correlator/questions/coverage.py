@@ -19,6 +19,8 @@ from layerline_correlator.entity import Entity, Naming
 from layerline_correlator.facts import join
 from layerline_correlator.ledger.causes import by_name
 from layerline_correlator.store.graph import graph
+from layerline_correlator.store.stale import KINDS
+from layerline_correlator.summaries.cover import VIEWS, cover, turns
 from layerline_correlator.times import rfc3339
 from layerline_correlator.verdict.judge import Unseen as UnseenCause
 from layerline_correlator.verdict.judge import on_machines, to_enable
@@ -222,7 +224,9 @@ def read_coverage(
 ) -> Coverage:
     """Coverage of what began in the window; with ``service``, of that service's spans, requests and blind causes."""
     window = {"from_ns": from_ns, "to_ns": to_ns, "until_ns": min(to_ns, time.time_ns())}
-    graph(FILES).run(cursor, {**window, "most_series": MOST_SERIES, "service": service})
+    for kind in KINDS:
+        cover(cursor, kind, from_ns, to_ns, apart=turns(cursor, from_ns, to_ns))
+    graph(FILES, VIEWS).run(cursor, {**window, "most_series": MOST_SERIES, "service": service})
 
     def asked(found: str) -> bool:
         return service is None or found == service
@@ -361,8 +365,9 @@ def _layers(
     for layer in ("container", "network", "host"):
         row = cursor.execute(
             "SELECT count(*), coalesce(sum(points), 0)::BIGINT, median(median_ns)::BIGINT,"
-            " coalesce(sum(gaps), 0)::BIGINT, max(longest_ns), arg_max(entity_type, longest_ns),"
-            " arg_max(entity_id, longest_ns) FROM beat WHERE layer = $layer",
+            " coalesce(sum(gaps), 0)::BIGINT, max(longest_ns),"
+            " first(entity_type ORDER BY longest_ns DESC NULLS LAST, entity_id),"
+            " first(entity_id ORDER BY longest_ns DESC NULLS LAST, entity_id) FROM beat WHERE layer = $layer",
             {"layer": layer},
         ).fetchone()
         entities, readings, interval_ns, gaps, longest_ns, kind, identity = row or (0, 0, None, 0, None, None, None)

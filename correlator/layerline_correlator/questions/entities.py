@@ -10,7 +10,9 @@ import duckdb
 from layerline_correlator.entity import Entity
 from layerline_correlator.questions.lives import Life, Total, read_lives
 from layerline_correlator.questions.paging import Order, Page
+from layerline_correlator.store.stale import KINDS
 from layerline_correlator.store.statements import text
+from layerline_correlator.summaries.cover import cover
 from layerline_correlator.tagquery.condition import map_condition
 from layerline_correlator.tagquery.model import Selection
 from layerline_correlator.times import rfc3339
@@ -61,6 +63,8 @@ def read_entities(cursor: duckdb.DuckDBPyConnection, query: EntityQuery) -> Page
         condition, words = map_condition(number, selection)
         conditions.append(condition)
         bound |= words
+    for kind in KINDS:
+        cover(cursor, kind, query.from_ns, query.to_ns)
     entity = text("questions/entities.sql")
     rows = cursor.execute(f"{entity} WHERE {' AND '.join(conditions)} {page.end}", bound).fetchall()
     shown, following = page.cut([_item(*row) for row in rows], lambda item: (item.type, item.name, item.id))

@@ -1,19 +1,22 @@
 -- What lived in a window: processes, containers, hosts and services, each with its tags and what it runs on.
 --
--- In:  $from_ns, $to_ns (half-open).
+-- In:  $from_ns, $to_ns (half-open), and the views of that window (summaries/cover.py).
 -- Out: type, id, name, tags (its own, and those of what it runs in), first_ns and last_ns (when data first came of it at
 --      all, and last in the window), started_ns and ended_ns (as its machine's agent told; null where nobody told, or
 --      where it still lives), host_id, host_name, runs_on_type, runs_on_id, runs_on_name.
 WITH
 spoke AS (
-    SELECT resource, max(end_ns) AS last_ns
-    FROM span WHERE start_ns >= $from_ns AND start_ns < $to_ns GROUP BY resource
+    SELECT resource, max(last_ns) AS last_ns
+    FROM (SELECT resource, last_ns FROM span_summed UNION ALL SELECT resource, end_ns FROM span_beside)
+    GROUP BY resource
 ),
 measured AS (
     SELECT entity_type, entity_id, series.host, max(last_ns) AS last_ns
     FROM (
-        SELECT series, max(time_ns) AS last_ns FROM point WHERE time_ns >= $from_ns AND time_ns < $to_ns GROUP BY series
-        )
+        SELECT series, max(last_ns) AS last_ns
+        FROM (SELECT series, last_ns FROM point_summed UNION ALL SELECT series, time_ns FROM point_beside)
+        GROUP BY series
+    )
     JOIN series USING (series) GROUP BY ALL
 ),
 -- Starts and ends of containers up to the window's end: the last of each.
@@ -29,8 +32,11 @@ told AS (
 ),
 -- Where requests were worked out, it is known better where their senders are than these say themselves (join.sql).
 tied AS (
-    SELECT resource, arg_max(container_id, start_ns) AS container_id, arg_max(host, start_ns) AS host
-    FROM request WHERE start_ns >= $from_ns AND start_ns < $to_ns AND weight > 0 GROUP BY resource
+    SELECT resource, arg_max(container_id, last_ns) AS container_id, arg_max(host, last_ns) AS host
+    FROM (
+        SELECT resource, container_id, host, last_ns FROM request_summed WHERE weight > 0
+        UNION ALL SELECT resource, container_id, host, start_ns FROM request_beside WHERE weight > 0
+    ) GROUP BY resource
 ),
 working AS (
     SELECT

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import duckdb
 
 from layerline.tags import TAG_WORDS
+from layerline_correlator.store.stale import MINUTE_NS
 from layerline_correlator.store.statements import text
+from layerline_correlator.summaries.cover import cover, turns
 from layerline_correlator.tagquery.condition import glob
 from layerline_correlator.times import rfc3339
 
@@ -77,6 +79,9 @@ def read_lives(
     """
     if type != "container":
         raise ValueError(f"expected the type container, found {type!r}")
+    apart = turns(cursor, from_ns - MINUTE_NS, to_ns)
+    for kind in ("point", "span"):
+        cover(cursor, kind, max(0, from_ns - MINUTE_NS), to_ns, apart=apart)
     rows = cursor.execute(
         text("questions/lives.sql"),
         {

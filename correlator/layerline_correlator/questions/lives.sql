@@ -1,6 +1,7 @@
 -- Containers that lived in a window: when each began and ended, and what it used, with what can have been added unseen.
 --
--- In:  $from_ns, $to_ns; $keys and $values, attributes and the patterns that they must match (GLOB), pairwise.
+-- In:  $from_ns, $to_ns, and the views of that window and the minute before it (summaries/cover.py), those minutes apart in
+--      which a container began or ended; $keys and $values, attributes and the patterns that they must match (GLOB), pairwise.
 -- Out: one row per container and total, ordered by when the container was first seen.
 -- A run is a life from a start to a death; a container that is started again has several, whose totals add up.
 WITH
@@ -10,26 +11,39 @@ told AS (
     WHERE container_id IS NOT NULL AND time_ns < $to_ns
 ),
 -- What was read in the window, and in the minute before it: who died early in the window was read before.
-point_of AS (
+point_of AS MATERIALIZED (
     SELECT
-        series.entity_id AS container_id, series.signal, series.attributes, series.kind, series.resource, time_ns, value
-    FROM point JOIN series ON series.series = point.series
-    WHERE entity_type = 'container' AND part_of IS NULL AND time_ns >= $from_ns - 60_000_000_000 AND time_ns < $to_ns
+        series.entity_id AS container_id, series.signal, series.attributes, series.kind, series.resource,
+        first_ns, time_ns, value
+    FROM (
+        SELECT series, first_ns, last_ns AS time_ns, last_value AS value FROM point_summed
+        UNION ALL SELECT series, time_ns, time_ns, value FROM point_beside
+    ) AS point
+    JOIN series ON series.series = point.series
+    WHERE entity_type = 'container' AND part_of IS NULL
 ),
 -- Who sent spans, and the container it was tied to.
 sender AS (
     SELECT DISTINCT resource, container_id, service FROM tagged($from_ns, $to_ns)
     WHERE container_id IS NOT NULL AND service IS NOT NULL
 ),
-span_of AS (
+span_of AS MATERIALIZED (
     SELECT container_id, start_ns, end_ns, thread_cpu_ns, thread_blocks_read, container_throttled_ns
-    FROM span JOIN sender USING (resource)
-    WHERE container_id IS NOT NULL AND start_ns >= $from_ns - 60_000_000_000 AND start_ns < $to_ns
+    FROM (
+        SELECT
+            resource, first_ns AS start_ns, last_ns AS end_ns, cpu_ns AS thread_cpu_ns,
+            blocks_read AS thread_blocks_read, throttled_ns AS container_throttled_ns
+        FROM span_summed
+        UNION ALL
+        SELECT resource, start_ns, end_ns, thread_cpu_ns, thread_blocks_read, container_throttled_ns FROM span_beside
+    )
+    JOIN sender USING (resource)
+    WHERE container_id IS NOT NULL
 ),
 seen AS (
     SELECT container_id, min(first_ns) AS first_ns, max(last_ns) AS last_ns
     FROM (SELECT container_id, min(time_ns) AS first_ns, max(time_ns) AS last_ns FROM told GROUP BY ALL
-          UNION ALL SELECT container_id, min(time_ns), max(time_ns) FROM point_of GROUP BY ALL
+          UNION ALL SELECT container_id, min(first_ns), max(time_ns) FROM point_of GROUP BY ALL
           UNION ALL SELECT container_id, min(start_ns), max(end_ns) FROM span_of GROUP BY ALL)
     GROUP BY container_id
 ),
@@ -109,9 +123,13 @@ flushed AS (
     GROUP BY ALL
 ),
 machine AS (
-    SELECT host, arg_max(value, time_ns) AS cpus
-    FROM series JOIN point ON point.series = series.series
-    WHERE signal = 'system.cpu.logical.count' AND time_ns >= $from_ns - 60_000_000_000 AND time_ns < $to_ns
+    SELECT host, arg_max(value, last_ns) AS cpus
+    FROM (
+        SELECT series, last_ns, last_value AS value FROM point_summed
+        UNION ALL SELECT series, time_ns, value FROM point_beside
+    ) AS point
+    JOIN series ON series.series = point.series
+    WHERE signal = 'system.cpu.logical.count'
     GROUP BY host
 ),
 who AS (

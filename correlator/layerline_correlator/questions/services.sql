@@ -1,66 +1,85 @@
--- Who calls whom in a window, how often and how slow.
+-- How many requests each service answered in a window, how slow, and who called whom: two statements.
 --
--- In:  $from_ns, $to_ns (half-open, on the start of the call).
--- Out: caller, callee_type ('service': its spans were received; 'dependency': seen only from outside), callee (service
---      name; server.address:server.port), calls, errors, p50_ns and p95_ns of the caller's span.
+-- In: request_summed, request_beside, edge_summed, call_beside (summaries/cover.py). Where minutes are summed up, quantiles
+-- are those of classes of durations (duration_class), otherwise exact.
+
+-- Out: service, requests, errors, p50_ns, p95_ns.
 WITH
-made AS (
-    SELECT
-        span.trace_id, span.span_id, span.end_ns - span.start_ns AS duration_ns, span.status, span.name,
-        resource.service, resource.instance,
-        coalesce(
-            span.attributes['server.address'] || coalesce(':' || span.attributes['server.port'], ''),
-            span.attributes['net.peer.name'] || coalesce(':' || span.attributes['net.peer.port'], ''),
-            nullif(
-                regexp_extract(
-                    coalesce(span.attributes['url.full'], span.attributes['http.url'], ''), '^[a-z+]+://([^/?#]+)', 1
-                ),
-                ''
-            ),
-            span.attributes['db.system.name'], span.attributes['db.system'], span.attributes['rpc.system'],
-            span.attributes['messaging.system'], span.attributes['peer.service'],
-            span.name
-        ) AS address
-    FROM span JOIN resource USING (resource)
-    WHERE span.kind = 3 AND span.start_ns >= $from_ns AND span.start_ns < $to_ns
+summed AS (
+    SELECT service, requests, errors, durations FROM request_summed
 ),
--- What hangs below a call. An answer begins with its call, give or take an hour of skew between clocks.
-below AS (
-    SELECT child.trace_id, child.parent_span_id AS span_id, resource.service, resource.instance
-    FROM span AS child
-    JOIN resource USING (resource)
-    SEMI JOIN made ON made.trace_id = child.trace_id AND made.span_id = child.parent_span_id
-    WHERE child.start_ns >= $from_ns - 3_600_000_000_000 AND child.start_ns < $to_ns + 3_600_000_000_000
+row_by_row AS (
+    SELECT service, status, end_ns - start_ns AS duration_ns FROM request_beside
+),
+counted AS (
+    SELECT service, sum(requests) AS requests, sum(errors) AS errors FROM summed GROUP BY service
     UNION ALL
-    -- Whoever answered under the id of the call itself (Zipkin, B3, Envoy).
-    SELECT answer.trace_id, answer.span_id, resource.service, resource.instance
-    FROM span AS answer
-    JOIN resource USING (resource)
-    SEMI JOIN made ON made.trace_id = answer.trace_id AND made.span_id = answer.span_id
-    WHERE answer.kind = 2
-      AND answer.start_ns >= $from_ns - 3_600_000_000_000 AND answer.start_ns < $to_ns + 3_600_000_000_000
+    SELECT service, count(*), count(*) FILTER (failed(status)) FROM row_by_row GROUP BY service
 ),
-reached AS (
-    SELECT
-        made.trace_id, made.span_id, count(below.span_id) AS children,
-        min(below.service) FILTER (below.instance IS DISTINCT FROM made.instance) AS callee,
-        bool_or(below.instance IS DISTINCT FROM made.instance) FILTER (below.span_id IS NOT NULL) AS elsewhere
-    FROM made LEFT JOIN below USING (trace_id, span_id)
-    GROUP BY ALL
+by_class AS (
+    SELECT service, class, sum(requests) AS requests FROM (
+        SELECT service, unnest(map_keys(durations)) AS class, unnest(map_values(durations)) AS requests FROM summed
+        UNION ALL
+        SELECT service, duration_class(duration_ns), 1 FROM row_by_row WHERE EXISTS (FROM summed)
+    ) GROUP BY ALL
 ),
--- A call that only holds further calls of its own process (a library above another) is told by those.
-call AS (
-    SELECT
-        coalesce(made.service, '')                                      AS caller,
-        CASE WHEN elsewhere THEN 'service' ELSE 'dependency' END        AS callee_type,
-        CASE WHEN elsewhere THEN coalesce(callee, '') ELSE address END  AS callee,
-        duration_ns, status
-    FROM made JOIN reached USING (trace_id, span_id)
-    WHERE children = 0 OR elsewhere
+ranked AS (
+    SELECT service, class, sum(requests) OVER (PARTITION BY service ORDER BY class) AS up_to,
+           sum(requests) OVER (PARTITION BY service) AS all_requests
+    FROM by_class
+),
+quantiles AS (
+    SELECT service, duration_of(min(class) FILTER (up_to >= 0.5 * all_requests)) AS p50_ns,
+           duration_of(min(class) FILTER (up_to >= 0.95 * all_requests)) AS p95_ns
+    FROM ranked GROUP BY service
+    UNION ALL
+    SELECT service, quantile_disc(duration_ns, 0.5), quantile_disc(duration_ns, 0.95)
+    FROM row_by_row WHERE NOT EXISTS (FROM summed) GROUP BY service
+)
+SELECT service, sum(requests)::BIGINT AS requests, sum(errors)::BIGINT AS errors, any_value(p50_ns), any_value(p95_ns)
+FROM counted JOIN quantiles USING (service)
+GROUP BY service ORDER BY service;
+
+-- Out: caller, callee_type ('service': its spans were received; 'dependency': seen only from outside), callee (service
+-- name; server.address:server.port), calls, errors, p50_ns and p95_ns of the caller's span.
+WITH
+summed AS (
+    SELECT caller, callee_type, callee, calls, errors, durations FROM edge_summed
+),
+row_by_row AS MATERIALIZED (
+    FROM call_beside
+),
+counted AS (
+    SELECT caller, callee_type, callee, sum(calls) AS calls, sum(errors) AS errors FROM summed GROUP BY ALL
+    UNION ALL
+    SELECT caller, callee_type, callee, count(*), count(*) FILTER (failed(status)) FROM row_by_row GROUP BY ALL
+),
+by_class AS (
+    SELECT caller, callee_type, callee, class, sum(calls) AS calls FROM (
+        SELECT caller, callee_type, callee, unnest(map_keys(durations)) AS class,
+               unnest(map_values(durations)) AS calls
+        FROM summed
+        UNION ALL
+        SELECT caller, callee_type, callee, duration_class(duration_ns), 1
+        FROM row_by_row WHERE EXISTS (FROM summed)
+    ) GROUP BY ALL
+),
+ranked AS (
+    SELECT caller, callee_type, callee, class, sum(calls) OVER (each ORDER BY class) AS up_to,
+           sum(calls) OVER each AS all_calls
+    FROM by_class WINDOW each AS (PARTITION BY caller, callee_type, callee)
+),
+quantiles AS (
+    SELECT caller, callee_type, callee, duration_of(min(class) FILTER (up_to >= 0.5 * all_calls)) AS p50_ns,
+           duration_of(min(class) FILTER (up_to >= 0.95 * all_calls)) AS p95_ns
+    FROM ranked GROUP BY ALL
+    UNION ALL
+    SELECT caller, callee_type, callee, quantile_disc(duration_ns, 0.5), quantile_disc(duration_ns, 0.95)
+    FROM row_by_row WHERE NOT EXISTS (FROM summed) GROUP BY ALL
 )
 SELECT
-    caller, callee_type, callee, count(*) AS calls, count(*) FILTER (status = 2) AS errors,
-    quantile_disc(duration_ns, 0.5) AS p50_ns, quantile_disc(duration_ns, 0.95) AS p95_ns
-FROM call
-GROUP BY ALL
+    caller, callee_type, callee, sum(calls)::BIGINT AS calls, sum(errors)::BIGINT AS errors, any_value(p50_ns),
+    any_value(p95_ns)
+FROM counted JOIN quantiles USING (caller, callee_type, callee)
+GROUP BY caller, callee_type, callee
 ORDER BY calls DESC, caller, callee;

@@ -14,6 +14,8 @@ import duckdb
 
 from layerline_correlator.entity import Entity
 from layerline_correlator.store.graph import graph
+from layerline_correlator.store.stale import MINUTE_NS
+from layerline_correlator.summaries.cover import VIEWS, cover
 from layerline_correlator.tagquery.condition import tag_condition
 from layerline_correlator.tagquery.model import Selection
 from layerline_correlator.times import rfc3339
@@ -32,7 +34,13 @@ _ENTITIES, _SERIES, _EVENTS = 20, 500, 500
 _AROUND_NS = 5 * _S
 #: Readings that reach into the window began at most so long before it, and end so long after.
 _READINGS_AROUND_NS = 130 * _S
+#: What requests lose within the window counts there, too, where they began so long before it, at most.
+_REQUESTS_BEFORE_NS = _H
 _LAST_NS = 2**62
+
+#: The files of a timeline that reads every row, and of one that reads minutes; and what they are given.
+BY_ROW = (("questions/timeline.sql", "questions/timeline_rows.sql"), ("picked",))
+BY_MINUTE = (("questions/timeline.sql", "questions/timeline_minutes.sql"), ("picked", *VIEWS))
 
 #: What is shown of containers and hosts unless signals are asked for.
 SIGNALS = (
@@ -173,14 +181,19 @@ def read_timeline(
     points = (to_ns - from_ns) // step_ns
     _pick(cursor, query.tags, from_ns, to_ns)
     entity_type, entity = query.entity or (None, None)
-    graph(("questions/timeline.sql",), ("picked",)).run(
+    since_ns, until_ns = max(0, from_ns - _READINGS_AROUND_NS), to_ns + _READINGS_AROUND_NS
+    by_minute = query.trace_id is None and step_ns % MINUTE_NS == 0
+    if by_minute:
+        cover(cursor, "point", since_ns, until_ns + 1)
+        cover(cursor, "request", max(0, from_ns - _REQUESTS_BEFORE_NS), to_ns)
+    graph(*(BY_MINUTE if by_minute else BY_ROW)).run(
         cursor,
         {
             "from_ns": from_ns,
             "to_ns": to_ns,
             "step_ns": step_ns,
-            "since_ns": max(0, from_ns - _READINGS_AROUND_NS),
-            "until_ns": to_ns + _READINGS_AROUND_NS,
+            "since_ns": since_ns,
+            "until_ns": until_ns,
             "trace_id": query.trace_id,
             "service": service,
             "operation": operation,

@@ -244,6 +244,13 @@ CREATE TABLE IF NOT EXISTS failure (
     services          VARCHAR[]           -- from the request's to the one in which it failed
 );
 
+-- Minutes (nanoseconds since 1970 // 60e9) whose rows were written or deleted since they were summed up: stale.py.
+CREATE TABLE IF NOT EXISTS stale_minute (
+    kind      VARCHAR,                    -- point | span | request
+    minute    BIGINT,
+    marked_ns BIGINT                      -- when that was
+);
+
 -- ---- stores of earlier versions lack some columns
 
 ALTER TABLE span ADD COLUMN IF NOT EXISTS process_first_request BIGINT;

@@ -50,8 +50,9 @@ from layerline_correlator.store.model import (
 from layerline_correlator.store.private import make_private
 from layerline_correlator.store.recent import LastPoints, Recent
 from layerline_correlator.store.signals import write_catalogue
+from layerline_correlator.store.stale import mark, mark_all
 from layerline_correlator.store.statements import run
-from layerline_correlator.store.version import DATABASE, opened, stamp
+from layerline_correlator.store.version import DATABASE, SUMMED_SINCE, found_version, opened, stamp
 from layerline_correlator.threads import Threads
 
 _log = logging.getLogger("layerline.store")
@@ -372,12 +373,14 @@ class Store:
                 if self._recent.may_hold(spans.span_id, from_ns, to_ns):
                     fresh_spans = _without_known(cursor, spans, from_ns, to_ns)
                 _insert_table(cursor, "span", fresh_spans.table())
+                mark(cursor, "span", spans.start_ns)
             if points:
                 unless, bounds = "", {}
                 if self._last_points.may_hold(points):
                     unless = _UNLESS_WRITTEN
                     bounds = {"from_ns": min(at for _, at in points), "to_ns": max(at for _, at in points)}
                 _insert(cursor, "point", _POINT, points.values(), unless, bounds)
+                mark(cursor, "point", (at for _, at in points))
             if events:
                 _insert(
                     cursor,
@@ -537,7 +540,10 @@ def _without_known(cursor: duckdb.DuckDBPyConnection, spans: SpanColumns, from_n
     known = {place for _, place, is_longer in before if not is_longer}
     shorter = [row for row, place, is_longer in before if is_longer and place not in known]
     if shorter:
-        cursor.execute("DELETE FROM span WHERE rowid IN (SELECT unnest($rows))", {"rows": shorter}).fetchall()
+        deleted = cursor.execute(
+            "DELETE FROM span WHERE rowid IN (SELECT unnest($rows)) RETURNING start_ns", {"rows": shorter}
+        ).fetchall()
+        mark(cursor, "span", (start_ns for (start_ns,) in deleted))
     return SpanColumns(row for place, row in enumerate(spans) if place not in known) if known else spans
 
 
@@ -674,13 +680,18 @@ def _bring_to_shape(connection: duckdb.DuckDBPyConnection) -> None:
     """Tables, views and macros as this version has them, all of it or nothing."""
     connection.execute("BEGIN").fetchall()
     try:
+        version = found_version(connection)
         run(connection, "store/schema.sql")
+        if version is not None and version < SUMMED_SINCE:
+            mark_all(connection)
         run(connection, "facts/words.sql")
         write_catalogue(connection)
         run(connection, "facts/readings.sql")
         _renew_resources(connection)
         run(connection, "facts/who.sql")
         run(connection, "facts/whereabouts.sql")
+        run(connection, "summaries/schema.sql")
+        run(connection, "summaries/calls.sql")
         run(connection, "store/settle.sql")
         run(connection, "incidents/schema.sql")
         run(connection, "questions/views.sql")

@@ -22,7 +22,9 @@ import duckdb
 _log = logging.getLogger("layerline.store")
 
 #: The version that this program writes. 1 is what was written before stores had a version.
-VERSION = 2
+VERSION = 3
+#: Programs that write an earlier version do not note which minutes they wrote to (stale.py).
+SUMMED_SINCE = 3
 DATABASE = "hot.duckdb"
 
 #: What each database of DuckDB begins with: three headers of 4,096 bytes, the first with this at its ninth byte.

@@ -17,6 +17,7 @@ import duckdb
 from layerline_correlator.ledger.budget import ANYWAY, chances
 from layerline_correlator.ledger.work import AROUND_NS
 from layerline_correlator.store.graph import Graph, graph
+from layerline_correlator.store.stale import mark_requests
 from layerline_correlator.store.statements import run
 from layerline_correlator.store.store import Extent
 from layerline_correlator.verdict.rate import usual_now
@@ -84,6 +85,7 @@ class Triage:
         cursor.execute("BEGIN").fetchall()
         try:
             run(cursor, "verdict/drawn.sql", {**bounds, "now_ns": time.time_ns()})
+            mark_requests(cursor, bounds["from_ns"], bounds["to_ns"])
             cursor.execute("COMMIT").fetchall()
         except BaseException:
             cursor.execute("ROLLBACK").fetchall()

@@ -1,0 +1,303 @@
+-- A timeline's requests and readings where its steps are whole minutes: from what is summed up of them, and row by row where
+-- nothing is (summaries/cover.py). The parameters are those of timeline.sql; requests are covered from an hour before it.
+
+-- Whose requests are shown: those of an operation, of what was asked for, else all that came in from outside.
+-- makes: shown_sender
+-- reads: picked, asked_entity, request_summed, request_beside
+CREATE OR REPLACE TEMP TABLE shown_sender AS
+SELECT DISTINCT row(service, operation, root, resource, container_id, host) AS sender
+FROM (
+    SELECT service, operation, root, resource, container_id, host FROM request_summed
+    UNION
+    SELECT service, operation, root, resource, container_id, host FROM request_beside
+)
+WHERE ($service IS NULL OR service = $service)
+  AND ($operation IS NULL OR operation = $operation)
+  AND (NOT $by_tag OR row(resource, container_id) IN (SELECT row(resource, container_id) FROM picked))
+  AND ($entity_type IS NULL
+       OR container_id IN (SELECT entity_id FROM asked_entity WHERE entity_type = 'container')
+       OR host IN (SELECT entity_id FROM asked_entity WHERE entity_type = 'host'))
+  AND (root OR NOT $everything);
+
+-- The rows beside.
+-- makes: beside_request
+-- reads: shown_sender, request_beside
+CREATE OR REPLACE TEMP TABLE beside_request AS
+SELECT trace_id, span_id, service, start_ns, end_ns, status, slow, unexplained_ns, container_id, host, weight
+FROM request_beside
+WHERE start_ns < $to_ns AND end_ns >= $from_ns
+  AND row(service, operation, root, resource, container_id, host) IN (SELECT sender FROM shown_sender);
+
+-- makes: request_step
+-- reads: shown_sender, request_summed, beside_request
+CREATE OR REPLACE TEMP TABLE request_step AS
+WITH
+by_minute AS (
+    SELECT (minute_begins(minute) - $from_ns) // $step_ns AS step, requests, errors, slow, durations
+    FROM request_summed
+    WHERE minute_begins(minute) >= $from_ns AND minute_begins(minute) < $to_ns
+      AND row(service, operation, root, resource, container_id, host) IN (SELECT sender FROM shown_sender)
+    UNION ALL
+    SELECT
+        (start_ns - $from_ns) // $step_ns AS step, count(*), count(*) FILTER (failed(status)), count(*) FILTER (slow),
+        histogram(duration_class(end_ns - start_ns))
+    FROM beside_request WHERE start_ns >= $from_ns GROUP BY ALL
+),
+by_class AS (
+    SELECT step, class, sum(number) AS number
+    FROM (
+        SELECT step, unnest(map_keys(durations)) AS class, unnest(map_values(durations)) AS number FROM by_minute
+    ) GROUP BY ALL
+),
+ranked AS (
+    SELECT step, class, sum(number) OVER (PARTITION BY step ORDER BY class) AS up_to,
+           sum(number) OVER (PARTITION BY step) AS all_requests
+    FROM by_class
+),
+wanted AS (
+    SELECT step, share, share * (any_value(all_requests) - 1) AS rank
+    FROM ranked CROSS JOIN (SELECT unnest([0.5, 0.95, 0.99]) AS share) GROUP BY step, share
+),
+-- Between two durations the one in proportion, as quantile_cont has it.
+found AS (
+    SELECT
+        step, share, duration_of(min(class) FILTER (up_to > floor(rank))) AS lower_ns,
+        duration_of(min(class) FILTER (up_to > ceil(rank))) AS upper_ns,
+        any_value(rank) - floor(any_value(rank)) AS rest
+    FROM ranked JOIN wanted USING (step) GROUP BY step, share
+),
+latencies AS (
+    SELECT step, list((lower_ns + (upper_ns - lower_ns) * rest)::BIGINT ORDER BY share) AS latency
+    FROM found GROUP BY step
+)
+SELECT
+    step, sum(requests)::BIGINT AS requests, sum(errors)::BIGINT AS errors, sum(slow)::BIGINT AS slow,
+    any_value(latency) AS latency
+FROM by_minute JOIN latencies USING (step)
+GROUP BY step;
+
+-- In seconds lost per second, in the minutes in which they were lost.
+-- makes: cause_step
+-- reads: shown_sender, part_summed, part_beside, beside_request
+CREATE OR REPLACE TEMP TABLE cause_step AS
+WITH
+lost AS (
+    SELECT cause, lost_ns * weight AS lost_ns, trace_id, span_id, start_ns, end_ns
+    FROM beside_request JOIN part_beside USING (trace_id, span_id, start_ns)
+    UNION ALL
+    SELECT 'unexplained', unexplained_ns * weight, trace_id, span_id, start_ns, end_ns
+    FROM beside_request WHERE weight > 0
+),
+spread AS (
+    SELECT
+        cause, lost_ns, start_ns, greatest(end_ns, start_ns + 1) AS end_ns,
+        unnest(range((greatest(start_ns, $from_ns) - $from_ns) // $step_ns,
+                     (least(greatest(end_ns, start_ns + 1), $to_ns) - 1 - $from_ns) // $step_ns + 1)) AS step
+    FROM lost
+)
+SELECT cause, step, sum(lost_ns) / $step_ns AS lost
+FROM (
+    SELECT cause, (minute_begins(passed) - $from_ns) // $step_ns AS step, lost_ns
+    FROM part_summed
+    WHERE minute_begins(passed) >= $from_ns AND minute_begins(passed) < $to_ns
+      AND row(service, operation, root, resource, container_id, host) IN (SELECT sender FROM shown_sender)
+    UNION ALL
+    SELECT
+        cause, step,
+        lost_ns * (overlap_ns(start_ns, end_ns, $from_ns + step * $step_ns, $from_ns + (step + 1) * $step_ns)
+                   / (end_ns - start_ns))
+    FROM spread
+)
+GROUP BY ALL;
+
+-- makes: request_weight
+-- reads: shown_sender, beside_request, request_summed, stay_summed, stay_beside, part_summed, part_beside
+CREATE OR REPLACE TEMP TABLE request_weight AS
+WITH
+stayed AS (
+    SELECT at_container_id AS container_id, at_host AS host, own_ns FROM stay_summed
+    WHERE minute_begins(minute) >= $from_ns
+      AND row(service, operation, root, resource, container_id, host) IN (SELECT sender FROM shown_sender)
+    UNION ALL
+    SELECT stay_beside.container_id, stay_beside.host, own_ns
+    FROM stay_beside JOIN beside_request USING (trace_id, span_id, start_ns)
+),
+mine AS (
+    SELECT DISTINCT service, container_id, host FROM request_summed
+    WHERE minute_begins(minute) >= $from_ns
+      AND row(service, operation, root, resource, container_id, host) IN (SELECT sender FROM shown_sender)
+    UNION
+    SELECT service, container_id, host FROM beside_request
+)
+SELECT 'container' AS entity_type, container_id AS entity_id, own_ns::DOUBLE AS weight FROM stayed
+UNION ALL
+SELECT 'host', host, own_ns FROM stayed
+UNION ALL
+SELECT 'container', container_id, 0 FROM mine
+UNION ALL
+SELECT 'host', host, 0 FROM mine
+UNION ALL
+SELECT 'service', service, 0 FROM mine
+UNION ALL
+SELECT entity_type, entity_id, lost_ns FROM part_summed
+WHERE entity_type IN ('container', 'host') AND minute_begins(minute) >= $from_ns
+  AND row(service, operation, root, resource, container_id, host) IN (SELECT sender FROM shown_sender)
+UNION ALL
+SELECT entity_type, entity_id, lost_ns FROM part_beside JOIN beside_request USING (trace_id, span_id, start_ns)
+WHERE entity_type IN ('container', 'host');
+
+-- Who was read in the window, and how much it ran.
+-- makes: read_entity
+-- reads: point_summed, point_beside
+CREATE OR REPLACE TEMP TABLE read_entity AS
+SELECT entity_type, entity_id, sum(rise) FILTER (signal = 'container.cpu.time') AS ran
+FROM (
+    SELECT entity_type, entity_id, signal, max(highest) - min(lowest) AS rise
+    FROM (
+        SELECT series, highest, lowest FROM point_summed
+        WHERE minute_begins(minute) >= $from_ns AND minute_begins(minute) < $to_ns
+        UNION ALL
+        SELECT series, value, value FROM point_beside WHERE time_ns >= $from_ns AND time_ns < $to_ns
+    )
+    JOIN series USING (series)
+    GROUP BY entity_type, entity_id, signal, series
+)
+GROUP BY ALL;
+
+-- ---- readings: a value by itself is a minute with one value, so that one rule makes both
+
+-- Each line's minutes in order: what passed within one, and from the last value of the one before until its first.
+-- makes: line_minute
+-- reads: shown_series, point_summed, point_beside
+-- only with: shown_series
+CREATE OR REPLACE TEMP TABLE line_minute AS
+WITH
+described AS MATERIALIZED (FROM lines_of((SELECT list(series) FROM shown_series))),
+values_of AS (
+    SELECT series, first_ns, last_ns, first_start_ns, first_value, last_value, points, rise, held, step_ns, long_steps
+    FROM point_summed SEMI JOIN shown_series USING (series)
+    UNION ALL
+    SELECT series, time_ns, time_ns, start_ns, value, value, 1, NULL, NULL, NULL, NULL
+    FROM point_beside SEMI JOIN shown_series USING (series)
+)
+SELECT
+    line, kind, ours, first_ns, last_ns, first_start_ns, first_value, last_value, points, step_ns, long_steps,
+    CASE WHEN kind = 'gauge' THEN held ELSE rise END AS amount,
+    lag(last_ns) OVER each AS before_ns, lag(last_value) OVER each AS before_value,
+    lead(first_ns) OVER each AS next_ns
+FROM values_of JOIN described ON described.series = values_of.series
+WINDOW each AS (PARTITION BY line ORDER BY first_ns);
+
+-- What is said of a stretch of time: within minutes, and between them. Of levels `amount` is the mean.
+-- makes: line_stretch
+-- reads: line_minute
+-- only with: line_minute
+CREATE OR REPLACE TEMP TABLE line_stretch AS
+WITH
+stretches AS (
+    SELECT
+        line, kind = 'gauge' AS is_level, first_ns AS from_ns, last_ns AS to_ns,
+        CASE WHEN kind = 'gauge' THEN amount / (last_ns - first_ns) ELSE amount END AS amount,
+        points - 1 AS readings, step_ns, long_steps
+    FROM line_minute WHERE last_ns > first_ns
+    UNION ALL
+    SELECT
+        line, FALSE,
+        rose_from(kind, ours, first_start_ns, before_ns, first_value, before_value) AS from_ns, first_ns,
+        rose_by(kind, ours, first_start_ns, first_ns, before_ns, first_value, before_value), 1,
+        first_ns - from_ns, NULL
+    FROM line_minute WHERE kind <> 'gauge' AND first_ns - from_ns BETWEEN 1 AND longest_interval_ns()
+    UNION ALL
+    SELECT
+        line, TRUE, last_ns, least(next_ns, last_ns + longest_interval_ns()) AS to_ns, last_value, 1,
+        to_ns - last_ns, NULL
+    FROM line_minute WHERE kind = 'gauge'
+)
+FROM stretches WHERE to_ns > from_ns;
+
+-- Who is heard, as for all readings (facts/readings.sql).
+-- makes: heard_line
+-- reads: line_stretch, line_minute, shown_series
+-- only with: line_stretch
+CREATE OR REPLACE TEMP TABLE heard_line AS
+WITH
+described AS (
+    SELECT DISTINCT ON (line) * EXCLUDE (series) FROM lines_of((SELECT list(series) FROM shown_series))
+),
+rivals AS (
+    SELECT entity_type, entity_id, signal, sender, is_part, any_value(ours) AS ours, sum(readings) AS readings,
+           sum(to_ns - from_ns) / count(DISTINCT line) AS covered_ns
+    FROM line_stretch JOIN described USING (line) WHERE NOT is_level GROUP BY ALL
+    UNION ALL
+    SELECT entity_type, entity_id, signal, sender, is_part, any_value(described.ours) AS ours, sum(points) AS readings,
+           max(last_ns) - min(first_ns) AS covered_ns
+    FROM line_minute JOIN described USING (line) WHERE described.kind = 'gauge' GROUP BY ALL
+),
+saw AS (
+    SELECT *, covered_ns >= 0.5 * max(covered_ns) OVER (PARTITION BY entity_type, entity_id, signal) AS saw_enough
+    FROM rivals
+),
+heard AS (
+    FROM saw
+    QUALIFY row_number() OVER (
+        PARTITION BY entity_type, entity_id, signal ORDER BY saw_enough DESC, ours DESC, is_part, readings DESC, sender
+    ) = 1
+),
+usual_step AS (
+    SELECT line, CASE WHEN sum(readings) > 1 THEN quantile_disc(coalesce(step_ns, to_ns - from_ns), 0.5) END AS usual_ns
+    FROM line_stretch GROUP BY line
+)
+SELECT
+    described.*, usual_ns,
+    least(longest_interval_ns(), greatest(seconds_long(5), 3 * coalesce(usual_ns, 0))) AS most_ns
+FROM described
+SEMI JOIN heard USING (entity_type, entity_id, signal, sender, is_part)
+JOIN usual_step USING (line);
+
+-- A minute in which nobody looked for a while is taken apart again: its values one by one.
+-- makes: broken_minute
+-- reads: line_stretch, heard_line
+-- only with: heard_line
+CREATE OR REPLACE TEMP TABLE broken_minute AS
+SELECT line, from_ns AS first_ns, line_stretch.to_ns AS last_ns
+FROM line_stretch JOIN heard_line USING (line)
+WHERE list_max(long_steps) > most_ns OR (readings > 1 AND step_ns > most_ns);
+
+-- makes: shown_reading
+-- reads: line_stretch, heard_line, broken_minute, shown_series
+-- only with: heard_line
+CREATE OR REPLACE TEMP TABLE shown_reading AS
+WITH
+apart AS (
+    SELECT
+        broken_minute.line, time_ns, value, kind, ours, start_ns,
+        lag(time_ns) OVER each AS before_ns, lag(value) OVER each AS before_value
+    FROM broken_minute
+    JOIN lines_of((SELECT list(series) FROM shown_series)) AS described USING (line)
+    JOIN point ON point.series = described.series AND time_ns BETWEEN first_ns AND last_ns
+    WHERE time_ns >= (SELECT min(first_ns) FROM broken_minute) AND time_ns <= (SELECT max(last_ns) FROM broken_minute)
+    WINDOW each AS (PARTITION BY broken_minute.line, first_ns ORDER BY time_ns)
+),
+stretches AS (
+    SELECT line, from_ns, to_ns, amount, readings
+    FROM line_stretch
+    ANTI JOIN broken_minute
+        ON broken_minute.line = line_stretch.line AND first_ns = from_ns AND last_ns = line_stretch.to_ns
+    UNION ALL
+    SELECT
+        line, before_ns, time_ns,
+        CASE WHEN kind = 'gauge' THEN before_value
+             ELSE rose_by(kind, ours, start_ns, time_ns, before_ns, value, before_value) END, 1
+    FROM apart WHERE before_ns IS NOT NULL
+),
+ended AS (
+    SELECT
+        line, signal, unit, kind = 'gauge' AS is_level, entity_type, entity_id, attributes, is_part, from_ns,
+        -- A level that nobody confirmed again held for one usual step.
+        CASE WHEN kind = 'gauge' AND readings = 1 AND stretches.to_ns - from_ns > most_ns
+             THEN from_ns + coalesce(usual_ns, 1) ELSE stretches.to_ns END AS to_ns,
+        amount, readings, most_ns
+    FROM stretches JOIN heard_line USING (line)
+)
+SELECT * EXCLUDE (readings, most_ns) FROM ended
+WHERE to_ns > from_ns AND (readings > 1 OR to_ns - from_ns <= most_ns) AND from_ns < $to_ns AND to_ns > $from_ns;

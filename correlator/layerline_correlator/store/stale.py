@@ -1,0 +1,44 @@
+"""Which minutes were written to since they were summed up (table ``stale_minute``).
+
+Whoever writes or deletes rows notes their minutes in the same transaction. Summing up (``summaries``) deletes the notes
+that it sees; one that is written meanwhile belongs to a transaction that it does not see, and stays.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+import duckdb
+
+MINUTE_NS = 60 * 10**9
+#: What is summed up by itself: the rows of ``point``, of ``span``, and of ``request`` with all that hangs below them.
+KINDS = ("point", "span", "request")
+
+
+def mark(cursor: duckdb.DuckDBPyConnection, kind: str, times_ns: Iterable[int]) -> None:
+    """Note the minutes of these times, as part of the transaction that writes rows of them."""
+    minutes = {at_ns // MINUTE_NS for at_ns in times_ns}
+    if minutes:
+        cursor.execute(
+            "INSERT INTO stale_minute SELECT $kind, unnest($minutes::BIGINT[]), $now_ns",
+            {"kind": kind, "minutes": sorted(minutes), "now_ns": time.time_ns()},
+        ).fetchall()
+
+
+def mark_all(cursor: duckdb.DuckDBPyConnection) -> None:
+    """Note every minute of which there are rows: nothing is summed up yet."""
+    for kind, column in zip(KINDS, ("time_ns", "start_ns", "start_ns"), strict=True):
+        cursor.execute(
+            f"INSERT INTO stale_minute SELECT DISTINCT '{kind}', {column} // $minute_ns, 0 FROM {kind}",
+            {"minute_ns": MINUTE_NS},
+        ).fetchall()
+
+
+def mark_requests(cursor: duckdb.DuckDBPyConnection, from_ns: int, to_ns: int) -> None:
+    """Note the minutes of the requests of traces in the table ``batch``: when written, and before they are deleted."""
+    cursor.execute(
+        "INSERT INTO stale_minute SELECT DISTINCT 'request', start_ns // $minute_ns, $now_ns"
+        " FROM request SEMI JOIN batch USING (trace_id) WHERE start_ns BETWEEN $from_ns AND $to_ns",
+        {"minute_ns": MINUTE_NS, "now_ns": time.time_ns(), "from_ns": from_ns, "to_ns": to_ns},
+    ).fetchall()

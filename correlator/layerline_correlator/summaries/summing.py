@@ -1,0 +1,131 @@
+"""Sums up the minutes that were written to, once nobody writes to them any more.
+
+It knows which those are (``store.stale``): late data, spans that were replaced, ledgers that were worked out again,
+retention and imports all leave a note. A minute is summed up anew as a whole, never corrected.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from contextlib import suppress
+
+import duckdb
+
+from layerline_correlator.store.disk import Disk
+from layerline_correlator.store.stale import MINUTE_NS
+from layerline_correlator.store.statements import run
+from layerline_correlator.threads import Threads
+
+_log = logging.getLogger("layerline.summaries")
+
+#: A minute is summed up when nobody wrote to it for so long, or when it has waited for so long all the same.
+QUIET_NS, LONGEST_NS = 15 * 10**9, 300 * 10**9
+#: How many minutes are summed up in one transaction: neighbours, the newest first.
+TOGETHER = 5
+#: How often it looks for work, in seconds.
+_LOOK_S = 5.0
+
+#: The tables that are made of each kind of rows, each by a file of its name.
+TABLES = {
+    "point": ("point_minute",),
+    "span": ("span_minute",),
+    "request": ("request_minute", "part_minute", "stay_minute", "blind_minute"),
+}
+
+_DUE = """
+SELECT minute FROM stale_minute WHERE kind = $kind
+GROUP BY minute HAVING max(marked_ns) <= $quiet_ns OR min(marked_ns) <= $long_ns
+ORDER BY minute DESC
+"""
+
+
+class Summing:
+    """Keeps the summaries of a store up to date, on a cursor and a thread of its own."""
+
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, disk: Disk, threads: Threads) -> None:
+        """Of the store that the cursor belongs to; ``start`` begins."""
+        self._cursor, self._disk, self._threads = cursor, disk, threads
+        self._one_at_a_time = threading.Lock()
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Sum up from now on."""
+        self._thread = self._threads.start("layerline-summaries", self._run)
+
+    def stop(self) -> None:
+        """Begin nothing more; what is being summed up is cut off, and summed up after the next start."""
+        self._stopped.set()
+
+    @property
+    def alive(self) -> bool:
+        """Whether its thread still runs."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def catch_up(self) -> int:
+        """Sum up everything that waits, now. Returns how many minutes that were, each kind for itself."""
+        done = 0
+        while found := self._some(time.time_ns() + LONGEST_NS):
+            done += found
+        return done
+
+    def _run(self) -> None:
+        while not self._stopped.wait(_LOOK_S):
+            try:
+                while not self._stopped.is_set() and self._disk.problem() is None and self._some(time.time_ns()):
+                    self._stopped.wait(0.01)
+            except duckdb.Error as problem:
+                if self._stopped.is_set():
+                    return
+                if not isinstance(problem, duckdb.TransactionException) and not self._disk.failed(problem):
+                    self._threads.failed("layerline-summaries", problem)
+
+    def _some(self, now_ns: int) -> int:
+        """Sum up some neighbouring minutes of each kind. How many there were."""
+        with self._one_at_a_time:
+            return sum(self._of_kind(kind, now_ns) for kind in TABLES)
+
+    def _of_kind(self, kind: str, now_ns: int) -> int:
+        self._cursor.execute("BEGIN").fetchall()
+        try:
+            due = [
+                minute
+                for (minute,) in self._cursor.execute(
+                    _DUE, {"kind": kind, "quiet_ns": now_ns - QUIET_NS, "long_ns": now_ns - LONGEST_NS}
+                ).fetchall()
+            ]
+            together = [minute for minute in due if minute > due[0] - TOGETHER]
+            if together:
+                self._sum_up(kind, together)
+            self._cursor.execute("COMMIT").fetchall()
+        except BaseException:
+            with suppress(duckdb.Error):  # a commit that failed has rolled back
+                self._cursor.execute("ROLLBACK").fetchall()
+            raise
+        return len(together)
+
+    def _sum_up(self, kind: str, minutes: list[int]) -> None:
+        for table in TABLES[kind]:
+            self._forget(table, minutes)
+        run(self._cursor, f"summaries/{kind}_minute.sql", _bounds(minutes))
+        if kind == "span":
+            (callers,) = run(self._cursor, "summaries/callers.sql", _bounds(minutes))
+            edges = sorted({*minutes, *(minute for (minute,) in callers)})
+            self._forget("edge_minute", edges)
+            run(self._cursor, "summaries/edge_minute.sql", _bounds(edges))
+        self._cursor.execute(
+            "DELETE FROM stale_minute WHERE kind = $kind AND minute IN (SELECT unnest($minutes))",
+            {"kind": kind, "minutes": minutes},
+        ).fetchall()
+
+    def _forget(self, table: str, minutes: list[int]) -> None:
+        self._cursor.execute(
+            f"DELETE FROM {table} WHERE minute BETWEEN $first AND $last AND minute IN (SELECT unnest($minutes))",
+            {"first": min(minutes), "last": max(minutes), "minutes": minutes},
+        ).fetchall()
+
+
+def _bounds(minutes: list[int]) -> dict[str, int | list[int]]:
+    return {"from_ns": min(minutes) * MINUTE_NS, "to_ns": (max(minutes) + 1) * MINUTE_NS, "minutes": minutes}
