@@ -269,7 +269,7 @@ class Soak:
                 self.silent += 1
                 (self.folder / f"silent-{self.silent}.json").write_bytes(f"{status}\n".encode() + body)
 
-    def settle(self, patience_s: float = 180.0) -> None:
+    def settle(self, patience_s: float = 1800.0) -> None:
         """Wait until all containers have ended, all is sent, and the last of it is worked out; then the agent ends."""
         until = time.monotonic() + patience_s
         while time.monotonic() < until:

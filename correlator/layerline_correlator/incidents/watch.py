@@ -387,6 +387,8 @@ class Watch:
             settled = end_ns is not None and end_ns < now_ns - SETTLED_NS
             try:
                 description = describe(self._cursor, incident, self._names, self._settle_ns, settled=settled)
+            except duckdb.InterruptException:  # the server ends: a start describes it
+                raise
             except duckdb.Error:
                 _log.exception("incident %s could not be described; it will be tried again", incident)
                 continue
