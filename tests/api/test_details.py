@@ -372,7 +372,7 @@ def test_a_text_that_is_no_unicode(signal: str) -> None:
 
 @pytest.fixture(scope="module")
 def correlator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Correlator]:
-    correlator = Correlator.open(Settings(store=tmp_path_factory.mktemp("store"), group_ns=1_000_000))
+    correlator = Correlator.open(Settings(store=tmp_path_factory.mktemp("store"), group_ns=1_000_000, retain_ns=2**62))
     yield correlator
     correlator.close()
 
