@@ -24,6 +24,7 @@ import duckdb
 
 from layerline_correlator.ledger.work import AROUND_NS
 from layerline_correlator.store.patience import TooHeavy, cut_off
+from layerline_correlator.store.stale import mark_requests
 from layerline_correlator.store.statements import run
 from layerline_correlator.store.store import Extent
 
@@ -179,7 +180,10 @@ class Careful:
             "from_ns": max(0, min(extent.from_ns for extent in extents) - AROUND_NS),
             "to_ns": min(_ALWAYS_NS, max(extent.to_ns for extent in extents) + AROUND_NS),
         }
-        self._in_transaction("ledger/bare.sql", {"ids": list(traces), "why": why, "now_ns": time.time_ns(), **bounds})
+        parameters = {"ids": list(traces), "why": why, "now_ns": time.time_ns(), **bounds}
+        self._in_transaction(
+            "ledger/bare.sql", parameters, lambda: mark_requests(self._cursor, **bounds, traces=traces)
+        )
 
     def _remember(self, traces: Traces, why: str, lacks: str, *, again: bool, tries: int = 1) -> None:
         """``again``: they were tried once more (or so many ``tries`` more) than is known."""
@@ -197,10 +201,13 @@ class Careful:
         )
         self._tries |= counted
 
-    def _in_transaction(self, file: str, parameters: Mapping[str, object]) -> None:
+    def _in_transaction(
+        self, file: str, parameters: Mapping[str, object], then: Callable[[], None] = lambda: None
+    ) -> None:
         self._cursor.execute("BEGIN").fetchall()
         try:
             run(self._cursor, file, parameters)
+            then()
             self._cursor.execute("COMMIT").fetchall()
         except BaseException:
             self._cursor.execute("ROLLBACK").fetchall()

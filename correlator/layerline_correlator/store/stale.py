@@ -35,8 +35,17 @@ def mark_all(cursor: duckdb.DuckDBPyConnection) -> None:
         ).fetchall()
 
 
-def mark_requests(cursor: duckdb.DuckDBPyConnection, from_ns: int, to_ns: int) -> None:
-    """Note the minutes of the requests of traces in the table ``batch``: when written, and before they are deleted."""
+def mark_requests(
+    cursor: duckdb.DuckDBPyConnection, from_ns: int, to_ns: int, traces: Iterable[str] | None = None
+) -> None:
+    """Note the minutes of the requests of these traces (``None``: of those in the table ``batch``).
+
+    Called when their rows are written, and before they are deleted.
+    """
+    if traces is not None:
+        cursor.execute(
+            "CREATE OR REPLACE TEMP TABLE batch AS SELECT unnest($ids::VARCHAR[]) AS trace_id", {"ids": list(traces)}
+        ).fetchall()
     cursor.execute(
         "INSERT INTO stale_minute SELECT DISTINCT 'request', start_ns // $minute_ns, $now_ns"
         " FROM request SEMI JOIN batch USING (trace_id) WHERE start_ns BETWEEN $from_ns AND $to_ns",
