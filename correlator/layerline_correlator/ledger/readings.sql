@@ -87,6 +87,16 @@ GROUP BY ALL;
 CREATE OR REPLACE TEMP TABLE reading AS
 FROM readings_of((SELECT list(series) FROM near_series WHERE kind <> 'gauge'), $since_ns, $until_ns);
 
+-- The machines that our agent reads.
+-- makes: read_host
+-- reads: reading
+-- only with: reading
+CREATE OR REPLACE TEMP TABLE read_host AS
+SELECT DISTINCT host FROM series
+WHERE series IN (SELECT line FROM reading)
+  AND resource IN (
+      SELECT resource FROM resource WHERE service IS NULL AND attributes['layerline.boot_id'] IS NOT NULL);
+
 -- A stretch that says it lasted for centuries is looked at only where there are readings.
 -- makes: stretch_second
 -- reads: stretch, reading
@@ -154,7 +164,7 @@ FROM measured_visit WHERE wait_ns > ms_of(5) OR covered_ns < path_ns;
 -- explain why this request waited. Containers that may use none of the same CPUs cannot have been in the way. A container is no
 -- neighbour of what runs inside of it, and of an outer one only what the inner ones did not run is its own.
 -- makes: ran
--- reads: waiting_visit, reading, known_container
+-- reads: waiting_visit, reading, known_container, known_nested, known_enclosed
 -- only with: waiting_visit, reading
 CREATE OR REPLACE TEMP TABLE ran AS
 WITH
@@ -178,7 +188,9 @@ others AS (
                THEN reading.entity_id IS NOT NULL AND reading.entity_id IS DISTINCT FROM visit.container_id
                ELSE reading.attributes['process.executable.name'] IS NOT NULL
                     AND reading.attributes['process.pid'] IS NOT NULL END
-      AND NOT EXISTS (FROM enclosed WHERE enclosed.container_id = visit.container_id AND other_id = reading.entity_id)
+      AND NOT EXISTS (
+          FROM known_enclosed AS pair
+          WHERE pair.container_id = visit.container_id AND pair.other_id = reading.entity_id)
 ),
 sums AS (
     SELECT
@@ -196,7 +208,7 @@ sums AS (
 ),
 inner_sums AS (
     SELECT request_no, visit_no, outer_id, sum(ran_ns) AS inner_ns, sum(before_ns) AS inner_before_ns
-    FROM sums JOIN nested ON nested.container_id = sums.entity_id
+    FROM sums JOIN known_nested ON known_nested.container_id = sums.entity_id
     GROUP BY ALL
 ),
 own_sums AS (
