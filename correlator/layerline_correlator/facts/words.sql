@@ -1,7 +1,8 @@
 -- Words that DuckDB lacks, for all our SQL. Made when a store is opened.
 
 -- The smaller of two, null where one is: least() passes over null, and what was not measured would become a number.
-CREATE OR REPLACE MACRO least_or_null(a, b) AS CASE WHEN a <= b THEN a WHEN b < a THEN b END;
+-- (A macro copies what it is given, once for each time that it says its name: these say it as seldom as they can.)
+CREATE OR REPLACE MACRO least_or_null(a, b) AS CASE WHEN a IS NOT NULL AND b IS NOT NULL THEN least(a, b) END;
 
 -- Not negative; null stays null, where greatest(0, x) would make it 0.
 CREATE OR REPLACE MACRO not_below_zero(x) AS CASE WHEN x < 0 THEN 0 ELSE x END;
@@ -9,7 +10,7 @@ CREATE OR REPLACE MACRO not_below_zero(x) AS CASE WHEN x < 0 THEN 0 ELSE x END;
 -- The largest figure that a sender is believed: 46 days of nanoseconds, so that sums of it stay whole numbers.
 CREATE OR REPLACE MACRO largest_figure() AS 4_000_000_000_000_000;
 CREATE OR REPLACE MACRO in_bounds(x) AS
-    CASE WHEN x < 0 THEN 0 WHEN x > largest_figure() THEN largest_figure() ELSE x END;
+    CASE WHEN x IS NOT NULL THEN least(greatest(x, 0), largest_figure()) END;
 
 -- A share as a sender wrote it, from 0 to 1; null where it is no number.
 CREATE OR REPLACE MACRO share_of(text) AS CASE WHEN isfinite(try_cast(text AS DOUBLE))

@@ -243,3 +243,10 @@ LEFT JOIN used USING (request_no, visit_no);
 -- reads: visit
 CREATE OR REPLACE TEMP TABLE throttled_visit AS
 SELECT request_no, visit_no FROM visit WHERE throttled_ns > 0;
+
+-- The pieces whose thread was measured to wait, in those visits.
+-- makes: measured_wait
+-- reads: piece, throttled_visit
+-- only with: throttled_visit
+CREATE OR REPLACE TEMP TABLE measured_wait AS
+SELECT piece_no FROM piece SEMI JOIN throttled_visit USING (request_no, visit_no) WHERE wait_ns > 0 AND NOT inferred;

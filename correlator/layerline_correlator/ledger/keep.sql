@@ -109,13 +109,6 @@ natures AS (
     ], lambda word: word IS NOT NULL) AS nature
     FROM places LEFT JOIN calls USING (request_no, visit_no)
 ),
--- The machines that our agent reads.
-read_host AS (
-    SELECT DISTINCT series.host FROM reading
-    JOIN series ON series.series = reading.line
-    JOIN resource ON resource.resource = series.resource
-    WHERE resource.service IS NULL AND resource.attributes['layerline.boot_id'] IS NOT NULL
-),
 unmet AS (
     SELECT
         places.request_no, cause, places.service, foreign_readings, host,

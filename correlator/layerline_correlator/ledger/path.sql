@@ -187,12 +187,12 @@ GROUP BY parent.span_no;
 -- reads: entry, children
 CREATE OR REPLACE TEMP TABLE walk AS
 WITH RECURSIVE path AS (
+    -- Above each request stands a row that waited for the whole of it, so that what is waited for is asked in one place.
     SELECT
-        entry.request_no, entry.span_no, NULL::BIGINT AS caller_no, FALSE AS same_thread,
-        entry.start_ns AS from_ns, entry.end_ns AS to_ns,
-        waited_for(kids, entry.start_ns, entry.end_ns, entry.request_no) AS picks
+        request_no, NULL::BIGINT AS span_no, NULL::BIGINT AS caller_no, FALSE AS same_thread,
+        start_ns AS from_ns, end_ns AS to_ns,
+        [{'no': span_no, 'from_ns': start_ns, 'to_ns': end_ns, 'same_thread': FALSE}] AS picks
     FROM entry
-    LEFT JOIN children ON children.parent_no = entry.span_no
     UNION ALL
     SELECT
         step.request_no, step.pick."no", step.span_no, step.pick.same_thread, step.pick.from_ns, step.pick.to_ns,
@@ -200,7 +200,7 @@ WITH RECURSIVE path AS (
     FROM (SELECT request_no, span_no, unnest(picks) AS pick FROM path WHERE len(picks) > 0) AS step
     LEFT JOIN children ON children.parent_no = step.pick."no"
 )
-FROM path;
+FROM path WHERE span_no IS NOT NULL;
 
 -- What lies between the children that a span waited for is its own.
 -- Pieces of the path, each owned by one span. The segments of a request tile it exactly.

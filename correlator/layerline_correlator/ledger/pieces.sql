@@ -8,6 +8,16 @@
 CREATE OR REPLACE TEMP TABLE known_container AS
 FROM container;
 
+-- Which container runs inside of which: the views `nested` and `enclosed`, likewise. Hardly any does.
+-- makes: known_nested
+CREATE OR REPLACE TEMP TABLE known_nested AS
+FROM nested;
+
+-- makes: known_enclosed
+-- only with: known_nested
+CREATE OR REPLACE TEMP TABLE known_enclosed AS
+FROM enclosed;
+
 -- The thread's account in time. What a stranger sent is put in bounds: nothing negative, nothing outside its span.
 -- makes: slice
 -- reads: segment, node
@@ -44,15 +54,12 @@ SELECT
 FROM raw
 WHERE until_ns > offset_ns;
 
--- What each span on the path of a request did with its own time, as far as its thread was measured.
--- makes: measured_piece
--- reads: segment, slice, walk, node
-CREATE OR REPLACE TEMP TABLE measured_piece AS
+-- What those accounts say of each span's own stretches of a path.
+-- makes: accounted
+-- reads: segment, slice, walk
+-- only with: slice
+CREATE OR REPLACE TEMP TABLE accounted AS
 WITH
-lengths AS (
-    SELECT request_no, span_no, sum(to_ns - from_ns)::BIGINT AS length_ns, min(from_ns) AS from_ns, max(to_ns) AS to_ns
-    FROM segment GROUP BY ALL
-),
 own AS (
     SELECT request_no, span_no, slot, any_value(slice.to_ns - slice.from_ns) AS slice_ns,
            any_value(cpu_ns) AS cpu_ns, any_value(wait_ns) AS wait_ns,
@@ -73,15 +80,23 @@ shares AS (
     SELECT request_no, span_no, own_ns, cpu_ns, wait_ns,
            greatest(own_ns, slice_ns - coalesce(inside_ns, 0)) AS whole_ns
     FROM own LEFT JOIN inside USING (request_no, span_no, slot)
-),
-accounted AS (
-    SELECT
-        request_no, span_no,
-        sum(own_ns)::BIGINT AS covered_ns,
-        sum(CASE WHEN own_ns = whole_ns THEN cpu_ns  ELSE floor(cpu_ns  * (own_ns / whole_ns)) END)::BIGINT AS cpu_ns,
-        sum(CASE WHEN own_ns = whole_ns THEN wait_ns ELSE floor(wait_ns * (own_ns / whole_ns)) END)::BIGINT AS wait_ns,
-        sum(own_ns) / sum(whole_ns) AS share
-    FROM shares GROUP BY ALL
+)
+SELECT
+    request_no, span_no,
+    sum(own_ns)::BIGINT AS covered_ns,
+    sum(CASE WHEN own_ns = whole_ns THEN cpu_ns  ELSE floor(cpu_ns  * (own_ns / whole_ns)) END)::BIGINT AS cpu_ns,
+    sum(CASE WHEN own_ns = whole_ns THEN wait_ns ELSE floor(wait_ns * (own_ns / whole_ns)) END)::BIGINT AS wait_ns,
+    sum(own_ns) / sum(whole_ns) AS share
+FROM shares GROUP BY ALL;
+
+-- What each span on the path of a request did with its own time, as far as its thread was measured.
+-- makes: measured_piece
+-- reads: segment, accounted, node
+CREATE OR REPLACE TEMP TABLE measured_piece AS
+WITH
+lengths AS (
+    SELECT request_no, span_no, sum(to_ns - from_ns)::BIGINT AS length_ns, min(from_ns) AS from_ns, max(to_ns) AS to_ns
+    FROM segment GROUP BY ALL
 ),
 -- A call is answered by a span that we know, or it is a dependency seen only from outside.
 answered AS (
@@ -223,9 +238,16 @@ WITH sums AS (
         sum(length_ns)::BIGINT AS path_ns, sum(covered_ns)::BIGINT AS covered_ns,
         sum(cpu_ns)::BIGINT AS cpu_ns, sum(wait_ns)::BIGINT AS wait_ns
     FROM measured_piece GROUP BY ALL
+),
+-- The CPUs that the container may use, where the agent reads them.
+with_cpuset AS (
+    SELECT sums.*, node.container_id, cpus_of(container.attributes['layerline.container.cpuset']) AS cpuset
+    FROM sums
+    JOIN node ON node.span_no = sums.visit_no
+    LEFT JOIN known_container AS container ON container.container_id = node.container_id
 )
 SELECT
-    sums.*,
+    with_cpuset.* EXCLUDE (container_id, cpuset),
     node.service,
     node.container_id,
     node.host,
@@ -233,11 +255,11 @@ SELECT
     node.in_container,
     -- The process's own word holds for this very request; what is known of the container may be of another time.
     coalesce(nullif(in_bounds(try_cast(node.attributes['layerline.cpus'] AS BIGINT)), 0), nullif(node.cpus, 0),
-             len(cpus_of(container.attributes['layerline.container.cpuset']))) AS cpus,
+             len(cpuset)) AS cpus,
     node.start_ns AS from_ns, node.end_ns AS to_ns, node.end_ns - node.start_ns AS window_ns,
     -- The meters that count who ran begin with the handler.
     not_below_zero(node.end_ns - node.start_ns - coalesce(in_bounds(node.accept_wait_ns), 0)) AS metered_ns,
-    cpus_of(container.attributes['layerline.container.cpuset']) AS cpuset,
+    cpuset,
     node.join_method,
     node.join_confidence,
     node.join_reason,
@@ -256,9 +278,8 @@ SELECT
     in_bounds(container_usage_ns)     AS usage_ns,
     in_bounds(container_runnable_ns)  AS runnable_ns,
     in_bounds(container_io_pressure_ns) AS io_pressure_ns
-FROM sums
-JOIN node ON node.span_no = sums.visit_no
-LEFT JOIN known_container AS container ON container.container_id = node.container_id;
+FROM with_cpuset
+JOIN node ON node.span_no = with_cpuset.visit_no;
 
 -- Which container is at the other end of a call: the one that answered, else the one that has the address or the name.
 -- A container that is gone is still known by what it had. Machines use the same names and addresses: where one on the

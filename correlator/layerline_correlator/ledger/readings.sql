@@ -87,6 +87,16 @@ GROUP BY ALL;
 CREATE OR REPLACE TEMP TABLE reading AS
 FROM readings_of((SELECT list(series) FROM near_series WHERE kind <> 'gauge'), $since_ns, $until_ns);
 
+-- The machines that our agent reads.
+-- makes: read_host
+-- reads: reading
+-- only with: reading
+CREATE OR REPLACE TEMP TABLE read_host AS
+SELECT DISTINCT host FROM series
+WHERE series IN (SELECT line FROM reading)
+  AND resource IN (
+      SELECT resource FROM resource WHERE service IS NULL AND attributes['layerline.boot_id'] IS NOT NULL);
+
 -- A stretch that says it lasted for centuries is looked at only where there are readings.
 -- makes: stretch_second
 -- reads: stretch, reading
@@ -173,7 +183,7 @@ WHERE signal IN ('container.cpu.time', 'system.process.cpu.time')
 -- What each of them ran during each visit, and in the half minute before at the same length; whoever was not there yet did not
 -- run. The readings of a line do not overlap, so that a time is a difference of sums, and as long a visit costs as a short one.
 -- makes: ran_beside
--- reads: waiting_visit, named_run
+-- reads: waiting_visit, named_run, known_enclosed
 -- only with: named_run
 CREATE OR REPLACE TEMP TABLE ran_beside AS
 WITH
@@ -184,7 +194,8 @@ neighbour AS (
     FROM waiting_visit AS visit JOIN runner ON runner.host = visit.host
     WHERE runner.container_id IS DISTINCT FROM visit.container_id
       AND NOT EXISTS (
-          FROM enclosed WHERE enclosed.container_id = visit.container_id AND other_id = runner.container_id
+          FROM known_enclosed AS pair
+          WHERE pair.container_id = visit.container_id AND pair.other_id = runner.container_id
       )
 ),
 -- The reading in which the half minute began, the one in which the visit began, and the one in which it ended.
@@ -227,13 +238,13 @@ HAVING sum(ran_ns) > 0;
 -- explain why this request waited. Containers that may use none of the same CPUs cannot have been in the way. A container is no
 -- neighbour of what runs inside of it, and of an outer one only what the inner ones did not run is its own.
 -- makes: ran
--- reads: waiting_visit, ran_beside, known_container
+-- reads: waiting_visit, ran_beside, known_container, known_nested
 -- only with: ran_beside
 CREATE OR REPLACE TEMP TABLE ran AS
 WITH
 inner_sums AS (
     SELECT request_no, visit_no, outer_id, sum(ran_ns) AS inner_ns, sum(before_ns) AS inner_before_ns
-    FROM ran_beside JOIN nested ON nested.container_id = ran_beside.entity_id
+    FROM ran_beside JOIN known_nested ON known_nested.container_id = ran_beside.entity_id
     GROUP BY ALL
 ),
 own_sums AS (

@@ -9,6 +9,7 @@ changed after it was made.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,13 +19,20 @@ from typing import Any
 import duckdb
 
 from layerline_correlator.ledger.causes import Cause
-from layerline_correlator.store.graph import Graph, Step, steps_of
+from layerline_correlator.store.graph import Graph, Step, steps_of, with_branches
 from layerline_correlator.store.statements import execute, parsed, text
 
 LEFT_OVER = "left_over"
 #: The orders at which rounds begin: what happened to whole containers; a process that had just started; CPUs that were
 #: withheld; who ran instead; devices and memory; what the code itself did, and whom it called.
 ROUNDS = (0, 40, 200, 400, 500, 700)
+
+#: Whether two claims for one pool of a piece are among those of a table, whose name follows.
+_MEETING = "SELECT count(*) > count(DISTINCT (piece_no, pool)) FROM"
+#: What take.sql asks of the claims before each: sums over them, and the place of each among them.
+_BEFORE = re.compile(r"coalesce\(sum\((?:[^()]|\([^()]*\))*\) OVER before, 0\)")
+_PLACE = re.compile(r"row_number\(\) OVER \([^()]*\) AS place\b")
+_WINDOW = re.compile(r"\n *WINDOW before AS \([^()]*\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,15 +119,24 @@ class Taking:
         return {cause.name for cause in causes} - refused
 
     def _take(self, causes: tuple[Cause, ...], more: bool) -> None:
-        if not self._make(f"claim_{self.number}", _claims(causes)):
+        if not self._make(f"claim_{self.number}", self._claims(causes)):
             return
-        (taken, sql), (left, rest) = _taking(self.number)
+        meets = execute(self.cursor, parsed(f"{_MEETING} claim_{self.number}"))[0]
+        (taken, sql), (left, rest) = _taking(self.number, bool(meets[0][0]))
         self._make(taken, sql)
         self.taken.append(self.number)
         self.number += 1
         if more:
             self._make(left, rest)
             self._point_at(self.number)
+
+    def _claims(self, causes: tuple[Cause, ...]) -> str:
+        """What these causes claim, as one SELECT."""
+        claims = [text("ledger/claims.sql")]
+        for turn, cause in enumerate(causes):
+            body = with_branches(cause.sql, self.rows)
+            claims.append(f"SELECT '{cause.name}' AS cause, {turn} AS turn, * FROM ({body}\n)")
+        return "\nUNION ALL BY NAME\n".join(claims)
 
     def _point_at(self, number: int) -> None:
         execute(self.cursor, parsed(f"CREATE OR REPLACE TEMP VIEW {LEFT_OVER} AS FROM left_{number}"))
@@ -131,17 +148,13 @@ class Taking:
 
 
 @cache
-def _claims(causes: tuple[Cause, ...]) -> str:
-    """What these causes claim, as one SELECT."""
-    claims = [text("ledger/claims.sql")]
-    claims += [
-        f"SELECT '{cause.name}' AS cause, {turn} AS turn, * FROM ({cause.sql}\n)" for turn, cause in enumerate(causes)
-    ]
-    return "\nUNION ALL BY NAME\n".join(claims)
+def _taking(number: int, meets: bool) -> tuple[tuple[str, str], ...]:
+    """``take.sql`` for the round of that number: the tables that it makes, and the SELECT of each.
 
-
-@cache
-def _taking(number: int) -> tuple[tuple[str, str], ...]:
-    """``take.sql`` for the round of that number: the tables that it makes, and the SELECT of each."""
+    Where no two claims meet in one pool, none comes before another, and the windows that look for those before are
+    left out: they cost as much as all the rest.
+    """
     sql = text("ledger/take.sql").replace("_now", f"_{number}").replace("_next", f"_{number + 1}")
+    if not meets:
+        sql = _WINDOW.sub("", _PLACE.sub("1 AS place", _BEFORE.sub("0", sql)))
     return tuple((step.makes, step.sql.partition(" AS\n")[2]) for step in steps_of(sql, "ledger/take.sql"))

@@ -11,13 +11,14 @@ SELECT piece_no FROM piece WHERE moved_blocks OR (inferred AND NOT is_client(kin
 -- everybody in the container, so its lower bound holds only when most of the container's bytes were this thread's.
 -- Outside a container, or where it has no pressure file, the host's pressure bounds it from above.
 -- makes: block_wait
--- reads: piece, disk_user, left_over, visit, seen, level, reading, counted
+-- reads: piece, disk_user, left_over, visit, seen, level, reading, counted, known_nested, known_enclosed
 -- only with: disk_user
 CREATE OR REPLACE TEMP TABLE block_wait AS
 WITH
 candidates AS (
     SELECT
-        piece.* EXCLUDE (inferred), off_left, piece.inferred AS is_inferred, visit.window_ns, visit.io_pressure_ns,
+        piece_no, request_no, visit_no, piece.container_id, piece.host, length_ns, piece.share, blkio_ns, cpu_low,
+        wait_low, off_left, piece.inferred AS is_inferred, visit.window_ns, visit.io_pressure_ns,
         512.0 * (coalesce(blocks_read, 0) + coalesce(blocks_written, 0)) AS own_bytes,
         -- A thread that gave its CPU up as often as it had to have a page read slept for those pages.
         CASE WHEN blocks_read > 0 AND major_faults >= 10
@@ -27,22 +28,32 @@ candidates AS (
     SEMI JOIN disk_user ON disk_user.piece_no = piece.piece_no
     WHERE off_left > 0
 ),
-pressures AS (
-    SELECT piece_no, signal, sum(estimate) AS estimate, sum(low) AS low, sum(high) AS high
+-- One look at all that was seen of each piece. Pressure counts where readings cover the piece: its container's, else the host's.
+counters AS (
+    SELECT
+        piece_no, signal,
+        sum(estimate) AS estimate, sum(low) AS low, sum(high) AS high,
+        sum(covered_ns) >= 0.9 * sum(stretch_ns) AS is_covered
     FROM seen
-    WHERE piece_no IS NOT NULL AND NOT peer AND signal IN ('container.io.pressure', 'system.io.pressure')
-      AND attributes['pressure.kind'] = 'some'
-    GROUP BY ALL
-    HAVING sum(covered_ns) >= 0.9 * sum(stretch_ns)
+    WHERE piece_no IS NOT NULL AND NOT peer
+        AND (signal IN ('container.disk.io', 'container.disk.operations')
+            OR (signal IN ('container.io.pressure', 'system.io.pressure') AND attributes['pressure.kind'] = 'some'))
+    GROUP BY piece_no, signal
 ),
 pressure AS (
     SELECT piece_no, signal = 'container.io.pressure' AS of_container, estimate, low, high
-    FROM pressures
+    FROM counters
+    WHERE signal IN ('container.io.pressure', 'system.io.pressure') AND is_covered
     QUALIFY row_number() OVER (PARTITION BY piece_no ORDER BY signal) = 1
 ),
 moved AS (
-    SELECT piece_no, sum(estimate) AS bytes, sum(high) AS bytes_high
-    FROM seen WHERE piece_no IS NOT NULL AND NOT peer AND signal = 'container.disk.io' GROUP BY ALL
+    SELECT
+        piece_no,
+        any_value(estimate) FILTER (signal = 'container.disk.io')         AS bytes,
+        any_value(high)     FILTER (signal = 'container.disk.io')         AS bytes_high,
+        any_value(high)     FILTER (signal = 'container.disk.operations') AS operations_at_most
+    FROM counters
+    GROUP BY piece_no
 ),
 device AS (
     SELECT piece_no, max(busy_ns) AS busy_ns FROM (
@@ -61,10 +72,6 @@ disk_limit AS (
         any_value(value)     FILTER (signal = 'container.ancestor.disk.operations.limit') AS above_operations_per_s,
         any_value(of_cgroup) FILTER (signal = 'container.ancestor.disk.operations.limit') AS above_operations_cgroup
     FROM level GROUP BY ALL
-),
-operated AS (
-    SELECT piece_no, sum(high) AS operations_at_most
-    FROM seen WHERE piece_no IS NOT NULL AND NOT peer AND signal = 'container.disk.operations' GROUP BY ALL
 ),
 bytes_below_of AS (
     SELECT piece_no, attributes['layerline.cgroup'] AS above_bytes_cgroup, sum(high) AS bytes_below
@@ -123,7 +130,6 @@ waits AS (
     USING (piece_no)
     LEFT JOIN disk_limit
         ON disk_limit.request_no = candidates.request_no AND disk_limit.visit_no = candidates.visit_no
-    LEFT JOIN operated USING (piece_no)
     LEFT JOIN bytes_below_of
         ON bytes_below_of.piece_no = candidates.piece_no
         AND bytes_below_of.above_bytes_cgroup = disk_limit.above_bytes_cgroup
@@ -134,23 +140,39 @@ waits AS (
 -- At a limit: it moved at least half of what the limit allows in the time that it waited; or there is a limit, it moved
 -- something, and waited for a device that stood idle: it still paid for what had been moved before. A limit of operations
 -- is believed where nobody counted them.
-limited AS (
+bounded AS (
+    SELECT *, least_or_null(raw_ns, off_left) AS waited_ns FROM waits
+),
+beside_device AS (
+    SELECT
+        *, coalesce(device_seen AND bytes_at_most > 0 AND busy_ns < 0.25 * waited_ns, FALSE) AS device_idle
+    FROM bounded
+),
+at_own AS (
     SELECT
         *,
-        least_or_null(raw_ns, off_left) AS waited_ns,
-        coalesce(device_seen AND bytes_at_most > 0 AND busy_ns < 0.25 * waited_ns, FALSE) AS device_idle,
         coalesce(
             bytes_at_most >= 0.5 * own_bytes_per_s * waited_ns / 1e9 OR (device_idle AND own_bytes_per_s > 0), FALSE)
             OR (own_operations_per_s IS NOT NULL AND coalesce(
                 operations_at_most >= 0.5 * own_operations_per_s * waited_ns / 1e9 OR device_idle, TRUE))
-            AS at_own_limit,
+            AS at_own_limit
+    FROM beside_device
+),
+at_bytes AS (
+    SELECT
+        *,
         NOT at_own_limit AND coalesce(
             greatest(bytes_below, bytes_at_most) >= 0.5 * above_bytes_per_s * waited_ns / 1e9
-            OR (device_idle AND above_bytes_per_s > 0), FALSE) AS at_bytes_above,
+            OR (device_idle AND above_bytes_per_s > 0), FALSE) AS at_bytes_above
+    FROM at_own
+),
+limited AS (
+    SELECT
+        *,
         NOT at_own_limit AND NOT at_bytes_above AND above_operations_per_s IS NOT NULL AND coalesce(
             operations_below >= 0.5 * above_operations_per_s * waited_ns / 1e9 OR device_idle, TRUE)
             AS at_operations_above
-    FROM waits
+    FROM at_bytes
 ),
 -- Who else moved bytes on this machine meanwhile.
 bytes_moved AS (
@@ -160,14 +182,16 @@ bytes_moved AS (
     FROM visit JOIN reading ON reading.host = visit.host
     WHERE signal = 'container.disk.io' AND reading.entity_id IS NOT NULL
         AND reading.entity_id IS DISTINCT FROM visit.container_id
-      AND NOT EXISTS (FROM enclosed WHERE enclosed.container_id = visit.container_id AND other_id = reading.entity_id)
+      AND NOT EXISTS (
+          FROM known_enclosed AS pair
+          WHERE pair.container_id = visit.container_id AND pair.other_id = reading.entity_id)
       AND reading.from_ns < visit.to_ns AND reading.to_ns > visit.from_ns
     GROUP BY ALL HAVING bytes > 0
 ),
 -- Of a container with others inside of it, what those did not move.
 inner_bytes_moved AS (
     SELECT request_no, visit_no, outer_id, sum(bytes) AS inner_bytes
-    FROM bytes_moved JOIN nested ON nested.container_id = bytes_moved.entity_id
+    FROM bytes_moved JOIN known_nested ON known_nested.container_id = bytes_moved.entity_id
     GROUP BY ALL
 ),
 own_bytes_moved AS (
@@ -214,11 +238,21 @@ LEFT JOIN (
 ) AS movers USING (request_no, visit_no)
 WHERE moved;
 
+-- The visits in which pages were read again that had been in memory.
+-- makes: refault
+-- reads: visit, seen
+-- only with: disk_user
+CREATE OR REPLACE TEMP TABLE refault AS
+SELECT request_no, visit_no FROM visit WHERE refaults > 0
+UNION ALL
+SELECT request_no, visit_no FROM seen
+WHERE signal = 'container.memory.refaults' AND estimate > 0 AND piece_no IS NULL;
+
 -- Pages that had to be read again because memory was short: the share of a visit's page-ins that were that, and whose memory
 -- was short.
 -- makes: refaulted
 -- reads: visit, piece, seen, level
--- only with: disk_user
+-- only with: disk_user, refault
 CREATE OR REPLACE TEMP TABLE refaulted AS
 WITH
 read_again AS (

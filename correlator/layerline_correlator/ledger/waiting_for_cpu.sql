@@ -118,7 +118,7 @@ WHERE wait_left + behind_ns > 0;
 -- What each party is charged: `own` threads of the container, or a `neighbour`; in the span that waited, and in the call that
 -- its lateness held up.
 -- makes: cpu_rival
--- reads: contention, piece, left_over, held_up
+-- reads: contention, piece, left_over, held_up, behind_holder
 -- only with: contention
 CREATE OR REPLACE TEMP TABLE cpu_rival AS
 WITH
@@ -162,6 +162,7 @@ SELECT
     END AS because
 FROM charged
 UNION ALL BY NAME
+-- only with: behind_holder
 SELECT
     party, piece_no, 'off' AS pool, entity_type, entity_id,
     floor(charged_ns * behind_share)::BIGINT           AS lost_ns,
@@ -170,9 +171,10 @@ SELECT
     named AS neighbours,
     format('it waited for a lock, and the thread that held it waited {:.0f} ms for a CPU meanwhile', behind_ns / 1e6)
         AS because
-FROM charged
+FROM charged SEMI JOIN behind_holder ON behind_holder.piece_no = charged.piece_no
 WHERE behind_ns > 0
 UNION ALL BY NAME
+-- only with: held_up
 SELECT
     party, piece_no, 'off' AS pool, shared_out.entity_type, shared_out.entity_id,
     floor(least(off_left, not_below_zero(pressed - throttled)) * part)::BIGINT              AS lost_ns,

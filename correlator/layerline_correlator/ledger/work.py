@@ -121,10 +121,10 @@ def work_out(
     cursor.execute("BEGIN").fetchall()
     try:
         if known_before:
-            mark_requests(cursor, **bounds)
+            mark_requests(cursor, bounds["from_ns"], bounds["to_ns"])
             run(cursor, "ledger/forget.sql", bounds)
         _keep(cursor, bounds)
-        mark_requests(cursor, **bounds)
+        mark_requests(cursor, bounds["from_ns"], bounds["to_ns"])
         before_commit()
         cursor.execute("COMMIT").fetchall()
     except BaseException:

@@ -169,7 +169,7 @@ unseen AS (
 ),
 -- A request counts for as many as its ledger stands for.
 once AS (SELECT DISTINCT cause, trace_id, span_id, start_ns, weight FROM unseen),
-counted AS (
+by_cause AS (
     SELECT cause, service, facts, why, requests, foreign_readings, host, agent_reads
     FROM blind_summed WHERE $service IS NULL OR request_service = $service
     UNION ALL
@@ -178,7 +178,7 @@ counted AS (
     SELECT cause, NULL, NULL, NULL, sum(weight), NULL, NULL, NULL FROM once GROUP BY cause
 )
 SELECT cause, service, facts, why, round(sum(requests))::BIGINT AS requests, foreign_readings, host, agent_reads
-FROM counted GROUP BY ALL;
+FROM by_cause GROUP BY ALL;
 
 -- Containers that ended in the window, as their engine told, and how often each was read while it lived.
 -- makes: life

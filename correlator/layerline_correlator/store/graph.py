@@ -9,7 +9,8 @@ A file of steps is ordinary SQL that pastes into a DuckDB shell. Above each ``CR
 
 ``makes`` is the table, ``reads`` the tables of other steps and the tables that are handed in (``given``); stored
 tables, views and macros need no mention. ``only with`` names tables without rows in which nobody needs this one: then
-it is made empty without asking the planner, which is what most steps of a small batch cost.
+it is made empty without asking the planner, which is what most steps of a small batch cost. The same line right below
+a `UNION ALL` (at the beginning of a line) is of that branch alone, which is left out where it has nothing to say.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from layerline_correlator.store.statements import execute, parsed, text
 
 _HEAD = re.compile(r"-- ([a-z]+(?: [a-z]+)*): (.*)")
 _KEYS = ("makes", "reads", "only with")
+_UNION = re.compile(r"^(UNION ALL(?: BY NAME)?)\n(?:-- only with: (.*)\n)?", re.MULTILINE)
 _CREATE = re.compile(r"CREATE OR REPLACE TEMP TABLE (\w+) AS\b", re.IGNORECASE)
 
 
@@ -45,7 +47,7 @@ class Step:
             execute(cursor, empty)
             rows[self.makes] = 0
             return
-        made = execute(cursor, parsed(self.sql), parameters)
+        made = execute(cursor, parsed(with_branches(self.sql, rows)), parameters)
         rows[self.makes] = made[-1][0][0]
         if self.only_with and self.sql not in _EMPTY:
             _EMPTY[self.sql] = parsed(_without_rows(cursor, self.makes))
@@ -63,6 +65,16 @@ def _without_rows(cursor: duckdb.DuckDBPyConnection, table: str) -> str:
     ).fetchall()
     listed = ", ".join(f'"{name}" {kind}' for name, kind in columns)
     return f"CREATE OR REPLACE TEMP TABLE {table} ({listed})"
+
+
+def with_branches(sql: str, rows: Mapping[str, int]) -> str:
+    """The statement without the branches that have nothing to say, by the rows of the tables that their heads name."""
+    first, *rest = _UNION.split(sql)
+    kept = [first]
+    for union, only_with, branch in zip(rest[::3], rest[1::3], rest[2::3], strict=True):
+        if not any(rows.get(name) == 0 for name in (only_with or "").replace(",", " ").split()):
+            kept += [union, "\n", branch]
+    return "".join(kept)
 
 
 def steps_of(sql: str, file: str) -> Iterator[Step]:

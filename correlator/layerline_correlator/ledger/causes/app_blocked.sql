@@ -2,7 +2,7 @@
 -- layer: app
 -- order: 910
 -- reads: piece left_over blocks sampled
--- where: off_ns > 0 AND NOT is_dependency AND NOT is_call
+-- where: off_ns > 0 AND NOT is_dependency AND NOT is_call AND (samples IS NOT NULL OR voluntary_switches > 0)
 -- needs: layerline.account
 -- means: The thread gave up its CPU of its own accord and slept: in a sleep, on a lock, or on a socket that no span describes.
 -- mistaken for: Waiting for a disk, when the thread moved blocks and nothing tells how long that took: then it stays unexplained. Waiting for the interpreter lock, which wakes up every 5 ms.

@@ -1,7 +1,7 @@
 -- title: held back by its CPU limit
 -- layer: container
 -- order: 300
--- reads: piece left_over visit cpu_count cpu_limit guessed held_up behind_holder
+-- reads: piece left_over visit cpu_count cpu_limit guessed held_up behind_holder measured_wait
 -- with any of: throttled_visit guessed held_up
 -- where: container_id IS NOT NULL AND (wait_ns > 0 OR off_ns >= ms_of(5)) OR is_answered
 -- applies: container
@@ -22,55 +22,6 @@
 -- from each CPU that had something to run, less the quota: m = withheld / (periods x length of a period) + quota. Threads that
 -- merely stand in the queue meanwhile add nothing, so m is not the number of runnable threads, but never more than that.
 -- What it grew on one CPU while this thread did not run, this thread waited for.
-WITH
-bounds AS (
-    SELECT
-        request_no, visit_no, wait_ns, throttled_ns::DOUBLE AS throttled_ns,
-        coalesce(visit.cpus, cpu_count.cpus, many_cpus()) AS cpus,
-        greatest(coalesce(runnable_ns / nullif(metered_ns, 0), 1), 1) AS wanted,
-        -- Of a quota above the container, others' CPUs are counted too.
-        CASE WHEN throttled_by IS NULL THEN cpus_held_back(throttled_ns, throttled_periods, period_ns, quota_cpus) END
-            AS held_cpus,
-        not_below_zero(runnable_ns - cpu_ns - wait_ns)    AS others_ns,
-        window_ns - wait_ns                               AS not_waiting_ns,
-        coalesce(quota_cpus, cpu_limit.cpus) AS cpus_allowed, coalesce(throttled_by, cpu_limit.of_cgroup) AS above
-    FROM visit
-    LEFT JOIN cpu_count USING (host)
-    LEFT JOIN cpu_limit USING (request_no, visit_no)
-    WHERE throttled_ns > 0 AND wait_ns > 0 AND window_ns > 0
-),
-at_once AS (
-    SELECT
-        *, least(wanted, cpus, coalesce(held_cpus, cpus))     AS likely_cpus,
-        least(cpus, ceil(coalesce(held_cpus, cpus) - 0.1))    AS most_cpus
-    FROM bounds
-),
-shares AS (
-    SELECT
-        *,
-        least(wait_ns, throttled_ns)                      AS high_ns,
-        least(wait_ns, throttled_ns / likely_cpus)        AS lost_ns,
-        greatest(
-            -- What other threads can have added is at most the time they were runnable.
-            least(wait_ns, throttled_ns - coalesce(others_ns, throttled_ns)),
-            CASE WHEN most_cpus = 1 THEN least(wait_ns, throttled_ns - not_waiting_ns) ELSE 0 END,
-            -- Traced in the kernel it was never below 0.87 of this.
-            least(wait_ns, throttled_ns / likely_cpus, 0.75 * throttled_ns / least(cpus, greatest(2, ceil(wanted))))
-        ) AS low_ns
-    FROM at_once
-)
-SELECT
-    piece_no, 'wait' AS pool, 'container' AS entity_type, piece.container_id AS entity_id,
-    floor(greatest(lost_ns, low_ns) * (piece.wait_ns / shares.wait_ns))::BIGINT AS lost_ns,
-    floor(low_ns                    * (piece.wait_ns / shares.wait_ns))::BIGINT AS low_ns,
-    floor(high_ns                   * (piece.wait_ns / shares.wait_ns))::BIGINT AS high_ns,
-    format(
-        'its throttled time grew by {:.0f} ms in this request, while its thread stood ready {:.0f} ms without a CPU{}',
-           throttled_ns / 1e6, shares.wait_ns / 1e6, limit_of(cpus_allowed, above)) AS because
-FROM piece
-JOIN shares USING (request_no, visit_no)
-WHERE piece.wait_ns > 0 AND piece.container_id IS NOT NULL AND NOT piece.inferred
-UNION ALL BY NAME
 -- Without our account, as far as the readings go: how often a long interval's rise fell into this request nobody knows.
 SELECT
     piece_no, 'wait' AS pool, 'container' AS entity_type, piece.container_id AS entity_id,
@@ -84,6 +35,59 @@ JOIN guessed USING (piece_no)
 LEFT JOIN cpu_limit ON cpu_limit.request_no = piece.request_no AND cpu_limit.visit_no = piece.visit_no
 WHERE piece.wait_ns > 0 AND throttled > 0 AND piece.container_id IS NOT NULL
 UNION ALL BY NAME
+-- only with: measured_wait
+SELECT * FROM (
+    WITH
+    bounds AS (
+        SELECT
+            request_no, visit_no, wait_ns, throttled_ns::DOUBLE AS throttled_ns,
+            coalesce(visit.cpus, cpu_count.cpus, many_cpus()) AS cpus,
+            greatest(coalesce(runnable_ns / nullif(metered_ns, 0), 1), 1) AS wanted,
+            -- Of a quota above the container, others' CPUs are counted too.
+            CASE WHEN throttled_by IS NULL
+                 THEN cpus_held_back(throttled_ns, throttled_periods, period_ns, quota_cpus) END AS held_cpus,
+            not_below_zero(runnable_ns - cpu_ns - wait_ns)    AS others_ns,
+            window_ns - wait_ns                               AS not_waiting_ns,
+            coalesce(quota_cpus, cpu_limit.cpus) AS cpus_allowed, coalesce(throttled_by, cpu_limit.of_cgroup) AS above
+        FROM visit
+        LEFT JOIN cpu_count USING (host)
+        LEFT JOIN cpu_limit USING (request_no, visit_no)
+        WHERE throttled_ns > 0 AND wait_ns > 0 AND window_ns > 0
+    ),
+    at_once AS (
+        SELECT
+            *, least(wanted, cpus, coalesce(held_cpus, cpus))     AS likely_cpus,
+            least(cpus, ceil(coalesce(held_cpus, cpus) - 0.1))    AS most_cpus
+        FROM bounds
+    ),
+    shares AS (
+        SELECT
+            *,
+            least(wait_ns, throttled_ns)                      AS high_ns,
+            least(wait_ns, throttled_ns / likely_cpus)        AS lost_ns,
+            greatest(
+                -- What other threads can have added is at most the time they were runnable.
+                least(wait_ns, throttled_ns - coalesce(others_ns, throttled_ns)),
+                CASE WHEN most_cpus = 1 THEN least(wait_ns, throttled_ns - not_waiting_ns) ELSE 0 END,
+                -- Traced in the kernel it was never below 0.87 of this.
+                least(wait_ns, throttled_ns / likely_cpus, 0.75 * throttled_ns / least(cpus, greatest(2, ceil(wanted))))
+            ) AS low_ns
+        FROM at_once
+    )
+    SELECT
+        piece_no, 'wait' AS pool, 'container' AS entity_type, piece.container_id AS entity_id,
+        floor(greatest(lost_ns, low_ns) * (piece.wait_ns / shares.wait_ns))::BIGINT AS lost_ns,
+        floor(low_ns                    * (piece.wait_ns / shares.wait_ns))::BIGINT AS low_ns,
+        floor(high_ns                   * (piece.wait_ns / shares.wait_ns))::BIGINT AS high_ns,
+        format('its throttled time grew by {:.0f} ms in this request, while its thread stood ready {:.0f} ms '
+               || 'without a CPU{}', throttled_ns / 1e6, shares.wait_ns / 1e6, limit_of(cpus_allowed, above)) AS because
+    FROM piece
+    SEMI JOIN measured_wait USING (piece_no)
+    JOIN shares USING (request_no, visit_no)
+    WHERE piece.container_id IS NOT NULL
+)
+UNION ALL BY NAME
+-- only with: held_up
 SELECT
     piece_no, 'off' AS pool, 'container' AS entity_type, held_up.container_id AS entity_id,
     floor(least(throttled, off_left))::BIGINT      AS lost_ns,
@@ -96,6 +100,7 @@ SELECT
 FROM piece JOIN left_over USING (piece_no) JOIN held_up USING (piece_no)
 WHERE off_left > 0 AND throttled > 0
 UNION ALL BY NAME
+-- only with: behind_holder
 -- It waited for a lock or for the event loop, whose holder was held back.
 SELECT
     piece_no, 'off' AS pool, 'container' AS entity_type, piece.container_id AS entity_id,

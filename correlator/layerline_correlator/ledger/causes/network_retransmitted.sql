@@ -25,7 +25,7 @@ SELECT
     coalesce(container_id, host) AS entity_id,
     floor(claim_ns)::BIGINT AS lost_ns,
     -- Enough were sent again to explain a gap between two of our spans, at one timeout each; else one, at least.
-    CASE WHEN is_answered AND segments * 210_000_000 >= off_left THEN 0.8 * off_left
+    CASE WHEN is_answered AND segments >= off_left / 210_000_000 THEN 0.8 * off_left
          ELSE least(claim_ns, 190_000_000) END::BIGINT AS low_ns,
     off_left AS high_ns,
     format('{} TCP segment(s) were sent again at {} meanwhile, and nobody worked for {:.0f} ms', segments,
