@@ -347,6 +347,8 @@ class Correlator(Answers):
                     return
 
     def _catch_up_with(self, trace_id: str) -> Extent | None:
+        if self._unfinished() <= _EARLY:  # what is usual for it comes of others, which may wait longer than it does
+            self._catch_up()
         with self._wake:
             patience_s = self._patience_s()
             until_s = time.monotonic() + patience_s
@@ -394,12 +396,12 @@ class Correlator(Answers):
                     return
                 self._delete(before)
                 if self._store.used_bytes() > self._settings.retain_bytes:
-                    oldest = self._cursor.execute(
+                    ((oldest_ns,),) = self._cursor.execute(
                         "SELECT min(first) FROM (SELECT min(start_ns) AS first FROM span"
                         " UNION ALL SELECT min(time_ns) FROM point UNION ALL SELECT min(time_ns) FROM log)"
-                    ).fetchone()
-                    if oldest and oldest[0] is not None:
-                        self._delete(oldest[0] + 3600 * 10**9)
+                    ).fetchall()
+                    if oldest_ns is not None:
+                        self._delete(oldest_ns + 3600 * 10**9)
         except duckdb.Error:
             _log.exception("old data could not be deleted; it will be tried again in a minute")
 

@@ -321,3 +321,14 @@ def test_beyond_the_budget_all_is_answered(tmp_path: Path, monkeypatch: pytest.M
         assert correlator.health().left_out_traces == 1 + len(others) > 300
     finally:
         correlator.close()
+
+
+def test_who_asks_for_one_trace_finds_what_is_usual_for_it(correlator: Correlator) -> None:
+    """Ordinary requests wait for each other, but not longer than for the first question about a request like them."""
+    now_ns = time.time_ns()
+    correlator.append(batch(request(number, now_ns - S) for number in range(30)))
+    correlator.append(batch([request(200, now_ns - S, 300)]))
+    verdict = correlator.verdict(trace_id(200))
+    assert verdict is not None
+    assert verdict.usual_ns == 40 * MS
+    assert [(culprit.cause, culprit.entity.type) for culprit in verdict.culprits] == [("app.cpu_busy", "process")]

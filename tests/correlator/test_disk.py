@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import duckdb
 import pytest
+from spans import a_while_ago, batch, series_rows, span_row
 
 from layerline_correlator.correlator import Correlator
 from layerline_correlator.questions.events import EventQuery
@@ -110,6 +111,47 @@ def test_the_log_is_emptied_where_there_is_room(
     with again.cursor() as cursor:
         assert cursor.execute("SELECT body FROM event").fetchall() == [("kept",)]
     again.close()
+
+
+def test_the_log_is_emptied_while_everything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that keeps an eye on the store holds a transaction open: a log that is long is emptied in between."""
+    monkeypatch.setattr(checkpoint, "LOG_BYTES", 1)
+    monkeypatch.setattr(checkpoint, "LOOK_S", 0.01)
+    log = tmp_path / "store" / "hot.duckdb.wal"
+    correlator = Correlator.open(Settings(store=tmp_path / "store", group_ns=10**6))
+    try:
+        zero_ns = a_while_ago()
+        drawn = {"id": "a", "kind": "server", "container": "web-1", "ms": [0, 40], "cpu": 40}
+        read = {"signal": "container.cpu.time", "container": "web-1", "at": [-1000, 1000], "values": [0, 40]}
+        correlator.append(batch([span_row(drawn, "0c" * 16, zero_ns)], [series_rows(read, zero_ns)]))
+        assert correlator.verdict("0c" * 16) is not None
+        eventually(lambda: not log.exists())
+    finally:
+        correlator.close()
+
+
+def test_whoever_reads_for_long_does_not_stop_what_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log that is far too long is emptied by force; where a transaction that does not end is in the way, that is soon
+    given up, and data are taken as before."""
+    for name, value in {"LOG_BYTES": 1, "LONG_LOG_BYTES": 1, "LOOK_S": 0.01, "FORCED_S": 0.2}.items():
+        monkeypatch.setattr(checkpoint, name, value)
+    log = tmp_path / "hot.duckdb.wal"
+    store = Store(Settings(store=tmp_path, group_ns=0))
+    nobody = ResourceRow(resource_key({}), {})
+    try:
+        with store.cursor() as cursor:
+            cursor.execute("BEGIN").fetchall()
+            cursor.execute("INSERT INTO store_version VALUES (0)").fetchall()
+            for number in range(3):
+                store.append(Batch([nobody], events=[EventRow(nobody.resource, number, "deploy", "kept", {})]))
+            assert log.exists()
+            cursor.execute("ROLLBACK").fetchall()
+        store.append(Batch([nobody], events=[EventRow(nobody.resource, 4, "deploy", "kept", {})]))
+        eventually(lambda: not log.exists())
+        with store.cursor() as cursor:
+            assert cursor.execute("SELECT count(*) FROM event").fetchall() == [(4,)]
+    finally:
+        store.close()
 
 
 @pytest.mark.parametrize("content", [b"", bytes(4096), bytes(8) + b"DUCK" + bytes(500)], ids=["empty", "zero", "begun"])

@@ -410,8 +410,8 @@ class Watch:
         self._run("UPDATE incident SET settled = false, told_ns = NULL WHERE incident = $it", it=incident)
 
     def _one(self, sql: str, **values: Any) -> Any:
-        row = self._cursor.execute(sql, values).fetchone()
-        return row[0] if row else None
+        rows = self._cursor.execute(sql, values).fetchall()
+        return rows[0][0] if rows else None
 
     def _run(self, sql: str, **values: Any) -> None:
         self._cursor.execute(sql, values).fetchall()

@@ -62,9 +62,30 @@ at_work AS (
 ),
 -- How many CPUs the quota held back at once: if m CPUs want to run under a limit of L, each throttled period withholds
 -- (m - L) periods of CPU time, so m = withheld / (periods x length of a period) + L.
-withheld AS (
+-- The periods may be read less often than what was withheld.
+throttled_periods AS (
     SELECT entity_id AS container_id, from_ns, to_ns, sum(rise) AS periods FROM reading
     WHERE signal = 'container.cpu.throttled_periods' AND rise > 0 GROUP BY ALL
+),
+withheld AS (
+    SELECT
+        throttled_periods.container_id, throttled_periods.from_ns, throttled_periods.to_ns,
+        sum(rise * (overlap_ns(counters.from_ns, counters.to_ns, throttled_periods.from_ns, throttled_periods.to_ns)
+                    / (counters.to_ns - counters.from_ns)))
+            / (any_value(periods) * ms_of(100)) AS cpus
+    FROM throttled_periods
+    JOIN counters
+        ON counters.container_id = throttled_periods.container_id AND signal = 'container.cpu.throttled'
+            AND counters.from_ns < throttled_periods.to_ns AND counters.to_ns > throttled_periods.from_ns
+    GROUP BY ALL
+),
+held AS (
+    SELECT counters.container_id, line, counters.from_ns, max(withheld.cpus) AS cpus
+    FROM counters JOIN withheld
+        ON withheld.container_id = counters.container_id
+            AND withheld.from_ns < counters.to_ns AND withheld.to_ns > counters.from_ns
+    WHERE counters.signal = 'container.cpu.throttled'
+    GROUP BY ALL
 ),
 limits AS (
     SELECT request_no, visit_no, value AS cpus FROM level WHERE signal = 'container.cpu.limit'
@@ -77,8 +98,7 @@ meets AS (
         -- An interval that is much longer says nothing of who else did what in it: an app that starts, a collection.
         reading.to_ns - reading.from_ns <= 5 * (stretch.to_ns - stretch.from_ns) AS is_near,
         coalesce(len(visit.cpuset), cpu_count.cpus, many_cpus()) AS cpus,
-        CASE WHEN reading.signal = 'container.cpu.throttled'
-             THEN rise / (periods * ms_of(100)) + limits.cpus END AS held_cpus
+        held.cpus + limits.cpus AS held_cpus
     FROM stretch
     JOIN dark_piece USING (piece_no)
     JOIN measured_visit AS visit ON visit.request_no = stretch.request_no AND visit.visit_no = stretch.visit_no
@@ -88,9 +108,8 @@ meets AS (
             AND reading.to_ns > stretch.from_ns
     LEFT JOIN idle ON idle.container_id = reading.container_id AND idle.signal = reading.signal
     LEFT JOIN at_work ON at_work.line = reading.line AND at_work.from_ns = reading.from_ns
-    LEFT JOIN withheld
-        ON withheld.container_id = reading.container_id
-        AND withheld.from_ns = reading.from_ns AND withheld.to_ns = reading.to_ns
+    LEFT JOIN held ON held.container_id = reading.container_id AND held.line = reading.line
+        AND held.from_ns = reading.from_ns
     LEFT JOIN limits ON limits.request_no = stretch.request_no AND limits.visit_no = stretch.visit_no
     LEFT JOIN cpu_count ON cpu_count.host = stretch.host
     WHERE NOT stretch.peer
@@ -102,7 +121,9 @@ shares AS (
     SELECT
         *,
         least(cpus, greatest(1, work_ns / busy_ns, coalesce(held_cpus, 1)))     AS likely_cpus,
-        least(cpus, greatest(1, coalesce(ceil(held_cpus - 0.1), cpus)))         AS most_cpus,
+        -- A period is counted when it begins to be withheld, the time when that ends: a little more than one is one.
+        least(cpus, greatest(1, CASE WHEN held_cpus <= 1.3 THEN held_cpus ELSE coalesce(ceil(held_cpus - 0.1), cpus) END))
+            AS most_cpus,
         -- What others at work can have added, and the background: three times what that is while nobody works, or 6 % of
         -- a core where that was never seen. Null where nobody can say.
         CASE WHEN is_near THEN (work_ns - o) + coalesce(3 * rate, 0.06) * (interval_ns - busy_ns) END AS others_ns

@@ -19,8 +19,8 @@ class Backlog:
         """Look for them in the store of ``cursor``, which keeps the list."""
         self._cursor = cursor
         run(cursor, "store/backlog.sql", {"settle_ns": settle_ns})
-        found = cursor.execute("SELECT count(*) FROM backlog").fetchone()
-        self._size: int = found[0] if found else 0
+        ((size,),) = cursor.execute("SELECT count(*) FROM backlog").fetchall()
+        self._size: int = size
         self._taken = 0
 
     @property

@@ -2,17 +2,22 @@
 
 DuckDB does it by itself while something is committed, and when the disk is full then, the whole database is invalid
 until it is opened again: no answers, on a disk on which everything could be read. So it is told to leave it to us.
+
+A result of which a row was left unread keeps its transaction open, on its cursor, and no log is emptied until it ends.
+So cursors that stay open read all rows (``fetchall``), and a checkpoint that waits for such a one is given up.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
 
 import duckdb
 
+from layerline_correlator.store.patience import TooBusy, TooHeavy, cut_off
 from layerline_correlator.store.version import DATABASE
 
 _log = logging.getLogger("layerline.store")
@@ -21,6 +26,8 @@ _log = logging.getLogger("layerline.store")
 LOG_BYTES, LONG_LOG_BYTES = 256 * 2**20, 512 * 2**20
 #: How often it is looked, in seconds.
 LOOK_S = 1.0
+#: For how long others are held up by one that waits until they have ended, and when that is tried again, in seconds.
+FORCED_S, FORCED_AGAIN_S = 5.0, 60.0
 #: Room that must be free: blocks that change are written anew, beside what the log holds.
 _ROOM_FOR_EACH, _ROOM_BYTES = 2, 16 * 2**20
 
@@ -31,6 +38,7 @@ class Checkpoints:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._log = folder / f"{DATABASE}.wal"
+        self._forced_again_s = 0.0
 
     def make(self, cursor: duckdb.DuckDBPyConnection) -> None:
         """Empty the log where that is due and possible; where it is not it is due again."""
@@ -38,9 +46,16 @@ class Checkpoints:
         if size < LOG_BYTES or not self._has_room(size):
             return
         try:
-            cursor.execute("FORCE CHECKPOINT" if size >= LONG_LOG_BYTES else "CHECKPOINT").fetchall()
+            if size >= LONG_LOG_BYTES and time.monotonic() >= self._forced_again_s:
+                self._forced_again_s = time.monotonic() + FORCED_AGAIN_S
+                with cut_off(cursor, FORCED_S):
+                    cursor.execute("FORCE CHECKPOINT").fetchall()
+            else:
+                cursor.execute("CHECKPOINT").fetchall()
         except duckdb.TransactionException:  # others are writing
             return
+        except (TooHeavy, TooBusy) as problem:
+            _log.error("the log of the database in %s is %d MiB long: %s", self._folder, size >> 20, problem)
         except duckdb.Error as problem:
             _log.error("the log of the database in %s could not be emptied: %s", self._folder, problem)
 

@@ -263,12 +263,9 @@ class Store:
 
     def used_bytes(self) -> int:
         """How much of the database file is in use: what was deleted is used again before the file grows."""
-        used = (
-            self._database.cursor()
-            .execute("SELECT sum(used_blocks * block_size) FROM pragma_database_size()")
-            .fetchone()
-        )
-        return int(used[0]) if used else 0
+        with self.cursor() as cursor:
+            ((used,),) = cursor.execute("SELECT sum(used_blocks * block_size) FROM pragma_database_size()").fetchall()
+        return int(used or 0)
 
     def is_recording(self) -> bool:
         """Whether recorded data was imported into this store."""
@@ -557,8 +554,8 @@ def _recent(connection: duckdb.DuckDBPyConnection) -> Recent:
 
 
 def _last_points(connection: duckdb.DuckDBPyConnection) -> LastPoints:
-    found = connection.execute("SELECT max(time_ns) FROM point").fetchone()
-    return LastPoints((found and found[0]) or 0)
+    ((last_ns,),) = connection.execute("SELECT max(time_ns) FROM point").fetchall()
+    return LastPoints(last_ns or 0)
 
 
 def _needs_a_place(row: ResourceRow) -> bool:

@@ -46,9 +46,9 @@ def found_version(connection: duckdb.DuckDBPyConnection) -> int | None:
     """The version of the database; None where there is nothing in it yet."""
     tables = {name for (name,) in connection.execute(_TABLES).fetchall()}
     if "store_version" in tables:
-        row = connection.execute(_VERSION_OF).fetchone()
-        if row and row[0] is not None:
-            return int(row[0])
+        rows = connection.execute(_VERSION_OF).fetchall()
+        if rows and rows[0][0] is not None:
+            return int(rows[0][0])
     return 1 if "span" in tables else None
 
 
@@ -107,7 +107,7 @@ def remove_unborn(database: Path) -> None:
 def stamp(connection: duckdb.DuckDBPyConnection) -> None:
     """Write the version; the last step of the transaction that makes the store so."""
     connection.execute("CREATE TABLE IF NOT EXISTS store_version (version INTEGER)").fetchall()
-    if connection.execute(_VERSION_OF).fetchone() != (VERSION,):
+    if connection.execute(_VERSION_OF).fetchall() != [(VERSION,)]:
         connection.execute("DELETE FROM store_version").fetchall()
         connection.execute("INSERT INTO store_version VALUES ($version)", {"version": VERSION}).fetchall()
 

@@ -50,8 +50,7 @@ class Triage:
         self._cursor, self._slow_ns = cursor, slow_ns
         self._usual: dict[Operation, tuple[float, int | None]] = {}  # when it was looked up
         self.left_out = 0  # traces that were not drawn, since the process began
-        found = cursor.execute("SELECT count(*) FROM (FROM request WHERE planned = 0 LIMIT 1)").fetchone()
-        self.has_left_out = bool(found and found[0])  # also before
+        self.has_left_out = bool(cursor.execute("FROM request WHERE planned = 0 LIMIT 1").fetchall())  # also before
 
     def sort(self, traces: Mapping[str, Extent], room: int) -> dict[str, Drawn]:
         """Write the rows of these traces. Those that get a ledger, about ``room`` and all that is urgent.
@@ -90,8 +89,8 @@ class Triage:
         except BaseException:
             cursor.execute("ROLLBACK").fetchall()
             raise
-        found_out = cursor.execute("SELECT count(*) FROM drawn_trace WHERE planned = 0 AND is_new").fetchone()
-        self.left_out += found_out[0] if found_out else 0
+        ((left_out,),) = cursor.execute("SELECT count(*) FROM drawn_trace WHERE planned = 0 AND is_new").fetchall()
+        self.left_out += left_out
         self.has_left_out = self.has_left_out or self.left_out > 0
         return {
             trace_id: Drawn(end_ns, urgent)
