@@ -87,13 +87,13 @@ def test_a_cause_that_claims_more_than_there_is_gets_what_there_is(
     correlator: Correlator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Claims are kept within their pieces before anything is added up: nothing has to be refused."""
-    claims = rounds._claims
+    claims = rounds.Taking._claims
 
-    def greedy(causes: tuple[rounds.Cause, ...]) -> str:
+    def greedy(self: rounds.Taking, causes: tuple[rounds.Cause, ...]) -> str:
         doubled = "2 * coalesce(lost_ns, 80_000_000) AS lost_ns, 3 * high_ns AS high_ns"
-        return f"SELECT * REPLACE ({doubled}) FROM ({claims(causes)})"
+        return f"SELECT * REPLACE ({doubled}) FROM ({claims(self, causes)})"
 
-    monkeypatch.setattr(rounds, "_claims", greedy)
+    monkeypatch.setattr(rounds.Taking, "_claims", greedy)
     broken, _ = appended(correlator)
     assert [(part.cause, part.lost_ns) for part in broken.parts] == [("app.cpu_busy", 80 * MS)]
     assert broken.unexplained_ns == 20 * MS
