@@ -28,12 +28,17 @@ waits AS (
         -- Who holds the event loop runs on this very thread, whose wait was read.
         CASE WHEN loop_wait_ns > 0 THEN loop_stood_ns * share END     AS loop_stood_ns,
         CASE WHEN loop_wait_ns > 0 THEN loop_stood_low_ns * share END AS loop_stood_low_ns,
-        -- Looks cannot tell the interpreter lock (app_gil_waited.sql); switches can.
-        CASE WHEN voluntary_switches >= 4 AND off_ns / voluntary_switches BETWEEN ms_of(1) AND ms_of(7) THEN off_ns
+        -- Looks cannot tell the interpreter lock (app_gil_waited.sql); switches can, unless they may be waits for a disk.
+        CASE WHEN switches_like_gil AND NOT moved_blocks THEN off_ns
              WHEN seen_at_lock(lock_looks, asleep, voluntary_switches) THEN floor(off_ns * (lock_looks / asleep))
              WHEN loop_wait_ns > 0 THEN floor(least(off_ns, loop_wait_ns * share))
+             WHEN switches_like_gil THEN off_ns
         END AS lock_ns
-    FROM piece
+    FROM (
+        SELECT *, voluntary_switches >= 4 AND off_ns / voluntary_switches BETWEEN ms_of(1) AND ms_of(7)
+            AS switches_like_gil
+        FROM piece
+    ) AS piece
     JOIN meters USING (request_no, visit_no)
     LEFT JOIN sampled USING (piece_no)
     WHERE off_ns >= ms_of(5) AND NOT is_dependency AND NOT is_call AND NOT inferred AND others_wait_ns >= ms_of(2)

@@ -122,8 +122,8 @@ shares AS (
         *,
         least(cpus, greatest(1, work_ns / busy_ns, coalesce(held_cpus, 1)))     AS likely_cpus,
         -- A period is counted when it begins to be withheld, the time when that ends: a little more than one is one.
-        least(cpus, greatest(1, CASE WHEN held_cpus <= 1.3 THEN held_cpus ELSE coalesce(ceil(held_cpus - 0.1), cpus) END))
-            AS most_cpus,
+        least(cpus, greatest(1, CASE WHEN held_cpus <= 1.3 THEN held_cpus
+                                     ELSE coalesce(ceil(held_cpus - 0.1), cpus) END)) AS most_cpus,
         -- What others at work can have added, and the background: three times what that is while nobody works, or 6 % of
         -- a core where that was never seen. Null where nobody can say.
         CASE WHEN is_near THEN (work_ns - o) + coalesce(3 * rate, 0.06) * (interval_ns - busy_ns) END AS others_ns

@@ -221,6 +221,7 @@ SELECT
     coalesce(sum(looks) FILTER (kind <> 'cpu'), 0)::BIGINT AS asleep,
     coalesce(sum(looks) FILTER (kind = 'lock'), 0)::BIGINT AS lock_looks,
     coalesce(sum(looks) FILTER (kind = 'pool'), 0)::BIGINT AS pool_looks,
+    coalesce(sum(looks) FILTER (kind = 'disk'), 0)::BIGINT AS disk_looks,
     arg_max(place, looks) FILTER (kind = 'cpu')  AS cpu_place,
     arg_max(place, looks) FILTER (kind = 'lock') AS lock_place,
     arg_max(place, looks) FILTER (kind = 'pool') AS pool_place,

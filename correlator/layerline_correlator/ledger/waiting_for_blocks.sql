@@ -8,23 +8,28 @@ SELECT piece_no FROM piece WHERE moved_blocks OR (inferred AND NOT is_client(kin
 
 -- The thread's own block-I/O delay where the kernel counts it (kernel.task_delayacct); it comes in clock ticks of 10 ms.
 -- Else the container's io.pressure stands in, but only for a thread that itself moved blocks. Pressure is a union over
--- everybody in the container, so its lower bound holds only when most of the container's bytes were this thread's.
+-- everybody in the container, so its lower bound holds only when most of the container's bytes were this thread's. It leaves
+-- out what waits for a journal or a buffer that somebody else writes: looks that find the thread in a disk's wait count too.
 -- Outside a container, or where it has no pressure file, the host's pressure bounds it from above.
 -- makes: block_wait
--- reads: piece, disk_user, left_over, visit, seen, level, reading, counted, known_nested, known_enclosed
+-- reads: piece, disk_user, left_over, visit, seen, level, reading, counted, known_nested, known_enclosed, sampled
 -- only with: disk_user
 CREATE OR REPLACE TEMP TABLE block_wait AS
 WITH
 candidates AS (
     SELECT
-        piece_no, request_no, visit_no, piece.container_id, piece.host, length_ns, piece.share, blkio_ns, cpu_low,
+        piece.piece_no, request_no, visit_no, piece.container_id, piece.host, length_ns, piece.share, blkio_ns, cpu_low,
         wait_low, off_left, piece.inferred AS is_inferred, visit.window_ns, visit.io_pressure_ns,
         512.0 * (coalesce(blocks_read, 0) + coalesce(blocks_written, 0)) AS own_bytes,
         -- A thread that gave its CPU up as often as it had to have a page read slept for those pages.
         CASE WHEN blocks_read > 0 AND major_faults >= 10
               AND major_faults BETWEEN 0.9 * voluntary_switches AND 1.5 * voluntary_switches
-             THEN off_left * least(1, major_faults / voluntary_switches) END AS page_sleep_ns
+             THEN off_left * least(1, major_faults / voluntary_switches) END AS page_sleep_ns,
+        CASE WHEN disk_looks >= 2 THEN off_left * (disk_looks / asleep) END           AS looked_ns,
+        CASE WHEN disk_looks >= 2 THEN (disk_looks - 2) * every_ns END                AS looked_low_ns,
+        CASE WHEN disk_looks >= 2 THEN off_left * least(1, (disk_looks + 2) / asleep) END AS looked_high_ns
     FROM piece JOIN left_over USING (piece_no) JOIN visit USING (request_no, visit_no)
+    LEFT JOIN sampled ON sampled.piece_no = piece.piece_no
     SEMI JOIN disk_user ON disk_user.piece_no = piece.piece_no
     WHERE off_left > 0
 ),
@@ -140,8 +145,16 @@ waits AS (
 -- At a limit: it moved at least half of what the limit allows in the time that it waited; or there is a limit, it moved
 -- something, and waited for a device that stood idle: it still paid for what had been moved before. A limit of operations
 -- is believed where nobody counted them.
+looked_at AS (
+    SELECT * REPLACE (
+        CASE WHEN blkio_ns IS NULL THEN greatest(raw_ns, looked_ns) ELSE raw_ns END                AS raw_ns,
+        CASE WHEN blkio_ns IS NULL THEN greatest(raw_low_ns, looked_low_ns) ELSE raw_low_ns END    AS raw_low_ns,
+        CASE WHEN blkio_ns IS NULL THEN greatest(raw_high_ns, looked_high_ns) ELSE raw_high_ns END AS raw_high_ns
+    )
+    FROM waits
+),
 bounded AS (
-    SELECT *, least_or_null(raw_ns, off_left) AS waited_ns FROM waits
+    SELECT *, least_or_null(raw_ns, off_left) AS waited_ns FROM looked_at
 ),
 beside_device AS (
     SELECT

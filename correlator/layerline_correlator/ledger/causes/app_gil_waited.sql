@@ -1,7 +1,7 @@
 -- title: waited for the interpreter lock
 -- layer: app
 -- order: 700
--- reads: piece left_over visit
+-- reads: piece left_over visit behind_holder
 -- where: off_ns >= ms_of(10) AND voluntary_switches >= 4 AND NOT is_dependency AND NOT is_call
 -- needs: layerline.account, layerline.container.usage_ns
 -- means: Another thread of the same process ran Python code meanwhile; only one can at a time (the global interpreter lock).
@@ -17,10 +17,11 @@ WITH candidates AS (
         piece.*, off_left, off_left_low, off_left_high,
         greatest(0, coalesce(visit.usage_ns, 0) - visit.cpu_ns) AS others_ns,
         -- also what was taken for what held the lock's holder back (behind_holder.sql) was slept so
-        off_ns / voluntary_switches AS per_switch
+        (off_left + coalesce(stood_ns, 0)) / voluntary_switches AS per_switch
     FROM piece
     JOIN left_over USING (piece_no)
     JOIN visit USING (request_no, visit_no)
+    LEFT JOIN behind_holder USING (piece_no)
     WHERE off_left >= 10_000_000 AND voluntary_switches >= 4 AND NOT is_dependency AND NOT is_call
 )
 -- A thread that waits for the lock wakes up every 5 ms and asks for it; each turn costs one or two switches.
