@@ -45,7 +45,7 @@ from layerline_correlator.store.stale import mark_all
 
 #: The time that goes through intake, and how much of it is one batch, in seconds.
 TEMPLATE_S, TOGETHER_S = 600, 10
-#: Operations are told apart by a number in their names: so many of each.
+#: How many operations each kind has; a number in the name tells them apart.
 VARIANTS = 5
 #: A Collector's docker_stats receiver reads every 15 s, and names another machine.
 SLOW_S, COLLECTED_FROM = 15, 1_000

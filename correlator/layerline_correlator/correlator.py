@@ -3,7 +3,7 @@
 The rows of requests are made soon after their spans arrived. A ledger is worked out once, when the readings of its
 request are there; of what arrives beyond the budget only what is slow, failed or drawn (``verdict/triage.py``). One
 thread does that, the worker. Questions (``questions/answers.py``) read what is there: they give the worker a moment to
-finish what is due, and whatever of a trace is in no ledger yet is worked out for whoever asks for that trace.
+finish what is due. A question about one trace works out the spans of it that are in no ledger yet.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _PAST = 20_000
 #: A question waits so long, in seconds, for what had arrived before it to be worked out; then it reads what is there.
 #: It is more patient where few traces wait, as when somebody sends one and asks for it: those are there in a moment.
 FRESH_S, QUIET_S, _FEW = 1.0, 5.0, 100
-#: So many traces, at most, are worked out for whoever asks for a list, before their readings are there.
+#: If no more traces than this wait, a question has them worked out first, even before their readings are there.
 _EARLY = 500
 #: A pass should take no longer than that, in seconds: if one does, the next has fewer traces.
 _LONG_S, _SHORT_S = 30.0, 10.0
@@ -347,7 +347,7 @@ class Correlator(Answers):
                     return
 
     def _catch_up_with(self, trace_id: str) -> Extent | None:
-        if self._unfinished() <= _EARLY:  # what is usual for it comes of others, which may wait longer than it does
+        if self._unfinished() <= _EARLY:  # what is usual is made of other traces, which may still wait
             self._catch_up()
         with self._wake:
             patience_s = self._patience_s()

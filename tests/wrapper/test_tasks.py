@@ -199,17 +199,18 @@ def test_a_span_around_the_loop_is_not_charged_for_spans_in_tasks(traced: Traced
 # ---- what is not measured
 
 
+async def ended_after(seconds: float, span: trace.Span) -> None:
+    await asyncio.sleep(seconds)
+    span.end()
+
+
 def test_a_request_that_another_task_ends(traced: Traced) -> None:
     """Starlette sends a streamed response from a task of its own: the request is what its own task did until then."""
-
-    async def end(span: trace.Span) -> None:
-        await asyncio.sleep(0.02)
-        span.end()
 
     async def main() -> None:
         with traced.tracer.start_as_current_span("GET /", kind=trace.SpanKind.SERVER, end_on_exit=False) as span:
             burn(0.01)
-            await asyncio.create_task(end(span))
+            await asyncio.create_task(ended_after(0.02, span))
             with traced.tracer.start_as_current_span("after"):
                 burn(0.01)
 
@@ -224,14 +225,10 @@ def test_a_request_that_another_task_ends(traced: Traced) -> None:
 def test_a_request_that_another_task_ends_below_an_open_span(traced: Traced) -> None:
     """The wait for the client to leave is still open then: both are measured, each for what was its own."""
 
-    async def end(span: trace.Span) -> None:
-        await asyncio.sleep(0.01)
-        span.end()
-
     async def main() -> None:
         with traced.tracer.start_as_current_span("GET /", kind=trace.SpanKind.SERVER, end_on_exit=False) as span:
             burn(0.01)
-            ending = asyncio.create_task(end(span))
+            ending = asyncio.create_task(ended_after(0.01, span))
             with traced.tracer.start_as_current_span("receive"):
                 await ending
                 burn(0.01)

@@ -53,10 +53,18 @@ SELECT
     min(series) OVER (PARTITION BY entity_type, entity_id, signal, all_attributes, sender) AS line
 FROM described;
 
+-- Where several senders report the same signal of an entity, one is heard, the one with place 1. Of those that saw at least half
+-- as much of the time as the one that saw most: our agent, else the one that reports the whole, else the one that reports most
+-- often.
+CREATE OR REPLACE MACRO sees_enough(entity_type, entity_id, signal, covered_ns) AS
+    covered_ns >= 0.5 * max(covered_ns) OVER (PARTITION BY entity_type, entity_id, signal);
+CREATE OR REPLACE MACRO teller_place(entity_type, entity_id, signal, saw_enough, ours, is_part, readings, sender) AS
+    row_number() OVER (
+        PARTITION BY entity_type, entity_id, signal ORDER BY saw_enough DESC, ours DESC, is_part, readings DESC, sender
+    );
+
 -- Every growth that is heard, each line for itself: one row per interval.
 -- Out: line, signal, unit, entity_type, entity_id, host, attributes, is_part, from_ns, to_ns, rise.
--- Where several senders report the same, one is heard. Of those that saw at least half as much of the time as the one that saw
--- most: our agent, else the one that reports the whole, else the one that reports most often.
 CREATE OR REPLACE MACRO rises_of(wanted, since_ns, until_ns) AS TABLE
 WITH
 -- Points are sorted by a number: it costs a quarter less than by a series' 24 digits.
@@ -94,14 +102,12 @@ rivals AS (
     GROUP BY entity_type, entity_id, signal, sender, is_part
 ),
 saw AS (
-    SELECT *, covered_ns >= 0.5 * max(covered_ns) OVER (PARTITION BY entity_type, entity_id, signal) AS saw_enough
+    SELECT *, sees_enough(entity_type, entity_id, signal, covered_ns) AS saw_enough
     FROM rivals
 ),
 unheard AS (
     FROM saw
-    QUALIFY row_number() OVER (
-        PARTITION BY entity_type, entity_id, signal ORDER BY saw_enough DESC, ours DESC, is_part, readings DESC, sender
-    ) > 1
+    QUALIFY teller_place(entity_type, entity_id, signal, saw_enough, ours, is_part, readings, sender) > 1
 )
 SELECT line, signal, unit, entity_type, entity_id, host, attributes, is_part, from_ns, to_ns, rise
 FROM intervals
@@ -132,14 +138,12 @@ rivals AS (
     GROUP BY ALL
 ),
 saw AS (
-    SELECT *, covered_ns >= 0.5 * max(covered_ns) OVER (PARTITION BY entity_type, entity_id, signal) AS saw_enough
+    SELECT *, sees_enough(entity_type, entity_id, signal, covered_ns) AS saw_enough
     FROM rivals
 ),
 heard AS (
     FROM saw
-    QUALIFY row_number() OVER (
-        PARTITION BY entity_type, entity_id, signal ORDER BY saw_enough DESC, ours DESC, is_part, readings DESC, sender
-    ) = 1
+    QUALIFY teller_place(entity_type, entity_id, signal, saw_enough, ours, is_part, readings, sender) = 1
 )
 SELECT
     line, signal, unit, entity_type, entity_id, host, attributes, is_part, point.time_ns AS from_ns,

@@ -234,14 +234,12 @@ rivals AS (
     FROM line_minute JOIN described USING (line) WHERE described.kind = 'gauge' GROUP BY ALL
 ),
 saw AS (
-    SELECT *, covered_ns >= 0.5 * max(covered_ns) OVER (PARTITION BY entity_type, entity_id, signal) AS saw_enough
+    SELECT *, sees_enough(entity_type, entity_id, signal, covered_ns) AS saw_enough
     FROM rivals
 ),
 heard AS (
     FROM saw
-    QUALIFY row_number() OVER (
-        PARTITION BY entity_type, entity_id, signal ORDER BY saw_enough DESC, ours DESC, is_part, readings DESC, sender
-    ) = 1
+    QUALIFY teller_place(entity_type, entity_id, signal, saw_enough, ours, is_part, readings, sender) = 1
 ),
 usual_step AS (
     SELECT line, CASE WHEN sum(readings) > 1 THEN quantile_disc(coalesce(step_ns, to_ns - from_ns), 0.5) END AS usual_ns
