@@ -47,8 +47,8 @@ class Settings:
     """LAYERLINE_HINTS (``on``): at the start, name installed libraries that nothing instruments, and the command that
     changes it; or ``off``."""
 
-    watch: str = "100ms"
-    """LAYERLINE_WATCH (``100ms``): threads whose request has been open for longer are looked at 50 times a second, to
+    watch: str = "50ms"
+    """LAYERLINE_WATCH (``50ms``): threads whose request has been open for longer are looked at 50 times a second, to
     see what they do; a number with ``us``, ``ms``, ``s`` or ``m``, or ``off``."""
 
     @classmethod
@@ -93,7 +93,7 @@ class Settings:
         match = _DURATION.fullmatch(text)
         if match is None or len(text) > 20:
             guard.once(
-                "watch", "LAYERLINE_WATCH: expected a duration like 100ms, or off; found %.40r: 100ms", self.watch
+                "watch", "LAYERLINE_WATCH: expected a duration like 50ms, or off; found %.40r: 50ms", self.watch
             )
-            return 100_000_000
+            return 50_000_000
         return int(float(match[1]) * _UNIT_NS[match[2]])

@@ -37,7 +37,7 @@ def test_a_watch_setting_that_is_no_duration_is_the_default(
 ) -> None:
     """A mistyped setting does not stop an app; one line says what was expected and found."""
     monkeypatch.setattr(guard, "_said", set())
-    assert [Settings.read({"LAYERLINE_WATCH": "soon"}).watch_ns for _ in range(2)] == [100_000_000] * 2
+    assert [Settings.read({"LAYERLINE_WATCH": "soon"}).watch_ns for _ in range(2)] == [50_000_000] * 2
     assert len(caplog.records) == 1
     assert "'soon'" in caplog.text
 

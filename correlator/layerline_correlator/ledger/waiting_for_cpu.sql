@@ -43,6 +43,8 @@ busy AS (
 room AS (
     SELECT
         request_no, visit_no, host, cpu_ns, usage_ns, greatest(coalesce(usage_ns, 0), cpu_ns) AS used_ns,
+        -- The container's threads that wanted to run, this one among them, were never more than its CPUs, in the mean.
+        coalesce(runnable_ns - cpu_ns - wait_ns <= 1.1 * window_ns * (cpus - 1), FALSE) AS has_enough,
         CASE
             WHEN cpus IS NOT NULL THEN greatest(0, cpus * window_ns::DOUBLE - greatest(coalesce(usage_ns, 0), cpu_ns))
         END
@@ -56,7 +58,8 @@ parties AS (
         not_below_zero(usage_ns - cpu_ns - if(busy_ns IS NULL, 0, holder_ran_ns))::DOUBLE             AS own_ns,
         not_below_zero(usage_ns - cpu_ns - if(busy_ns IS NULL, 0, holder_ran_low_ns))::DOUBLE         AS own_high_ns,
         least_or_null(not_below_zero(busy_ns - used_ns), coalesce(room_ns, busy_ns))                  AS others_ns,
-        least_or_null(not_below_zero(busy_high_ns - used_ns), coalesce(room_ns, busy_high_ns))        AS others_high_ns
+        least_or_null(not_below_zero(busy_high_ns - used_ns), coalesce(room_ns, busy_high_ns))        AS others_high_ns,
+        has_enough
     FROM rest JOIN room USING (request_no, visit_no) LEFT JOIN busy USING (request_no, visit_no)
 ),
 -- Without readings of the host, what its own threads cannot have caused was caused by somebody else; the rest is open.
@@ -65,12 +68,19 @@ split AS (
         *,
         CASE WHEN others_ns IS NULL THEN 0
              WHEN coalesce(own_ns, 0) + others_ns = 0 THEN 0
+             WHEN has_enough THEN least(coalesce(own_ns, 0), not_below_zero(rest_ns - others_ns))
              ELSE least(coalesce(own_ns, 0), rest_ns * coalesce(own_ns, 0) / (coalesce(own_ns, 0) + others_ns)) END
             AS app_ns,
         CASE WHEN others_ns IS NULL THEN CASE WHEN own_ns IS NULL THEN 0 ELSE greatest(0, rest_ns - own_ns) END
              WHEN coalesce(own_ns, 0) + others_ns = 0 THEN 0
+             WHEN has_enough THEN least(others_ns, rest_ns)
              ELSE least(others_ns, rest_ns::HUGEINT * others_ns / (coalesce(own_ns, 0) + others_ns)) END
-            AS host_ns
+            AS host_ns,
+        -- Where each of its own threads could have had a CPU, they took one from each other only while the kernel had put
+        -- them on the same one.
+        CASE WHEN has_enough AND others_ns IS NOT NULL
+             THEN least(own_high_ns, not_below_zero(rest_high_ns - others_ns) + 0.1 * rest_high_ns)
+             ELSE own_high_ns END AS own_most_ns
     FROM parties
 )
 SELECT
@@ -85,8 +95,8 @@ SELECT
     app_ns, host_ns,
     -- What is left of the wait is as uncertain as what was taken from it.
     least(app_ns,  greatest(0, rest_low_ns - coalesce(others_high_ns, rest_low_ns)))    AS app_low_ns,
-    greatest(app_ns, least(rest_high_ns, coalesce(own_high_ns, 0)))                     AS app_high_ns,
-    least(host_ns, greatest(0, rest_low_ns - coalesce(own_high_ns, rest_low_ns)))       AS host_low_ns,
+    greatest(app_ns, least(rest_high_ns, coalesce(own_most_ns, 0)))                     AS app_high_ns,
+    least(host_ns, greatest(0, rest_low_ns - coalesce(own_most_ns, rest_low_ns)))       AS host_low_ns,
     greatest(host_ns, least(rest_high_ns, coalesce(others_high_ns, rest_high_ns)))      AS host_high_ns,
     -- What ran and has no name that we know of were processes of the machine itself; what they ran before is not known,
     -- and taken to have grown like the rest.

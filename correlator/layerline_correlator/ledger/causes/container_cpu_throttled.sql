@@ -41,6 +41,8 @@ SELECT * FROM (
     bounds AS (
         SELECT
             request_no, visit_no, wait_ns, throttled_ns::DOUBLE AS throttled_ns,
+            -- After each refill it may have stood in the queue behind others: traced in the kernel, for up to 1.6 ms.
+            ms_of(2) * coalesce(throttled_periods, 0) AS requeued_ns,
             coalesce(visit.cpus, cpu_count.cpus, many_cpus()) AS cpus,
             greatest(coalesce(runnable_ns / nullif(metered_ns, 0), 1), 1) AS wanted,
             -- Of a quota above the container, others' CPUs are counted too.
@@ -65,13 +67,13 @@ SELECT * FROM (
             *,
             least(wait_ns, throttled_ns)                      AS high_ns,
             least(wait_ns, throttled_ns / likely_cpus)        AS lost_ns,
-            greatest(
+            not_below_zero(greatest(
                 -- What other threads can have added is at most the time they were runnable.
                 least(wait_ns, throttled_ns - coalesce(others_ns, throttled_ns)),
                 CASE WHEN most_cpus = 1 THEN least(wait_ns, throttled_ns - not_waiting_ns) ELSE 0 END,
                 -- Traced in the kernel it was never below 0.87 of this.
                 least(wait_ns, throttled_ns / likely_cpus, 0.75 * throttled_ns / least(cpus, greatest(2, ceil(wanted))))
-            ) AS low_ns
+            ) - requeued_ns) AS low_ns
         FROM at_once
     )
     SELECT

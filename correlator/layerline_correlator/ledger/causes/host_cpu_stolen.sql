@@ -24,7 +24,8 @@ WITH stolen AS (
 ),
 -- Without a voluntary switch it never slept: what is missing from its time was taken from it.
 awake AS (
-    SELECT piece.*, off_left, stolen_high_ns, sum(off_left) OVER (PARTITION BY request_no, visit_no) AS missing_ns
+    SELECT piece.*, off_left, off_left_high, stolen_high_ns,
+           sum(off_left) OVER (PARTITION BY request_no, visit_no) AS missing_ns
     FROM piece JOIN left_over USING (piece_no) JOIN stolen USING (request_no, visit_no)
     WHERE off_left > 0 AND voluntary_switches = 0 AND NOT piece.inferred
 )
@@ -32,7 +33,7 @@ SELECT
     piece_no, 'off' AS pool, 'host' AS entity_type, host AS entity_id,
     floor(least(off_left, stolen_high_ns * (off_left / missing_ns)))::BIGINT AS lost_ns,
     floor(least(off_left, stolen_high_ns * (off_left / missing_ns)))::BIGINT AS low_ns,
-    off_left AS high_ns,
+    off_left_high AS high_ns,
     format(
         'its thread never slept, and yet {:.0f} ms passed in which it neither ran nor stood ready; '
         || 'the hypervisor took {:.0f} ms from the machine',

@@ -34,7 +34,7 @@ SELECT
     piece_no, 'off' AS pool, 'host' AS entity_type, host AS entity_id,
     off_left AS lost_ns,
     CASE WHEN is_answered THEN (0.5 * off_left)::BIGINT ELSE 0 END AS low_ns,
-    off_left AS high_ns,
+    off_left_high AS high_ns,
     TRUE AS inferred,
     format('the machine moved {:.0f} % of what its network interface can, while it waited {:.0f} ms for the other side',
            100 * load, off_left / 1e6) AS because

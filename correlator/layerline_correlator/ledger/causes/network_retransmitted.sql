@@ -14,7 +14,7 @@
 -- A lost segment is sent again after 200 ms at the earliest (RTO), then after twice as long, and so on. Between two spans
 -- of ours the whole gap is the network's; where only this side is seen, no more than so many timeouts can take.
 WITH calls AS (
-    SELECT piece.*, off_left, segments, at_callee, at_caller,
+    SELECT piece.*, off_left, off_left_high, segments, at_callee, at_caller,
            CASE WHEN is_answered THEN off_left ELSE least(off_left, 210_000_000 * (2 ** least(segments, 12) - 1)) END
                AS claim_ns
     FROM piece JOIN left_over USING (piece_no) JOIN resent USING (piece_no)
@@ -27,7 +27,7 @@ SELECT
     -- Enough were sent again to explain a gap between two of our spans, at one timeout each; else one, at least.
     CASE WHEN is_answered AND segments >= off_left / 210_000_000 THEN 0.8 * off_left
          ELSE least(claim_ns, 190_000_000) END::BIGINT AS low_ns,
-    off_left AS high_ns,
+    off_left_high AS high_ns,
     format('{} TCP segment(s) were sent again at {} meanwhile, and nobody worked for {:.0f} ms', segments,
            CASE WHEN at_callee AND at_caller THEN 'both ends' WHEN at_callee THEN 'the other end' ELSE 'this end' END,
            off_left / 1e6) AS because
