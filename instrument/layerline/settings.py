@@ -92,8 +92,6 @@ class Settings:
             return None
         match = _DURATION.fullmatch(text)
         if match is None or len(text) > 20:
-            guard.once(
-                "watch", "LAYERLINE_WATCH: expected a duration like 50ms, or off; found %.40r: 50ms", self.watch
-            )
+            guard.once("watch", "LAYERLINE_WATCH: expected a duration like 50ms, or off; found %.40r: 50ms", self.watch)
             return 50_000_000
         return int(float(match[1]) * _UNIT_NS[match[2]])

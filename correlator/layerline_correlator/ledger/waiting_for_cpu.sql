@@ -44,7 +44,7 @@ room AS (
     SELECT
         request_no, visit_no, host, cpu_ns, usage_ns, greatest(coalesce(usage_ns, 0), cpu_ns) AS used_ns,
         -- The container's threads that wanted to run, this one among them, were never more than its CPUs, in the mean.
-        coalesce(runnable_ns - cpu_ns - wait_ns <= 1.1 * window_ns * (cpus - 1), FALSE) AS has_enough,
+        coalesce(runnable_ns - cpu_ns - wait_ns <= 1.1 * (cpus - 1) * window_ns::DOUBLE, FALSE) AS has_enough,
         CASE
             WHEN cpus IS NOT NULL THEN greatest(0, cpus * window_ns::DOUBLE - greatest(coalesce(usage_ns, 0), cpu_ns))
         END
@@ -79,7 +79,7 @@ split AS (
         -- Where each of its own threads could have had a CPU, they took one from each other only while the kernel had put
         -- them on the same one.
         CASE WHEN has_enough AND others_ns IS NOT NULL
-             THEN least(own_high_ns, not_below_zero(rest_high_ns - others_ns) + 0.1 * rest_high_ns)
+             THEN least(own_high_ns, not_below_zero(rest_high_ns - others_ns) + 0.1 * rest_high_ns::DOUBLE)
              ELSE own_high_ns END AS own_most_ns
     FROM parties
 )

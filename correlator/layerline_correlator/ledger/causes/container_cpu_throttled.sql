@@ -42,7 +42,7 @@ SELECT * FROM (
         SELECT
             request_no, visit_no, wait_ns, throttled_ns::DOUBLE AS throttled_ns,
             -- After each refill it may have stood in the queue behind others: traced in the kernel, for up to 1.6 ms.
-            ms_of(2) * coalesce(throttled_periods, 0) AS requeued_ns,
+            ms_of(2) * coalesce(throttled_periods, 0)::DOUBLE AS requeued_ns,
             coalesce(visit.cpus, cpu_count.cpus, many_cpus()) AS cpus,
             greatest(coalesce(runnable_ns / nullif(metered_ns, 0), 1), 1) AS wanted,
             -- Of a quota above the container, others' CPUs are counted too.
