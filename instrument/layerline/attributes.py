@@ -75,6 +75,8 @@ CGROUP_INODE: Final = "layerline.cgroup.inode"
 CGROUP_PATH: Final = "layerline.cgroup.path"
 #: The id of the container that it runs inside of (Docker in Docker, kind). What that one used contains what it used.
 CONTAINER_PARENT: Final = "layerline.container.parent"
+#: Of containers, by the agent, before Linux 6.5: ``own``, where `container.cpu.throttled` counts its own quota only.
+THROTTLED_SCOPE: Final = "layerline.container.throttled_scope"
 BOOT_ID: Final = "layerline.boot_id"
 VERSION: Final = "layerline.version"
 CPUS: Final = "layerline.cpus"  # how many CPUs the process may use, by its affinity and cpuset; also on entry spans
@@ -140,6 +142,9 @@ MEANING: Final = {
     "there, the cgroups above it were looked at: without `container.ancestor.*` none of them has a limit",
     CONTAINER_PARENT: "resource of a container, by the agent: the id of the container that it runs inside of. What "
     "that one used contains what it used",
+    THROTTLED_SCOPE: "resource of a container, by the agent: `own` where `container.cpu.throttled` counts its own quota "
+    "only (before Linux 6.5), so that what a quota above it withheld is in `container.ancestor.cpu.throttled` alone. "
+    "Absent elsewhere",
     CGROUP: "points of `container.ancestor.*`: the path of the cgroup above the container",
 }
 

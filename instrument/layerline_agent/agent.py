@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from queue import Empty
 from typing import Concatenate, ParamSpec, TypeVar
 
-from layerline.attributes import CGROUP_PATH, CONTAINER_PARENT
+from layerline.attributes import CGROUP_PATH, CONTAINER_PARENT, THROTTLED_SCOPE
 from layerline.container import in_path
 from layerline_agent.ancestors import Ancestors
-from layerline_agent.cgroups import Tree, processes
+from layerline_agent.cgroups import Tree, counts_above, processes
 from layerline_agent.clock import ClockWatch
 from layerline_agent.containers import Container
 from layerline_agent.discovery import Discovery, Event, Gone, Seen, Sighting
@@ -254,6 +254,8 @@ class Agent:
             place[CGROUP_PATH] = path
             if parent := in_path(path.rpartition("/")[0]):
                 place[CONTAINER_PARENT] = parent
+        if not counts_above(container.directories):
+            place[THROTTLED_SCOPE] = "own"
         return {**container.attributes, **place, **self._machine_attributes}
 
     def _ended_now(self, ended: Ended) -> None:

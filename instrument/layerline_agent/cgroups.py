@@ -87,6 +87,15 @@ def cpuset(directories: Mapping[str, str]) -> str:
     return ""
 
 
+def counts_above(directories: Mapping[str, str]) -> bool:
+    """Whether what quotas above a container withheld is counted in its own throttled time.
+
+    Source: there is a ``cpu.stat.local``, Linux 6.5.
+    """
+    directory = directories.get("cpu") or directories.get(UNIFIED)
+    return directory is None or os.path.exists(f"{directory}/cpu.stat.local")
+
+
 def pids(directories: Mapping[str, str]) -> list[int]:
     """The processes of a cgroup that this process can name, without those of its children. Source: ``cgroup.procs``."""
     for directory in directories.values():

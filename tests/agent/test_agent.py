@@ -126,6 +126,25 @@ def test_one_interval_is_one_request() -> None:
     assert watch.outbox.last()["system.cpu.logical.count",] == [2]
 
 
+@pytest.mark.parametrize("has_local", [False, True])
+def test_a_container_says_where_its_throttled_time_leaves_out_quotas_above(
+    copied: Callable[[Path], Path], has_local: bool
+) -> None:
+    """Before Linux 6.5 a cgroup's counter is of its own quota only; from then on there is ``cpu.stat.local``."""
+    root = copied(V2 / "first")
+    described = container(root)
+    local = Path(f"{described.directories['unified']}/cpu.stat.local")
+    local.unlink(missing_ok=True)
+    if has_local:
+        local.write_text("throttled_usec 0\n", encoding="ascii")
+    watch = Watch(root)
+    watch.see(Seen(described))
+    watch.second()
+    request = ExportMetricsServiceRequest.FromString(watch.outbox.parcels[-1][1])
+    found = {str(who.get("container.id")): who for who in (attributes_of(s.resource) for s in request.resource_metrics)}
+    assert found[V2_ID].get("layerline.container.throttled_scope") == (None if has_local else "own")
+
+
 def test_a_container_says_where_it_is_in_the_tree(copied: Callable[[Path], Path]) -> None:
     """Its cgroup's path is on its resource, and the id of the container that it runs inside of, if it does."""
     root = copied(V2 / "first")

@@ -154,8 +154,11 @@ def hex_id(text: str) -> str:
 
 
 def series_rows(drawn: Mapping[str, Any], zero_ns: int) -> tuple[ResourceRow, SeriesRow, list[PointRow]]:
-    """One drawn series: ``{signal, container or host, tags, at = [ms …], values = […]}``; times in milliseconds."""
+    """One drawn series: ``{signal, container or host, tags, resource, at = [ms …], values = […]}``; times are ms."""
     owner = resource(None, drawn.get("container"), drawn.get("host", "host-1"))
+    if "resource" in drawn:
+        attributes = owner.attributes | drawn["resource"]
+        owner = ResourceRow(resource_key(attributes), attributes)
     signal = find(drawn["signal"])
     assert signal is not None, f"{drawn['signal']} is not in the catalogue"
     factor = MS if signal.unit == "ns" else 1

@@ -246,17 +246,32 @@ inferred_sums AS (
 used AS (
     SELECT request_no, visit_no, sum(estimate)::BIGINT AS used_ns FROM seen
     WHERE piece_no IS NULL AND signal = 'container.cpu.time' GROUP BY ALL
+),
+-- What a quota above it withheld, where neither the process nor its container's own counter could see it.
+above AS (
+    SELECT request_no, visit_no, sum(estimate) AS estimate, sum(low) AS low, sum(high) AS high,
+           arg_max(attributes['layerline.cgroup'], estimate) AS of_cgroup
+    FROM seen
+    WHERE piece_no IS NULL AND signal = 'container.cpu.throttled' AND attributes['layerline.cgroup'] IS NOT NULL
+    GROUP BY ALL HAVING sum(estimate) > 0
 )
 SELECT
     measured_visit.* REPLACE (
         measured_visit.cpu_ns + coalesce(inferred_sums.cpu_ns, 0)   AS cpu_ns,
         measured_visit.wait_ns + coalesce(inferred_sums.wait_ns, 0) AS wait_ns,
-        coalesce(measured_visit.throttled_ns, inferred_sums.throttled_ns) AS throttled_ns,
+        coalesce(
+            CASE WHEN measured_visit.throttled_ns = 0 THEN above.estimate::BIGINT END,
+            measured_visit.throttled_ns, inferred_sums.throttled_ns) AS throttled_ns,
+        coalesce(throttled_by, CASE WHEN measured_visit.throttled_ns = 0 THEN of_cgroup END) AS throttled_by,
         CASE WHEN inferred_sums.request_no IS NULL THEN usage_ns ELSE coalesce(usage_ns, used_ns) END AS usage_ns
     ),
+    -- Of throttled time that was read beside the request, as a share of the estimate: at least, and at most.
+    CASE WHEN measured_visit.throttled_ns = 0 THEN above.low / above.estimate END  AS throttled_low_ratio,
+    CASE WHEN measured_visit.throttled_ns = 0 THEN above.high / above.estimate END AS throttled_high_ratio,
     inferred_sums.request_no IS NOT NULL AS inferred
 FROM measured_visit
 LEFT JOIN inferred_sums USING (request_no, visit_no)
+LEFT JOIN above USING (request_no, visit_no)
 LEFT JOIN used USING (request_no, visit_no);
 
 -- The visits of which the CPU limit withheld something.

@@ -48,6 +48,7 @@ WITH
 wanted(signal, of_whom) AS (
     VALUES
         ('container.cpu.time', 'own'), ('container.cpu.throttled', 'own'), ('container.cpu.throttled_periods', 'own'),
+        ('container.ancestor.cpu.throttled', 'not counted below'),
         ('container.cpu.pressure', 'own'), ('container.io.pressure', 'own'), ('container.disk.io', 'own'),
         ('container.memory.refaults', 'own'),
         ('container.memory.limit_hits', 'own'),
@@ -69,7 +70,10 @@ wanted(signal, of_whom) AS (
 ),
 own AS (SELECT DISTINCT host, container_id FROM stretch),
 waiting AS (SELECT DISTINCT host FROM waiting_visit),
-moving AS (SELECT DISTINCT host FROM measured_piece WHERE moved_blocks OR dark_ns > 0)
+moving AS (SELECT DISTINCT host FROM measured_piece WHERE moved_blocks OR dark_ns > 0),
+counts_own AS (
+    SELECT resource FROM resource
+    WHERE service IS NULL AND attributes['layerline.container.throttled_scope'] = 'own')
 SELECT series, kind
 FROM series
 JOIN wanted USING (signal)
@@ -77,6 +81,9 @@ WHERE CASE of_whom
           WHEN 'own' THEN (host, entity_id) IN (SELECT (host, container_id) FROM own)
                           OR (entity_type = 'host' AND host IN (SELECT host FROM own))
           WHEN 'neighbours of waits' THEN host IN (SELECT host FROM waiting)
+          -- Before Linux 6.5 a container's own counter leaves out what a quota above it withheld.
+          WHEN 'not counted below' THEN (host, entity_id) IN (SELECT (host, container_id) FROM own)
+                                        AND resource IN (FROM counts_own)
           ELSE host IN (SELECT host FROM moving)
       END
 GROUP BY ALL;
@@ -85,6 +92,9 @@ GROUP BY ALL;
 -- reads: near_series
 -- only with: near_series
 CREATE OR REPLACE TEMP TABLE reading AS
+-- What a quota above a container withheld from it, and its own counter leaves out, is throttled time of that container.
+SELECT * REPLACE (
+    CASE WHEN signal = 'container.ancestor.cpu.throttled' THEN 'container.cpu.throttled' ELSE signal END AS signal)
 FROM readings_of((SELECT list(series) FROM near_series WHERE kind <> 'gauge'), $since_ns, $until_ns);
 
 -- The machines that our agent reads.

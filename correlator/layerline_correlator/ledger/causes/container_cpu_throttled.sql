@@ -50,6 +50,7 @@ SELECT * FROM (
                  THEN cpus_held_back(throttled_ns, throttled_periods, period_ns, quota_cpus) END AS held_cpus,
             not_below_zero(runnable_ns - cpu_ns - wait_ns)    AS others_ns,
             window_ns - wait_ns                               AS not_waiting_ns,
+            throttled_low_ratio, throttled_high_ratio,
             coalesce(quota_cpus, cpu_limit.cpus) AS cpus_allowed, coalesce(throttled_by, cpu_limit.of_cgroup) AS above
         FROM visit
         LEFT JOIN cpu_count USING (host)
@@ -65,7 +66,7 @@ SELECT * FROM (
     shares AS (
         SELECT
             *,
-            least(wait_ns, throttled_ns)                      AS high_ns,
+            least(wait_ns, throttled_ns * coalesce(throttled_high_ratio, 1)) AS high_ns,
             least(wait_ns, throttled_ns / likely_cpus)        AS lost_ns,
             not_below_zero(greatest(
                 -- What other threads can have added is at most the time they were runnable.
@@ -73,7 +74,7 @@ SELECT * FROM (
                 CASE WHEN most_cpus = 1 THEN least(wait_ns, throttled_ns - not_waiting_ns) ELSE 0 END,
                 -- Traced in the kernel it was never below 0.87 of this.
                 least(wait_ns, throttled_ns / likely_cpus, 0.75 * throttled_ns / least(cpus, greatest(2, ceil(wanted))))
-            ) - requeued_ns) AS low_ns
+            ) - requeued_ns) * coalesce(throttled_low_ratio, 1) AS low_ns
         FROM at_once
     )
     SELECT
@@ -81,6 +82,7 @@ SELECT * FROM (
         floor(greatest(lost_ns, low_ns) * (piece.wait_ns / shares.wait_ns))::BIGINT AS lost_ns,
         floor(low_ns                    * (piece.wait_ns / shares.wait_ns))::BIGINT AS low_ns,
         floor(high_ns                   * (piece.wait_ns / shares.wait_ns))::BIGINT AS high_ns,
+        throttled_low_ratio IS NOT NULL                                             AS inferred,
         format('its throttled time grew by {:.0f} ms in this request, while its thread stood ready {:.0f} ms '
                || 'without a CPU{}', throttled_ns / 1e6, shares.wait_ns / 1e6, limit_of(cpus_allowed, above)) AS because
     FROM piece
