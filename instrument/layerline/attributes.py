@@ -143,8 +143,8 @@ MEANING: Final = {
     CONTAINER_PARENT: "resource of a container, by the agent: the id of the container that it runs inside of. What "
     "that one used contains what it used",
     THROTTLED_SCOPE: "resource of a container, by the agent: `own` where `container.cpu.throttled` counts its own "
-    "quota only (before Linux 6.5), so that what a quota above it withheld is in `container.ancestor.cpu.throttled` alone. "
-    "Absent elsewhere",
+    "quota only (before Linux 6.5), so that what a quota above it withheld is in "
+    "`container.ancestor.cpu.throttled` alone. Absent elsewhere",
     CGROUP: "points of `container.ancestor.*`: the path of the cgroup above the container",
 }
 
