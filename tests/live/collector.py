@@ -56,6 +56,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_CUMULATIVE, ResourceMetrics
 
+from waiting import eventually
+
 CONTRIB = "github.com/open-telemetry/opentelemetry-collector-contrib/receiver"
 SUM, LEVEL, GAUGE = "sum", "level", "gauge"  # monotonic cumulative sum; cumulative sum that may fall; gauge
 
@@ -344,7 +346,7 @@ class Collector:
     """Sends every ``interval_s`` from a thread of its own while the block lasts.
 
     ``endpoint`` is the server's URL (``/v1/metrics`` is added); ``enabled`` names the optional metrics that are
-    switched on. ``sent`` counts the requests that were taken; ``problems`` holds what went wrong.
+    switched on. ``problems`` holds what went wrong.
     """
 
     def __init__(
@@ -354,7 +356,8 @@ class Collector:
         unknown = enabled - {field.name for field in every if field.optional}
         if unknown:
             raise ValueError(f"not an optional metric: {', '.join(sorted(unknown))}")
-        self.sent = 0
+        self._begun = 0
+        self._newest = 0  # the number of the newest scrape that the server took
         self.problems: list[str] = []
         self._url = endpoint.rstrip("/") + "/v1/metrics"
         self._interval_s, self._enabled = interval_s, enabled
@@ -384,11 +387,21 @@ class Collector:
         due = time.monotonic()
         while not self._stop.wait(max(0.0, due - time.monotonic())):
             due = max(due + self._interval_s, time.monotonic())
+            self._begun += 1
             try:
                 self._http.post(self._url, data=self.collect(), timeout=60).raise_for_status()
-                self.sent += 1
+                self._newest = self._begun
             except (requests.RequestException, DockerException, OSError) as problem:
                 self.problems.append(repr(problem))
+
+    def scraped(self) -> None:
+        """Wait until the server has a scrape that began after this call.
+
+        A busy Engine takes seconds for one, and the stamp is that of its end: what happens between two of these calls
+        lies inside intervals whose readings are younger than the first call, and ends before the last stamp.
+        """
+        before = self._begun
+        eventually(lambda: self._newest > before, "a scrape of everything")
 
     def collect(self) -> bytes:
         """One scrape of both receivers, as one request."""

@@ -44,23 +44,30 @@ class Strangers:
     stage: Stage
 
     @contextmanager
-    def collector(self, *enabled: str) -> Iterator[None]:
+    def collector(self, *enabled: str) -> Iterator[Collector]:
         """Somebody's Collector, with these metrics enabled beside its default ones."""
         watching = self.stage.watching
         headers = {"Authorization": f"Bearer {watching.token}"}
-        with Collector(watching.url, headers, INTERVAL_S, frozenset(enabled)):
-            yield
+        with Collector(watching.url, headers, INTERVAL_S, frozenset(enabled)) as collector:
+            yield collector
 
-    def verdict(self, subject: Subject, healthy: str, faulty: str, trouble: AbstractContextManager[None]) -> Told:
-        """What is said of the middle one of some requests with the trouble, after enough without it."""
+    def verdict(
+        self, collector: Collector, subject: Subject, healthy: str, faulty: str, trouble: AbstractContextManager[None]
+    ) -> Told:
+        """What is said of the middle one of some requests with the trouble, after enough without it.
+
+        Before and behind both the Collector has read everybody: without that nobody can know who rose.
+        """
+        collector.scraped()
         well = send(subject.url + healthy, USUAL, PAUSE_S)
+        collector.scraped()
         slow: list[Response] = []
         with trouble:
-            time.sleep(2 * INTERVAL_S)
+            collector.scraped()
             for _ in range(FAULTY):
                 slow.extend(send(subject.url + faulty, 1, 0))
                 time.sleep(FAULTY_PAUSE_S)
-            time.sleep(2 * INTERVAL_S)
+            collector.scraped()
         judged = sorted(slow, key=lambda one: one.duration_ns)[FAULTY // 2]
         with Ask(self.stage.watching.url, self.stage.watching.token) as ask:
             ask.verdict(judged.trace_id, timeout_s=60)
@@ -86,7 +93,13 @@ class Told:
 
     def suspects(self, entity_id: str | None, enable: str) -> None:
         """This one is suspected first, nobody is charged, and one thing would decide."""
-        body = self.once_read(lambda body: bool(body["suspects"]) and enable in body["suspects"][0]["enable"])
+        body = self.once_read(
+            lambda body: (
+                bool(body["suspects"])
+                and body["suspects"][0]["entity"]["id"] == entity_id
+                and enable in body["suspects"][0]["enable"]
+            )
+        )
         assert not body["conclusive"], body
         charged = {part["cause"]: part["lost_ns"] for part in body["parts"] if part["cause"] in LIMITS}
         assert not any(charged.values()), charged
@@ -96,7 +109,7 @@ class Told:
         assert enable in body["blind"][0]["enable"], first
 
     def once_read(self, has_come: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """The verdict when the readings have come that it needs; a busy engine answers late. As it is after 20 s."""
+        """The verdict once it has come to this, or as it is after a minute."""
         deadline = time.monotonic() + 60
         while not has_come(body := self.body()) and time.monotonic() < deadline:
             time.sleep(1)
@@ -123,8 +136,8 @@ WORK = "/cpu?ms=60"
 
 def test_a_quota_whose_throttled_time_is_read(strangers: Strangers) -> None:
     """With the one reading enabled the quota is the first culprit, and the truth lies in its range."""
-    with strangers.collector(THROTTLED), strangers.stage.subject(NODE) as subject:
-        told = strangers.verdict(subject, WORK, WORK, limits.quota(subject, 10))
+    with strangers.collector(THROTTLED) as collector, strangers.stage.subject(NODE) as subject:
+        told = strangers.verdict(collector, subject, WORK, WORK, limits.quota(subject, 10))
         body = told.once_read(lambda body: bool(body["culprits"]))
     assert body["culprits"], body
     first = body["culprits"][0]
@@ -137,23 +150,23 @@ def test_a_quota_whose_throttled_time_is_read(strangers: Strangers) -> None:
 
 def test_a_quota_whose_throttled_time_is_not_read(strangers: Strangers) -> None:
     """Without it its own container is the first suspect, and the verdict says which reading to enable."""
-    with strangers.collector(), strangers.stage.subject(NODE) as subject:
-        told = strangers.verdict(subject, WORK, WORK, limits.quota(subject, 10))
+    with strangers.collector() as collector, strangers.stage.subject(NODE) as subject:
+        told = strangers.verdict(collector, subject, WORK, WORK, limits.quota(subject, 10))
         told.suspects(subject.entity.id, THROTTLED)
 
 
 def test_a_neighbour(strangers: Strangers) -> None:
     """The container that began to compute on the same machine is the first suspect."""
-    with strangers.collector(), strangers.stage.subject(NODE) as subject:
-        told = strangers.verdict(subject, WORK, WORK, neighbours.neighbour(subject))
+    with strangers.collector() as collector, strangers.stage.subject(NODE) as subject:
+        told = strangers.verdict(collector, subject, WORK, WORK, neighbours.neighbour(subject))
         told.suspects(subject.neighbour_id, "layerline agent")
 
 
 def test_a_device_limit(strangers: Strangers) -> None:
     """A container that wrote while its time went missing is the first suspect, for its disk."""
     with (
-        strangers.collector(),
+        strangers.collector() as collector,
         strangers.stage.subject(Container(Variant(write_kib_per_second=1024), Way(server="node"))) as subject,
     ):
-        told = strangers.verdict(subject, "/write?kib=4", "/write?kib=512", nullcontext())
+        told = strangers.verdict(collector, subject, "/write?kib=4", "/write?kib=512", nullcontext())
         told.suspects(subject.entity.id, "layerline agent")
