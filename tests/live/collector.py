@@ -56,7 +56,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_CUMULATIVE, ResourceMetrics
 
-from waiting import PATIENCE_S
+from waiting import PATIENCE_S, eventually
 
 CONTRIB = "github.com/open-telemetry/opentelemetry-collector-contrib/receiver"
 SUM, LEVEL, GAUGE = "sum", "level", "gauge"  # monotonic cumulative sum; cumulative sum that may fall; gauge
@@ -402,7 +402,16 @@ class Collector:
         A busy Engine takes seconds to answer, and the points are stamped when it has. Where it must be certain that
         something lies between two readings, scrape before it and after it.
         """
-        self._http.post(self._url, data=self.collect(), timeout=PATIENCE_S).raise_for_status()
+        body = self.collect()
+        eventually(lambda: self._taken(body), "a server that takes a scrape", every_s=0.5)
+
+    def _taken(self, body: bytes) -> bool:
+        """False where it has to be sent again: the server is busy."""
+        answer = self._http.post(self._url, data=body, timeout=PATIENCE_S)
+        if answer.status_code in (429, 503):
+            return False
+        answer.raise_for_status()
+        return True
 
     def collect(self) -> bytes:
         """One scrape of both receivers, as one request."""
