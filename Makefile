@@ -31,9 +31,10 @@ demo: $(STAMP)
 
 test: lint test-quick test-live
 
-# What needs neither a Docker Engine nor a browser, nor ends servers by the dozen, in two processes.
+# What needs neither a Docker Engine nor a browser, nor ends servers by the dozen. In three processes: many tests wait for
+# another process, and two would leave a fifth of two cores idle.
 test-quick: $(STAMP)
-	$(BIN)/pytest -n 2 -m "not docker and not browser and not crash and not hostile" $(TESTS)
+	$(BIN)/pytest -n 3 -m "not docker and not browser and not crash and not hostile" $(TESTS)
 
 # What does. A part of TESTS may have tests of one kind only: then the other finds none (exit code 5 of pytest).
 test-live: test-live-beside test-live-alone

@@ -35,6 +35,12 @@ pytest.register_assert_rewrite("waiting", "drawings")  # a failed comparison the
 profiles.load()
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, after the order was drawn: several workers then end at about the same time."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is cut off because the machine is busy, and questions wait for what was sent before them.

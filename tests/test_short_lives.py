@@ -1,4 +1,4 @@
-"""200 containers that live for 0.3 to 3 s each, with a real Docker Engine, agent and server: each has its account."""
+"""Many containers that live for 0.3 to 3 s each, with a real Docker Engine, agent and server: each has its account."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ from layerline_correlator.correlator import Correlator
 from layerline_correlator.questions.lives import TOTALS, Life
 from layerline_correlator.questions.requests import RequestQuery
 from layerline_correlator.settings import Settings
+from profiles import examples
 
 pytestmark = [pytest.mark.docker, pytest.mark.alone, pytest.mark.timeout(600)]
 
-MANY, AT_ONCE, ANSWERING, UNSEEN = 200, 8, 8, 5
+MANY, AT_ONCE, ANSWERING, UNSEEN = examples(80, 200), 8, 8, 5
 
 #: Lives for so long, of which it computes for so long; its last word is the CPU time it used.
 LIVES = """
@@ -105,7 +106,7 @@ def run(docker_engine: docker.DockerClient, tmp_path: Path) -> Iterator[Run]:  #
 
 
 def test_each_short_life_has_its_account(run: Run, tmp_path: Path) -> None:
-    """Each of 200 has an entity with start, end, exit code and tags; its ranges hold what it used; who answered a
+    """Each of many has an entity with start, end, exit code and tags; its ranges hold what it used; who answered a
     request has a ledger; those that were never read are counted, and are not measured."""
     draw = random.Random(4)  # noqa: S311 - lives, not secrets
     correlator = Correlator.open(Settings(store=tmp_path / "store"))

@@ -26,6 +26,8 @@ from layerline_correlator.correlator import Correlator
 from layerline_correlator.settings import Settings
 from layerline_correlator.store.model import Batch, ResourceRow, SpanRow
 
+pytestmark = pytest.mark.long
+
 NOW_NS = 1_795_428_600_000_000_000  # 2026-11-23T10:10:00Z
 #: For routes that have parameters and a body: the first of these that a route takes is sent.
 BODIES: tuple[dict[str, Any], ...] = ({"body": "deployed", "time": "2026-11-23T10:00:00Z"}, {"until": None})

@@ -23,6 +23,8 @@ from layerline_correlator.monitors.model import Monitor
 from layerline_correlator.settings import Settings
 from profiles import examples
 
+pytestmark = pytest.mark.long
+
 TRACE = f"{1:032x}"
 SHOP = [
     {"id": "a", "kind": "server", "ms": [0, 900], "cpu": 20, "container": "web-1", "name": "GET /"},

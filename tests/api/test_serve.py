@@ -31,6 +31,8 @@ from layerline_api.settings import ServerSettings
 from layerline_correlator.store.model import Batch
 from waiting import PATIENCE_S, eventually
 
+pytestmark = pytest.mark.long
+
 PROTOBUF = {"Content-Type": "application/x-protobuf"}
 Start = Callable[..., subprocess.Popen[str]]
 

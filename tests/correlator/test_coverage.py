@@ -25,6 +25,8 @@ from layerline_correlator.store.model import (
 )
 from layerline_correlator.times import rfc3339
 
+pytestmark = pytest.mark.long
+
 SECOND = 10**9
 
 

@@ -26,6 +26,8 @@ from layerline_correlator.incidents.detect import Stretch
 from layerline_correlator.incidents.signs import Lasted, Sign
 from layerline_correlator.incidents.takeover import divided, takeovers
 
+pytestmark = pytest.mark.long
+
 SLOW = Sign("slow")
 QUOTA = Sign("cause", "container.cpu_throttled", "stock")
 CODE = Sign("cause", "app.cpu_busy", "web")

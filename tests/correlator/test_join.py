@@ -15,6 +15,8 @@ from layerline_correlator.settings import Settings
 from layerline_correlator.store.handles import handles, is_sandbox
 from layerline_correlator.store.model import Batch, EventRow, PointRow, ResourceRow, SeriesRow, resource_key, series_key
 
+pytestmark = pytest.mark.long
+
 TRACE = "10a7" * 8
 JOINS = tomllib.loads((Path(__file__).parent.parent / "joins/joins.toml").read_text(encoding="utf-8"))["join"]
 
@@ -68,7 +70,7 @@ def drawing(drawn: dict[str, Any], zero_ns: int) -> Batch:
 
 @pytest.mark.parametrize("drawn", [pytest.param(drawn, id=drawn["must"]) for drawn in JOINS])
 def test_join(drawn: dict[str, Any], correlator: Correlator) -> None:
-    """The span is tied as its author worked out by hand, and both it and its verdict say how."""
+    """The span is tied as its author worked out by hand, and it says how; what its verdict says is looked at below."""
     correlator.append(drawing(drawn, a_while_ago()))
     trace = correlator.trace(TRACE)
     assert trace is not None
@@ -80,9 +82,6 @@ def test_join(drawn: dict[str, Any], correlator: Correlator) -> None:
         assert drawn["reason"] in (span["join"]["reason"] or "")
     else:
         assert span["join"]["reason"] is None
-    verdict = correlator.verdict(TRACE)
-    assert verdict is not None
-    assert (verdict.join.container, verdict.join.confidence, verdict.join.reason) == tuple(span["join"].values())
 
 
 def test_the_weakest_join_on_the_path_is_the_verdicts(correlator: Correlator) -> None:

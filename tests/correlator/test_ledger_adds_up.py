@@ -34,6 +34,8 @@ from layerline_correlator.store.model import (
 from layerline_correlator.store.store import Store
 from profiles import examples
 
+pytestmark = pytest.mark.long
+
 TRACES = 250
 HOUR = 3600 * 10**9
 

@@ -20,6 +20,8 @@ from layerline_correlator.settings import Settings
 from layerline_correlator.store.model import PointRow, ResourceRow, SeriesRow, resource_key, series_key
 from layerline_correlator.store.store import Store
 
+pytestmark = pytest.mark.long
+
 S = 1_000 * MS
 TRACE = "ea51e5" + "00" * 13
 AGENT = {"container.id": container_id("web"), "container.name": "web", "layerline.boot_id": "host-1"}

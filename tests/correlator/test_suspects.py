@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from spans import MS, a_while_ago, batch, container_id, resource, series_rows, span_row
+from spans import (
+    MS,
+    a_while_ago,
+    alone,
+    batch,
+    container_id,
+    drawn_name,
+    resource,
+    series_rows,
+    span_row,
+    together,
+)
 
 from layerline_correlator.correlator import Correlator
 from layerline_correlator.entity import Entity
 from layerline_correlator.questions.requests import RequestQuery
+from layerline_correlator.settings import Settings
 from layerline_correlator.store.model import Batch, ResourceRow, resource_key
 from layerline_correlator.verdict.model import Verdict
 from layerline_correlator.verdict.suspects import Open, suspects
@@ -33,134 +46,42 @@ def counter(signal: str, container: str, per_tick: list[float]) -> dict[str, Any
     return {"signal": signal, "container": container, "tags": tags, "at": at, "values": values}
 
 
-def judged(correlator: Correlator, *readings: dict[str, Any], slow: Mapping[str, Any] | None = None) -> Verdict:
-    """Thirty requests of 50 ms, a second apart, then one of 600 ms (of which ``slow`` says more): its verdict."""
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is read of the machine, and what the slow request says beside ``stranger``."""
+
+    readings: Sequence[dict[str, Any]]
+    slow: Mapping[str, Any] = field(default_factory=dict)
+
+    def usual(self, number: int, zero_ns: int) -> Batch:
+        """Thirty requests of 50 ms, a second apart, and the readings."""
+        spans = [span_row(stranger(50), f"{number:016x}{n:016x}", zero_ns - (n + 2) * 1_000 * MS) for n in range(30)]
+        return batch(spans, (series_rows(series, zero_ns) for series in self.readings))
+
+    def asked(self, number: int, zero_ns: int) -> Batch:
+        """Then one of 600 ms."""
+        return batch([span_row({**stranger(600), **self.slow}, trace_of(number), zero_ns)])
+
+
+def trace_of(number: int) -> str:
+    return f"5a5bec75{number:024x}"
+
+
+def judged(correlator: Correlator, *cases: Case) -> list[Verdict]:
+    """The verdict of each case's slow request; several cases are on machines of their own, in one store."""
     zero_ns = a_while_ago()
-    usual = [span_row(stranger(50), f"{n:032x}", zero_ns - (n + 2) * 1_000 * MS) for n in range(30)]
-    correlator.append(batch(usual, (series_rows(series, zero_ns) for series in readings)))
-    correlator.requests(RequestQuery(from_ns=0, to_ns=zero_ns))
-    correlator.append(batch([span_row({**stranger(600), **(slow or {})}, TRACE, zero_ns)]))
-    verdict = correlator.verdict(TRACE)
-    assert verdict is not None
-    assert not verdict.conclusive
-    assert sum(part.lost_ns for part in verdict.parts) + verdict.unexplained_ns == verdict.duration_ns
-    return verdict
-
-
-QUIET = counter("container.cpu.time", "web-1", [100.0] * 8)
-
-
-def test_without_its_throttled_time_a_container_is_its_own_first_suspect(correlator: Correlator) -> None:
-    """Nothing else rose: the container is suspected, for the cause that one more reading would decide."""
-    verdict = judged(correlator, QUIET, counter("container.cpu.time", "batch-1", [900.0] * 8))
-    first = verdict.suspects[0]
-    assert (first.entity.type, first.entity.name, first.cause) == ("container", "web-1", "container.cpu_throttled")
-    assert first.excess_ns == pytest.approx(550 * MS, abs=90 * MS)
-    assert not [part for part in verdict.parts if part.cause.startswith(("container.", "host."))]
-    assert verdict.blind[0].cause == "container.cpu_throttled"
-    assert len(verdict.suspects) == 1
-
-
-def test_a_neighbour_that_rose_is_suspected_first(correlator: Correlator) -> None:
-    """Who ran beside the slow request, and did not before, comes before the container in which it happened."""
-    verdict = judged(correlator, QUIET, counter("container.cpu.time", "batch-1", [10.0] * 6 + [9_500.0] * 2))
-    assert [one.entity.name for one in verdict.suspects] == ["batch-1", "web-1"]
-    first = verdict.suspects[0]
-    assert (first.cause, first.excess_ns) == ("host.cpu_contended", None)
-    assert first.readings[0].value == pytest.approx(0.95, abs=0.01)
-    assert first.readings[0].usual == pytest.approx(0.001, abs=0.001)
-    assert verdict.blind[0].cause == "host.cpu_contended"
-
-
-RISING = counter("container.cpu.time", "batch-1", [10.0] * 6 + [9_500.0] * 2)
-
-
-@pytest.mark.parametrize(
-    "slow",
-    [
-        pytest.param({"reason": "coroutine"}, id="a coroutine that awaits"),
-        pytest.param({"account": "task", "cpu": 5, "blkio": 590}, id="a task"),
-        pytest.param({"cpu": 5, "wait": 0, "blkio": 590}, id="a thread that waited for a disk, and for no CPU"),
-    ],
-)
-def test_a_neighbour_is_no_suspect_where_nothing_waited_for_a_cpu(correlator: Correlator, slow: dict[str, Any]) -> None:
-    """Where the run queue was measured, or somebody awaited, no neighbour and no CPU limit is behind the open time."""
-    verdict = judged(correlator, QUIET, RISING, slow=slow)
-    causes = {(one.entity.name, one.cause) for one in verdict.suspects}
-    assert not [one for one in causes if one[0] == "batch-1"], causes
-    assert not [one for one in causes if one[1] in ("host.cpu_contended", "container.cpu_throttled")], causes
-
-
-@pytest.mark.parametrize(
-    "slow",
-    [
-        pytest.param({"cpu": 5, "wait": 590}, id="a thread that stood ready"),
-        pytest.param({"reason": "thread_hop"}, id="a thread that was not measured"),
-    ],
-)
-def test_a_neighbour_is_a_suspect_where_something_may_have_waited(correlator: Correlator, slow: dict[str, Any]) -> None:
-    """Its sibling: time in the run queue, or time of which nothing is known, may be a neighbour's doing."""
-    assert judged(correlator, QUIET, RISING, slow=slow).suspects[0].entity.name == "batch-1"
-
-
-@pytest.mark.parametrize(
-    ("inner", "suspected"),
-    [
-        pytest.param("web-1", {"web-1"}, id="what it runs inside of"),
-        pytest.param("batch-1", {"batch-1", "web-1"}, id="what somebody else runs inside of"),
-    ],
-)
-def test_an_outer_container_is_no_suspect(correlator: Correlator, inner: str, suspected: set[str]) -> None:
-    """A container that holds others did what they did: it is not suspected of it, least of all by those inside."""
-    attributes = {**resource(None, inner).attributes, "layerline.container.parent": container_id("dind-1")}
-    correlator.append(Batch(resources=[ResourceRow(resource_key(attributes), attributes)]))
-    outer = {**RISING, "container": "dind-1"}
-    verdict = judged(correlator, QUIET, outer, *([RISING] if inner == "batch-1" else []))
-    assert {one.entity.name for one in verdict.suspects} == suspected
-
-
-def test_nobody_is_told_to_run_an_agent_that_runs(correlator: Correlator) -> None:
-    """Where our agent reads the machine, what it did not read is asked of it; its machine is not told to run one."""
-    cpus = counter("system.cpu.time", "web-1", [0.0] * 8) | {"container": None, "tags": {"cpu.mode": "user"}}
-    verdict = judged(correlator, cpus, slow={"reason": "generator"})
-    enable = {one.cause: one.enable for one in verdict.blind}
-    assert not [text for text in enable.values() if "run `layerline agent`" in text], enable
-    assert enable["container.paused"].startswith("ask `layerline coverage` why `layerline agent`")
-    assert enable["app.cpu_crowded"] == "start the service with `layerline run -- CMD`"
-
-
-def test_who_has_no_agent_is_told_where_to_run_one(correlator: Correlator) -> None:
-    """Its sibling: the machine that nobody reads is named."""
-    zero_ns = a_while_ago()
-    machine = resource(None, None, "host-9")  # it was described once, and is not read now
-    correlator.append(Batch(resources=[machine]))
-    slow = {**stranger(600), "host": "host-9", "container": None, "cpu": 5, "wait": 590}
-    correlator.append(batch([span_row(slow, TRACE, zero_ns)]))
-    verdict = correlator.verdict(TRACE)
-    assert verdict is not None
-    enable = {one.cause: one.enable for one in verdict.blind}
-    assert enable["host.cpu_contended"] == "run `layerline agent` on machine host-9-name"
-    assert enable["app.gil_waited"] == "start the service with `layerline run -- CMD`"
-    assert not [cause for cause in enable if cause.startswith(("container.", "dependency.", "network."))], enable
-
-
-@pytest.mark.parametrize(("busy_ratio", "first"), [(0.95, "batch-1"), (0.45, "web-1")])
-def test_a_neighbour_is_no_suspect_on_a_machine_with_cpus_to_spare(
-    correlator: Correlator, busy_ratio: float, first: str
-) -> None:
-    """Who rose took nobody's CPU when no CPU of the machine was full."""
-    rising = counter("container.cpu.time", "batch-1", [10.0] * 6 + [4_500.0] * 2)
-    verdict = judged(correlator, QUIET, rising, *cpu(0, busy_ratio), *cpu(1, 0.1))
-    assert verdict.suspects[0].entity.name == first
-    assert (busy_ratio > 0.8) == ("host.cpu_contended" in {one.cause for one in verdict.suspects})
-
-
-def test_on_a_calm_machine_the_account_of_the_threads_decides(correlator: Correlator) -> None:
-    """With CPUs to spare nobody waited behind a neighbour: what its threads did is the one thing to measure."""
-    verdict = judged(correlator, *cpu(0, 0.3), slow={"container": None})
-    (first,) = verdict.suspects
-    assert (first.entity.type, first.cause) == ("host", "app.blocked")
-    assert first.enable == verdict.blind[0].enable == "start the service with `layerline run -- CMD`"
+    changed = alone if len(cases) > 1 else lambda drawn, number: drawn
+    for drawn in (Case.usual, Case.asked):
+        correlator.append(together(changed(drawn(case, n, zero_ns), n) for n, case in enumerate(cases)))
+        correlator.requests(RequestQuery(from_ns=0, to_ns=zero_ns))
+    verdicts = []
+    for number in range(len(cases)):
+        verdict = correlator.verdict(trace_of(number))
+        assert verdict is not None
+        assert not verdict.conclusive
+        assert sum(part.lost_ns for part in verdict.parts) + verdict.unexplained_ns == verdict.duration_ns
+        verdicts.append(verdict)
+    return verdicts
 
 
 def cpu(number: int, busy_ratio: float) -> list[dict[str, Any]]:
@@ -183,16 +104,147 @@ def cpu(number: int, busy_ratio: float) -> list[dict[str, Any]]:
     ]
 
 
-def test_a_container_that_wrote_may_have_waited_for_its_disk(correlator: Correlator) -> None:
+QUIET = counter("container.cpu.time", "web-1", [100.0] * 8)
+RISING = counter("container.cpu.time", "batch-1", [10.0] * 6 + [9_500.0] * 2)
+HALF_RISING = counter("container.cpu.time", "batch-1", [10.0] * 6 + [4_500.0] * 2)
+
+#: All that one store is asked of; opening one for each took half a minute.
+CASES = {
+    "nobody rose": Case([QUIET, counter("container.cpu.time", "batch-1", [900.0] * 8)]),
+    "a neighbour rose": Case([QUIET, RISING]),
+    "a coroutine that awaits": Case([QUIET, RISING], {"reason": "coroutine"}),
+    "a task": Case([QUIET, RISING], {"account": "task", "cpu": 5, "blkio": 590}),
+    "a thread that waited for a disk, and for no CPU": Case([QUIET, RISING], {"cpu": 5, "wait": 0, "blkio": 590}),
+    "a thread that stood ready": Case([QUIET, RISING], {"cpu": 5, "wait": 590}),
+    "a thread that was not measured": Case([QUIET, RISING], {"reason": "thread_hop"}),
+    "a full CPU": Case([QUIET, HALF_RISING, *cpu(0, 0.95), *cpu(1, 0.1)]),
+    "CPUs to spare": Case([QUIET, HALF_RISING, *cpu(0, 0.45), *cpu(1, 0.1)]),
+    "a calm machine": Case(cpu(0, 0.3), {"container": None}),
+    "it wrote": Case([QUIET, counter("container.disk.io", "web-1", [5e6] * 8)]),
+    "never throttled": Case([QUIET, counter("container.cpu.throttled", "web-1", [0.0] * 8)]),
+}
+
+
+@pytest.fixture(scope="module")
+def verdicts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Verdict]]:
+    """The verdict of each case."""
+    opened = Correlator.open(Settings(store=tmp_path_factory.mktemp("suspects") / "store", group_ns=0))
+    yield dict(zip(CASES, judged(opened, *CASES.values()), strict=True))
+    opened.close()
+
+
+def names(verdict: Verdict) -> list[str]:
+    """Who is suspected, as drawn."""
+    return [drawn_name(one.entity.name) for one in verdict.suspects]
+
+
+def test_without_its_throttled_time_a_container_is_its_own_first_suspect(verdicts: dict[str, Verdict]) -> None:
+    """Nothing else rose: the container is suspected, for the cause that one more reading would decide."""
+    verdict = verdicts["nobody rose"]
+    first = verdict.suspects[0]
+    assert (first.entity.type, first.cause) == ("container", "container.cpu_throttled")
+    assert names(verdict) == ["web-1"]
+    assert first.excess_ns == pytest.approx(550 * MS, abs=90 * MS)
+    assert not [part for part in verdict.parts if part.cause.startswith(("container.", "host."))]
+    assert verdict.blind[0].cause == "container.cpu_throttled"
+
+
+def test_a_neighbour_that_rose_is_suspected_first(verdicts: dict[str, Verdict]) -> None:
+    """Who ran beside the slow request, and did not before, comes before the container in which it happened."""
+    verdict = verdicts["a neighbour rose"]
+    assert names(verdict) == ["batch-1", "web-1"]
+    first = verdict.suspects[0]
+    assert (first.cause, first.excess_ns) == ("host.cpu_contended", None)
+    assert first.readings[0].value == pytest.approx(0.95, abs=0.01)
+    assert first.readings[0].usual == pytest.approx(0.001, abs=0.001)
+    assert verdict.blind[0].cause == "host.cpu_contended"
+
+
+@pytest.mark.parametrize(
+    "case", ["a coroutine that awaits", "a task", "a thread that waited for a disk, and for no CPU"]
+)
+def test_a_neighbour_is_no_suspect_where_nothing_waited_for_a_cpu(verdicts: dict[str, Verdict], case: str) -> None:
+    """Where the run queue was measured, or somebody awaited, no neighbour and no CPU limit is behind the open time."""
+    verdict = verdicts[case]
+    causes = {(one.entity.name, one.cause) for one in verdict.suspects}
+    assert "batch-1" not in names(verdict), causes
+    assert not [one for one in causes if one[1] in ("host.cpu_contended", "container.cpu_throttled")], causes
+
+
+@pytest.mark.parametrize("case", ["a thread that stood ready", "a thread that was not measured"])
+def test_a_neighbour_is_a_suspect_where_something_may_have_waited(verdicts: dict[str, Verdict], case: str) -> None:
+    """Its sibling: time in the run queue, or time of which nothing is known, may be a neighbour's doing."""
+    assert names(verdicts[case])[0] == "batch-1"
+
+
+@pytest.mark.parametrize(
+    ("inner", "suspected"),
+    [
+        pytest.param("web-1", {"web-1"}, id="what it runs inside of"),
+        pytest.param("batch-1", {"batch-1", "web-1"}, id="what somebody else runs inside of"),
+    ],
+)
+def test_an_outer_container_is_no_suspect(correlator: Correlator, inner: str, suspected: set[str]) -> None:
+    """A container that holds others did what they did: it is not suspected of it, least of all by those inside."""
+    attributes = {**resource(None, inner).attributes, "layerline.container.parent": container_id("dind-1")}
+    correlator.append(Batch(resources=[ResourceRow(resource_key(attributes), attributes)]))
+    outer = {**RISING, "container": "dind-1"}
+    (verdict,) = judged(correlator, Case([QUIET, outer, *([RISING] if inner == "batch-1" else [])]))
+    assert {one.entity.name for one in verdict.suspects} == suspected
+
+
+def test_nobody_is_told_to_run_an_agent_that_runs(correlator: Correlator) -> None:
+    """Where our agent reads the machine, what it did not read is asked of it; its machine is not told to run one."""
+    cpus = counter("system.cpu.time", "web-1", [0.0] * 8) | {"container": None, "tags": {"cpu.mode": "user"}}
+    (verdict,) = judged(correlator, Case([cpus], {"reason": "generator"}))
+    enable = {one.cause: one.enable for one in verdict.blind}
+    assert not [text for text in enable.values() if "run `layerline agent`" in text], enable
+    assert enable["container.paused"].startswith("ask `layerline coverage` why `layerline agent`")
+    assert enable["app.cpu_crowded"] == "start the service with `layerline run -- CMD`"
+
+
+def test_who_has_no_agent_is_told_where_to_run_one(correlator: Correlator) -> None:
+    """Its sibling: the machine that nobody reads is named."""
+    zero_ns = a_while_ago()
+    machine = resource(None, None, "host-9")  # it was described once, and is not read now
+    correlator.append(Batch(resources=[machine]))
+    slow = {**stranger(600), "host": "host-9", "container": None, "cpu": 5, "wait": 590}
+    correlator.append(batch([span_row(slow, TRACE, zero_ns)]))
+    verdict = correlator.verdict(TRACE)
+    assert verdict is not None
+    enable = {one.cause: one.enable for one in verdict.blind}
+    assert enable["host.cpu_contended"] == "run `layerline agent` on machine host-9-name"
+    assert enable["app.gil_waited"] == "start the service with `layerline run -- CMD`"
+    assert not [cause for cause in enable if cause.startswith(("container.", "dependency.", "network."))], enable
+
+
+@pytest.mark.parametrize(("case", "first"), [("a full CPU", "batch-1"), ("CPUs to spare", "web-1")])
+def test_a_neighbour_is_no_suspect_on_a_machine_with_cpus_to_spare(
+    verdicts: dict[str, Verdict], case: str, first: str
+) -> None:
+    """Who rose took nobody's CPU when no CPU of the machine was full."""
+    verdict = verdicts[case]
+    assert names(verdict)[0] == first
+    assert (first == "batch-1") == ("host.cpu_contended" in {one.cause for one in verdict.suspects})
+
+
+def test_on_a_calm_machine_the_account_of_the_threads_decides(verdicts: dict[str, Verdict]) -> None:
+    """With CPUs to spare nobody waited behind a neighbour: what its threads did is the one thing to measure."""
+    verdict = verdicts["a calm machine"]
+    (first,) = verdict.suspects
+    assert (first.entity.type, first.cause) == ("host", "app.blocked")
+    assert first.enable == verdict.blind[0].enable == "start the service with `layerline run -- CMD`"
+
+
+def test_a_container_that_wrote_may_have_waited_for_its_disk(verdicts: dict[str, Verdict]) -> None:
     """It moved bytes while time went missing: its disk limit comes before its CPU limit."""
-    verdict = judged(correlator, QUIET, counter("container.disk.io", "web-1", [5e6] * 8))
-    assert (verdict.suspects[0].entity.name, verdict.suspects[0].cause) == ("web-1", "container.io_throttled")
+    verdict = verdicts["it wrote"]
+    assert (names(verdict)[0], verdict.suspects[0].cause) == ("web-1", "container.io_throttled")
 
 
-def test_what_was_measured_is_not_suspected(correlator: Correlator) -> None:
+def test_what_was_measured_is_not_suspected(verdicts: dict[str, Verdict]) -> None:
     """Where the throttled time is known and did not grow, the CPU limit is no suspect."""
-    verdict = judged(correlator, QUIET, counter("container.cpu.throttled", "web-1", [0.0] * 8))
-    assert "container.cpu_throttled" not in {one.cause for one in verdict.suspects}
+    assert "container.cpu_throttled" not in {one.cause for one in verdicts["never throttled"].suspects}
 
 
 def test_what_is_explained_has_no_suspects(correlator: Correlator) -> None:

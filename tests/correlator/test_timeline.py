@@ -29,6 +29,8 @@ from layerline_correlator.store.model import EventRow, ResourceRow
 from layerline_correlator.tagquery.parse import parse_selection
 from layerline_correlator.times import rfc3339
 
+pytestmark = pytest.mark.long
+
 S = 10**9
 
 

@@ -56,6 +56,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_CUMULATIVE, ResourceMetrics
 
+from waiting import PATIENCE_S, eventually
+
 CONTRIB = "github.com/open-telemetry/opentelemetry-collector-contrib/receiver"
 SUM, LEVEL, GAUGE = "sum", "level", "gauge"  # monotonic cumulative sum; cumulative sum that may fall; gauge
 
@@ -341,54 +343,75 @@ HOSTMETRICS = {
 
 
 class Collector:
-    """Sends every ``interval_s`` from a thread of its own while the block lasts.
+    """Scrapes and sends when it is told to (``scrape``); with an ``interval_s`` from a thread of its own as well.
 
     ``endpoint`` is the server's URL (``/v1/metrics`` is added); ``enabled`` names the optional metrics that are
-    switched on. ``sent`` counts the requests that were taken; ``problems`` holds what went wrong.
+    switched on. ``problems`` holds what went wrong in the thread.
     """
 
     def __init__(
-        self, endpoint: str, headers: Mapping[str, str], interval_s: float, enabled: frozenset[str] = frozenset()
+        self,
+        endpoint: str,
+        headers: Mapping[str, str],
+        interval_s: float | None,
+        enabled: frozenset[str] = frozenset(),
     ) -> None:
         every = (*DOCKER_STATS, *(field for fields in HOSTMETRICS.values() for field in fields))
         unknown = enabled - {field.name for field in every if field.optional}
         if unknown:
             raise ValueError(f"not an optional metric: {', '.join(sorted(unknown))}")
-        self.sent = 0
         self.problems: list[str] = []
         self._url = endpoint.rstrip("/") + "/v1/metrics"
-        self._interval_s, self._enabled = interval_s, enabled
+        self._enabled = enabled
         self._http = requests.Session()
         self._http.headers.update({**headers, "Content-Type": "application/x-protobuf"})
-        self._engine = docker.from_env(timeout=30)
+        self._engine = docker.from_env(timeout=PATIENCE_S)
         self._before: dict[str, dict[str, Any]] = {}
         self._proc: Proc | None = None
         self._started_ns = time.time_ns()
         self._booted_ns = next(int(line.split()[1]) * 10**9 for line in _lines("stat") if line.startswith("btime "))
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(8)
-        self._thread = threading.Thread(target=self._run, name="collector")
+        self._thread = None if interval_s is None else threading.Thread(target=self._run, args=[interval_s])
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        if self._thread is not None:
+            self._thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._stop.set()
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
         self._pool.shutdown()
         self._engine.close()
         self._http.close()
 
-    def _run(self) -> None:
+    def _run(self, interval_s: float) -> None:
         due = time.monotonic()
         while not self._stop.wait(max(0.0, due - time.monotonic())):
-            due = max(due + self._interval_s, time.monotonic())
+            due = max(due + interval_s, time.monotonic())
             try:
-                self._http.post(self._url, data=self.collect(), timeout=60).raise_for_status()
-                self.sent += 1
+                self.scrape()
             except (requests.RequestException, DockerException, OSError) as problem:
                 self.problems.append(repr(problem))
+
+    def scrape(self) -> None:
+        """Read everybody and send it; the server has it when this returns.
+
+        A busy Engine takes seconds to answer, and the points are stamped when it has. Where it must be certain that
+        something lies between two readings, scrape before it and after it.
+        """
+        body = self.collect()
+        eventually(lambda: self._taken(body), "a server that takes a scrape", every_s=0.5)
+
+    def _taken(self, body: bytes) -> bool:
+        """False where it has to be sent again: the server is busy."""
+        answer = self._http.post(self._url, data=body, timeout=PATIENCE_S)
+        if answer.status_code in (429, 503):
+            return False
+        answer.raise_for_status()
+        return True
 
     def collect(self) -> bytes:
         """One scrape of both receivers, as one request."""

@@ -23,6 +23,8 @@ from layerline_correlator.settings import Settings
 from layerline_correlator.store.store import Store
 from waiting import eventually
 
+pytestmark = pytest.mark.long
+
 #: What a store holds, without the moments at which it was written.
 CONTENT = {
     "span": "*",

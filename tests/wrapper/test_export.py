@@ -6,6 +6,7 @@ import logging
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -35,7 +36,7 @@ from opentelemetry.trace import (
 from layerline import export, guard
 from layerline.account import Account
 from layerline.encode import Encoder, request
-from layerline.export import EXPORTED, PROCESSED, Batches
+from layerline.export import EXPORTED, PROCESSED, Batches, Sender
 from layerline.masking import Masks
 from layerline.settings import DEFAULT_ENDPOINT, Settings
 from layerline.wiring import Destination, batches, destinations, update
@@ -307,19 +308,30 @@ def lines_of(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [each.getMessage() for each in caplog.records if each.name.startswith(("layerline", "opentelemetry"))]
 
 
+def answered_with(made: Batches, words: str) -> bool:
+    """Whether the last attempt came to this."""
+    exporter = made.span_exporter._exporter
+    assert isinstance(exporter, Sender)
+    assert exporter.session is not None
+    return exporter.session.outcome is not None and words in exporter.session.outcome.words
+
+
 def figures(made: Batches) -> tuple[int, int]:
     return made._counts_of.counts.sent, made._counts_of.counts.failed
 
 
-def test_what_came_back_is_said(sink: Sink, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_came_back_is_said(sink: Sink, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """The line says status and first words of the answer, and asks whether a server runs only where nothing listens.
 
     It is said at the latest when the process ends, though another attempt was still to come.
     """
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "1")  # the first attempt is made before the end, however slow it is
     sink.status, sink.content = 418, b"go away"
-    for url in (sink.url, "http://127.0.0.1:1"):
-        provider = provider_with(processor(url, exit_timeout="0.5"))
+    for url, words in ((sink.url, "go away"), ("http://127.0.0.1:1", "refused")):
+        made = processor(url, exit_timeout="0.5")
+        provider = provider_with(made)
         provider.get_tracer("tests").start_span("span").end()
+        eventually(partial(answered_with, made, words), words)
         provider.shutdown()
     answered, refused = lines_of(caplog)
     assert "418" in answered

@@ -24,6 +24,8 @@ from layerline.commands import run
 from waiting import PATIENCE_S
 from wrapper.conftest import Sink, clean_environment, layerline_run
 
+pytestmark = pytest.mark.long
+
 LAYERLINE = [sys.executable, "-m", "layerline.command", "run"]
 
 SPANS = """

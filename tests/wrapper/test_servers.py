@@ -33,6 +33,8 @@ from layerline.attributes import (
 from waiting import PATIENCE_S
 from wrapper.conftest import Received, Sink, clean_environment
 
+pytestmark = pytest.mark.long
+
 MS = 1_000_000
 INTERNAL, SERVER, CONSUMER = 1, 2, 5  # opentelemetry.proto.trace.v1: Span.SpanKind
 

@@ -418,10 +418,12 @@ def test_an_idle_loop_was_not_waited_for(traced: Traced) -> None:
     """A step that ended long before, and a loop that only sleeps, are exactly 0; who held it is not named."""
 
     async def main() -> None:
+        loop = asyncio.get_running_loop()
+        long_after = loop.create_future()
         with traced.tracer.start_as_current_span("idle"):
             blocker = asyncio.create_task(holds_the_loop(0.02))
-            await asyncio.sleep(0.08)
-            await blocker
+            blocker.add_done_callback(lambda _: loop.call_later(0.05, long_after.set_result, None))
+            await long_after
 
     asyncio.run(main())
     figures = traced.figures("idle")
