@@ -22,6 +22,7 @@ from layerline_correlator.questions.requests import RequestItem, RequestQuery
 from layerline_correlator.questions.services import ServiceItem, ServiceMap
 from layerline_correlator.questions.sql import Table
 from layerline_correlator.store.model import Batch
+from layerline_correlator.store.sizes import StoreSize
 from layerline_correlator.store.store import Overloaded
 from layerline_correlator.verdict.model import Blind, Culprit, Join, Neighbour, Part, Verdict
 
@@ -275,6 +276,9 @@ class FakeCorrelator:
 
     def sql(self, text: str, limit: int) -> Table:
         return Table(["one"], ["INTEGER"], [[1]], cut=False)
+
+    def sizes(self) -> StoreSize:
+        return StoreSize("/store", 3, 4096, 4096, 0, None, None, None, None, [])
 
     def ready(self) -> bool:
         return self.is_ready

@@ -31,6 +31,7 @@ from layerline_correlator.questions.trace import read_trace
 from layerline_correlator.questions.verdicts import read_verdict, read_verdicts
 from layerline_correlator.settings import Settings
 from layerline_correlator.store.patience import TooBusy, cut_off
+from layerline_correlator.store.sizes import StoreSize, read_sizes
 from layerline_correlator.store.statements import begin, begin_anew
 from layerline_correlator.store.store import Extent, Store
 from layerline_correlator.tagquery.answer import Containers
@@ -211,6 +212,11 @@ class Answers(ABC):
         """What happened in the window, newest first. ``BadCursor``."""
         with self._reading() as cursor:
             return read_events(cursor, query, self._names.entity)
+
+    def sizes(self) -> StoreSize:
+        """How many rows and bytes each table of the store has."""
+        with self._reading() as cursor:
+            return read_sizes(cursor, self._settings.store)
 
     # ---- questions in a language of their own
 

@@ -188,7 +188,7 @@ class Store:
         """Open or create the store. ``StoreInUse`` when another process has it; OSError when it cannot be made."""
         folder = settings.store
         make_private(folder)
-        self._lock_file = _lock(folder)
+        self._lock_file = lock(folder)
         self._settings = settings
         self._arrived = arrived
         self.threads = threads or Threads()
@@ -200,7 +200,7 @@ class Store:
         self._queue: queue.Queue[_Waiting | None] = queue.Queue(maxsize=_WAITING)
         shutil.rmtree(folder / _SPILL, ignore_errors=True)  # of a process that was killed
         try:
-            self._database = opened(folder, lambda: _connect(folder, settings.memory_bytes or default_bytes()))
+            self._database = opened(folder, lambda: connect(folder, settings.memory_bytes or default_bytes()))
             _bring_to_shape(self._database)
         except BaseException:
             os.close(self._lock_file)
@@ -657,7 +657,8 @@ def _series_row(row: SeriesRow, resources: dict[str, ResourceRow]) -> tuple[Any,
     return (*row[:5], wanted, entity_id, host, list(row.attributes.items()), part_of)
 
 
-def _connect(folder: Path, memory_bytes: int) -> duckdb.DuckDBPyConnection:
+def connect(folder: Path, memory_bytes: int) -> duckdb.DuckDBPyConnection:
+    """The folder's database, as all of this program open it."""
     connection = duckdb.connect(
         str(folder / DATABASE),
         config={
@@ -701,7 +702,7 @@ def _bring_to_shape(connection: duckdb.DuckDBPyConnection) -> None:
         raise
 
 
-def _lock(folder: Path) -> int:
+def lock(folder: Path) -> int:
     """An advisory lock, so that a second server says why it cannot start before DuckDB does."""
     handle = os.open(folder / "lock", os.O_CREAT | os.O_RDWR, 0o600)
     try:

@@ -112,6 +112,15 @@ def stamp(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute("INSERT INTO store_version VALUES ($version)", {"version": VERSION}).fetchall()
 
 
+def sync_folder(folder: Path) -> None:
+    """Make durable which files are in it."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def _copy(database: Path, partial: Path, backup: Path) -> None:
     """Copy it as a whole or not at all."""
     size, free = database.stat().st_size, shutil.disk_usage(database.parent).free
@@ -123,11 +132,7 @@ def _copy(database: Path, partial: Path, backup: Path) -> None:
             copy.flush()
             os.fsync(copy.fileno())
         partial.replace(backup)
-        folder = os.open(database.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(database.parent)
     except OSError as problem:
         with suppress(OSError):
             partial.unlink(missing_ok=True)

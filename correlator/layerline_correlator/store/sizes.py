@@ -1,0 +1,144 @@
+"""How much a store holds and what that takes on the disk, table by table.
+
+Bytes are those of the blocks that a table's columns have in the database's file. Rows that are still in its log count
+as rows and not yet as bytes, so figures per row are of the rows that are in blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from layerline_correlator.store.version import DATABASE, found_version
+from layerline_correlator.times import rfc3339
+
+#: What is kept of a span: itself, and its share of the ledgers.
+SPAN_TABLES = ("span", "request", "part", "blind", "stay", "refused", "failed", "failure")
+#: What is kept of the readings.
+POINT_TABLES = ("point", "point_minute")
+#: The column that says when a row was, of the tables whose rows are found by time.
+TIMES = {"span": "start_ns", "point": "time_ns", "event": "time_ns", "log": "time_ns", "request": "start_ns"}
+#: Fewer rows than that say nothing about one of them: a table takes whole blocks.
+_ENOUGH_ROWS = 10_000
+
+_TABLES = """
+SELECT table_name FROM duckdb_tables()
+WHERE schema_name = 'main' AND NOT temporary AND database_name = current_database() ORDER BY table_name
+"""
+_BLOCKS = """
+WITH segment AS (
+    SELECT column_id, "count", block_id, additional_block_ids, segment_type
+    FROM pragma_storage_info($table) WHERE persistent
+),
+used AS (
+    SELECT block_id FROM segment WHERE block_id >= 0
+    UNION
+    SELECT unnest(additional_block_ids) FROM segment
+)
+SELECT (SELECT count(*) FROM used),
+       (SELECT coalesce(sum("count"), 0) FROM segment WHERE column_id = 0 AND segment_type <> 'VALIDITY')
+"""
+#: Containers that were read, in days: each minute in which one was read counts for it.
+_CONTAINER_DAYS = """
+SELECT count(*) / (24 * 60.0) FROM (
+    SELECT DISTINCT minute, entity_id FROM point_minute JOIN series USING (series) WHERE entity_type = 'container'
+)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class TableSize:
+    """One table of the store."""
+
+    table: str
+    rows: int
+    bytes: int
+    """Of the database's file."""
+    row_bytes: float | None
+    """Bytes a row, of the rows that are in the file; null where they are too few to say."""
+    oldest: str | None
+    newest: str | None
+    """When its rows are of; null where it is empty, or has no times."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSize:
+    """What a store holds and takes. Field for field the JSON of ``layerline store info --json``."""
+
+    folder: str
+    version: int | None
+    bytes: int
+    """All of it on the disk: the database's file and its log."""
+    used_bytes: int
+    """The part of the database's file that is in use; the rest is used again before the file grows."""
+    log_bytes: int
+    """Of the database's log: what was written since it was last emptied."""
+    oldest: str | None
+    newest: str | None
+    span_bytes: float | None
+    """Bytes a span, its share of the ledgers included; null where too little is stored to say."""
+    container_day_bytes: float | None
+    """Bytes of readings for a container that is read for a day, those of its machine included; null as above."""
+    tables: list[TableSize]
+
+
+def read_sizes(cursor: duckdb.DuckDBPyConnection, folder: Path) -> StoreSize:
+    """What the store in this folder holds; ``cursor`` is one of its database."""
+    ((block_bytes, used_bytes),) = cursor.execute(
+        "SELECT block_size, used_blocks * block_size FROM pragma_database_size()"
+        " WHERE database_name = current_database()"
+    ).fetchall()
+    blocks: dict[str, tuple[int, int]] = {}
+    tables = []
+    for (table,) in cursor.execute(_TABLES).fetchall():
+        ((rows,),) = cursor.execute(f"SELECT count(*) FROM {table}").fetchall()
+        ((held, in_blocks),) = cursor.execute(_BLOCKS, {"table": table}).fetchall()
+        blocks[table] = held * block_bytes, int(in_blocks)
+        oldest, newest = _bounds(cursor, table)
+        tables.append(TableSize(table, rows, held * block_bytes, _each(blocks, (table,), table), oldest, newest))
+    known = {one.table for one in tables}
+    days = 0.0
+    if {"point_minute", "series"} <= known:
+        ((days,),) = cursor.execute(_CONTAINER_DAYS).fetchall()
+    file_bytes, log_bytes = _bytes(folder / DATABASE), _bytes(folder / f"{DATABASE}.wal")
+    return StoreSize(
+        folder=str(folder),
+        version=found_version(cursor),
+        bytes=file_bytes + log_bytes,
+        used_bytes=int(used_bytes or 0),
+        log_bytes=log_bytes,
+        oldest=min((one.oldest for one in tables if one.oldest), default=None),
+        newest=max((one.newest for one in tables if one.newest), default=None),
+        span_bytes=_each(blocks, SPAN_TABLES, "span"),
+        container_day_bytes=_each(blocks, POINT_TABLES, "point", days),
+        tables=sorted(tables, key=lambda one: (-one.bytes, -one.rows, one.table)),
+    )
+
+
+def _bounds(cursor: duckdb.DuckDBPyConnection, table: str) -> tuple[str | None, str | None]:
+    """When the first and the last row of a table were."""
+    if table not in TIMES:
+        return None, None
+    ((first_ns, last_ns),) = cursor.execute(f"SELECT min({TIMES[table]}), max({TIMES[table]}) FROM {table}").fetchall()
+    return (None, None) if first_ns is None else (rfc3339(first_ns), rfc3339(last_ns))
+
+
+def _each(
+    blocks: dict[str, tuple[int, int]], tables: Iterable[str], by: str, number: float | None = None
+) -> float | None:
+    """What these tables take for each row of the table ``by``, or of so many; None where there are too few to say."""
+    rows = blocks.get(by, (0, 0))[1]
+    share = rows if number is None else number
+    if rows < _ENOUGH_ROWS or not share:
+        return None
+    return round(sum(blocks[table][0] for table in tables if table in blocks) / share, 2)
+
+
+def _bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
