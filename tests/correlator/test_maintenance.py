@@ -73,10 +73,10 @@ def test_a_row_has_a_size_once_there_are_many(store: Path) -> None:
     """Bytes a row are those of the table's blocks, for each row in them."""
     with duckdb.connect(str(store / "hot.duckdb")) as database:
         database.execute(
-            "INSERT INTO point SELECT md5(i::VARCHAR), 0, i, random() FROM range(200_000) AS t(i)"
+            "INSERT INTO hot_point SELECT md5(i::VARCHAR), 0, i, random() FROM range(200_000) AS t(i)"
         ).fetchall()
         database.execute("CHECKPOINT").fetchall()
-    (points,) = (one for one in maintenance.sizes(store).tables if one.table == "point")
+    (points,) = (one for one in maintenance.sizes(store).tables if one.table == "hot_point")
     assert points.row_bytes is not None
     assert points.bytes / points.rows == pytest.approx(points.row_bytes, rel=0.01)
     assert points.row_bytes > 8  # random figures cannot take less

@@ -32,12 +32,13 @@ from layerline_correlator.settings import Settings
 from layerline_correlator.store import maintenance
 from layerline_correlator.store.disk import why_not_opened
 from layerline_correlator.store.maintenance import AlreadyThere, Copied, NoRoom, NoStore, NotABackup, Progress
+from layerline_correlator.store.sealed import NoRoomToSeal
 from layerline_correlator.store.store import StoreInUse
 from layerline_correlator.store.version import NewerStore
 
 
 def main(argv: Sequence[str]) -> int:
-    """``layerline store info [--json] | vacuum | backup FILE | restore FILE [--store DIR]``."""
+    """``layerline store info [--json] | seal | vacuum | backup FILE | restore FILE [--store DIR]``."""
     options = _options(argv)
     command = f"layerline store {options.what}"
 
@@ -54,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
         return refuse(problem, 1)
     except StoreInUse as problem:
         return refuse(f"{problem}: stop the server that has it first")
-    except (NewerStore, NotABackup, NoRoom, AlreadyThere, CannotAsk, ValueError) as problem:
+    except (NewerStore, NotABackup, NoRoom, NoRoomToSeal, AlreadyThere, CannotAsk, ValueError) as problem:
         return refuse(problem)
     except duckdb.Error as problem:
         return refuse(why_not_opened(folder, problem))
@@ -96,6 +97,16 @@ def _asked(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
             "--server URL says where to ask"
         )
     return body
+
+
+def _seal(folder: Path, _: argparse.Namespace) -> None:
+    hot_ns = Settings.from_environment().hot_ns
+    with _shown(f"sealing the hours in {folder}") as progress:
+        size = maintenance.seal_all(folder, hot_ns, progress)
+    for one in size.sealed:
+        print(f"sealed: {one.rows:,} points in {amount(one.bytes, 'By')}, {one.row_bytes:.1f} bytes a point")
+    if not size.sealed:
+        print("nothing is sealed: every hour is hot still")
 
 
 def _vacuum(folder: Path, _: argparse.Namespace) -> None:
@@ -144,6 +155,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     info.add_argument("--json", action="store_true", help="the same as JSON")
     info.add_argument("--server", metavar="URL", help="where to ask if a server has it (default LAYERLINE_SERVER)")
     info.add_argument("--token", help="default LAYERLINE_TOKEN")
+    add("seal", "pack the readings of hours that are no longer hot into files, now", _seal)
     add("vacuum", "write the database anew, without the room of what was deleted", _vacuum)
     backup = add("backup", "write all of the store into one file", _backup)
     backup.add_argument("file", type=Path, metavar="FILE", help="a new file")

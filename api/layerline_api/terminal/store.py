@@ -16,7 +16,7 @@ _NAME = 18
 
 def show(body: Json) -> list[Text]:
     """The sizes for people; tables without a row are left out."""
-    return [*_whole(body), Text(), *_tables(body["tables"])]
+    return [*_whole(body), Text(), *_tables(body["tables"]), *_sealed(body["sealed"])]
 
 
 def _whole(body: Json) -> Iterator[Text]:
@@ -42,6 +42,15 @@ def _tables(tables: list[Json]) -> Iterator[Text]:
                 f"{clean(one['table']):<{_NAME}}{one['rows']:>14,}{amount(one['bytes'], 'By'):>11}{each:>11}"
                 f"  {_second(one['oldest']) if one['oldest'] else ''}".rstrip()
             )
+
+
+def _sealed(sealed: list[Json]) -> Iterator[Text]:
+    """The rest of the store is hot: in the tables."""
+    for one in sealed:
+        yield Text()
+        span = f"from {_second(one['oldest'])} to {_second(one['newest'])}"
+        takes = f"{amount(one['bytes'], 'By')}, {one['row_bytes']:.1f} bytes a row"
+        yield Text(f"sealed: {one['rows']:,} rows of {clean(one['kind'])} in {one['files']} files, {span}, {takes}")
 
 
 def _figure(each: float | None) -> str:

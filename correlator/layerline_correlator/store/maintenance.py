@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import tarfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -22,9 +23,10 @@ from typing import IO
 import duckdb
 
 from layerline_correlator.store.private import make_private
+from layerline_correlator.store.sealed import FOLDER, due, remove_unnamed, renew_view, seal
 from layerline_correlator.store.sizes import StoreSize, read_sizes
 from layerline_correlator.store.store import connect, lock
-from layerline_correlator.store.version import DATABASE, VERSION, NewerStore, found_version, sync_folder
+from layerline_correlator.store.version import DATABASE, SEALED_SINCE, VERSION, NewerStore, found_version, sync_folder
 
 #: Called with what is done of the work, and how much it is.
 Progress = Callable[[int, int], None]
@@ -45,6 +47,10 @@ WHERE database_name = current_database() AND NOT temporary ORDER BY schema_name,
 
 class NoStore(OSError):
     """There is no store in the folder."""
+
+
+class OlderStore(ValueError):
+    """What is asked for cannot be done with this store."""
 
 
 class NoRoom(OSError):
@@ -80,6 +86,27 @@ class Copied:
 def sizes(folder: Path) -> StoreSize:
     """What the store in this folder holds. ``NoStore``, ``StoreInUse``, ``NewerStore``."""
     with _alone(folder), _database(folder) as database:
+        return read_sizes(database, folder)
+
+
+def seal_all(folder: Path, hot_ns: int, progress: Progress = lambda done, of: None) -> StoreSize:
+    """Seal every hour that is no longer hot. ``NoStore``, ``StoreInUse``, ``NoRoomToSeal``, ``OlderStore``."""
+    with _alone(folder), _database(folder) as database:
+        version = found_version(database)
+        if version is None or version < SEALED_SINCE:
+            raise OlderStore(
+                f"the store in {folder} has version {version}, and hours can be sealed from version {SEALED_SINCE} on: "
+                "start the server once, which takes it over"
+            )
+        ((is_recording,),) = database.execute("SELECT count(*) > 0 FROM recording").fetchall()
+        if is_recording:
+            raise OlderStore(f"the store in {folder} is a recording: it stays as it was imported")
+        hours = due(database, hot_ns, time.time_ns())
+        for done, hour in enumerate(hours):
+            seal(database, folder, hour)
+            progress(done + 1, len(hours))
+        remove_unnamed(database, folder)
+        database.execute("CHECKPOINT").fetchall()
         return read_sizes(database, folder)
 
 
@@ -219,13 +246,13 @@ def _unpack(file: Path, into: Path, progress: Progress) -> tuple[int | None, lis
 def _is_ours(name: str) -> bool:
     """Whether a member may be in a backup: never anything outside of the store's folder."""
     parts = PurePosixPath(name).parts
-    return name in (DATABASE, _CONTENTS) or (len(parts) > 1 and parts[0] == "sealed" and ".." not in parts)
+    return name in (DATABASE, _CONTENTS) or (len(parts) > 1 and parts[0] == FOLDER and ".." not in parts)
 
 
 def _files(folder: Path) -> Iterator[str]:
     """What belongs to the store, below its folder; the database first."""
     yield DATABASE
-    for path in sorted((folder / "sealed").rglob("*.parquet")):
+    for path in sorted((folder / FOLDER).rglob("*.parquet")):
         yield path.relative_to(folder).as_posix()
 
 
@@ -284,6 +311,8 @@ def _database(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
                 f"the store in {folder} has version {version}, and this program knows versions up to {VERSION}: "
                 "use the program that wrote it"
             )
+        if version is not None and version >= SEALED_SINCE:
+            renew_view(database, folder)  # the folder may have been moved
         yield database
     finally:
         database.close()

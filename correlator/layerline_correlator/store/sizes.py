@@ -6,7 +6,6 @@ as rows and not yet as bytes, so figures per row are of the rows that are in blo
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +17,9 @@ from layerline_correlator.times import rfc3339
 #: What is kept of a span: itself, and its share of the ledgers.
 SPAN_TABLES = ("span", "request", "part", "blind", "stay", "refused", "failed", "failure")
 #: What is kept of the readings.
-POINT_TABLES = ("point", "point_minute")
+POINT_TABLES = ("hot_point", "point_minute")
 #: The column that says when a row was, of the tables whose rows are found by time.
-TIMES = {"span": "start_ns", "point": "time_ns", "event": "time_ns", "log": "time_ns", "request": "start_ns"}
+TIMES = {"span": "start_ns", "hot_point": "time_ns", "event": "time_ns", "log": "time_ns", "request": "start_ns"}
 #: Fewer rows than that say nothing about one of them: a table takes whole blocks.
 _ENOUGH_ROWS = 10_000
 
@@ -40,6 +39,10 @@ used AS (
 )
 SELECT (SELECT count(*) FROM used),
        (SELECT coalesce(sum("count"), 0) FROM segment WHERE column_id = 0 AND segment_type <> 'VALIDITY')
+"""
+_SEALED = """
+SELECT kind, count(*), sum(rows)::BIGINT, sum(bytes)::BIGINT, min(from_ns), max(to_ns)
+FROM sealed_file GROUP BY kind HAVING sum(rows) > 0 ORDER BY kind
 """
 #: Containers that were read, in days: each minute in which one was read counts for it.
 _CONTAINER_DAYS = """
@@ -65,13 +68,28 @@ class TableSize:
 
 
 @dataclass(frozen=True, slots=True)
+class SealedSize:
+    """Hours that lie in files beside the database."""
+
+    kind: str
+    """What of: ``point``."""
+    files: int
+    rows: int
+    bytes: int
+    row_bytes: float
+    oldest: str
+    newest: str
+    """The begin of the first hour and the end of the last."""
+
+
+@dataclass(frozen=True, slots=True)
 class StoreSize:
     """What a store holds and takes. Field for field the JSON of ``layerline store info --json``."""
 
     folder: str
     version: int | None
     bytes: int
-    """All of it on the disk: the database's file and its log."""
+    """All of it on the disk: the database's file, its log, and sealed hours."""
     used_bytes: int
     """The part of the database's file that is in use; the rest is used again before the file grows."""
     log_bytes: int
@@ -83,6 +101,7 @@ class StoreSize:
     container_day_bytes: float | None
     """Bytes of readings for a container that is read for a day, those of its machine included; null as above."""
     tables: list[TableSize]
+    sealed: list[SealedSize]
 
 
 def read_sizes(cursor: duckdb.DuckDBPyConnection, folder: Path) -> StoreSize:
@@ -98,23 +117,27 @@ def read_sizes(cursor: duckdb.DuckDBPyConnection, folder: Path) -> StoreSize:
         ((held, in_blocks),) = cursor.execute(_BLOCKS, {"table": table}).fetchall()
         blocks[table] = held * block_bytes, int(in_blocks)
         oldest, newest = _bounds(cursor, table)
-        tables.append(TableSize(table, rows, held * block_bytes, _each(blocks, (table,), table), oldest, newest))
+        tables.append(TableSize(table, rows, held * block_bytes, _each(blocks, (table,)), oldest, newest))
     known = {one.table for one in tables}
+    sealed = _sealed(cursor) if "sealed_file" in known else []
+    in_files = sum(one.bytes for one in sealed)
     days = 0.0
     if {"point_minute", "series"} <= known:
         ((days,),) = cursor.execute(_CONTAINER_DAYS).fetchall()
     file_bytes, log_bytes = _bytes(folder / DATABASE), _bytes(folder / f"{DATABASE}.wal")
+    bounds = [(one.oldest, one.newest) for one in tables] + [(one.oldest, one.newest) for one in sealed]
     return StoreSize(
         folder=str(folder),
         version=found_version(cursor),
-        bytes=file_bytes + log_bytes,
+        bytes=file_bytes + log_bytes + in_files,
         used_bytes=int(used_bytes or 0),
         log_bytes=log_bytes,
-        oldest=min((one.oldest for one in tables if one.oldest), default=None),
-        newest=max((one.newest for one in tables if one.newest), default=None),
-        span_bytes=_each(blocks, SPAN_TABLES, "span"),
-        container_day_bytes=_each(blocks, POINT_TABLES, "point", days),
+        oldest=min((oldest for oldest, _ in bounds if oldest), default=None),
+        newest=max((newest for _, newest in bounds if newest), default=None),
+        span_bytes=_each(blocks, SPAN_TABLES),
+        container_day_bytes=_each(blocks, POINT_TABLES, sum(one.rows for one in sealed), in_files, days),
         tables=sorted(tables, key=lambda one: (-one.bytes, -one.rows, one.table)),
+        sealed=sealed,
     )
 
 
@@ -126,15 +149,29 @@ def _bounds(cursor: duckdb.DuckDBPyConnection, table: str) -> tuple[str | None, 
     return (None, None) if first_ns is None else (rfc3339(first_ns), rfc3339(last_ns))
 
 
+def _sealed(cursor: duckdb.DuckDBPyConnection) -> list[SealedSize]:
+    return [
+        SealedSize(kind, files, rows, size, round(size / rows, 2), rfc3339(from_ns), rfc3339(to_ns))
+        for kind, files, rows, size, from_ns, to_ns in cursor.execute(_SEALED).fetchall()
+    ]
+
+
 def _each(
-    blocks: dict[str, tuple[int, int]], tables: Iterable[str], by: str, number: float | None = None
+    blocks: dict[str, tuple[int, int]],
+    tables: tuple[str, ...],
+    more_rows: int = 0,
+    more_bytes: int = 0,
+    by: float | None = None,
 ) -> float | None:
-    """What these tables take for each row of the table ``by``, or of so many; None where there are too few to say."""
-    rows = blocks.get(by, (0, 0))[1]
-    share = rows if number is None else number
-    if rows < _ENOUGH_ROWS or not share:
+    """What these tables take for each row of the first, or by so many; None where there are too few rows to say.
+
+    ``more_rows`` of it take ``more_bytes`` elsewhere.
+    """
+    rows = blocks.get(tables[0], (0, 0))[1] + more_rows
+    number = rows if by is None else by
+    if rows < _ENOUGH_ROWS or not number:
         return None
-    return round(sum(blocks[table][0] for table in tables if table in blocks) / share, 2)
+    return round((more_bytes + sum(blocks[table][0] for table in tables if table in blocks)) / number, 2)
 
 
 def _bytes(path: Path) -> int:
