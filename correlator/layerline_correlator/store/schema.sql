@@ -96,6 +96,9 @@ CREATE TABLE IF NOT EXISTS hot_point (
     value    DOUBLE
 );
 
+-- Made anew with the files of hours that are no longer hot (sealed.py).
+CREATE VIEW IF NOT EXISTS point AS FROM hot_point;
+
 -- The files of hours that are no longer hot. What no row names is no part of the store.
 CREATE TABLE IF NOT EXISTS sealed_file (
     kind      VARCHAR,                    -- point
