@@ -9,6 +9,7 @@ requests with their ledgers (their tables are not sealed). It prints a table and
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import random
 import sys
@@ -100,11 +101,11 @@ def main() -> None:
         database.close()
         (packed,) = maintenance.sizes(folder).sealed
         (table,) = (one for one in hot.tables if one.table == "hot_point")
-        print(f"two cores of a shared machine, {platform.release()}, DuckDB {duckdb.__version__}")
+        print(f"{os.cpu_count()} cores, Linux {platform.release()}, DuckDB {duckdb.__version__}")
         print(f"{'':34}{'goal':>8}{'found':>10}")
         print(f"{'bytes a point, hot':34}{'':>8}{table.row_bytes or 0:>10.2f}   of {table.rows:,}")
         print(f"{'bytes a point, sealed':34}{'4':>8}{packed.row_bytes:>10.2f}   in {packed.files} files")
-        print(f"{'bytes a span with its ledger':34}{'150':>8}{hot.span_bytes or 0:>10.1f}   spans are not sealed")
+        print(f"{'bytes a span with its ledger':34}{'150':>8}{hot.span_bytes or 0:>10.1f}   0: too few; not sealed")
         print(
             f"{'points sealed per CPU-second':34}{'':>8}{packed.rows / cpu_s:>10,.0f}   longest hour {longest_s:.1f} s"
         )

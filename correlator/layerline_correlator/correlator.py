@@ -70,7 +70,7 @@ class Correlator(Answers):
         self._waiting = Waiting()  # shared: with the lock of ``_wake``
         self._began_s: float | None = None  # when the pass under way began
         self._hurry = False  # somebody waits for what arrived
-        self._closed = False
+        self._closed = self._ended = False
         self._passes = self._worked_traces = self._refused_ledgers = 0
         self._deleted_rows = 0
         slos = read_file(settings.slos) if settings.slos else []
@@ -148,7 +148,14 @@ class Correlator(Answers):
         self._store.interrupt()
 
     def close(self) -> None:
-        """Write what waits and close the store. What is being worked out is cut off: a start works it out again."""
+        """Write what waits and close the store. What is being worked out is cut off: a start works it out again.
+
+        Closed again it stays closed.
+        """
+        with self._wake:
+            if self._ended:
+                return
+            self._ended = True
         self.interrupt()
         while self._thread.is_alive() or self._watch.alive or self.summing.alive or self.keeping.alive:
             self._store.interrupt()  # again and again: it may be between two statements
