@@ -114,7 +114,7 @@ def copied(folder: Path, copies: int) -> None:
             for table in COPIED:
                 if table == "point":
                     store.execute(
-                        "INSERT INTO point SELECT template_point.* REPLACE (time_ns + $moved AS time_ns,"
+                        "INSERT INTO hot_point SELECT template_point.* REPLACE (time_ns + $moved AS time_ns,"
                         " value + coalesce(rise, 0) * $copy::BIGINT AS value)"
                         " FROM template_point LEFT JOIN growth USING (series) ORDER BY time_ns",
                         values,

@@ -17,6 +17,7 @@ from layerline_api.problems import Problem
 from layerline_correlator.questions.health import Health
 from layerline_correlator.questions.questions import Questions
 from layerline_correlator.store.model import Batch
+from layerline_correlator.store.sizes import StoreSize
 from layerline_correlator.threads import Threads
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -89,6 +90,19 @@ class Measures:
         return generate_latest(self._registry)
 
 
+def _sizes(size: StoreSize) -> Iterator[Metric]:
+    """What the store takes; what is not known yet is absent."""
+    sealed = sum(one.bytes for one in size.sealed)
+    for name, meaning, value in (
+        ("layerline_store_sealed_bytes", "What sealed hours take.", sealed),
+        ("layerline_store_bytes_per_span", "What a span takes, its share of the ledgers included.", size.span_bytes),
+        ("layerline_store_bytes_per_container_day",
+         "What the readings of a container take in a day, its machine's included.", size.container_day_bytes),
+    ):  # fmt: skip
+        if value is not None:
+            yield GaugeMetricFamily(name, meaning, value=value)
+
+
 class _Heart(Collector):
     """What the store and the correlator say of themselves."""
 
@@ -111,7 +125,8 @@ class _Heart(Collector):
             ("layerline_correlator_lag_seconds",
              "By how much the ledger that is latest is late; 0 when none is.",
              health.lag_ns / 1e9),
-            ("layerline_store_used_bytes", "The part of the database file that is in use.", health.used_bytes),
+            ("layerline_store_used_bytes", "What is in use of the database file and of sealed hours.",
+             health.used_bytes),
         ):  # fmt: skip
             yield GaugeMetricFamily(name, meaning, value=level)
         for name, meaning, count in (
@@ -131,6 +146,8 @@ class _Heart(Collector):
              health.deleted_rows),
         ):  # fmt: skip
             yield CounterMetricFamily(name, meaning, value=count)
+        if health.size is not None:
+            yield from _sizes(health.size)
         yield GaugeMetricFamily(
             "layerline_ready",
             "Whether data can be taken and worked out (1): GET /readyz says why not.",

@@ -131,7 +131,7 @@ def thin(database: Path, interval_ns: int) -> None:
     )
     with duckdb.connect(str(database)) as connection:
         connection.execute(
-            "CREATE OR REPLACE TABLE point AS SELECT * FROM point QUALIFY row_number() OVER"
+            "CREATE OR REPLACE TABLE hot_point AS SELECT * FROM point QUALIFY row_number() OVER"
             f" (PARTITION BY series, time_ns // {int(interval_ns)} ORDER BY time_ns DESC) = 1"
         ).fetchall()
         connection.execute(

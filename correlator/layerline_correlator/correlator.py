@@ -27,7 +27,9 @@ from layerline_correlator.questions.answers import Answers
 from layerline_correlator.questions.health import Health
 from layerline_correlator.settings import Settings
 from layerline_correlator.store.backlog import Backlog
+from layerline_correlator.store.keeping import Keeping
 from layerline_correlator.store.model import Batch
+from layerline_correlator.store.sealed import forget
 from layerline_correlator.store.stale import KINDS, mark
 from layerline_correlator.store.statements import run
 from layerline_correlator.store.store import Arrived, Extent, Store
@@ -68,7 +70,7 @@ class Correlator(Answers):
         self._waiting = Waiting()  # shared: with the lock of ``_wake``
         self._began_s: float | None = None  # when the pass under way began
         self._hurry = False  # somebody waits for what arrived
-        self._closed = False
+        self._closed = self._ended = False
         self._passes = self._worked_traces = self._refused_ledgers = 0
         self._deleted_rows = 0
         slos = read_file(settings.slos) if settings.slos else []
@@ -94,6 +96,8 @@ class Correlator(Answers):
         self._watch.start()
         self.summing = Summing(self._store.cursor(), self._store.disk, self._store.threads)
         self.summing.start()
+        self.keeping = Keeping(self._store, settings.hot_ns)
+        self.keeping.start()
 
     @classmethod
     def open(cls, settings: Settings, threads: Threads | None = None) -> Correlator:
@@ -129,6 +133,7 @@ class Correlator(Answers):
             refused_ledgers=self._refused_ledgers,
             used_bytes=self._store.used_bytes(),
             deleted_rows=self._deleted_rows,
+            size=self._store.measured,
             problems=self._store.problems(),
         )
 
@@ -139,12 +144,20 @@ class Correlator(Answers):
             self._wake.notify_all()
         self._watch.stop(wait=False)
         self.summing.stop()
+        self.keeping.stop()
         self._store.interrupt()
 
     def close(self) -> None:
-        """Write what waits and close the store. What is being worked out is cut off: a start works it out again."""
+        """Write what waits and close the store. What is being worked out is cut off: a start works it out again.
+
+        Closed again it stays closed.
+        """
+        with self._wake:
+            if self._ended:
+                return
+            self._ended = True
         self.interrupt()
-        while self._thread.is_alive() or self._watch.alive or self.summing.alive:
+        while self._thread.is_alive() or self._watch.alive or self.summing.alive or self.keeping.alive:
             self._store.interrupt()  # again and again: it may be between two statements
             self._thread.join(0.05)
         self._watch.stop()
@@ -407,7 +420,9 @@ class Correlator(Answers):
 
     def _delete(self, before_ns: int) -> None:
         deleted = run(self._cursor, "store/retain.sql", {"before_ns": before_ns})
-        rows = sum(count for ((count,),) in deleted)
+        files, points = forget(self._cursor, self._store.folder, before_ns)
+        self._store.unnamed.add(files)
+        rows = sum(count for ((count,),) in deleted) + points
         for kind in KINDS if rows else ():  # the minute of which some was deleted
             mark(self._cursor, kind, [before_ns])
         self._deleted_rows += rows

@@ -25,6 +25,14 @@ def duration_ns(text: str) -> int:
     return round(float(match[1]) * _DURATION_NS[match[2]])
 
 
+def at_least_an_hour_ns(text: str) -> int:
+    """``2h`` or ``1d`` in nanoseconds. ValueError says what was expected and found."""
+    found_ns = duration_ns(text)
+    if found_ns < 3600 * 10**9:
+        raise ValueError(f"expected at least 1h, found {text!r}")
+    return found_ns
+
+
 def size_bytes(text: str) -> int:
     """``10GB`` or ``512MiB`` in bytes. ValueError says what was expected and found."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(B|[KMG]i?B|TB)", text.strip())
@@ -59,6 +67,9 @@ class Settings:
     """LAYERLINE_RETAIN (``72h``): hours older than this are deleted, and incidents that ended before."""
     retain_bytes: int = 10 * 10**9
     """LAYERLINE_RETAIN_BYTES (``10GB``): the oldest hour is deleted when the store is larger than this."""
+    hot_ns: int = 2 * 3600 * 10**9
+    """LAYERLINE_HOT (``2h``): hours of readings that ended longer ago are packed into files beside the database; at
+    least ``1h``."""
     memory_bytes: int | None = None
     """LAYERLINE_MEMORY (a third of what there is, at most 4 GiB): what the database may use of the memory; the rest of
     the process takes about 300 MB more."""
@@ -94,6 +105,7 @@ class Settings:
             slow_ns=parsed("LAYERLINE_SLOW", duration_ns, default.slow_ns),
             retain_ns=parsed("LAYERLINE_RETAIN", duration_ns, default.retain_ns),
             retain_bytes=parsed("LAYERLINE_RETAIN_BYTES", size_bytes, default.retain_bytes),
+            hot_ns=parsed("LAYERLINE_HOT", at_least_an_hour_ns, default.hot_ns),
             memory_bytes=parsed("LAYERLINE_MEMORY", size_bytes, 0) or None,
             budget_ratio=parsed("LAYERLINE_BUDGET", share_of_core, default.budget_ratio),
             slos=Path(slos) if (slos := environment.get("LAYERLINE_SLOS")) else None,

@@ -22,6 +22,7 @@ from layerline_correlator.questions.requests import RequestItem, RequestQuery
 from layerline_correlator.questions.services import ServiceItem, ServiceMap
 from layerline_correlator.questions.sql import Table
 from layerline_correlator.store.model import Batch
+from layerline_correlator.store.sizes import SealedSize, StoreSize
 from layerline_correlator.store.store import Overloaded
 from layerline_correlator.verdict.model import Blind, Culprit, Join, Neighbour, Part, Verdict
 
@@ -276,11 +277,15 @@ class FakeCorrelator:
     def sql(self, text: str, limit: int) -> Table:
         return Table(["one"], ["INTEGER"], [[1]], cut=False)
 
+    def sizes(self) -> StoreSize:
+        packed = SealedSize("point", 2, 1000, 3300, 3.3, "2026-09-21T10:00:00Z", "2026-09-21T12:00:00Z")
+        return StoreSize("/store", 4, 4096, 4096, 0, None, None, 190.5, 9e6, [], [packed])
+
     def ready(self) -> bool:
         return self.is_ready
 
     def health(self) -> Health:
-        return Health(3, 256, 20, 1_500_000_000, 7, 140, 600, 1, 5, 2, 4096, 12)
+        return Health(3, 256, 20, 1_500_000_000, 7, 140, 600, 1, 5, 2, 4096, 12, self.sizes())
 
     def close(self) -> None:
         self.is_ready = False

@@ -68,6 +68,9 @@ def test_the_heart_is_asked() -> None:
     assert found["layerline_ledgers_refused_total"] == 2
     assert found["layerline_store_used_bytes"] == 4096
     assert found["layerline_retention_deleted_rows_total"] == 12
+    assert found["layerline_store_sealed_bytes"] == 3300
+    assert found["layerline_store_bytes_per_span"] == 190.5
+    assert found["layerline_store_bytes_per_container_day"] == 9e6
 
 
 def test_every_figure_is_documented() -> None:

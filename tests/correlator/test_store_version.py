@@ -54,7 +54,15 @@ def old(tmp_path: Path) -> Path:
     """A store as it was written before stores had a version; it lacks a column, too."""
     folder = tmp_path / "store"
     fill(folder, "kept")
-    change(folder, "DROP TABLE store_version", "ALTER TABLE stay DROP COLUMN ready_ns")
+    change(
+        folder,
+        "DROP TABLE store_version",
+        "ALTER TABLE stay DROP COLUMN ready_ns",
+        "DROP VIEW point",
+        "ALTER TABLE hot_point RENAME TO point",
+        "DROP TABLE sealed_file",
+        "INSERT INTO point VALUES ('s', 0, 1, 2)",
+    )
     return folder
 
 
@@ -72,6 +80,8 @@ def test_an_older_store_is_copied_and_changed(old: Path, caplog: pytest.LogCaptu
     fill(old, "later")
     assert told(old / "hot.duckdb") == ["kept", "later"]
     assert "ready_ns" in columns(old)
+    with duckdb.connect(str(old / "hot.duckdb"), read_only=True) as connection:
+        assert connection.execute("FROM point").fetchall() == [("s", 0, 1, 2.0)]
     backup = backup_path(old, 1)
     assert told(backup) == ["kept"]
     assert stat.S_IMODE(backup.stat().st_mode) == 0o600

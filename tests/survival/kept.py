@@ -16,6 +16,9 @@ from typing import Any
 import duckdb
 from senders import METRIC, Acknowledged
 
+from layerline_correlator.store.sealed import renew_view
+from layerline_correlator.store.version import has_table
+
 #: Queries that must find nothing in any store, whatever it was sent.
 NEVER = {
     "requests whose parts and what is unexplained do not add up to their duration": """
@@ -54,6 +57,8 @@ def opened(store: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     with tempfile.TemporaryDirectory(prefix="layerline-kept-") as folder:
         copy = Path(shutil.copytree(store, Path(folder) / "store"))
         with duckdb.connect(str(copy / "hot.duckdb")) as database:
+            if has_table(database, "sealed_file"):
+                renew_view(database, copy)  # it names files by where they were
             yield database
 
 

@@ -1,4 +1,4 @@
-"""``layerline serve`` that checkpoints and deletes what is old again and again, instead of once in a while.
+"""``layerline serve`` that checkpoints, seals and deletes what is old again and again, instead of once in a while.
 
 Run as a program with the options of ``layerline serve``: a kill then finds it in one or the other every time.
 """
@@ -26,6 +26,8 @@ def _with_upkeep(self: Correlator, *given: Any, **named: Any) -> None:
     def keep_up() -> None:
         while not self._closed:
             self._retain()
+            with suppress(duckdb.Error):  # what was to be sealed was deleted just now, or it ends
+                self.keeping.seal_all(time.time_ns() + 3 * 3600 * 10**9)
             with self._store.cursor() as cursor, suppress(duckdb.Error):  # others write just now: the next one
                 cursor.execute("CHECKPOINT").fetchall()
             time.sleep(random.random() * 0.1)  # noqa: S311 - to meet different moments

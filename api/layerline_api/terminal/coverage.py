@@ -8,7 +8,7 @@ from typing import Any
 from rich.text import Text
 
 from layerline_api.terminal.text import cut, wrapped
-from layerline_api.words.amounts import human
+from layerline_api.words.amounts import amount, human
 from layerline_api.words.clean import clean
 
 Json = dict[str, Any]
@@ -26,12 +26,25 @@ def show(body: Json) -> list[Text]:
         _dropped(body.get("dropped", [])),
         _clock_steps(body.get("clock_steps", [])),
         _explosions(body["cardinality"]),
+        _stored(body.get("stored")),
     )
     out: list[Text] = []
     for section in sections:
         if section:
             out += [Text(), *section] if out else section
     return out
+
+
+def _stored(stored: Json | None) -> list[Text]:
+    """What the store takes; nothing before it was measured."""
+    if stored is None:
+        return []
+    line = f"The store takes {amount(stored['bytes'], 'By')}"
+    if stored["span_bytes"] is not None:
+        line += f", {amount(stored['span_bytes'], 'By')} a span with its ledger"
+    if stored["container_day_bytes"] is not None:
+        line += f", {amount(stored['container_day_bytes'], 'By')} of readings for each day of a container"
+    return list(wrapped(f"{line} (`layerline store info` says more)."))
 
 
 def _services(body: Json) -> list[Text]:

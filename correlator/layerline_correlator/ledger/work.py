@@ -21,6 +21,7 @@ from layerline_correlator.facts import join
 from layerline_correlator.ledger.causes import Cause, all_causes
 from layerline_correlator.ledger.rounds import LEFT_OVER, Plan, Taking, plan
 from layerline_correlator.store.graph import Graph, Step, steps_in
+from layerline_correlator.store.sealed import only_hot
 from layerline_correlator.store.stale import mark_requests
 from layerline_correlator.store.statements import execute, parsed, run, text
 
@@ -176,6 +177,12 @@ def _begin(
 
 def _work_out(cursor: duckdb.DuckDBPyConnection, bounds: dict[str, int], *, readings: bool = True) -> int:
     """Everything up to what ``keep.sql`` writes, in temporary tables. Returns how many ledgers do not add up."""
+    with only_hot(cursor, bounds["from_ns"] - READINGS_AROUND_NS):
+        return _work_out_with(cursor, bounds, readings=readings)
+
+
+def _work_out_with(cursor: duckdb.DuckDBPyConnection, bounds: dict[str, int], *, readings: bool) -> int:
+    """The same, on what the cursor sees of the points."""
     rows = pieces().run(cursor, bounds)
     whole = _ledgers(all_causes())
     around = _readings(cursor) if readings else {"since_ns": 0, "until_ns": 0}

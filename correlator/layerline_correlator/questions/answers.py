@@ -6,6 +6,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import duckdb
@@ -16,7 +17,7 @@ from layerline_correlator.monitors.keeper import Monitors
 from layerline_correlator.monitors.sources import IncidentFilter, of_incidents, of_query, of_slo
 from layerline_correlator.questions.causes import CauseItem, read_causes
 from layerline_correlator.questions.containers import read_containers
-from layerline_correlator.questions.coverage import Coverage, read_coverage
+from layerline_correlator.questions.coverage import Coverage, read_coverage, stored
 from layerline_correlator.questions.entities import EntityItem, EntityQuery, read_entities
 from layerline_correlator.questions.events import EventItem, EventQuery, read_events
 from layerline_correlator.questions.incidents import IncidentQuery, Incidents
@@ -31,6 +32,8 @@ from layerline_correlator.questions.trace import read_trace
 from layerline_correlator.questions.verdicts import read_verdict, read_verdicts
 from layerline_correlator.settings import Settings
 from layerline_correlator.store.patience import TooBusy, cut_off
+from layerline_correlator.store.sealed import narrow
+from layerline_correlator.store.sizes import StoreSize, read_sizes
 from layerline_correlator.store.statements import begin, begin_anew
 from layerline_correlator.store.store import Extent, Store
 from layerline_correlator.tagquery.answer import Containers
@@ -44,6 +47,8 @@ Answer = TypeVar("Answer")
 PATIENCE_S, TURN_S = 30.0, 5.0
 #: Questions that are answered at a time, each with a cursor of its own.
 AT_ONCE = 8
+#: Questions about a window read no points that are older than its begin by so much: an interval of readings, and a lot.
+_BEFORE_NS = 3600 * 10**9
 
 
 class Answers(ABC):
@@ -161,6 +166,8 @@ class Answers(ABC):
         """What every layer did in a window; None for an unknown request. ``StepTooFine``, ``TooHeavy``."""
         self._catch_up()
         with self._reading() if query.trace_id is None else self._reading_with(query.trace_id) as cursor:
+            if query.trace_id is None and query.from_ns is not None:
+                narrow(cursor, self._store.folder, query.from_ns - _BEFORE_NS)
             return read_timeline(cursor, query, self._names.entity, self._marks)
 
     def _incidents_at(self, which: IncidentFilter, at_ns: int, most: int) -> list[dict[str, Any]]:
@@ -180,7 +187,9 @@ class Answers(ABC):
         """What was seen in the window and what was not; with ``service``, of its spans and requests."""
         self._catch_up()
         with self._reading() as cursor:
-            return read_coverage(cursor, self._names.entity, from_ns, to_ns, service)
+            narrow(cursor, self._store.folder, from_ns - _BEFORE_NS)
+            found = read_coverage(cursor, self._names.entity, from_ns, to_ns, service)
+        return replace(found, stored=stored(self._store.measured))
 
     def services(self) -> list[str]:
         """The services a span was received from."""
@@ -198,6 +207,7 @@ class Answers(ABC):
     def inventory(self, query: EntityQuery) -> Page[EntityItem]:
         """What lived in the window. ``BadCursor``."""
         with self._reading() as cursor:
+            narrow(cursor, self._store.folder, query.from_ns - _BEFORE_NS)
             return read_entities(cursor, query)
 
     def entities(
@@ -205,12 +215,18 @@ class Answers(ABC):
     ) -> list[Life]:
         """The containers that lived in the window, how long, and what each used. ValueError for another type."""
         with self._reading() as cursor:
+            narrow(cursor, self._store.folder, from_ns - _BEFORE_NS)
             return read_lives(cursor, from_ns, to_ns, type, tags)
 
     def events(self, query: EventQuery) -> Page[EventItem]:
         """What happened in the window, newest first. ``BadCursor``."""
         with self._reading() as cursor:
             return read_events(cursor, query, self._names.entity)
+
+    def sizes(self) -> StoreSize:
+        """How many rows and bytes each table of the store has."""
+        with self._reading() as cursor:
+            return read_sizes(cursor, self._settings.store)
 
     # ---- questions in a language of their own
 

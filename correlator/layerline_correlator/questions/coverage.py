@@ -19,6 +19,7 @@ from layerline_correlator.entity import Entity, Naming
 from layerline_correlator.facts import join
 from layerline_correlator.ledger.causes import by_name
 from layerline_correlator.store.graph import graph
+from layerline_correlator.store.sizes import StoreSize
 from layerline_correlator.store.stale import KINDS
 from layerline_correlator.summaries.cover import VIEWS, cover, turns
 from layerline_correlator.times import rfc3339
@@ -177,6 +178,20 @@ class Explosion:
 
 
 @dataclass(frozen=True, slots=True)
+class Stored:
+    """What the store takes, whatever the window; measured every ten minutes."""
+
+    bytes: int
+    sealed_bytes: int
+    """Of them in sealed hours."""
+    span_bytes: float | None
+    """Bytes a span, its share of the ledgers included; null where too little is stored to say."""
+    container_day_bytes: float | None
+    """Bytes of readings for a container that is read for a day, its machine's included; null as above."""
+    oldest: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Coverage:
     """What was seen in a window, and what was not. Field for field the JSON of ``GET /api/v1/coverage``."""
 
@@ -194,6 +209,16 @@ class Coverage:
     cardinality: list[Explosion]
     reason: str | None
     """Why it is empty; null where something was received."""
+    stored: Stored | None = None
+    """What the whole store takes; null until it was first measured, a minute after the start."""
+
+
+def stored(size: StoreSize | None) -> Stored | None:
+    """What coverage says of the store's size."""
+    if size is None:
+        return None
+    sealed_bytes = sum(one.bytes for one in size.sealed)
+    return Stored(size.bytes, sealed_bytes, size.span_bytes, size.container_day_bytes, size.oldest)
 
 
 FILES = ("questions/coverage_senders.sql", *join.FILES, "questions/coverage.sql")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from layerline_correlator.store.sizes import StoreSize
+
 
 @dataclass(frozen=True, slots=True)
 class Health:
@@ -19,6 +21,7 @@ class Health:
     failed_traces: int  # kept without parts
     unread_traces: int  # judged by their spans alone: with what was measured they could not be
     refused_ledgers: int  # their parts did not add up
-    used_bytes: int  # of the database file
+    used_bytes: int  # of the database file and of sealed hours
     deleted_rows: int  # by retention
+    size: StoreSize | None = None  # what everything takes, as it was last measured
     problems: tuple[str, ...] = ()  # what keeps it from taking data or from working it out

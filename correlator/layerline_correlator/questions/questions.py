@@ -21,6 +21,7 @@ from layerline_correlator.questions.sql import Table
 from layerline_correlator.questions.tags import TagKey, TagValue
 from layerline_correlator.questions.timeline import Timeline, TimelineQuery
 from layerline_correlator.store.model import Batch
+from layerline_correlator.store.sizes import StoreSize
 from layerline_correlator.tagquery.answer import Containers
 from layerline_correlator.tagquery.model import Query
 from layerline_correlator.verdict.model import Verdict
@@ -93,6 +94,9 @@ class Questions(Protocol):
     @property
     def incidents(self) -> IncidentQuestions:
         """What was found without being asked."""
+
+    def sizes(self) -> StoreSize:
+        """How many rows and bytes each table of the store has."""
 
     def ready(self) -> bool:
         """True when data can be taken and questions answered."""

@@ -14,6 +14,7 @@ import duckdb
 
 from layerline_correlator.entity import Entity
 from layerline_correlator.store.graph import graph
+from layerline_correlator.store.sealed import widen
 from layerline_correlator.store.stale import MINUTE_NS
 from layerline_correlator.summaries.cover import VIEWS, cover
 from layerline_correlator.tagquery.condition import tag_condition
@@ -378,6 +379,7 @@ def _why_empty(cursor: duckdb.DuckDBPyConnection, query: TimelineQuery, from_ns:
         return f"nothing was ever received of a {kind} with the name or id {identity!r}"
     if query.tags and not _count(cursor, "picked"):
         return "nothing that was received carries these tags"
+    widen(cursor)
     extent: list[tuple[Any, ...]] = cursor.execute(
         "SELECT min(first), max(last) FROM (SELECT min(start_ns) AS first, max(start_ns) AS last FROM request"
         " UNION ALL SELECT min(time_ns), max(time_ns) FROM point"

@@ -10,7 +10,7 @@ from pathlib import Path
 _log = logging.getLogger("layerline.store")
 
 #: What a store's folder holds; one that holds something else is not only ours and keeps its mode.
-_OURS = ("hot.duckdb", "lock", "probe", "recorded")
+_OURS = ("hot.duckdb", "lock", "probe", "recorded", "sealed")
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 

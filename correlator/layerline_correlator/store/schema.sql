@@ -88,12 +88,27 @@ CREATE TABLE IF NOT EXISTS series (
 );
 
 -- The values as they came. Readings (increases over intervals) are worked out from them when asked for,
--- so that points that come late or twice do no harm.
-CREATE TABLE IF NOT EXISTS point (
+-- so that points that come late or twice do no harm. The view `point` has these and those in files (sealed.py).
+CREATE TABLE IF NOT EXISTS hot_point (
     series   VARCHAR,
     start_ns BIGINT,
     time_ns  BIGINT,
     value    DOUBLE
+);
+
+-- Made anew with the files of hours that are no longer hot (sealed.py).
+CREATE VIEW IF NOT EXISTS point AS FROM hot_point;
+
+-- The files of hours that are no longer hot. What no row names is no part of the store.
+CREATE TABLE IF NOT EXISTS sealed_file (
+    kind      VARCHAR,                    -- point
+    file      VARCHAR,                    -- below the store's folder
+    from_ns   BIGINT,                     -- the hour
+    to_ns     BIGINT,
+    rows      BIGINT,
+    bytes     BIGINT,
+    columns   VARCHAR[],                  -- those that the table had then
+    sealed_ns BIGINT                      -- when it was written
 );
 
 CREATE TABLE IF NOT EXISTS event (

@@ -49,10 +49,20 @@ from layerline_correlator.store.model import (
 )
 from layerline_correlator.store.private import make_private
 from layerline_correlator.store.recent import LastPoints, Recent
+from layerline_correlator.store.sealed import Unnamed, remove_unnamed, renew_view, sealed_bytes
 from layerline_correlator.store.signals import write_catalogue
+from layerline_correlator.store.sizes import StoreSize
 from layerline_correlator.store.stale import mark, mark_all
 from layerline_correlator.store.statements import run
-from layerline_correlator.store.version import DATABASE, SUMMED_SINCE, found_version, opened, stamp
+from layerline_correlator.store.version import (
+    DATABASE,
+    SEALED_SINCE,
+    SUMMED_SINCE,
+    found_version,
+    has_table,
+    opened,
+    stamp,
+)
 from layerline_correlator.threads import Threads
 
 _log = logging.getLogger("layerline.store")
@@ -188,11 +198,16 @@ class Store:
         """Open or create the store. ``StoreInUse`` when another process has it; OSError when it cannot be made."""
         folder = settings.store
         make_private(folder)
-        self._lock_file = _lock(folder)
+        self._lock_file = lock(folder)
         self._settings = settings
         self._arrived = arrived
         self.threads = threads or Threads()
         self.disk = Disk(folder)
+        self.folder = folder
+        #: What everything takes, as it was last measured; None until then (keeping.py).
+        self.measured: StoreSize | None = None
+        #: Files that are to be removed when no question reads them any more (sealed.py).
+        self.unnamed = Unnamed()
         self._checkpoints = Checkpoints(folder)
         self._cursors: WeakSet[duckdb.DuckDBPyConnection] = WeakSet()
         self._cursors_lock = threading.Lock()
@@ -200,8 +215,9 @@ class Store:
         self._queue: queue.Queue[_Waiting | None] = queue.Queue(maxsize=_WAITING)
         shutil.rmtree(folder / _SPILL, ignore_errors=True)  # of a process that was killed
         try:
-            self._database = opened(folder, lambda: _connect(folder, settings.memory_bytes or default_bytes()))
-            _bring_to_shape(self._database)
+            self._database = opened(folder, lambda: connect(folder, settings.memory_bytes or default_bytes()))
+            _bring_to_shape(self._database, folder)
+            remove_unnamed(self._database, folder)
         except BaseException:
             os.close(self._lock_file)
             raise
@@ -262,10 +278,13 @@ class Store:
         return self._queue.qsize(), _WAITING
 
     def used_bytes(self) -> int:
-        """How much of the database file is in use: what was deleted is used again before the file grows."""
+        """How much is in use, of the database file and of sealed hours.
+
+        What was deleted in the file is used again before it grows.
+        """
         with self.cursor() as cursor:
             ((used,),) = cursor.execute("SELECT sum(used_blocks * block_size) FROM pragma_database_size()").fetchall()
-        return int(used or 0)
+            return int(used or 0) + sealed_bytes(cursor)
 
     def is_recording(self) -> bool:
         """Whether recorded data was imported into this store."""
@@ -376,7 +395,7 @@ class Store:
                 if self._last_points.may_hold(points):
                     unless = _UNLESS_WRITTEN
                     bounds = {"from_ns": min(at for _, at in points), "to_ns": max(at for _, at in points)}
-                _insert(cursor, "point", _POINT, points.values(), unless, bounds)
+                _insert(cursor, "hot_point", _POINT, points.values(), unless, bounds)
                 mark(cursor, "point", (at for _, at in points))
             if events:
                 _insert(
@@ -657,7 +676,8 @@ def _series_row(row: SeriesRow, resources: dict[str, ResourceRow]) -> tuple[Any,
     return (*row[:5], wanted, entity_id, host, list(row.attributes.items()), part_of)
 
 
-def _connect(folder: Path, memory_bytes: int) -> duckdb.DuckDBPyConnection:
+def connect(folder: Path, memory_bytes: int) -> duckdb.DuckDBPyConnection:
+    """The folder's database, as all of this program open it."""
     connection = duckdb.connect(
         str(folder / DATABASE),
         config={
@@ -670,15 +690,19 @@ def _connect(folder: Path, memory_bytes: int) -> duckdb.DuckDBPyConnection:
         },
     )
     connection.execute("SET asof_loop_join_threshold = 0").fetchall()
+    connection.execute("SET parquet_metadata_cache = true").fetchall()  # files of a name never change (sealed.py)
     return connection
 
 
-def _bring_to_shape(connection: duckdb.DuckDBPyConnection) -> None:
+def _bring_to_shape(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
     """Tables, views and macros as this version has them, all of it or nothing."""
     connection.execute("BEGIN").fetchall()
     try:
         version = found_version(connection)
+        if version is not None and version < SEALED_SINCE and has_table(connection, "point"):
+            connection.execute("ALTER TABLE point RENAME TO hot_point").fetchall()
         run(connection, "store/schema.sql")
+        renew_view(connection, folder)
         if version is not None and version < SUMMED_SINCE:
             mark_all(connection)
         run(connection, "facts/words.sql")
@@ -701,7 +725,7 @@ def _bring_to_shape(connection: duckdb.DuckDBPyConnection) -> None:
         raise
 
 
-def _lock(folder: Path) -> int:
+def lock(folder: Path) -> int:
     """An advisory lock, so that a second server says why it cannot start before DuckDB does."""
     handle = os.open(folder / "lock", os.O_CREAT | os.O_RDWR, 0o600)
     try:

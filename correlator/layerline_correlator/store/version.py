@@ -22,9 +22,11 @@ import duckdb
 _log = logging.getLogger("layerline.store")
 
 #: The version that this program writes. 1 is what was written before stores had a version.
-VERSION = 3
+VERSION = 4
 #: Programs that write an earlier version do not note which minutes they wrote to (stale.py).
 SUMMED_SINCE = 3
+#: Programs that write an earlier version have all points in a table ``point`` (sealed.py).
+SEALED_SINCE = 4
 DATABASE = "hot.duckdb"
 
 #: What each database of DuckDB begins with: three headers of 4,096 bytes, the first with this at its ninth byte.
@@ -50,6 +52,16 @@ def found_version(connection: duckdb.DuckDBPyConnection) -> int | None:
         if rows and rows[0][0] is not None:
             return int(rows[0][0])
     return 1 if "span" in tables else None
+
+
+def has_table(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
+    """Whether it has a table of this name, be it empty; a view is none."""
+    found = connection.execute(
+        "SELECT 1 FROM duckdb_tables() WHERE database_name = current_database() AND schema_name = 'main'"
+        " AND table_name = $name",
+        {"name": name},
+    ).fetchall()
+    return bool(found)
 
 
 def backup_path(folder: Path, version: int) -> Path:
@@ -112,6 +124,15 @@ def stamp(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute("INSERT INTO store_version VALUES ($version)", {"version": VERSION}).fetchall()
 
 
+def sync_folder(folder: Path) -> None:
+    """Make durable which files are in it."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def _copy(database: Path, partial: Path, backup: Path) -> None:
     """Copy it as a whole or not at all."""
     size, free = database.stat().st_size, shutil.disk_usage(database.parent).free
@@ -123,11 +144,7 @@ def _copy(database: Path, partial: Path, backup: Path) -> None:
             copy.flush()
             os.fsync(copy.fileno())
         partial.replace(backup)
-        folder = os.open(database.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(database.parent)
     except OSError as problem:
         with suppress(OSError):
             partial.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from contextlib import suppress
 import duckdb
 
 from layerline_correlator.store.disk import Disk
+from layerline_correlator.store.sealed import only_hot
 from layerline_correlator.store.stale import MINUTE_NS
 from layerline_correlator.store.statements import run
 from layerline_correlator.threads import Threads
@@ -109,7 +110,8 @@ class Summing:
     def _sum_up(self, kind: str, minutes: list[int]) -> None:
         for table in TABLES[kind]:
             self._forget(table, minutes)
-        run(self._cursor, f"summaries/{kind}_minute.sql", _bounds(minutes))
+        with only_hot(self._cursor, min(minutes) * MINUTE_NS):
+            run(self._cursor, f"summaries/{kind}_minute.sql", _bounds(minutes))
         if kind == "span":
             (callers,) = run(self._cursor, "summaries/callers.sql", _bounds(minutes))
             edges = sorted({*minutes, *(minute for (minute,) in callers)})

@@ -1,0 +1,86 @@
+"""Looks after a store while it is used: seals hours that are no longer hot, and measures what everything takes.
+
+It works on a cursor and a thread of its own, an hour at a time with a pause after each, and nobody waits for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+import duckdb
+
+from layerline_correlator.store.sealed import NoRoomToSeal, due, seal
+from layerline_correlator.store.sizes import read_sizes
+from layerline_correlator.store.store import Store
+
+_log = logging.getLogger("layerline.store")
+
+#: How often it looks for an hour to seal, and how often sizes are measured, in seconds.
+_LOOK_S, _MEASURE_S = 60.0, 600.0
+
+
+class Keeping:
+    """Keeps one store in shape."""
+
+    def __init__(self, store: Store, hot_ns: int) -> None:
+        """``start`` begins; ``hot_ns`` is how long an hour stays hot after its end."""
+        self._store, self._hot_ns = store, hot_ns
+        self._cursor = store.cursor()
+        self._one_at_a_time = threading.Lock()
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Look after it from now on."""
+        self._thread = self._store.threads.start("layerline-keeping", self._run)
+
+    def stop(self) -> None:
+        """Begin nothing more; what is being sealed is cut off, and sealed after the next start."""
+        self._stopped.set()
+
+    @property
+    def alive(self) -> bool:
+        """Whether its thread still runs."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def seal_all(self, now_ns: int | None = None) -> int:
+        """Seal every hour that is no longer hot, now. Returns how many those were."""
+        sealed = 0
+        while self._seal_one(time.time_ns() if now_ns is None else now_ns):
+            sealed += 1
+        return sealed
+
+    def measure(self) -> None:
+        """Measure what everything takes: ``Store.measured``."""
+        with self._store.cursor() as cursor:
+            self._store.measured = read_sizes(cursor, self._store.folder)
+
+    def _run(self) -> None:
+        measured_s = time.monotonic() - _MEASURE_S
+        while not self._stopped.wait(_LOOK_S):
+            try:
+                self._store.unnamed.remove_old(self._cursor, self._store.folder)
+                if self._store.disk.problem() is None:
+                    self._seal_one(time.time_ns())
+                if time.monotonic() - measured_s >= _MEASURE_S:
+                    measured_s = time.monotonic()
+                    self.measure()
+            except NoRoomToSeal as problem:
+                _log.warning("an hour of points could not be sealed: %s", problem)
+            except Exception as problem:  # what could not be done is still to be done
+                if self._stopped.is_set():
+                    return
+                if not isinstance(problem, duckdb.TransactionException) and not self._store.disk.failed(problem):
+                    self._store.threads.failed("layerline-keeping", problem)
+
+    def _seal_one(self, now_ns: int) -> bool:
+        """Seal the oldest hour that is due. False where there is none; a recording is old by its nature and stays."""
+        with self._one_at_a_time:
+            if self._store.is_recording():
+                return False
+            hours = due(self._cursor, self._hot_ns, now_ns)
+            if hours:
+                self._store.unnamed.add(seal(self._cursor, self._store.folder, hours[0]))
+            return bool(hours)

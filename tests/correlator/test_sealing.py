@@ -1,0 +1,278 @@
+"""Hours that are no longer hot lie in files: every question answers as before, and nothing is lost or doubled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from spans import a_while_ago, batch, series_rows, span_row
+from test_summaries import carts, readings
+
+from layerline_api.app import create_app
+from layerline_api.settings import ServerSettings
+from layerline_correlator.correlator import Correlator
+from layerline_correlator.plain import plain
+from layerline_correlator.settings import Settings, at_least_an_hour_ns
+from layerline_correlator.store import maintenance, sealed
+from layerline_correlator.store.sealed import HOUR_NS, NoRoomToSeal, only_hot
+from layerline_correlator.times import rfc3339
+
+S, TRACE = 10**9, f"{7:032x}"
+#: The hour in which everything happens: it ended three hours ago, and its last minutes lie in the next one.
+ZERO_NS = (a_while_ago(4 * 3600) // HOUR_NS + 1) * HOUR_NS - 300 * S
+WINDOW = {"from": rfc3339(ZERO_NS - 60 * S), "to": rfc3339(ZERO_NS + 900 * S)}
+LONG = {"from": rfc3339(ZERO_NS - 3 * HOUR_NS), "to": rfc3339(ZERO_NS + 2 * HOUR_NS)}
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some requests and six minutes of readings in two hours that are over, worked out and summed up."""
+    folder = tmp_path_factory.mktemp("filled") / "store"
+    correlator = Correlator.open(Settings(store=folder, group_ns=1_000_000))
+    correlator.keeping.stop()
+    correlator.append(readings(ZERO_NS))
+    correlator.append(carts(0, 40, ZERO_NS, seed=1))
+    correlator.look_for_incidents()
+    correlator.summing.catch_up()
+    correlator.close()
+    return folder
+
+
+@pytest.fixture
+def correlator(filled: Path, tmp_path: Path) -> Iterator[Correlator]:
+    shutil.copytree(filled, tmp_path / "store")
+    opened = Correlator.open(Settings(store=tmp_path / "store", group_ns=1_000_000))
+    opened.keeping.stop()  # nothing is sealed unless the test says so
+    yield opened
+    opened.close()
+
+
+def rows(correlator: Correlator, query: str) -> list[tuple[Any, ...]]:
+    with correlator._store.cursor() as cursor:
+        return cursor.execute(query).fetchall()
+
+
+def points(correlator: Correlator) -> list[tuple[Any, ...]]:
+    return rows(correlator, "FROM point ORDER BY ALL")
+
+
+def in_table(correlator: Correlator) -> int:
+    return int(rows(correlator, "SELECT count(*) FROM hot_point")[0][0])
+
+
+def files(correlator: Correlator) -> list[Path]:
+    return sorted((correlator._store.folder / "sealed").rglob("*.*"))
+
+
+def answers(correlator: Correlator) -> dict[str, bytes]:
+    """What is answered to everything that can be asked, as bytes."""
+    client = create_app(correlator, ServerSettings()).test_client()
+    asked: dict[str, dict[str, str]] = {
+        "requests": {**WINDOW, "min_duration": "0ms"},
+        f"requests/{TRACE}": {},
+        f"traces/{TRACE}": {},
+        "verdicts": WINDOW,
+        "timeline": {**WINDOW, "service": "web"},
+        "timeline?": LONG,
+        "timeline??": {"trace_id": TRACE},
+        "coverage": WINDOW,
+        "coverage?": LONG,
+        "entities": WINDOW,
+        "services": WINDOW,
+        "events": WINDOW,
+        "incidents": LONG,
+        "containers": {"q": "container.memory.working_set > 1 over 20m", "to": WINDOW["to"]},
+    }
+    found = {}
+    for path, parameters in asked.items():
+        answer = client.get(f"/api/v1/{path.rstrip('?')}", query_string=parameters)
+        assert answer.status_code == 200, (path, answer.text)
+        found[path] = answer.data
+    for query in ("SELECT * FROM points ORDER BY ALL LIMIT 500", "SELECT count(*), sum(value), max(time) FROM points"):
+        found[query] = json.dumps(plain(correlator.sql(query, 1000))).encode()
+    found["lives"] = repr(correlator.entities(ZERO_NS, ZERO_NS + 400 * S)).encode()
+    return found
+
+
+def test_every_question_answers_the_same(correlator: Correlator) -> None:
+    """Byte for byte, from sealed hours and hot ones; files are named by hour and contents, and private."""
+    before, were = answers(correlator), points(correlator)
+    assert correlator.keeping.seal_all() == 2
+    assert in_table(correlator) == 0
+    for file in files(correlator):
+        title, _, name = file.stem.rpartition("-")
+        assert name == hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+        assert title == rfc3339(ZERO_NS + (300 * S if file == files(correlator)[1] else 0))[:13]
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert points(correlator) == were
+    for path, answer in answers(correlator).items():
+        assert answer == before[path], path
+    size = correlator.sizes()
+    assert [(one.files, one.rows) for one in size.sealed] == [(2, len(were))]
+    assert correlator.keeping.seal_all() == 0
+
+
+def test_summaries_and_ledgers_of_sealed_hours_are_worked_out_again(correlator: Correlator) -> None:
+    """From the files they come out as they were."""
+    summed = "FROM point_minute ORDER BY ALL"
+    parts = "SELECT * FROM part ORDER BY ALL"
+    before, were = rows(correlator, summed), rows(correlator, parts)
+    verdict = correlator.verdict(TRACE)
+    correlator.keeping.seal_all()
+    with correlator._store.cursor() as cursor:
+        cursor.execute("INSERT INTO stale_minute SELECT DISTINCT 'point', minute, 0 FROM point_minute").fetchall()
+        for table in ("request", "part", "blind", "stay"):
+            cursor.execute(f"DELETE FROM {table} WHERE trace_id = '{TRACE}'").fetchall()
+    assert correlator.summing.catch_up() > 0
+    assert rows(correlator, summed) == before
+    again = correlator.verdict(TRACE)  # on the question's own cursor
+    assert verdict is not None
+    assert again is not None
+    assert again.parts == verdict.parts
+    late = {"id": "z", "parent": "a6", "name": "late", "ms": [13_000, 13_001], "service": "web", "container": "web-1"}
+    correlator.append(batch([span_row(late, TRACE, ZERO_NS)]))
+    correlator.look_for_incidents()  # by the worker
+    assert {row[3:8] for row in rows(correlator, parts)} == {row[3:8] for row in were}
+
+
+def test_late_points_of_a_sealed_hour(correlator: Correlator) -> None:
+    """They are seen at once, those that are sealed already are not written again, and many are sealed with the rest."""
+    correlator.keeping.seal_all()
+    were = points(correlator)
+    correlator.append(readings(ZERO_NS))
+    assert in_table(correlator) == 0
+    assert points(correlator) == were
+
+    def late(first: int, number: int) -> None:
+        at = [first * 1_000 + place * 1_000 + 500 for place in range(number)]
+        drawn = {"signal": "container.memory.working_set", "container": "late", "at": at, "values": at}
+        correlator.append(batch([], [series_rows(drawn, ZERO_NS)]))
+
+    late(0, 3)
+    assert (in_table(correlator), len(points(correlator))) == (3, len(were) + 3)
+    assert correlator.keeping.seal_all() == 0, "so few are not worth a file"
+    late(3, 290)
+    kept = points(correlator)
+    assert len(kept) == len(were) + 293
+    assert correlator.keeping.seal_all() == 1
+    assert in_table(correlator) == 0
+    assert points(correlator) == kept
+
+
+def test_retention_deletes_files(correlator: Correlator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An hour that is too old is gone for every question at once; its file when no question can read it any more."""
+    correlator.keeping.seal_all()
+    first, second = files(correlator)
+    used = correlator._store.used_bytes()
+    with correlator._reading() as earlier:
+        earlier.execute("FROM span LIMIT 1").fetchall()
+        correlator._delete(ZERO_NS + 300 * S)
+        assert {row[2] // HOUR_NS for row in points(correlator)} == {(ZERO_NS + 300 * S) // HOUR_NS}
+        assert len(earlier.execute("SELECT DISTINCT time_ns // 3600000000000 FROM point").fetchall()) == 2
+    cursor, folder = correlator._cursor, correlator._store.folder
+    correlator._store.unnamed.remove_old(cursor, folder)
+    assert files(correlator) == [first, second], "it stays for questions that began before"
+    monkeypatch.setattr(sealed, "_KEPT_S", -1.0)
+    correlator._store.unnamed.remove_old(cursor, folder)
+    assert files(correlator) == [second]
+    assert correlator._store.used_bytes() <= used
+
+
+@pytest.mark.parametrize("where", ["renew_view", "_synced_sum"])
+def test_what_fails_before_the_end_changes_nothing(
+    correlator: Correlator, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """Wherever sealing ends, each point is there once; what it left is removed by the next start."""
+    were = points(correlator)
+
+    def stopped(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sealed, where, stopped)
+        with pytest.raises(KeyboardInterrupt):
+            correlator.keeping.seal_all()
+    assert points(correlator) == were
+    assert in_table(correlator) == len(were)
+    (correlator._store.folder / "sealed/point/2026-01-01T00.partial").write_bytes(b"half")
+    correlator.close()
+    again = Correlator.open(Settings(store=correlator._store.folder))
+    try:
+        assert files(again) == []
+        assert points(again) == were
+        assert again.keeping.seal_all() == 2
+        assert points(again) == were
+    finally:
+        again.close()
+
+
+def test_a_store_can_be_moved_and_loses_an_hour_whose_file_is_lost(
+    correlator: Correlator, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Files are found where the folder is now, also by a backup; one that is gone costs its points, and is named."""
+    correlator.keeping.seal_all()
+    were = points(correlator)
+    correlator.close()
+    folder = (tmp_path / "store").rename(tmp_path / "moved, it's here")
+    maintenance.back_up(folder, tmp_path / "backup")
+    maintenance.restore(tmp_path / "backup", tmp_path / "restored")
+    maintenance.vacuum(tmp_path / "restored")
+    for place in (folder, tmp_path / "restored"):
+        opened = Correlator.open(Settings(store=place))
+        assert points(opened) == were
+        lost = files(opened)[0]
+        opened.close()
+    lost.unlink()
+    opened = Correlator.open(Settings(store=tmp_path / "restored"))
+    assert 0 < len(points(opened)) < len(were)
+    opened.close()
+    assert f"a sealed hour is missing in the store: {lost}" in caplog.text
+
+
+def test_by_hand(correlator: Correlator, tmp_path: Path) -> None:
+    """`layerline store seal` does the same while no server has the store."""
+    were = points(correlator)
+    correlator.close()
+    told: list[tuple[int, int]] = []
+    size = maintenance.seal_all(tmp_path / "store", HOUR_NS, lambda done, of: told.append((done, of)))
+    assert [one.rows for one in size.sealed] == [len(were)]
+    assert told == [(1, 2), (2, 2)]
+    again = Correlator.open(Settings(store=tmp_path / "store"))
+    assert points(again) == were
+    again.close()
+
+
+def test_what_is_hot_is_read_without_files(correlator: Correlator) -> None:
+    """A pass over the last minutes opens no file; one over older ones sees everything."""
+    now = a_while_ago(0)
+    correlator.keeping.seal_all()
+    with correlator._store.cursor() as cursor:
+        for since_ns, seen in ((now - 60 * S, 0), (ZERO_NS, len(points(correlator)))):
+            with only_hot(cursor, since_ns):
+                assert cursor.execute("SELECT count(*) FROM point").fetchall() == [(seen,)]
+            assert cursor.execute("SELECT count(*) FROM point").fetchall() == [(len(points(correlator)),)]
+
+
+def test_no_room(correlator: Correlator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said, and the points stay where they are."""
+
+    class Usage(NamedTuple):
+        free: int = 1_000
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage())
+    with pytest.raises(NoRoomToSeal, match="and 1,000 are"):
+        correlator.keeping.seal_all()
+    assert in_table(correlator) == len(points(correlator))
+
+
+def test_an_hour_at_least_stays_hot() -> None:
+    """Passes rely on it: less is refused."""
+    assert at_least_an_hour_ns("90m") == 5400 * S
+    with pytest.raises(ValueError, match="expected at least 1h, found '30m'"):
+        at_least_an_hour_ns("30m")
