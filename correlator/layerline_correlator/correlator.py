@@ -27,6 +27,7 @@ from layerline_correlator.questions.answers import Answers
 from layerline_correlator.questions.health import Health
 from layerline_correlator.settings import Settings
 from layerline_correlator.store.backlog import Backlog
+from layerline_correlator.store.caps import Exceeded
 from layerline_correlator.store.model import Batch
 from layerline_correlator.store.stale import KINDS, mark
 from layerline_correlator.store.statements import run
@@ -102,10 +103,10 @@ class Correlator(Answers):
 
     # ---- data in
 
-    def append(self, batch: Batch) -> None:
-        """Return when the batch is durable. ``Overloaded`` when there is no room for it now."""
+    def append(self, batch: Batch) -> tuple[Exceeded, ...]:
+        """Return when the batch is durable, and what of it is beyond a cap. ``Overloaded``: there is no room now."""
         self._is_recording = self._is_recording or bool(batch.recordings)
-        self._store.append(batch)
+        return self._store.append(batch)
 
     def ready(self) -> bool:
         """True when data can be taken and questions answered."""
@@ -129,6 +130,7 @@ class Correlator(Answers):
             refused_ledgers=self._refused_ledgers,
             used_bytes=self._store.used_bytes(),
             deleted_rows=self._deleted_rows,
+            active=self._store.active(),
             problems=self._store.problems(),
         )
 
@@ -234,6 +236,9 @@ class Correlator(Answers):
             with self._wake:
                 asked, self._hurry = self._hurry, False
                 early = early or (asked and self._is_quiet(_EARLY))
+                if self._waiting.is_to_look() and not self._backlog.left:
+                    self._waiting.has_forgotten = False
+                    self._backlog = Backlog(self._cursor, self._settings.settle_ns)
                 if self._waiting.ready(time.time_ns()) < self._together and self._backlog.left:
                     self._waiting.arrived(self._backlog.next(self._together, ALONGSIDE_NS), time.time_ns())
                 fresh = self._waiting.take_fresh()

@@ -21,6 +21,7 @@ from layerline_correlator.questions.paging import BadCursor, Page
 from layerline_correlator.questions.requests import RequestItem, RequestQuery
 from layerline_correlator.questions.services import ServiceItem, ServiceMap
 from layerline_correlator.questions.sql import Table
+from layerline_correlator.store.caps import Exceeded
 from layerline_correlator.store.model import Batch
 from layerline_correlator.store.store import Overloaded
 from layerline_correlator.verdict.model import Blind, Culprit, Join, Neighbour, Part, Verdict
@@ -231,12 +232,13 @@ class FakeCorrelator:
     broken: bool = False
     is_ready: bool = True
 
-    def append(self, batch: Batch) -> None:
+    def append(self, batch: Batch) -> tuple[Exceeded, ...]:
         if self.overloaded:
             raise Overloaded("64 MiB are waiting")
         if self.broken:
             raise OSError("no space left on device")
         self.batches.append(batch)
+        return ()
 
     def requests(self, query: RequestQuery) -> Page[RequestItem]:
         self.asked.append(query)

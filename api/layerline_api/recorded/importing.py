@@ -24,6 +24,7 @@ from layerline_api.recorded.sources import Source
 from layerline_api.words.clean import clean
 from layerline_correlator.correlator import Correlator
 from layerline_correlator.settings import Settings
+from layerline_correlator.store.caps import Exceeded
 from layerline_correlator.store.model import RecordingRow
 from layerline_correlator.store.store import Store
 
@@ -109,7 +110,7 @@ class _File:
         self._bytes, self._modified_ns = stat.st_size, stat.st_mtime_ns
         self._told = 0
         self._gathered = Gathered(self._tell)
-        self._written: Future[None] | None = None
+        self._written: Future[tuple[Exceeded, ...]] | None = None
         self._rows = 0
 
     def read(self, before: RecordingRow | None) -> bool:
@@ -134,7 +135,11 @@ class _File:
             except (Unreadable, OSError, csv.Error, pa.ArrowException) as found:
                 problem = found
             self._write(place, progress, finished=problem is None)
+            before_last = self._gathered.rejected
             self._wait()
+            if self._gathered.rejected > before_last:  # of the last rows: the count is kept, too
+                self._write(place, progress, finished=problem is None)
+                self._wait()
         if self._told > PROBLEMS_TOLD:
             self._console.print(f"    and {self._told - PROBLEMS_TOLD:,} problems more", soft_wrap=True)
         if problem is not None:
@@ -173,7 +178,9 @@ class _File:
 
     def _wait(self) -> None:
         if self._written is not None:
-            self._written.result()
+            for one in self._written.result():  # counted in the store with the next rows
+                items = 0 if one.item == "tag" else one.items
+                self._gathered.reject(f"{one.kind} {one.name!r} of {one.sender!r}", one.why, items)
             self._written = None
 
     def _tell(self, problem: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from layerline_correlator.store.caps import NOTHING, Active
+
 
 @dataclass(frozen=True, slots=True)
 class Health:
@@ -21,4 +23,5 @@ class Health:
     refused_ledgers: int  # their parts did not add up
     used_bytes: int  # of the database file
     deleted_rows: int  # by retention
+    active: Active = NOTHING  # series and senders that send now
     problems: tuple[str, ...] = ()  # what keeps it from taking data or from working it out
