@@ -89,8 +89,13 @@ class Correlator(Answers):
             self._arrived,
             threads=self._store.threads,
         )
-        for slo in slos:
-            self.incidents.set_slo(slo)
+        try:
+            for slo in slos:
+                self.incidents.set_slo(slo)
+        except duckdb.Error as problem:
+            if not self._store.disk.failed(problem):
+                raise
+            _log.error("SLOs of %s are those of the last start: %s", settings.slos, self._store.disk.problem())
         self._thread = self._store.threads.start("layerline-correlator", self._correlate_forever)
         self._watch.start()
         self.summing = Summing(self._store.cursor(), self._store.disk, self._store.threads)

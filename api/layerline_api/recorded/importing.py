@@ -26,6 +26,7 @@ from layerline_correlator.correlator import Correlator
 from layerline_correlator.settings import Settings
 from layerline_correlator.store.caps import Exceeded
 from layerline_correlator.store.model import RecordingRow
+from layerline_correlator.store.statements import first_row
 from layerline_correlator.store.store import Store
 
 #: Rows that become durable together; what a kill costs at most, and what is in memory at a time (twice).
@@ -73,7 +74,7 @@ def import_files(found: Sequence[Source], settings: Settings, console: Console) 
     try:
         failed = _read_all(found, store, console)
         with store.cursor() as cursor:
-            held = Held(*(cursor.execute(_HELD).fetchone() or ()))
+            held = Held(*(first_row(cursor.execute(_HELD)) or ()))
     finally:
         store.close()
     _work_out(settings, console)
@@ -88,7 +89,7 @@ def _read_all(found: Sequence[Source], store: Store, console: Console) -> list[P
                 'SELECT source, bytes, modified_ns, "offset", line, inside, rejected, left_out, finished FROM recording'
             ).fetchall()
         }
-        received = cursor.execute("SELECT count(*) FROM resource").fetchone()
+        received = first_row(cursor.execute("SELECT count(*) FROM resource"))
     if not known and received and received[0]:
         raise NotARecording("it holds data that was received by a server")
     failed = []

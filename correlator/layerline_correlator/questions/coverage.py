@@ -21,6 +21,7 @@ from layerline_correlator.ledger.causes import by_name
 from layerline_correlator.store.caps import SENDERS, SERIES, TAG_VALUES
 from layerline_correlator.store.graph import graph
 from layerline_correlator.store.stale import KINDS
+from layerline_correlator.store.statements import first_row
 from layerline_correlator.summaries.cover import VIEWS, cover, turns
 from layerline_correlator.times import rfc3339
 from layerline_correlator.verdict.judge import Unseen as UnseenCause
@@ -402,13 +403,15 @@ def _layers(
     ]
     enable = on_machines(_AGENT, machines, name)
     for layer in ("container", "network", "host"):
-        row = cursor.execute(
-            "SELECT count(*), coalesce(sum(points), 0)::BIGINT, median(median_ns)::BIGINT,"
-            " coalesce(sum(gaps), 0)::BIGINT, max(longest_ns),"
-            " first(entity_type ORDER BY longest_ns DESC NULLS LAST, entity_id),"
-            " first(entity_id ORDER BY longest_ns DESC NULLS LAST, entity_id) FROM beat WHERE layer = $layer",
-            {"layer": layer},
-        ).fetchone()
+        row = first_row(
+            cursor.execute(
+                "SELECT count(*), coalesce(sum(points), 0)::BIGINT, median(median_ns)::BIGINT,"
+                " coalesce(sum(gaps), 0)::BIGINT, max(longest_ns),"
+                " first(entity_type ORDER BY longest_ns DESC NULLS LAST, entity_id),"
+                " first(entity_id ORDER BY longest_ns DESC NULLS LAST, entity_id) FROM beat WHERE layer = $layer",
+                {"layer": layer},
+            )
+        )
         entities, readings, interval_ns, gaps, longest_ns, kind, identity = row or (0, 0, None, 0, None, None, None)
         layers.append(
             LayerCoverage(
@@ -457,16 +460,18 @@ def _lives(cursor: duckdb.DuckDBPyConnection) -> Lives:
     rows = cursor.execute(
         "SELECT container_id, name, started_ns, died_ns, readings FROM life ORDER BY died_ns"
     ).fetchall()
-    told = cursor.execute("SELECT count(*) FROM event WHERE name LIKE 'container.%'").fetchone()
+    told = first_row(cursor.execute("SELECT count(*) FROM event WHERE name LIKE 'container.%'"))
     without = [
         Unseen(identity, name or identity[:12], rfc3339(started) if started else None, rfc3339(died))
         for identity, name, started, died, readings in rows
         if not readings
     ]
     nobody = None if told and told[0] else "nobody tells of the starts and ends of containers: run `layerline agent`"
-    gone = cursor.execute(
-        "SELECT count(DISTINCT (host, container_id, first_ns)) FROM hidden WHERE what = 'container.gone'"
-    ).fetchone()
+    gone = first_row(
+        cursor.execute(
+            "SELECT count(DISTINCT (host, container_id, first_ns)) FROM hidden WHERE what = 'container.gone'"
+        )
+    )
     return Lives(len(rows), len(without), gone[0] if gone else 0, without[:_NAMED], nobody or _engines_away(cursor))
 
 

@@ -52,8 +52,16 @@ from layerline_correlator.store.private import make_private
 from layerline_correlator.store.recent import Known, LastPoints, Recent
 from layerline_correlator.store.signals import write_catalogue
 from layerline_correlator.store.stale import mark, mark_all
-from layerline_correlator.store.statements import run
-from layerline_correlator.store.version import DATABASE, SUMMED_SINCE, found_version, opened, stamp
+from layerline_correlator.store.statements import first_row, run
+from layerline_correlator.store.version import (
+    DATABASE,
+    SUMMED_SINCE,
+    found_version,
+    has_our_shape,
+    opened,
+    stamp,
+    stamp_shape,
+)
 from layerline_correlator.threads import Threads
 
 _log = logging.getLogger("layerline.store")
@@ -206,9 +214,19 @@ class Store:
         self._caps = Caps(settings.series, settings.tag_values)
         self._queue: queue.Queue[_Waiting | None] = queue.Queue(maxsize=_WAITING)
         shutil.rmtree(folder / _SPILL, ignore_errors=True)  # of a process that was killed
+
+        def connect() -> duckdb.DuckDBPyConnection:
+            return _connect(folder, settings.memory_bytes or default_bytes())
+
         try:
-            self._database = opened(folder, lambda: _connect(folder, settings.memory_bytes or default_bytes()))
-            _bring_to_shape(self._database)
+            self._database = opened(folder, connect)
+            try:
+                _bring_to_shape(self._database)
+            except Exception as problem:
+                if not self.disk.failed(problem):
+                    raise
+                self._database = _as_it_is(connect, problem)
+                _log.error("the store in %s takes nothing until there is room: %s", folder, self.disk.problem())
         except BaseException:
             os.close(self._lock_file)
             raise
@@ -282,7 +300,7 @@ class Store:
     def is_recording(self) -> bool:
         """Whether recorded data was imported into this store."""
         with self.cursor() as cursor:
-            found = cursor.execute("SELECT count(*) > 0 FROM recording").fetchone()
+            found = first_row(cursor.execute("SELECT count(*) > 0 FROM recording"))
         return bool(found and found[0])
 
     def close(self) -> None:
@@ -734,12 +752,22 @@ def _bring_to_shape(connection: duckdb.DuckDBPyConnection) -> None:
         run(connection, "incidents/schema.sql")
         run(connection, "questions/views.sql")
         stamp(connection)
+        stamp_shape(connection)
         connection.execute("COMMIT").fetchall()
     except BaseException:
         with suppress(duckdb.Error):  # a commit that failed has rolled back
             connection.execute("ROLLBACK").fetchall()
         connection.close()
         raise
+
+
+def _as_it_is(connect: Callable[[], duckdb.DuckDBPyConnection], problem: Exception) -> duckdb.DuckDBPyConnection:
+    """The database of which nothing can be written now, where this program wrote it last; else raises ``problem``."""
+    connection = connect()
+    if not has_our_shape(connection):
+        connection.close()
+        raise problem
+    return connection
 
 
 def _lock(folder: Path) -> int:
