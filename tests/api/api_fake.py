@@ -278,6 +278,9 @@ class FakeCorrelator:
     def sql(self, text: str, limit: int) -> Table:
         return Table(["one"], ["INTEGER"], [[1]], cut=False)
 
+    def generation(self) -> str | None:
+        return None
+
     def ready(self) -> bool:
         return self.is_ready
 

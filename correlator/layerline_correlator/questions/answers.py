@@ -71,6 +71,10 @@ class Answers(ABC):
             },
         )
 
+    def generation(self) -> str | None:
+        """A word for what is stored, which changes with it; None where something was written just now."""
+        return self._store.generation.word()
+
     @abstractmethod
     def _catch_up(self) -> None:
         """Give what has just arrived a moment to be worked out."""

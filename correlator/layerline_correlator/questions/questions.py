@@ -95,6 +95,9 @@ class Questions(Protocol):
     def incidents(self) -> IncidentQuestions:
         """What was found without being asked."""
 
+    def generation(self) -> str | None:
+        """A word for what is stored, which changes with it; None where something was written just now."""
+
     def ready(self) -> bool:
         """True when data can be taken and questions answered."""
 

@@ -37,6 +37,7 @@ from layerline_correlator.store.caps import Active, Caps, Exceeded, Note
 from layerline_correlator.store.checkpoint import Checkpoints
 from layerline_correlator.store.columns import LEFT_OUT, TEXT_MAP, SpanColumns
 from layerline_correlator.store.disk import Disk
+from layerline_correlator.store.generation import Generation
 from layerline_correlator.store.handles import Handle, handles, is_sandbox, machine, stand_in
 from layerline_correlator.store.memory import default_bytes
 from layerline_correlator.store.model import (
@@ -208,6 +209,7 @@ class Store:
         self._arrived = arrived
         self.threads = threads or Threads()
         self.disk = Disk(folder)
+        self.generation = Generation(folder)
         self._checkpoints = Checkpoints(folder)
         self._cursors: WeakSet[duckdb.DuckDBPyConnection] = WeakSet()
         self._cursors_lock = threading.Lock()
