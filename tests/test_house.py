@@ -213,3 +213,19 @@ def test_lasting_threads_are_started_in_one_place() -> None:
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("threading.Thread", "threading.Timer", "Thread")
     }
     assert makers <= HELPERS
+
+
+def test_every_result_is_read_to_its_end() -> None:
+    """A result of which rows are left unread keeps its transaction open: all rows are read (``first_row``).
+
+    Except of users' SQL, of which only some rows are wanted, on a cursor that is closed right after.
+    """
+    may = CORRELATOR / "questions/sql.py"
+    wrong = [
+        f"{source.relative_to(ROOT)}, line {node.lineno}"
+        for package in ("layerline_correlator", "layerline_api")
+        for source in PACKAGES[package].rglob("*.py")
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr in ("fetchone", "fetchmany") and source != may
+    ]
+    assert not wrong, f"expected fetchall or first_row, found fetchone or fetchmany in {wrong}"

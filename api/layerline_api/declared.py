@@ -7,7 +7,9 @@ the view and makes its answer JSON; ``openapi.py`` makes the document from the s
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,10 +17,11 @@ from flask import Request, Response, request
 from pydantic import TypeAdapter, ValidationError
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from layerline_api.parameters import Parameters, read
+from layerline_api.parameters import Parameters, Window, read
 from layerline_api.problems import Problem
 from layerline_correlator.plain import plain
 from layerline_correlator.questions.paging import BadCursor
+from layerline_correlator.questions.questions import Questions
 from layerline_correlator.written import Written, refusal
 
 JSON, PROBLEM = "application/json", "application/problem+json"
@@ -47,6 +50,7 @@ class Declared:
         problems_in: tuple[str, ...],
         body_in: tuple[str, ...],
         operation_id: str | None,
+        repeats: Questions | None,
     ) -> None:
         functools.update_wrapper(self, view)
         self.view = view
@@ -59,6 +63,7 @@ class Declared:
         self.problems_in = problems_in
         self.body_in = body_in
         self.operation_id = operation_id
+        self.repeats = repeats
         self._body: TypeAdapter[Any] | None = None if body is None else TypeAdapter(body)
 
     def __call__(self, **path: str) -> Response:
@@ -69,6 +74,10 @@ class Declared:
                 given["asked"] = asked
         if self._body is not None:
             given["body"] = _read_body(request, self._body)
+        generation = self._generation(given.get("asked"))
+        tag = None if generation is None else _tag(generation, request.full_path)
+        if tag is not None and request.if_none_match.contains(tag):
+            return _kept(Response(status=304), tag)
         try:
             found = self.view(**given)
         except BadCursor:
@@ -79,7 +88,17 @@ class Declared:
             return found
         answer = as_json(found)
         answer.status_code = self.status
+        if tag is not None and self._generation(given["asked"]) == generation:
+            return _kept(answer, tag)
         return answer
+
+    def _generation(self, asked: Parameters | None) -> str | None:
+        """What is stored, in a word, where the answer depends on nothing else: on no clock, in particular."""
+        if self.repeats is None or asked is None:
+            return None
+        if isinstance(asked, Window) and (asked.from_ is None or asked.to is None or asked.to > time.time_ns()):
+            return None
+        return self.repeats.generation()
 
 
 def declared(
@@ -93,6 +112,7 @@ def declared(
     problems_in: tuple[str, ...] = (PROBLEM,),
     body_in: tuple[str, ...] = (),
     operation_id: str | None = None,
+    repeats: Questions | None = None,
 ) -> Callable[[Callable[..., Any]], Declared]:
     """Declare a view. Its docstring's first line becomes the route's summary, the rest its description.
 
@@ -101,7 +121,9 @@ def declared(
     reads the JSON body, which the view gets as ``body``. ``problems``: statuses beyond 400, 401, 403 (and 413, 415
     with a body) that may come. ``status``: of its answer, where that is no 200. ``body_in``: the content types of a
     body that the view reads by itself. ``operation_id``: its name in the document where that is not the endpoint's:
-    clients are made from it, so it stays when a view moves to another file.
+    clients are made from it, so it stays when a view moves to another file. ``repeats``: where the store's state is
+    asked, if the answer follows from that and from what was asked: then it has an ETag, and who has it already gets a
+    304. A window has one where it is over and both of its ends are given.
     """
     return lambda view: Declared(
         view,
@@ -114,6 +136,7 @@ def declared(
         problems_in,
         body_in or (() if body is None else (JSON,)),
         operation_id,
+        repeats,
     )
 
 
@@ -121,6 +144,17 @@ def as_json(answer: Any) -> Response:
     """A dataclass of ``query`` as its JSON."""
     body = json.dumps(plain(answer), ensure_ascii=False)
     return Response(body.encode("utf-8", "replace") + b"\n", content_type=JSON)
+
+
+def _tag(generation: str, path: str) -> str:
+    return hashlib.blake2b(f"{generation} {path}".encode(), digest_size=16).hexdigest()
+
+
+def _kept(answer: Response, tag: str) -> Response:
+    """Who asked may keep it, and is to ask each time whether it still holds."""
+    answer.set_etag(tag)
+    answer.headers["Cache-Control"] = "private, no-cache"
+    return answer
 
 
 def _read_body(asked: Request, adapter: TypeAdapter[Any]) -> Any:

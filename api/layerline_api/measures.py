@@ -6,7 +6,7 @@ What passes through the doors is counted here; how the store and the correlator 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 from layerline_api.problems import Problem
 from layerline_correlator.questions.health import Health
 from layerline_correlator.questions.questions import Questions
+from layerline_correlator.store.caps import KINDS
 from layerline_correlator.store.model import Batch
 from layerline_correlator.store.sizes import StoreSize
 from layerline_correlator.threads import Threads
@@ -26,6 +27,7 @@ PROTOCOLS = ("grpc", "http/protobuf", "http/json")
 #: What an item of each signal is called. Log records with an event name are events, and counted as such.
 ITEMS = {"traces": "span", "metrics": "point", "logs": "log"}
 EVENT = "event"
+NOTHING: Mapping[str, int] = {}
 
 
 class Measures:
@@ -64,12 +66,14 @@ class Measures:
                 self._rejected.labels(protocol, item)
         self._registry.register(_Heart(questions, self.threads))
 
-    def received(self, protocol: str, signal: str, batch: Batch, rejected: int) -> None:
-        """Count the items of one request, once they are durable."""
+    def received(
+        self, protocol: str, signal: str, batch: Batch, rejected: int, left_out: Mapping[str, int] = NOTHING
+    ) -> None:
+        """Count the items of one request, once they are durable; ``left_out`` are those of them beyond a cap."""
         item = ITEMS[signal]
         kept = {"span": len(batch.spans), "point": len(batch.points), "log": len(batch.logs)}[item]
-        self._received.labels(protocol, item).inc(kept)
-        self._received.labels(protocol, EVENT).inc(len(batch.events))
+        self._received.labels(protocol, item).inc(kept - left_out.get(item, 0))
+        self._received.labels(protocol, EVENT).inc(len(batch.events) - left_out.get(EVENT, 0))
         self._rejected.labels(protocol, item).inc(rejected)
 
     def written(self, seconds: float) -> None:
@@ -125,6 +129,12 @@ class _Heart(Collector):
             ("layerline_correlator_lag_seconds",
              "By how much the ledger that is latest is late; 0 when none is.",
              health.lag_ns / 1e9),
+            ("layerline_series", "Series that sent points within the last one to two minutes.", health.active.series),
+            ("layerline_series_limit", "How many there may be (LAYERLINE_SERIES).", health.active.series_limit),
+            ("layerline_senders", "Resources that sent something within the last one to two minutes.",
+             health.active.senders),
+            ("layerline_senders_limit", "How many there may be (a tenth of LAYERLINE_SERIES).",
+             health.active.senders_limit),
             ("layerline_store_used_bytes", "What is in use of the database file and of sealed hours.",
              health.used_bytes),
         ):  # fmt: skip
@@ -148,6 +158,14 @@ class _Heart(Collector):
             yield CounterMetricFamily(name, meaning, value=count)
         if health.size is not None:
             yield from _sizes(health.size)
+        exceeded = CounterMetricFamily(
+            "layerline_exceeded_items",
+            "What was beyond a cap and is not stored: points of series, anything of senders, tags of resources.",
+            labels=("cap",),
+        )
+        for kind in KINDS:
+            exceeded.add_metric((kind.replace(" ", "_"),), health.active.exceeded.get(kind, 0))
+        yield exceeded
         yield GaugeMetricFamily(
             "layerline_ready",
             "Whether data can be taken and worked out (1): GET /readyz says why not.",

@@ -115,6 +115,8 @@ def _operation(rule: Rule, view: Declared, schemas: dict[str, Any]) -> dict[str,
     answer = schemas.get(f"{rule.endpoint} answer", {} if JSON in view.answers_in else {"type": "string"})
     answers = {"content": {kind: {"schema": answer} for kind in view.answers_in}} if view.answers_in else {}
     made["responses"] = {str(view.status): {"description": "the answer", **answers}}
+    if view.repeats is not None:
+        made["responses"]["304"] = {"description": "the answer that has this ETag (If-None-Match) still holds"}
     problem = schemas["problem"] if view.problems_in == (PROBLEM,) else {}
     for status in sorted(_statuses(view)):
         content = {kind: {"schema": problem} for kind in view.problems_in}

@@ -27,6 +27,7 @@ from layerline_correlator.questions.answers import Answers
 from layerline_correlator.questions.health import Health
 from layerline_correlator.settings import Settings
 from layerline_correlator.store.backlog import Backlog
+from layerline_correlator.store.caps import Exceeded
 from layerline_correlator.store.keeping import Keeping
 from layerline_correlator.store.model import Batch
 from layerline_correlator.store.sealed import forget
@@ -90,8 +91,13 @@ class Correlator(Answers):
             self._arrived,
             threads=self._store.threads,
         )
-        for slo in slos:
-            self.incidents.set_slo(slo)
+        try:
+            for slo in slos:
+                self.incidents.set_slo(slo)
+        except duckdb.Error as problem:
+            if not self._store.disk.failed(problem):
+                raise
+            _log.error("SLOs of %s are those of the last start: %s", settings.slos, self._store.disk.problem())
         self._thread = self._store.threads.start("layerline-correlator", self._correlate_forever)
         self._watch.start()
         self.summing = Summing(self._store.cursor(), self._store.disk, self._store.threads)
@@ -106,10 +112,10 @@ class Correlator(Answers):
 
     # ---- data in
 
-    def append(self, batch: Batch) -> None:
-        """Return when the batch is durable. ``Overloaded`` when there is no room for it now."""
+    def append(self, batch: Batch) -> tuple[Exceeded, ...]:
+        """Return when the batch is durable, and what of it is beyond a cap. ``Overloaded``: there is no room now."""
         self._is_recording = self._is_recording or bool(batch.recordings)
-        self._store.append(batch)
+        return self._store.append(batch)
 
     def ready(self) -> bool:
         """True when data can be taken and questions answered."""
@@ -134,6 +140,7 @@ class Correlator(Answers):
             used_bytes=self._store.used_bytes(),
             deleted_rows=self._deleted_rows,
             size=self._store.measured,
+            active=self._store.active(),
             problems=self._store.problems(),
         )
 
@@ -247,6 +254,9 @@ class Correlator(Answers):
             with self._wake:
                 asked, self._hurry = self._hurry, False
                 early = early or (asked and self._is_quiet(_EARLY))
+                if self._waiting.is_to_look() and not self._backlog.left:
+                    self._waiting.has_forgotten = False
+                    self._backlog = Backlog(self._cursor, self._settings.settle_ns)
                 if self._waiting.ready(time.time_ns()) < self._together and self._backlog.left:
                     self._waiting.arrived(self._backlog.next(self._together, ALONGSIDE_NS), time.time_ns())
                 fresh = self._waiting.take_fresh()

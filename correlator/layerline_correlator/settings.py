@@ -49,6 +49,13 @@ def share_of_core(text: str) -> float:
     return float(match[0])
 
 
+def whole_number(text: str) -> int:
+    """``300000`` or ``300_000``. ValueError says what was expected and found."""
+    if re.fullmatch(r"\d[\d_]*", text.strip()) is None or int(text) <= 0:
+        raise ValueError(f"expected a whole number above 0, such as 300000, found {text!r}")
+    return int(text)
+
+
 def default_store(environment: Mapping[str, str] = os.environ) -> Path:
     """``$XDG_DATA_HOME/layerline``, else ``~/.local/share/layerline``."""
     data_home = environment.get("XDG_DATA_HOME")
@@ -76,6 +83,12 @@ class Settings:
     budget_ratio: float = 0.5
     """LAYERLINE_BUDGET (``0.5``): the share of a core that ledgers may take in the long run; what arrives beyond it has
     the ledgers of slow and failed requests, and those of a fair sample of the others."""
+    series: int = 300_000
+    """LAYERLINE_SERIES (``300000``): series of metrics that may send points at the same time, a tenth of them from one
+    sender and half from one machine, and ten times as many as there may be senders; what exceeds that is not stored."""
+    tag_values: int = 10_000
+    """LAYERLINE_TAG_VALUES (``10000``): different values that one resource attribute may have at the same time; of what
+    exceeds that the attribute is not stored."""
     slos: Path | None = None
     """LAYERLINE_SLOS (none): a TOML file with service level objectives, read at the start; the API can set more."""
     group_ns: int = 200_000_000
@@ -108,5 +121,7 @@ class Settings:
             hot_ns=parsed("LAYERLINE_HOT", at_least_an_hour_ns, default.hot_ns),
             memory_bytes=parsed("LAYERLINE_MEMORY", size_bytes, 0) or None,
             budget_ratio=parsed("LAYERLINE_BUDGET", share_of_core, default.budget_ratio),
+            series=parsed("LAYERLINE_SERIES", whole_number, default.series),
+            tag_values=parsed("LAYERLINE_TAG_VALUES", whole_number, default.tag_values),
             slos=Path(slos) if (slos := environment.get("LAYERLINE_SLOS")) else None,
         )

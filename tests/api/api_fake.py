@@ -21,6 +21,7 @@ from layerline_correlator.questions.paging import BadCursor, Page
 from layerline_correlator.questions.requests import RequestItem, RequestQuery
 from layerline_correlator.questions.services import ServiceItem, ServiceMap
 from layerline_correlator.questions.sql import Table
+from layerline_correlator.store.caps import Exceeded
 from layerline_correlator.store.model import Batch
 from layerline_correlator.store.sizes import SealedSize, StoreSize
 from layerline_correlator.store.store import Overloaded
@@ -232,12 +233,13 @@ class FakeCorrelator:
     broken: bool = False
     is_ready: bool = True
 
-    def append(self, batch: Batch) -> None:
+    def append(self, batch: Batch) -> tuple[Exceeded, ...]:
         if self.overloaded:
             raise Overloaded("64 MiB are waiting")
         if self.broken:
             raise OSError("no space left on device")
         self.batches.append(batch)
+        return ()
 
     def requests(self, query: RequestQuery) -> Page[RequestItem]:
         self.asked.append(query)
@@ -280,6 +282,9 @@ class FakeCorrelator:
     def sizes(self) -> StoreSize:
         packed = SealedSize("point", 2, 1000, 3300, 3.3, "2026-09-21T10:00:00Z", "2026-09-21T12:00:00Z")
         return StoreSize("/store", 4, 4096, 4096, 0, None, None, 190.5, 9e6, [], [packed])
+
+    def generation(self) -> str | None:
+        return None
 
     def ready(self) -> bool:
         return self.is_ready

@@ -33,6 +33,7 @@ from layerline_api.doors.grpc_server import GrpcDoor, credentials
 from layerline_api.doors.intake import Intake
 from layerline_api.measures import Measures
 from layerline_api.settings import ServerSettings
+from layerline_correlator.store.caps import Exceeded
 from layerline_correlator.store.model import Batch
 from waiting import PATIENCE_S
 
@@ -210,10 +211,10 @@ class Stuck(FakeCorrelator):
     gate: threading.Event = field(default_factory=threading.Event)
     begun: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
 
-    def append(self, batch: Batch) -> None:
+    def append(self, batch: Batch) -> tuple[Exceeded, ...]:
         self.begun.release()
         assert self.gate.wait(60)
-        super().append(batch)
+        return super().append(batch)
 
 
 def test_beyond_its_share_senders_are_told_to_come_back(door: Door) -> None:

@@ -28,6 +28,7 @@ from layerline_api.commands.serve import grpc_places, grpc_sockets, parser
 from layerline_api.commands.verdicts import main as why
 from layerline_api.doors.addresses import GRPC_DEFAULT, CannotListen, addresses
 from layerline_api.settings import ServerSettings
+from layerline_correlator.store.caps import Exceeded
 from layerline_correlator.store.model import Batch
 from waiting import PATIENCE_S, eventually
 
@@ -286,10 +287,10 @@ def test_what_has_begun_is_answered(live: Live) -> None:
     class Slow(FakeCorrelator):
         begun = threading.Event()
 
-        def append(self, batch: Batch) -> None:
+        def append(self, batch: Batch) -> tuple[Exceeded, ...]:
             self.begun.set()
             time.sleep(0.7)
-            super().append(batch)
+            return super().append(batch)
 
     from live_server import serving
 
@@ -313,8 +314,9 @@ def test_questions_are_answered_while_the_store_is_slow(live: Live) -> None:
     gate = threading.Event()
 
     class Stuck(FakeCorrelator):
-        def append(self, batch: Batch) -> None:
+        def append(self, batch: Batch) -> tuple[Exceeded, ...]:
             gate.wait(60)
+            return super().append(batch)
 
     where = live(Stuck(), ServerSettings(receive_at_once=3))
     codes: list[int] = []

@@ -15,8 +15,9 @@ from spans import a_while_ago, batch, series_rows, span_row
 from layerline_correlator.correlator import Correlator
 from layerline_correlator.questions.events import EventQuery
 from layerline_correlator.settings import Settings
-from layerline_correlator.store import checkpoint
+from layerline_correlator.store import checkpoint, version
 from layerline_correlator.store import disk as module
+from layerline_correlator.store import store as store_module
 from layerline_correlator.store.disk import Disk, disk_problem, why_not_opened
 from layerline_correlator.store.model import Batch, EventRow, ResourceRow, resource_key
 from layerline_correlator.store.store import Overloaded, Store
@@ -183,3 +184,49 @@ def test_a_start_without_room_says_where_and_what_to_do(tmp_path: Path) -> None:
     assert "--store DIR" in said
     assert "\n" not in said
     assert why_not_opened(tmp_path, ValueError("odd")) == f"the store in {tmp_path} cannot be opened: odd"
+
+
+def test_a_server_starts_on_a_full_disk(tmp_path: Path, free: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing can be written at its start it answers what was stored, takes nothing, says why, and recovers."""
+    settings = Settings(store=tmp_path / "store", group_ns=0)
+    zero_ns = a_while_ago(60)
+    event = EventRow(resource_key({}), zero_ns, "deployment.finished", "deployed", {})
+    deploy = Batch(resources=[ResourceRow(event.resource, {})], events=[event])
+    first = Store(settings)
+    first.append(deploy)
+    first.close()
+
+    def full(connection: duckdb.DuckDBPyConnection) -> None:
+        connection.close()
+        raise duckdb.IOException("Could not write file hot.duckdb.wal: No space left on device")
+
+    monkeypatch.setattr(store_module, "_bring_to_shape", full)
+    free.bytes = 0
+    correlator = Correlator.open(settings)
+    window = EventQuery(zero_ns - 10**9, zero_ns + 10**9)
+    assert [item.name for item in correlator.events(window).items] == ["deployment.finished"]
+    assert any("No space left" in problem for problem in correlator.health().problems)
+    with pytest.raises(Overloaded, match="No space left"):
+        correlator.append(deploy)
+    free.bytes = 2**40
+    late = event._replace(time_ns=zero_ns + 1)
+    correlator.append(Batch(resources=deploy.resources, events=[late]))
+    assert len(correlator.events(window).items) == 2
+    correlator.close()
+
+
+def test_a_store_of_another_program_needs_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Views of another program would answer wrongly: where they cannot be renewed the store is not opened."""
+    settings = Settings(store=tmp_path / "store", group_ns=0)
+    Store(settings).close()
+    monkeypatch.setattr(version, "_shape", lambda: "another")
+
+    def full(connection: duckdb.DuckDBPyConnection) -> None:
+        connection.close()
+        raise duckdb.IOException("No space left on device")
+
+    monkeypatch.setattr(store_module, "_bring_to_shape", full)
+    with pytest.raises(duckdb.IOException, match="No space left"):
+        Store(settings)
+    monkeypatch.undo()
+    Store(settings).close()  # and it was not left locked

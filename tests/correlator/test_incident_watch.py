@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import duckdb
+import pytest
 from shop import During, S, carts, found, second, serve, slow_code, throttled
 from spans import a_while_ago
 
 from layerline_correlator.correlator import Correlator
+from layerline_correlator.facts.names import Names
+from layerline_correlator.incidents import watch
+from layerline_correlator.incidents.watch import Watch
 from layerline_correlator.settings import Settings
 
 HOUR = 3600 * S
@@ -55,3 +60,29 @@ def test_what_a_server_finds_going_on_when_it_starts_has_its_true_start_and_its_
     assert over["state"] == "ended"
     assert abs(second(over, "end", zero_ns) - 2550) <= 10
     assert len(over["hit"]) == 2
+
+
+def test_an_end_is_no_failure_to_describe(
+    correlator: Correlator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A description that the ending server cuts off is left for the next start, without a word; others are reported."""
+    with correlator._store.cursor() as cursor, correlator._store.cursor() as other:
+        cursor.execute(
+            "INSERT INTO incident BY NAME SELECT 'one' AS incident, 1 AS start_ns, 1 AS noticed_ns, FALSE AS settled"
+        ).fetchall()
+        watched = Watch(cursor, Names(other), 0, lambda _: None)
+
+        def fails(problem: type[duckdb.Error]) -> None:
+            def described(*_: object, **__: object) -> None:
+                raise problem("it was cut off")
+
+            monkeypatch.setattr(watch, "describe", described)
+
+        fails(duckdb.InterruptException)
+        with pytest.raises(duckdb.InterruptException):
+            watched._tell(10**18)
+        assert not caplog.records
+        fails(duckdb.OutOfMemoryException)
+        watched._tell(10**18)
+        assert "incident one could not be described" in caplog.text
+        assert cursor.execute("SELECT told_ns FROM incident WHERE incident = 'one'").fetchall() == [(None,)]

@@ -187,18 +187,22 @@ class Server:
 
     def until_ready(self) -> float:
         """How many seconds of its own it took until it was ready; AssertionError where it ended instead."""
+        self.until("/readyz")
+        self.started_s = time.monotonic() - self._began - stood_ready_s(self.process.pid)
+        return self.started_s
 
-        def ready() -> bool:
+    def until(self, path: str) -> None:
+        """Return when this path is answered with 200; AssertionError where the server ended instead."""
+
+        def answers() -> bool:
             code = self.process.ended()
             assert code is None, f"the server ended with {code} instead of starting; its log:\n{self.said()[-3000:]}"
             with suppress(OSError, http.client.HTTPException):
-                return self.ask("/readyz", timeout_s=5).status == 200
+                return self.ask(path, timeout_s=5).status == 200
             return False
 
         # Minutes, on a machine that has twenty times as much to do as it has CPUs: what counts is its own time.
-        eventually(ready, "a server that is ready", within_s=5 * PATIENCE_S)
-        self.started_s = time.monotonic() - self._began - stood_ready_s(self.process.pid)
-        return self.started_s
+        eventually(answers, f"a server that answers {path}", within_s=5 * PATIENCE_S)
 
     def figures(self) -> dict[str, float]:
         """``GET /metrics``; those with labels are added up."""

@@ -293,6 +293,29 @@ def test_questions_while_the_disk_is_full(stage: Stage) -> None:
         check_end(server)
 
 
+def test_start_on_a_full_disk(stage: Stage) -> None:
+    """A server that is started while the disk is full answers, tells senders why it takes nothing, and recovers."""
+    known = Acknowledged()
+    with full_disk(stage, known) as (server, ballast):
+        server.kill()
+        fill(ballast.parent)  # also what the kill gave back
+        again = stage.start(folder=server.store.parent)
+        again.until("/healthz")
+        for path in ("/api/v1/requests", "/api/v1/coverage", "/metrics", "/"):
+            assert again.ask(path).status == 200, f"{path} after a start on a full disk"
+        assert again.ask("/readyz").status == 503
+        refused = again.ask(
+            "/v1/traces", "POST", traces(stage.draw("one"), "one")[1], **{"Content-Type": "application/x-protobuf"}
+        )
+        assert refused.status == 503
+        assert b"No space left" in refused.body, refused.body
+        ballast.unlink()
+        eventually(lambda: again.ask("/readyz").status == 200, "ready again, with room")
+        until_more(known)
+        check_end(again)
+        check(stage, again, known, "started on a full disk")
+
+
 #: Counts for longer than any patience.
 ENDLESS = json.dumps({"sql": "SELECT count(*) FROM range(1000000000000)"}).encode()
 

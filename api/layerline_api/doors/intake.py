@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from contextlib import ExitStack
 
 from google.protobuf.message import Message
@@ -55,18 +56,21 @@ class Intake:
         ``http/json``. ``Problem`` 400 and 413 are the sender's to drop, 503 is to be sent again.
         """
         decoded = self._read(signal, body, packed, is_json)
-        batch = decoded.batch
+        batch, left_out = decoded.batch, Counter[str]()
         if batch.spans or batch.points or batch.events or batch.logs:
             began = time.perf_counter()
             try:
-                self._questions.append(batch)
+                exceeded = self._questions.append(batch)
             except Overloaded as overloaded:
                 raise Problem(503, f"the store cannot take more now: {overloaded}") from None
             except Exception:
                 log.exception("the store did not take a batch")
                 raise Problem(503, "the store did not take the batch; nothing of it is acknowledged") from None
             self.measures.written(time.perf_counter() - began)
-        self.measures.received(protocol, signal, batch, decoded.rejected)
+            decoded.exceeds(exceeded)
+            for one in exceeded:
+                left_out[one.item] += one.items
+        self.measures.received(protocol, signal, batch, decoded.rejected, left_out)
         return decoded.answer
 
     def _read(self, signal: str, body: bytes, packed: bool, is_json: bool) -> Decoded:

@@ -24,7 +24,9 @@ from layerline_api.recorded.sources import Source
 from layerline_api.words.clean import clean
 from layerline_correlator.correlator import Correlator
 from layerline_correlator.settings import Settings
+from layerline_correlator.store.caps import Exceeded
 from layerline_correlator.store.model import RecordingRow
+from layerline_correlator.store.statements import first_row
 from layerline_correlator.store.store import Store
 
 #: Rows that become durable together; what a kill costs at most, and what is in memory at a time (twice).
@@ -72,7 +74,7 @@ def import_files(found: Sequence[Source], settings: Settings, console: Console) 
     try:
         failed = _read_all(found, store, console)
         with store.cursor() as cursor:
-            held = Held(*(cursor.execute(_HELD).fetchone() or ()))
+            held = Held(*(first_row(cursor.execute(_HELD)) or ()))
     finally:
         store.close()
     _work_out(settings, console)
@@ -87,7 +89,7 @@ def _read_all(found: Sequence[Source], store: Store, console: Console) -> list[P
                 'SELECT source, bytes, modified_ns, "offset", line, inside, rejected, left_out, finished FROM recording'
             ).fetchall()
         }
-        received = cursor.execute("SELECT count(*) FROM resource").fetchone()
+        received = first_row(cursor.execute("SELECT count(*) FROM resource"))
     if not known and received and received[0]:
         raise NotARecording("it holds data that was received by a server")
     failed = []
@@ -109,7 +111,7 @@ class _File:
         self._bytes, self._modified_ns = stat.st_size, stat.st_mtime_ns
         self._told = 0
         self._gathered = Gathered(self._tell)
-        self._written: Future[None] | None = None
+        self._written: Future[tuple[Exceeded, ...]] | None = None
         self._rows = 0
 
     def read(self, before: RecordingRow | None) -> bool:
@@ -134,7 +136,11 @@ class _File:
             except (Unreadable, OSError, csv.Error, pa.ArrowException) as found:
                 problem = found
             self._write(place, progress, finished=problem is None)
+            before_last = self._gathered.rejected
             self._wait()
+            if self._gathered.rejected > before_last:  # of the last rows: the count is kept, too
+                self._write(place, progress, finished=problem is None)
+                self._wait()
         if self._told > PROBLEMS_TOLD:
             self._console.print(f"    and {self._told - PROBLEMS_TOLD:,} problems more", soft_wrap=True)
         if problem is not None:
@@ -173,7 +179,9 @@ class _File:
 
     def _wait(self) -> None:
         if self._written is not None:
-            self._written.result()
+            for one in self._written.result():  # counted in the store with the next rows
+                items = 0 if one.item == "tag" else one.items
+                self._gathered.reject(f"{one.kind} {one.name!r} of {one.sender!r}", one.why, items)
             self._written = None
 
     def _tell(self, problem: str) -> None:

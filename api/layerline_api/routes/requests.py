@@ -28,7 +28,7 @@ def blueprint(shared: Shared) -> Blueprint:
     blueprint = Blueprint("requests", __name__, url_prefix="/api/v1")
 
     @blueprint.get("/requests")
-    @declared(Page[RequestItem], RequestParameters, operation_id="api.requests")
+    @declared(Page[RequestItem], RequestParameters, operation_id="api.requests", repeats=shared.questions)
     def requests(asked: RequestParameters) -> Page[RequestItem]:
         """Slow requests of a window, or those that took at least ``min_duration``."""
         return shared.questions.requests(asked.query())

@@ -15,7 +15,7 @@ def blueprint(shared: Shared) -> Blueprint:
     blueprint = Blueprint("services", __name__, url_prefix="/api/v1")
 
     @blueprint.get("/services")
-    @declared(ServiceMap, Window, operation_id="inventory.services")
+    @declared(ServiceMap, Window, operation_id="inventory.services", repeats=shared.questions)
     def services(asked: Window) -> ServiceMap:
         """The services that answered requests in a window, and who called whom: how often, how slow."""
         return shared.questions.service_map(*asked.window())

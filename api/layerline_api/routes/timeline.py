@@ -89,7 +89,7 @@ def blueprint(shared: Shared) -> Blueprint:
     blueprint = Blueprint("timeline", __name__, url_prefix="/api/v1")
 
     @blueprint.get("/timeline")
-    @declared(Timeline, TimelineParameters, problems=(404,))
+    @declared(Timeline, TimelineParameters, problems=(404,), repeats=shared.questions)
     def timeline(asked: TimelineParameters) -> Any:
         """What every layer did at the same moment: aligned series, events and incidents; a gap is null, never zero."""
         query = asked.query()

@@ -18,7 +18,7 @@ def blueprint(shared: Shared) -> Blueprint:
     blueprint = Blueprint("traces", __name__, url_prefix="/api/v1")
 
     @blueprint.get("/traces/<trace_id>")
-    @declared(Trace, OneTrace, problems=(404,), operation_id="api.trace")
+    @declared(Trace, OneTrace, problems=(404,), operation_id="api.trace", repeats=shared.questions)
     def trace(asked: OneTrace) -> dict[str, Any]:
         """A trace's spans, and the segments of its root request's critical path."""
         found = shared.questions.trace(asked.trace_id)

@@ -27,6 +27,7 @@ def show(body: Json) -> list[Text]:
         _clock_steps(body.get("clock_steps", [])),
         _explosions(body["cardinality"]),
         _stored(body.get("stored")),
+        _exceeded(body.get("exceeded", [])),
     )
     out: list[Text] = []
     for section in sections:
@@ -177,6 +178,21 @@ def _explosions(found: list[Json]) -> list[Text]:
         }[one["what"]]
         which = f": attribute {one['attribute']} has {one['distinct_values']} values" if one["attribute"] else ""
         out += wrapped(clean(f"{what} {one['number']} {kinds}{which}"))
+    return out
+
+
+def _exceeded(found: list[Json]) -> list[Text]:
+    out: list[Text] = []
+    for one in found:
+        whose = f" of {one['sender']}" if one["sender"] else ""
+        name = one["name"] or "others"
+        what = {
+            "series": f"{one['items']} points of new series of metric {name}{whose} are not stored: too many series",
+            "senders": f"{one['items']} items{whose or ' of ' + name} are not stored: too many senders",
+            "tag values": f"tag {name}{whose} is not stored of {one['items']} resources: too many values",
+        }[one["cap"]]
+        when = f"between {one['from']} and {one['to']}"
+        out += wrapped(clean(f"{what}, {when}. To see it: {one['enable']}"))
     return out
 
 

@@ -23,7 +23,7 @@ import duckdb
 from layerline_correlator.facts.names import Names
 from layerline_correlator.incidents.verdict import choose, concern, judge_window
 from layerline_correlator.plain import plain
-from layerline_correlator.store.statements import run
+from layerline_correlator.store.statements import first_row, run
 from layerline_correlator.verdict.failures import timeless
 from layerline_correlator.verdict.judge import Ledger, Usual
 from layerline_correlator.verdict.ledgers import read_ledgers
@@ -74,7 +74,7 @@ def write_bundle(
     if verdict is None:
         raise NothingLeft(f"the requests of incident {incident['id']} are not kept any more")
     run(cursor, "incidents/bundle.sql", {"most_logs": MOST_LOGS})
-    (left_out,) = cursor.execute("FROM bundle_log_left_out").fetchone() or (0,)
+    (left_out,) = first_row(cursor.execute("FROM bundle_log_left_out")) or (0,)
     manifest = {
         "format": FORMAT,
         "layerline": version("layerline"),

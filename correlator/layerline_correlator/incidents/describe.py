@@ -36,7 +36,7 @@ from layerline_correlator.incidents.verdict import (
     judge_window,
 )
 from layerline_correlator.ledger.causes import by_name
-from layerline_correlator.store.statements import run, text
+from layerline_correlator.store.statements import first_row, run, text
 from layerline_correlator.times import rfc3339
 from layerline_correlator.verdict.failures import timeless
 from layerline_correlator.verdict.judge import Ledger, Usual, of_service
@@ -58,9 +58,11 @@ def describe(
     cursor: duckdb.DuckDBPyConnection, incident: str, names: Names, settle_ns: int, *, settled: bool
 ) -> Incident:
     """The incident as it is known now. LookupError when there is none with this id."""
-    row = cursor.execute(
-        "SELECT start_ns, end_ns, noticed_ns FROM incident WHERE incident = $incident", {"incident": incident}
-    ).fetchone()
+    row = first_row(
+        cursor.execute(
+            "SELECT start_ns, end_ns, noticed_ns FROM incident WHERE incident = $incident", {"incident": incident}
+        )
+    )
     if row is None:
         raise LookupError(f"there is no incident {incident}")
     start_ns, end_ns, noticed_ns = row
@@ -335,18 +337,20 @@ def _without(
         return []
     timed = []
     for culprit, entity in list(zip(culprits, entities, strict=True))[:_CULPRITS]:
-        row = cursor.execute(
-            text("incidents/without.sql"),
-            {
-                "service": first[0],
-                "operation": first[1],
-                "cause": culprit.cause,
-                "entity_type": culprit.entity_type,
-                "entity_id": culprit.entity_id,
-                "from_ns": around.start_ns,
-                "to_ns": around.end_ns,
-            },
-        ).fetchone()
+        row = first_row(
+            cursor.execute(
+                text("incidents/without.sql"),
+                {
+                    "service": first[0],
+                    "operation": first[1],
+                    "cause": culprit.cause,
+                    "entity_type": culprit.entity_type,
+                    "entity_id": culprit.entity_id,
+                    "from_ns": around.start_ns,
+                    "to_ns": around.end_ns,
+                },
+            )
+        )
         if row is not None and row[0] is not None:
             others = by_name(culprit.cause).takes_over
             p50_ns, p95_ns, p50_without_ns, p95_without_ns, low_ns, high_ns = row

@@ -14,6 +14,7 @@ from layerline_correlator.incidents.verdict import in_order
 from layerline_correlator.ledger import work as ledger
 from layerline_correlator.plain import plain
 from layerline_correlator.settings import Settings
+from layerline_correlator.store.statements import first_row
 from layerline_correlator.store.store import Store
 from layerline_correlator.verdict.ledgers import read_ledgers, select_requests
 
@@ -36,10 +37,10 @@ def replay(bundle: Bundle, settings: Settings) -> Replayed:
     store = Store(settings)
     try:
         cursor = store.cursor()
-        if cursor.execute("SELECT 1 FROM span UNION ALL SELECT 1 FROM resource LIMIT 1").fetchone():
+        if first_row(cursor.execute("SELECT 1 FROM span UNION ALL SELECT 1 FROM resource LIMIT 1")):
             raise BadBundle(f"the store {settings.store} is not empty; replay needs one of its own")
         try:
-            _fill(cursor, bundle)
+            _fill(cursor, bundle, settings.series)
             _work_out(cursor)
             found = _judge(cursor, bundle, Names(store.cursor()))
             failures = list(_failures(cursor, bundle))
@@ -52,12 +53,14 @@ def replay(bundle: Bundle, settings: Settings) -> Replayed:
     return Replayed(found, differences[:MOST_DIFFERENCES])
 
 
-def _fill(cursor: duckdb.DuckDBPyConnection, bundle: Bundle) -> None:
+def _fill(cursor: duckdb.DuckDBPyConnection, bundle: Bundle, most_series: int) -> None:
     for table, file in bundle.tables.items():
         path = str(file)
-        counted = cursor.execute("SELECT num_rows FROM parquet_file_metadata($path)", {"path": path}).fetchone()
+        counted = first_row(cursor.execute("SELECT num_rows FROM parquet_file_metadata($path)", {"path": path}))
         if counted is None or counted[0] > MOST_ROWS:
             raise BadBundle(f"{table}.parquet has more than {MOST_ROWS:,} rows")
+        if table == "series" and counted[0] > most_series:
+            raise BadBundle(f"it has {counted[0]:,} series, more than {most_series:,} (LAYERLINE_SERIES)")
         if table == "failure":  # is worked out anew
             continue
         cursor.execute(

@@ -21,7 +21,7 @@ from pydantic import Field, PlainValidator, TypeAdapter, ValidationError, WithJs
 from layerline_correlator.incidents.detect import Seen
 from layerline_correlator.settings import DURATION_PATTERN, duration_ns
 from layerline_correlator.store.model import resource_key
-from layerline_correlator.store.statements import text
+from layerline_correlator.store.statements import first_row, text
 from layerline_correlator.written import Written, refusal
 
 #: Long window, short window (both in seconds), and how many times as fast as allowed.
@@ -253,11 +253,13 @@ def watch(cursor: duckdb.DuckDBPyConnection, now_ns: int) -> None:
 def _begin(cursor: duckdb.DuckDBPyConnection, state: SloState, now_ns: int) -> None:
     rule = next(rule for rule in state.burns if rule.burning)
     since_ns = now_ns - rule.long_s * 10**9
-    known = cursor.execute(
-        "SELECT 1 FROM trouble WHERE service = $service AND ($operation IS NULL OR operation = $operation)"
-        " AND coalesce(end_ns, $since_ns) >= $since_ns LIMIT 1",
-        {"service": state.service, "operation": state.operation, "since_ns": since_ns},
-    ).fetchone()
+    known = first_row(
+        cursor.execute(
+            "SELECT 1 FROM trouble WHERE service = $service AND ($operation IS NULL OR operation = $operation)"
+            " AND coalesce(end_ns, $since_ns) >= $since_ns LIMIT 1",
+            {"service": state.service, "operation": state.operation, "since_ns": since_ns},
+        )
+    )
     if known:
         return
     rows = cursor.execute(

@@ -9,7 +9,7 @@ import duckdb
 
 from layerline_correlator.facts.names import Names
 from layerline_correlator.incidents.group import Blamed
-from layerline_correlator.store.statements import run
+from layerline_correlator.store.statements import first_row, run
 from layerline_correlator.verdict.failures import read_concerned_failures
 from layerline_correlator.verdict.judge import Ledger, Usual, judge
 from layerline_correlator.verdict.ledgers import Request, read_ledgers, select_requests
@@ -98,11 +98,14 @@ def is_of_errors(cursor: duckdb.DuckDBPyConnection) -> bool:
     timeouts), requests that succeed are slow too, and more than those that fail; where all fail, the error is what is
     known.
     """
-    row = cursor.execute(
-        "SELECT count(*) FILTER (affected), count(*) FILTER (affected AND failed(status)),"
-        " (SELECT bool_or(list_has_any(signs, ['error', 'slo'])) FROM trouble SEMI JOIN asked_trouble USING (trouble))"
-        " FROM concerned"
-    ).fetchone()
+    row = first_row(
+        cursor.execute(
+            "SELECT count(*) FILTER (affected), count(*) FILTER (affected AND failed(status)),"
+            " (SELECT bool_or(list_has_any(signs, ['error', 'slo']))"
+            " FROM trouble SEMI JOIN asked_trouble USING (trouble))"
+            " FROM concerned"
+        )
+    )
     affected, errors, counts = row or (0, 0, False)
     return bool(counts) and errors > 0 and 2 * errors >= affected
 

@@ -49,6 +49,7 @@ from layerline_correlator.incidents.troubles import (
 )
 from layerline_correlator.incidents.verdict import concern
 from layerline_correlator.plain import plain
+from layerline_correlator.store.disk import disk_problem
 from layerline_correlator.store.store import Extent
 from layerline_correlator.threads import Threads
 
@@ -124,10 +125,13 @@ class Watch:
             began = time.monotonic()
             try:
                 self.look()
-            except Exception:  # whatever it was, the next pass may succeed
+            except Exception as problem:  # whatever it was, the next pass may succeed
                 if self._stopped.is_set():  # it was cut off
                     return
-                _log.exception("incidents could not be looked for; it will be tried again")
+                if (said := disk_problem(problem)) is not None:
+                    _log.error("incidents could not be looked for: %s; it will be tried again", said)
+                else:
+                    _log.exception("incidents could not be looked for; it will be tried again")
             worked_s = time.monotonic() - began
             pause_s = max(PAUSE_S, worked_s if self._backlog_ns is not None else IDLE * worked_s)
 

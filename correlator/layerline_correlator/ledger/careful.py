@@ -36,6 +36,8 @@ TRY_S, PASS_S = 60.0, 120.0
 LONGEST_TRY_S = 600.0
 #: How often a trace is tried again because new spans of it arrived.
 TRIES = 3
+#: Traces that failed and are remembered, at most: one that is forgotten is tried again when new spans of it arrive.
+REMEMBERED = 100_000
 #: A process that ends while it works out one trace alone, so often in a row, is ended by that trace.
 ENDS = 3
 #: What says nothing of the traces: the disk is full, the database is closed, somebody else wrote the same rows, or the
@@ -80,8 +82,11 @@ class Careful:
     def __init__(self, cursor: duckdb.DuckDBPyConnection, folder: Path, attempt: Try) -> None:
         """Read what is remembered of the traces that failed, and of those at work when the last process ended."""
         self._cursor, self._attempt = cursor, attempt
-        known = cursor.execute("SELECT trace_id, max(tries) FROM failed GROUP BY trace_id").fetchall()
-        self._tries: dict[str, int] = dict(known)
+        known = cursor.execute(
+            "SELECT trace_id, max(tries) FROM failed GROUP BY trace_id ORDER BY max(failed_ns) DESC LIMIT $most",
+            {"most": REMEMBERED},
+        ).fetchall()
+        self._tries: dict[str, int] = dict(reversed(known))  # those that failed last stand last
         self._file = folder / "at-work.json"
         self._ended, self._suspects = _read(self._file)
         self._at_once = max(1, len(self._suspects) // 8)
@@ -200,6 +205,8 @@ class Careful:
             },
         )
         self._tries |= counted
+        for trace_id in list(self._tries)[: max(0, len(self._tries) - REMEMBERED)]:
+            del self._tries[trace_id]
 
     def _in_transaction(
         self, file: str, parameters: Mapping[str, object], then: Callable[[], None] = lambda: None

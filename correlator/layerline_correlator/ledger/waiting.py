@@ -19,6 +19,8 @@ TOGETHER, FEWEST = 2_000, 100
 SPANS = 50_000
 #: How far apart in time they may have begun.
 ALONGSIDE_NS = 5 * 60 * 10**9
+#: Traces of which no rows were made yet, in memory, at most. More are looked for in the store when these are done.
+MOST_FRESH = 250_000
 #: Rows are made of more traces at a time than ledgers: they cost much less.
 ROWS_TIMES = 4
 
@@ -47,6 +49,8 @@ class Waiting:
         self._urgent: set[str] = set()  # those of them that are
         self._sorting: dict[str, Waits] = {}  # fresh ones of which rows are being made
         self.at_work: dict[str, Waits] = {}
+        #: Whether traces arrived beyond what is remembered: they are to be looked for in the store.
+        self.has_forgotten = False
         self.news = 0  # how often something arrived
         self._turns = {"fresh": False, "chosen": False}  # whether the last turn was that of the newest
 
@@ -69,6 +73,9 @@ class Waiting:
         self.news += 1
         for trace_id, extent in traces.items():
             known = self._fresh.get(trace_id)
+            if known is None and len(self._fresh) >= MOST_FRESH:
+                self.has_forgotten = True
+                continue
             self._fresh[trace_id] = (
                 Waits(extent, now_ns, self.news, now_ns, now_ns)
                 if known is None
@@ -142,7 +149,11 @@ class Waiting:
 
     def is_due(self, now_ns: int) -> bool:
         """Whether there is something to do."""
-        return bool(self._fresh) or self.is_ledger_due(now_ns)
+        return bool(self._fresh) or self.is_ledger_due(now_ns) or self.is_to_look()
+
+    def is_to_look(self) -> bool:
+        """Whether what was forgotten is to be looked for now: nothing else waits."""
+        return self.has_forgotten and not any(self._dictionaries())
 
     def is_ledger_due(self, now_ns: int) -> bool:
         """Whether a ledger is to be worked out."""

@@ -23,7 +23,7 @@ from layerline_correlator.ledger.rounds import LEFT_OVER, Plan, Taking, plan
 from layerline_correlator.store.graph import Graph, Step, steps_in
 from layerline_correlator.store.sealed import only_hot
 from layerline_correlator.store.stale import mark_requests
-from layerline_correlator.store.statements import execute, parsed, run, text
+from layerline_correlator.store.statements import execute, first_row, parsed, run, text
 
 #: Spans of a trace are looked for this long around those that are known of.
 AROUND_NS = 15 * 60 * 10**9
@@ -153,7 +153,7 @@ def work_out_here(
     """
     _, bounds = _begin(cursor, [trace_id], from_ns, to_ns)
     _work_out(cursor, bounds, readings=readings)
-    (stored,) = cursor.execute("SELECT current_database()").fetchone() or ("",)
+    (stored,) = first_row(cursor.execute("SELECT current_database()")) or ("",)
     for table in TABLES:
         cursor.execute(f'CREATE TEMP TABLE {_HERE}{table} AS FROM "{stored}".main.{table} LIMIT 0').fetchall()
     _keep(cursor, bounds, into=_HERE)
@@ -192,9 +192,9 @@ def _work_out_with(cursor: duckdb.DuckDBPyConnection, bounds: dict[str, int], *,
     Taking(cursor, around, rows).run(whole.rounds)
     refused = _parts().run(cursor, around, rows)["refusal"]
     if refused:
-        first = cursor.execute(
-            "SELECT trace_id || ': ' || why FROM refusal JOIN entry USING (request_no) ORDER BY ALL"
-        ).fetchone()
+        first = first_row(
+            cursor.execute("SELECT trace_id || ': ' || why FROM refusal JOIN entry USING (request_no) ORDER BY ALL")
+        )
         _log.error("%d ledgers do not add up and are kept without parts; the first: %s", refused, first and first[0])
     return refused
 
@@ -218,17 +218,19 @@ def _widened(cursor: duckdb.DuckDBPyConnection, from_ns: int, to_ns: int) -> tup
         " WHERE end_ns >= $from_ns - $around_ns AND start_ns <= $to_ns::HUGEINT + $around_ns GROUP BY trace_id",
         {"from_ns": from_ns, "to_ns": to_ns, "around_ns": LONGEST_NS},
     ).fetchall()
-    row = cursor.execute(
-        "SELECT count(*) > 0, least($from_ns, min(first_ns)), greatest($to_ns, max(last_ns)) FROM known_trace",
-        {"from_ns": from_ns, "to_ns": to_ns},
-    ).fetchone()
+    row = first_row(
+        cursor.execute(
+            "SELECT count(*) > 0, least($from_ns, min(first_ns)), greatest($to_ns, max(last_ns)) FROM known_trace",
+            {"from_ns": from_ns, "to_ns": to_ns},
+        )
+    )
     known, first, last = row or (False, from_ns, to_ns)
     return known, {"from_ns": max(0, first - AROUND_NS), "to_ns": min(_END_OF_TIME, last + AROUND_NS)}
 
 
 def _readings(cursor: duckdb.DuckDBPyConnection) -> dict[str, int]:
     """Where readings are looked for: around the visits, and not for longer than ``LONGEST_NS`` after the last began."""
-    row = cursor.execute("SELECT min(from_ns), max(from_ns), max(to_ns) FROM measured_visit").fetchone()
+    row = first_row(cursor.execute("SELECT min(from_ns), max(from_ns), max(to_ns) FROM measured_visit"))
     first, last, end = row if row and row[0] is not None else (0, 0, 0)
     since_ns = max(0, first - READINGS_AROUND_NS)
     return {

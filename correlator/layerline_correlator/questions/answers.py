@@ -34,7 +34,7 @@ from layerline_correlator.settings import Settings
 from layerline_correlator.store.patience import TooBusy, cut_off
 from layerline_correlator.store.sealed import narrow
 from layerline_correlator.store.sizes import StoreSize, read_sizes
-from layerline_correlator.store.statements import begin, begin_anew
+from layerline_correlator.store.statements import begin, begin_anew, first_row
 from layerline_correlator.store.store import Extent, Store
 from layerline_correlator.tagquery.answer import Containers
 from layerline_correlator.tagquery.model import Query
@@ -75,6 +75,10 @@ class Answers(ABC):
                 "incidents": of_incidents(self._incidents_at),
             },
         )
+
+    def generation(self) -> str | None:
+        """A word for what is stored, which changes with it; None where something was written just now."""
+        return self._store.generation.word()
 
     @abstractmethod
     def _catch_up(self) -> None:
@@ -268,12 +272,14 @@ def _work_out(cursor: duckdb.DuckDBPyConnection, trace_id: str, extent: Extent) 
 
 def _without_ledger(cursor: duckdb.DuckDBPyConnection, trace_id: str) -> Extent | None:
     """The spans of a trace that was not worked out; None where it was, or is unknown."""
-    known = cursor.execute(
-        "SELECT count(*) FROM request WHERE trace_id = $trace_id AND weight > 0", {"trace_id": trace_id}
-    ).fetchone()
+    known = first_row(
+        cursor.execute("SELECT count(*) FROM request WHERE trace_id = $trace_id AND weight > 0", {"trace_id": trace_id})
+    )
     if known and known[0]:
         return None
-    row = cursor.execute(
-        "SELECT min(start_ns), max(start_ns), count(*) FROM span WHERE trace_id = $trace_id", {"trace_id": trace_id}
-    ).fetchone()
+    row = first_row(
+        cursor.execute(
+            "SELECT min(start_ns), max(start_ns), count(*) FROM span WHERE trace_id = $trace_id", {"trace_id": trace_id}
+        )
+    )
     return Extent(*row) if row and row[2] else None

@@ -18,9 +18,11 @@ import duckdb
 from layerline_correlator.entity import Entity, Naming
 from layerline_correlator.facts import join
 from layerline_correlator.ledger.causes import by_name
+from layerline_correlator.store.caps import SENDERS, SERIES, TAG_VALUES
 from layerline_correlator.store.graph import graph
 from layerline_correlator.store.sizes import StoreSize
 from layerline_correlator.store.stale import KINDS
+from layerline_correlator.store.statements import first_row
 from layerline_correlator.summaries.cover import VIEWS, cover, turns
 from layerline_correlator.times import rfc3339
 from layerline_correlator.verdict.judge import Unseen as UnseenCause
@@ -32,6 +34,13 @@ MOST_SERIES = 1_000
 #: Reasons shown of each kind, and unseen containers named, at most.
 _REASONS, _NAMED = 5, 20
 _WRAPPER, _AGENT = "start the services with `layerline run -- CMD`", "run `layerline agent` on the machines"
+#: What to do about what exceeds each cap.
+_LESS = {
+    SERIES: "take the attribute that makes them so many out of the metric (a View of the SDK, a processor of the"
+    " Collector), or raise LAYERLINE_SERIES on the server",
+    SENDERS: "take ids that change with every request out of the resource, or raise LAYERLINE_SERIES on the server",
+    TAG_VALUES: "take the attribute out of the resource, or raise LAYERLINE_TAG_VALUES on the server",
+}
 _MEASURES_ALL = re.compile(r"(?:ParentBased\{root:)?AlwaysOnSampler\b")
 
 
@@ -192,6 +201,21 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
+class Beyond:
+    """What was sent and is not stored, because it was beyond a cap."""
+
+    cap: str  # "series" | "senders" | "tag values"
+    name: str
+    """The metric, the service, the tag; empty where there were too many to name."""
+    sender: str
+    items: int
+    """Points of series; spans, points, log records and events of senders; resources without the tag."""
+    from_: str
+    to: str
+    enable: str
+
+
+@dataclass(frozen=True, slots=True)
 class Coverage:
     """What was seen in a window, and what was not. Field for field the JSON of ``GET /api/v1/coverage``."""
 
@@ -207,6 +231,8 @@ class Coverage:
     clock_steps: list[ClockStep]
     """Clocks that were set in the window, as agents say."""
     cardinality: list[Explosion]
+    exceeded: list[Beyond]
+    """What was beyond a cap in the window, by this server's clock; most items first."""
     reason: str | None
     """Why it is empty; null where something was received."""
     stored: Stored | None = None
@@ -294,8 +320,22 @@ def read_coverage(
             ).fetchall()
         ],
         cardinality=[Explosion(*row) for row in cursor.execute("FROM explosion ORDER BY number DESC, name").fetchall()],
+        exceeded=_exceeded(cursor, from_ns, to_ns),
         reason=_why_empty(service) if nothing or (service is not None and not services) else None,
     )
+
+
+def _exceeded(cursor: duckdb.DuckDBPyConnection, from_ns: int, to_ns: int) -> list[Beyond]:
+    rows = cursor.execute(
+        "SELECT kind, coalesce(name, ''), coalesce(sender, ''), sum(items)::BIGINT, min(first_ns), max(last_ns)"
+        " FROM exceeded WHERE last_ns >= $from_ns AND first_ns < $to_ns"
+        " GROUP BY ALL ORDER BY 4 DESC, 1, 2, 3 LIMIT $most",
+        {"from_ns": from_ns, "to_ns": to_ns, "most": _NAMED},
+    ).fetchall()
+    return [
+        Beyond(kind, name, sender, items, rfc3339(first), rfc3339(last), _LESS[kind])
+        for kind, name, sender, items, first, last in rows
+    ]
 
 
 def _why_empty(service: str | None) -> str:
@@ -388,13 +428,15 @@ def _layers(
     ]
     enable = on_machines(_AGENT, machines, name)
     for layer in ("container", "network", "host"):
-        row = cursor.execute(
-            "SELECT count(*), coalesce(sum(points), 0)::BIGINT, median(median_ns)::BIGINT,"
-            " coalesce(sum(gaps), 0)::BIGINT, max(longest_ns),"
-            " first(entity_type ORDER BY longest_ns DESC NULLS LAST, entity_id),"
-            " first(entity_id ORDER BY longest_ns DESC NULLS LAST, entity_id) FROM beat WHERE layer = $layer",
-            {"layer": layer},
-        ).fetchone()
+        row = first_row(
+            cursor.execute(
+                "SELECT count(*), coalesce(sum(points), 0)::BIGINT, median(median_ns)::BIGINT,"
+                " coalesce(sum(gaps), 0)::BIGINT, max(longest_ns),"
+                " first(entity_type ORDER BY longest_ns DESC NULLS LAST, entity_id),"
+                " first(entity_id ORDER BY longest_ns DESC NULLS LAST, entity_id) FROM beat WHERE layer = $layer",
+                {"layer": layer},
+            )
+        )
         entities, readings, interval_ns, gaps, longest_ns, kind, identity = row or (0, 0, None, 0, None, None, None)
         layers.append(
             LayerCoverage(
@@ -443,16 +485,18 @@ def _lives(cursor: duckdb.DuckDBPyConnection) -> Lives:
     rows = cursor.execute(
         "SELECT container_id, name, started_ns, died_ns, readings FROM life ORDER BY died_ns"
     ).fetchall()
-    told = cursor.execute("SELECT count(*) FROM event WHERE name LIKE 'container.%'").fetchone()
+    told = first_row(cursor.execute("SELECT count(*) FROM event WHERE name LIKE 'container.%'"))
     without = [
         Unseen(identity, name or identity[:12], rfc3339(started) if started else None, rfc3339(died))
         for identity, name, started, died, readings in rows
         if not readings
     ]
     nobody = None if told and told[0] else "nobody tells of the starts and ends of containers: run `layerline agent`"
-    gone = cursor.execute(
-        "SELECT count(DISTINCT (host, container_id, first_ns)) FROM hidden WHERE what = 'container.gone'"
-    ).fetchone()
+    gone = first_row(
+        cursor.execute(
+            "SELECT count(DISTINCT (host, container_id, first_ns)) FROM hidden WHERE what = 'container.gone'"
+        )
+    )
     return Lives(len(rows), len(without), gone[0] if gone else 0, without[:_NAMED], nobody or _engines_away(cursor))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from layerline_correlator.store.caps import NOTHING, Active
 from layerline_correlator.store.sizes import StoreSize
 
 
@@ -24,4 +25,5 @@ class Health:
     used_bytes: int  # of the database file and of sealed hours
     deleted_rows: int  # by retention
     size: StoreSize | None = None  # what everything takes, as it was last measured
+    active: Active = NOTHING  # series and senders that send now
     problems: tuple[str, ...] = ()  # what keeps it from taking data or from working it out

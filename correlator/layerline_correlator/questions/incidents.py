@@ -18,6 +18,7 @@ from layerline_correlator.incidents.bundle import write_bundle
 from layerline_correlator.incidents.model import IncidentItem
 from layerline_correlator.incidents.slo import Slo, SloState, keep, remove, states
 from layerline_correlator.questions.paging import Order, Page
+from layerline_correlator.store.statements import first_row
 
 #: Requests of an operation in an hour before it has a usual (base.sql).
 USUAL_FROM = 20
@@ -105,9 +106,11 @@ class Incidents:
         """The incident with this id, or the one that it became part of."""
         with self._reading() as cursor:
             for _ in range(10):
-                row = cursor.execute(
-                    "SELECT document, merged_into FROM incident WHERE incident = $incident", {"incident": incident}
-                ).fetchone()
+                row = first_row(
+                    cursor.execute(
+                        "SELECT document, merged_into FROM incident WHERE incident = $incident", {"incident": incident}
+                    )
+                )
                 if row is None or row[1] is None:
                     break
                 incident = row[1]
@@ -143,23 +146,27 @@ class Incidents:
 
 def _why_empty(cursor: duckdb.DuckDBPyConnection, query: IncidentQuery) -> str:
     window = {"from_ns": query.from_ns, "to_ns": query.to_ns}
-    received = cursor.execute(
-        "SELECT count(*) FROM request WHERE start_ns >= $from_ns AND start_ns < $to_ns", window
-    ).fetchone()
+    received = first_row(
+        cursor.execute("SELECT count(*) FROM request WHERE start_ns >= $from_ns AND start_ns < $to_ns", window)
+    )
     if not received or not received[0]:
         return "no request was received in this window"
-    found = cursor.execute(
-        "SELECT count(*) FROM incident WHERE document IS NOT NULL AND merged_into IS NULL"
-        " AND start_ns < $to_ns AND coalesce(end_ns, $to_ns) >= $from_ns",
-        window,
-    ).fetchone()
+    found = first_row(
+        cursor.execute(
+            "SELECT count(*) FROM incident WHERE document IS NOT NULL AND merged_into IS NULL"
+            " AND start_ns < $to_ns AND coalesce(end_ns, $to_ns) >= $from_ns",
+            window,
+        )
+    )
     if found and found[0]:
         return f"none of the {found[0]} incidents in this window matches the filters"
-    most = cursor.execute(
-        "SELECT max(requests) FROM (SELECT count(*) AS requests FROM request"
-        " WHERE end_ns > $to_ns - 3_600_000_000_000 AND start_ns < $to_ns GROUP BY service, operation)",
-        {"to_ns": query.to_ns},
-    ).fetchone()
+    most = first_row(
+        cursor.execute(
+            "SELECT max(requests) FROM (SELECT count(*) AS requests FROM request"
+            " WHERE end_ns > $to_ns - 3_600_000_000_000 AND start_ns < $to_ns GROUP BY service, operation)",
+            {"to_ns": query.to_ns},
+        )
+    )
     if not most or (most[0] or 0) < USUAL_FROM:
         return f"no usual yet: nothing can be unusual before {USUAL_FROM} requests of an operation in an hour"
     return f"no operation was in trouble more often than usual ({received[0]} requests in this window)"

@@ -20,6 +20,7 @@ from layerline_correlator.questions.services import ServiceMap
 from layerline_correlator.questions.sql import Table
 from layerline_correlator.questions.tags import TagKey, TagValue
 from layerline_correlator.questions.timeline import Timeline, TimelineQuery
+from layerline_correlator.store.caps import Exceeded
 from layerline_correlator.store.model import Batch
 from layerline_correlator.store.sizes import StoreSize
 from layerline_correlator.tagquery.answer import Containers
@@ -35,8 +36,8 @@ class Questions(Protocol):
 
     monitors: Monitors
 
-    def append(self, batch: Batch) -> None:
-        """Return when the batch is durable. ``Overloaded`` when there is no room for it now."""
+    def append(self, batch: Batch) -> tuple[Exceeded, ...]:
+        """Return when the batch is durable, and what of it is beyond a cap. ``Overloaded``: there is no room now."""
 
     def ask(
         self,
@@ -97,6 +98,9 @@ class Questions(Protocol):
 
     def sizes(self) -> StoreSize:
         """How many rows and bytes each table of the store has."""
+
+    def generation(self) -> str | None:
+        """A word for what is stored, which changes with it; None where something was written just now."""
 
     def ready(self) -> bool:
         """True when data can be taken and questions answered."""

@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 
 from layerline_correlator.questions.paging import Order, Page
+from layerline_correlator.store.statements import first_row
 from layerline_correlator.tagquery.condition import tag_condition
 from layerline_correlator.tagquery.model import Selection
 from layerline_correlator.times import rfc3339
@@ -116,7 +117,7 @@ def why_none(cursor: duckdb.DuckDBPyConnection, query: RequestQuery, waiting: in
 
 
 def _count(cursor: duckdb.DuckDBPyConnection, condition: str, bound: dict[str, Any]) -> int:
-    found = cursor.execute(f"SELECT count(*) FROM request WHERE {condition}", bound).fetchone()
+    found = first_row(cursor.execute(f"SELECT count(*) FROM request WHERE {condition}", bound))
     return found[0] if found else 0
 
 

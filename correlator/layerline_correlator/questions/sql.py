@@ -19,6 +19,7 @@ import duckdb
 
 from layerline_correlator.store.memory import wall
 from layerline_correlator.store.patience import TooHeavy, cut_off
+from layerline_correlator.store.statements import first_row
 
 #: How long a query may take, in seconds, and how large what it finds may be, as JSON.
 PATIENCE_S = 10.0
@@ -132,7 +133,7 @@ def _check(cursor: duckdb.DuckDBPyConnection, text: str) -> str:
         raise BadSql(_first_line(problem)) from None
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         raise BadSql("expected one SELECT statement, and nothing else")
-    told = cursor.execute("SELECT json_serialize_sql($text::VARCHAR)", {"text": text}).fetchone()
+    told = first_row(cursor.execute("SELECT json_serialize_sql($text::VARCHAR)", {"text": text}))
     try:
         tree = json.loads(told[0]) if told else {"error": True}
     except RecursionError:

@@ -16,6 +16,7 @@ from layerline_correlator.entity import Entity
 from layerline_correlator.store.graph import graph
 from layerline_correlator.store.sealed import widen
 from layerline_correlator.store.stale import MINUTE_NS
+from layerline_correlator.store.statements import first_row
 from layerline_correlator.summaries.cover import VIEWS, cover
 from layerline_correlator.tagquery.condition import tag_condition
 from layerline_correlator.tagquery.model import Selection
@@ -167,11 +168,13 @@ def read_timeline(
     """The timeline; None where the request asked for is unknown. ``StepTooFine``."""
     service, operation, window = query.service, query.operation, (query.from_ns or 0, query.to_ns or 0)
     if query.trace_id is not None:
-        row = cursor.execute(
-            "SELECT service, operation, start_ns, end_ns FROM request WHERE trace_id = $trace_id AND root"
-            " ORDER BY end_ns - start_ns DESC, start_ns LIMIT 1",
-            {"trace_id": query.trace_id},
-        ).fetchone()
+        row = first_row(
+            cursor.execute(
+                "SELECT service, operation, start_ns, end_ns FROM request WHERE trace_id = $trace_id AND root"
+                " ORDER BY end_ns - start_ns DESC, start_ns LIMIT 1",
+                {"trace_id": query.trace_id},
+            )
+        )
         if row is None:
             return None
         service, operation, start_ns, end_ns = row

@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 
 from layerline_correlator.ledger import work as ledger
 from layerline_correlator.store.model import ERROR, WARN
+from layerline_correlator.store.statements import first_row
 from layerline_correlator.times import rfc3339
 from layerline_correlator.verdict.ledgers import status_word
 
@@ -181,7 +182,7 @@ class Trace(TypedDict):
 
 def read_trace(cursor: duckdb.DuckDBPyConnection, trace_id: str) -> dict[str, Any] | None:
     """``{"trace_id", "spans": […], "segments": […]}``; None when no span of it was received."""
-    known = cursor.execute("SELECT min(start_ns), max(start_ns) FROM span WHERE trace_id = ?", [trace_id]).fetchone()
+    known = first_row(cursor.execute("SELECT min(start_ns), max(start_ns) FROM span WHERE trace_id = ?", [trace_id]))
     if known is None or known[0] is None:
         return None
     ledger.work_out_paths(cursor, trace_id, known[0], known[1])

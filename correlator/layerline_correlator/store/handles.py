@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from layerline.attributes import BOOT_ID
 from layerline.container import reported
 
 #: An image that only holds a pod's namespaces: ``registry.k8s.io/pause``, ``rancher/mirrored-pause``.
@@ -28,6 +29,14 @@ _POD = ("k8s.pod.uid", "container.label.io.kubernetes.pod.uid")
 _CONTAINER_OF_POD = ("k8s.container.name", "container.label.io.kubernetes.container.name")
 #: Where addresses stand: the agent's, OpenTelemetry's host and Kubernetes conventions, those of old, Jaeger's clients.
 _ADDRESSES = ("layerline.container.addresses", "host.ip", "k8s.pod.ip", "net.host.ip", "ip")
+#: What tells one sender, container or machine from another, beside ``layerline.*`` and ``k8s.*``.
+_IDENTITY = frozenset(
+    {
+        "service.name", "service.instance.id", "service.namespace", "service.version", "process.pid",
+        "container.id", "container.name", "container.hostname", "container.image.name", "container.image.tags",
+        "host.id", "host.name", *_SANDBOX_MARKS, *_POD, *_CONTAINER_OF_POD, *_ADDRESSES,
+    }
+)  # fmt: skip
 
 
 class Handle(NamedTuple):
@@ -58,6 +67,19 @@ def machine_name(attributes: Mapping[str, str]) -> tuple[str, str] | tuple[None,
         return node, "k8s.node.name"
     name = attributes.get("host.name")
     return (name, "host.name") if name and name != attributes.get("k8s.pod.name") else (None, None)
+
+
+def machine(attributes: Mapping[str, str]) -> tuple[str, str] | tuple[None, None]:
+    """The machine in one word, and the attribute that names it."""
+    for name in (BOOT_ID, "host.id"):
+        if attributes.get(name):
+            return attributes[name], name
+    return machine_name(attributes)
+
+
+def identifies(name: str) -> bool:
+    """Whether a resource attribute says who sends, or where: without it senders would be taken for one another."""
+    return name in _IDENTITY or name.startswith(("layerline.", "k8s."))
 
 
 def stand_in(attributes: Mapping[str, str]) -> str | None:

@@ -1,4 +1,4 @@
--- What is older than is to be kept. Series and resources stay: they are few, and names of the dead are asked for.
+-- What is older than is to be kept. Series and resources stay: names of the dead are asked for.
 -- An incident goes when it ended before that, with its troubles and whatever became part of it; an open one stays.
 DELETE FROM span    WHERE start_ns < $before_ns;
 DELETE FROM hot_point WHERE time_ns  < $before_ns;
@@ -10,6 +10,7 @@ DELETE FROM blind   WHERE start_ns < $before_ns;
 DELETE FROM stay    WHERE start_ns < $before_ns;
 DELETE FROM refused WHERE start_ns < $before_ns;
 DELETE FROM failed  WHERE to_ns    < $before_ns;
+DELETE FROM exceeded WHERE last_ns < $before_ns;
 DELETE FROM failure WHERE start_ns < $before_ns;
 DELETE FROM point_minute   WHERE minute < $before_ns // 60_000_000_000;
 DELETE FROM span_minute    WHERE minute < $before_ns // 60_000_000_000;

@@ -146,6 +146,16 @@ CREATE TABLE IF NOT EXISTS recording (
     finished    BOOLEAN
 );
 
+-- What was beyond a cap (caps.py): how much of what name, and when.
+CREATE TABLE IF NOT EXISTS exceeded (
+    kind     VARCHAR,                     -- series | senders | tag values
+    name     VARCHAR,                     -- the metric, the service, the tag; null where there were too many to name
+    sender   VARCHAR,                     -- who sent it
+    first_ns BIGINT,                      -- by this server's clock
+    last_ns  BIGINT,
+    items    BIGINT                       -- points; spans, points, log records and events; resources without the tag
+);
+
 -- ---- the ledger, worked out again whenever a request's spans or readings change
 
 CREATE TABLE IF NOT EXISTS request (

@@ -34,6 +34,12 @@ def _parser() -> duckdb.DuckDBPyConnection:
     return duckdb.connect(":memory:", config={"threads": 1})
 
 
+def first_row(result: duckdb.DuckDBPyConnection) -> tuple[Any, ...] | None:
+    """The first row of what was executed, all of it read: a rest that nobody reads keeps a transaction open."""
+    rows = result.fetchall()
+    return rows[0] if rows else None
+
+
 def run(
     connection: duckdb.DuckDBPyConnection, name: str, parameters: Mapping[str, Any] | None = None
 ) -> list[list[tuple[Any, ...]]]:

@@ -33,10 +33,12 @@ from layerline.container import reported
 from layerline.signals import find
 from layerline_correlator.settings import Settings
 from layerline_correlator.store import checkpoint
+from layerline_correlator.store.caps import Active, Caps, Exceeded, Note
 from layerline_correlator.store.checkpoint import Checkpoints
 from layerline_correlator.store.columns import LEFT_OUT, TEXT_MAP, SpanColumns
 from layerline_correlator.store.disk import Disk
-from layerline_correlator.store.handles import Handle, handles, is_sandbox, machine_name, stand_in
+from layerline_correlator.store.generation import Generation
+from layerline_correlator.store.handles import Handle, handles, is_sandbox, machine, stand_in
 from layerline_correlator.store.memory import default_bytes
 from layerline_correlator.store.model import (
     ERROR,
@@ -48,20 +50,22 @@ from layerline_correlator.store.model import (
     SpanRow,
 )
 from layerline_correlator.store.private import make_private
-from layerline_correlator.store.recent import LastPoints, Recent
+from layerline_correlator.store.recent import Known, LastPoints, Recent
 from layerline_correlator.store.sealed import Unnamed, remove_unnamed, renew_view, sealed_bytes
 from layerline_correlator.store.signals import write_catalogue
 from layerline_correlator.store.sizes import StoreSize
 from layerline_correlator.store.stale import mark, mark_all
-from layerline_correlator.store.statements import run
+from layerline_correlator.store.statements import first_row, run
 from layerline_correlator.store.version import (
     DATABASE,
     SEALED_SINCE,
     SUMMED_SINCE,
     found_version,
+    has_our_shape,
     has_table,
     opened,
     stamp,
+    stamp_shape,
 )
 from layerline_correlator.threads import Threads
 
@@ -113,6 +117,12 @@ _LOG = pa.schema(
         ("body", pa.string()),
         ("attributes", TEXT_MAP),
         ("left_out", LEFT_OUT),
+    ]
+)
+_EXCEEDED = pa.schema(
+    [
+        *((name, pa.string()) for name in ("kind", "name", "sender")),
+        *((name, pa.int64()) for name in ("first_ns", "last_ns", "items")),
     ]
 )
 _RECORDING = pa.schema(
@@ -183,7 +193,7 @@ Arrived = Mapping[str, Extent]
 @dataclass(frozen=True, slots=True)
 class _Waiting:
     batch: Batch
-    durable: Future[None]
+    durable: Future[tuple[Exceeded, ...]]
 
 
 class Store:
@@ -208,34 +218,46 @@ class Store:
         self.measured: StoreSize | None = None
         #: Files that are to be removed when no question reads them any more (sealed.py).
         self.unnamed = Unnamed()
+        self.generation = Generation(folder)
         self._checkpoints = Checkpoints(folder)
         self._cursors: WeakSet[duckdb.DuckDBPyConnection] = WeakSet()
         self._cursors_lock = threading.Lock()
-        self._known: set[str] = set()  # resources and series that are written
+        self._caps = Caps(settings.series, settings.tag_values)
         self._queue: queue.Queue[_Waiting | None] = queue.Queue(maxsize=_WAITING)
         shutil.rmtree(folder / _SPILL, ignore_errors=True)  # of a process that was killed
+
+        def reconnect() -> duckdb.DuckDBPyConnection:
+            return connect(folder, settings.memory_bytes or default_bytes())
+
         try:
-            self._database = opened(folder, lambda: connect(folder, settings.memory_bytes or default_bytes()))
-            _bring_to_shape(self._database, folder)
-            remove_unnamed(self._database, folder)
+            self._database = opened(folder, reconnect)
+            try:
+                _bring_to_shape(self._database, folder)
+                remove_unnamed(self._database, folder)
+            except Exception as problem:
+                if not self.disk.failed(problem):
+                    raise
+                self._database = _as_it_is(reconnect, problem)
+                _log.error("the store in %s takes nothing until there is room: %s", folder, self.disk.problem())
         except BaseException:
             os.close(self._lock_file)
             raise
-        for (key,) in self._database.execute(
-            "SELECT resource FROM resource UNION ALL SELECT series FROM series"
-        ).fetchall():
-            self._known.add(key)
+        #: Resources and series that are written.
+        self._known = _known(self._database, 2 * settings.series)
         #: Whether containers are known without their ids: then any description of one may bring it.
         self._stand_ins = bool(self._database.execute("FROM resource WHERE stand_in IS NOT NULL LIMIT 1").fetchall())
         self._recent = _recent(self._database)
-        self._last_points = _last_points(self._database)
+        self._last_points = _last_points(self._database, 2 * settings.series)
         self._began_s = -inf  # when the last transaction began
         self._closed = False
         self._invalid: str | None = None
         self._writer = self.threads.start("layerline-writer", self._write_forever)
 
-    def append(self, batch: Batch, patience_s: float = 30.0) -> None:
-        """Return when the batch is durable. ``Overloaded`` when there is no room, or it took longer than allowed."""
+    def append(self, batch: Batch, patience_s: float = 30.0) -> tuple[Exceeded, ...]:
+        """Return when the batch is durable; what of it is not kept, because it is beyond a cap.
+
+        ``Overloaded`` when there is no room, or it took longer than allowed.
+        """
         if self._closed:
             raise Overloaded("the store is closing")
         if (full := self.disk.problem()) is not None:
@@ -246,7 +268,7 @@ class Store:
         except queue.Full:
             raise Overloaded("too much is waiting to be written") from None
         try:
-            waiting.durable.result(timeout=patience_s)
+            return waiting.durable.result(timeout=patience_s)
         except TimeoutError:
             raise Overloaded("writing took too long") from None
         except (duckdb.Error, OSError) as problem:
@@ -277,6 +299,10 @@ class Store:
         """How many batches wait to be written, and how many may."""
         return self._queue.qsize(), _WAITING
 
+    def active(self) -> Active:
+        """How many series and senders there are, how many may be, and what was beyond that."""
+        return self._caps.active()
+
     def used_bytes(self) -> int:
         """How much is in use, of the database file and of sealed hours.
 
@@ -289,7 +315,7 @@ class Store:
     def is_recording(self) -> bool:
         """Whether recorded data was imported into this store."""
         with self.cursor() as cursor:
-            found = cursor.execute("SELECT count(*) > 0 FROM recording").fetchone()
+            found = first_row(cursor.execute("SELECT count(*) > 0 FROM recording"))
         return bool(found and found[0])
 
     def close(self) -> None:
@@ -311,6 +337,7 @@ class Store:
         cursor = self._database.cursor()
         while True:
             self._checkpoints.make(cursor)
+            self._note_exceeded(cursor, self._caps.due())
             try:
                 first = self._queue.get(timeout=checkpoint.LOOK_S)
             except queue.Empty:
@@ -321,6 +348,7 @@ class Store:
             self._write(cursor, group)
             if last:
                 break
+        self._note_exceeded(cursor, self._caps.undone())
         self._checkpoints.before_close(cursor)
         cursor.close()
 
@@ -345,9 +373,9 @@ class Store:
         return group, False
 
     def _write(self, cursor: duckdb.DuckDBPyConnection, group: list[_Waiting]) -> None:
-        batches = [waiting.batch for waiting in group]
         try:
-            written, arrived = self._insert(cursor, batches)
+            admitted = [self._caps.admit(waiting.batch) for waiting in group]
+            written, arrived = self._insert(cursor, [batch for batch, _ in admitted])
         except Exception as problem:  # the sender is told, whatever it was; the writer must live
             self.disk.failed(problem)
             if isinstance(problem, duckdb.FatalException):
@@ -356,17 +384,33 @@ class Store:
             for waiting in group:
                 waiting.durable.set_exception(problem)
             return
-        self._known |= written
+        self._known.add(written)
         self.disk.worked()
-        for waiting in group:
-            waiting.durable.set_result(None)
+        for waiting, (_, exceeded) in zip(group, admitted, strict=True):
+            waiting.durable.set_result(exceeded)
         if arrived is not None:
             self._arrived(arrived)
 
+    def _note_exceeded(self, cursor: duckdb.DuckDBPyConnection, notes: list[Note]) -> None:
+        """Write down what was beyond a cap. Where that is not possible now it will be tried again."""
+        if notes and self.disk.problem() is None:
+            try:
+                _insert(cursor, "exceeded", _EXCEEDED, notes)
+            except duckdb.Error as problem:
+                self.disk.failed(problem)
+                return
+            self._caps.noted()
+
     def _insert(self, cursor: duckdb.DuckDBPyConnection, batches: list[Batch]) -> tuple[set[str], Arrived | None]:
         resources = {row.resource: row for batch in batches for row in batch.resources}
-        series = {row.series: row for batch in batches for row in batch.series if row.series not in self._known}
-        fresh = [row for key, row in resources.items() if key not in self._known]
+        known = self._known
+        series = {row.series: row for batch in batches for row in batch.series if row.series not in known}
+        fresh = [row for key, row in resources.items() if key not in known]
+        if known.has_forgotten and (fresh or series):
+            known.add(_found(cursor, "resource", [row.resource for row in fresh]))
+            known.add(_found(cursor, "series", series))
+            fresh = [row for row in fresh if row.resource not in known]
+            series = {key: row for key, row in series.items() if key not in known}
         spans = _longest(_together(batches), resources)
         points = {(row.series, row.time_ns): row for batch in batches for row in batch.points}
         events = {(row.resource, row.time_ns, row.name, row.body): row for batch in batches for row in batch.events}
@@ -572,9 +616,28 @@ def _recent(connection: duckdb.DuckDBPyConnection) -> Recent:
     return Recent(since_ns, written)
 
 
-def _last_points(connection: duckdb.DuckDBPyConnection) -> LastPoints:
+def _last_points(connection: duckdb.DuckDBPyConnection, most: int) -> LastPoints:
     ((last_ns,),) = connection.execute("SELECT max(time_ns) FROM point").fetchall()
-    return LastPoints(last_ns or 0)
+    return LastPoints(last_ns or 0, most)
+
+
+def _known(connection: duckdb.DuckDBPyConnection, most: int) -> Known:
+    """Resources and series that are in the store; of very many only some."""
+    known, half = Known(most), most // 2
+    found = connection.execute(
+        "SELECT resource FROM resource UNION ALL SELECT series FROM series LIMIT $most", {"most": half + 1}
+    ).fetchall()
+    known.add(key for (key,) in found[:half])
+    known.has_forgotten = len(found) > half
+    return known
+
+
+def _found(cursor: duckdb.DuckDBPyConnection, table: str, keys: Iterable[str]) -> list[str]:
+    """Those of these keys that the store has."""
+    rows = cursor.execute(
+        f"SELECT {table} FROM {table} WHERE {table} IN (SELECT unnest($keys::VARCHAR[]))", {"keys": list(keys)}
+    ).fetchall()
+    return [key for (key,) in rows]
 
 
 def _needs_a_place(row: ResourceRow) -> bool:
@@ -596,14 +659,6 @@ def _renew_resources(connection: duckdb.DuckDBPyConnection) -> None:
     ]
     connection.execute(f"DELETE FROM resource WHERE {old}").fetchall()
     _insert(connection, "resource", _RESOURCE, rows)
-
-
-def _host(attributes: dict[str, str]) -> tuple[str | None, str | None]:
-    """The machine, and the attribute that names it."""
-    for name in (BOOT_ID, "host.id"):
-        if attributes.get(name):
-            return attributes[name], name
-    return machine_name(attributes)
 
 
 def _stand_in(attributes: dict[str, str]) -> str | None:
@@ -636,7 +691,7 @@ def _resource_row(row: ResourceRow, now_ns: int) -> tuple[Any, ...]:
     service = attributes.get("service.name")
     boot_id = attributes.get(BOOT_ID)
     container_id = _container(attributes)
-    host, host_by = _host(attributes)
+    host, host_by = machine(attributes)
     instance = _process(attributes) or row.resource
     # Our wrapper names the machine unless it is inside a container, be it one whose id it could not find out.
     nameless = VERSION in attributes and "host.name" not in attributes
@@ -661,7 +716,7 @@ def _resource_row(row: ResourceRow, now_ns: int) -> tuple[Any, ...]:
 def _series_row(row: SeriesRow, resources: dict[str, ResourceRow]) -> tuple[Any, ...]:
     attributes = resources[row.resource].attributes
     signal = find(row.signal)
-    host, _ = _host(attributes)
+    host, _ = machine(attributes)
     container_id = _container(attributes)
     wanted = (
         signal.entity
@@ -717,12 +772,22 @@ def _bring_to_shape(connection: duckdb.DuckDBPyConnection, folder: Path) -> None
         run(connection, "incidents/schema.sql")
         run(connection, "questions/views.sql")
         stamp(connection)
+        stamp_shape(connection)
         connection.execute("COMMIT").fetchall()
     except BaseException:
         with suppress(duckdb.Error):  # a commit that failed has rolled back
             connection.execute("ROLLBACK").fetchall()
         connection.close()
         raise
+
+
+def _as_it_is(connect: Callable[[], duckdb.DuckDBPyConnection], problem: Exception) -> duckdb.DuckDBPyConnection:
+    """The database of which nothing can be written now, where this program wrote it last; else raises ``problem``."""
+    connection = connect()
+    if not has_our_shape(connection):
+        connection.close()
+        raise problem
+    return connection
 
 
 def lock(folder: Path) -> int:

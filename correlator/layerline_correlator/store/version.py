@@ -10,11 +10,13 @@ with what an earlier one wrote. Columns that are only added need no new version.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import duckdb
@@ -131,6 +133,30 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+@cache
+def _shape() -> str:
+    """Tables, views and macros as this program has them, in a word: another program may have them otherwise."""
+    found = hashlib.blake2b(digest_size=16)
+    for file in sorted(Path(__file__).parent.parent.rglob("*.sql")):
+        found.update(file.read_bytes())
+    return found.hexdigest()
+
+
+def stamp_shape(connection: duckdb.DuckDBPyConnection) -> None:
+    """Write down that tables, views and macros are as this program has them."""
+    connection.execute("CREATE TABLE IF NOT EXISTS store_shape (shape VARCHAR)").fetchall()
+    if not has_our_shape(connection):
+        connection.execute("DELETE FROM store_shape").fetchall()
+        connection.execute("INSERT INTO store_shape VALUES ($shape)", {"shape": _shape()}).fetchall()
+
+
+def has_our_shape(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether this program wrote them: then it can answer without writing anything."""
+    if ("store_shape",) not in connection.execute(_TABLES).fetchall():
+        return False
+    return connection.execute("SELECT shape FROM store_shape").fetchall() == [(_shape(),)]
 
 
 def _copy(database: Path, partial: Path, backup: Path) -> None:

@@ -10,6 +10,7 @@ import duckdb
 
 from layerline_correlator.entity import Entity
 from layerline_correlator.store.graph import graph
+from layerline_correlator.store.statements import first_row
 from layerline_correlator.tagquery.answer import (
     Compared,
     ContainerItem,
@@ -245,10 +246,12 @@ def _not_measured(cursor: duckdb.DuckDBPyConnection, row: _Row, query: Query, na
 def _why_no_value(cursor: duckdb.DuckDBPyConnection, row: _Row, measure: Measure) -> str:
     if measure.source == "requests":
         return "no spans come from it" if row.served[0] is None else "it served no request in this window"
-    read = cursor.execute(
-        "SELECT count(*) FROM was_read WHERE container_id = $container_id AND signal = $signal",
-        {"container_id": row.container_id, "signal": measure.signal},
-    ).fetchone()
+    read = first_row(
+        cursor.execute(
+            "SELECT count(*) FROM was_read WHERE container_id = $container_id AND signal = $signal",
+            {"container_id": row.container_id, "signal": measure.signal},
+        )
+    )
     if read and read[0]:
         return f"{measure.signal} was read for too little of its life in this window to tell its rate"
     return f"there is no reading of {measure.signal} in this window"
@@ -262,7 +265,7 @@ def _why_no_group(cursor: duckdb.DuckDBPyConnection, row: _Row, aggregates: Sequ
 
 
 def _why_none(cursor: duckdb.DuckDBPyConnection, query: Query, selected: int, unknown: int) -> str:
-    found = cursor.execute("SELECT count(*) FROM lived").fetchone()
+    found = first_row(cursor.execute("SELECT count(*) FROM lived"))
     seen = found[0] if found else 0
     if not seen:
         return "no container was seen in this window"
@@ -276,8 +279,11 @@ def _why_none(cursor: duckdb.DuckDBPyConnection, query: Query, selected: int, un
 
 def _carried(cursor: duckdb.DuckDBPyConnection, key: str, container_id: str | None = None) -> bool:
     """Somebody (or this container) that lived in the window carries the tag."""
-    found = cursor.execute(
-        "SELECT count(*) FROM lived WHERE len(tags[$key]) > 0 AND container_id = coalesce($container_id, container_id)",
-        {"key": key, "container_id": container_id},
-    ).fetchone()
+    found = first_row(
+        cursor.execute(
+            "SELECT count(*) FROM lived"
+            " WHERE len(tags[$key]) > 0 AND container_id = coalesce($container_id, container_id)",
+            {"key": key, "container_id": container_id},
+        )
+    )
     return bool(found and found[0])

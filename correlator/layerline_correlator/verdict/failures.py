@@ -14,6 +14,7 @@ from typing import Any
 import duckdb
 
 from layerline_correlator.entity import Entity, Naming
+from layerline_correlator.store.statements import first_row
 from layerline_correlator.times import rfc3339
 from layerline_correlator.verdict.ledgers import Request
 from layerline_correlator.verdict.model import Against, Failure, Verdict
@@ -150,10 +151,12 @@ def read_failure(cursor: duckdb.DuckDBPyConnection, row: Request, name: Naming) 
     """Why this request failed; None where it did not."""
     if row.status != _ERROR:
         return None
-    found = cursor.execute(
-        "SELECT failure FROM failure WHERE trace_id = $trace_id AND span_id = $span_id AND start_ns = $start_ns",
-        {"trace_id": row.trace_id, "span_id": row.span_id, "start_ns": row.start_ns},
-    ).fetchone()
+    found = first_row(
+        cursor.execute(
+            "SELECT failure FROM failure WHERE trace_id = $trace_id AND span_id = $span_id AND start_ns = $start_ns",
+            {"trace_id": row.trace_id, "span_id": row.span_id, "start_ns": row.start_ns},
+        )
+    )
     # A request that an earlier version worked out has none.
     told = found[0] if found else {"service": row.service, "failed_name": row.operation, "services": [row.service]}
     return replace(_failure(told, name), requests=1, examples=[row.trace_id])

@@ -13,7 +13,7 @@ import duckdb
 
 from layerline_correlator.entity import Naming
 from layerline_correlator.ledger.causes import by_name
-from layerline_correlator.store.statements import text
+from layerline_correlator.store.statements import first_row, text
 from layerline_correlator.verdict.model import Neighbour, Part, Verdict
 
 #: How long before the requests edges are looked at, and how far around them.
@@ -91,23 +91,25 @@ def _edges(cursor: duckdb.DuckDBPyConnection, caller: str, callee: str, around_n
 
 def _callee(cursor: duckdb.DuckDBPyConnection, part: Part, around_ns: tuple[int, int]) -> str | None:
     """The service that answered the caller's calls to this address."""
-    row = cursor.execute(
-        "SELECT mode(callee.service) FROM span AS call"
-        " JOIN resource AS caller ON caller.resource = call.resource AND caller.service = $caller"
-        " JOIN (SELECT trace_id, unnest([parent_span_id, span_id]) AS call_id, resource FROM span WHERE kind = 2"
-        "   AND start_ns BETWEEN $from_ns - 60_000_000_000 AND $to_ns + 60_000_000_000) AS answer"
-        " ON answer.trace_id = call.trace_id AND answer.call_id = call.span_id"
-        " JOIN resource AS callee ON callee.resource = answer.resource"
-        " WHERE call.kind = 3 AND call.start_ns BETWEEN $from_ns AND $to_ns"
-        " AND callee.service <> $caller AND ("
-        "   call.attributes['server.address'] || coalesce(':' || call.attributes['server.port'], '') = $address"
-        "   OR call.attributes['net.peer.name'] || coalesce(':' || call.attributes['net.peer.port'], '') = $address"
-        "   OR contains(coalesce(call.attributes['url.full'], call.attributes['http.url'], call.name), $address))",
-        {
-            "caller": part.service,
-            "address": part.entity.id,
-            "from_ns": around_ns[0] - AROUND_NS,
-            "to_ns": around_ns[1] + AROUND_NS,
-        },
-    ).fetchone()
+    row = first_row(
+        cursor.execute(
+            "SELECT mode(callee.service) FROM span AS call"
+            " JOIN resource AS caller ON caller.resource = call.resource AND caller.service = $caller"
+            " JOIN (SELECT trace_id, unnest([parent_span_id, span_id]) AS call_id, resource FROM span WHERE kind = 2"
+            "   AND start_ns BETWEEN $from_ns - 60_000_000_000 AND $to_ns + 60_000_000_000) AS answer"
+            " ON answer.trace_id = call.trace_id AND answer.call_id = call.span_id"
+            " JOIN resource AS callee ON callee.resource = answer.resource"
+            " WHERE call.kind = 3 AND call.start_ns BETWEEN $from_ns AND $to_ns"
+            " AND callee.service <> $caller AND ("
+            "   call.attributes['server.address'] || coalesce(':' || call.attributes['server.port'], '') = $address"
+            "   OR call.attributes['net.peer.name'] || coalesce(':' || call.attributes['net.peer.port'], '') = $address"
+            "   OR contains(coalesce(call.attributes['url.full'], call.attributes['http.url'], call.name), $address))",
+            {
+                "caller": part.service,
+                "address": part.entity.id,
+                "from_ns": around_ns[0] - AROUND_NS,
+                "to_ns": around_ns[1] + AROUND_NS,
+            },
+        )
+    )
     return row[0] if row else None

@@ -27,6 +27,8 @@ GIVEN = ("batch", "operation_usual", "operation_chance")
 
 #: What is usual for an operation is looked up so often, in seconds; one that had no requests for longer is forgotten.
 _USUAL_S, _FORGOTTEN_S = 10.0, 600.0
+#: Of how many operations the usual is remembered. Where there are more, their names have ids in them.
+_MOST_USUALS = 50_000
 #: Slow and failed requests are drawn too where there are more of them than so many times what there is time for: an
 #: outage must not leave the worker behind without end.
 _URGENT_TIMES = 4
@@ -123,5 +125,7 @@ class Triage:
         if old:
             found = usual_now(self._cursor, old, time.time_ns())
             self._usual = {one: known for one, known in self._usual.items() if known[0] > now_s - _FORGOTTEN_S}
-            self._usual |= {one: (now_s, found.get(one)) for one in old}
+            usual = self._usual if len(self._usual) + len(old) <= _MOST_USUALS else {}
+            known = {one: self._usual[one] for one in wanted if one in self._usual}
+            self._usual = {**usual, **known, **{one: (now_s, found.get(one)) for one in old}}
         return {one: self._usual[one][1] for one in wanted}

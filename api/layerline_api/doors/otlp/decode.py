@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from google.protobuf.message import Message
@@ -29,7 +29,15 @@ from layerline_api.doors.otlp.masking import BY_DEFAULT, Masking
 from layerline_api.doors.otlp.metrics import decode_metrics
 from layerline_api.doors.otlp.problems import Rejections
 from layerline_api.doors.otlp.traces import decode_traces
+from layerline_correlator.store.caps import SENDERS, SERIES, TAG_VALUES, Exceeded
 from layerline_correlator.store.model import Batch
+
+#: What exceeds a cap, by its kind.
+_NAMED = {
+    SERIES: "a series of metric {!r}",
+    SENDERS: "a sender of service {!r}",
+    TAG_VALUES: "attribute {!r}",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +45,24 @@ class Decoded:
     """What one request brought, and OTLP's answer to it once the batch is durable."""
 
     batch: Batch
-    rejected: int
-    answer: Message
+    rejections: Rejections
+    answers: Callable[[Rejections], Message]
+
+    @property
+    def rejected(self) -> int:
+        """How many items are not taken."""
+        return self.rejections.count
+
+    @property
+    def answer(self) -> Message:
+        """What the sender is told."""
+        return self.answers(self.rejections)
+
+    def exceeds(self, caps: Iterable[Exceeded]) -> None:
+        """What the store did not take, because it is beyond a cap, is rejected too; a tag alone is a warning."""
+        for one in caps:
+            of = _NAMED[one.kind].format(one.name[:80])
+            self.rejections.add(of, one.why, 0 if one.item == "tag" else one.items)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +75,7 @@ class Decoder:
 
 
 def _traces_answer(rejections: Rejections) -> Message:
-    if not rejections.count:
+    if not rejections.is_any():
         return ExportTraceServiceResponse()
     return ExportTraceServiceResponse(
         partial_success=ExportTracePartialSuccess(rejected_spans=rejections.count, error_message=rejections.message())
@@ -59,7 +83,7 @@ def _traces_answer(rejections: Rejections) -> Message:
 
 
 def _metrics_answer(rejections: Rejections) -> Message:
-    if not rejections.count:
+    if not rejections.is_any():
         return ExportMetricsServiceResponse()
     return ExportMetricsServiceResponse(
         partial_success=ExportMetricsPartialSuccess(
@@ -69,7 +93,7 @@ def _metrics_answer(rejections: Rejections) -> Message:
 
 
 def _logs_answer(rejections: Rejections) -> Message:
-    if not rejections.count:
+    if not rejections.is_any():
         return ExportLogsServiceResponse()
     return ExportLogsServiceResponse(
         partial_success=ExportLogsPartialSuccess(
@@ -98,4 +122,4 @@ def decode(
     if is_json:
         body = to_protobuf(decoder.request, body, rejections)
     batch, rejections = decoder.rows(body, bounds, rejections, masking)
-    return Decoded(batch, rejections.count, decoder.answer(rejections))
+    return Decoded(batch, rejections, decoder.answer)

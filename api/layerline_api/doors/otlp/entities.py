@@ -12,7 +12,6 @@ cAdvisor ``docs/storage/prometheus.md``, ``metrics/prometheus.go`` (``BaseContai
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import NamedTuple
 
 from layerline.aliases import Attributes
@@ -45,7 +44,6 @@ def is_scraped(name: str) -> bool:
     return name.startswith(("container_", "node_", "machine_"))
 
 
-@lru_cache(maxsize=65_536)
 def whose(sender: Attributes, name: str, attributes: Attributes) -> Whose:
     """The container or the machine that a scraped point tells of."""
     machine = _machine(sender)

@@ -33,6 +33,8 @@ _NOT_RECORDED = DataPointFlags.DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK
 _NUMBERS = frozenset({"gauge", "sum"})
 #: Attributes of a point that are longer together are read each time they come, in bytes.
 _REMEMBERED_BYTES = 2_048
+#: So is what a sender says of itself beyond so many characters: what is remembered must be bounded, whoever sends.
+_REMEMBERED_CHARS = 4_096
 _KIND = {
     AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE: "cumulative",
     AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA: "delta",
@@ -42,15 +44,24 @@ _KIND = {
 class _Sender:
     """Who sent points: the resource as it came. One object for each, so that what is remembered of it is found fast."""
 
-    __slots__ = ("attributes", "items", "key")
+    __slots__ = ("attributes", "is_short", "items", "key")
 
     def __init__(self, items: Attributes) -> None:
         self.items = items
+        self.is_short = _is_short(items)
         self.attributes = dict(items)
         self.key = resource_key(self.attributes)
 
 
-_sender = lru_cache(maxsize=4_096)(_Sender)
+_remembered_sender = lru_cache(maxsize=4_096)(_Sender)
+
+
+def _is_short(items: Attributes) -> bool:
+    return sum(len(key) + len(value) for key, value in items) <= _REMEMBERED_CHARS
+
+
+def _sender(items: Attributes) -> _Sender:
+    return _remembered_sender(items) if _is_short(items) else _Sender(items)
 
 
 def decode_metrics(
@@ -95,7 +106,7 @@ class _Kept(NamedTuple):
     limit: float  # of its values, up and down
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=32_768)
 def _remembered(
     sender: _Sender, name: str, unit: str, kind: str, is_number: bool, *attributes: bytes
 ) -> tuple[_Kept, ...]:
@@ -174,7 +185,7 @@ def _values(
         return
     if which == "sum" and kind == "cumulative" and not data.is_monotonic:
         kind = "gauge"  # the running total of something that also falls is a level
-    is_short = len(raw) <= _REMEMBERED_BYTES
+    is_short = sender.is_short and len(raw) <= _REMEMBERED_BYTES
     for point in points:
         if point.flags & _NOT_RECORDED:
             continue
@@ -194,7 +205,7 @@ def _values(
         attributes = point.attributes if is_number else [item.SerializeToString() for item in point.attributes]
         budget.attributes(len(attributes))
         key = sender, name, unit, kind
-        if is_short or sum(map(len, attributes)) <= _REMEMBERED_BYTES:
+        if is_short or (sender.is_short and sum(map(len, attributes)) <= _REMEMBERED_BYTES):
             found = _remembered(*key, is_number, *attributes)
         else:
             found = _series(*key, is_number, texts([parse(KeyValue, each) for each in attributes], budget))

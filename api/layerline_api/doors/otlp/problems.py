@@ -34,6 +34,10 @@ class Rejections:
             first = f"{item}: {reason}" + (f" (found {found})" if found else "")
             self._told[reason] = first[:REASON_LENGTH], items
 
+    def is_any(self) -> bool:
+        """Whether there is something to say; without a rejected item it is a warning."""
+        return bool(self._told)
+
     def message(self) -> str:
         """The first reasons, each with how many more there are of it, and how many items have other reasons."""
         said = [first + (f" (and {items - 1} more)" if items > 1 else "") for first, items in self._told.values()]
