@@ -196,7 +196,7 @@ def test_a_server_starts_on_a_full_disk(tmp_path: Path, free: SimpleNamespace, m
     first.append(deploy)
     first.close()
 
-    def full(connection: duckdb.DuckDBPyConnection) -> None:
+    def full(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
         connection.close()
         raise duckdb.IOException("Could not write file hot.duckdb.wal: No space left on device")
 
@@ -221,7 +221,7 @@ def test_a_store_of_another_program_needs_room(tmp_path: Path, monkeypatch: pyte
     Store(settings).close()
     monkeypatch.setattr(version, "_shape", lambda: "another")
 
-    def full(connection: duckdb.DuckDBPyConnection) -> None:
+    def full(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
         connection.close()
         raise duckdb.IOException("No space left on device")
 
