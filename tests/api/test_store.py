@@ -48,6 +48,7 @@ def test_info_is_that_of_the_store_whoever_has_it(
         assert "has another store: --server URL says where to ask" in capsys.readouterr().err
         assert main(["vacuum", "--store", store]) == 2
         assert "is in use by another process: stop the server that has it first" in capsys.readouterr().err
+    correlator.close()
     assert main(["info", "--store", store]) == 0
     out = capsys.readouterr().out
     assert f"version {VERSION}" in out
