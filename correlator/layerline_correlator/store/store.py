@@ -339,10 +339,13 @@ class Store:
             return
         self._known |= written
         self.disk.worked()
-        for waiting in group:
-            waiting.durable.set_result(None)
-        if arrived is not None:
-            self._arrived(arrived)
+        # Before the senders hear of it: who asks right after that is answered with what was sent.
+        try:
+            if arrived is not None:
+                self._arrived(arrived)
+        finally:
+            for waiting in group:
+                waiting.durable.set_result(None)
 
     def _insert(self, cursor: duckdb.DuckDBPyConnection, batches: list[Batch]) -> tuple[set[str], Arrived | None]:
         resources = {row.resource: row for batch in batches for row in batch.resources}
