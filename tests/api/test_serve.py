@@ -205,23 +205,49 @@ def refused(process: subprocess.Popen[str]) -> str:
 
 
 def test_what_it_refuses(start: Start, free_port: int, tmp_path: Path) -> None:
-    """A port in use, a store in use, an open address without a token, settings that are none: 2 and one line."""
+    """A port in use, a store in use or one that cannot be a folder: 2 and one line."""
     listen = ("--listen", f"127.0.0.1:{free_port}")
     until_up(start(serve, *listen))
     assert "in use" in refused(start(serve, *listen))
     assert "in use by another process" in refused(start(serve, "--listen", "127.0.0.1:0"))
-    assert "LAYERLINE_TOKEN" in refused(start(serve, "--listen", "0.0.0.0:0"))
-    assert "expected HOST:PORT" in refused(start(serve, "--listen", "4318"))
     http = ("--listen", "127.0.0.1:0")
     assert "in use" in refused(start(serve, *http, "--grpc-listen", f"127.0.0.1:{free_port}"))
-    assert "LAYERLINE_TOKEN" in refused(start(serve, *http, "--grpc-listen", "0.0.0.0:0"))
-    assert "--tls-key" in refused(start(serve, *http, "--grpc-listen", "127.0.0.1:0", "--tls-cert", "cert.pem"))
-    assert "expected HOST:PORT" in refused(start(serve, *http, "--grpc-listen", "off", "--grpc-listen", "127.0.0.1:0"))
-    assert "LAYERLINE_SLOW" in refused(start(serve, LAYERLINE_SLOW="soon"))
     (tmp_path / "file").touch()
     assert "cannot be opened" in refused(
         start(serve, "--listen", "127.0.0.1:0", "--store", str(tmp_path / "file" / "store"))
     )
+
+
+ANY_PORT = ("--listen", "127.0.0.1:0")
+
+
+@pytest.mark.parametrize(
+    ("options", "slow", "said"),
+    [
+        (("--listen", "0.0.0.0:0"), "", "LAYERLINE_TOKEN"),
+        (("--listen", "4318"), "", "expected HOST:PORT"),
+        ((*ANY_PORT, "--grpc-listen", "0.0.0.0:0"), "", "LAYERLINE_TOKEN"),
+        ((*ANY_PORT, "--grpc-listen", "127.0.0.1:0", "--tls-cert", "cert.pem"), "", "--tls-key"),
+        ((*ANY_PORT, "--grpc-listen", "off", "--grpc-listen", "127.0.0.1:0"), "", "expected HOST:PORT"),
+        (ANY_PORT, "soon", "LAYERLINE_SLOW"),
+    ],
+)
+def test_what_it_is_asked_and_refuses(
+    options: tuple[str, ...],
+    slow: str,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """An open address without a token, options and settings that are none: 2 and one line, and nothing is opened."""
+    if slow:
+        monkeypatch.setenv("LAYERLINE_SLOW", slow)
+    assert serve.main([*options, "--store", str(tmp_path / "store")]) == 2
+    line = capsys.readouterr().err
+    assert said in line
+    assert line.count("\n") == 1
+    assert not (tmp_path / "store").exists()
 
 
 def test_beyond_loopback_with_a_token(start: Start, free_port: int) -> None:

@@ -54,6 +54,16 @@ def test_slow_requests_are_listed_with_usual_excess_and_cause(correlator: Correl
     assert {(item.usual_ns, item.excess_ns, item.cause) for item in page.items} == {(20 * MS, 200 * MS, "app.blocked")}
 
 
+def test_what_is_acknowledged_is_known(correlator: Correlator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who hears that its spans are durable, and asks, is answered with them: the correlator knew of them before."""
+    arrived: list[Any] = []
+    known = correlator._store._arrived
+    monkeypatch.setattr(correlator._store, "_arrived", lambda news: (known(news), arrived.append(dict(news))))
+    for number in range(1, 4):
+        correlator.append(batch([request(number, a_while_ago())]))
+        assert [set(news) for news in arrived] == [{trace_id(one)} for one in range(1, number + 1)]
+
+
 def test_windows_are_half_open_on_the_start(correlator: Correlator) -> None:
     """A request that starts at `from` is in the window, one that starts at `to` is not."""
     zero_ns = a_while_ago(120)

@@ -386,10 +386,13 @@ class Store:
             return
         self._known.add(written)
         self.disk.worked()
-        for waiting, (_, exceeded) in zip(group, admitted, strict=True):
-            waiting.durable.set_result(exceeded)
-        if arrived is not None:
-            self._arrived(arrived)
+        # Before the senders hear of it: who asks right after that is answered with what was sent.
+        try:
+            if arrived is not None:
+                self._arrived(arrived)
+        finally:
+            for waiting, (_, exceeded) in zip(group, admitted, strict=True):
+                waiting.durable.set_result(exceeded)
 
     def _note_exceeded(self, cursor: duckdb.DuckDBPyConnection, notes: list[Note]) -> None:
         """Write down what was beyond a cap. Where that is not possible now it will be tried again."""
