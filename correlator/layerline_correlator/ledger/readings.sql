@@ -40,7 +40,9 @@ UNION
 SELECT request_no, visit_no FROM measured_piece WHERE moved_blocks;
 
 -- The series that can say anything of these stretches: of their containers and machines, and of who else ran on the machine
--- or used its disks where somebody waited for those.
+-- or used its disks where somebody waited for those. `is_brief`: only what it says of the stretches themselves, and of the half
+-- minute before, is wanted. What it said long before and after matters of the machines, and of what a container's own counters
+-- grow by while nothing is at work (inferred.sql).
 -- makes: near_series
 -- reads: stretch, waiting_visit, measured_piece
 CREATE OR REPLACE TEMP TABLE near_series AS
@@ -70,7 +72,11 @@ wanted(signal, of_whom) AS (
 own AS (SELECT DISTINCT host, container_id FROM stretch),
 waiting AS (SELECT DISTINCT host FROM waiting_visit),
 moving AS (SELECT DISTINCT host FROM measured_piece WHERE moved_blocks OR dark_ns > 0)
-SELECT series, kind
+SELECT
+    series, kind,
+    NOT bool_or(of_whom = 'own' AND (entity_type = 'host' OR signal IN (
+        'container.cpu.time', 'container.cpu.throttled', 'container.cpu.throttled_periods', 'container.cpu.pressure',
+        'container.io.pressure'))) AS is_brief
 FROM series
 JOIN wanted USING (signal)
 WHERE CASE of_whom
@@ -79,13 +85,18 @@ WHERE CASE of_whom
           WHEN 'neighbours of waits' THEN host IN (SELECT host FROM waiting)
           ELSE host IN (SELECT host FROM moving)
       END
-GROUP BY ALL;
+GROUP BY series, kind;
 
 -- makes: reading
--- reads: near_series
+-- reads: near_series, stretch
 -- only with: near_series
 CREATE OR REPLACE TEMP TABLE reading AS
-FROM readings_of((SELECT list(series) FROM near_series WHERE kind <> 'gauge'), $since_ns, $until_ns);
+FROM readings_of(
+    (SELECT list(series) FROM near_series WHERE kind <> 'gauge'), $since_ns, $until_ns,
+    brief := (SELECT list(series) FROM near_series WHERE is_brief),
+    near_from := (SELECT min(from_ns) - seconds_long(30) FROM stretch),
+    near_to := (SELECT max(to_ns) FROM stretch)
+);
 
 -- The machines that our agent reads.
 -- makes: read_host
