@@ -81,3 +81,46 @@ def test_a_rise(
     assert from_ns == (None if expected[0] is None else expected[0] * S)
     if from_ns is not None:  # what grew since nobody knows when is not counted
         assert rise == pytest.approx(expected[1])
+
+
+def test_only_what_touches_a_time_is_what_all_readings_say_of_it(connection: duckdb.DuckDBPyConnection) -> None:
+    """A series of which little is wanted says the same of that time, and is heard as if all of it were wanted."""
+    connection.execute("DELETE FROM resource; DELETE FROM series; DELETE FROM point")
+    connection.execute(
+        "INSERT INTO resource BY NAME SELECT resource, map_from_entries(attributes) AS attributes FROM (VALUES"
+        " ('agent', [('layerline.boot_id', 'b')]), ('other', [('host.name', 'h')])) AS drawn(resource, attributes)"
+    )
+    connection.execute(
+        "INSERT INTO series BY NAME SELECT *, 'ns' AS unit, 'cumulative' AS kind, 'container' AS entity_type,"
+        " 'h' AS host, MAP {'cpu': series} AS attributes FROM (VALUES"
+        " ('web by agent', 'agent', 'container.cpu.time', 'web', NULL),"  # one sender stopped early: the other is heard
+        " ('web by other', 'other', 'container.cpu.time', 'web', NULL),"
+        " ('cpu 0', 'agent', 'container.cpu.time', 'stock', MAP {'all': 'of it'}),"  # parts of one figure
+        " ('cpu 1', 'agent', 'container.cpu.time', 'stock', MAP {'all': 'of it'}),"
+        " ('read', 'agent', 'container.disk.io', 'web', NULL)) AS drawn(series, resource, signal, entity_id, part_of)"
+    )
+    connection.execute(
+        "INSERT INTO point BY NAME"
+        " SELECT series, 0 AS start_ns, (5 + tick * 10) * $s::BIGINT AS time_ns, tick * tick AS value"
+        " FROM series, range(12) AS ticks(tick) WHERE series <> 'web by agent' OR tick < 3",
+        {"s": S},
+    )
+
+    def readings(brief: list[str], near_s: tuple[int, int] = (0, 0)) -> list[tuple[str, int, int, float]]:
+        return connection.execute(
+            "SELECT line, from_ns // $s, to_ns // $s, rise"
+            " FROM readings_of((SELECT list(series) FROM series), 0, 1000 * $s::BIGINT, brief := $brief,"
+            " near_from := $from, near_to := $to) ORDER BY ALL",
+            {"s": S, "brief": brief, "from": near_s[0] * S, "to": near_s[1] * S},
+        ).fetchall()
+
+    whole = readings([])
+    assert {line for line, *_ in whole} == {"web by other", "cpu 0", "read"}
+    assert {rise for line, from_s, _, rise in whole if line == "cpu 0" and from_s == 45} == {2 * 9.0}
+    for brief in (["web by agent", "web by other"], ["cpu 0", "cpu 1", "read"]):
+        for first_s, last_s in ((0, 1000), (40, 41), (45, 55), (200, 300)):
+            assert readings(brief, (first_s, last_s)) == [
+                (line, from_s, to_s, rise)
+                for line, from_s, to_s, rise in whole
+                if line not in brief or (to_s > first_s and from_s < last_s)
+            ]

@@ -47,11 +47,15 @@ WITH described AS (
     FROM series
     LEFT JOIN resource ON resource.resource = series.resource
     WHERE series.series IN (SELECT unnest(wanted))
+),
+-- A window would do it in one word, and costs ten times as much: it has a price for each partition, and hardly any line has two.
+described_lines AS (
+    SELECT min(series) AS line, unnest(list(series)) AS series
+    FROM described
+    GROUP BY entity_type, entity_id, signal, all_attributes, sender
 )
-SELECT
-    * EXCLUDE (all_attributes),
-    min(series) OVER (PARTITION BY entity_type, entity_id, signal, all_attributes, sender) AS line
-FROM described;
+SELECT described.* EXCLUDE (all_attributes), line
+FROM described JOIN described_lines ON described_lines.series = described.series;
 
 -- Where several senders report the same signal of an entity, one is heard, the one with place 1. Of those that saw at least half
 -- as much of the time as the one that saw most: our agent, else the one that reports the whole, else the one that reports most
@@ -63,17 +67,22 @@ CREATE OR REPLACE MACRO teller_place(entity_type, entity_id, signal, saw_enough,
         PARTITION BY entity_type, entity_id, signal ORDER BY saw_enough DESC, ours DESC, is_part, readings DESC, sender
     );
 
--- Every growth that is heard, each line for itself: one row per interval.
+-- Every growth that is heard, each line for itself: one row per interval. Of the series in `brief`, which are among the wanted,
+-- only intervals that touch the time from `near_from` to `near_to` come out; they are heard by all that they reported.
 -- Out: line, signal, unit, entity_type, entity_id, host, attributes, is_part, from_ns, to_ns, rise.
-CREATE OR REPLACE MACRO rises_of(wanted, since_ns, until_ns) AS TABLE
+CREATE OR REPLACE MACRO rises_of(
+    wanted, since_ns, until_ns, brief := [], near_from := 0, near_to := 0
+) AS TABLE
 WITH
 -- Points are sorted by a number: it costs a quarter less than by a series' 24 digits.
 lines AS MATERIALIZED (
-    SELECT *, dense_rank() OVER (ORDER BY line) AS line_no FROM lines_of(wanted) WHERE kind IN ('cumulative', 'delta')
+    SELECT
+        *, dense_rank() OVER (ORDER BY line) AS line_no, coalesce(list_contains(brief, series), FALSE) AS is_brief
+    FROM lines_of(wanted) WHERE kind IN ('cumulative', 'delta')
 ),
 steps AS (
     SELECT
-        line_no, kind, ours, point.start_ns, point.time_ns, point.value,
+        line_no, is_brief, kind, ours, point.start_ns, point.time_ns, point.value,
         lag(point.time_ns) OVER each AS before_ns, lag(point.value) OVER each AS before_value
     FROM point JOIN lines ON lines.series = point.series
     WHERE point.time_ns BETWEEN since_ns AND until_ns
@@ -81,7 +90,7 @@ steps AS (
 ),
 grown AS (
     SELECT
-        line_no, time_ns AS to_ns,
+        line_no, is_brief, time_ns AS to_ns,
         rose_from(kind, ours, start_ns, before_ns, value, before_value)        AS from_ns,
         rose_by(kind, ours, start_ns, time_ns, before_ns, value, before_value) AS rise
     FROM steps
@@ -89,7 +98,7 @@ grown AS (
 intervals AS MATERIALIZED (
     FROM grown WHERE to_ns - from_ns BETWEEN 1 AND longest_interval_ns()
 ),
-counters AS (SELECT DISTINCT ON (line_no) * EXCLUDE (series) FROM lines),
+counters AS (SELECT DISTINCT ON (line_no) * EXCLUDE (series, is_brief) FROM lines),
 contested AS (
     SELECT entity_type, entity_id, signal FROM counters GROUP BY ALL HAVING count(DISTINCT (sender, is_part)) > 1
 ),
@@ -108,15 +117,21 @@ saw AS (
 unheard AS (
     FROM saw
     QUALIFY teller_place(entity_type, entity_id, signal, saw_enough, ours, is_part, readings, sender) > 1
+),
+heard AS (
+    FROM counters ANTI JOIN unheard USING (entity_type, entity_id, signal, sender, is_part)
 )
 SELECT line, signal, unit, entity_type, entity_id, host, attributes, is_part, from_ns, to_ns, rise
-FROM intervals
-JOIN counters USING (line_no)
-ANTI JOIN unheard USING (entity_type, entity_id, signal, sender, is_part);
+FROM intervals JOIN heard USING (line_no)
+WHERE NOT is_brief OR (to_ns > near_from AND from_ns < near_to);
 
 -- The same as figures: the shares of all CPUs, of all modes, added up. The intervals of one line do not overlap.
-CREATE OR REPLACE MACRO readings_of(wanted, since_ns, until_ns) AS TABLE
-WITH rises AS MATERIALIZED (FROM rises_of(wanted, since_ns, until_ns))
+CREATE OR REPLACE MACRO readings_of(
+    wanted, since_ns, until_ns, brief := [], near_from := 0, near_to := 0
+) AS TABLE
+WITH rises AS MATERIALIZED (
+    FROM rises_of(wanted, since_ns, until_ns, brief := brief, near_from := near_from, near_to := near_to)
+)
 SELECT * EXCLUDE (is_part) FROM rises WHERE NOT is_part
 UNION ALL
 SELECT min(line), signal, unit, entity_type, entity_id, host, attributes, from_ns, to_ns, sum(rise)

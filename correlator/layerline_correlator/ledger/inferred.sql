@@ -62,10 +62,17 @@ at_work AS (
 ),
 -- How many CPUs the quota held back at once: if m CPUs want to run under a limit of L, each throttled period withholds
 -- (m - L) periods of CPU time, so m = withheld / (periods x length of a period) + L.
--- The periods may be read less often than what was withheld.
+-- The periods may be read less often than what was withheld. Only those that meet what was withheld near the stretches count:
+-- of hours of readings every pair would be looked at.
+near_withheld AS (
+    SELECT min(from_ns) AS first_ns, max(to_ns) AS last_ns FROM counters
+    WHERE signal = 'container.cpu.throttled'
+      AND to_ns > (SELECT min(from_ns) FROM stretch) AND from_ns < (SELECT max(to_ns) FROM stretch)
+),
 throttled_periods AS (
-    SELECT entity_id AS container_id, from_ns, to_ns, sum(rise) AS periods FROM reading
-    WHERE signal = 'container.cpu.throttled_periods' AND rise > 0 GROUP BY ALL
+    SELECT entity_id AS container_id, from_ns, to_ns, sum(rise) AS periods FROM reading, near_withheld
+    WHERE signal = 'container.cpu.throttled_periods' AND rise > 0 AND to_ns > first_ns AND from_ns < last_ns
+    GROUP BY ALL
 ),
 withheld AS (
     SELECT

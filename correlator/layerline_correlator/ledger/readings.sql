@@ -40,7 +40,9 @@ UNION
 SELECT request_no, visit_no FROM measured_piece WHERE moved_blocks;
 
 -- The series that can say anything of these stretches: of their containers and machines, and of who else ran on the machine
--- or used its disks where somebody waited for those.
+-- or used its disks where somebody waited for those. `is_brief`: only what it says of the stretches themselves, and of the half
+-- minute before, is wanted. What it said long before and after matters of the machines, and of what a container's own counters
+-- grow by while nothing is at work (inferred.sql).
 -- makes: near_series
 -- reads: stretch, waiting_visit, measured_piece
 CREATE OR REPLACE TEMP TABLE near_series AS
@@ -74,7 +76,11 @@ moving AS (SELECT DISTINCT host FROM measured_piece WHERE moved_blocks OR dark_n
 counts_own AS (
     SELECT resource FROM resource
     WHERE service IS NULL AND attributes['layerline.container.throttled_scope'] = 'own')
-SELECT series, kind
+SELECT
+    series, kind,
+    NOT bool_or(of_whom IN ('own', 'not counted below') AND (entity_type = 'host' OR signal IN (
+        'container.cpu.time', 'container.cpu.throttled', 'container.cpu.throttled_periods', 'container.cpu.pressure',
+        'container.io.pressure', 'container.ancestor.cpu.throttled'))) AS is_brief
 FROM series
 JOIN wanted USING (signal)
 WHERE CASE of_whom
@@ -86,16 +92,21 @@ WHERE CASE of_whom
                                         AND resource IN (FROM counts_own)
           ELSE host IN (SELECT host FROM moving)
       END
-GROUP BY ALL;
+GROUP BY series, kind;
 
 -- makes: reading
--- reads: near_series
+-- reads: near_series, stretch
 -- only with: near_series
 CREATE OR REPLACE TEMP TABLE reading AS
 -- What a quota above a container withheld from it, and its own counter leaves out, is throttled time of that container.
 SELECT * REPLACE (
     CASE WHEN signal = 'container.ancestor.cpu.throttled' THEN 'container.cpu.throttled' ELSE signal END AS signal)
-FROM readings_of((SELECT list(series) FROM near_series WHERE kind <> 'gauge'), $since_ns, $until_ns);
+FROM readings_of(
+    (SELECT list(series) FROM near_series WHERE kind <> 'gauge'), $since_ns, $until_ns,
+    brief := (SELECT list(series) FROM near_series WHERE is_brief),
+    near_from := (SELECT min(from_ns) - seconds_long(30) FROM stretch),
+    near_to := (SELECT max(to_ns) FROM stretch)
+);
 
 -- The machines that our agent reads.
 -- makes: read_host

@@ -6,14 +6,25 @@
 CREATE OR REPLACE TEMP TABLE disk_user AS
 SELECT piece_no FROM piece WHERE moved_blocks OR (inferred AND NOT is_client(kind));
 
+-- Those of them whose container moved any blocks. (Of a thread with our account it is known that it did.)
+-- makes: disk_waiter
+-- reads: disk_user, piece, seen
+-- only with: disk_user
+CREATE OR REPLACE TEMP TABLE disk_waiter AS
+SELECT piece_no FROM piece SEMI JOIN disk_user USING (piece_no)
+WHERE NOT inferred
+   OR piece_no IN (
+       SELECT piece_no FROM seen
+       WHERE piece_no IS NOT NULL AND NOT peer AND signal = 'container.disk.io' AND estimate > 0);
+
 -- The thread's own block-I/O delay where the kernel counts it (kernel.task_delayacct); it comes in clock ticks of 10 ms.
 -- Else the container's io.pressure stands in, but only for a thread that itself moved blocks. Pressure is a union over
 -- everybody in the container, so its lower bound holds only when most of the container's bytes were this thread's. It leaves
 -- out what waits for a journal or a buffer that somebody else writes: looks that find the thread in a disk's wait count too.
 -- Outside a container, or where it has no pressure file, the host's pressure bounds it from above.
 -- makes: block_wait
--- reads: piece, disk_user, left_over, visit, seen, level, reading, counted, known_nested, known_enclosed, sampled
--- only with: disk_user
+-- reads: piece, disk_waiter, left_over, visit, seen, level, reading, counted, known_nested, known_enclosed, sampled
+-- only with: disk_waiter
 CREATE OR REPLACE TEMP TABLE block_wait AS
 WITH
 candidates AS (
@@ -30,7 +41,7 @@ candidates AS (
         CASE WHEN disk_looks >= 2 THEN off_left * least(1, (disk_looks + 2) / asleep) END AS looked_high_ns
     FROM piece JOIN left_over USING (piece_no) JOIN visit USING (request_no, visit_no)
     LEFT JOIN sampled ON sampled.piece_no = piece.piece_no
-    SEMI JOIN disk_user ON disk_user.piece_no = piece.piece_no
+    SEMI JOIN disk_waiter ON disk_waiter.piece_no = piece.piece_no
     WHERE off_left > 0
 ),
 -- One look at all that was seen of each piece. Pressure counts where readings cover the piece: its container's, else the host's.
@@ -98,8 +109,6 @@ waits AS (
         disk_limit.above_bytes_cgroup, disk_limit.above_operations_cgroup, bytes_below, operations_below,
         operations_at_most,
         blkio_ns IS NULL AS inferred,
-        -- Nobody counted the blocks of a thread without our account: its container must have moved some.
-        NOT is_inferred OR bytes > 0 AS moved,
         CASE
             WHEN blkio_ns IS NOT NULL       THEN blkio_ns * share
             WHEN page_sleep_ns IS NOT NULL  THEN page_sleep_ns
@@ -248,8 +257,7 @@ LEFT JOIN (
                AS others
     FROM own_bytes_moved WHERE own_moved > 0
     GROUP BY ALL
-) AS movers USING (request_no, visit_no)
-WHERE moved;
+) AS movers USING (request_no, visit_no);
 
 -- The visits in which pages were read again that had been in memory.
 -- makes: refault
