@@ -46,6 +46,7 @@ def server(tmp_path: Path) -> Iterator[str]:
         {},
     )
     correlator.append(Batch(resources=[who], spans=[span]))
+    correlator.keeping.measure()
     with serving(correlator, ServerSettings()) as url:
         yield url
     correlator.close()
@@ -60,6 +61,8 @@ def test_it_is_told_for_people(server: str, capsys: pytest.CaptureFixture[str]) 
     assert "name a caller whose span was never received" in words
     assert "sampled or not: nothing tells" in words
     assert "layerline agent" in words
+    assert "The store takes" in words
+    assert "(`layerline store info` says more)" in words
     assert "\x1b" not in out
     assert all(cell_len(line) <= 80 for line in out.splitlines())
     assert err == ""
@@ -74,6 +77,8 @@ def test_json_is_the_servers_own(server: str, capfdbinary: pytest.CaptureFixture
     body = json.loads(out)
     assert (body["from"], body["requests"]) == ("2026-09-20T00:00:00.000000000Z", 1)
     assert body["services"][0]["container"]["share"] == 0
+    assert body["stored"]["bytes"] > body["stored"]["sealed_bytes"] == 0
+    assert body["stored"]["span_bytes"] is None, "one span says nothing of what spans take"
 
 
 def test_nothing_received_is_no_answer(server: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -55,7 +55,9 @@ def test_info_is_that_of_the_store_whoever_has_it(
     assert "from 2026-09-21T14:13:20Z to 2026-09-21T14:13:20Z" in out
 
 
-def test_backup_and_restore(correlator: Correlator, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_backup_and_restore(
+    correlator: Correlator, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each says what it did; what is there is not overwritten, and what is not there is said."""
     correlator.close()
     store, file, new = str(tmp_path / "store"), str(tmp_path / "file"), str(tmp_path / "new")
@@ -68,5 +70,11 @@ def test_backup_and_restore(correlator: Correlator, tmp_path: Path, capsys: pyte
     assert main(["restore", file, "--store", new]) == 2
     assert main(["restore", f"{file}-none", "--store", f"{new}er"]) == 1
     assert main(["vacuum", "--store", new]) == 0
+    capsys.readouterr()
+    assert main(["seal", "--store", new]) == 0
+    assert "nothing is sealed: every hour is hot still" in capsys.readouterr().out
+    monkeypatch.setenv("LAYERLINE_HOT", "5m")
+    assert main(["seal", "--store", new]) == 2
+    assert "LAYERLINE_HOT: expected at least 1h, found '5m'" in capsys.readouterr().err
     assert main(["vacuum", "--store", f"{new}er"]) == 1
     assert "there is no store in the folder" in capsys.readouterr().err
