@@ -172,9 +172,9 @@ def killed(moment: str, batch_rows: int, *arguments: object) -> None:
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list[Any]]]:
-    """A file of 4,000 spans, and what a store holds when nobody disturbed its import."""
+    """A file of 2,400 spans, and what a store holds when nobody disturbed its import."""
     folder = tmp_path_factory.mktemp("large")
-    (folder / "traces.json").write_text(document(list(shop(500))))
+    (folder / "traces.json").write_text(document(list(shop(300))))
     assert run("--store", folder / "store", folder / "traces.json") == 0
     return folder / "traces.json", content(folder / "store")
 
@@ -185,14 +185,14 @@ def test_a_killed_import_goes_on_where_it_was(
 ) -> None:
     """kill -9 in the middle, the same command again: the store is the one of an undisturbed import, span for span."""
     path, undisturbed = large
-    killed(moment, 800, "--store", tmp_path / "store", path)
+    killed(moment, 480, "--store", tmp_path / "store", path)
     Store(Settings(store=tmp_path / "store")).close()
     written = len(content(tmp_path / "store")["span"])
-    assert written == (1_600 if moment != "after" else 2_400)
+    assert written == (960 if moment != "after" else 1_440)
     assert run("--store", tmp_path / "store", path) == 0
     told = capsys.readouterr().err
     assert "going on at byte" in told
-    assert f"{4_000 - written:,} rows" in told, "what was written is not read again"
+    assert f"{2_400 - written:,} rows" in told, "what was written is not read again"
     assert content(tmp_path / "store") == undisturbed
 
 
