@@ -85,7 +85,7 @@ def test_a_rise(
 
 def test_only_what_touches_a_time_is_what_all_readings_say_of_it(connection: duckdb.DuckDBPyConnection) -> None:
     """A series of which little is wanted says the same of that time, and is heard as if all of it were wanted."""
-    connection.execute("DELETE FROM resource; DELETE FROM series; DELETE FROM point")
+    connection.execute("DELETE FROM resource; DELETE FROM series; DELETE FROM hot_point")
     connection.execute(
         "INSERT INTO resource BY NAME SELECT resource, map_from_entries(attributes) AS attributes FROM (VALUES"
         " ('agent', [('layerline.boot_id', 'b')]), ('other', [('host.name', 'h')])) AS drawn(resource, attributes)"
@@ -100,7 +100,7 @@ def test_only_what_touches_a_time_is_what_all_readings_say_of_it(connection: duc
         " ('read', 'agent', 'container.disk.io', 'web', NULL)) AS drawn(series, resource, signal, entity_id, part_of)"
     )
     connection.execute(
-        "INSERT INTO point BY NAME"
+        "INSERT INTO hot_point BY NAME"
         " SELECT series, 0 AS start_ns, (5 + tick * 10) * $s::BIGINT AS time_ns, tick * tick AS value"
         " FROM series, range(12) AS ticks(tick) WHERE series <> 'web by agent' OR tick < 3",
         {"s": S},

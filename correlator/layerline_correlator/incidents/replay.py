@@ -14,6 +14,7 @@ from layerline_correlator.incidents.verdict import in_order
 from layerline_correlator.ledger import work as ledger
 from layerline_correlator.plain import plain
 from layerline_correlator.settings import Settings
+from layerline_correlator.store.sealed import HOT_POINT
 from layerline_correlator.store.statements import first_row
 from layerline_correlator.store.store import Store
 from layerline_correlator.verdict.ledgers import read_ledgers, select_requests
@@ -64,7 +65,8 @@ def _fill(cursor: duckdb.DuckDBPyConnection, bundle: Bundle, most_series: int) -
         if table == "failure":  # is worked out anew
             continue
         cursor.execute(
-            f"INSERT INTO {table} BY NAME SELECT * FROM read_parquet($path) LIMIT {MOST_ROWS}", {"path": path}
+            f"INSERT INTO {HOT_POINT if table == 'point' else table} BY NAME SELECT * FROM read_parquet($path) LIMIT {MOST_ROWS}",
+            {"path": path},
         ).fetchall()
 
 

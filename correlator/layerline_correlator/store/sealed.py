@@ -43,11 +43,12 @@ _log = logging.getLogger("layerline.store")
 
 FOLDER = "sealed"
 _PARTIAL = ".partial"
-_HOT = "hot_point"
+#: Where points are written to.
+HOT_POINT = "hot_point"
 
 _DUE = f"""
 WITH hot AS (
-    SELECT time_ns // $hour_ns AS hour, count(*) AS rows FROM {_HOT} WHERE time_ns < $before_ns GROUP BY ALL
+    SELECT time_ns // $hour_ns AS hour, count(*) AS rows FROM {HOT_POINT} WHERE time_ns < $before_ns GROUP BY ALL
 ),
 kept AS (SELECT from_ns // $hour_ns AS hour, sum(rows) AS rows FROM sealed_file WHERE kind = 'point' GROUP BY ALL)
 SELECT hour, hot.rows, coalesce(kept.rows, 0)
@@ -120,7 +121,7 @@ def seal(cursor: duckdb.DuckDBPyConnection, folder: Path, hour: Hour) -> list[Pa
         for each in (below, below.parent, folder):
             sync_folder(each)
         ((deleted,),) = cursor.execute(
-            f"DELETE FROM {_HOT} WHERE time_ns >= $from_ns AND time_ns < $to_ns", bounds
+            f"DELETE FROM {HOT_POINT} WHERE time_ns >= $from_ns AND time_ns < $to_ns", bounds
         ).fetchall()
         before = cursor.execute(
             "DELETE FROM sealed_file WHERE kind = 'point' AND from_ns = $from_ns RETURNING file, rows",
@@ -207,7 +208,7 @@ def only_hot(cursor: duckdb.DuckDBPyConnection, since_ns: int) -> Iterator[None]
     ):
         yield
         return
-    cursor.execute(f"CREATE OR REPLACE TEMP VIEW point AS FROM {_HOT}").fetchall()
+    cursor.execute(f"CREATE OR REPLACE TEMP VIEW point AS FROM {HOT_POINT}").fetchall()
     try:
         yield
     finally:
@@ -273,7 +274,7 @@ def _spanning(cursor: duckdb.DuckDBPyConnection, folder: Path, files: list[_File
     columns = _columns(cursor)
     return " UNION ALL BY NAME ".join(
         [
-            f"SELECT {_listed(columns)} FROM {_HOT}",
+            f"SELECT {_listed(columns)} FROM {HOT_POINT}",
             *(
                 f"SELECT {_listed([one for one in kept if one in columns])} FROM read_parquet([{', '.join(names)}])"
                 for kept, names in together.items()
@@ -283,7 +284,7 @@ def _spanning(cursor: duckdb.DuckDBPyConnection, folder: Path, files: list[_File
 
 
 def _columns(cursor: duckdb.DuckDBPyConnection) -> tuple[str, ...]:
-    cursor.execute(f"FROM {_HOT} LIMIT 0").fetchall()
+    cursor.execute(f"FROM {HOT_POINT} LIMIT 0").fetchall()
     return tuple(name for name, *_ in cursor.description or ())
 
 
