@@ -64,8 +64,9 @@ def _fill(cursor: duckdb.DuckDBPyConnection, bundle: Bundle, most_series: int) -
             raise BadBundle(f"it has {counted[0]:,} series, more than {most_series:,} (LAYERLINE_SERIES)")
         if table == "failure":  # is worked out anew
             continue
+        into = HOT_POINT if table == "point" else table
         cursor.execute(
-            f"INSERT INTO {HOT_POINT if table == 'point' else table} BY NAME SELECT * FROM read_parquet($path) LIMIT {MOST_ROWS}",
+            f"INSERT INTO {into} BY NAME SELECT * FROM read_parquet($path) LIMIT {MOST_ROWS}",
             {"path": path},
         ).fetchall()
 

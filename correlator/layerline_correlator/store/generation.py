@@ -4,8 +4,8 @@ Every commit of whoever it is (intake, ledgers, incidents, monitors, retention) 
 can be seen, and the log into the database's file. So size and time of these two files say whether something was
 written, for the price of two system calls, and nobody who writes has to think of it.
 
-A commit is in the log before others see it: a moment, or as long as a disk takes to say that it is durable. So there is no
-word for a state that is younger than a minute.
+A commit is in the log before others see it: a moment, or as long as a disk takes to say that it is durable. So there
+is no word for a state that is younger than a minute.
 """
 
 from __future__ import annotations
