@@ -158,7 +158,7 @@ class Meters:
                 first, last = parse(before), parse(after)
                 if first is not None and last is not None and last >= first:
                     yield name, last - first
-        if (cpus := self._affinity.changed(now)) is not None:
+        if (cpus := self._affinity.changed(now, begun.at)) is not None:
             yield CPUS, cpus
         quotas = self._quotas.read(now, begun.quotas)
         self._ends.append((now, quotas))
