@@ -17,7 +17,7 @@ _LONG_NS: Final = 20_000_000
 
 
 class Affinity:
-    """The number of CPUs, asked for once a second and at the end of long spans. ``at_start``: what the resource says."""
+    """The number of CPUs, asked for once a second and as long spans end. ``at_start``: what the resource says."""
 
     __slots__ = ("_at_start", "_now", "_read_at")
 
@@ -26,8 +26,9 @@ class Affinity:
         self._read_at = 0
 
     def changed(self, now_ns: int, since_ns: int) -> int | None:
-        """The number at ``now_ns``, the end of a span that began at ``since_ns`` (ns, one clock); None while it is as it
-        was at the start.
+        """The number at ``now_ns``, the end of a span that began at ``since_ns`` (ns, one clock).
+
+        None while it is as it was at the start.
         """
         if now_ns - self._read_at >= (_LONG_NS if now_ns - since_ns >= _LONG_NS else _EVERY_NS):
             self._read_at = now_ns

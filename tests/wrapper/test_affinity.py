@@ -28,7 +28,7 @@ def one_cpu() -> Iterator[None]:
 
 
 def test_a_change_is_told_and_so_is_its_end() -> None:
-    """It says nothing while all is as at the start, the new number afterwards: in a long span at once, else in a second."""
+    """It says nothing while all is as at the start, the new number afterwards: at once in a long span, else later."""
     before = os.sched_getaffinity(0)
     if len(before) == 1:
         pytest.skip("this machine gives the tests one CPU: there is nothing to take away")
