@@ -399,6 +399,14 @@ SIGNALS: tuple[Signal, ...] = (
         "TCP segments that its network had to send again",
         "/proc/<pid>/net/snmp Tcp RetransSegs of one of its processes; absent where it shares the host's network",
     ),
+    Signal(
+        "container.network.tcp.needless_retransmits",
+        "container",
+        Kind.COUNTER,
+        "{segment}",
+        "of those, segments that the other end said it had already: they were late, not lost",
+        "/proc/<pid>/net/netstat TcpExt TCPDSACKRecvSegs (Linux 5.11), else TCPDSACKRecv; absent as above",
+    ),
     # ---- container: processes
     Signal(
         "container.pids",

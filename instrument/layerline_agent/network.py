@@ -65,3 +65,25 @@ def retransmits(signal: str) -> Callable[[Machine, bytes], Iterator[Raw]]:
         yield Raw(signal, int(figures[names.index(b"RetransSegs")]))
 
     return read
+
+
+#: Segments that the other end said it had already: so many (Linux 5.11), or how often it said so.
+NEEDLESS = (b"TCPDSACKRecvSegs", b"TCPDSACKRecv")
+
+
+def needless_retransmits(signal: str) -> Callable[[Machine, bytes], Iterator[Raw]]:
+    """TCP segments that were sent again though they had arrived, as the other end said (duplicate SACK, RFC 2883).
+
+    Source: ``net/netstat``, ``TCPDSACKRecvSegs`` (Linux 5.11) or ``TCPDSACKRecv`` of its two lines ``TcpExt:``; only
+    grows.
+    """
+
+    def read(_: Machine, content: bytes) -> Iterator[Raw]:
+        lines = [line.split() for line in content.splitlines() if line.startswith(b"TcpExt:")]
+        if len(lines) == 2:
+            names, figures = lines
+            found = next((name for name in NEEDLESS if name in names), None)
+            if found is not None:
+                yield Raw(signal, int(figures[names.index(found)]))
+
+    return read

@@ -87,6 +87,22 @@ def test_retransmits_are_found_by_name(copied: Callable[[Path], Path]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("TcpExt: A TCPDSACKRecv TCPDSACKRecvSegs\nTcpExt: 1 4 9\nIpExt: B\nIpExt: 7\n", 9),
+        ("TcpExt: TCPDSACKRecv A\nTcpExt: 4 1\n", 4),  # before Linux 5.11
+        ("TcpExt: A\nTcpExt: 1\n", None),
+        ("IpExt: B\nIpExt: 7\n", None),
+    ],
+)
+def test_what_was_sent_again_for_nothing(copied: Callable[[Path], Path], content: str, found: int | None) -> None:
+    """Segments that had arrived are counted by name, by the newer of two counters that a kernel may have."""
+    root = copied(HYBRID / "first")
+    (root / f"proc/{PID}/net/netstat").write_text(content)
+    assert read("container", root, f"proc/{PID}/net").get(("container.network.tcp.needless_retransmits",)) == found
+
+
+@pytest.mark.parametrize(
     ("links", "own"),
     [
         ({"_1": "1", "_31370": "2"}, True),

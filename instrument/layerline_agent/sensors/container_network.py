@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from layerline_agent.network import interfaces, retransmits
+from layerline_agent.network import interfaces, needless_retransmits, retransmits
 from layerline_agent.sensor import Sensor, Source
 
 SENSOR = Sensor(
@@ -13,5 +13,6 @@ SENSOR = Sensor(
     sources=(
         Source(("network/dev",), interfaces("container.network")),
         Source(("network/snmp",), retransmits("container.network.tcp.retransmits")),
+        Source(("network/netstat",), needless_retransmits("container.network.tcp.needless_retransmits")),
     ),
 )

@@ -10,7 +10,7 @@
 -- mistaken for: A slow network (network.transit_slow): there nothing is sent twice. A slow dependency (dependency.slow): there the answer is not there yet.
 -- try: Look for drops on both ends (`ip -s link`, conntrack full, MTU, an overloaded virtual switch) and in between.
 -- enable: run `layerline agent` on the machine
--- source: /proc/PID/net/snmp Tcp RetransSegs of both containers
+-- source: /proc/PID/net/snmp Tcp RetransSegs of both containers, less /proc/PID/net/netstat TcpExt TCPDSACKRecvSegs
 -- A lost segment is sent again after 200 ms at the earliest (RTO), then after twice as long, and so on. Between two spans
 -- of ours the whole gap is the network's; where only this side is seen, no more than so many timeouts can take.
 WITH calls AS (
