@@ -44,10 +44,10 @@ def metrics(service: str, series: int = 12, **tags: str) -> ExportMetricsService
     return request
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Correlator, Intake]]:
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[tuple[Correlator, Intake]]:
     """With room for ten series of each sender, and three values of a tag."""
-    settings = Settings(store=tmp_path_factory.mktemp("caps") / "store", group_ns=0, series=100, tag_values=3)
+    settings = Settings(store=tmp_path / "store", group_ns=0, series=100, tag_values=3)
     correlator = Correlator.open(settings)
     yield correlator, Intake(correlator, ServerSettings(), Measures(correlator))
     correlator.close()
