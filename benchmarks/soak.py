@@ -273,7 +273,7 @@ class Soak:
 
     def settle(self, patience_s: float = 1800.0) -> None:
         """Wait until all containers have ended, all is sent, and the last of it is worked out; then the agent ends."""
-        # Of containers that lived while the engine was away some ends are told, others are not: they are not counted.
+        # Ends of containers that ran while the engine was away may or may not be reported, so they are not counted.
         away = [(one.from_ns, one.to_ns + LONGEST_NS) for one in self.stretches if one.phase == "engine away"]
         beside = " AND ".join(f"time_ns NOT BETWEEN {from_ns} AND {to_ns}" for from_ns, to_ns in away) or "true"
 

@@ -266,19 +266,18 @@ SELECT
     measured_visit.* REPLACE (
         measured_visit.cpu_ns + coalesce(inferred_sums.cpu_ns, 0)   AS cpu_ns,
         measured_visit.wait_ns + coalesce(inferred_sums.wait_ns, 0) AS wait_ns,
-        coalesce(
-            CASE WHEN measured_visit.throttled_ns = 0 THEN above.estimate::BIGINT END,
-            measured_visit.throttled_ns, inferred_sums.throttled_ns) AS throttled_ns,
-        coalesce(throttled_by, CASE WHEN measured_visit.throttled_ns = 0 THEN of_cgroup END) AS throttled_by,
+        coalesce(above.estimate::BIGINT, measured_visit.throttled_ns, inferred_sums.throttled_ns) AS throttled_ns,
+        coalesce(throttled_by, of_cgroup) AS throttled_by,
         CASE WHEN inferred_sums.request_no IS NULL THEN usage_ns ELSE coalesce(usage_ns, used_ns) END AS usage_ns
     ),
     -- Of throttled time that was read beside the request, as a share of the estimate: at least, and at most.
-    CASE WHEN measured_visit.throttled_ns = 0 THEN above.low / above.estimate END  AS throttled_low_ratio,
-    CASE WHEN measured_visit.throttled_ns = 0 THEN above.high / above.estimate END AS throttled_high_ratio,
+    above.low / above.estimate  AS throttled_low_ratio,
+    above.high / above.estimate AS throttled_high_ratio,
     inferred_sums.request_no IS NOT NULL AS inferred
 FROM measured_visit
 LEFT JOIN inferred_sums USING (request_no, visit_no)
-LEFT JOIN above USING (request_no, visit_no)
+LEFT JOIN above ON above.request_no = measured_visit.request_no AND above.visit_no = measured_visit.visit_no
+    AND measured_visit.throttled_ns = 0
 LEFT JOIN used USING (request_no, visit_no);
 
 -- The visits of which the CPU limit withheld something.

@@ -1,9 +1,9 @@
-"""How many series, senders and values of one tag are taken at a time. What exceeds that is counted and named.
+"""Limits on active series, senders and values of one tag. What exceeds a limit is counted and named.
 
-An id in an attribute of a metric makes a series of every request, an id in a resource a sender. Each costs memory for
-as long as it is alive, so only so many may be: of those that sent something within the last minute or two, whoever
-came first stays, and whatever more comes is refused (a tag's value is left out). Every door is behind this: OTLP over
-HTTP and gRPC, events, imports. Containers that come and go free their places when they are gone.
+An id in a metric's attributes makes a new series of every request; an id in a resource makes a new sender. Each takes
+memory while it is active, that is, while it has sent something within the last one or two minutes. When a limit is
+reached, those that are active stay and new ones are refused (of a tag, only the value is left out). The limits hold
+for OTLP over HTTP and gRPC, for events and for imports. Containers that have ended free their places.
 """
 
 from __future__ import annotations

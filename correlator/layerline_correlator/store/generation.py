@@ -1,6 +1,6 @@
 """Which state the store is in, in a word: the same word twice means that nothing was written in between.
 
-Every commit of whoever it is (intake, ledgers, incidents, monitors, retention) goes into the database's log before it
+Every commit (by intake, ledgers, incidents, monitors or retention) goes into the database's log before it
 can be seen, and the log into the database's file. So size and time of these two files say whether something was
 written, for the price of two system calls, and nobody who writes has to think of it.
 

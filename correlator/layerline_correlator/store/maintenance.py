@@ -25,8 +25,9 @@ import duckdb
 from layerline_correlator.store.private import make_private
 from layerline_correlator.store.sealed import FOLDER, due, remove_unnamed, renew_view, seal
 from layerline_correlator.store.sizes import StoreSize, read_sizes
+from layerline_correlator.store.statements import literal
 from layerline_correlator.store.store import connect, lock
-from layerline_correlator.store.version import DATABASE, SEALED_SINCE, VERSION, NewerStore, found_version, sync_folder
+from layerline_correlator.store.version import DATABASE, SEALED_SINCE, found_version, refuse_newer, sync
 
 #: Called with what is done of the work, and how much it is.
 Progress = Callable[[int, int], None]
@@ -123,7 +124,7 @@ def vacuum(folder: Path, progress: Progress = lambda done, of: None) -> Vacuumed
             _need_room(folder, int(used))
             try:
                 _copy_tables(database, made, progress)
-                _sync(made)
+                sync(made)
             except BaseException:
                 _remove_database(made)
                 raise
@@ -131,7 +132,7 @@ def vacuum(folder: Path, progress: Progress = lambda done, of: None) -> Vacuumed
         with suppress(FileNotFoundError):
             (folder / f"{DATABASE}.wal").unlink()
         made.replace(folder / DATABASE)
-        sync_folder(folder)
+        sync(folder)
         return Vacuumed(before, (folder / DATABASE).stat().st_size)
 
 
@@ -162,10 +163,10 @@ def back_up(folder: Path, file: Path, progress: Progress = lambda done, of: None
                 member = tarfile.TarInfo(_CONTENTS)
                 member.size, member.mode = len(contents), 0o600
                 tar.addfile(member, BytesIO(contents))
-            _sync(partial)
+            sync(partial)
             os.link(partial, file)  # unlike a rename it fails where there is a file by now
             partial.unlink()
-            sync_folder(file.parent)
+            sync(file.parent)
         except FileExistsError:
             partial.unlink(missing_ok=True)
             raise AlreadyThere(f"{file} is there already: remove it, or name another file") from None
@@ -191,11 +192,7 @@ def restore(file: Path, folder: Path, progress: Progress = lambda done, of: None
     make_private(partial)
     try:
         version, names = _unpack(file, partial, progress)
-        if version is not None and version > VERSION:
-            raise NewerStore(
-                f"the backup {file} has version {version}, and this program knows versions up to {VERSION}: "
-                "use the program that wrote it"
-            )
+        refuse_newer(version, f"the backup {file}")
         with _database(partial) as database:
             version = found_version(database)
         if folder.exists():
@@ -203,7 +200,7 @@ def restore(file: Path, folder: Path, progress: Progress = lambda done, of: None
                 (folder / name).unlink(missing_ok=True)
             folder.rmdir()
         partial.rename(folder)
-        sync_folder(folder.parent)
+        sync(folder.parent)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -229,7 +226,7 @@ def _unpack(file: Path, into: Path, progress: Progress) -> tuple[int | None, lis
                     shutil.copyfileobj(counted, out, _CHUNK_BYTES)
                     out.flush()
                     os.fsync(out.fileno())
-                sync_folder(path.parent)
+                sync(path.parent)
                 sums[member.name] = counted.sum.hexdigest()
                 done += member.size
     except (tarfile.TarError, EOFError, UnicodeDecodeError, json.JSONDecodeError) as problem:
@@ -262,7 +259,7 @@ def _copy_tables(database: duckdb.DuckDBPyConnection, made: Path, progress: Prog
     ((home,),) = database.execute("SELECT current_database()").fetchall()
     tables = database.execute(_HOME_TABLES).fetchall()
     total, done = sum(rows for *_, rows in tables), 0
-    database.execute(f"ATTACH '{str(made).replace(chr(39), chr(39) * 2)}' AS vacuumed").fetchall()
+    database.execute(f"ATTACH {literal(str(made))} AS vacuumed").fetchall()
     database.execute(f"COPY FROM DATABASE {_quoted(home)} TO vacuumed (SCHEMA)").fetchall()
     for schema, table, rows in tables:
         name = f"{_quoted(schema)}.{_quoted(table)}"
@@ -306,11 +303,7 @@ def _database(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     database = connect(folder, _MEMORY_BYTES)
     try:
         version = found_version(database)
-        if version is not None and version > VERSION:
-            raise NewerStore(
-                f"the store in {folder} has version {version}, and this program knows versions up to {VERSION}: "
-                "use the program that wrote it"
-            )
+        refuse_newer(version, f"the store in {folder}")
         if version is not None and version >= SEALED_SINCE:
             renew_view(database, folder)  # the folder may have been moved
         yield database
@@ -332,14 +325,6 @@ def _private(path: Path) -> Iterator[IO[bytes]]:
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as out:
         yield out
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _after(progress: Progress, before: int, total: int) -> Callable[[int], None]:

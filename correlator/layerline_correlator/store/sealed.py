@@ -25,7 +25,8 @@ from typing import NamedTuple
 
 import duckdb
 
-from layerline_correlator.store.version import sync_folder
+from layerline_correlator.store.statements import literal
+from layerline_correlator.store.version import sync
 
 HOUR_NS = 3600 * 10**9
 #: An hour is not sealed before it ended so long ago, whatever is set: who reads what is younger needs no file.
@@ -113,13 +114,13 @@ def seal(cursor: duckdb.DuckDBPyConnection, folder: Path, hour: Hour) -> list[Pa
         columns = _columns(cursor)
         ((copied,),) = cursor.execute(
             f"COPY (SELECT {_listed(columns, 'point.')} {_SORTED.format(hour.from_ns, to_ns)})"
-            f" TO {_text(str(partial))} (FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v2)"
+            f" TO {literal(str(partial))} (FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v2)"
         ).fetchall()
         partial.chmod(0o600)
         made = below / f"{title}-{_synced_sum(partial)[:16]}.parquet"
         partial.rename(made)
         for each in (below, below.parent, folder):
-            sync_folder(each)
+            sync(each)
         ((deleted,),) = cursor.execute(
             f"DELETE FROM {HOT_POINT} WHERE time_ns >= $from_ns AND time_ns < $to_ns", bounds
         ).fetchall()
@@ -270,7 +271,7 @@ def _spanning(cursor: duckdb.DuckDBPyConnection, folder: Path, files: list[_File
     """The query of the view ``point``. A view takes no parameters; names of files are ours, and quoted."""
     together: dict[tuple[str, ...], list[str]] = {}
     for file in files:  # files of one read have the same columns: only the first is looked at then
-        together.setdefault(file.columns, []).append(_text(str((folder / file.name).absolute())))
+        together.setdefault(file.columns, []).append(literal(str((folder / file.name).absolute())))
     columns = _columns(cursor)
     return " UNION ALL BY NAME ".join(
         [
@@ -290,10 +291,6 @@ def _columns(cursor: duckdb.DuckDBPyConnection) -> tuple[str, ...]:
 
 def _listed(columns: list[str] | tuple[str, ...], of: str = "") -> str:
     return ", ".join(f'{of}"{name}"' for name in columns)
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
 
 
 def _synced_sum(path: Path) -> str:

@@ -34,6 +34,11 @@ def _parser() -> duckdb.DuckDBPyConnection:
     return duckdb.connect(":memory:", config={"threads": 1})
 
 
+def literal(value: str) -> str:
+    """A text as SQL writes it, for the few statements that take no parameters."""
+    return "'" + value.replace("'", "''") + "'"
+
+
 def first_row(result: duckdb.DuckDBPyConnection) -> tuple[Any, ...] | None:
     """The first row of what was executed, all of it read: a rest that nobody reads keeps a transaction open."""
     rows = result.fetchall()

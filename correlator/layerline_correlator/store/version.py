@@ -79,11 +79,7 @@ def opened(folder: Path, connect: Callable[[], duckdb.DuckDBPyConnection]) -> du
     connection = connect()
     try:
         version = found_version(connection)
-        if version is not None and version > VERSION:
-            raise NewerStore(
-                f"it has version {version}, and this program knows versions up to {VERSION}: "
-                "use the program that wrote it, or another folder (--store DIR)"
-            )
+        refuse_newer(version, "it", ", or another folder (--store DIR)")
         if version is None or version == VERSION:
             return connection
         connection.execute("CHECKPOINT").fetchall()  # all of it in one file
@@ -100,6 +96,15 @@ def opened(folder: Path, connect: Callable[[], duckdb.DuckDBPyConnection]) -> du
         backup_path(folder, version),
     )
     return connect()
+
+
+def refuse_newer(version: int | None, what: str, otherwise: str = "") -> None:
+    """``NewerStore``, with what has that version and what else can be done, where it is newer than this program's."""
+    if version is not None and version > VERSION:
+        raise NewerStore(
+            f"{what} has version {version}, and this program knows versions up to {VERSION}: "
+            f"use the program that wrote it{otherwise}"
+        )
 
 
 def remove_unborn(database: Path) -> None:
@@ -126,9 +131,9 @@ def stamp(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute("INSERT INTO store_version VALUES ($version)", {"version": VERSION}).fetchall()
 
 
-def sync_folder(folder: Path) -> None:
-    """Make durable which files are in it."""
-    handle = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Make durable what is in a file, or which files are in a folder."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
@@ -170,7 +175,7 @@ def _copy(database: Path, partial: Path, backup: Path) -> None:
             copy.flush()
             os.fsync(copy.fileno())
         partial.replace(backup)
-        sync_folder(database.parent)
+        sync(database.parent)
     except OSError as problem:
         with suppress(OSError):
             partial.unlink(missing_ok=True)

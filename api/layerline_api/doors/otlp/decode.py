@@ -55,7 +55,7 @@ class Decoded:
 
     @property
     def answer(self) -> Message:
-        """What the sender is told."""
+        """The response body, with partial success where something was rejected."""
         return self.answers(self.rejections)
 
     def exceeds(self, caps: Iterable[Exceeded]) -> None:

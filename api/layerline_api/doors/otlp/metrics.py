@@ -33,7 +33,7 @@ _NOT_RECORDED = DataPointFlags.DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK
 _NUMBERS = frozenset({"gauge", "sum"})
 #: Attributes of a point that are longer together are read each time they come, in bytes.
 _REMEMBERED_BYTES = 2_048
-#: So is what a sender says of itself beyond so many characters: what is remembered must be bounded, whoever sends.
+#: The same for resources with more characters than this: the cache must stay bounded whatever is sent.
 _REMEMBERED_CHARS = 4_096
 _KIND = {
     AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE: "cumulative",
