@@ -61,8 +61,7 @@ def retransmits(signal: str) -> Callable[[Machine, bytes], Iterator[Raw]]:
     """TCP segments sent again. Source: ``net/snmp``, ``RetransSegs`` of its two lines ``Tcp:``; only grows."""
 
     def read(_: Machine, content: bytes) -> Iterator[Raw]:
-        names, figures = (line.split() for line in content.splitlines() if line.startswith(b"Tcp:"))
-        yield Raw(signal, int(figures[names.index(b"RetransSegs")]))
+        yield Raw(signal, int(_named(content, b"Tcp:")[b"RetransSegs"]))
 
     return read
 
@@ -79,11 +78,15 @@ def needless_retransmits(signal: str) -> Callable[[Machine, bytes], Iterator[Raw
     """
 
     def read(_: Machine, content: bytes) -> Iterator[Raw]:
-        lines = [line.split() for line in content.splitlines() if line.startswith(b"TcpExt:")]
-        if len(lines) == 2:
-            names, figures = lines
-            found = next((name for name in NEEDLESS if name in names), None)
-            if found is not None:
-                yield Raw(signal, int(figures[names.index(found)]))
+        named = _named(content, b"TcpExt:")
+        found = next((name for name in NEEDLESS if name in named), None)
+        if found is not None:
+            yield Raw(signal, int(named[found]))
 
     return read
+
+
+def _named(content: bytes, heading: bytes) -> dict[bytes, bytes]:
+    """The figures of a heading that has two lines, one of names and one of figures; none where it has not."""
+    lines = [line.split() for line in content.splitlines() if line.startswith(heading)]
+    return dict(zip(*lines, strict=False)) if len(lines) == 2 else {}

@@ -51,7 +51,7 @@ from layerline_correlator.store.model import (
 )
 from layerline_correlator.store.private import make_private
 from layerline_correlator.store.recent import Known, LastPoints, Recent
-from layerline_correlator.store.sealed import Unnamed, remove_unnamed, renew_view, sealed_bytes
+from layerline_correlator.store.sealed import HOT_POINT, Unnamed, remove_unnamed, renew_view, sealed_bytes
 from layerline_correlator.store.signals import write_catalogue
 from layerline_correlator.store.sizes import StoreSize
 from layerline_correlator.store.stale import mark, mark_all
@@ -442,7 +442,7 @@ class Store:
                 if self._last_points.may_hold(points):
                     unless = _UNLESS_WRITTEN
                     bounds = {"from_ns": min(at for _, at in points), "to_ns": max(at for _, at in points)}
-                _insert(cursor, "hot_point", _POINT, points.values(), unless, bounds)
+                _insert(cursor, HOT_POINT, _POINT, points.values(), unless, bounds)
                 mark(cursor, "point", (at for _, at in points))
             if events:
                 _insert(
