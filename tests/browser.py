@@ -19,9 +19,13 @@ from pathlib import Path
 import pytest
 from selenium.common.exceptions import WebDriverException
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.expected_conditions import staleness_of
+from selenium.webdriver.support.wait import WebDriverWait
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 DRIVER = ("chromedriver", "/usr/lib/chromium-browser/chromedriver")
+PATIENCE_S = 60
 
 
 def _found(names: tuple[str, ...]) -> str:
@@ -53,6 +57,20 @@ def open_browser(profile: Path) -> Chrome:
 def complaints(browser: Chrome) -> list[str]:
     """What the console said since it was last asked: errors of scripts, what the policy forbade, what was not found."""
     return [str(entry["message"]) for entry in browser.get_log("browser")]
+
+
+def every(browser: Chrome, selector: str, property_: str) -> list[str]:
+    """One property of all that the selector finds, read in one go: no redraw can come between."""
+    script = "return [...document.querySelectorAll(arguments[0])].map((one) => String(one[arguments[1]]))"
+    return [str(one) for one in browser.execute_script(script, selector, property_)]
+
+
+def follow(browser: Chrome, link: WebElement) -> None:
+    """Click it, and wait until the page that it stood on is gone and the next one is whole."""
+    link.click()
+    wait = WebDriverWait(browser, PATIENCE_S)
+    wait.until(staleness_of(link))
+    wait.until(lambda _: browser.execute_script("return document.readyState") == "complete")
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 from shop import During, S, carts, happened, serve, throttled
 from spans import a_while_ago, batch, series_rows, span_row
 
-from browser import complaints
+from browser import PATIENCE_S, complaints, every, follow
 from layerline_api.settings import ServerSettings
 from layerline_correlator.correlator import Correlator
 from layerline_correlator.settings import Settings
@@ -31,7 +31,6 @@ PAGES = (
     f"/requests/{'e' * 32}",
     FIRST_INCIDENT,
 )
-PATIENCE_S = 60
 
 
 @pytest.fixture(scope="module")
@@ -73,19 +72,19 @@ def visit(browser: Chrome, shop: str, path: str) -> None:
 
 
 def text_of(browser: Chrome) -> str:
-    return browser.find_element(By.TAG_NAME, "main").text
+    return every(browser, "main", "innerText")[0]
 
 
 def test_from_the_incident_to_one_request(browser: Chrome, shop: str) -> None:
     """The first page names the incident; its page says why and draws it; from there one comes to a slow request."""
     browser.get(shop)
-    browser.find_element(By.PARTIAL_LINK_TEXT, "held back by its CPU limit").click()
+    follow(browser, browser.find_element(By.PARTIAL_LINK_TEXT, "held back by its CPU limit"))
     told = text_of(browser)
     for heading in ("What changed near its start", "First sign in each layer", "Without it", "How far it reaches"):
         assert heading in told
     areas = browser.find_elements(By.CSS_SELECTOR, ".strip.tall path.area.container")
     assert any(area.size["width"] > 20 and area.size["height"] > 20 for area in areas)
-    browser.find_element(By.CSS_SELECTOR, "a[href^='/requests/']").click()
+    follow(browser, browser.find_element(By.CSS_SELECTOR, "a[href^='/requests/']"))
     assert "where the time went" in text_of(browser)
     assert complaints(browser) == []
 
@@ -108,7 +107,7 @@ def test_tags_are_completed_and_choose(browser: Chrome, shop: str) -> None:
     box = browser.find_element(By.NAME, "q")
 
     def offered() -> list[str]:
-        return [one.get_attribute("value") or "" for one in browser.find_elements(By.CSS_SELECTOR, "#tags option")]
+        return every(browser, "#tags option", "value")
 
     box.send_keys("-container:noisy ser")
     WebDriverWait(browser, PATIENCE_S).until(lambda _: "-container:noisy service:" in offered())
@@ -116,8 +115,9 @@ def test_tags_are_completed_and_choose(browser: Chrome, shop: str) -> None:
     WebDriverWait(browser, PATIENCE_S).until(lambda _: offered() == ["-container:noisy service:stock"])
     box.send_keys("ck", Keys.ESCAPE, Keys.ENTER)
     WebDriverWait(browser, PATIENCE_S).until(lambda _: "q=-container%3Anoisy" in browser.current_url)
-    services = {one.text for one in browser.find_elements(By.CSS_SELECTOR, "h2.large ~ table tbody td:first-child")}
-    assert services == {"stock"}
+    WebDriverWait(browser, PATIENCE_S).until(
+        lambda _: set(every(browser, "h2.large ~ table tbody td:first-child", "innerText")) == {"stock"}
+    )
     assert complaints(browser) == []
 
 
