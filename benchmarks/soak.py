@@ -25,7 +25,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,6 +34,7 @@ from typing import Any
 
 import duckdb
 import psutil
+from memory_bound import Bound, bound
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
@@ -131,8 +132,8 @@ class Stretch:
 class Soak:
     """One run. Everything it starts ends with ``close``."""
 
-    def __init__(self, folder: Path, minutes: float) -> None:
-        self.folder, self.seconds = folder, minutes * 60
+    def __init__(self, folder: Path, minutes: float, memory: Bound | None = None) -> None:
+        self.folder, self.seconds, self.memory = folder, minutes * 60, memory
         self.port = free_port()
         self.engine = Engine(folder / "docker.sock", f"layerline-soak-{os.getpid()}")
         self.app = App(self.port)
@@ -162,6 +163,8 @@ class Soak:
         log = (self.folder / "server.log").open("ab")
         began = time.monotonic()
         self._server = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "LAYERLINE_TOKEN": TOKEN})
+        if self.memory is not None:
+            self.memory.take(self._server.pid)
         while ask(self.port, "/readyz")[0] != 200:
             if self._server.poll() is not None or time.monotonic() - began > 120:
                 raise RuntimeError(f"the server does not start; see {self.folder / 'server.log'}")
@@ -460,11 +463,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=30.0, help="how long it lasts (default 30)")
     parser.add_argument("--folder", type=Path, help="where store and logs are made and stay (default: nowhere)")
+    parser.add_argument(
+        "--memory-mib", type=int, help="the server runs in a cgroup with so much memory (default: none)"
+    )
     parser.add_argument("--write", action="store_true", help="put the result into benchmarks/README.md")
     options = parser.parse_args()
     folder = options.folder or Path(tempfile.mkdtemp(prefix="layerline-soak-"))
     folder.mkdir(parents=True, exist_ok=True)
-    soak = Soak(folder, options.minutes)
+    with bound(options.memory_mib) if options.memory_mib else nullcontext() as memory:
+        return soaked(options, folder, memory)
+
+
+def soaked(options: argparse.Namespace, folder: Path, memory: Bound | None) -> int:
+    """Run, print and write what came of it. Exit code 0 where every goal is reached."""
+    soak = Soak(folder, options.minutes, memory)
     print("    time  phase                        containers   server    agent", flush=True)
 
     def show(one: Looked) -> None:
@@ -489,6 +501,9 @@ def main() -> int:
         + ("the agent's clock stepped" if soak.fake_clock else "no libfaketime here: the clock did not step"),
         "",
     ]
+    if memory is not None:
+        kills = memory.kills()
+        found.append(Goal(f"ended for its memory, of {options.memory_mib} MiB", str(kills), "0", not kills))
     text = "\n".join([*head, *map(str, found)])
     print(f"\n{text}")
     if options.write:
