@@ -55,6 +55,7 @@ from layerline.attributes import (
     HOLDER_WAIT_HIGH,
     HOLDER_WAIT_LOW,
     INVOLUNTARY_SWITCHES,
+    LOCK_HELD_BY,
     LOOP_HELD_BY,
     LOOP_QUEUED_NS,
     LOOP_RUNQUEUE_LOW_NS,
@@ -247,6 +248,8 @@ class Account(SpanProcessor):
                     opened.holders.close()
                     if (waited_by_holder := opened.holders.waited()) is not None:
                         attributes[HOLDER_WAIT_LOW], attributes[HOLDER_WAIT_HIGH] = waited_by_holder
+                    if (lock_held_by := opened.holders.held_by()) is not None:
+                        attributes[LOCK_HELD_BY] = lock_held_by
             if opened.meters is not None and self._meters is not None and opened.reason != "explicit_time":
                 for name, value in self._meters.gained(opened.meters, end if at_once else now):
                     attributes[name] = value

@@ -63,6 +63,8 @@ SAMPLES_EVERY_NS: Final = "layerline.samples.every_ns"  # one look stands for so
 #: for a CPU, at least and at most.
 HOLDER_WAIT_LOW: Final = "layerline.holder.wait_low_ratio"
 HOLDER_WAIT_HIGH: Final = "layerline.holder.wait_high_ratio"
+#: Where the thread stood that held the lock, "function file:line": then the two figures above are that thread's.
+LOCK_HELD_BY: Final = "layerline.lock.held_by"
 #: What a look can find: on a CPU (or ready for one), at a lock, waiting for a connection or thread of a pool, in a
 #: sleep, at a socket or pipe, at a disk, or none of these.
 SAMPLE_KINDS: Final = ("cpu", "lock", "pool", "sleep", "socket", "disk", "other")

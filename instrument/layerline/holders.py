@@ -1,11 +1,11 @@
 """Who may hold the lock that a slow thread waits for, and how long those waited for a CPU meanwhile.
 
-Python does not say who holds a lock. It is another thread of this process that is at work: one that waits for a
-connection or for something to do holds no lock of the app's, and who stands at the same place waits for it too. At each
-look that finds a thread waiting for a lock or in a sleep (``watcher.py``), the time that each of the others has waited
-for a CPU so far is read. What the least of them waited in a stretch of time, the holder waited at least; a holder that
-slept, at a disk or a socket, is one of them, and then the least is next to nothing. Who was seen in one look only is
-read once more when the span ends.
+At each look that finds a thread waiting for a lock or in a sleep (``watcher.py``), the time that each of the others has
+waited for a CPU so far is read. Where the code says who holds the lock (``locks.py``), it is that thread's that counts.
+Else it is another thread of this process that is at work: one that waits for a connection or for something to do holds
+no lock of the app's, and who stands at the same place waits for it too. What the least of them waited in a stretch of
+time, the holder waited at least; a holder that slept, at a disk or a socket, is one of them, and then the least is next
+to nothing. Who was seen in one look only is read once more when the span ends.
 
 Source: ``/proc/self/task/<tid>/schedstat``, field 2 (ns).
 """
@@ -13,6 +13,7 @@ Source: ``/proc/self/task/<tid>/schedstat``, field 2 (ns).
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Mapping
 from time import monotonic_ns
 from types import FrameType
@@ -57,18 +58,38 @@ def waited_so_far(native_id: int) -> tuple[int, int] | None:
 class Holders:
     """Of one span: what others were seen to wait while its thread waited for a lock."""
 
-    __slots__ = ("_first", "_last")
+    __slots__ = ("_before", "_first", "_held", "_held_ns", "_last", "_looks", "_waited_ns")
 
     def __init__(self) -> None:
         self._first: dict[int, Looked] = {}
         self._last: dict[int, Looked] = {}
+        self._looks = 0
+        self._held: Counter[str] = Counter()  # where who holds the lock was seen, and in how many looks
+        self._before: tuple[int, Looked] | None = None  # who held it in the look before
+        self._held_ns = self._waited_ns = 0  # between two looks that found the same holder; of that it waited for a CPU
 
-    def look(self, others: Mapping[int, Looked], waiter: int, where: str) -> None:
-        """The thread ``waiter`` was found waiting at ``where``."""
+    def look(self, others: Mapping[int, Looked], waiter: int, where: str, holder: int | None = None) -> None:
+        """The thread ``waiter`` was found waiting at ``where``, for a lock that ``holder`` holds, if that is known."""
         for ident, looked in others.items():
-            if ident != waiter and looked[2] != where:
+            if ident != waiter and (looked[2] != where or ident == holder):
                 self._first.setdefault(ident, looked)
                 self._last[ident] = looked
+        self._looks += 1
+        found = others.get(holder) if holder is not None and holder != waiter else None
+        if holder is None or found is None:
+            self._before = None
+            return
+        self._held[found[2]] += 1
+        if self._before is not None and self._before[0] == holder:
+            self._held_ns += found[0] - self._before[1][0]
+            self._waited_ns += found[1] - self._before[1][1]
+        self._before = (holder, found)
+
+    def held_by(self) -> str | None:
+        """Where who holds the lock stood in most looks, ``function file:line``; None unless most looks knew it."""
+        if 2 * self._held.total() <= self._looks:
+            return None
+        return self._held.most_common(1)[0][0]
 
     def close(self) -> None:
         """The span ends: read those once more of whom there was one look only."""
@@ -79,7 +100,10 @@ class Holders:
                     self._last[ident] = (*read, looked[2])
 
     def waited(self) -> tuple[float, float] | None:
-        """The least and the largest share of its time that one of them waited for a CPU; None without two looks."""
+        """The least and the largest share of its time that the holder waited for a CPU; None without two looks.
+
+        For the time in which it is not known who held the lock, what any of them waited.
+        """
         shares = [
             min(1.0, (last[1] - first[1]) / (last[0] - first[0]))
             for ident, last in self._last.items()
@@ -88,4 +112,11 @@ class Holders:
         if not shares:
             return None
         once = len(shares) < len(self._last)  # of one that was seen once nothing is known
-        return 0.0 if once else min(shares), max(shares)
+        low, high = 0.0 if once else min(shares), max(shares)
+        if not self._held_ns:
+            return low, high
+        held_ns, waited_ns = self._held_ns, min(self._held_ns, self._waited_ns)
+        looked_ns = max(last[0] for last in self._last.values()) - min(first[0] for first in self._first.values())
+        unknown_ns = max(0, looked_ns - held_ns)
+        whole_ns = held_ns + unknown_ns
+        return (waited_ns + low * unknown_ns) / whole_ns, (waited_ns + high * unknown_ns) / whole_ns

@@ -26,12 +26,14 @@ from __future__ import annotations
 import sys
 import weakref
 from _thread import allocate_lock, start_new_thread  # the real ones: a later monkey patch does not reach them
+from collections.abc import Iterable, Mapping
 from heapq import nsmallest
 from threading import get_native_id
 from time import clock_gettime_ns, monotonic_ns, sleep, time_ns
+from types import FrameType
 from typing import Final
 
-from layerline import guard, own
+from layerline import guard, locks, own
 from layerline.holders import Holders, Looked, at_work
 from layerline.kernel import File
 from layerline.seen import kind, place, waits_in_pool
@@ -189,7 +191,7 @@ class Watcher:
         for gone in self._seen.keys() - set(threads):
             del self._seen[gone]
         frames = sys._current_frames()
-        doubtful: list[tuple[Seen, int, Open, str, str, str, str]] = []
+        doubtful: list[tuple[Seen, int, Open, str, str, str, str, int | None]] = []
         others: dict[int, Looked] | None = None
         for thread in threads:
             opened, frame = on_top(thread), frames.get(thread.ident)
@@ -213,21 +215,22 @@ class Watcher:
             going = state == "S" and wait == "-"  # falling asleep or waking up just now
             if (found in _BEHIND or going) and others is None:
                 others = at_work(frames)
+            held_by = holder_of(frame, frames, others) if found == "lock" and others else None
             if found == "lock" or going:
                 if not going and waits_in_pool(frame):
                     found = "pool"
                 elif not first and grown * 10 >= passed * 9:
                     found, state, wait = "cpu", "R", "-"
                 elif first or going or grown >= _GREW_NS:
-                    doubtful.append((seen, cpu, opened, found, state, wait, where))
+                    doubtful.append((seen, cpu, opened, found, state, wait, where, held_by))
                     continue
             count(opened, f"{found} {state} {wait} {where}")
             if found in _BEHIND:
-                behind(opened, others, thread.ident, where)
+                behind(opened, others, thread.ident, where, held_by)
         frames.clear()
         if doubtful:
             sleep(_GIVEN_AWAY_S)
-            for seen, before, opened, found, state, wait, where in doubtful:
+            for seen, before, opened, found, state, wait, where, held_by in doubtful:
                 try:
                     if clock_gettime_ns(seen.clock) - before >= _GREW_NS:
                         found, state, wait = "cpu", "R", "-"
@@ -238,15 +241,27 @@ class Watcher:
                     continue  # it ended
                 count(opened, f"{found} {state} {wait} {where}")
                 if found in _BEHIND and opened.thread is not None:
-                    behind(opened, others, opened.thread.ident, where)
+                    behind(opened, others, opened.thread.ident, where, held_by)
 
 
-def behind(opened: Open, others: dict[int, Looked] | None, waiter: int, where: str) -> None:
+def behind(opened: Open, others: dict[int, Looked] | None, waiter: int, where: str, held_by: int | None = None) -> None:
     """Its thread was found waiting, perhaps for another: what those did meanwhile that may hold a lock."""
     if others:
         if opened.holders is None:
             opened.holders = Holders()
-        opened.holders.look(others, waiter, where)
+        opened.holders.look(others, waiter, where, held_by)
+
+
+def holder_of(frame: FrameType, frames: Mapping[int, FrameType], others: Iterable[int]) -> int | None:
+    """Which of the others holds the lock that this frame waits for; None where the code does not tell."""
+    try:
+        lock = locks.wanted(frame)
+        if lock is None:
+            return None
+        return locks.holder(lock, ((ident, frames[ident]) for ident in others if frames[ident] is not frame))
+    except Exception:  # it costs the holder's name, not the look
+        guard.failed("watcher.holder_of")
+        return None
 
 
 def on_top(thread: Thread) -> Open | None:

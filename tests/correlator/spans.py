@@ -118,6 +118,8 @@ def span_row(drawn: Mapping[str, Any], trace_id: str, zero_ns: int) -> tuple[Res
     if "holder_wait" in drawn:
         low, high = drawn["holder_wait"]
         attributes |= {"layerline.holder.wait_low_ratio": str(low), "layerline.holder.wait_high_ratio": str(high)}
+    if "lock_held_by" in drawn:
+        attributes["layerline.lock.held_by"] = drawn["lock_held_by"]
     if "loop_stood" in drawn:
         low, high = drawn["loop_stood"]
         attributes |= {"layerline.loop.runqueue_low_ns": str(low * MS), "layerline.loop.runqueue_ns": str(high * MS)}

@@ -73,6 +73,32 @@ def test_the_least_and_the_most_that_one_of_them_waited(
     assert holders.waited() == waited
 
 
+@pytest.mark.parametrize(
+    ("holders_seen", "waited", "held_by"),
+    [
+        ([1, 1, 1], (0.4, 0.4), "a"),  # of the other one nothing counts
+        ([1, 1, None], (0.2 + 0.05, 0.2 + 0.45), "a"),  # half of the time nobody knows: what any of them waited
+        ([1, 2, 2], (0.05 + 0.45, 0.45 + 0.45), "b"),  # from the first to the second look it changed hands
+        ([1, None, None], (0.1, 0.9), None),
+        ([None, None, None], (0.1, 0.9), None),
+        ([7, 7, 7], (0.1, 0.9), None),  # a thread that nobody looks at
+        ([9, 9, 9], (0.1, 0.9), None),  # the waiter itself
+    ],
+)
+def test_whose_wait_counts_where_the_code_says_who_holds_it(
+    holders_seen: list[int | None], waited: tuple[float, float], held_by: str | None
+) -> None:
+    """The holder's own, between two looks that found it holding; else what any of them waited."""
+    share = {1: 0.4, 2: 0.9, 3: 0.1}
+    holders = Holders()
+    for number, holder in enumerate(holders_seen):
+        at = 100 * number
+        others = {ident: (at, round(at * share[ident]), name) for ident, name in ((1, "a"), (2, "b"), (3, "c"))}
+        holders.look(others, 9, "here", holder)
+    assert holders.waited() == pytest.approx(waited)
+    assert holders.held_by() == held_by
+
+
 def test_who_was_seen_once_is_read_again_at_the_end() -> None:
     """One look and the end of the span tell as much as two looks, if the thread still lives."""
     stop = threading.Event()

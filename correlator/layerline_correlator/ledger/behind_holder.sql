@@ -3,7 +3,8 @@
 --
 -- While the lock is held, its holder runs or waits to run, like the container's other threads do: of the time in which those were
 -- runnable, others_wait was spent waiting. The interpreter lock differs from other locks by how often its waiters wake up.
--- Where the wrapper looked at those that may hold the lock (holders.py), the holder waited at least as the least of them did.
+-- Where the wrapper looked at those that may hold the lock (holders.py), the holder waited at least as the least of them did;
+-- where it knew the holder, as that one did.
 -- Per piece: `lock_ns`, how long it waited so; `stood_ns` with low and high, how long its holder waited for a CPU meanwhile;
 -- `ran_ns` with low, how long its holder ran; and `throttled_share`, how much of all waiting in the container was for its CPU
 -- limit.
@@ -25,6 +26,8 @@ meters AS (
 waits AS (
     SELECT
         piece_no, meters.*, holder_wait_low,
+        -- Where the wrapper knew who held the lock, both are that thread's.
+        CASE WHEN lock_held_by IS NOT NULL THEN holder_wait_high END AS known_wait_high,
         -- Who holds the event loop runs on this very thread, whose wait was read.
         CASE WHEN loop_wait_ns > 0 THEN loop_stood_ns * share END     AS loop_stood_ns,
         CASE WHEN loop_wait_ns > 0 THEN loop_stood_low_ns * share END AS loop_stood_low_ns,
@@ -49,8 +52,10 @@ stood AS (
         *,
         -- Besides this one, no more than one thread wanted to run: that was the holder.
         others_runnable_ns <= 1.1 * window_ns                                  AS one_other,
-        least(lock_ns, coalesce(loop_stood_ns, least(lock_ns * (others_wait_ns / others_runnable_ns), others_wait_ns)))
-            AS stood_ns,
+        least(lock_ns, coalesce(
+            loop_stood_ns,
+            least_or_null(lock_ns * (holder_wait_low + known_wait_high) / 2, others_wait_ns),
+            least(lock_ns * (others_wait_ns / others_runnable_ns), others_wait_ns)))     AS stood_ns,
         least(lock_ns, coalesce(loop_stood_ns, others_wait_ns))                AS stood_high_ns
     FROM waits
     WHERE lock_ns >= ms_of(5) AND others_runnable_ns > 0

@@ -20,7 +20,8 @@ SELECT
     CASE WHEN voluntary_switches = 1 AND lock_looks = asleep THEN off_left_low
          ELSE greatest(0, least(off_left_low, (lock_looks - 2) * every_ns)) END::BIGINT  AS low_ns,
     floor(least(off_left_high, off_left_high * ((lock_looks + 2) / asleep)))::BIGINT     AS high_ns,
-    format('it was seen waiting for a lock in {} of {} looks, in {}', lock_looks, looks, lock_place) AS because,
+    format('it was seen waiting for a lock in {} of {} looks, in {}{}', lock_looks, looks, lock_place,
+           coalesce('; held in ' || lock_held_by, '')) AS because,
     lock_place AS place
 FROM piece JOIN left_over USING (piece_no) JOIN sampled USING (piece_no)
 WHERE seen_at_lock(lock_looks, asleep, voluntary_switches) AND off_left > 0 AND NOT is_dependency AND NOT is_call
