@@ -136,7 +136,7 @@ _RECORDING = pa.schema(
 )
 
 #: Where DuckDB puts what does not fit into its memory, and how many times as much as fits that may be.
-_SPILL, _SPILL_TIMES = "spill", 4
+_SPILL, _SPILL_TIMES = "spill", 8
 #: How many batches may wait to be written before senders are asked to come again.
 _WAITING = 256
 #: From this weight on nothing more is waited for, and from this one on nothing more is taken into the same transaction.
