@@ -78,8 +78,8 @@ class Settings:
     """LAYERLINE_HOT (``2h``): hours of readings that ended longer ago are packed into files beside the database; at
     least ``1h``."""
     memory_bytes: int | None = None
-    """LAYERLINE_MEMORY (a third of what there is, at most 640 MiB): what the database may use of the memory; the rest of
-    the process takes about 300 MB more."""
+    """LAYERLINE_MEMORY (a third of what there is, at most 640 MiB): what the database may use of the memory; the rest
+    of the process takes about 300 MB more."""
     budget_ratio: float = 0.5
     """LAYERLINE_BUDGET (``0.5``): the share of a core that ledgers may take in the long run; what arrives beyond it has
     the ledgers of slow and failed requests, and those of a fair sample of the others."""

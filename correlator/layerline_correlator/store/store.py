@@ -38,7 +38,7 @@ from layerline_correlator.store.checkpoint import Checkpoints
 from layerline_correlator.store.columns import LEFT_OUT, TEXT_MAP, SpanColumns
 from layerline_correlator.store.disk import Disk
 from layerline_correlator.store.generation import Generation
-from layerline_correlator.store.handles import Handle, handles, is_sandbox, machine, stand_in
+from layerline_correlator.store.handles import Handle, handles, is_sandbox, machine, machine_name, stand_in
 from layerline_correlator.store.memory import default_bytes
 from layerline_correlator.store.model import (
     ERROR,
@@ -136,6 +136,9 @@ _RECORDING = pa.schema(
 )
 
 #: Where DuckDB puts what does not fit into its memory, and how many times as much as fits that may be.
+#: Boot id, id and name of a machine as somebody told them, and how many different ones are remembered.
+_Place = tuple[str | None, str | None, str | None]
+_PLACES = 10_000
 _SPILL, _SPILL_TIMES = "spill", 8
 #: How many batches may wait to be written before senders are asked to come again.
 _WAITING = 256
@@ -246,6 +249,8 @@ class Store:
         self._known = _known(self._database, 2 * settings.series)
         #: Whether containers are known without their ids: then any description of one may bring it.
         self._stand_ins = bool(self._database.execute("FROM resource WHERE stand_in IS NOT NULL LIMIT 1").fetchall())
+        #: What was said of machines, and is known to everybody.
+        self._settled: set[_Place] = set()
         self._recent = _recent(self._database)
         self._last_points = _last_points(self._database, 2 * settings.series)
         self._began_s = -inf  # when the last transaction began
@@ -427,7 +432,8 @@ class Store:
             _insert(cursor, "series", _SERIES, (_series_row(row, resources) for row in series.values()))
             senders = (*fresh, *(resources[one.resource] for one in series.values()))
             self._stand_ins |= any(_stand_in(row.attributes) for row in senders)
-            if any(_needs_a_place(row) or self._stand_ins for row in senders):
+            places = {place for row in senders if (place := _place(row)) is not None}
+            if not places <= self._settled or (self._stand_ins and senders):
                 run(cursor, "store/settle.sql")
             if spans:
                 arrived = _extents(spans)
@@ -466,6 +472,9 @@ class Store:
             with suppress(duckdb.Error):  # a commit that failed has rolled back
                 cursor.execute("ROLLBACK")
             raise
+        if len(self._settled) > _PLACES:
+            self._settled.clear()
+        self._settled |= {place for place in places if place[0] is not None}
         self._last_points.add(points)
         if spans:
             self._recent.add(spans.span_id, spans.start_ns)
@@ -643,9 +652,16 @@ def _found(cursor: duckdb.DuckDBPyConnection, table: str, keys: Iterable[str]) -
     return [key for (key,) in rows]
 
 
-def _needs_a_place(row: ResourceRow) -> bool:
-    """Whether others may know better on which machine it is, or may learn it from this."""
-    return "layerline.boot_id" not in row.attributes or "host.name" in row.attributes
+def _place(row: ResourceRow) -> _Place | None:
+    """What it says of its machine, where others may know better on which one it is, or may learn it from this.
+
+    Who carries a boot id and says what others of that machine have said is where they are, and teaches nobody: where
+    containers come and go every second, machines are not looked for again each time.
+    """
+    attributes = row.attributes
+    if BOOT_ID in attributes and "host.name" not in attributes:
+        return None
+    return attributes.get(BOOT_ID), attributes.get("host.id"), machine_name(attributes)[0]
 
 
 def _renew_resources(connection: duckdb.DuckDBPyConnection) -> None:
