@@ -58,6 +58,10 @@ def parser() -> duckdb.DuckDBPyConnection:
     return duckdb.connect()
 
 
+#: Table macros that read the table whose name they are given.
+OF_A_TABLE = ("containers_of", "query_table")
+
+
 @cache
 def tables_and_ctes(sql: str) -> tuple[set[str], set[str]]:
     """The tables that a SELECT reads, and the names of its own common tables."""
@@ -75,6 +79,8 @@ def tables_and_ctes(sql: str) -> tuple[set[str], set[str]]:
                 scope |= frozenset(names)
             if node.get("type") == "BASE_TABLE" and node.get("table_name") not in scope:
                 tables.add(node["table_name"])
+            if node.get("function_name") in OF_A_TABLE:
+                tables.add(node["arguments"][0]["expression"]["literal"]["text"])
             for value in node.values():
                 walk(value, scope)
         elif isinstance(node, list):

@@ -1,7 +1,8 @@
 -- Who is who: containers, machines, and the tags of each. Made when a store is opened.
 
--- The newest description of each container: from the agent, which knows names, else from the spans themselves.
-CREATE OR REPLACE VIEW container AS
+-- The newest description of each container, by rows of `resource` in the named table: from the agent, which knows names, else
+-- from the spans themselves.
+CREATE OR REPLACE MACRO containers_of(rows) AS TABLE
 SELECT
     container_id,
     -- The agent knows the machine; a stranger inside takes the container's own name for one.
@@ -24,9 +25,11 @@ SELECT
     coalesce(arg_max(attributes, seen_ns) FILTER (attributes['container.name'] IS NOT NULL),
              arg_max(attributes, seen_ns) FILTER (service IS NULL)) AS attributes,
     bool_or(attributes['container.name'] IS NOT NULL)             AS described
-FROM resource
+FROM query_table(rows)
 WHERE container_id IS NOT NULL
 GROUP BY container_id;
+
+CREATE OR REPLACE VIEW container AS FROM containers_of('resource');
 
 -- Which container runs inside of which (the agent says so): what the outer one used contains what the inner one used.
 CREATE OR REPLACE VIEW nested AS

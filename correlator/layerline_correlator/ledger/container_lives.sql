@@ -1,13 +1,22 @@
 -- What happened to containers around the batch's requests: when they were frozen, and when they were dead.
 
+-- Only what happened to those that the batch ran in or called, and to others of their names: they may be the same, started again.
 -- makes: container_event
--- reads: visit
+-- reads: visit, callee
 CREATE OR REPLACE TEMP TABLE container_event AS
+WITH
+concerned AS (SELECT container_id FROM visit UNION SELECT container_id FROM callee),
+alike AS (
+    SELECT DISTINCT attributes['container.name'] AS name, host
+    FROM resource
+    WHERE container_id IN (FROM concerned) AND attributes['container.name'] IS NOT NULL
+)
 SELECT
     resource.container_id, resource.attributes['container.name'] AS name, resource.host, time_ns, event.name AS what
 FROM event
 JOIN resource USING (resource)
-WHERE resource.container_id IS NOT NULL
+LEFT JOIN alike ON alike.name = resource.attributes['container.name'] AND alike.host IS NOT DISTINCT FROM resource.host
+WHERE (resource.container_id IN (FROM concerned) OR (resource.container_id IS NOT NULL AND alike.name IS NOT NULL))
   AND time_ns BETWEEN (SELECT min(from_ns) FROM visit) - 600_000_000_000 AND (SELECT max(to_ns) FROM visit);
 
 -- The stretches of each piece, with the pool that its time went to.
@@ -44,7 +53,7 @@ GROUP BY ALL;
 -- A container dies, and is started again under its id, or under its name on the same machine. Whoever asked it to end (kill) made it deaf already;
 -- who lost a process to the memory limit and lives on is dead for who talked to that process.
 -- makes: dead
--- reads: container_event, entry, visit, known_container
+-- reads: container_event, entry, visit
 -- only with: container_event
 CREATE OR REPLACE TEMP TABLE dead AS
 WITH
@@ -84,6 +93,10 @@ lives AS (
             OR (started.name = ends.name AND started.host IS NOT DISTINCT FROM ends.host))
     GROUP BY ALL
 ),
+namesakes AS (
+    SELECT DISTINCT container_id, attributes['container.name'] AS name, host FROM resource
+    WHERE container_id IS NOT NULL AND attributes['container.name'] IN (SELECT name FROM lives)
+),
 answers AS (
     SELECT container_id, start_ns FROM entry WHERE container_id IS NOT NULL
     UNION ALL
@@ -100,7 +113,7 @@ SELECT
     out_of_memory,
     min(answers.start_ns) AS answered_ns
 FROM lives
-LEFT JOIN known_container AS again ON again.name = lives.name AND again.host IS NOT DISTINCT FROM lives.host
+LEFT JOIN namesakes AS again ON again.name = lives.name AND again.host IS NOT DISTINCT FROM lives.host
 LEFT JOIN answers
     ON answers.container_id IN (lives.container_id, again.container_id)
     AND answers.start_ns >= coalesce(started_ns, time_ns)

@@ -57,5 +57,5 @@ UNION
 SELECT request_no, visit_no, 'container events'
 FROM measured_piece
 JOIN callee USING (piece_no)
-JOIN known_container AS container ON container.container_id = callee.container_id
-WHERE described;
+LEFT JOIN known_container AS container ON container.container_id = callee.container_id
+WHERE described OR NOT answered; -- who did not answer was found by its description

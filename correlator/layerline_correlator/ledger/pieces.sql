@@ -3,10 +3,17 @@
 -- A piece's length is cpu + wait + off + queued + dark: on a CPU, ready without one, asleep, handed over but not begun,
 -- not measured.
 
--- The view `container`, worked out once for all that follows.
+-- What is said of the containers that the batch's spans ran in. There may have been a hundred thousand others.
+-- makes: said_of_container
+-- reads: node
+CREATE OR REPLACE TEMP TABLE said_of_container AS
+FROM resource SEMI JOIN node ON node.container_id = resource.container_id;
+
+-- The view `container`, of these, worked out once for all that follows.
 -- makes: known_container
+-- reads: said_of_container
 CREATE OR REPLACE TEMP TABLE known_container AS
-FROM container;
+FROM containers_of('said_of_container');
 
 -- Which container runs inside of which: the views `nested` and `enclosed`, likewise. Hardly any does.
 -- makes: known_nested

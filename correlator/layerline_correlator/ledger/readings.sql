@@ -260,7 +260,7 @@ HAVING sum(ran_ns) > 0;
 -- explain why this request waited. Containers that may use none of the same CPUs cannot have been in the way. A container is no
 -- neighbour of what runs inside of it, and of an outer one only what the inner ones did not run is its own.
 -- makes: ran
--- reads: waiting_visit, ran_beside, known_container, known_nested
+-- reads: waiting_visit, ran_beside, known_nested
 -- only with: ran_beside
 CREATE OR REPLACE TEMP TABLE ran AS
 WITH
@@ -277,14 +277,20 @@ own_sums AS (
     LEFT JOIN inner_sums
         ON inner_sums.request_no = ran_beside.request_no AND inner_sums.visit_no = ran_beside.visit_no
         AND outer_id = ran_beside.entity_id
+),
+pinned AS (
+    SELECT container_id, arg_max(attributes['layerline.container.cpuset'], seen_ns) AS cpuset
+    FROM resource
+    WHERE service IS NULL AND container_id IN (SELECT entity_id FROM ran_beside WHERE entity_type = 'container')
+    GROUP BY ALL
 )
 SELECT own_sums.request_no, own_sums.visit_no, entity_type, entity_id, ran_ns::BIGINT AS ran_ns,
        greatest(0, ran_ns - greatest(0, coalesce(before_ns, 0)))::BIGINT AS more_ns
 FROM own_sums
 JOIN waiting_visit AS visit ON visit.request_no = own_sums.request_no AND visit.visit_no = own_sums.visit_no
-LEFT JOIN known_container AS container ON entity_type = 'container' AND container.container_id = entity_id
+LEFT JOIN pinned ON entity_type = 'container' AND pinned.container_id = entity_id
 WHERE ran_ns >= 1
-  AND coalesce(list_has_any(visit.cpuset, cpus_of(container.attributes['layerline.container.cpuset'])), TRUE);
+  AND coalesce(list_has_any(visit.cpuset, cpus_of(pinned.cpuset)), TRUE);
 
 -- The limits and levels that held during each visit: one row per visit and signal. Of several limits the tightest binds. If the
 -- first reading of a container came only after the visit, assume that the level already held.

@@ -6,14 +6,21 @@
 -- reads: sighting
 CREATE OR REPLACE TEMP TABLE plain_tie AS
 WITH
+inside AS (
+    SELECT DISTINCT container_id FROM resource SEMI JOIN sighting ON sighting.resource = resource.resource
+    WHERE container_id IS NOT NULL
+),
 described_here AS (
-    SELECT container_id, host FROM resource
+    SELECT container_id, host FROM resource SEMI JOIN inside USING (container_id)
     WHERE service IS NULL AND host_by = 'layerline.boot_id' AND length(container_id) = 64
     GROUP BY container_id, host HAVING NOT bool_or(sandbox)
 ),
 mortal AS (
-    SELECT DISTINCT container_id FROM event JOIN resource ON resource.resource = event.resource
-    WHERE event.name = 'container.die' AND container_id IS NOT NULL
+    SELECT DISTINCT container_id
+    FROM event
+    JOIN resource ON resource.resource = event.resource
+    SEMI JOIN inside USING (container_id)
+    WHERE event.name = 'container.die'
 )
 SELECT
     sighting.resource, sighting.at_ns, sender.service, sender.instance, sender.cpus,
