@@ -217,6 +217,9 @@ class Soak:
         self.engine.open()
         self.start_server()
         self.start_agent()
+        # Of a container that began before the agent looked, nobody can tell the start.
+        while not (read := self.rows("SELECT count(*) FROM points")) or not read[0][0]:
+            time.sleep(0.2)
         self._threads = [threading.Thread(target=target, daemon=True) for target in (self.churn, self.send, self.watch)]
         for thread in self._threads:
             thread.start()
