@@ -16,9 +16,9 @@ import queue
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -248,6 +248,9 @@ class Store:
         self._stand_ins = bool(self._database.execute("FROM resource WHERE stand_in IS NOT NULL LIMIT 1").fetchall())
         self._recent = _recent(self._database)
         self._last_points = _last_points(self._database, 2 * settings.series)
+        #: Held while a group of batches is written, and by who deletes what the writer knows.
+        self._writing = threading.Lock()
+        self._used: set[str] | None = None  # senders and series that were written since these are noted
         self._began_s = -inf  # when the last transaction began
         self._closed = False
         self._invalid: str | None = None
@@ -294,6 +297,29 @@ class Store:
     def problems(self) -> tuple[str, ...]:
         """What keeps it from taking data or from working it out."""
         return (*filter(None, (self._invalid, self.disk.problem())), *self.threads.problems())
+
+    @contextmanager
+    def noting_used(self) -> Iterator[None]:
+        """Note the senders and series of what is written within the block: ``delete_unused`` leaves them alone."""
+        with self._writing:
+            self._used = set()
+        try:
+            yield
+        finally:
+            with self._writing:
+                self._used = None
+
+    def delete_unused(self, cursor: duckdb.DuckDBPyConnection, table: str, keys: Iterable[str]) -> int:
+        """Delete these rows of ``series`` or ``resource``, less those that were used meanwhile; how many those were."""
+        with self._writing:
+            if self._used is None:
+                raise RuntimeError("what is used has to be noted while rows are deleted that are not")
+            unused = [key for key in keys if key not in self._used]
+            ((deleted,),) = cursor.execute(
+                f"DELETE FROM {table} WHERE {table} IN (SELECT unnest($keys::VARCHAR[]))", {"keys": unused}
+            ).fetchall()
+            self._known.forget(unused)
+            return int(deleted)
 
     def waiting(self) -> tuple[int, int]:
         """How many batches wait to be written, and how many may."""
@@ -375,7 +401,9 @@ class Store:
     def _write(self, cursor: duckdb.DuckDBPyConnection, group: list[_Waiting]) -> None:
         try:
             admitted = [self._caps.admit(waiting.batch) for waiting in group]
-            written, arrived = self._insert(cursor, [batch for batch, _ in admitted])
+            with self._writing:
+                written, arrived = self._insert(cursor, [batch for batch, _ in admitted])
+                self._known.add(written)
         except Exception as problem:  # the sender is told, whatever it was; the writer must live
             self.disk.failed(problem)
             if isinstance(problem, duckdb.FatalException):
@@ -384,7 +412,6 @@ class Store:
             for waiting in group:
                 waiting.durable.set_exception(problem)
             return
-        self._known.add(written)
         self.disk.worked()
         # Before the senders hear of it: who asks right after that is answered with what was sent.
         try:
@@ -419,6 +446,12 @@ class Store:
         events = {(row.resource, row.time_ns, row.name, row.body): row for batch in batches for row in batch.events}
         logs = {row[:7]: row for batch in batches for row in batch.logs}
         recordings = {row.source: row for batch in batches for row in batch.recordings}
+        if self._used is not None:
+            self._used.update(resources, spans.resource, (key for key, _ in points))
+            for batch in batches:
+                self._used.update(row.resource for row in batch.series)
+                self._used.update(row.resource for row in batch.events)
+                self._used.update(row.resource for row in batch.logs)
         arrived: Arrived | None = None
         cursor.execute("BEGIN")
         try:
