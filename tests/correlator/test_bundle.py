@@ -114,6 +114,26 @@ def test_a_bundle_says_what_was_logged_and_why_requests_failed(
     assert all(message.startswith("no price for item") for _, _, message, _, _ in here)
 
 
+def test_a_bundle_with_too_many_series_is_refused(
+    exported: tuple[Path, dict[str, Any], bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The message says how many it has, how many there may be and which variable allows more; that many are enough."""
+    path, _, _ = exported
+    with opened(path) as bundle:
+        ((has,),) = duckdb.sql(f"SELECT count(*) FROM read_parquet('{bundle.tables['series']}')").fetchall()
+    assert has > 1
+    for most, code in ((has - 1, 2), (has, 0)):
+        monkeypatch.setenv("LAYERLINE_SERIES", str(most))
+        assert main([str(path)]) == code
+    assert f"it has {has:,} series, more than {has - 1:,} (LAYERLINE_SERIES)" in capsys.readouterr().err
+    monkeypatch.setenv("LAYERLINE_SERIES", "many")
+    assert main([str(path)]) == 2
+    assert "LAYERLINE_SERIES" in capsys.readouterr().err
+
+
 def test_a_failure_that_differs_is_told(
     exported: tuple[Path, dict[str, Any], bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

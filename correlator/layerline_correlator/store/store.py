@@ -223,6 +223,7 @@ class Store:
         self._cursors: WeakSet[duckdb.DuckDBPyConnection] = WeakSet()
         self._cursors_lock = threading.Lock()
         self._caps = Caps(settings.series, settings.tag_values)
+        self._caps_recorded = Caps(settings.series, settings.tag_values, recorded=True)
         self._queue: queue.Queue[_Waiting | None] = queue.Queue(maxsize=_WAITING)
         shutil.rmtree(folder / _SPILL, ignore_errors=True)  # of a process that was killed
 
@@ -363,7 +364,8 @@ class Store:
         cursor = self._database.cursor()
         while True:
             self._checkpoints.make(cursor)
-            self._note_exceeded(cursor, self._caps.due())
+            for caps in (self._caps, self._caps_recorded):
+                self._note_exceeded(cursor, caps, caps.due())
             try:
                 first = self._queue.get(timeout=checkpoint.LOOK_S)
             except queue.Empty:
@@ -374,7 +376,8 @@ class Store:
             self._write(cursor, group)
             if last:
                 break
-        self._note_exceeded(cursor, self._caps.undone())
+        for caps in (self._caps, self._caps_recorded):
+            self._note_exceeded(cursor, caps, caps.undone())
         self._checkpoints.before_close(cursor)
         cursor.close()
 
@@ -400,7 +403,7 @@ class Store:
 
     def _write(self, cursor: duckdb.DuckDBPyConnection, group: list[_Waiting]) -> None:
         try:
-            admitted = [self._caps.admit(waiting.batch) for waiting in group]
+            admitted = [self._caps_of(waiting.batch).admit(waiting.batch) for waiting in group]
             with self._writing:
                 written, arrived = self._insert(cursor, [batch for batch, _ in admitted])
                 self._known.add(written)
@@ -421,7 +424,10 @@ class Store:
             for waiting, (_, exceeded) in zip(group, admitted, strict=True):
                 waiting.durable.set_result(exceeded)
 
-    def _note_exceeded(self, cursor: duckdb.DuckDBPyConnection, notes: list[Note]) -> None:
+    def _caps_of(self, batch: Batch) -> Caps:
+        return self._caps_recorded if batch.recordings else self._caps
+
+    def _note_exceeded(self, cursor: duckdb.DuckDBPyConnection, caps: Caps, notes: list[Note]) -> None:
         """Write down what was beyond a cap. Where that is not possible now it will be tried again."""
         if notes and self.disk.problem() is None:
             try:
@@ -429,7 +435,7 @@ class Store:
             except duckdb.Error as problem:
                 self.disk.failed(problem)
                 return
-            self._caps.noted()
+            caps.noted()
 
     def _insert(self, cursor: duckdb.DuckDBPyConnection, batches: list[Batch]) -> tuple[set[str], Arrived | None]:
         resources = {row.resource: row for batch in batches for row in batch.resources}
