@@ -138,7 +138,7 @@ class Correlator(Answers):
             unread_traces=self._careful.without_readings,
             refused_ledgers=self._refused_ledgers,
             used_bytes=self._store.used_bytes(),
-            deleted_rows=self._deleted_rows,
+            deleted_rows=self._deleted_rows + self.keeping.deleted_rows,
             size=self._store.measured,
             active=self._store.active(),
             problems=self._store.problems(),
@@ -436,3 +436,5 @@ class Correlator(Answers):
         for kind in KINDS if rows else ():  # the minute of which some was deleted
             mark(self._cursor, kind, [before_ns])
         self._deleted_rows += rows
+        if rows:
+            self.keeping.retained(before_ns)

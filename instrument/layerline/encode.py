@@ -22,8 +22,10 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, SpanFlags, Status
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as Message
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import Link, SpanKind, StatusCode
+from opentelemetry.trace import Status as SpanStatus
 
 from layerline.masking import Masks
 
@@ -35,6 +37,7 @@ _FLAGS_REMOTE: Final = Message(
 ).SerializeToString()
 _TIMES: Final = Struct("<BQBQ")  # 7 and 8: start and end, fixed64
 _START, _END = 0x39, 0x41
+_NO_RESOURCE: Final = Resource({})
 
 _SHAPES_AT_MOST: Final = 256
 _NAMES_AT_MOST: Final = 512
@@ -73,6 +76,44 @@ class Bare:
     def get_span_context(self) -> Any:
         """As a span has it."""
         return self.context
+
+    def in_utf8(self) -> Bare:
+        """Itself, with ``?`` in every text for what UTF-8 cannot say. What needs none stays as it is."""
+        self.name = in_utf8(self.name)
+        self.attributes = in_utf8(self.attributes)
+        said = self.status.description
+        if said and in_utf8(said) != said:
+            self.status = SpanStatus(self.status.status_code, in_utf8(said))
+        self.events = [one if is_utf8(one.name) and is_utf8(one.attributes) else made(one) for one in self.events]
+        self.links = [
+            one if is_utf8(one.attributes) else Link(one.context, in_utf8(one.attributes)) for one in self.links
+        ]
+        return self
+
+
+def made(event: Event) -> Event:
+    """The event anew, in UTF-8."""
+    return Event(in_utf8(event.name), in_utf8(event.attributes), event.timestamp)
+
+
+def is_utf8(value: Any) -> bool:
+    """Whether all texts in a value can be said in UTF-8."""
+    return value is None or bool(in_utf8(value) == value)
+
+
+def in_utf8(value: Any) -> Any:
+    """A value with ``?`` for each half of a surrogate pair in its texts.
+
+    Names of files and variables that are no UTF-8 have such halves (PEP 383). Protobuf takes none, and the SDK leaves
+    out an attribute that has one, be it ``service.name``.
+    """
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()
+    if isinstance(value, Mapping):
+        return {in_utf8(key): in_utf8(each) for key, each in value.items()}
+    if isinstance(value, tuple | list):
+        return type(value)(map(in_utf8, value))
+    return value
 
 
 class Attribute:
@@ -183,7 +224,9 @@ class Encoder:
             out.append(piece)
         trace_id, span_id, _, _, trace_state, *_ = span._context  # type: ignore[misc]
         if left or len(span._events) or len(span._links) or len(trace_state):
-            out.append(by_sdk(Bare(span, left)).scope_spans[0].spans[0].SerializeToString())
+            bare = Bare(span, left)
+            bare.resource, bare.instrumentation_scope = _NO_RESOURCE, None  # the head has them
+            out.append(by_sdk(bare).scope_spans[0].spans[0].SerializeToString())
             return head, b"".join(out)
         name, role, parent, status = span._name, span._kind, span._parent, span._status
         title = self._titles.get(name)
@@ -204,7 +247,7 @@ class Encoder:
         if status.status_code is _UNSET:
             out.append(_NO_STATUS)
         else:
-            said = Status(code=status.status_code.value, message=status.description or "")
+            said = Status(code=status.status_code.value, message=in_utf8(status.description or ""))
             out.append(delimited(b"\x7a", said.SerializeToString()))
         if dropped := getattr(attributes, "dropped", 0):
             out.append(Message(dropped_attributes_count=dropped).SerializeToString())
@@ -213,7 +256,13 @@ class Encoder:
     def _head(self, span: ReadableSpan) -> Head:
         """The head of a span's group, by the SDK."""
         resource, scope = span._resource, span._instrumentation_scope
-        group = by_sdk(Bare(span, {}))
+        bare = Bare(span, {})
+        bare.resource = Resource(in_utf8(resource.attributes), resource.schema_url)
+        if scope is not None:
+            bare.instrumentation_scope = InstrumentationScope(
+                in_utf8(scope.name), in_utf8(scope.version), scope.schema_url, in_utf8(scope.attributes)
+            )
+        group = by_sdk(bare)
         within = group.scope_spans[0]
         del within.spans[:]
         within_bytes = within.SerializeToString()
@@ -242,7 +291,7 @@ class Encoder:
         """A span's name and kind."""
         if len(self._titles) >= _SHAPES_AT_MOST:
             self._titles.clear()
-        title = kind, Message(name=name, kind=kind.value + 1).SerializeToString()  # type: ignore[arg-type]
+        title = kind, Message(name=in_utf8(name), kind=kind.value + 1).SerializeToString()  # type: ignore[arg-type]
         self._titles[name] = title
         return title
 
@@ -316,4 +365,4 @@ _ELEMENTS: Final = tuple(_ELEMENT[1] + single for single in _SINGLE)
 
 def by_sdk(span: Bare) -> ResourceSpans:
     """One span in its group, as the SDK encodes it."""
-    return encode_spans([span]).resource_spans[0]  # type: ignore[list-item]
+    return encode_spans([span.in_utf8()]).resource_spans[0]  # type: ignore[list-item]

@@ -42,7 +42,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from layerline import guard, own
 from layerline.account import Account
 from layerline.attributes import ACCOUNT_REASON
-from layerline.encode import Encoded, Encoder, request
+from layerline.encode import Encoded, Encoder, in_utf8, request
 from layerline.masking import Masks
 from layerline.session import Outcome, Session, printable
 from layerline.thread import Open
@@ -55,6 +55,8 @@ EXPORTED: Final = "otel.sdk.exporter.span.exported"
 PROCESSED: Final = "otel.sdk.processor.span.processed"
 _REPORT_EVERY_S: Final = 10.0
 _TOO_LARGE: Final = 413
+#: How large a request may be until a server says less (Collectors take 20 MiB), and how small one needs to be at most.
+_AT_FIRST_BYTES, _AT_LAST_BYTES = 16 << 20, 64 << 10
 _AT_ONCE: Final = 1_000
 #: By these the user names a session that signs requests: then the SDK uses it as it is.
 CREDENTIALS: Final = (
@@ -83,6 +85,7 @@ class Sender(OTLPSpanExporter):
         """Of the last batch: spans that did not arrive."""
         self.outcome: Outcome | None = None
         """Of the last batch: the first answer that was not a success, or what a partial success says."""
+        self._most_bytes = _AT_FIRST_BYTES  # of one request, as far as is known
         #: None where the SDK's inside is not as we know it: then it is given spans, and encodes them itself.
         self.encoder = Encoder(masks) if hasattr(self, "_client") else None
 
@@ -99,7 +102,10 @@ class Sender(OTLPSpanExporter):
         return SpanExportResult.SUCCESS if self.lost < len(spans) else SpanExportResult.FAILURE
 
     def _send(self, spans: Sequence[Any]) -> bool:
-        """Send these, in halves where the server finds them too large; False where it makes no sense to try others."""
+        """Send these, in halves where they are too large; False where it makes no sense to try others."""
+        size = sum(len(body) for _, body in spans)
+        if size > self._most_bytes and len(spans) > 1:
+            return self._send_halves(spans)
         sent = self._client.export(request(spans)).success
         came = self.session.outcome if self.session is not None else None
         if sent and (came is None or came.delivered):
@@ -107,15 +113,19 @@ class Sender(OTLPSpanExporter):
                 self._rejected(came, len(spans))
             return True
         if came is not None and came.status == _TOO_LARGE:
-            if len(spans) > 1:
-                middle = len(spans) // 2
-                if self._send(spans[:middle]):
-                    return self._send(spans[middle:])
-                self.lost += len(spans) - middle
-                return False
+            if len(spans) > 1:  # the next batch is not sent in vain
+                self._most_bytes = max(_AT_LAST_BYTES, min(self._most_bytes, size // 2))
+                return self._send_halves(spans)
             self.lost, self.outcome = self.lost + 1, self.outcome or came
             return True
         self.lost, self.outcome = self.lost + len(spans), came
+        return False
+
+    def _send_halves(self, spans: Sequence[Any]) -> bool:
+        middle = len(spans) // 2
+        if self._send(spans[:middle]):
+            return self._send(spans[middle:])
+        self.lost += len(spans) - middle
         return False
 
     def _rejected(self, came: Outcome, most: int) -> None:
@@ -287,7 +297,7 @@ def report(counts: Counts, resource: Resource) -> MetricsData:
         counter(PROCESSED, [(counts.dropped, {"error.type": "queue_full"})]),
     ]
     scope = ScopeMetrics(InstrumentationScope("layerline"), metrics, "")
-    return MetricsData([ResourceMetrics(resource, [scope], "")])
+    return MetricsData([ResourceMetrics(Resource(in_utf8(resource.attributes)), [scope], "")])
 
 
 class Batches(BatchSpanProcessor):

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from api_fake import TOKEN, FakeCorrelator
 from flask.testing import FlaskClient
@@ -320,6 +321,29 @@ def test_what_is_refused_is_a_problem(monkeypatch: pytest.MonkeyPatch, raised: E
         "/api/v1/sql", json={"sql": "SELECT 1"}, headers={"Authorization": f"Bearer {TOKEN}"}
     )
     assert (answer.status_code, answer.json["field"], answer.json["detail"]) == (status, "sql", str(raised))
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "words"),
+    [
+        (duckdb.InterruptException("INTERRUPT Error: Interrupted!"), 503, "the server is ending"),
+        (duckdb.IOException('Could not write file "spill": No space left on device'), 503, "No space left"),
+        (duckdb.BinderException("Binder Error: there is no such column"), 400, "no such column"),
+    ],
+)
+def test_what_the_query_is_not_at_fault_for_is_not_held_against_it(
+    correlator: Correlator, monkeypatch: pytest.MonkeyPatch, raised: Exception, status: int, words: str
+) -> None:
+    """Cut off by the end of the server or by a full disk it may be asked again; what is wrong with it is a 400."""
+
+    def fails(_: object) -> Iterator[list[Any]]:
+        raise raised
+
+    monkeypatch.setattr(sql, "_rows", fails)
+    asked = create_app(correlator, ServerSettings(token=TOKEN)).test_client()
+    answer = asked.post("/api/v1/sql", json={"sql": "SELECT 1"}, headers={"Authorization": f"Bearer {TOKEN}"})
+    assert answer.status_code == status
+    assert words in answer.json["detail"]
 
 
 # ---- the command

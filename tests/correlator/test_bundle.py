@@ -114,6 +114,25 @@ def test_a_bundle_says_what_was_logged_and_why_requests_failed(
     assert all(message.startswith("no price for item") for _, _, message, _, _ in here)
 
 
+def test_a_bundle_with_too_many_series_is_refused(
+    exported: tuple[Path, dict[str, Any], bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The message says how many it has, how many there may be and which variable allows more; that many are enough."""
+    series = tmp_path / "series.parquet"
+    duckdb.sql("SELECT i::VARCHAR AS series, 'calls' AS signal FROM range(12) AS t (i)").write_parquet(str(series))
+    path = rewritten(exported[0], tmp_path / "many.zip", series_parquet=series.read_bytes())
+    for most, code in ((11, 2), (12, 0)):
+        monkeypatch.setenv("LAYERLINE_SERIES", str(most))
+        assert main([str(path)]) == code
+    assert "it has 12 series, more than 11 (LAYERLINE_SERIES)" in capsys.readouterr().err
+    monkeypatch.setenv("LAYERLINE_SERIES", "many")
+    assert main([str(path)]) == 2
+    assert "LAYERLINE_SERIES" in capsys.readouterr().err
+
+
 def test_a_failure_that_differs_is_told(
     exported: tuple[Path, dict[str, Any], bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

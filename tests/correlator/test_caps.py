@@ -17,6 +17,7 @@ from layerline_correlator.store.model import (
     EventRow,
     LogRow,
     PointRow,
+    RecordingRow,
     ResourceRow,
     SeriesRow,
     resource_key,
@@ -101,6 +102,43 @@ def test_one_that_keeps_sending_keeps_its_place(minutes: Callable[[float], None]
         assert not counted.admit(kept)[1]
         assert sum(one.items for one in counted.admit(points(sender(), *range(100, 150)))[1]) == 50
         assert counted.active().series == 10
+
+
+def recorded(at_s: int, *values: int) -> Batch:
+    """Rows of a file that is imported: a point of each series at that second."""
+    made = points(sender(), *values)
+    made.points[:] = [row._replace(time_ns=at_s * SECOND) for row in made.points]
+    made.recordings.append(RecordingRow("/file", 1, 1, at_s, 0, "", 0, 0, False))
+    return made
+
+
+def test_in_recorded_data_minutes_are_those_of_the_data() -> None:
+    """A day is read within seconds: series that came one after the other are not active together. Those of the same
+    minute are, however slowly they are read; the next file may begin earlier than the last one ended."""
+    counted = Caps(series=100, tag_values=10, recorded=True)
+    for minute in range(20):
+        assert not counted.admit(recorded(600 + 60 * minute, *range(5 * minute, 5 * minute + 5)))[1]
+    for second in range(20):
+        exceeded = counted.admit(recorded(second, second))[1]
+        assert [one.items for one in exceeded] == ([] if second < 10 else [1])
+    (note,) = counted.due()
+    assert (note.first_ns, note.last_ns, note.items) == (10 * SECOND, 19 * SECOND, 10)
+
+
+def test_an_import_takes_no_place_of_live_senders(tmp_path: Path) -> None:
+    """What is imported beyond a cap is refused and named, at the time it is of; live series come in as before."""
+    correlator = Correlator.open(Settings(store=tmp_path / "store", group_ns=0, series=100))
+    live = sender("live")
+    assert not correlator.append(points(live, *range(5)))
+    at_s = a_while_ago(3600) // SECOND
+    assert [(one.kind, one.items) for one in correlator.append(recorded(at_s, *range(25)))] == [("series", 15)]
+    assert not correlator.append(points(live, *range(5, 10)))
+    assert correlator.health().active.series == 10
+    correlator.close()
+    again = Correlator.open(Settings(store=tmp_path / "store", group_ns=0))
+    (told,) = again.coverage((at_s - 1) * SECOND, (at_s + 1) * SECOND).exceeded
+    assert (told.cap, told.name, told.sender, told.items) == ("series", "calls", "web", 15)
+    again.close()
 
 
 def test_senders_are_capped_whatever_they_send() -> None:

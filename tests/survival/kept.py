@@ -42,6 +42,12 @@ NEVER = {
         "SELECT series, time_ns, count(*) FROM point GROUP BY ALL HAVING count(*) > 1",
     "events that are there twice":
         "SELECT resource, time_ns, name, body, count(*) FROM event GROUP BY ALL HAVING count(*) > 1",
+    "points of series that are not there":
+        "SELECT series, count(*) FROM point ANTI JOIN series USING (series) GROUP BY ALL",
+    "spans and series of senders that are not there": """
+        SELECT resource, count(*)
+        FROM (SELECT resource FROM span UNION ALL SELECT resource FROM series) ANTI JOIN resource USING (resource)
+        GROUP BY ALL""",
     "parts of requests that are not there": """
         SELECT trace_id, span_id, cause FROM part
         WHERE NOT EXISTS (

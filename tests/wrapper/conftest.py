@@ -125,6 +125,8 @@ class Sink:
     status: int = 200
     most_bytes: int = 10**9
     """Of a body of spans; 413 to more."""
+    refused: int = 0
+    """How many were larger."""
     content: bytes = b""
     """Of its answers."""
     gate: threading.Event = field(default_factory=threading.Event)
@@ -180,6 +182,7 @@ def sink() -> Iterator[Sink]:
             body = self.rfile.read(int(self.headers["content-length"]))
             kept.gate.wait(60)
             status = kept.status if len(body) <= kept.most_bytes or self.path != "/v1/traces" else 413
+            kept.refused += status == 413
             if status == 200:
                 kept.bodies.append((self.path, {k.lower(): v for k, v in self.headers.items()}, body))
             self.send_response(status)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
@@ -19,7 +21,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import (
     Link,
@@ -36,7 +38,7 @@ from opentelemetry.trace import (
 from layerline import export, guard
 from layerline.account import Account
 from layerline.encode import Encoder, request
-from layerline.export import EXPORTED, PROCESSED, Batches, Sender
+from layerline.export import EXPORTED, PROCESSED, Batches, Sender, report
 from layerline.masking import Masks
 from layerline.settings import DEFAULT_ENDPOINT, Settings
 from layerline.wiring import Destination, batches, destinations, update
@@ -120,6 +122,55 @@ def test_our_encoder_says_what_the_sdk_s_says(attributes: dict[str, Any]) -> Non
     expected = said(encode_spans(spans).SerializeToString())
     assert said(encoded(encoder, spans)) == expected
     assert said(encoded(encoder, spans)) == expected  # and again, from its cache
+
+
+#: As Python reads a name of a file or a variable that is no UTF-8.
+ODD = b"caf\xe9".decode("utf-8", "surrogateescape")
+
+
+@pytest.mark.parametrize("place", ["name", "attribute", "list", "event", "link", "status", "scope", "resource"])
+def test_a_text_that_utf_8_cannot_say_costs_no_span(place: str) -> None:
+    """Wherever it stands, its span arrives, with ``?`` for what cannot be said; so does the count of spans."""
+
+    def odd(here: str) -> str:
+        return ODD if here == place else "fine"
+
+    resource = Resource({"service.name": odd("resource")})
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    kept = InMemorySpanExporter()
+    provider.add_span_processor(SimpleSpanProcessor(kept))
+    called = SpanContext(1, 2, is_remote=True)
+    span = provider.get_tracer(odd("scope")).start_span(odd("name"), links=[Link(called, {odd("link"): odd("link")})])
+    span.set_attributes({odd("attribute"): odd("attribute"), "list": [odd("list")]})
+    span.add_event(odd("event"), {odd("event"): odd("event")})
+    span.set_status(Status(StatusCode.ERROR, odd("status")))
+    span.end()
+    provider.shutdown()
+    spans = kept.get_finished_spans()
+    for finished_span in (*spans, *without_links(spans)):
+        body = encoded(Encoder(Masks("all")), [finished_span])
+        (group,) = ExportTraceServiceRequest.FromString(body).resource_spans
+        assert group.scope_spans[0].spans[0].span_id == span.get_span_context().span_id.to_bytes(8, "big")
+        assert b"caf?" in body or (place in ("event", "link", "list") and finished_span not in spans)
+    assert encode_metrics(report(export.Counts(), resource)).resource_metrics
+
+
+def without_links(spans: Sequence[ReadableSpan]) -> list[ReadableSpan]:
+    """The same without what is left to the SDK's encoder: events, links and lists."""
+    return [
+        ReadableSpan(
+            one.name,
+            one.context,
+            resource=one.resource,
+            attributes={key: value for key, value in (one.attributes or {}).items() if key != "list"},
+            kind=one.kind,
+            status=one.status,
+            start_time=one.start_time,
+            end_time=one.end_time,
+            instrumentation_scope=one.instrumentation_scope,
+        )
+        for one in spans
+    ]
 
 
 def test_true_and_one_are_not_the_same() -> None:
@@ -365,6 +416,20 @@ def test_a_batch_over_the_limit_is_sent_in_parts(sink: Sink, caplog: pytest.LogC
     assert sorted(span.name for span in sink.spans) == sorted(f"span {each}" for each in range(40) if each != 13)
     assert figures(made) == (39, 1)
     assert "413" in lines_of(caplog)[0]
+
+
+def test_a_limit_that_is_known_is_not_tried_again(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server refuses one request, not the first half of every batch; before that, none is larger than most take."""
+    monkeypatch.setattr(export, "_AT_FIRST_BYTES", 500_000)
+    sink.most_bytes = 300_000
+    sender = Sender(Masks(), f"{sink.url}/v1/traces", {})
+    batch = [Encoder(Masks()).encode(span) for span in finished({"x": "x" * 100_000})[:4]]
+    assert {len(body) > 100_000 for _, body in batch} == {True, False}
+    large = [one for one in batch if len(one[1]) > 100_000] * 4
+    for number in range(1, 4):
+        assert sender.export(large) is SpanExportResult.SUCCESS
+        assert (sender.lost, sink.refused) == (0, 1)
+        assert len(sink.spans) == number * len(large)
 
 
 def test_what_a_partial_success_rejects_is_counted_and_said(sink: Sink, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,6 +1,6 @@
 """Judges the incident in a bundle again, from its raw data, and says whether the verdict is identical.
 
-Exit codes: 0 identical, 1 it differs (what, on stdout), 2 not a bundle, or it could not be read.
+Exit codes: 0 identical, 1 it differs (what, on stdout), 2 not a bundle, or it could not be read or is too large.
 """
 
 from __future__ import annotations
@@ -27,8 +27,13 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="the verdict worked out anew, in canonical JSON")
     options = parser.parse_args(argv)
     try:
+        most = Settings.from_environment().series
+    except ValueError as problem:
+        print(f"layerline replay: {problem}", file=sys.stderr)
+        return 2
+    try:
         with tempfile.TemporaryDirectory(prefix="layerline-replay-") as folder, opened(options.file) as bundle:
-            replayed = replay(bundle, Settings(store=options.store or Path(folder)))
+            replayed = replay(bundle, Settings(store=options.store or Path(folder), series=most))
             incident, made_by = bundle.manifest["incident"], bundle.manifest.get("layerline")
     except (BadBundle, StoreInUse, OSError) as problem:
         print(f"layerline replay: {clean(problem)}", file=sys.stderr)

@@ -78,6 +78,10 @@ _FUNCTIONS = frozenset(
 )
 
 
+#: What no query is at fault for: the server ends, the disk is full or broken, or the database is.
+NOT_AT_FAULT = duckdb.InterruptException, duckdb.IOException, duckdb.FatalException
+
+
 class BadSql(ValueError):
     """A query that may not be asked, or that makes no sense; the message says why."""
 
@@ -110,6 +114,8 @@ def read_sql(cursor: duckdb.DuckDBPyConnection, text: str, limit: int) -> Table:
         raise TooHeavy(f"{problem}; {narrow}") from None
     except (duckdb.OutOfMemoryException, MemoryError):
         raise TooHeavy(f"it took more memory than there is; {narrow}") from None
+    except NOT_AT_FAULT:
+        raise
     except duckdb.Error as problem:
         raise BadSql(_first_line(problem)) from None
     return Table(columns, types, rows[:limit], cut=len(rows) > limit)

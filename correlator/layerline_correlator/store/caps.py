@@ -4,6 +4,9 @@ An id in a metric's attributes makes a new series of every request; an id in a r
 memory while it is active, that is, while it has sent something within the last one or two minutes. When a limit is
 reached, those that are active stay and new ones are refused (of a tag, only the value is left out). The limits hold
 for OTLP over HTTP and gRPC, for events and for imports. Containers that have ended free their places.
+
+In files of recorded data hours pass within seconds. There the times in the data decide what was active together, and it
+takes no place of what is live.
 """
 
 from __future__ import annotations
@@ -117,13 +120,14 @@ class Lately:
 class Caps:
     """Decides what is taken. Owned by the thread that writes; ``active`` may be asked by any."""
 
-    def __init__(self, series: int, tag_values: int) -> None:
-        """``series`` in all, ``tag_values`` of one tag."""
+    def __init__(self, series: int, tag_values: int, recorded: bool = False) -> None:
+        """``series`` in all, ``tag_values`` of one tag. ``recorded``: time passes as it does in the data."""
+        self._recorded = recorded
         self._series = Lately(series)
         self._senders = Lately(max(1, series // SENDERS_SHARE))
         self._values = Lately(ALL_TAGS * tag_values)
         self._tag_values = tag_values
-        self._turns_s = time.monotonic() + STRETCH_S
+        self._began_s: float | None = None  # this stretch
         self._totals: Counter[str] = Counter()
         self._notes: dict[tuple[str, str | None, str | None], Note] = {}
         self._noted_s = -NOTE_S
@@ -135,10 +139,9 @@ class Caps:
 
     def admit(self, batch: Batch) -> tuple[Batch, tuple[Exceeded, ...]]:
         """What of it is taken, nearly always all of it, and what is not."""
-        if time.monotonic() >= self._turns_s:
-            self._turns_s = time.monotonic() + STRETCH_S
-            for lately in (self._series, self._senders, self._values):
-                lately.turn()
+        now_ns = _newest_ns(batch) if self._recorded else time.time_ns()
+        if now_ns is not None:
+            self._pass_time(now_ns / 1e9 if self._recorded else time.monotonic())
         rest = _Rest()
         for row in batch.resources:
             if row.attributes and row.resource not in self._senders:  # without any it is nobody: who tells of deploys
@@ -150,7 +153,7 @@ class Caps:
         if not rest.is_any():
             return batch, ()
         taken, exceeded = rest.applied(batch, senders)
-        self._count(exceeded)
+        self._count(exceeded, time.time_ns() if now_ns is None else now_ns)
         return taken, exceeded
 
     def due(self) -> list[Note]:
@@ -165,6 +168,16 @@ class Caps:
         """It is written down."""
         self._notes.clear()
         self._noted_s = time.monotonic()
+
+    def _pass_time(self, now_s: float) -> None:
+        """Forget what was not seen lately. The next file may begin earlier than the last one ended."""
+        if self._began_s is None:
+            self._began_s = now_s
+        passed = int(abs(now_s - self._began_s) // STRETCH_S)
+        if passed:
+            self._began_s = now_s
+        for lately in min(passed, 2) * (self._series, self._senders, self._values):
+            lately.turn()
 
     def _sender(self, row: ResourceRow, rest: _Rest) -> None:
         """A sender that was not seen in this stretch."""
@@ -200,16 +213,15 @@ class Caps:
         elif told:
             rest.renamed[one.series] = key
 
-    def _count(self, exceeded: Sequence[Exceeded]) -> None:
-        now_ns = time.time_ns()
+    def _count(self, exceeded: Sequence[Exceeded], now_ns: int) -> None:
         for one in exceeded:
             self._totals[one.kind] += one.items
             key: tuple[str, str | None, str | None] = one.kind, one.name[:200], one.sender[:200]
             if key not in self._notes and len(self._notes) >= NAMES:
                 key = one.kind, None, None
             known = self._notes.get(key)
-            first_ns, items = (now_ns, 0) if known is None else (known.first_ns, known.items)
-            self._notes[key] = Note(*key, first_ns, now_ns, items + one.items)
+            first_ns, last_ns, items = (now_ns, now_ns, 0) if known is None else known[3:]
+            self._notes[key] = Note(*key, min(first_ns, now_ns), max(last_ns, now_ns), items + one.items)
 
 
 _LATELY = "within two minutes"
@@ -281,6 +293,17 @@ class _Rest:
         return taken, tuple(
             Exceeded(kind, name, sender, item, items, why) for (kind, name, sender, item, why), items in counts.items()
         )
+
+
+def _newest_ns(batch: Batch) -> int | None:
+    """When the last of these items was; None where there are none."""
+    times = (
+        *(row.time_ns for row in batch.points),
+        *(row.start_ns for row in batch.spans),
+        *(row.time_ns for row in batch.events),
+        *(row.time_ns for row in batch.logs),
+    )
+    return max(times, default=None)
 
 
 def _named(attributes: Mapping[str, str]) -> str:

@@ -1,4 +1,5 @@
-"""Looks after a store while it is used: seals hours that are no longer hot, and measures what everything takes.
+"""Looks after a store while it is used: seals hours that are no longer hot, deletes rows of series and senders of which
+nothing is left, and measures what everything takes.
 
 It works on a cursor and a thread of its own, an hour at a time with a pause after each, and nobody waits for it.
 """
@@ -14,11 +15,15 @@ import duckdb
 from layerline_correlator.store.sealed import NoRoomToSeal, due, seal
 from layerline_correlator.store.sizes import read_sizes
 from layerline_correlator.store.store import Store
+from layerline_correlator.store.unused import delete_unused
 
 _log = logging.getLogger("layerline.store")
 
 #: How often it looks for an hour to seal, and how often sizes are measured, in seconds.
 _LOOK_S, _MEASURE_S = 60.0, 600.0
+#: Once retention deleted something: how often unused rows are looked for at most, and the pause after each step, in
+#: seconds.
+_UNUSED_S, _PAUSE_S = 3600.0, 0.1
 
 
 class Keeping:
@@ -31,6 +36,9 @@ class Keeping:
         self._one_at_a_time = threading.Lock()
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
+        #: Rows of series and senders that were deleted.
+        self.deleted_rows = 0
+        self._retained_ns: int | None = None
 
     def start(self) -> None:
         """Look after it from now on."""
@@ -52,6 +60,21 @@ class Keeping:
             sealed += 1
         return sealed
 
+    def retained(self, before_ns: int) -> None:
+        """What is older was deleted: rows of series and senders may be unused now."""
+        self._retained_ns = before_ns
+
+    def delete_unused(self) -> None:
+        """Delete rows of series and senders that nothing refers to any more, if retention deleted anything."""
+        before_ns = self._retained_ns
+        if before_ns is None:
+            return
+        with self._one_at_a_time:
+            self.deleted_rows += delete_unused(
+                self._store, self._cursor, before_ns, lambda: not self._stopped.wait(_PAUSE_S)
+            )
+        self._retained_ns = None if self._retained_ns == before_ns else self._retained_ns
+
     def measure(self) -> None:
         """Measure what everything takes: ``Store.measured``."""
         with self._store.cursor() as cursor:
@@ -59,11 +82,15 @@ class Keeping:
 
     def _run(self) -> None:
         measured_s = time.monotonic() - _MEASURE_S
+        unused_s = time.monotonic() - _UNUSED_S
         while not self._stopped.wait(_LOOK_S):
             try:
                 self._store.unnamed.remove_old(self._cursor, self._store.folder)
                 if self._store.disk.problem() is None:
                     self._seal_one(time.time_ns())
+                    if time.monotonic() - unused_s >= _UNUSED_S and self._retained_ns is not None:
+                        unused_s = time.monotonic()
+                        self.delete_unused()
                 if time.monotonic() - measured_s >= _MEASURE_S:
                     measured_s = time.monotonic()
                     self.measure()

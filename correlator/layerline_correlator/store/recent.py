@@ -7,7 +7,7 @@ time of each series, because they nearly always arrive in order; of series and r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 #: How much time is remembered or forgotten at once, in nanoseconds.
 _STRETCH_NS = 10 * 10**9
@@ -118,6 +118,11 @@ class Known:
         for key in keys:
             if key not in self:
                 self._add(key)
+
+    def forget(self, keys: Collection[str]) -> None:
+        """They are not in the store any more."""
+        self._now.difference_update(keys)
+        self._before.difference_update(keys)
 
     def __len__(self) -> int:
         return len(self._now) + len(self._before)

@@ -1,4 +1,5 @@
--- What is older than is to be kept. Series and resources stay: names of the dead are asked for.
+-- What is older than is to be kept. Series and resources stay for as long as anything refers to them (unused.py):
+-- names of the dead are asked for.
 -- An incident goes when it ended before that, with its troubles and whatever became part of it; an open one stays.
 DELETE FROM span    WHERE start_ns < $before_ns;
 DELETE FROM hot_point WHERE time_ns  < $before_ns;

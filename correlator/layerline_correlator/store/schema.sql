@@ -151,7 +151,7 @@ CREATE TABLE IF NOT EXISTS exceeded (
     kind     VARCHAR,                     -- series | senders | tag values
     name     VARCHAR,                     -- the metric, the service, the tag; null where there were too many to name
     sender   VARCHAR,                     -- who sent it
-    first_ns BIGINT,                      -- by this server's clock
+    first_ns BIGINT,                      -- by this server's clock; of recorded data, by its own
     last_ns  BIGINT,
     items    BIGINT                       -- points; spans, points, log records and events; resources without the tag
 );

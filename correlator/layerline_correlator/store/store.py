@@ -16,9 +16,9 @@ import queue
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -226,6 +226,7 @@ class Store:
         self._cursors: WeakSet[duckdb.DuckDBPyConnection] = WeakSet()
         self._cursors_lock = threading.Lock()
         self._caps = Caps(settings.series, settings.tag_values)
+        self._caps_recorded = Caps(settings.series, settings.tag_values, recorded=True)
         self._queue: queue.Queue[_Waiting | None] = queue.Queue(maxsize=_WAITING)
         shutil.rmtree(folder / _SPILL, ignore_errors=True)  # of a process that was killed
 
@@ -253,6 +254,9 @@ class Store:
         self._settled: set[_Place] = set()
         self._recent = _recent(self._database)
         self._last_points = _last_points(self._database, 2 * settings.series)
+        #: Held while a group of batches is written, and by who deletes what the writer knows.
+        self._writing = threading.Lock()
+        self._used: set[str] | None = None  # senders and series that were written since these are noted
         self._began_s = -inf  # when the last transaction began
         self._closed = False
         self._invalid: str | None = None
@@ -300,6 +304,29 @@ class Store:
         """What keeps it from taking data or from working it out."""
         return (*filter(None, (self._invalid, self.disk.problem())), *self.threads.problems())
 
+    @contextmanager
+    def noting_used(self) -> Iterator[None]:
+        """Note the senders and series of what is written within the block: ``delete_unused`` leaves them alone."""
+        with self._writing:
+            self._used = set()
+        try:
+            yield
+        finally:
+            with self._writing:
+                self._used = None
+
+    def delete_unused(self, cursor: duckdb.DuckDBPyConnection, table: str, keys: Iterable[str]) -> int:
+        """Delete these rows of ``series`` or ``resource``, less those that were used meanwhile; how many those were."""
+        with self._writing:
+            if self._used is None:
+                raise RuntimeError("what is used has to be noted while rows are deleted that are not")
+            unused = [key for key in keys if key not in self._used]
+            ((deleted,),) = cursor.execute(
+                f"DELETE FROM {table} WHERE {table} IN (SELECT unnest($keys::VARCHAR[]))", {"keys": unused}
+            ).fetchall()
+            self._known.forget(unused)
+            return int(deleted)
+
     def waiting(self) -> tuple[int, int]:
         """How many batches wait to be written, and how many may."""
         return self._queue.qsize(), _WAITING
@@ -342,7 +369,8 @@ class Store:
         cursor = self._database.cursor()
         while True:
             self._checkpoints.make(cursor)
-            self._note_exceeded(cursor, self._caps.due())
+            for caps in (self._caps, self._caps_recorded):
+                self._note_exceeded(cursor, caps, caps.due())
             try:
                 first = self._queue.get(timeout=checkpoint.LOOK_S)
             except queue.Empty:
@@ -353,7 +381,8 @@ class Store:
             self._write(cursor, group)
             if last:
                 break
-        self._note_exceeded(cursor, self._caps.undone())
+        for caps in (self._caps, self._caps_recorded):
+            self._note_exceeded(cursor, caps, caps.undone())
         self._checkpoints.before_close(cursor)
         cursor.close()
 
@@ -379,8 +408,10 @@ class Store:
 
     def _write(self, cursor: duckdb.DuckDBPyConnection, group: list[_Waiting]) -> None:
         try:
-            admitted = [self._caps.admit(waiting.batch) for waiting in group]
-            written, arrived = self._insert(cursor, [batch for batch, _ in admitted])
+            admitted = [self._caps_of(waiting.batch).admit(waiting.batch) for waiting in group]
+            with self._writing:
+                written, arrived = self._insert(cursor, [batch for batch, _ in admitted])
+                self._known.add(written)
         except Exception as problem:  # the sender is told, whatever it was; the writer must live
             self.disk.failed(problem)
             if isinstance(problem, duckdb.FatalException):
@@ -389,7 +420,6 @@ class Store:
             for waiting in group:
                 waiting.durable.set_exception(problem)
             return
-        self._known.add(written)
         self.disk.worked()
         # Before the senders hear of it: who asks right after that is answered with what was sent.
         try:
@@ -399,7 +429,10 @@ class Store:
             for waiting, (_, exceeded) in zip(group, admitted, strict=True):
                 waiting.durable.set_result(exceeded)
 
-    def _note_exceeded(self, cursor: duckdb.DuckDBPyConnection, notes: list[Note]) -> None:
+    def _caps_of(self, batch: Batch) -> Caps:
+        return self._caps_recorded if batch.recordings else self._caps
+
+    def _note_exceeded(self, cursor: duckdb.DuckDBPyConnection, caps: Caps, notes: list[Note]) -> None:
         """Write down what was beyond a cap. Where that is not possible now it will be tried again."""
         if notes and self.disk.problem() is None:
             try:
@@ -407,7 +440,7 @@ class Store:
             except duckdb.Error as problem:
                 self.disk.failed(problem)
                 return
-            self._caps.noted()
+            caps.noted()
 
     def _insert(self, cursor: duckdb.DuckDBPyConnection, batches: list[Batch]) -> tuple[set[str], Arrived | None]:
         resources = {row.resource: row for batch in batches for row in batch.resources}
@@ -424,6 +457,12 @@ class Store:
         events = {(row.resource, row.time_ns, row.name, row.body): row for batch in batches for row in batch.events}
         logs = {row[:7]: row for batch in batches for row in batch.logs}
         recordings = {row.source: row for batch in batches for row in batch.recordings}
+        if self._used is not None:
+            self._used.update(resources, spans.resource, (key for key, _ in points))
+            for batch in batches:
+                self._used.update(row.resource for row in batch.series)
+                self._used.update(row.resource for row in batch.events)
+                self._used.update(row.resource for row in batch.logs)
         arrived: Arrived | None = None
         cursor.execute("BEGIN")
         try:
