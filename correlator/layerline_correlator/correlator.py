@@ -421,7 +421,8 @@ class Correlator(Answers):
                 if self._store.used_bytes() > self._settings.retain_bytes:
                     ((oldest_ns,),) = self._cursor.execute(
                         "SELECT min(first) FROM (SELECT min(start_ns) AS first FROM span"
-                        " UNION ALL SELECT min(time_ns) FROM point UNION ALL SELECT min(time_ns) FROM log)"
+                        " UNION ALL SELECT min(time_ns) FROM hot_point UNION ALL SELECT min(from_ns) FROM sealed_file"
+                        " UNION ALL SELECT min(time_ns) FROM log)"
                     ).fetchall()
                     if oldest_ns is not None:
                         self._delete(oldest_ns + 3600 * 10**9)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import duckdb
 import pytest
 from spans import a_while_ago, batch, series_rows, span_row
 from test_summaries import carts, readings
@@ -20,7 +21,7 @@ from layerline_correlator.correlator import Correlator
 from layerline_correlator.plain import plain
 from layerline_correlator.settings import Settings, at_least_an_hour_ns
 from layerline_correlator.store import maintenance, sealed
-from layerline_correlator.store.sealed import HOUR_NS, NoRoomToSeal, only_hot
+from layerline_correlator.store.sealed import HOUR_NS, NoRoomToSeal, within
 from layerline_correlator.times import rfc3339
 
 S, TRACE = 10**9, f"{7:032x}"
@@ -28,6 +29,8 @@ S, TRACE = 10**9, f"{7:032x}"
 ZERO_NS = (a_while_ago(4 * 3600) // HOUR_NS + 1) * HOUR_NS - 300 * S
 WINDOW = {"from": rfc3339(ZERO_NS - 60 * S), "to": rfc3339(ZERO_NS + 900 * S)}
 LONG = {"from": rfc3339(ZERO_NS - 3 * HOUR_NS), "to": rfc3339(ZERO_NS + 2 * HOUR_NS)}
+
+SQL = ("SELECT * FROM points ORDER BY ALL LIMIT 500", "SELECT count(*), sum(value), max(time) FROM points")
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +73,8 @@ def files(correlator: Correlator) -> list[Path]:
     return sorted((correlator._store.folder / "sealed").rglob("*.*"))
 
 
-def answers(correlator: Correlator) -> dict[str, bytes]:
-    """What is answered to everything that can be asked, as bytes."""
+def answers(correlator: Correlator, *, of_all_time: bool = True) -> dict[str, bytes]:
+    """What is answered to everything that can be asked, as bytes; else to what needs no more than some minutes."""
     client = create_app(correlator, ServerSettings()).test_client()
     asked: dict[str, dict[str, str]] = {
         "requests": {**WINDOW, "min_duration": "0ms"},
@@ -91,10 +94,12 @@ def answers(correlator: Correlator) -> dict[str, bytes]:
     }
     found = {}
     for path, parameters in asked.items():
+        if parameters is LONG and not of_all_time:
+            continue
         answer = client.get(f"/api/v1/{path.rstrip('?')}", query_string=parameters)
         assert answer.status_code == 200, (path, answer.text)
         found[path] = answer.data
-    for query in ("SELECT * FROM points ORDER BY ALL LIMIT 500", "SELECT count(*), sum(value), max(time) FROM points"):
+    for query in SQL if of_all_time else ():
         found[query] = json.dumps(plain(correlator.sql(query, 1000))).encode()
     found["lives"] = repr(correlator.entities(ZERO_NS, ZERO_NS + 400 * S)).encode()
     return found
@@ -254,9 +259,38 @@ def test_what_is_hot_is_read_without_files(correlator: Correlator) -> None:
     correlator.keeping.seal_all()
     with correlator._store.cursor() as cursor:
         for since_ns, seen in ((now - 60 * S, 0), (ZERO_NS, len(points(correlator)))):
-            with only_hot(cursor, since_ns):
+            with within(cursor, since_ns, since_ns + HOUR_NS):
                 assert cursor.execute("SELECT count(*) FROM point").fetchall() == [(seen,)]
             assert cursor.execute("SELECT count(*) FROM point").fetchall() == [(len(points(correlator)),)]
+
+
+def test_only_the_hours_of_a_question_are_opened(correlator: Correlator) -> None:
+    """What is asked of some minutes is answered though every other hour's file is damaged; so are late points taken."""
+    elsewhere = [ZERO_NS - 5 * HOUR_NS, ZERO_NS + 2 * HOUR_NS - 1800 * S]
+    for at_ns in elsewhere:
+        drawn = {"signal": "container.memory.working_set", "container": "web-1", "at": [0, 1000], "values": [1, 2]}
+        correlator.append(batch([], [series_rows(drawn, at_ns)]))
+    before, trace = answers(correlator, of_all_time=False), correlator.verdict(TRACE)
+    correlator.keeping._hot_ns = HOUR_NS
+    assert correlator.keeping.seal_all() == 4
+    titles = [rfc3339(at_ns)[:13] for at_ns in elsewhere]
+    damaged = [file for file in files(correlator) if file.stem.rpartition("-")[0] in titles]
+    assert len(damaged) == 2
+    for file in damaged:
+        file.write_bytes(b"damaged")
+    for path, answer in answers(correlator, of_all_time=False).items():
+        assert answer == before[path], path
+    with correlator._store.cursor() as cursor:
+        for table in ("request", "part", "blind", "stay"):
+            cursor.execute(f"DELETE FROM {table} WHERE trace_id = '{TRACE}'").fetchall()
+    worked_out = correlator.verdict(TRACE)
+    assert trace is not None
+    assert worked_out is not None
+    assert worked_out.parts == trace.parts
+    correlator.append(readings(ZERO_NS))
+    assert in_table(correlator) == 0
+    with pytest.raises(duckdb.Error, match="Parquet"):
+        points(correlator)
 
 
 def test_no_room(correlator: Correlator, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,14 +25,15 @@ from typing import NamedTuple
 
 import duckdb
 
-from layerline_correlator.store.statements import literal
+from layerline_correlator.store.statements import begin, literal
 from layerline_correlator.store.version import sync
 
 HOUR_NS = 3600 * 10**9
 #: An hour is not sealed before it ended so long ago, whatever is set: who reads what is younger needs no file.
 LEAST_HOT_NS = HOUR_NS
-#: By how much earlier than that ``only_hot`` wants a window to begin: that long a pass may take.
+#: By how much earlier than that ``within`` wants a window to begin: that long a pass may take.
 _MARGIN_NS = 10 * 60 * 10**9
+_END_OF_TIME = 2**63 - 1
 #: An hour that was sealed is written again when so much of it came later; until then that stays in the table.
 _LATE_SHARE = 0.1
 #: How long a file stays after nobody names it any more, in seconds: longer than any question may take.
@@ -59,8 +60,9 @@ WHERE hot.rows >= $late_share * coalesce(kept.rows, 0) ORDER BY hour
 
 #: The points of an hour. What one sender read at once has the same times: side by side they take a quarter of the room.
 _SORTED = """
-FROM point LEFT JOIN (SELECT series, min(resource) AS sender FROM series GROUP BY series) AS sent USING (series)
-WHERE time_ns >= {0} AND time_ns < {1}
+FROM ({spanning}) AS point
+LEFT JOIN (SELECT series, min(resource) AS sender FROM series GROUP BY series) AS sent USING (series)
+WHERE time_ns >= {from_ns} AND time_ns < {to_ns}
 ORDER BY sender, point.series, time_ns, point.start_ns
 """
 
@@ -112,8 +114,9 @@ def seal(cursor: duckdb.DuckDBPyConnection, folder: Path, hour: Hour) -> list[Pa
     cursor.execute("BEGIN").fetchall()
     try:
         columns = _columns(cursor)
+        spanning = _spanning(cursor, folder, _files(cursor, folder, hour.from_ns, to_ns))
         ((copied,),) = cursor.execute(
-            f"COPY (SELECT {_listed(columns, 'point.')} {_SORTED.format(hour.from_ns, to_ns)})"
+            f"COPY (SELECT {_listed(columns, 'point.')} {_SORTED.format(spanning=spanning, **bounds)})"
             f" TO {literal(str(partial))} (FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v2)"
         ).fetchall()
         partial.chmod(0o600)
@@ -175,17 +178,18 @@ def forget(cursor: duckdb.DuckDBPyConnection, folder: Path, before_ns: int) -> t
 
 def renew_view(cursor: duckdb.DuckDBPyConnection, folder: Path) -> None:
     """Make the view ``point`` as the table ``sealed_file`` says now, in the transaction that is under way."""
-    cursor.execute(f"CREATE OR REPLACE VIEW point AS {_spanning(cursor, folder, _files(cursor, folder, 0))}").fetchall()
+    cursor.execute(f"CREATE OR REPLACE VIEW point AS {_spanning(cursor, folder, _files(cursor, folder))}").fetchall()
 
 
-def narrow(cursor: duckdb.DuckDBPyConnection, folder: Path, since_ns: int) -> None:
-    """Let ``point`` on this cursor hold what is of ``since_ns`` or later, so that no older file is opened.
+def narrow(cursor: duckdb.DuckDBPyConnection, from_ns: int, to_ns: int) -> None:
+    """Let ``point`` on this cursor hold what is of ``[from_ns, to_ns)``, so that no other hour's file is opened.
 
-    For a cursor that sees one moment, and is used for one question.
+    It may hold more. For a cursor that sees one moment, and is used for one question or within one transaction.
     """
     if not cursor.execute("SELECT 1 FROM sealed_file LIMIT 1").fetchall():
         return  # it is the table alone
-    files = _files(cursor, folder, since_ns)
+    folder = _folder(cursor)
+    files = _files(cursor, folder, from_ns, to_ns)
     cursor.execute(f"CREATE OR REPLACE TEMP VIEW point AS {_spanning(cursor, folder, files)}").fetchall()
 
 
@@ -195,26 +199,49 @@ def widen(cursor: duckdb.DuckDBPyConnection) -> None:
 
 
 @contextmanager
-def only_hot(cursor: duckdb.DuckDBPyConnection, since_ns: int) -> Iterator[None]:
-    """Let ``point`` within the block be the table alone, where nothing of ``since_ns`` or later is or will be sealed.
+def within(cursor: duckdb.DuckDBPyConnection, from_ns: int, to_ns: int) -> Iterator[None]:
+    """``narrow`` for a block, on any cursor.
 
-    Elsewhere it stays as it is. So the block may last for minutes, over several transactions.
+    A window of the last half hour needs no file, as nothing of it will be sealed soon: the block may last for minutes,
+    over several transactions. For an older one a cursor that is in no transaction begins a read-only one, in which
+    it can make temporary tables only: what is sealed meanwhile must not be missing in the view.
     """
-    young = since_ns >= time.time_ns() - LEAST_HOT_NS + _MARGIN_NS
-    if (
-        not young
-        or cursor.execute(
-            "SELECT 1 FROM sealed_file WHERE to_ns > $since_ns LIMIT 1", {"since_ns": since_ns}
-        ).fetchall()
-    ):
-        yield
-        return
-    cursor.execute(f"CREATE OR REPLACE TEMP VIEW point AS FROM {HOT_POINT}").fetchall()
+    young = from_ns >= time.time_ns() - LEAST_HOT_NS + _MARGIN_NS
+    any_file = "SELECT 1 FROM sealed_file WHERE to_ns > $from_ns LIMIT 1"
+    if young and not cursor.execute(any_file, {"from_ns": from_ns}).fetchall():
+        cursor.execute(f"CREATE OR REPLACE TEMP VIEW point AS FROM {HOT_POINT}").fetchall()
+        began = False
+    else:
+        began = not _in_transaction(cursor)
+        if began:
+            begin(cursor)
+        narrow(cursor, from_ns, to_ns)
     try:
         yield
-    finally:
+    except BaseException:
         with suppress(duckdb.Error):  # a transaction that failed takes no statement but its end
+            if began:
+                cursor.execute("ROLLBACK").fetchall()
             widen(cursor)
+        raise
+    widen(cursor)
+    if began:
+        cursor.execute("COMMIT").fetchall()
+
+
+def extent(cursor: duckdb.DuckDBPyConnection) -> tuple[int | None, int | None]:
+    """The times of the first point and of the last. Two files are opened at most."""
+    found = cursor.execute(f"SELECT min(time_ns), max(time_ns) FROM {HOT_POINT}").fetchall()
+    folder = _folder(cursor)
+    hours = cursor.execute("SELECT min(from_ns), max(from_ns) FROM sealed_file WHERE kind = 'point'").fetchall()
+    for file in (file for hour in {*hours[0]} - {None} for file in _files(cursor, folder, hour, hour + HOUR_NS)):
+        found += cursor.execute(
+            f"SELECT min(time_ns), max(time_ns) FROM read_parquet({literal(str(folder / file.name))})"
+        ).fetchall()
+    return (
+        min((first for first, _ in found if first is not None), default=None),
+        max((last for _, last in found if last is not None), default=None),
+    )
 
 
 def sealed_bytes(cursor: duckdb.DuckDBPyConnection) -> int:
@@ -255,11 +282,26 @@ def _named(cursor: duckdb.DuckDBPyConnection, folder: Path) -> set[Path]:
     return {folder / file for (file,) in cursor.execute("SELECT file FROM sealed_file").fetchall()}
 
 
-def _files(cursor: duckdb.DuckDBPyConnection, folder: Path, since_ns: int) -> list[_File]:
-    """The files with points of then or later. One that is missing costs its own points, not every question."""
+def _folder(cursor: duckdb.DuckDBPyConnection) -> Path:
+    """Where the store of this cursor is."""
+    ((path,),) = cursor.execute(
+        "SELECT path FROM duckdb_databases() WHERE database_name = current_database()"
+    ).fetchall()
+    return Path(path).parent
+
+
+def _in_transaction(cursor: duckdb.DuckDBPyConnection) -> bool:
+    """Whether its statements belong together: outside of a transaction each has a number of its own."""
+    first, second = (cursor.execute("SELECT txid_current()").fetchall() for _ in range(2))
+    return first == second
+
+
+def _files(cursor: duckdb.DuckDBPyConnection, folder: Path, from_ns: int = 0, to_ns: int = _END_OF_TIME) -> list[_File]:
+    """The files with points of ``[from_ns, to_ns)``. One that is missing costs its own points, not every question."""
     found = cursor.execute(
-        "SELECT file, columns FROM sealed_file WHERE kind = 'point' AND to_ns > $since_ns ORDER BY file",
-        {"since_ns": since_ns},
+        "SELECT file, columns FROM sealed_file"
+        " WHERE kind = 'point' AND to_ns > $from_ns AND from_ns < $to_ns ORDER BY file",
+        {"from_ns": from_ns, "to_ns": to_ns},
     ).fetchall()
     for name, _ in found:
         if not (folder / name).is_file():

@@ -51,7 +51,14 @@ from layerline_correlator.store.model import (
 )
 from layerline_correlator.store.private import make_private
 from layerline_correlator.store.recent import Known, LastPoints, Recent
-from layerline_correlator.store.sealed import HOT_POINT, Unnamed, remove_unnamed, renew_view, sealed_bytes
+from layerline_correlator.store.sealed import (
+    HOT_POINT,
+    Unnamed,
+    remove_unnamed,
+    renew_view,
+    sealed_bytes,
+    within,
+)
 from layerline_correlator.store.signals import write_catalogue
 from layerline_correlator.store.sizes import StoreSize
 from layerline_correlator.store.stale import mark, mark_all
@@ -438,11 +445,12 @@ class Store:
                 _insert_table(cursor, "span", fresh_spans.table())
                 mark(cursor, "span", spans.start_ns)
             if points:
-                unless, bounds = "", {}
                 if self._last_points.may_hold(points):
-                    unless = _UNLESS_WRITTEN
                     bounds = {"from_ns": min(at for _, at in points), "to_ns": max(at for _, at in points)}
-                _insert(cursor, HOT_POINT, _POINT, points.values(), unless, bounds)
+                    with within(cursor, bounds["from_ns"], bounds["to_ns"] + 1):
+                        _insert(cursor, HOT_POINT, _POINT, points.values(), _UNLESS_WRITTEN, bounds)
+                else:
+                    _insert(cursor, HOT_POINT, _POINT, points.values())
                 mark(cursor, "point", (at for _, at in points))
             if events:
                 _insert(
@@ -620,7 +628,10 @@ def _recent(connection: duckdb.DuckDBPyConnection) -> Recent:
 
 
 def _last_points(connection: duckdb.DuckDBPyConnection, most: int) -> LastPoints:
-    ((last_ns,),) = connection.execute("SELECT max(time_ns) FROM point").fetchall()
+    ((last_ns,),) = connection.execute(
+        f"SELECT max(last) FROM (SELECT max(time_ns) AS last FROM {HOT_POINT}"
+        " UNION ALL SELECT max(to_ns) FROM sealed_file WHERE kind = 'point')"
+    ).fetchall()
     return LastPoints(last_ns or 0, most)
 
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 import duckdb
 
 from layerline_correlator.store.disk import Disk
-from layerline_correlator.store.sealed import only_hot
+from layerline_correlator.store.sealed import within
 from layerline_correlator.store.stale import MINUTE_NS
 from layerline_correlator.store.statements import run
 from layerline_correlator.threads import Threads
@@ -110,7 +110,7 @@ class Summing:
     def _sum_up(self, kind: str, minutes: list[int]) -> None:
         for table in TABLES[kind]:
             self._forget(table, minutes)
-        with only_hot(self._cursor, min(minutes) * MINUTE_NS):
+        with within(self._cursor, min(minutes) * MINUTE_NS, (max(minutes) + 1) * MINUTE_NS):
             run(self._cursor, f"summaries/{kind}_minute.sql", _bounds(minutes))
         if kind == "span":
             (callers,) = run(self._cursor, "summaries/callers.sql", _bounds(minutes))
