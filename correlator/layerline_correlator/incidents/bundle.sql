@@ -1,4 +1,5 @@
--- What else it takes to judge an incident again elsewhere. In: what bundle_spans.sql made, judged; $most_logs. Out:
+-- What else it takes to judge an incident again elsewhere. In: what bundle_traces.sql and
+-- bundle_spans.sql made, judged; $most_logs. Out:
 -- bundle_resource, bundle_series, bundle_point, bundle_event, bundle_log, bundle_failure, bundle_trouble;
 -- bundle_log_left_out(records).
 CREATE OR REPLACE TEMP TABLE bundle_host AS

@@ -1,17 +1,5 @@
--- Which spans are in the bundle of an incident, and of which time: its requests and those that they were compared with.
--- In: judged(trace_id, span_id, start_ns) (verdict.py), usual, recent_request (usual.sql). Out: bundle_trace, bundle_span,
+-- Which spans are in the bundle of an incident, and of which time. In: bundle_trace. Out: bundle_span,
 -- bundle_time(from_ns, to_ns).
-CREATE OR REPLACE TEMP TABLE bundle_trace AS
-SELECT DISTINCT trace_id FROM judged
-UNION
-SELECT DISTINCT trace_id
-FROM recent_request
-JOIN
-    (SELECT service, operation, min(first_place) AS first_place, max(last_place) AS last_place FROM usual GROUP BY ALL
-    ) AS compared
-    USING (service, operation)
-WHERE place BETWEEN compared.first_place AND compared.last_place;
-
 -- Who else waited in a container that was late to begin or to answer: held_up.sql takes it off, within a reading's interval.
 CREATE OR REPLACE TEMP TABLE bundle_beside AS
 WITH
@@ -40,7 +28,7 @@ FROM (
 ) SEMI JOIN late USING (container_id, second);
 
 CREATE OR REPLACE TEMP TABLE bundle_span AS
-SELECT span.* FROM span
+SELECT span.* EXCLUDE (received_no) FROM span
 WHERE trace_id IN (FROM bundle_trace) OR (trace_id, span_id) IN (FROM bundle_beside)
 ORDER BY start_ns, trace_id, span_id;
 

@@ -21,12 +21,12 @@ from layerline_correlator.facts import join
 from layerline_correlator.ledger.causes import Cause, all_causes
 from layerline_correlator.ledger.rounds import LEFT_OVER, Plan, Taking, plan
 from layerline_correlator.store.graph import Graph, Step, steps_in
-from layerline_correlator.store.sealed import within
+from layerline_correlator.store.sealed import NEAR_NS, POINT, SPAN, within
 from layerline_correlator.store.stale import mark_requests
 from layerline_correlator.store.statements import execute, first_row, parsed, run, text
 
 #: Spans of a trace are looked for this long around those that are known of.
-AROUND_NS = 15 * 60 * 10**9
+AROUND_NS = NEAR_NS
 #: Readings are looked for this long around: the longest interval that counts as a reading, and a little more.
 READINGS_AROUND_NS = 130 * 10**9
 #: A request is followed through its readings for this long.
@@ -182,7 +182,7 @@ def _work_out(cursor: duckdb.DuckDBPyConnection, bounds: dict[str, int], *, read
         rows = pieces().run(cursor, bounds)
     whole = _ledgers(all_causes())
     around = _readings(cursor) if readings else {"since_ns": 0, "until_ns": 0}
-    with within(cursor, around["since_ns"], around["until_ns"] + 1):
+    with within(cursor, around["since_ns"], around["until_ns"] + 1, POINT, SPAN):
         Graph(tuple(step for step in whole.before.steps if step.makes not in rows), whole.before.given).run(
             cursor, around, rows
         )

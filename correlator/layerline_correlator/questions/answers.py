@@ -32,6 +32,7 @@ from layerline_correlator.questions.trace import read_trace
 from layerline_correlator.questions.verdicts import read_verdict, read_verdicts
 from layerline_correlator.settings import Settings
 from layerline_correlator.store.patience import TooBusy, cut_off
+from layerline_correlator.store.sealed import narrow_to_traces, widen
 from layerline_correlator.store.sizes import StoreSize, read_sizes
 from layerline_correlator.store.statements import begin, begin_anew, first_row
 from layerline_correlator.store.store import Extent, Store
@@ -269,9 +270,11 @@ def _without_ledger(cursor: duckdb.DuckDBPyConnection, trace_id: str) -> Extent 
     )
     if known and known[0]:
         return None
+    narrow_to_traces(cursor, [trace_id])
     row = first_row(
         cursor.execute(
             "SELECT min(start_ns), max(start_ns), count(*) FROM span WHERE trace_id = $trace_id", {"trace_id": trace_id}
         )
     )
+    widen(cursor)
     return Extent(*row) if row and row[2] else None

@@ -14,7 +14,7 @@ import duckdb
 
 from layerline_correlator.entity import Entity
 from layerline_correlator.store.graph import graph
-from layerline_correlator.store.sealed import extent, narrow
+from layerline_correlator.store.sealed import POINT, extent, narrow
 from layerline_correlator.store.stale import MINUTE_NS
 from layerline_correlator.store.statements import first_row
 from layerline_correlator.summaries.cover import VIEWS, cover
@@ -186,7 +186,7 @@ def read_timeline(
     _pick(cursor, query.tags, from_ns, to_ns)
     entity_type, entity = query.entity or (None, None)
     since_ns, until_ns = max(0, from_ns - _READINGS_AROUND_NS), to_ns + _READINGS_AROUND_NS
-    narrow(cursor, since_ns, until_ns + 1)
+    narrow(cursor, since_ns, until_ns + 1, POINT)
     by_minute = query.trace_id is None and step_ns % MINUTE_NS == 0
     if by_minute:
         cover(cursor, "point", since_ns, until_ns + 1)

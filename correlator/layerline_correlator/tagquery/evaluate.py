@@ -10,7 +10,7 @@ import duckdb
 
 from layerline_correlator.entity import Entity
 from layerline_correlator.store.graph import graph
-from layerline_correlator.store.sealed import narrow
+from layerline_correlator.store.sealed import POINT, SPAN, narrow
 from layerline_correlator.store.statements import first_row
 from layerline_correlator.tagquery.answer import (
     Compared,
@@ -77,7 +77,7 @@ def evaluate(
         "counters": [measure.signal for measure in measures if measure.source == "counter"],
         "gauges": [measure.signal for measure in measures if measure.source == "gauge"],
     }
-    narrow(cursor, from_ns - LONGEST_INTERVAL_NS, to_ns)
+    narrow(cursor, from_ns - LONGEST_INTERVAL_NS, to_ns, POINT, SPAN)
     graph(("tagquery/lived.sql", "tagquery/measured.sql")).run(cursor, values)
     selected = _rows(cursor, query)
     held = sorted((row for row in selected if row.holds), key=_worst_first)
