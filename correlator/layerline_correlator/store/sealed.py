@@ -16,7 +16,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -72,6 +72,8 @@ POINT = Kind("point", "time_ns", 40)
 SPAN = Kind("span", "start_ns", 1_000, around_ns=600 * 10**9)  # answers_within_ns() of summaries/calls.sql
 LOG = Kind("log", "time_ns", 1_000)
 KINDS = (POINT, SPAN, LOG)
+#: What a span in the table has beside its columns: in a file it is one of them.
+_NUMBER = ", rowid AS received_no"
 #: Where points are written to.
 HOT_POINT = POINT.table
 
@@ -146,6 +148,8 @@ class Hour:
     """In the table."""
     sealed_rows: int
     """In files already: they are written again, together with the others."""
+    settle_ns: int = 0
+    """How long after the end of a request its ledger is worked out."""
 
 
 class _File(NamedTuple):
@@ -160,22 +164,19 @@ def due(cursor: duckdb.DuckDBPyConnection, hot_ns: int, now_ns: int, settle_ns: 
     """
     before_ns = (now_ns - max(hot_ns, LEAST_HOT_NS)) // HOUR_NS * HOUR_NS
     hours = [
-        Hour(kind, hour * HOUR_NS, hot_rows, sealed_rows)
+        Hour(kind, hour * HOUR_NS, hot_rows, sealed_rows, settle_ns)
         for kind in KINDS
         for hour, hot_rows, sealed_rows in cursor.execute(
             _DUE.format(name=kind.name, table=kind.table, time=kind.time),
             {"hour_ns": HOUR_NS, "before_ns": before_ns, "late_share": _LATE_SHARE},
         ).fetchall()
     ]
-    return sorted(
-        (hour for hour in hours if hour.kind is not SPAN or _is_settled(cursor, hour, settle_ns)),
-        key=lambda hour: hour.from_ns,
-    )
+    return sorted((hour for hour in hours if _is_settled(cursor, hour)), key=lambda hour: hour.from_ns)
 
 
-def _is_settled(cursor: duckdb.DuckDBPyConnection, hour: Hour, settle_ns: int) -> bool:
-    bounds = {"from_ns": hour.from_ns, "to_ns": hour.from_ns + HOUR_NS, "settle_ns": settle_ns}
-    return not cursor.execute(_UNSETTLED, bounds).fetchall()
+def _is_settled(cursor: duckdb.DuckDBPyConnection, hour: Hour) -> bool:
+    bounds = {"from_ns": hour.from_ns, "to_ns": hour.from_ns + HOUR_NS, "settle_ns": hour.settle_ns}
+    return hour.kind is not SPAN or not cursor.execute(_UNSETTLED, bounds).fetchall()
 
 
 def seal(cursor: duckdb.DuckDBPyConnection, folder: Path, hour: Hour) -> list[Path]:
@@ -194,6 +195,9 @@ def seal(cursor: duckdb.DuckDBPyConnection, folder: Path, hour: Hour) -> list[Pa
     made: Path | None = None
     cursor.execute("BEGIN").fetchall()
     try:
+        if not _is_settled(cursor, hour):  # more of it arrived just now
+            cursor.execute("ROLLBACK").fetchall()
+            return []
         columns = _columns(cursor, kind)
         written = _SORTED[kind].format(
             columns=_listed(columns, f"{kind.name}."),
@@ -315,7 +319,11 @@ def narrow_to_traces(cursor: duckdb.DuckDBPyConnection, trace_ids: Collection[st
 
 def widen(cursor: duckdb.DuckDBPyConnection) -> None:
     """Let the views on this cursor hold every row again."""
-    for kind in KINDS:
+    _drop_views(cursor, KINDS)
+
+
+def _drop_views(cursor: duckdb.DuckDBPyConnection, kinds: Iterable[Kind]) -> None:
+    for kind in kinds:
         cursor.execute(f"DROP VIEW IF EXISTS temp.{kind.name}").fetchall()
 
 
@@ -336,7 +344,7 @@ def within(cursor: duckdb.DuckDBPyConnection, from_ns: int, to_ns: int, *kinds: 
         last_ns[kind.name] <= from_ns - kind.around_ns for kind in sealed
     ):
         for kind in sealed:
-            _look_at(cursor, kind, _hot(cursor, kind))
+            _look_at(cursor, kind, f"SELECT *{_NUMBER if kind is SPAN else ''} FROM {kind.table}")
     else:
         began = not _in_transaction(cursor)
         if began:
@@ -348,11 +356,9 @@ def within(cursor: duckdb.DuckDBPyConnection, from_ns: int, to_ns: int, *kinds: 
         with suppress(duckdb.Error):  # a transaction that failed takes no statement but its end
             if began:
                 cursor.execute("ROLLBACK").fetchall()
-            if sealed:
-                widen(cursor)
+            _drop_views(cursor, sealed)
         raise
-    if sealed:
-        widen(cursor)
+    _drop_views(cursor, sealed)
     if began:
         cursor.execute("COMMIT").fetchall()
 
@@ -444,12 +450,6 @@ def _files(
     return [_File(name, tuple(columns)) for name, columns in found if (folder / name).is_file()]
 
 
-def _hot(cursor: duckdb.DuckDBPyConnection, kind: Kind) -> str:
-    """The query of a view of the table alone."""
-    number = ", rowid AS received_no" if kind is SPAN else ""
-    return f"SELECT {_listed(_columns(cursor, kind))}{number} FROM {kind.table}"
-
-
 def _spanning(cursor: duckdb.DuckDBPyConnection, folder: Path, kind: Kind, files: list[_File]) -> str:
     """The query of a view. A view takes no parameters; names of files are ours, and quoted."""
     together: dict[tuple[str, ...], list[str]] = {}
@@ -459,7 +459,7 @@ def _spanning(cursor: duckdb.DuckDBPyConnection, folder: Path, kind: Kind, files
     number = ", received_no" if kind is SPAN else ""
     return " UNION ALL BY NAME ".join(
         [
-            _hot(cursor, kind),
+            f"SELECT {_listed(columns)}{_NUMBER if kind is SPAN else ''} FROM {kind.table}",
             *(
                 f"SELECT {_listed([one for one in kept if one in columns])}{number}"
                 f" FROM read_parquet([{', '.join(names)}])"
