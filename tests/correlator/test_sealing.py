@@ -25,6 +25,8 @@ from layerline_correlator.store.model import Batch, LogRow
 from layerline_correlator.store.sealed import HOUR_NS, NoRoomToSeal, within
 from layerline_correlator.times import rfc3339
 
+pytestmark = pytest.mark.long
+
 S, TRACE = 10**9, f"{7:032x}"
 #: The hour in which everything happens: it ended three hours ago, and its last minutes lie in the next one.
 ZERO_NS = (a_while_ago(4 * 3600) // HOUR_NS + 1) * HOUR_NS - 300 * S
