@@ -3,7 +3,7 @@
     python benchmarks/disk.py [--hours 3] [--containers 20] [--every 1]
 
 Hours of readings as an agent sends them, written to the table as the server writes them, then sealed; and a shop's
-requests with their ledgers (their tables are not sealed). It prints a table and asserts nothing.
+requests with their ledgers, of which spans are sealed. It prints a table and asserts nothing.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from layerline_correlator.correlator import Correlator
 from layerline_correlator.settings import Settings
 from layerline_correlator.store import maintenance
 from layerline_correlator.store.sealed import HOUR_NS, due, seal
+from layerline_correlator.store.sizes import SPAN_TABLES
 from layerline_correlator.store.store import connect
 
 S = 10**9
@@ -99,16 +100,25 @@ def main() -> None:
             longest_s = max(longest_s, time.perf_counter() - each_s)
         took_s, cpu_s = time.perf_counter() - began_s, time.process_time() - cpu_s
         database.close()
-        (packed,) = maintenance.sizes(folder).sealed
-        (table,) = (one for one in hot.tables if one.table == "hot_point")
+        cold = maintenance.sizes(folder)
+        packed = {one.kind: one for one in cold.sealed}
+        rows = sum(one.rows for one in cold.sealed)
+        tables = {one.table: one for one in hot.tables}
+        spans = tables["hot_span"].rows
         print(f"{os.cpu_count()} cores, Linux {platform.release()}, DuckDB {duckdb.__version__}")
         print(f"{'':34}{'goal':>8}{'found':>10}")
-        print(f"{'bytes a point, hot':34}{'':>8}{table.row_bytes or 0:>10.2f}   of {table.rows:,}")
-        print(f"{'bytes a point, sealed':34}{'4':>8}{packed.row_bytes:>10.2f}   in {packed.files} files")
-        print(f"{'bytes a span with its ledger':34}{'150':>8}{hot.span_bytes or 0:>10.1f}   0: too few; not sealed")
-        print(
-            f"{'points sealed per CPU-second':34}{'':>8}{packed.rows / cpu_s:>10,.0f}   longest hour {longest_s:.1f} s"
-        )
+        for kind in ("point", "span"):
+            table = tables[f"hot_{kind}"]
+            goal = "4" if kind == "point" else ""
+            print(f"{f'bytes a {kind}, hot':34}{'':>8}{table.row_bytes or 0:>10.2f}   of {table.rows:,}")
+            print(f"{f'bytes a {kind}, sealed':34}{goal:>8}{packed[kind].row_bytes:>10.2f}"
+                  f"   in {packed[kind].files} files")  # fmt: skip
+        for name in SPAN_TABLES[1:]:
+            print(f"{f'bytes a span in {name}':34}{'':>8}{tables[name].bytes / spans:>10.1f}")
+        ledger_bytes = sum(tables[name].bytes for name in SPAN_TABLES[1:])
+        for how, each in (("hot", tables["hot_span"].bytes / spans), ("sealed", packed["span"].row_bytes)):
+            print(f"{f'bytes a span with its ledger, {how}':34}{'150':>8}{each + ledger_bytes / spans:>10.1f}")
+        print(f"{'rows sealed per CPU-second':34}{'':>8}{rows / cpu_s:>10,.0f}   longest hour {longest_s:.1f} s")
         print(f"{'seconds to seal':34}{'':>8}{took_s:>10.1f}")
 
 

@@ -135,7 +135,8 @@ def thin(database: Path, interval_ns: int) -> None:
             f" (PARTITION BY series, time_ns // {int(interval_ns)} ORDER BY time_ns DESC) = 1"
         ).fetchall()
         connection.execute(
-            f"UPDATE span SET account = NULL, account_reason = NULL, slices = NULL, {figures}, attributes = {others}"
+            f"UPDATE hot_span SET account = NULL, account_reason = NULL, slices = NULL, {figures},"
+            f" attributes = {others}"
         ).fetchall()
         for table in ("request", "part", "blind", "stay"):
             connection.execute(f"DELETE FROM {table}").fetchall()

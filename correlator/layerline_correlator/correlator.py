@@ -102,7 +102,7 @@ class Correlator(Answers):
         self._watch.start()
         self.summing = Summing(self._store.cursor(), self._store.disk, self._store.threads)
         self.summing.start()
-        self.keeping = Keeping(self._store, settings.hot_ns)
+        self.keeping = Keeping(self._store, settings.hot_ns, settings.settle_ns)
         self.keeping.start()
 
     @classmethod
@@ -420,8 +420,9 @@ class Correlator(Answers):
                 self._delete(before)
                 if self._store.used_bytes() > self._settings.retain_bytes:
                     ((oldest_ns,),) = self._cursor.execute(
-                        "SELECT min(first) FROM (SELECT min(start_ns) AS first FROM span"
-                        " UNION ALL SELECT min(time_ns) FROM point UNION ALL SELECT min(time_ns) FROM log)"
+                        "SELECT min(first) FROM (SELECT min(start_ns) AS first FROM hot_span"
+                        " UNION ALL SELECT min(time_ns) FROM hot_point UNION ALL SELECT min(from_ns) FROM sealed_file"
+                        " UNION ALL SELECT min(time_ns) FROM hot_log)"
                     ).fetchall()
                     if oldest_ns is not None:
                         self._delete(oldest_ns + 3600 * 10**9)
@@ -430,9 +431,9 @@ class Correlator(Answers):
 
     def _delete(self, before_ns: int) -> None:
         deleted = run(self._cursor, "store/retain.sql", {"before_ns": before_ns})
-        files, points = forget(self._cursor, self._store.folder, before_ns)
+        files, sealed = forget(self._cursor, self._store.folder, before_ns)
         self._store.unnamed.add(files)
-        rows = sum(count for ((count,),) in deleted) + points
+        rows = sum(count for ((count,),) in deleted) + sealed
         for kind in KINDS if rows else ():  # the minute of which some was deleted
             mark(self._cursor, kind, [before_ns])
         self._deleted_rows += rows

@@ -75,8 +75,8 @@ class Settings:
     retain_bytes: int = 10 * 10**9
     """LAYERLINE_RETAIN_BYTES (``10GB``): the oldest hour is deleted when the store is larger than this."""
     hot_ns: int = 2 * 3600 * 10**9
-    """LAYERLINE_HOT (``2h``): hours of readings that ended longer ago are packed into files beside the database; at
-    least ``1h``."""
+    """LAYERLINE_HOT (``2h``): hours of readings, spans and log records that ended longer ago are packed into files
+    beside the database; at least ``1h``."""
     memory_bytes: int | None = None
     """LAYERLINE_MEMORY (a third of what there is, at most 640 MiB): what the database may use of the memory; the rest
     of the process takes about 300 MB more."""

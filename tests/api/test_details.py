@@ -501,9 +501,9 @@ def test_a_store_of_an_earlier_version_gains_the_columns(tmp_path: Path) -> None
     correlator = Correlator.open(settings)
     cursor = correlator._store.cursor()
     for column in ("status_message", "trace_state", "events", "links", "left_out"):
-        cursor.execute("DROP SCHEMA views CASCADE; ALTER TABLE span DROP COLUMN " + column).fetchall()
+        cursor.execute("DROP SCHEMA views CASCADE; ALTER TABLE hot_span DROP COLUMN " + column).fetchall()
         cursor.execute("CREATE SCHEMA views").fetchall()
-    cursor.execute("DROP TABLE log").fetchall()
+    cursor.execute("DROP TABLE hot_log").fetchall()
     cursor.close()
     correlator.close()
     correlator = Correlator.open(settings)

@@ -33,4 +33,4 @@ def test_it_reads_what_is_there(correlator: Correlator) -> None:
 def test_it_changes_nothing(correlator: Correlator) -> None:
     """The cursor only reads."""
     with pytest.raises(duckdb.Error, match="read-only"):
-        correlator.ask(lambda cursor: cursor.execute("DELETE FROM span").fetchall())
+        correlator.ask(lambda cursor: cursor.execute("DELETE FROM hot_span").fetchall())

@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 import pytest
 from shop import During, Rows, carts, serve, throttled
-from spans import a_while_ago
+from spans import a_while_ago, batch, series_rows
 
 from layerline_api.commands.replay import main
 from layerline_correlator.correlator import Correlator
@@ -35,7 +35,7 @@ def logging(requests: Iterator[Rows], logs: list[LogRow]) -> Iterator[Rows]:
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], bytes]:
-    """The bundle of a quota that bound for a minute; the incident; and the bundle made once more."""
+    """The bundle of a quota that bound for a minute; the incident; and the bundle made once more, of sealed hours."""
     folder = tmp_path_factory.mktemp("exported")
     correlator = Correlator.open(Settings(store=folder / "store", group_ns=1_000_000))
     zero_ns = a_while_ago(600)
@@ -43,9 +43,13 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
         logs: list[LogRow] = []
         requests = list(logging(carts(zero_ns, 480, During(330, 390, throttled), rate=1.5), logs))
         correlator.append(Batch(logs=logs))
+        drawn = {"signal": "container.memory.working_set", "container": "web-1", "at": [0, 1000], "values": [1, 2]}
+        correlator.append(batch([], [series_rows(drawn, zero_ns)]))
         serve(correlator, iter(requests))
         (item,) = correlator.incidents.list(IncidentQuery(zero_ns, zero_ns + 3600 * 10**9)).items
-        bundle, again = correlator.incidents.bundle(item["id"]), correlator.incidents.bundle(item["id"])
+        bundle = correlator.incidents.bundle(item["id"])
+        assert correlator.keeping.seal_all(zero_ns + 6 * 3600 * 10**9) > 0
+        again = correlator.incidents.bundle(item["id"])
         incident = correlator.incidents.one(item["id"])
     finally:
         correlator.close()

@@ -95,7 +95,7 @@ def test_the_store_keeps_columns_as_it_keeps_rows(rows: list[SpanRow], tmp_path_
         try:
             store.append(Batch(resources=[ResourceRow(resource_key(SENDER), SENDER)], spans=spans))
             with store.cursor() as cursor:
-                written.append(cursor.execute("FROM span ORDER BY span_id").fetchall())
+                written.append(cursor.execute("FROM hot_span ORDER BY span_id").fetchall())
         finally:
             store.close()
     assert written[0] == written[1]

@@ -257,7 +257,7 @@ def assert_adds_up(cursor: duckdb.DuckDBPyConnection, where: str) -> None:
     assert not rows("FROM refused"), f"a ledger had to be refused: {where}"
 
 
-RECEIVED = ("span", "hot_point", "event")
+RECEIVED = ("hot_span", "hot_point", "event")
 WORKED_OUT = ("request", "part", "blind", "stay", "refused")
 
 

@@ -58,10 +58,13 @@ def old(tmp_path: Path) -> Path:
         folder,
         "DROP TABLE store_version",
         "ALTER TABLE stay DROP COLUMN ready_ns",
-        "DROP VIEW point",
-        "ALTER TABLE hot_point RENAME TO point",
+        *(f"DROP VIEW {kind}" for kind in ("point", "span", "log")),
+        *(f"ALTER TABLE hot_{kind} RENAME TO {kind}" for kind in ("point", "span", "log")),
         "DROP TABLE sealed_file",
+        "DROP TABLE sealed_trace",
         "INSERT INTO point VALUES ('s', 0, 1, 2)",
+        "INSERT INTO span (trace_id) VALUES ('t')",
+        "INSERT INTO log (body) VALUES ('said')",
     )
     return folder
 
@@ -82,6 +85,7 @@ def test_an_older_store_is_copied_and_changed(old: Path, caplog: pytest.LogCaptu
     assert "ready_ns" in columns(old)
     with duckdb.connect(str(old / "hot.duckdb"), read_only=True) as connection:
         assert connection.execute("FROM point").fetchall() == [("s", 0, 1, 2.0)]
+        assert connection.execute("SELECT span.trace_id, log.body FROM span, log").fetchall() == [("t", "said")]
     backup = backup_path(old, 1)
     assert told(backup) == ["kept"]
     assert stat.S_IMODE(backup.stat().st_mode) == 0o600

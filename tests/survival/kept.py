@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 from senders import METRIC, Acknowledged
 
-from layerline_correlator.store.sealed import renew_view
+from layerline_correlator.store.sealed import renew_views
 from layerline_correlator.store.version import has_table
 
 #: Queries that must find nothing in any store, whatever it was sent.
@@ -64,7 +64,7 @@ def opened(store: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         copy = Path(shutil.copytree(store, Path(folder) / "store"))
         with duckdb.connect(str(copy / "hot.duckdb")) as database:
             if has_table(database, "sealed_file"):
-                renew_view(database, copy)  # it names files by where they were
+                renew_views(database, copy)  # it names files by where they were
             yield database
 
 

@@ -36,6 +36,9 @@ from layerline_correlator.store.sealed import NoRoomToSeal
 from layerline_correlator.store.store import StoreInUse
 from layerline_correlator.store.version import NewerStore
 
+#: What a row of each kind that is sealed is called.
+_ROWS = {"point": "points", "span": "spans", "log": "log records"}
+
 
 def main(argv: Sequence[str]) -> int:
     """``layerline store info [--json] | seal | vacuum | backup FILE | restore FILE [--store DIR]``."""
@@ -100,11 +103,11 @@ def _asked(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _seal(folder: Path, _: argparse.Namespace) -> None:
-    hot_ns = Settings.from_environment().hot_ns
+    settings = Settings.from_environment()
     with _shown(f"sealing the hours in {folder}") as progress:
-        size = maintenance.seal_all(folder, hot_ns, progress)
+        size = maintenance.seal_all(folder, settings.hot_ns, settings.settle_ns, progress)
     for one in size.sealed:
-        print(f"sealed: {one.rows:,} points in {amount(one.bytes, 'By')}, {one.row_bytes:.1f} bytes a point")
+        print(f"sealed: {one.rows:,} {_ROWS[one.kind]} in {amount(one.bytes, 'By')}, {one.row_bytes:.1f} bytes each")
     if not size.sealed:
         print("nothing is sealed: every hour is hot still")
 

@@ -23,6 +23,7 @@ import duckdb
 from layerline_correlator.facts.names import Names
 from layerline_correlator.incidents.verdict import choose, concern, judge_window
 from layerline_correlator.plain import plain
+from layerline_correlator.store.sealed import POINT, narrow, narrow_to_traces
 from layerline_correlator.store.statements import first_row, run
 from layerline_correlator.verdict.failures import timeless
 from layerline_correlator.verdict.judge import Ledger, Usual
@@ -73,6 +74,11 @@ def write_bundle(
     verdict = judge_again(ledgers, usuals, names, incident)
     if verdict is None:
         raise NothingLeft(f"the requests of incident {incident['id']} are not kept any more")
+    run(cursor, "incidents/bundle_traces.sql")
+    narrow_to_traces(cursor, [trace_id for (trace_id,) in cursor.execute("FROM bundle_trace").fetchall()])
+    run(cursor, "incidents/bundle_spans.sql")
+    ((from_ns, to_ns),) = cursor.execute("FROM bundle_time").fetchall()
+    narrow(cursor, from_ns or 0, (to_ns or 0) + 1, POINT)
     run(cursor, "incidents/bundle.sql", {"most_logs": MOST_LOGS})
     (left_out,) = first_row(cursor.execute("FROM bundle_log_left_out")) or (0,)
     manifest = {

@@ -36,6 +36,7 @@ from layerline_correlator.incidents.verdict import (
     judge_window,
 )
 from layerline_correlator.ledger.causes import by_name
+from layerline_correlator.store.sealed import POINT, SPAN, within
 from layerline_correlator.store.statements import first_row, run, text
 from layerline_correlator.times import rfc3339
 from layerline_correlator.verdict.failures import timeless
@@ -52,6 +53,8 @@ _SIGN_NS, _SIGN_SHARE = 20_000_000, 0.1
 #: Layers with less of the excess than this gave none.
 _LAYER_SHARE = 0.05
 _EARLIEST = 60
+#: Points are read from so long before the first change on (``changes.sql``): the longest interval, and a little more.
+_READINGS_AROUND_NS = 130 * 10**9
 
 
 def describe(
@@ -469,7 +472,9 @@ def _changes(
     end_ns: int | None,
     name: Naming,
 ) -> list[Change]:
-    run(cursor, "incidents/changes.sql", {"from_ns": start_ns - BEFORE_NS, "to_ns": start_ns + AFTER_NS})
+    from_ns, to_ns = start_ns - BEFORE_NS, start_ns + AFTER_NS
+    with within(cursor, from_ns - _READINGS_AROUND_NS, to_ns + 1, POINT):
+        run(cursor, "incidents/changes.sql", {"from_ns": from_ns, "to_ns": to_ns})
     happened = [
         Happened(*row)
         for row in cursor.execute("SELECT at_ns, kind, container_id, service, what FROM change ORDER BY ALL").fetchall()
@@ -531,8 +536,10 @@ def _counts(
     service = culprits[0].service if culprits else first[0]
     # `hits` begins with those that were affected most often: of equals that one.
     hit = max(affected, key=lambda hit: (hit.service == service, (hit.service, hit.operation) == first, hit.affected))
-    counts = cursor.execute(
-        text("incidents/shares.sql"),
-        {"service": hit.service, "operation": hit.operation, "before_ns": before_ns},
-    ).fetchall()
+    ((first_ns, last_ns),) = cursor.execute("SELECT min(start_ns), max(start_ns) FROM concerned").fetchall()
+    with within(cursor, (first_ns or 0) - before_ns, (last_ns or 0) + 1, SPAN):
+        counts = cursor.execute(
+            text("incidents/shares.sql"),
+            {"service": hit.service, "operation": hit.operation, "before_ns": before_ns},
+        ).fetchall()
     return [Count(*row) for row in counts], (f"{hit.service} {hit.operation}", hit.requests, hit.affected)

@@ -14,7 +14,7 @@ from layerline_correlator.incidents.verdict import in_order
 from layerline_correlator.ledger import work as ledger
 from layerline_correlator.plain import plain
 from layerline_correlator.settings import Settings
-from layerline_correlator.store.sealed import HOT_POINT
+from layerline_correlator.store.sealed import KINDS
 from layerline_correlator.store.statements import first_row
 from layerline_correlator.store.store import Store
 from layerline_correlator.verdict.ledgers import read_ledgers, select_requests
@@ -64,7 +64,7 @@ def _fill(cursor: duckdb.DuckDBPyConnection, bundle: Bundle, most_series: int) -
             raise BadBundle(f"it has {counted[0]:,} series, more than {most_series:,} (LAYERLINE_SERIES)")
         if table == "failure":  # is worked out anew
             continue
-        into = HOT_POINT if table == "point" else table
+        into = next((kind.table for kind in KINDS if kind.name == table), table)
         cursor.execute(
             f"INSERT INTO {into} BY NAME SELECT * FROM read_parquet($path) LIMIT {MOST_ROWS}",
             {"path": path},

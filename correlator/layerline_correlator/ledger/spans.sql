@@ -6,8 +6,7 @@ CREATE OR REPLACE TEMP TABLE arrived AS
 SELECT
     span.* EXCLUDE (events, links, trace_state, left_out)
         REPLACE (greatest(start_ns, end_ns) AS end_ns, status_seen(status, attributes) AS status),
-    last_exception(events) AS exception,
-    span.rowid AS received_no
+    last_exception(events) AS exception
 FROM span SEMI JOIN batch ON batch.trace_id = span.trace_id
 WHERE span.start_ns BETWEEN $from_ns AND $to_ns;
 

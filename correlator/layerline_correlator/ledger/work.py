@@ -21,12 +21,12 @@ from layerline_correlator.facts import join
 from layerline_correlator.ledger.causes import Cause, all_causes
 from layerline_correlator.ledger.rounds import LEFT_OVER, Plan, Taking, plan
 from layerline_correlator.store.graph import Graph, Step, steps_in
-from layerline_correlator.store.sealed import only_hot
+from layerline_correlator.store.sealed import NEAR_NS, POINT, SPAN, within
 from layerline_correlator.store.stale import mark_requests
 from layerline_correlator.store.statements import execute, first_row, parsed, run, text
 
 #: Spans of a trace are looked for this long around those that are known of.
-AROUND_NS = 15 * 60 * 10**9
+AROUND_NS = NEAR_NS
 #: Readings are looked for this long around: the longest interval that counts as a reading, and a little more.
 READINGS_AROUND_NS = 130 * 10**9
 #: A request is followed through its readings for this long.
@@ -140,7 +140,8 @@ def work_out_paths(cursor: duckdb.DuckDBPyConnection, trace_id: str, from_ns: in
     The temporary tables (``node``, ``entry``, ``segment`` …) stay on the cursor to be read.
     """
     _, bounds = _begin(cursor, [trace_id], from_ns, to_ns)
-    paths().run(cursor, bounds)
+    with within(cursor, *_around(bounds)):
+        paths().run(cursor, bounds)
 
 
 def work_out_here(
@@ -177,19 +178,15 @@ def _begin(
 
 def _work_out(cursor: duckdb.DuckDBPyConnection, bounds: dict[str, int], *, readings: bool = True) -> int:
     """Everything up to what ``keep.sql`` writes, in temporary tables. Returns how many ledgers do not add up."""
-    with only_hot(cursor, bounds["from_ns"] - READINGS_AROUND_NS):
-        return _work_out_with(cursor, bounds, readings=readings)
-
-
-def _work_out_with(cursor: duckdb.DuckDBPyConnection, bounds: dict[str, int], *, readings: bool) -> int:
-    """The same, on what the cursor sees of the points."""
-    rows = pieces().run(cursor, bounds)
+    with within(cursor, *_around(bounds)):
+        rows = pieces().run(cursor, bounds)
     whole = _ledgers(all_causes())
     around = _readings(cursor) if readings else {"since_ns": 0, "until_ns": 0}
-    Graph(tuple(step for step in whole.before.steps if step.makes not in rows), whole.before.given).run(
-        cursor, around, rows
-    )
-    Taking(cursor, around, rows).run(whole.rounds)
+    with within(cursor, around["since_ns"], around["until_ns"] + 1, POINT, SPAN):
+        Graph(tuple(step for step in whole.before.steps if step.makes not in rows), whole.before.given).run(
+            cursor, around, rows
+        )
+        Taking(cursor, around, rows).run(whole.rounds)
     refused = _parts().run(cursor, around, rows)["refusal"]
     if refused:
         first = first_row(
@@ -197,6 +194,11 @@ def _work_out_with(cursor: duckdb.DuckDBPyConnection, bounds: dict[str, int], *,
         )
         _log.error("%d ledgers do not add up and are kept without parts; the first: %s", refused, first and first[0])
     return refused
+
+
+def _around(bounds: dict[str, int]) -> tuple[int, int]:
+    """The time of the points that say where spans of these bounds came from."""
+    return max(0, bounds["from_ns"] - READINGS_AROUND_NS), min(_END_OF_TIME, bounds["to_ns"] + READINGS_AROUND_NS)
 
 
 def _keep(cursor: duckdb.DuckDBPyConnection, bounds: dict[str, int], into: str = "") -> None:

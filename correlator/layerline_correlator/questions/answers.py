@@ -32,7 +32,7 @@ from layerline_correlator.questions.trace import read_trace
 from layerline_correlator.questions.verdicts import read_verdict, read_verdicts
 from layerline_correlator.settings import Settings
 from layerline_correlator.store.patience import TooBusy, cut_off
-from layerline_correlator.store.sealed import narrow
+from layerline_correlator.store.sealed import narrow_to_traces, widen
 from layerline_correlator.store.sizes import StoreSize, read_sizes
 from layerline_correlator.store.statements import begin, begin_anew, first_row
 from layerline_correlator.store.store import Extent, Store
@@ -47,8 +47,6 @@ Answer = TypeVar("Answer")
 PATIENCE_S, TURN_S = 30.0, 5.0
 #: Questions that are answered at a time, each with a cursor of its own.
 AT_ONCE = 8
-#: Questions about a window read no points that are older than its begin by so much: an interval of readings, and a lot.
-_BEFORE_NS = 3600 * 10**9
 
 
 class Answers(ABC):
@@ -170,8 +168,6 @@ class Answers(ABC):
         """What every layer did in a window; None for an unknown request. ``StepTooFine``, ``TooHeavy``."""
         self._catch_up()
         with self._reading() if query.trace_id is None else self._reading_with(query.trace_id) as cursor:
-            if query.trace_id is None and query.from_ns is not None:
-                narrow(cursor, self._store.folder, query.from_ns - _BEFORE_NS)
             return read_timeline(cursor, query, self._names.entity, self._marks)
 
     def _incidents_at(self, which: IncidentFilter, at_ns: int, most: int) -> list[dict[str, Any]]:
@@ -191,7 +187,6 @@ class Answers(ABC):
         """What was seen in the window and what was not; with ``service``, of its spans and requests."""
         self._catch_up()
         with self._reading() as cursor:
-            narrow(cursor, self._store.folder, from_ns - _BEFORE_NS)
             found = read_coverage(cursor, self._names.entity, from_ns, to_ns, service)
         return replace(found, stored=stored(self._store.measured))
 
@@ -211,7 +206,6 @@ class Answers(ABC):
     def inventory(self, query: EntityQuery) -> Page[EntityItem]:
         """What lived in the window. ``BadCursor``."""
         with self._reading() as cursor:
-            narrow(cursor, self._store.folder, query.from_ns - _BEFORE_NS)
             return read_entities(cursor, query)
 
     def entities(
@@ -219,7 +213,6 @@ class Answers(ABC):
     ) -> list[Life]:
         """The containers that lived in the window, how long, and what each used. ValueError for another type."""
         with self._reading() as cursor:
-            narrow(cursor, self._store.folder, from_ns - _BEFORE_NS)
             return read_lives(cursor, from_ns, to_ns, type, tags)
 
     def events(self, query: EventQuery) -> Page[EventItem]:
@@ -277,9 +270,11 @@ def _without_ledger(cursor: duckdb.DuckDBPyConnection, trace_id: str) -> Extent 
     )
     if known and known[0]:
         return None
+    narrow_to_traces(cursor, [trace_id])
     row = first_row(
         cursor.execute(
             "SELECT min(start_ns), max(start_ns), count(*) FROM span WHERE trace_id = $trace_id", {"trace_id": trace_id}
         )
     )
+    widen(cursor)
     return Extent(*row) if row and row[2] else None

@@ -10,6 +10,7 @@ import duckdb
 from layerline_correlator.entity import Entity
 from layerline_correlator.questions.lives import Life, Total, read_lives
 from layerline_correlator.questions.paging import Order, Page
+from layerline_correlator.store.sealed import POINT, SPAN, narrow
 from layerline_correlator.store.stale import KINDS
 from layerline_correlator.store.statements import text
 from layerline_correlator.summaries.cover import cover
@@ -63,6 +64,7 @@ def read_entities(cursor: duckdb.DuckDBPyConnection, query: EntityQuery) -> Page
         condition, words = map_condition(number, selection)
         conditions.append(condition)
         bound |= words
+    narrow(cursor, query.from_ns, query.to_ns, POINT, SPAN)
     for kind in KINDS:
         cover(cursor, kind, query.from_ns, query.to_ns)
     entity = text("questions/entities.sql")

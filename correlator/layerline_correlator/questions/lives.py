@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import duckdb
 
 from layerline.tags import TAG_WORDS
+from layerline_correlator.store.sealed import POINT, SPAN, narrow
 from layerline_correlator.store.stale import MINUTE_NS
 from layerline_correlator.store.statements import text
 from layerline_correlator.summaries.cover import cover, turns
@@ -79,6 +80,7 @@ def read_lives(
     """
     if type != "container":
         raise ValueError(f"expected the type container, found {type!r}")
+    narrow(cursor, from_ns - MINUTE_NS, to_ns, POINT, SPAN)
     apart = turns(cursor, from_ns - MINUTE_NS, to_ns)
     for kind in ("point", "span"):
         cover(cursor, kind, max(0, from_ns - MINUTE_NS), to_ns, apart=apart)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import duckdb
 
+from layerline_correlator.store.sealed import SPAN, narrow
 from layerline_correlator.store.statements import run
 from layerline_correlator.summaries.cover import LONG_NS, cover
 
@@ -52,6 +53,7 @@ def read_services(cursor: duckdb.DuckDBPyConnection) -> list[str]:
 
 def read_service_map(cursor: duckdb.DuckDBPyConnection, from_ns: int, to_ns: int) -> ServiceMap:
     """The services that answered requests in the window, and who called whom."""
+    narrow(cursor, from_ns, to_ns, SPAN)
     for kind in ("request", "span"):
         cover(cursor, kind, from_ns, to_ns, summed=to_ns - from_ns > LONG_NS)
     answered, calls = run(cursor, "questions/services.sql")

@@ -14,7 +14,7 @@ import duckdb
 
 from layerline_correlator.entity import Entity
 from layerline_correlator.store.graph import graph
-from layerline_correlator.store.sealed import widen
+from layerline_correlator.store.sealed import POINT, extent, narrow
 from layerline_correlator.store.stale import MINUTE_NS
 from layerline_correlator.store.statements import first_row
 from layerline_correlator.summaries.cover import VIEWS, cover
@@ -186,6 +186,7 @@ def read_timeline(
     _pick(cursor, query.tags, from_ns, to_ns)
     entity_type, entity = query.entity or (None, None)
     since_ns, until_ns = max(0, from_ns - _READINGS_AROUND_NS), to_ns + _READINGS_AROUND_NS
+    narrow(cursor, since_ns, until_ns + 1, POINT)
     by_minute = query.trace_id is None and step_ns % MINUTE_NS == 0
     if by_minute:
         cover(cursor, "point", since_ns, until_ns + 1)
@@ -382,13 +383,13 @@ def _why_empty(cursor: duckdb.DuckDBPyConnection, query: TimelineQuery, from_ns:
         return f"nothing was ever received of a {kind} with the name or id {identity!r}"
     if query.tags and not _count(cursor, "picked"):
         return "nothing that was received carries these tags"
-    widen(cursor)
-    extent: list[tuple[Any, ...]] = cursor.execute(
+    first_point, last_point = extent(cursor)
+    ((first, last),) = cursor.execute(
         "SELECT min(first), max(last) FROM (SELECT min(start_ns) AS first, max(start_ns) AS last FROM request"
-        " UNION ALL SELECT min(time_ns), max(time_ns) FROM point"
-        " UNION ALL SELECT min(time_ns), max(time_ns) FROM event)"
+        " UNION ALL SELECT $first_point::BIGINT, $last_point::BIGINT"
+        " UNION ALL SELECT min(time_ns), max(time_ns) FROM event)",
+        {"first_point": first_point, "last_point": last_point},
     ).fetchall()
-    first, last = extent[0]
     if first is None:
         return "nothing was received yet"
     if to_ns <= first:

@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 
 from layerline_correlator.ledger import work as ledger
 from layerline_correlator.store.model import ERROR, WARN
+from layerline_correlator.store.sealed import narrow_to_traces
 from layerline_correlator.store.statements import first_row
 from layerline_correlator.times import rfc3339
 from layerline_correlator.verdict.ledgers import status_word
@@ -22,7 +23,7 @@ SELECT node.span_id, node.parent_span_id, coalesce(service, '') AS service, node
        shift_ns, node.thread_id, host, join_method, join_confidence, join_reason,
        node.status_message, exception, node.attributes, events, links, trace_state, left_out
 FROM node
-LEFT JOIN span ON span.rowid = node.received_no AND span.trace_id = node.trace_id AND span.span_id = node.span_id
+LEFT JOIN span ON span.received_no = node.received_no AND span.trace_id = node.trace_id AND span.span_id = node.span_id
 ORDER BY node.start_ns, span_no
 """
 
@@ -182,10 +183,12 @@ class Trace(TypedDict):
 
 def read_trace(cursor: duckdb.DuckDBPyConnection, trace_id: str) -> dict[str, Any] | None:
     """``{"trace_id", "spans": […], "segments": […]}``; None when no span of it was received."""
+    narrow_to_traces(cursor, [trace_id])
     known = first_row(cursor.execute("SELECT min(start_ns), max(start_ns) FROM span WHERE trace_id = ?", [trace_id]))
     if known is None or known[0] is None:
         return None
     ledger.work_out_paths(cursor, trace_id, known[0], known[1])
+    narrow_to_traces(cursor, [trace_id])
     spans = cursor.execute(_SPANS).fetchall()
     segments = cursor.execute(_SEGMENTS).fetchall()
     logs = cursor.execute(

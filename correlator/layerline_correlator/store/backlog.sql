@@ -1,4 +1,4 @@
--- What was received but never settled, oldest first, without what was left out or could not be worked out.
+-- What was received but never settled, oldest first (what is sealed is settled), without what was left out or could not be worked out.
 -- In: $settle_ns. Out: backlog(place, trace_id, from_ns, to_ns, spans).
 CREATE OR REPLACE TEMP TABLE backlog AS
 WITH
@@ -9,7 +9,7 @@ settled AS (
 ),
 waiting AS (
     SELECT trace_id, min(start_ns) AS from_ns, max(start_ns) AS to_ns, count(*) AS spans
-    FROM span ANTI JOIN settled USING (trace_id)
+    FROM hot_span ANTI JOIN settled USING (trace_id)
     GROUP BY trace_id
 )
 SELECT row_number() OVER (ORDER BY from_ns, trace_id) AS place, * FROM waiting ORDER BY place;

@@ -29,9 +29,9 @@ _UNUSED_S, _PAUSE_S = 3600.0, 0.1
 class Keeping:
     """Keeps one store in shape."""
 
-    def __init__(self, store: Store, hot_ns: int) -> None:
-        """``start`` begins; ``hot_ns`` is how long an hour stays hot after its end."""
-        self._store, self._hot_ns = store, hot_ns
+    def __init__(self, store: Store, hot_ns: int, settle_ns: int) -> None:
+        """``start`` begins; ``hot_ns`` is how long an hour stays hot after its end; ``settle_ns`` as in ``due``."""
+        self._store, self._hot_ns, self._settle_ns = store, hot_ns, settle_ns
         self._cursor = store.cursor()
         self._one_at_a_time = threading.Lock()
         self._stopped = threading.Event()
@@ -95,7 +95,7 @@ class Keeping:
                     measured_s = time.monotonic()
                     self.measure()
             except NoRoomToSeal as problem:
-                _log.warning("an hour of points could not be sealed: %s", problem)
+                _log.warning("an hour could not be sealed: %s", problem)
             except Exception as problem:  # what could not be done is still to be done
                 if self._stopped.is_set():
                     return
@@ -107,7 +107,7 @@ class Keeping:
         with self._one_at_a_time:
             if self._store.is_recording():
                 return False
-            hours = due(self._cursor, self._hot_ns, now_ns)
+            hours = due(self._cursor, self._hot_ns, now_ns, self._settle_ns)
             if hours:
                 self._store.unnamed.add(seal(self._cursor, self._store.folder, hours[0]))
             return bool(hours)

@@ -23,11 +23,18 @@ from typing import IO
 import duckdb
 
 from layerline_correlator.store.private import make_private
-from layerline_correlator.store.sealed import FOLDER, due, remove_unnamed, renew_view, seal
+from layerline_correlator.store.sealed import FOLDER, due, remove_unnamed, renew_views, seal
 from layerline_correlator.store.sizes import StoreSize, read_sizes
 from layerline_correlator.store.statements import literal
 from layerline_correlator.store.store import connect, lock
-from layerline_correlator.store.version import DATABASE, SEALED_SINCE, found_version, refuse_newer, sync
+from layerline_correlator.store.version import (
+    DATABASE,
+    SEALED_SINCE,
+    SPANS_SEALED_SINCE,
+    found_version,
+    refuse_newer,
+    sync,
+)
 
 #: Called with what is done of the work, and how much it is.
 Progress = Callable[[int, int], None]
@@ -90,19 +97,19 @@ def sizes(folder: Path) -> StoreSize:
         return read_sizes(database, folder)
 
 
-def seal_all(folder: Path, hot_ns: int, progress: Progress = lambda done, of: None) -> StoreSize:
-    """Seal every hour that is no longer hot. ``NoStore``, ``StoreInUse``, ``NoRoomToSeal``, ``OlderStore``."""
+def seal_all(folder: Path, hot_ns: int, settle_ns: int, progress: Progress = lambda done, of: None) -> StoreSize:
+    """Seal every hour that is ``due``. ``NoStore``, ``StoreInUse``, ``NoRoomToSeal``, ``OlderStore``."""
     with _alone(folder), _database(folder) as database:
         version = found_version(database)
-        if version is None or version < SEALED_SINCE:
+        if version is None or version < SPANS_SEALED_SINCE:
             raise OlderStore(
-                f"the store in {folder} has version {version}, and hours can be sealed from version {SEALED_SINCE} on: "
-                "start the server once, which takes it over"
+                f"the store in {folder} has version {version}, and hours can be sealed from version"
+                f" {SPANS_SEALED_SINCE} on: start the server once, which takes it over"
             )
         ((is_recording,),) = database.execute("SELECT count(*) > 0 FROM recording").fetchall()
         if is_recording:
             raise OlderStore(f"the store in {folder} is a recording: it stays as it was imported")
-        hours = due(database, hot_ns, time.time_ns())
+        hours = due(database, hot_ns, time.time_ns(), settle_ns)
         for done, hour in enumerate(hours):
             seal(database, folder, hour)
             progress(done + 1, len(hours))
@@ -305,7 +312,7 @@ def _database(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         version = found_version(database)
         refuse_newer(version, f"the store in {folder}")
         if version is not None and version >= SEALED_SINCE:
-            renew_view(database, folder)  # the folder may have been moved
+            renew_views(database, folder)  # the folder may have been moved
         yield database
     finally:
         database.close()

@@ -1,10 +1,10 @@
 -- What is older than is to be kept. Series and resources stay for as long as anything refers to them (unused.py):
 -- names of the dead are asked for.
 -- An incident goes when it ended before that, with its troubles and whatever became part of it; an open one stays.
-DELETE FROM span    WHERE start_ns < $before_ns;
+DELETE FROM hot_span WHERE start_ns < $before_ns;
 DELETE FROM hot_point WHERE time_ns  < $before_ns;
 DELETE FROM event   WHERE time_ns  < $before_ns;
-DELETE FROM log     WHERE time_ns  < $before_ns;
+DELETE FROM hot_log WHERE time_ns  < $before_ns;
 DELETE FROM request WHERE start_ns < $before_ns;
 DELETE FROM part    WHERE start_ns < $before_ns;
 DELETE FROM blind   WHERE start_ns < $before_ns;

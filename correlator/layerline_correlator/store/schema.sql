@@ -18,8 +18,8 @@ CREATE TABLE IF NOT EXISTS resource (
     stand_in     VARCHAR                  -- what stands for the id in a description of a container without one (handles.py)
 );
 
--- One OpenTelemetry span. The columns after `slices` are the figures of layerline.attributes.SPAN_FIGURES.
-CREATE TABLE IF NOT EXISTS span (
+-- One OpenTelemetry span. The view `span` has these and those in files (sealed.py), so it is for log records. The columns after `slices` are the figures of layerline.attributes.SPAN_FIGURES.
+CREATE TABLE IF NOT EXISTS hot_span (
     trace_id                     VARCHAR,
     span_id                      VARCHAR,
     parent_span_id               VARCHAR,
@@ -96,12 +96,9 @@ CREATE TABLE IF NOT EXISTS hot_point (
     value    DOUBLE
 );
 
--- Made anew with the files of hours that are no longer hot (sealed.py).
-CREATE VIEW IF NOT EXISTS point AS FROM hot_point;
-
 -- The files of hours that are no longer hot. What no row names is no part of the store.
 CREATE TABLE IF NOT EXISTS sealed_file (
-    kind      VARCHAR,                    -- point
+    kind      VARCHAR,                    -- point | span | log
     file      VARCHAR,                    -- below the store's folder
     from_ns   BIGINT,                     -- the hour
     to_ns     BIGINT,
@@ -109,6 +106,13 @@ CREATE TABLE IF NOT EXISTS sealed_file (
     bytes     BIGINT,
     columns   VARCHAR[],                  -- those that the table had then
     sealed_ns BIGINT                      -- when it was written
+);
+
+-- Traces that have rows in sealed hours far from all of their requests, which say where the others are (sealed.py).
+CREATE TABLE IF NOT EXISTS sealed_trace (
+    trace_id VARCHAR,
+    kind     VARCHAR,                     -- span | log
+    from_ns  BIGINT                       -- the hour
 );
 
 CREATE TABLE IF NOT EXISTS event (
@@ -120,7 +124,7 @@ CREATE TABLE IF NOT EXISTS event (
 );
 
 -- A log record. Its resource says which process, container and machine it comes from, as that of a span does.
-CREATE TABLE IF NOT EXISTS log (
+CREATE TABLE IF NOT EXISTS hot_log (
     resource      VARCHAR,
     time_ns       BIGINT,
     trace_id      VARCHAR,                -- null where it names none
@@ -155,6 +159,12 @@ CREATE TABLE IF NOT EXISTS exceeded (
     last_ns  BIGINT,
     items    BIGINT                       -- points; spans, points, log records and events; resources without the tag
 );
+
+-- Made anew with the files of hours that are no longer hot (sealed.py). Of one trace, `received_no` is the order in which its
+-- spans were received.
+CREATE VIEW IF NOT EXISTS point AS FROM hot_point;
+CREATE VIEW IF NOT EXISTS span AS SELECT *, rowid AS received_no FROM hot_span;
+CREATE VIEW IF NOT EXISTS log AS FROM hot_log;
 
 -- ---- the ledger, worked out again whenever a request's spans or readings change
 
@@ -278,24 +288,24 @@ CREATE TABLE IF NOT EXISTS stale_minute (
 
 -- ---- stores of earlier versions lack some columns
 
-ALTER TABLE span ADD COLUMN IF NOT EXISTS process_first_request BIGINT;
-ALTER TABLE span ADD COLUMN IF NOT EXISTS accept_busy_ns BIGINT;
-ALTER TABLE span ADD COLUMN IF NOT EXISTS accept_runqueue_ns BIGINT;
-ALTER TABLE span ADD COLUMN IF NOT EXISTS pool_wait_ns BIGINT;
-ALTER TABLE span ADD COLUMN IF NOT EXISTS loop_wait_ns BIGINT;
-ALTER TABLE span ADD COLUMN IF NOT EXISTS loop_wait_low_ns BIGINT;
-ALTER TABLE span ADD COLUMN IF NOT EXISTS loop_queued_ns BIGINT;
-ALTER TABLE span ADD COLUMN IF NOT EXISTS samples_every_ns BIGINT;
-ALTER TABLE span ADD COLUMN IF NOT EXISTS container_throttled_periods BIGINT;
-ALTER TABLE span ADD COLUMN IF NOT EXISTS container_cpu_quota_ns BIGINT;
-ALTER TABLE span ADD COLUMN IF NOT EXISTS container_cpu_period_ns BIGINT;
-ALTER TABLE span ADD COLUMN IF NOT EXISTS status_message VARCHAR;
-ALTER TABLE span ADD COLUMN IF NOT EXISTS trace_state VARCHAR;
-ALTER TABLE span ADD COLUMN IF NOT EXISTS events
+ALTER TABLE hot_span ADD COLUMN IF NOT EXISTS process_first_request BIGINT;
+ALTER TABLE hot_span ADD COLUMN IF NOT EXISTS accept_busy_ns BIGINT;
+ALTER TABLE hot_span ADD COLUMN IF NOT EXISTS accept_runqueue_ns BIGINT;
+ALTER TABLE hot_span ADD COLUMN IF NOT EXISTS pool_wait_ns BIGINT;
+ALTER TABLE hot_span ADD COLUMN IF NOT EXISTS loop_wait_ns BIGINT;
+ALTER TABLE hot_span ADD COLUMN IF NOT EXISTS loop_wait_low_ns BIGINT;
+ALTER TABLE hot_span ADD COLUMN IF NOT EXISTS loop_queued_ns BIGINT;
+ALTER TABLE hot_span ADD COLUMN IF NOT EXISTS samples_every_ns BIGINT;
+ALTER TABLE hot_span ADD COLUMN IF NOT EXISTS container_throttled_periods BIGINT;
+ALTER TABLE hot_span ADD COLUMN IF NOT EXISTS container_cpu_quota_ns BIGINT;
+ALTER TABLE hot_span ADD COLUMN IF NOT EXISTS container_cpu_period_ns BIGINT;
+ALTER TABLE hot_span ADD COLUMN IF NOT EXISTS status_message VARCHAR;
+ALTER TABLE hot_span ADD COLUMN IF NOT EXISTS trace_state VARCHAR;
+ALTER TABLE hot_span ADD COLUMN IF NOT EXISTS events
     STRUCT(time_ns BIGINT, "name" VARCHAR, attributes MAP(VARCHAR, VARCHAR))[];
-ALTER TABLE span ADD COLUMN IF NOT EXISTS links
+ALTER TABLE hot_span ADD COLUMN IF NOT EXISTS links
     STRUCT(trace_id VARCHAR, span_id VARCHAR, attributes MAP(VARCHAR, VARCHAR))[];
-ALTER TABLE span ADD COLUMN IF NOT EXISTS left_out
+ALTER TABLE hot_span ADD COLUMN IF NOT EXISTS left_out
     STRUCT(attributes BIGINT, events BIGINT, links BIGINT, shortened BIGINT);
 ALTER TABLE series ADD COLUMN IF NOT EXISTS part_of MAP(VARCHAR, VARCHAR);
 ALTER TABLE resource ADD COLUMN IF NOT EXISTS host_by VARCHAR;

@@ -1,10 +1,10 @@
-"""Hours of points that are no longer hot lie in Parquet files beside the database, and are read as if they did not.
+"""Hours that are no longer hot lie in Parquet files beside the database, and are read as if they did not.
 
-New points are written to the table ``hot_point``. The view ``point`` spans it and the files that the table
-``sealed_file`` names: both change in one transaction, so every reader sees each point once. An hour is written under a
-temporary name, synced, and renamed to a name made of its hour and its contents before that transaction commits: who is
-killed meanwhile leaves at most a file that nobody names, and the next start removes it. A point that comes later for an
-hour that is sealed goes to the table, as any other.
+Of points, spans and log records (``KINDS``). New rows are written to the table ``hot_point``. The view ``point``
+spans it and the files that the table ``sealed_file`` names. Both change in one transaction: every reader sees each
+row once. An hour is written under a temporary name, synced, and renamed to a name made of its hour and its contents
+before that transaction commits: a process that is killed meanwhile leaves at most a file that no row names, and the
+next start removes it. A row that comes later for an hour that is sealed goes to the table, as any other.
 
 A file that is not named any more is kept for a while, because a question may still read what it saw when it began.
 """
@@ -16,7 +16,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,44 +25,113 @@ from typing import NamedTuple
 
 import duckdb
 
-from layerline_correlator.store.statements import literal
-from layerline_correlator.store.version import sync
+from layerline_correlator.store.statements import begin, literal
+from layerline_correlator.store.version import has_table, sync
 
 HOUR_NS = 3600 * 10**9
 #: An hour is not sealed before it ended so long ago, whatever is set: who reads what is younger needs no file.
 LEAST_HOT_NS = HOUR_NS
-#: By how much earlier than that ``only_hot`` wants a window to begin: that long a pass may take.
+#: By how much earlier than that ``within`` wants a window to begin: that long a pass may take.
 _MARGIN_NS = 10 * 60 * 10**9
+_END_OF_TIME = 2**63 - 1
 #: An hour that was sealed is written again when so much of it came later; until then that stays in the table.
 _LATE_SHARE = 0.1
 #: How long a file stays after nobody names it any more, in seconds: longer than any question may take.
 _KEPT_S = 300.0
-#: What sealing a point needs at most, and what must be free beside it, in bytes.
-_POINT_BYTES, _SPARE_BYTES = 40, 64 * 2**20
+#: What must be free beside what sealing needs, in bytes.
+_SPARE_BYTES = 64 * 2**20
 
 _log = logging.getLogger("layerline.store")
 
 FOLDER = "sealed"
 _PARTIAL = ".partial"
-#: Where points are written to.
-HOT_POINT = "hot_point"
+#: Spans of a trace are looked for so long around its requests (``ledger/work.py``). Hours with others are noted.
+NEAR_NS = 15 * 60 * 10**9
 
-_DUE = f"""
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What is sealed by the hour: the rows of a table, and the view of it and its files."""
+
+    name: str
+    """Of the view, of the folder, and in ``sealed_file``."""
+    time: str
+    """The column that says in which hour a row is."""
+    row_bytes: int
+    """What sealing a row needs at most: of what must be free on the disk."""
+    around_ns: int = 0
+    """Readers of a window look so far around it."""
+
+    @property
+    def table(self) -> str:
+        """Where new rows are written to."""
+        return f"hot_{self.name}"
+
+
+POINT = Kind("point", "time_ns", 40)
+SPAN = Kind("span", "start_ns", 1_000, around_ns=600 * 10**9)  # answers_within_ns() of summaries/calls.sql
+LOG = Kind("log", "time_ns", 1_000)
+KINDS = (POINT, SPAN, LOG)
+#: What a span in the table has beside its columns: in a file it is one of them.
+_NUMBER = ", rowid AS received_no"
+#: Where points are written to.
+HOT_POINT = POINT.table
+
+_DUE = """
 WITH hot AS (
-    SELECT time_ns // $hour_ns AS hour, count(*) AS rows FROM {HOT_POINT} WHERE time_ns < $before_ns GROUP BY ALL
+    SELECT {time} // $hour_ns AS hour, count(*) AS rows FROM {table} WHERE {time} < $before_ns GROUP BY ALL
 ),
-kept AS (SELECT from_ns // $hour_ns AS hour, sum(rows) AS rows FROM sealed_file WHERE kind = 'point' GROUP BY ALL)
+kept AS (SELECT from_ns // $hour_ns AS hour, sum(rows) AS rows FROM sealed_file WHERE kind = '{name}' GROUP BY ALL)
 SELECT hour, hot.rows, coalesce(kept.rows, 0)
 FROM hot LEFT JOIN kept USING (hour)
 WHERE hot.rows >= $late_share * coalesce(kept.rows, 0) ORDER BY hour
 """
 
-#: The points of an hour. What one sender read at once has the same times: side by side they take a quarter of the room.
-_SORTED = """
-FROM point LEFT JOIN (SELECT series, min(resource) AS sender FROM series GROUP BY series) AS sent USING (series)
-WHERE time_ns >= {0} AND time_ns < {1}
-ORDER BY sender, point.series, time_ns, point.start_ns
+#: Whether a trace of an hour has yet to be worked out, as ``backlog.sql`` has it: a start looks for those in the table.
+_UNSETTLED = """
+SELECT 1 FROM (SELECT DISTINCT trace_id FROM hot_span WHERE start_ns >= $from_ns AND start_ns < $to_ns)
+ANTI JOIN (
+    SELECT trace_id FROM request WHERE judged_ns >= end_ns + $settle_ns OR planned = 0
+    UNION ALL SELECT trace_id FROM failed
+) AS settled USING (trace_id)
+LIMIT 1
 """
+
+#: The rows of an hour in the order of the file. Points: what one sender read at once has the same times, and side by
+#: side they take a quarter of the room. Spans: a trace lies together, in the order in which it was received, which is
+#: less than that of any row in the table.
+_SORTED = {
+    POINT: """
+SELECT {columns} FROM ({spanning}) AS point
+LEFT JOIN (SELECT series, min(resource) AS sender FROM series GROUP BY series) AS sent USING (series)
+WHERE time_ns >= {from_ns} AND time_ns < {to_ns}
+ORDER BY sender, point.series, time_ns, point.start_ns
+""",
+    SPAN: """
+SELECT {columns}, {from_ns} // 3_600_000_000_000 * 4_294_967_296 + row_number() OVER () - 4_611_686_018_427_387_904
+    AS received_no
+FROM (
+    SELECT * FROM ({spanning}) WHERE start_ns >= {from_ns} AND start_ns < {to_ns} ORDER BY trace_id, received_no
+) AS span
+""",
+    LOG: """
+SELECT {columns} FROM ({spanning}) AS log
+WHERE time_ns >= {from_ns} AND time_ns < {to_ns} ORDER BY trace_id, time_ns, resource
+""",
+}
+
+#: Traces with rows in an hour that is far from all of their requests, so that these do not say where they are. Of log
+#: records only those of traces that are known: of many others no span was sent.
+_FAR = """
+INSERT INTO sealed_trace
+SELECT DISTINCT trace_id, '{name}', $from_ns
+FROM {table}
+ANTI JOIN (
+    SELECT trace_id FROM request WHERE start_ns - $near_ns < $to_ns AND end_ns + $near_ns >= $from_ns
+) AS near USING (trace_id)
+WHERE {time} >= $from_ns AND {time} < $to_ns AND trace_id IS NOT NULL {known}
+"""
+_KNOWN = "AND trace_id IN (SELECT trace_id FROM request)"
 
 
 class NoRoomToSeal(OSError):
@@ -73,11 +142,14 @@ class NoRoomToSeal(OSError):
 class Hour:
     """An hour that is to be sealed."""
 
+    kind: Kind
     from_ns: int
     hot_rows: int
     """In the table."""
     sealed_rows: int
     """In files already: they are written again, together with the others."""
+    settle_ns: int = 0
+    """How long after the end of a request its ledger is worked out."""
 
 
 class _File(NamedTuple):
@@ -85,24 +157,36 @@ class _File(NamedTuple):
     columns: tuple[str, ...]
 
 
-def due(cursor: duckdb.DuckDBPyConnection, hot_ns: int, now_ns: int) -> list[Hour]:
-    """The hours that are no longer hot and of which there are points in the table, the oldest first."""
+def due(cursor: duckdb.DuckDBPyConnection, hot_ns: int, now_ns: int, settle_ns: int = 0) -> list[Hour]:
+    """The hours that are no longer hot and of which there are rows in a table, the oldest first.
+
+    Spans stay while the ledger of any of them has yet to be worked out; ``settle_ns`` after its end it is.
+    """
     before_ns = (now_ns - max(hot_ns, LEAST_HOT_NS)) // HOUR_NS * HOUR_NS
-    return [
-        Hour(hour * HOUR_NS, hot_rows, sealed_rows)
+    hours = [
+        Hour(kind, hour * HOUR_NS, hot_rows, sealed_rows, settle_ns)
+        for kind in KINDS
         for hour, hot_rows, sealed_rows in cursor.execute(
-            _DUE, {"hour_ns": HOUR_NS, "before_ns": before_ns, "late_share": _LATE_SHARE}
+            _DUE.format(name=kind.name, table=kind.table, time=kind.time),
+            {"hour_ns": HOUR_NS, "before_ns": before_ns, "late_share": _LATE_SHARE},
         ).fetchall()
     ]
+    return sorted((hour for hour in hours if _is_settled(cursor, hour)), key=lambda hour: hour.from_ns)
+
+
+def _is_settled(cursor: duckdb.DuckDBPyConnection, hour: Hour) -> bool:
+    bounds = {"from_ns": hour.from_ns, "to_ns": hour.from_ns + HOUR_NS, "settle_ns": hour.settle_ns}
+    return hour.kind is not SPAN or not cursor.execute(_UNSETTLED, bounds).fetchall()
 
 
 def seal(cursor: duckdb.DuckDBPyConnection, folder: Path, hour: Hour) -> list[Path]:
-    """Write an hour's points to a file, and take them out of the table. Returns files that nobody names any more.
+    """Write an hour's rows to a file, and take them out of the table. Returns files that nobody names any more.
 
-    ``NoRoomToSeal``; ``duckdb.TransactionException`` where somebody else deleted points of it meanwhile.
+    ``NoRoomToSeal``; ``duckdb.TransactionException`` where somebody else deleted rows of it meanwhile.
     """
-    _need_room(folder, (hour.hot_rows + hour.sealed_rows) * _POINT_BYTES)
-    below = folder / FOLDER / "point"
+    kind = hour.kind
+    _need_room(folder, (hour.hot_rows + hour.sealed_rows) * kind.row_bytes)
+    below = folder / FOLDER / kind.name
     below.mkdir(mode=0o700, parents=True, exist_ok=True)
     to_ns = hour.from_ns + HOUR_NS
     bounds = {"from_ns": hour.from_ns, "to_ns": to_ns}
@@ -111,33 +195,44 @@ def seal(cursor: duckdb.DuckDBPyConnection, folder: Path, hour: Hour) -> list[Pa
     made: Path | None = None
     cursor.execute("BEGIN").fetchall()
     try:
-        columns = _columns(cursor)
+        if not _is_settled(cursor, hour):  # more of it arrived just now
+            cursor.execute("ROLLBACK").fetchall()
+            return []
+        columns = _columns(cursor, kind)
+        written = _SORTED[kind].format(
+            columns=_listed(columns, f"{kind.name}."),
+            spanning=_spanning(cursor, folder, kind, _files(cursor, folder, kind, hour.from_ns, to_ns)),
+            **bounds,
+        )
         ((copied,),) = cursor.execute(
-            f"COPY (SELECT {_listed(columns, 'point.')} {_SORTED.format(hour.from_ns, to_ns)})"
-            f" TO {literal(str(partial))} (FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v2)"
+            f"COPY ({written}) TO {literal(str(partial))} (FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v2)"
         ).fetchall()
         partial.chmod(0o600)
         made = below / f"{title}-{_synced_sum(partial)[:16]}.parquet"
         partial.rename(made)
         for each in (below, below.parent, folder):
             sync(each)
+        if kind is not POINT:
+            far = _FAR.format(name=kind.name, table=kind.table, time=kind.time, known=_KNOWN if kind is LOG else "")
+            cursor.execute(far, {**bounds, "near_ns": NEAR_NS}).fetchall()
         ((deleted,),) = cursor.execute(
-            f"DELETE FROM {HOT_POINT} WHERE time_ns >= $from_ns AND time_ns < $to_ns", bounds
+            f"DELETE FROM {kind.table} WHERE {kind.time} >= $from_ns AND {kind.time} < $to_ns", bounds
         ).fetchall()
         before = cursor.execute(
-            "DELETE FROM sealed_file WHERE kind = 'point' AND from_ns = $from_ns RETURNING file, rows",
-            {"from_ns": hour.from_ns},
+            "DELETE FROM sealed_file WHERE kind = $kind AND from_ns = $from_ns RETURNING file, rows",
+            {"kind": kind.name, "from_ns": hour.from_ns},
         ).fetchall()
         again = sum(rows for name, rows in before if (folder / name).is_file())
         if copied != deleted + again:
             raise RuntimeError(
-                f"hour {title}: {deleted:,} points of the table and {again:,} of files were to be sealed, "
+                f"hour {title}: {deleted:,} rows of {kind.table} and {again:,} of files were to be sealed, "
                 f"and {copied:,} were written"
             )
         cursor.execute(
-            "INSERT INTO sealed_file VALUES ('point', $file, $from_ns, $to_ns, $rows, $bytes, $columns, $now_ns)",
+            "INSERT INTO sealed_file VALUES ($kind, $file, $from_ns, $to_ns, $rows, $bytes, $columns, $now_ns)",
             {
                 **bounds,
+                "kind": kind.name,
                 "file": made.relative_to(folder).as_posix(),
                 "rows": copied,
                 "bytes": made.stat().st_size,
@@ -145,7 +240,7 @@ def seal(cursor: duckdb.DuckDBPyConnection, folder: Path, hour: Hour) -> list[Pa
                 "now_ns": time.time_ns(),
             },
         ).fetchall()
-        renew_view(cursor, folder)
+        _renew(cursor, folder, kind)
         cursor.execute("COMMIT").fetchall()
     except BaseException:
         with suppress(duckdb.Error):  # a commit that failed has rolled back
@@ -157,14 +252,17 @@ def seal(cursor: duckdb.DuckDBPyConnection, folder: Path, hour: Hour) -> list[Pa
 
 
 def forget(cursor: duckdb.DuckDBPyConnection, folder: Path, before_ns: int) -> tuple[list[Path], int]:
-    """Take out all files whose hour ended by then: what nobody names any more, and how many points it was."""
+    """Take out all files whose hour ended by then: what nobody names any more, and how many rows it was."""
     cursor.execute("BEGIN").fetchall()
     try:
         gone = cursor.execute(
             "DELETE FROM sealed_file WHERE to_ns <= $before_ns RETURNING file, rows", {"before_ns": before_ns}
         ).fetchall()
         if gone:
-            renew_view(cursor, folder)
+            cursor.execute(
+                "DELETE FROM sealed_trace WHERE from_ns <= $last_ns", {"last_ns": before_ns - HOUR_NS}
+            ).fetchall()
+            renew_views(cursor, folder)
         cursor.execute("COMMIT").fetchall()
     except BaseException:
         with suppress(duckdb.Error):  # a commit that failed has rolled back
@@ -173,48 +271,112 @@ def forget(cursor: duckdb.DuckDBPyConnection, folder: Path, before_ns: int) -> t
     return [folder / name for name, _ in gone], sum(rows for _, rows in gone)
 
 
-def renew_view(cursor: duckdb.DuckDBPyConnection, folder: Path) -> None:
-    """Make the view ``point`` as the table ``sealed_file`` says now, in the transaction that is under way."""
-    cursor.execute(f"CREATE OR REPLACE VIEW point AS {_spanning(cursor, folder, _files(cursor, folder, 0))}").fetchall()
+def renew_views(cursor: duckdb.DuckDBPyConnection, folder: Path) -> None:
+    """Make the views as the table ``sealed_file`` says now, in the transaction that is under way."""
+    for kind in KINDS:
+        if has_table(cursor, kind.table):  # a store of an earlier version may lack it
+            _renew(cursor, folder, kind)
 
 
-def narrow(cursor: duckdb.DuckDBPyConnection, folder: Path, since_ns: int) -> None:
-    """Let ``point`` on this cursor hold what is of ``since_ns`` or later, so that no older file is opened.
+def _renew(cursor: duckdb.DuckDBPyConnection, folder: Path, kind: Kind) -> None:
+    spanning = _spanning(cursor, folder, kind, _files(cursor, folder, kind))
+    cursor.execute(f"CREATE OR REPLACE VIEW {kind.name} AS {spanning}").fetchall()
 
-    For a cursor that sees one moment, and is used for one question.
+
+def narrow(cursor: duckdb.DuckDBPyConnection, from_ns: int, to_ns: int, *kinds: Kind) -> None:
+    """Let the views (of these kinds, else all) on this cursor hold what is of ``[from_ns, to_ns)``.
+
+    They may hold more; but no file of another hour is opened. For a cursor that sees one moment, and is used for one
+    question or within one transaction.
     """
-    if not cursor.execute("SELECT 1 FROM sealed_file LIMIT 1").fetchall():
-        return  # it is the table alone
-    files = _files(cursor, folder, since_ns)
-    cursor.execute(f"CREATE OR REPLACE TEMP VIEW point AS {_spanning(cursor, folder, files)}").fetchall()
+    for kind in kinds or KINDS:
+        if cursor.execute("SELECT 1 FROM sealed_file WHERE kind = $kind LIMIT 1", {"kind": kind.name}).fetchall():
+            folder = _folder(cursor)
+            files = _files(cursor, folder, kind, from_ns - kind.around_ns, to_ns + kind.around_ns)
+            _look_at(cursor, kind, _spanning(cursor, folder, kind, files))
+
+
+def narrow_to_traces(cursor: duckdb.DuckDBPyConnection, trace_ids: Collection[str]) -> None:
+    """Let ``span`` and ``log`` on this cursor hold all rows of these traces: ``narrow`` to where their requests are."""
+    if not cursor.execute("SELECT 1 FROM sealed_file WHERE kind <> 'point' LIMIT 1").fetchall():
+        return
+    ids = {"ids": list(trace_ids)}
+    ((from_ns, to_ns),) = cursor.execute(
+        "SELECT min(start_ns), max(end_ns) FROM request WHERE trace_id IN (SELECT unnest($ids::VARCHAR[]))", ids
+    ).fetchall()
+    far = cursor.execute(
+        "SELECT kind, from_ns FROM sealed_trace WHERE trace_id IN (SELECT unnest($ids::VARCHAR[]))", ids
+    ).fetchall()
+    folder = _folder(cursor)
+    for kind in (SPAN, LOG):
+        files = set()
+        if from_ns is not None:
+            files.update(_files(cursor, folder, kind, from_ns - NEAR_NS, to_ns + NEAR_NS + 1))
+        for hour_ns in {hour_ns for name, hour_ns in far if name == kind.name}:
+            files.update(_files(cursor, folder, kind, hour_ns, hour_ns + HOUR_NS))
+        _look_at(cursor, kind, _spanning(cursor, folder, kind, sorted(files)))
 
 
 def widen(cursor: duckdb.DuckDBPyConnection) -> None:
-    """Let ``point`` on this cursor hold every point again."""
-    cursor.execute("DROP VIEW IF EXISTS temp.point").fetchall()
+    """Let the views on this cursor hold every row again."""
+    _drop_views(cursor, KINDS)
+
+
+def _drop_views(cursor: duckdb.DuckDBPyConnection, kinds: Iterable[Kind]) -> None:
+    for kind in kinds:
+        cursor.execute(f"DROP VIEW IF EXISTS temp.{kind.name}").fetchall()
 
 
 @contextmanager
-def only_hot(cursor: duckdb.DuckDBPyConnection, since_ns: int) -> Iterator[None]:
-    """Let ``point`` within the block be the table alone, where nothing of ``since_ns`` or later is or will be sealed.
+def within(cursor: duckdb.DuckDBPyConnection, from_ns: int, to_ns: int, *kinds: Kind) -> Iterator[None]:
+    """``narrow`` for a block, on any cursor.
 
-    Elsewhere it stays as it is. So the block may last for minutes, over several transactions.
+    A window of the last half hour needs no file, as nothing of it will be sealed soon: the block may last for minutes,
+    over several transactions. For an older one a cursor that is in no transaction begins a read-only one, in which
+    it can make temporary tables only: what is sealed meanwhile must not be missing in the view.
     """
-    young = since_ns >= time.time_ns() - LEAST_HOT_NS + _MARGIN_NS
-    if (
-        not young
-        or cursor.execute(
-            "SELECT 1 FROM sealed_file WHERE to_ns > $since_ns LIMIT 1", {"since_ns": since_ns}
-        ).fetchall()
+    last_ns = dict(cursor.execute("SELECT kind, max(to_ns) FROM sealed_file GROUP BY kind").fetchall())
+    sealed = [kind for kind in kinds or KINDS if kind.name in last_ns]
+    began = False
+    if not sealed:
+        pass  # the tables alone; what is sealed meanwhile is in the views
+    elif from_ns >= time.time_ns() - LEAST_HOT_NS + _MARGIN_NS and all(
+        last_ns[kind.name] <= from_ns - kind.around_ns for kind in sealed
     ):
-        yield
-        return
-    cursor.execute(f"CREATE OR REPLACE TEMP VIEW point AS FROM {HOT_POINT}").fetchall()
+        for kind in sealed:
+            _look_at(cursor, kind, f"SELECT *{_NUMBER if kind is SPAN else ''} FROM {kind.table}")
+    else:
+        began = not _in_transaction(cursor)
+        if began:
+            begin(cursor)
+        narrow(cursor, from_ns, to_ns, *sealed)
     try:
         yield
-    finally:
+    except BaseException:
         with suppress(duckdb.Error):  # a transaction that failed takes no statement but its end
-            widen(cursor)
+            if began:
+                cursor.execute("ROLLBACK").fetchall()
+            _drop_views(cursor, sealed)
+        raise
+    _drop_views(cursor, sealed)
+    if began:
+        cursor.execute("COMMIT").fetchall()
+
+
+def extent(cursor: duckdb.DuckDBPyConnection) -> tuple[int | None, int | None]:
+    """The times of the first point and of the last. Two files are opened at most."""
+    found = cursor.execute(f"SELECT min(time_ns), max(time_ns) FROM {HOT_POINT}").fetchall()
+    folder = _folder(cursor)
+    hours = cursor.execute("SELECT min(from_ns), max(from_ns) FROM sealed_file WHERE kind = 'point'").fetchall()
+    for hour in {*hours[0]} - {None}:
+        for file in _files(cursor, folder, POINT, hour, hour + HOUR_NS):
+            found += cursor.execute(
+                f"SELECT min(time_ns), max(time_ns) FROM read_parquet({literal(str(folder / file.name))})"
+            ).fetchall()
+    return (
+        min((first for first, _ in found if first is not None), default=None),
+        max((last for _, last in found if last is not None), default=None),
+    )
 
 
 def sealed_bytes(cursor: duckdb.DuckDBPyConnection) -> int:
@@ -255,11 +417,32 @@ def _named(cursor: duckdb.DuckDBPyConnection, folder: Path) -> set[Path]:
     return {folder / file for (file,) in cursor.execute("SELECT file FROM sealed_file").fetchall()}
 
 
-def _files(cursor: duckdb.DuckDBPyConnection, folder: Path, since_ns: int) -> list[_File]:
-    """The files with points of then or later. One that is missing costs its own points, not every question."""
+def _folder(cursor: duckdb.DuckDBPyConnection) -> Path:
+    """Where the store of this cursor is."""
+    ((path,),) = cursor.execute(
+        "SELECT path FROM duckdb_databases() WHERE database_name = current_database()"
+    ).fetchall()
+    return Path(path).parent
+
+
+def _in_transaction(cursor: duckdb.DuckDBPyConnection) -> bool:
+    """Whether its statements belong together: outside of a transaction each has a number of its own."""
+    first, second = (cursor.execute("SELECT txid_current()").fetchall() for _ in range(2))
+    return first == second
+
+
+def _look_at(cursor: duckdb.DuckDBPyConnection, kind: Kind, query: str) -> None:
+    cursor.execute(f"CREATE OR REPLACE TEMP VIEW {kind.name} AS {query}").fetchall()
+
+
+def _files(
+    cursor: duckdb.DuckDBPyConnection, folder: Path, kind: Kind, from_ns: int = 0, to_ns: int = _END_OF_TIME
+) -> list[_File]:
+    """The files with rows of ``[from_ns, to_ns)``. One that is missing costs its own rows, not every question."""
     found = cursor.execute(
-        "SELECT file, columns FROM sealed_file WHERE kind = 'point' AND to_ns > $since_ns ORDER BY file",
-        {"since_ns": since_ns},
+        "SELECT file, columns FROM sealed_file"
+        " WHERE kind = $kind AND to_ns > $from_ns AND from_ns < $to_ns ORDER BY file",
+        {"kind": kind.name, "from_ns": from_ns, "to_ns": to_ns},
     ).fetchall()
     for name, _ in found:
         if not (folder / name).is_file():
@@ -267,25 +450,27 @@ def _files(cursor: duckdb.DuckDBPyConnection, folder: Path, since_ns: int) -> li
     return [_File(name, tuple(columns)) for name, columns in found if (folder / name).is_file()]
 
 
-def _spanning(cursor: duckdb.DuckDBPyConnection, folder: Path, files: list[_File]) -> str:
-    """The query of the view ``point``. A view takes no parameters; names of files are ours, and quoted."""
+def _spanning(cursor: duckdb.DuckDBPyConnection, folder: Path, kind: Kind, files: list[_File]) -> str:
+    """The query of a view. A view takes no parameters; names of files are ours, and quoted."""
     together: dict[tuple[str, ...], list[str]] = {}
     for file in files:  # files of one read have the same columns: only the first is looked at then
         together.setdefault(file.columns, []).append(literal(str((folder / file.name).absolute())))
-    columns = _columns(cursor)
+    columns = _columns(cursor, kind)
+    number = ", received_no" if kind is SPAN else ""
     return " UNION ALL BY NAME ".join(
         [
-            f"SELECT {_listed(columns)} FROM {HOT_POINT}",
+            f"SELECT {_listed(columns)}{_NUMBER if kind is SPAN else ''} FROM {kind.table}",
             *(
-                f"SELECT {_listed([one for one in kept if one in columns])} FROM read_parquet([{', '.join(names)}])"
+                f"SELECT {_listed([one for one in kept if one in columns])}{number}"
+                f" FROM read_parquet([{', '.join(names)}])"
                 for kept, names in together.items()
             ),
         ]
     )
 
 
-def _columns(cursor: duckdb.DuckDBPyConnection) -> tuple[str, ...]:
-    cursor.execute(f"FROM {HOT_POINT} LIMIT 0").fetchall()
+def _columns(cursor: duckdb.DuckDBPyConnection, kind: Kind) -> tuple[str, ...]:
+    cursor.execute(f"FROM {kind.table} LIMIT 0").fetchall()
     return tuple(name for name, *_ in cursor.description or ())
 
 

@@ -15,11 +15,17 @@ from layerline_correlator.store.version import DATABASE, found_version
 from layerline_correlator.times import rfc3339
 
 #: What is kept of a span: itself, and its share of the ledgers.
-SPAN_TABLES = ("span", "request", "part", "blind", "stay", "refused", "failed", "failure")
+SPAN_TABLES = ("hot_span", "request", "part", "blind", "stay", "refused", "failed", "failure")
 #: What is kept of the readings.
 POINT_TABLES = ("hot_point", "point_minute")
 #: The column that says when a row was, of the tables whose rows are found by time.
-TIMES = {"span": "start_ns", "hot_point": "time_ns", "event": "time_ns", "log": "time_ns", "request": "start_ns"}
+TIMES = {
+    "hot_span": "start_ns",
+    "hot_point": "time_ns",
+    "event": "time_ns",
+    "hot_log": "time_ns",
+    "request": "start_ns",
+}
 #: Fewer rows than that say nothing about one of them: a table takes whole blocks.
 _ENOUGH_ROWS = 10_000
 
@@ -72,7 +78,7 @@ class SealedSize:
     """Hours that lie in files beside the database."""
 
     kind: str
-    """What of: ``point``."""
+    """What of: ``point``, ``span`` or ``log``."""
     files: int
     rows: int
     bytes: int
@@ -134,8 +140,8 @@ def read_sizes(cursor: duckdb.DuckDBPyConnection, folder: Path) -> StoreSize:
         log_bytes=log_bytes,
         oldest=min((oldest for oldest, _ in bounds if oldest), default=None),
         newest=max((newest for _, newest in bounds if newest), default=None),
-        span_bytes=_each(blocks, SPAN_TABLES),
-        container_day_bytes=_each(blocks, POINT_TABLES, sum(one.rows for one in sealed), in_files, days),
+        span_bytes=_each(blocks, SPAN_TABLES, *_of(sealed, "span")),
+        container_day_bytes=_each(blocks, POINT_TABLES, *_of(sealed, "point"), days),
         tables=sorted(tables, key=lambda one: (-one.bytes, -one.rows, one.table)),
         sealed=sealed,
     )
@@ -154,6 +160,11 @@ def _sealed(cursor: duckdb.DuckDBPyConnection) -> list[SealedSize]:
         SealedSize(kind, files, rows, size, round(size / rows, 2), rfc3339(from_ns), rfc3339(to_ns))
         for kind, files, rows, size, from_ns, to_ns in cursor.execute(_SEALED).fetchall()
     ]
+
+
+def _of(sealed: list[SealedSize], kind: str) -> tuple[int, int]:
+    """How many rows of a kind are sealed, and the bytes they take."""
+    return sum(one.rows for one in sealed if one.kind == kind), sum(one.bytes for one in sealed if one.kind == kind)
 
 
 def _each(

@@ -51,7 +51,17 @@ from layerline_correlator.store.model import (
 )
 from layerline_correlator.store.private import make_private
 from layerline_correlator.store.recent import Known, LastPoints, Recent
-from layerline_correlator.store.sealed import HOT_POINT, Unnamed, remove_unnamed, renew_view, sealed_bytes
+from layerline_correlator.store.sealed import (
+    HOT_POINT,
+    LOG,
+    POINT,
+    SPAN,
+    Unnamed,
+    remove_unnamed,
+    renew_views,
+    sealed_bytes,
+    within,
+)
 from layerline_correlator.store.signals import write_catalogue
 from layerline_correlator.store.sizes import StoreSize
 from layerline_correlator.store.stale import mark, mark_all
@@ -59,6 +69,7 @@ from layerline_correlator.store.statements import first_row, run
 from layerline_correlator.store.version import (
     DATABASE,
     SEALED_SINCE,
+    SPANS_SEALED_SINCE,
     SUMMED_SINCE,
     found_version,
     has_our_shape,
@@ -155,7 +166,7 @@ _TOLD_LATER_NS = 15 * 60 * 10**9
 
 #: Spans in the store that a sender now sends again, and which of the two lasted longer.
 _SENT_BEFORE = """
-SELECT old.rowid, new.place, new.end_ns - new.start_ns > old.end_ns - old.start_ns AS is_longer
+SELECT old.received_no, new.place, new.end_ns - new.start_ns > old.end_ns - old.start_ns AS is_longer
 FROM span AS old
 JOIN arriving_span AS new ON new.trace_id = old.trace_id AND new.span_id = old.span_id AND new.kind = old.kind
 JOIN resource AS earlier ON earlier.resource = old.resource
@@ -480,14 +491,15 @@ class Store:
                 fresh_spans = spans
                 if self._recent.may_hold(spans.span_id, from_ns, to_ns):
                     fresh_spans = _without_known(cursor, spans, from_ns, to_ns)
-                _insert_table(cursor, "span", fresh_spans.table())
+                _insert_table(cursor, SPAN.table, fresh_spans.table())
                 mark(cursor, "span", spans.start_ns)
             if points:
-                unless, bounds = "", {}
                 if self._last_points.may_hold(points):
-                    unless = _UNLESS_WRITTEN
                     bounds = {"from_ns": min(at for _, at in points), "to_ns": max(at for _, at in points)}
-                _insert(cursor, HOT_POINT, _POINT, points.values(), unless, bounds)
+                    with within(cursor, bounds["from_ns"], bounds["to_ns"] + 1, POINT):
+                        _insert(cursor, HOT_POINT, _POINT, points.values(), _UNLESS_WRITTEN, bounds)
+                else:
+                    _insert(cursor, HOT_POINT, _POINT, points.values())
                 mark(cursor, "point", (at for _, at in points))
             if events:
                 _insert(
@@ -581,17 +593,19 @@ def _together(batches: list[Batch]) -> SpanColumns:
 
 def _insert_logs(cursor: duckdb.DuckDBPyConnection, logs: list[LogRow]) -> None:
     """Write these log records, those that are there already left out."""
-    _insert(
-        cursor,
-        "log",
-        _LOG,
-        ((*row[:7], list(row.attributes.items()), row.left_out and row.left_out._asdict()) for row in logs),
-        "WHERE NOT EXISTS (FROM log AS old WHERE old.time_ns BETWEEN $from_ns AND $to_ns"
-        " AND old.time_ns = new.time_ns AND old.resource = new.resource AND old.body = new.body"
-        " AND old.severity = new.severity AND old.trace_id IS NOT DISTINCT FROM new.trace_id"
-        " AND old.span_id IS NOT DISTINCT FROM new.span_id)",
-        {"from_ns": min(row.time_ns for row in logs), "to_ns": max(row.time_ns for row in logs)},
-    )
+    bounds = {"from_ns": min(row.time_ns for row in logs), "to_ns": max(row.time_ns for row in logs)}
+    with within(cursor, bounds["from_ns"], bounds["to_ns"] + 1, LOG):
+        _insert(
+            cursor,
+            LOG.table,
+            _LOG,
+            ((*row[:7], list(row.attributes.items()), row.left_out and row.left_out._asdict()) for row in logs),
+            "WHERE NOT EXISTS (FROM log AS old WHERE old.time_ns BETWEEN $from_ns AND $to_ns"
+            " AND old.time_ns = new.time_ns AND old.resource = new.resource AND old.body = new.body"
+            " AND old.severity = new.severity AND old.trace_id IS NOT DISTINCT FROM new.trace_id"
+            " AND old.span_id IS NOT DISTINCT FROM new.span_id)",
+            bounds,
+        )
 
 
 def _also(arrived: Arrived | None, cursor: duckdb.DuckDBPyConnection, errors: list[LogRow]) -> Arrived | None:
@@ -599,17 +613,15 @@ def _also(arrived: Arrived | None, cursor: duckdb.DuckDBPyConnection, errors: li
     told = {row.trace_id for row in errors if row.trace_id is not None} - set(arrived or ())
     if not told:
         return arrived
-    found = cursor.execute(
-        "SELECT trace_id, min(start_ns), max(start_ns), count(*) FROM span"
-        " WHERE trace_id IN (SELECT unnest($traces)) AND status <> $ok AND start_ns BETWEEN $from_ns AND $to_ns"
-        " GROUP BY trace_id",
-        {
-            "traces": list(told),
-            "ok": STATUS_OK,
-            "from_ns": max(0, min(row.time_ns for row in errors) - _TOLD_LATER_NS),
-            "to_ns": max(row.time_ns for row in errors) + _CORRECTED_NS,
-        },
-    ).fetchall()
+    from_ns = max(0, min(row.time_ns for row in errors) - _TOLD_LATER_NS)
+    to_ns = max(row.time_ns for row in errors) + _CORRECTED_NS
+    with within(cursor, from_ns, to_ns + 1, SPAN):
+        found = cursor.execute(
+            "SELECT trace_id, min(start_ns), max(start_ns), count(*) FROM span"
+            " WHERE trace_id IN (SELECT unnest($traces)) AND status <> $ok AND start_ns BETWEEN $from_ns AND $to_ns"
+            " GROUP BY trace_id",
+            {"traces": list(told), "ok": STATUS_OK, "from_ns": from_ns, "to_ns": to_ns},
+        ).fetchall()
     if not found:
         return arrived
     return {trace_id: Extent(from_ns, to_ns, spans) for trace_id, from_ns, to_ns, spans in found} | dict(arrived or {})
@@ -632,7 +644,8 @@ def _longest(spans: SpanColumns, resources: Mapping[str, ResourceRow]) -> SpanCo
 def _without_known(cursor: duckdb.DuckDBPyConnection, spans: SpanColumns, from_ns: int, to_ns: int) -> SpanColumns:
     """Those that are to be written: where the store has one already, the longer of the two stays.
 
-    Shorter ones are deleted from the store. Bounds are those of starts.
+    Shorter ones are deleted from the store, unless they are sealed: the ledger leaves those out (``ledger/path.sql``).
+    Bounds are those of starts.
     """
     ids = {
         "place": pa.array(range(len(spans)), pa.int64()),
@@ -645,14 +658,15 @@ def _without_known(cursor: duckdb.DuckDBPyConnection, spans: SpanColumns, from_n
     }
     cursor.register("arriving_span", pa.table(ids))
     try:
-        before = cursor.execute(_SENT_BEFORE, {"from_ns": from_ns, "to_ns": to_ns}).fetchall()
+        with within(cursor, from_ns, to_ns + 1, SPAN):
+            before = cursor.execute(_SENT_BEFORE, {"from_ns": from_ns, "to_ns": to_ns}).fetchall()
     finally:
         cursor.unregister("arriving_span")
     known = {place for _, place, is_longer in before if not is_longer}
-    shorter = [row for row, place, is_longer in before if is_longer and place not in known]
+    shorter = [row for row, place, is_longer in before if row >= 0 and is_longer and place not in known]
     if shorter:
         deleted = cursor.execute(
-            "DELETE FROM span WHERE rowid IN (SELECT unnest($rows)) RETURNING start_ns", {"rows": shorter}
+            "DELETE FROM hot_span WHERE rowid IN (SELECT unnest($rows)) RETURNING start_ns", {"rows": shorter}
         ).fetchall()
         mark(cursor, "span", (start_ns for (start_ns,) in deleted))
     return SpanColumns(row for place, row in enumerate(spans) if place not in known) if known else spans
@@ -662,13 +676,16 @@ def _recent(connection: duckdb.DuckDBPyConnection) -> Recent:
     """What was written last, and whatever lies ahead of this machine's clock."""
     since_ns = time.time_ns() - 2 * _CORRECTED_NS
     written = connection.execute(
-        "SELECT start_ns, span_id FROM span WHERE start_ns >= $since_ns", {"since_ns": since_ns}
+        "SELECT start_ns, span_id FROM hot_span WHERE start_ns >= $since_ns", {"since_ns": since_ns}
     ).fetchall()
     return Recent(since_ns, written)
 
 
 def _last_points(connection: duckdb.DuckDBPyConnection, most: int) -> LastPoints:
-    ((last_ns,),) = connection.execute("SELECT max(time_ns) FROM point").fetchall()
+    ((last_ns,),) = connection.execute(
+        f"SELECT max(last) FROM (SELECT max(time_ns) AS last FROM {HOT_POINT}"
+        " UNION ALL SELECT max(to_ns) FROM sealed_file WHERE kind = 'point')"
+    ).fetchall()
     return LastPoints(last_ns or 0, most)
 
 
@@ -812,10 +829,12 @@ def _bring_to_shape(connection: duckdb.DuckDBPyConnection, folder: Path) -> None
     connection.execute("BEGIN").fetchall()
     try:
         version = found_version(connection)
-        if version is not None and version < SEALED_SINCE and has_table(connection, "point"):
-            connection.execute("ALTER TABLE point RENAME TO hot_point").fetchall()
+        for since, kinds in ((SEALED_SINCE, (POINT,)), (SPANS_SEALED_SINCE, (SPAN, LOG))):
+            for kind in kinds if version is not None and version < since else ():
+                if has_table(connection, kind.name):
+                    connection.execute(f"ALTER TABLE {kind.name} RENAME TO {kind.table}").fetchall()
         run(connection, "store/schema.sql")
-        renew_view(connection, folder)
+        renew_views(connection, folder)
         if version is not None and version < SUMMED_SINCE:
             mark_all(connection)
         run(connection, "facts/words.sql")

@@ -24,11 +24,13 @@ import duckdb
 _log = logging.getLogger("layerline.store")
 
 #: The version that this program writes. 1 is what was written before stores had a version.
-VERSION = 4
+VERSION = 5
 #: Programs that write an earlier version do not note which minutes they wrote to (stale.py).
 SUMMED_SINCE = 3
 #: Programs that write an earlier version have all points in a table ``point`` (sealed.py).
 SEALED_SINCE = 4
+#: Programs that write an earlier version have all spans and log records in tables ``span`` and ``log`` (sealed.py).
+SPANS_SEALED_SINCE = 5
 DATABASE = "hot.duckdb"
 
 #: What each database of DuckDB begins with: three headers of 4,096 bytes, the first with this at its ninth byte.

@@ -14,7 +14,7 @@ from contextlib import suppress
 import duckdb
 
 from layerline_correlator.store.disk import Disk
-from layerline_correlator.store.sealed import only_hot
+from layerline_correlator.store.sealed import POINT, SPAN, within
 from layerline_correlator.store.stale import MINUTE_NS
 from layerline_correlator.store.statements import run
 from layerline_correlator.threads import Threads
@@ -34,6 +34,9 @@ TABLES = {
     "span": ("span_minute",),
     "request": ("request_minute", "part_minute", "stay_minute", "blind_minute"),
 }
+
+#: What is read of each kind that is sealed.
+_READ = {"point": POINT, "span": SPAN, "request": SPAN}
 
 _DUE = """
 SELECT minute FROM stale_minute WHERE kind = $kind
@@ -110,13 +113,14 @@ class Summing:
     def _sum_up(self, kind: str, minutes: list[int]) -> None:
         for table in TABLES[kind]:
             self._forget(table, minutes)
-        with only_hot(self._cursor, min(minutes) * MINUTE_NS):
+        with within(self._cursor, min(minutes) * MINUTE_NS, (max(minutes) + 1) * MINUTE_NS, _READ[kind]):
             run(self._cursor, f"summaries/{kind}_minute.sql", _bounds(minutes))
+            callers = run(self._cursor, "summaries/callers.sql", _bounds(minutes))[0] if kind == "span" else []
         if kind == "span":
-            (callers,) = run(self._cursor, "summaries/callers.sql", _bounds(minutes))
             edges = sorted({*minutes, *(minute for (minute,) in callers)})
             self._forget("edge_minute", edges)
-            run(self._cursor, "summaries/edge_minute.sql", _bounds(edges))
+            with within(self._cursor, min(edges) * MINUTE_NS, (max(edges) + 1) * MINUTE_NS, SPAN):
+                run(self._cursor, "summaries/edge_minute.sql", _bounds(edges))
         self._cursor.execute(
             "DELETE FROM stale_minute WHERE kind = $kind AND minute IN (SELECT unnest($minutes))",
             {"kind": kind, "minutes": minutes},

@@ -10,6 +10,7 @@ import duckdb
 
 from layerline_correlator.entity import Entity
 from layerline_correlator.store.graph import graph
+from layerline_correlator.store.sealed import POINT, SPAN, narrow
 from layerline_correlator.store.statements import first_row
 from layerline_correlator.tagquery.answer import (
     Compared,
@@ -27,6 +28,9 @@ from layerline_correlator.times import rfc3339
 
 #: The window where the query does not say one.
 DEFAULT_OVER_NS = 15 * 60 * 10**9
+
+#: What was read so long before the window still says something of it: ``longest_interval_ns()`` (facts/readings.sql).
+LONGEST_INTERVAL_NS = 120 * 10**9
 
 #: A kind of entity and an id, and the entity with its name.
 Naming = Callable[[str, str], Entity]
@@ -73,6 +77,7 @@ def evaluate(
         "counters": [measure.signal for measure in measures if measure.source == "counter"],
         "gauges": [measure.signal for measure in measures if measure.source == "gauge"],
     }
+    narrow(cursor, from_ns - LONGEST_INTERVAL_NS, to_ns, POINT, SPAN)
     graph(("tagquery/lived.sql", "tagquery/measured.sql")).run(cursor, values)
     selected = _rows(cursor, query)
     held = sorted((row for row in selected if row.holds), key=_worst_first)

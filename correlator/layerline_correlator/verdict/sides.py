@@ -13,6 +13,7 @@ import duckdb
 
 from layerline_correlator.entity import Naming
 from layerline_correlator.ledger.causes import by_name
+from layerline_correlator.store.sealed import SPAN, within
 from layerline_correlator.store.statements import first_row, text
 from layerline_correlator.verdict.model import Neighbour, Part, Verdict
 
@@ -40,11 +41,12 @@ def with_sides(
     if not blamed:
         return verdict
     parts = []
-    for part in verdict.parts:
-        if (part.cause, part.entity.id) in blamed:
-            callee = _callee(cursor, part, around_ns)
-            part = decided(part, callee, _edges(cursor, part.service, callee, around_ns), name) if callee else part
-        parts.append(part)
+    with within(cursor, around_ns[0] - EARLIER_NS, around_ns[1] + AROUND_NS, SPAN):
+        for part in verdict.parts:
+            if (part.cause, part.entity.id) in blamed:
+                callee = _callee(cursor, part, around_ns)
+                part = decided(part, callee, _edges(cursor, part.service, callee, around_ns), name) if callee else part
+            parts.append(part)
     return replace(verdict, parts=parts)
 
 

@@ -18,7 +18,7 @@ import duckdb
 from layerline_correlator.entity import Entity
 from layerline_correlator.ledger.causes import ANY_PLACE, USED_A_DISK, all_causes, by_name
 from layerline_correlator.store.graph import graph
-from layerline_correlator.store.sealed import only_hot
+from layerline_correlator.store.sealed import POINT, within
 from layerline_correlator.verdict.ledgers import Request, around, want_usual
 from layerline_correlator.verdict.model import Suspect, SuspectReading, Verdict
 
@@ -113,7 +113,7 @@ def with_suspects(
     want_usual(cursor, rows)
     first_ns, last_ns = around(rows)
     bounds = {"since_ns": max(0, first_ns - EARLIER_NS), "until_ns": min(2**63 - 1, last_ns + LATER_NS)}
-    with only_hot(cursor, bounds["since_ns"]):
+    with within(cursor, bounds["since_ns"], bounds["until_ns"] + 1, POINT):
         graph(FILES, GIVEN).run(cursor, bounds)
     blind: dict[str, set[str]] = defaultdict(set)
     for service, cause in cursor.execute(

@@ -17,6 +17,7 @@ import duckdb
 from layerline_correlator.ledger.budget import ANYWAY, chances
 from layerline_correlator.ledger.work import AROUND_NS
 from layerline_correlator.store.graph import Graph, graph
+from layerline_correlator.store.sealed import SPAN, within
 from layerline_correlator.store.stale import mark_requests
 from layerline_correlator.store.statements import run
 from layerline_correlator.store.store import Extent
@@ -69,7 +70,8 @@ class Triage:
             "CREATE OR REPLACE TEMP TABLE batch AS SELECT unnest($ids::VARCHAR[]) AS trace_id", {"ids": list(traces)}
         ).fetchall()
         rows: dict[str, int] = {}
-        self._run(whole, ["early_request"], bounds, rows)
+        with within(cursor, bounds["from_ns"], bounds["to_ns"] + 1, SPAN):
+            self._run(whole, ["early_request"], bounds, rows)
         found = cursor.execute("SELECT DISTINCT service, name FROM early_request").fetchall()
         self._hand_over("operation_usual", "usual_ns", "BIGINT", self._usual_of(found))
         self._run(whole, ["early_trace"], bounds, rows)
