@@ -91,7 +91,9 @@ def test_what_anything_refers_to_stays(correlator: Correlator, sealed: bool) -> 
     correlator.look_for_incidents()
     correlator.summing.catch_up()
     if sealed:
-        assert correlator.keeping.seal_all(OLD_NS + 5 * HOUR_NS) == 2
+        assert (
+            correlator.keeping.seal_all(OLD_NS + 5 * HOUR_NS) == 4
+        )  # two hours of points, one of spans, one of log records
     assert clean(correlator) == 0, "nothing is unused before anything was deleted"
     correlator._delete(NEXT_NS)
     assert clean(correlator) > 0
