@@ -171,9 +171,10 @@ def test_one_thing_has_one_name_in_all_rooms() -> None:
         if any("asking" in f"{of}.{name}" for of, name in imported(path))
     }
     assert asking
-    assert asking <= names["routes"]
+    assert asking <= names["routes"], f"commands without a route of their name: {sorted(asking - names['routes'])}"
     assert names["terminal"] - {"text"} <= names["routes"]  # text: what they have in common
-    assert set(pages()) - {"start"} <= names["routes"]  # start: the page at /
+    without = set(pages()) - {"start"} - names["routes"]  # start: the page at /
+    assert not without, f"no route in api/layerline_api/routes is named as these pages are: {sorted(without)}"
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -184,11 +184,11 @@ class watching:
 
 
 def account(correlator: Correlator, began_ns: int, lived: dict[str, Lived]) -> dict[str, Life]:
-    """The entities, when all have ended and their last readings have come, or after a minute."""
+    """The entities, when start and end of all are known and their last readings have come, or after a minute."""
     deadline = time.monotonic() + 60
     while True:
         found = {life.id: life for life in correlator.entities(began_ns, time.time_ns())}
-        ended = [key for key in lived if key in found and found[key].ended]
+        ended = [key for key in lived if key in found and found[key].started and found[key].ended]
         if len(ended) == len(lived) or time.monotonic() > deadline:
             return found
         time.sleep(1)

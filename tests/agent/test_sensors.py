@@ -235,7 +235,7 @@ def test_every_signal_is_in_the_catalogue(root: Path, container_id: str) -> None
     watched.close()
     for series in watched.series:
         signal = find(series.signal)
-        assert signal is not None, series.signal
+        assert signal is not None, f"{series.signal} has no entry in instrument/layerline/signals.py"
         assert signal.entity == ("container" if container_id else "host")
         assert tuple(key for key, _ in series.dimensions) == signal.dimensions
         assert signal.kind is Kind.GAUGE or isinstance(series.value, int)

@@ -130,7 +130,9 @@ def test_a_parameter_makes_a_difference(
         return ask(app, correlator, address, method, view, {**given, name: text})
 
     assert asked(one) == asked(one), "asked the same twice it must do the same, or this test says nothing"
-    assert asked(one) != asked(other), f"{name} is declared, and makes no difference"
+    assert asked(one) != asked(other), (
+        f"{method.upper()} {address} declares {name}, and does the same for {one!r} and {other!r}: it must use it"
+    )
 
 
 def addresses() -> Iterator[str]:
@@ -158,4 +160,4 @@ def test_every_route_and_page_is_asked_for_by_a_test() -> None:
     missing = {(rule.endpoint, method): rule.rule for rule, method, _ in routes(app)}
     for each in tried:
         missing.pop(each, None)
-    assert not missing
+    assert not missing, f"no file tests/api/test_*.py asks for {sorted(missing.values())}"

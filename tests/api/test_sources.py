@@ -17,7 +17,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from spans import MS, a_while_ago, container_id, span_row
 
-from layerline.aliases import Alias
+from layerline.aliases import CADVISOR, CONVENTIONS, Alias
 from layerline.signals import SIGNALS, Kind, Signal, find, translate
 from layerline_api.doors.otlp.metrics import decode_metrics
 from layerline_correlator.correlator import Correlator
@@ -25,6 +25,8 @@ from layerline_correlator.settings import Settings
 from layerline_correlator.store.model import Batch, ResourceRow, resource_key
 
 SOURCES = Path(__file__).parent.parent / "sources"
+#: The files of sources whose names are no file names.
+FILES = {CADVISOR: "cadvisor", CONVENTIONS: "conventions"}
 WEB, STOCK = container_id("web"), container_id("stock")
 START_NS = 1_000_000_000
 
@@ -125,6 +127,16 @@ def test_an_alias_leads_to_its_signal(signal: Signal, alias: Alias) -> None:
     assert found.signal is signal
     assert found.attributes == dict(alias.implies)
     assert found.factor == (1 if signal.unit != "ns" else 1_000 if alias.unit == "us" else 1_000_000_000)
+
+
+@pytest.mark.parametrize("source", sorted({alias.source for signal in SIGNALS for alias in signal.aliases}))
+def test_every_alias_is_drawn(source: str) -> None:
+    """Each name of the catalogue stands in the file of its source: an alias that nobody tried would pass unseen."""
+    file = SOURCES / f"{FILES.get(source, source)}.toml"
+    assert file.exists(), f"{file} is missing: it shows what {source} sends, and the readings that it must become"
+    drawn = {metric["name"] for sender in senders(file.stem) for metric in sender["metric"]}
+    names = {alias.name for signal in SIGNALS for alias in signal.aliases if alias.source == source}
+    assert names <= drawn, f"add what {source} sends as {sorted(names - drawn)} to {file}"
 
 
 def test_a_scraped_container_is_described(correlator: Correlator) -> None:

@@ -25,6 +25,7 @@ from docker_engine import docker_engine  # noqa: F401 - a fixture
 from layerline_api.demo.containers import Containers
 from layerline_api.demo.load import one
 from layerline_api.demo.place import Entity, Service, wait_ready
+from waiting import eventually
 
 pytestmark = [
     pytest.mark.docker,
@@ -148,9 +149,8 @@ def test_a_route_takes_the_time_it_is_asked_for(lab: Lab, service: str) -> None:
 def test_node_exports_stable_names_and_says_where_it_runs(lab: Lab) -> None:
     """Server spans are named after method and route; the resource tells the container apart."""
     lab.ms("/sleep?ms=3")
-    time.sleep(1.5)
+    eventually(lambda: "GET /sleep" in lab.received.names(), "the span of the request")
     print(lab.received.names(), lab.received.attributes(), lab.node.id)
-    assert "GET /sleep" in lab.received.names()
     assert lab.node.id.startswith(lab.received.attributes()["host.name"])
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 import requests
@@ -20,8 +22,13 @@ from layerline_api.demo.layout import Cores
 from layerline_api.demo.load import Response, median_ns, send
 from layerline_api.demo.place import Entity, Limits, Service, wait_ready
 from layerline_api.demo.watching import Watching
+from waiting import PATIENCE_S
+
+Made = TypeVar("Made")
 
 APP = Path(__file__).with_name("app.py")
+#: The container that keeps the subject's core busy.
+NEIGHBOUR = "burner"
 #: The healthy ones outnumber the slow ones even if those have to be sent three times: the usual is their better half.
 HEALTHY, FAULTY, SETTLING = 36, 10, 2
 PAUSE_S = 0.02
@@ -41,33 +48,66 @@ class Live:
     watching: Watching
     cores: Cores
 
-    @contextmanager
-    def app(self, name: str, limits: Limits | None = None) -> Iterator[App]:
-        """The test's own container of ``app.py`` under ``layerline run``; the service has the same name."""
+    def app(self, name: str, limits: Mapping[str, Any]) -> App:
+        """A container of ``app.py`` under ``layerline run``, which begins to start; the service has the same name."""
         command = (
             *("-m", "layerline.command", "run", "--", sys.executable, str(APP)),
             *("--listen", self.place.listen(name, 8000), "--folder", self.place.folder(name)),
         )
-        limits = limits or Limits(cpuset=self.cores.subject)
+        within = Limits(cpuset=self.cores.subject, **limits)
         environment = self.watching.environment(name)
-        service = Service(name, command, environment, port=8000, folder=name, limits=limits, binds=(APP.parent,))
-        entity = self.place.start(service)
-        wait_ready(self.place, name)
+        service = Service(name, command, environment, port=8000, folder=name, limits=within, binds=(APP.parent,))
+        return App(self, name, self.place.start(service))
+
+    def outcomes(self, experiments: Mapping[str, Experiment]) -> Mapping[str, Outcome | Exception]:
+        """What comes of each experiment, by its name; an exception where it could not be carried out.
+
+        Faults are injected one after the other, since each is measured; the containers are started together, and the
+        verdicts are asked for when all is done: most of them are settled by then.
+        """
+        apps: dict[str, App] = {}
         try:
-            yield App(self, name, entity, self.place.url(name))
+            for name, experiment in experiments.items():
+                apps[name] = self.app(name, experiment.limits)
+            for name in apps:
+                wait_ready(self.place, name, timeout_s=PATIENCE_S)
+            sent = {name: caught(partial(experiments[name].fault, app)) for name, app in apps.items()}
+            return {
+                name: each if isinstance(each, Exception) else caught(partial(apps[name].outcome, each))
+                for name, each in sent.items()
+            }
         finally:
-            self.place.stop(name)
+            with ThreadPoolExecutor() as pool:
+                list(pool.map(self.place.stop, apps))
 
     @contextmanager
     def neighbour(self, shares: int = 8 * 1024) -> Iterator[Entity]:
         """A container that keeps the subject's core busy."""
         command = ("-m", "layerline_api.demo.shop.burner", "--processes", "2")
-        service = Service("neighbour", command, limits=Limits(cpuset=self.cores.subject, cpu_shares=shares))
+        service = Service(NEIGHBOUR, command, limits=Limits(cpuset=self.cores.subject, cpu_shares=shares))
         entity = self.place.start(service)
         try:
             yield entity
         finally:
-            self.place.stop("neighbour")
+            self.place.stop(NEIGHBOUR)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What the client saw of an experiment, without the fault and with it."""
+
+    healthy: tuple[Response, ...]
+    faulty: tuple[Response, ...]
+    other: str = ""
+    """Who else took part: a container's id, or a dependency's address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """A fault, and what else the container may use from its start (fields of ``Limits``)."""
+
+    fault: Callable[[App], Sent]
+    limits: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +117,11 @@ class App:
     live: Live
     name: str
     entity: Entity
-    url: str
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return self.live.place.url(self.name)
 
     def siblings(self, burn: int = 0, write: int = 0) -> None:
         """Keep so many other threads of the app busy from now on."""
@@ -107,6 +151,14 @@ class App:
         """Requests with the fault, after two in which it takes hold; ``others`` run on the same core on purpose."""
         return self._load(work, FAULTY, FAULTY_PAUSE_S, *others)
 
+    def experiment(
+        self, work: str, trouble: str | None = None, begin: Callable[[], object] = lambda: None, other: str = ""
+    ) -> Sent:
+        """Healthy ``work``, then ``begin``, then ``trouble`` (the same work by default)."""
+        healthy = self.healthy(work)
+        begin()
+        return Sent(healthy, self.faulty(trouble or work), other)
+
     def _load(self, work: str, count: int, pause_s: float, *others: str) -> tuple[Response, ...]:
         """Load on a core that is ours: what the machine did besides would be a fault of its own."""
         send(f"{self.url}/work?{work}", SETTLING, pause_s)
@@ -115,14 +167,15 @@ class App:
         load = partial(send, f"{self.url}/work?{work}", count, pause_s)
         return undisturbed(intruders, load, lambda _: next(attempts))[0]
 
-    def outcome(self, healthy: tuple[Response, ...], faulty: tuple[Response, ...]) -> Outcome:
-        """The verdicts of the faulty requests: settled, or as they are five seconds after the last of them."""
+    def outcome(self, sent: Sent) -> Outcome:
+        """The verdicts of the faulty requests: settled, or as they are five seconds after they were asked for."""
+        faulty = sent.faulty
         with Ask(self.live.watching.url, self.live.watching.token) as ask:
             ask.verdict(faulty[-1].trace_id, SETTLED_S)
             bodies = [ask.body(f"requests/{response.trace_id}") for response in faulty]
         known = [read(body) for body in bodies if body is not None]
         assert len(known) == len(faulty), f"{len(faulty) - len(known)} of {len(faulty)} requests are unknown"
-        return Outcome(self, median_ns(faulty) - median_ns(healthy), tuple(known))
+        return Outcome(self, sent, median_ns(faulty) - median_ns(sent.healthy), tuple(known))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +183,7 @@ class Outcome:
     """What the client measured, and the verdicts."""
 
     app: App
+    sent: Sent
     measured_ns: int
     verdicts: tuple[Verdict, ...]
 
@@ -180,6 +234,14 @@ class Outcome:
         return "\n".join(lines)
 
 
+def caught(action: Callable[[], Made]) -> Made | Exception:
+    """What it returns, or raises: what goes wrong in one experiment costs the others nothing."""
+    try:
+        return action()
+    except Exception as problem:
+        return problem
+
+
 def put(url: str) -> None:
     """Turn one of the app's or the dependency's handles."""
     with requests.Session() as session:
@@ -191,10 +253,3 @@ def adds_up(verdict: Verdict) -> None:
     assert sum(part.lost_ns for part in verdict.parts) + verdict.unexplained_ns == verdict.duration_ns
     assert verdict.unexplained_ns >= 0
     assert all(0 <= part.low_ns <= part.lost_ns <= part.high_ns for part in verdict.parts), verdict.parts
-
-
-def experiment(app: App, work: str, trouble: str | None = None, begin: Callable[[], object] = lambda: None) -> Outcome:
-    """Healthy ``work``, then ``begin``, then ``trouble`` (the same work by default)."""
-    healthy = app.healthy(work)
-    begin()
-    return app.outcome(healthy, app.faulty(trouble or work))

@@ -4,55 +4,75 @@ from __future__ import annotations
 
 import pytest
 
-from layerline_api.demo.place import Limits
-from live.experiment import Live, experiment
+from live.experiment import NEIGHBOUR, App, Outcome, Sent
 
-pytestmark = [pytest.mark.docker, pytest.mark.alone]
+pytestmark = [pytest.mark.docker, pytest.mark.alone, pytest.mark.timeout(1200)]
 
 NEAR = 0.25
 
 
-def test_quota_while_a_neighbour_is_busy(live: Live) -> None:
+def quota_while_a_neighbour_is_busy(app: App) -> Sent:
+    """A CPU limit, and another container on the same core whose weight is no larger."""
+    healthy = app.healthy("cpu_ms=30")
+    app.limit_cpu(0.1)
+    with app.live.neighbour(shares=1024):
+        before = app.throttled()
+        faulty = app.faulty("cpu_ms=30", NEIGHBOUR)
+        stopped = app.throttled() - before
+    assert stopped >= len(faulty), f"the quota stopped it only {stopped} times: this is no test of a quota"
+    return Sent(healthy, faulty)
+
+
+@pytest.mark.injects(fault=quota_while_a_neighbour_is_busy)
+def test_quota_while_a_neighbour_is_busy(outcome: Outcome) -> None:
     """With a quota well under its fair share the quota holds a container back, however busy the neighbour."""
-    with live.app("both") as app:
-        healthy = app.healthy("cpu_ms=30")
-        app.limit_cpu(0.1)
-        with live.neighbour(shares=1024):
-            before = app.throttled()
-            faulty = app.faulty("cpu_ms=30", "neighbour")
-            stopped = app.throttled() - before
-        assert stopped >= len(faulty), f"the quota stopped it only {stopped} times: this is no test of a quota"
-        outcome = app.outcome(healthy, faulty)
-    outcome.blames("container.cpu_throttled", app.entity.id)
+    outcome.blames("container.cpu_throttled", outcome.app.entity.id)
     outcome.explains(NEAR, "container.cpu_throttled", "host.cpu_contended")
 
 
-def test_slow_code_inside_a_quota(live: Live) -> None:
+def slow_code_inside_a_quota(app: App) -> Sent:
+    """Slow code below a CPU limit that never stops it."""
+    before = app.throttled()
+    sent = app.experiment("cpu_ms=20", trouble="cpu_ms=220")
+    assert app.throttled() == before
+    return sent
+
+
+@pytest.mark.injects(fault=slow_code_inside_a_quota, limits={"quota_ratio": 1.5})
+def test_slow_code_inside_a_quota(outcome: Outcome) -> None:
     """A container has a quota but is never stopped by it: its code is slow, not its limit low."""
-    with live.app("inside", Limits(cpuset=live.cores.subject, quota_ratio=1.5)) as app:
-        before = app.throttled()
-        outcome = experiment(app, "cpu_ms=20", trouble="cpu_ms=220")
-        assert app.throttled() == before
-    outcome.blames("app.cpu_busy", app.entity.id)
+    outcome.blames("app.cpu_busy", outcome.app.entity.id)
     assert not outcome.part("container.cpu_throttled")
     assert outcome.excess_ns("app.cpu_busy") == pytest.approx(outcome.measured_ns, rel=NEAR), str(outcome)
 
 
-def test_many_threads_without_a_neighbour(live: Live) -> None:
-    """Threads that wait behind other threads of their own container are crowded; no neighbour is invented."""
-    with live.app("crowded") as app:
-        outcome = experiment(app, "cpu_ms=60", begin=lambda: app.siblings(burn=3))
+def many_threads_without_a_neighbour(app: App) -> Sent:
+    """Three other threads of the app compute."""
+    try:
+        return app.experiment("cpu_ms=60", begin=lambda: app.siblings(burn=3))
+    finally:
         app.siblings()
-    outcome.blames("app.cpu_crowded", app.entity.id)
+
+
+@pytest.mark.injects(fault=many_threads_without_a_neighbour)
+def test_many_threads_without_a_neighbour(outcome: Outcome) -> None:
+    """Threads that wait behind other threads of their own container are crowded; no neighbour is invented."""
+    outcome.blames("app.cpu_crowded", outcome.app.entity.id)
     assert outcome.excess_ns("app.cpu_crowded") == pytest.approx(outcome.measured_ns, rel=NEAR), str(outcome)
 
 
-def test_sleep_beside_a_sibling_that_writes(live: Live) -> None:
-    """A thread that sleeps while a sibling stands in fsync was blocked by itself, not by the disk."""
-    with live.app("asleep", Limits(cpuset=live.cores.subject, write_bytes_per_second=1024 * 1024)) as app:
-        outcome = experiment(
-            app, "cpu_ms=5&sleep_ms=5", trouble="cpu_ms=5&sleep_ms=305", begin=lambda: app.siblings(write=1)
+def sleep_beside_a_sibling_that_writes(app: App) -> Sent:
+    """The request sleeps for longer, while another thread of the app stands at the write limit."""
+    try:
+        return app.experiment(
+            "cpu_ms=5&sleep_ms=5", trouble="cpu_ms=5&sleep_ms=305", begin=lambda: app.siblings(write=1)
         )
+    finally:
         app.siblings()
-    outcome.blames("app.blocked", app.entity.id)
+
+
+@pytest.mark.injects(fault=sleep_beside_a_sibling_that_writes, limits={"write_bytes_per_second": 1024 * 1024})
+def test_sleep_beside_a_sibling_that_writes(outcome: Outcome) -> None:
+    """A thread that sleeps while a sibling stands in fsync was blocked by itself, not by the disk."""
+    outcome.blames("app.blocked", outcome.app.entity.id)
     assert outcome.excess_ns("app.blocked") == pytest.approx(outcome.measured_ns, rel=NEAR), str(outcome)

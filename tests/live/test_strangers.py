@@ -32,7 +32,7 @@ from waiting import eventually
 pytestmark = [pytest.mark.docker, pytest.mark.alone]
 
 THROTTLED = "container.cpu.throttling_data.throttled_time"
-USUAL, FAULTY, MOST_FAULTY = 30, 5, 15
+USUAL, FAULTY, MOST_FAULTY = 24, 3, 12
 PAUSE_S, FAULTY_PAUSE_S = 0.02, 0.25
 #: The causes that nothing of this machine's readings can measure.
 LIMITS = ("container.cpu_throttled", "container.io_throttled", "host.cpu_contended", "host.io_saturated")
