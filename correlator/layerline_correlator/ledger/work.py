@@ -20,7 +20,7 @@ import duckdb
 from layerline_correlator.facts import join
 from layerline_correlator.ledger.causes import Cause, all_causes
 from layerline_correlator.ledger.rounds import LEFT_OVER, Plan, Taking, plan
-from layerline_correlator.store.graph import Graph, Step, steps_in
+from layerline_correlator.store.graph import Graph, Rows, Step, steps_in
 from layerline_correlator.store.sealed import only_hot
 from layerline_correlator.store.stale import mark_requests
 from layerline_correlator.store.statements import execute, first_row, parsed, run, text
@@ -183,7 +183,7 @@ def _work_out(cursor: duckdb.DuckDBPyConnection, bounds: dict[str, int], *, read
 
 def _work_out_with(cursor: duckdb.DuckDBPyConnection, bounds: dict[str, int], *, readings: bool) -> int:
     """The same, on what the cursor sees of the points."""
-    rows = pieces().run(cursor, bounds)
+    rows = pieces().run(cursor, bounds, Rows.on(cursor))
     whole = _ledgers(all_causes())
     around = _readings(cursor) if readings else {"since_ns": 0, "until_ns": 0}
     Graph(tuple(step for step in whole.before.steps if step.makes not in rows), whole.before.given).run(

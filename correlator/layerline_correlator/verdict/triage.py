@@ -16,7 +16,7 @@ import duckdb
 
 from layerline_correlator.ledger.budget import ANYWAY, chances
 from layerline_correlator.ledger.work import AROUND_NS
-from layerline_correlator.store.graph import Graph, graph
+from layerline_correlator.store.graph import Graph, Rows, graph
 from layerline_correlator.store.stale import mark_requests
 from layerline_correlator.store.statements import run
 from layerline_correlator.store.store import Extent
@@ -68,7 +68,7 @@ class Triage:
         cursor.execute(
             "CREATE OR REPLACE TEMP TABLE batch AS SELECT unnest($ids::VARCHAR[]) AS trace_id", {"ids": list(traces)}
         ).fetchall()
-        rows: dict[str, int] = {}
+        rows = Rows()
         self._run(whole, ["early_request"], bounds, rows)
         found = cursor.execute("SELECT DISTINCT service, name FROM early_request").fetchall()
         self._hand_over("operation_usual", "usual_ns", "BIGINT", self._usual_of(found))
@@ -101,7 +101,7 @@ class Triage:
             ).fetchall()
         }
 
-    def _run(self, whole: Graph, wanted: Iterable[str], parameters: Mapping[str, Any], rows: dict[str, int]) -> None:
+    def _run(self, whole: Graph, wanted: Iterable[str], parameters: Mapping[str, Any], rows: Rows) -> None:
         steps = whole.for_the_sake_of(wanted).steps
         Graph(tuple(step for step in steps if step.makes not in rows), whole.given).run(self._cursor, parameters, rows)
 
