@@ -17,7 +17,7 @@ from layerline_correlator.ledger.rounds import LEFT_OVER, plan
 from layerline_correlator.ledger.work import FILES as LEDGER
 from layerline_correlator.questions.coverage import FILES as COVERAGE
 from layerline_correlator.questions.timeline import BY_MINUTE, BY_ROW
-from layerline_correlator.store.graph import Graph, Step, steps_in, steps_of
+from layerline_correlator.store.graph import Graph, Rows, Step, steps_in, steps_of
 from layerline_correlator.summaries.cover import VIEWS
 from layerline_correlator.verdict.suspects import FILES as SUSPECTS
 from layerline_correlator.verdict.triage import FILES as TRIAGE
@@ -181,3 +181,29 @@ def test_a_ring_is_refused() -> None:
     )
     with pytest.raises(ValueError, match="ring: a reads b reads a"):
         Graph.ordered(list(steps_of(text, "some.sql")), ())
+
+
+def test_a_table_that_is_empty_is_left_as_it_is() -> None:
+    """Where a step has nothing to say, a table that an earlier pass left without rows is not made again, others are."""
+    sql = (
+        "-- makes: source\nCREATE OR REPLACE TEMP TABLE source AS SELECT unnest(range($rows)) AS number;\n\n"
+        "-- makes: copied\n-- reads: source\n-- only with: source\n"
+        "CREATE OR REPLACE TEMP TABLE copied AS SELECT number + 1 AS next FROM source;\n"
+    )
+    small = Graph.ordered(list(steps_of(sql, "some.sql")), ())
+    with duckdb.connect() as connection:
+
+        def made(rows: int) -> tuple[dict[str, int], int]:
+            """How many rows each table has after a pass, and which table `copied` is."""
+            counts = small.run(connection, {"rows": rows}, Rows.on(connection))
+            number = connection.execute("SELECT table_oid FROM duckdb_tables() WHERE table_name = 'copied'").fetchall()
+            assert len(connection.execute("FROM copied").fetchall()) == counts["copied"]
+            return dict(counts), number[0][0]
+
+        filled, first = made(2)
+        emptied, second = made(0)
+        still_empty, third = made(0)
+        filled_again, fourth = made(2)
+    assert filled == filled_again == {"source": 2, "copied": 2}
+    assert emptied == still_empty == {"source": 0, "copied": 0}
+    assert first != second == third != fourth

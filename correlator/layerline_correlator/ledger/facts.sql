@@ -20,41 +20,49 @@
 -- fact: system.disk.io_time: busy time of the disks
 -- fact: system.io.pressure: I/O pressure of the machine
 
--- A fact of each visit. A signal is one where its readings cover the visit; a cause may declare facts of its own in its header.
+-- The facts of each visit, some perhaps twice. A signal is one where its readings cover the visit; a cause may declare facts of
+-- its own in its header.
 -- makes: fact
 -- reads: measured_visit, measured_piece, seen, sampled, known_container, callee
 CREATE OR REPLACE TEMP TABLE fact AS
-SELECT request_no, visit_no, 'layerline.account' AS name FROM measured_visit
-QUALIFY covered_ns >= 0.9 * path_ns OR path_ns - covered_ns <= 0.02 * sum(path_ns) OVER (PARTITION BY request_no)
+WITH
+of_visits AS (
+    SELECT
+        request_no, visit_no,
+        [CASE WHEN covered_ns >= 0.9 * path_ns
+                OR path_ns - covered_ns <= 0.02 * sum(path_ns) OVER (PARTITION BY request_no)
+              THEN 'layerline.account' END,
+         CASE WHEN throttled_ns IS NOT NULL THEN 'layerline.container.throttled_ns' END,
+         CASE WHEN usage_ns IS NOT NULL THEN 'layerline.container.usage_ns' END,
+         CASE WHEN refaults IS NOT NULL THEN 'layerline.container.refaults' END,
+         CASE WHEN described THEN 'container events' END] AS names
+    FROM measured_visit LEFT JOIN known_container USING (container_id)
+),
+of_pieces AS (
+    SELECT
+        request_no, visit_no,
+        [CASE WHEN bool_or(blkio_ns IS NOT NULL) THEN 'layerline.thread.blkio_ns' END,
+         CASE WHEN bool_or(accept_wait_ns IS NOT NULL) THEN 'layerline.accept_wait_ns' END,
+         -- Nobody needs to look at what was over before a look was due, nor at what was measured to run all the time.
+         CASE WHEN coalesce(sum(looks), 0) > 0 OR sum(length_ns) < 150_000_000 OR sum(off_ns) < 0.2 * sum(length_ns)
+              THEN 'layerline.samples' END] AS names
+    FROM measured_piece LEFT JOIN sampled USING (piece_no)
+    GROUP BY request_no, visit_no
+),
+listed AS (
+    SELECT request_no, visit_no, unnest(names) AS name FROM of_visits
+    UNION ALL
+    SELECT request_no, visit_no, unnest(names) FROM of_pieces
+)
+FROM listed WHERE name IS NOT NULL
 UNION ALL
-SELECT request_no, visit_no, 'layerline.container.throttled_ns' FROM measured_visit WHERE throttled_ns IS NOT NULL
-UNION ALL
-SELECT request_no, visit_no, 'layerline.container.usage_ns' FROM measured_visit WHERE usage_ns IS NOT NULL
-UNION ALL
-SELECT request_no, visit_no, 'layerline.thread.blkio_ns' FROM measured_piece
-GROUP BY ALL HAVING bool_or(blkio_ns IS NOT NULL)
-UNION ALL
+-- only with: seen
 SELECT request_no, visit_no, signal FROM seen WHERE piece_no IS NULL
 GROUP BY ALL HAVING max(covered_ns / stretch_ns) >= 0.9
 UNION ALL
-SELECT request_no, visit_no, 'layerline.container.refaults' FROM measured_visit WHERE refaults IS NOT NULL
-UNION ALL
--- Nobody needs to look at what was over before a look was due, nor at what was measured to run all the time.
-SELECT piece.request_no, piece.visit_no, 'layerline.samples'
-FROM measured_piece AS piece LEFT JOIN sampled USING (piece_no)
-GROUP BY ALL
-HAVING coalesce(sum(looks), 0) > 0 OR sum(length_ns) < 150_000_000 OR sum(off_ns) < 0.2 * sum(length_ns)
-UNION ALL
-SELECT request_no, visit_no, 'layerline.accept_wait_ns'
-FROM measured_piece
-GROUP BY ALL
-HAVING bool_or(accept_wait_ns IS NOT NULL)
-UNION ALL
-SELECT visit.request_no, visit.visit_no, 'container events'
-FROM measured_visit AS visit JOIN known_container USING (container_id) WHERE described
-UNION
+-- only with: callee
 -- Whom a process outside of containers calls may be in one.
-SELECT request_no, visit_no, 'container events'
+SELECT DISTINCT request_no, visit_no, 'container events'
 FROM measured_piece
 JOIN callee USING (piece_no)
 LEFT JOIN known_container AS container ON container.container_id = callee.container_id

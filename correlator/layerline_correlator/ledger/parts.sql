@@ -13,7 +13,7 @@ SELECT
     arg_max(neighbours, lost_ns) AS neighbours,
     arg_max(because, lost_ns)    AS because,
     arg_max(place, lost_ns) FILTER (place IS NOT NULL) AS place,
-    CASE WHEN evidence.entity_type = 'service' THEN count(DISTINCT piece_no) END AS calls,
+    CASE WHEN evidence.entity_type = 'service' THEN len(list_distinct(list(piece_no))) END AS calls,
     arg_max(dependency_kind, lost_ns) FILTER (evidence.entity_type = 'service' AND is_dependency) AS dependency,
     arg_max(dependency_type, lost_ns) FILTER (evidence.entity_type = 'service' AND is_dependency) AS dependency_type,
     arg_max(statement, lost_ns)       FILTER (evidence.entity_type = 'service' AND is_dependency) AS statement

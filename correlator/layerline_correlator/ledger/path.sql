@@ -81,16 +81,15 @@ SELECT
     first(key ORDER BY same_resource DESC, same_process DESC, CASE WHEN same_process THEN -place ELSE place END)
 FROM may_belong_to GROUP BY received_no;
 
--- The batch's spans, each with the span that called it. `crosses`: that one ran in another process. A key is one span's in its
--- trace, so that a span has one parent at most.
+-- The batch's spans by number, each with the span that called it. `crosses`: that one ran in another process. A key is one span's
+-- in its trace, so that a span has one parent at most.
 -- makes: numbered
 -- reads: arrived, tie, half, sent_again, parent_half
 CREATE OR REPLACE TEMP TABLE numbered AS
 WITH
 chosen AS (
     SELECT
-        span.*, tie.service, tie.instance, tie.container_id, tie.host, tie.in_container, tie.cpus,
-        tie.method AS join_method, tie.confidence AS join_confidence, tie.reason AS join_reason,
+        span.received_no, span.trace_id, span.kind, span.start_ns, span.end_ns, tie.instance, tie.host,
         coalesce(half.key, span.span_id) AS key, coalesce(parent_half.key, span.parent_span_id) AS parent_key,
         row_number() OVER (ORDER BY span.trace_id, span.start_ns, span.end_ns DESC, span.span_id, half.place) AS span_no
     FROM arrived AS span
@@ -113,13 +112,13 @@ linked AS (
 rootless AS (
     SELECT min(span_no) AS span_no FROM linked GROUP BY trace_id HAVING count(*) FILTER (parent_no IS NULL) = 0
 )
-SELECT linked.* REPLACE (CASE WHEN rootless.span_no IS NULL THEN parent_no END AS parent_no)
+SELECT linked.* EXCLUDE (trace_id) REPLACE (CASE WHEN rootless.span_no IS NULL THEN parent_no END AS parent_no)
 FROM linked LEFT JOIN rootless ON rootless.span_no = linked.span_no;
 
--- A visit is what one process did of a request: it begins where a span's parent is in another process.
+-- The spans themselves. A visit is what one process did of a request: it begins where a span's parent is in another process.
 -- Where caller and callee are on one host their clocks are one clock, and nothing is moved.
 -- makes: node
--- reads: numbered
+-- reads: numbered, arrived, tie
 CREATE OR REPLACE TEMP TABLE node AS
 WITH RECURSIVE down AS (
     SELECT span_no, span_no AS visit_no, 0::BIGINT AS shift_ns, 0 AS depth
@@ -140,11 +139,17 @@ WITH RECURSIVE down AS (
     WHERE down.depth < 10000
 )
 SELECT
-    numbered.* REPLACE (start_ns + shift_ns AS start_ns, end_ns + shift_ns AS end_ns),
+    arrived.* REPLACE (arrived.start_ns + shift_ns AS start_ns, arrived.end_ns + shift_ns AS end_ns),
+    tie.service, tie.instance, tie.container_id, tie.host, tie.in_container, tie.cpus,
+    tie.method AS join_method, tie.confidence AS join_confidence, tie.reason AS join_reason,
+    numbered.span_no, parent_no, parent_kind, crosses,
     visit_no, shift_ns, depth,
     parent_no IS NULL AS root,
-    parent_no IS NULL OR (is_entry(kind) AND crosses) AS is_request
-FROM numbered JOIN down ON down.span_no = numbered.span_no;
+    parent_no IS NULL OR (is_entry(arrived.kind) AND crosses) AS is_request
+FROM numbered
+JOIN down ON down.span_no = numbered.span_no
+JOIN arrived ON arrived.received_no = numbered.received_no
+LEFT JOIN tie ON tie.resource = arrived.resource AND tie.at_ns = arrived.start_ns;
 
 -- Its requests. Two halves of one id that began in the same nanosecond are one request: it is known by both.
 -- makes: entry
@@ -158,7 +163,9 @@ WITH second_half AS (
         PARTITION BY node.trace_id, node.span_id, node.start_ns - shift_ns ORDER BY root DESC, depth, node.span_no
     ) > 1
 )
-SELECT span_no AS request_no, * EXCLUDE (depth)
+SELECT
+    span_no AS request_no, span_no, trace_id, span_id, root, resource, service, name, container_id, host,
+    start_ns, end_ns, shift_ns, status
 FROM node ANTI JOIN second_half USING (span_no)
 WHERE is_request;
 

@@ -114,7 +114,11 @@ answered AS (
 -- A span starts when its work was handed over: what lies before its work began is its head.
 heads AS (
     SELECT request_no, span_no, least(in_bounds(coalesce(accept_wait_ns, pool_wait_ns)), end_ns - start_ns) AS head_ns,
-           sum(overlap_ns(segment.from_ns, segment.to_ns, start_ns, start_ns + head_ns))::BIGINT AS headed_ns
+           sum(overlap_ns(segment.from_ns, segment.to_ns, start_ns, start_ns + head_ns))::BIGINT AS headed_ns,
+           -- While its work was not begun its thread may have been ready, for want of a CPU.
+           not_below_zero(least(
+               coalesce(in_bounds(accept_runqueue_ns), 0),
+               coalesce(in_bounds(accept_wait_ns), 0) - coalesce(in_bounds(accept_busy_ns), 0))) AS head_ready_ns
     FROM segment JOIN node USING (span_no)
     WHERE coalesce(accept_wait_ns, pool_wait_ns, 0) > 0
     GROUP BY ALL
@@ -127,18 +131,16 @@ clipped AS (
         coalesce(wait_ns, 0) AS wait_ns,
         coalesce(share, 0) AS share,
         coalesce(least_or_null(headed_ns, length_ns - least(coalesce(covered_ns, 0), length_ns)), 0) AS headed_ns,
-        CASE WHEN head_ns > 0 THEN headed_ns / head_ns ELSE 0 END AS head_share
+        CASE WHEN head_ns > 0 THEN headed_ns / head_ns ELSE 0 END AS head_share,
+        coalesce(head_ready_ns, 0) AS head_ready_ns
     FROM lengths LEFT JOIN accounted USING (request_no, span_no) LEFT JOIN heads USING (request_no, span_no)
 ),
 settled AS (
     SELECT
         clipped.*,
         least(coalesce(clipped.wait_ns, 0), covered_ns - coalesce(clipped.cpu_ns, 0)) AS own_wait_ns,
-        -- While its work was not begun its thread may have been ready, for want of a CPU.
-        floor(least(headed_ns, head_share * not_below_zero(
-            least(coalesce(in_bounds(accept_runqueue_ns), 0), coalesce(in_bounds(accept_wait_ns), 0)
-                  - coalesce(in_bounds(accept_busy_ns), 0)))))::BIGINT AS head_wait_ns
-    FROM clipped JOIN node USING (span_no)
+        floor(least(headed_ns, head_share * head_ready_ns))::BIGINT                     AS head_wait_ns
+    FROM clipped
 )
 SELECT
     row_number() OVER (ORDER BY settled.request_no, settled.span_no) AS piece_no,

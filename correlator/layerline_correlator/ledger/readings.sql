@@ -41,10 +41,10 @@ SELECT request_no, visit_no FROM measured_piece WHERE moved_blocks;
 
 -- The series that can say anything of these stretches: of their containers and machines, and of who else ran on the machine
 -- or used its disks where somebody waited for those. `is_brief`: only what it says of the stretches themselves, and of the half
--- minute before, is wanted. What it said long before and after matters of the machines, and of what a container's own counters
--- grow by while nothing is at work (inferred.sql).
+-- minute before, is wanted. What a container's own counters said long before and after matters where something was not measured:
+-- what they grow by while nothing is at work (inferred.sql). When a container or a machine was read at all, its CPU time says.
 -- makes: near_series
--- reads: stretch, waiting_visit, measured_piece
+-- reads: stretch, waiting_visit, measured_piece, dark_piece
 CREATE OR REPLACE TEMP TABLE near_series AS
 WITH
 wanted(signal, of_whom) AS (
@@ -79,9 +79,11 @@ counts_own AS (
     WHERE service IS NULL AND attributes['layerline.container.throttled_scope'] = 'own')
 SELECT
     series, kind,
-    NOT bool_or(of_whom IN ('own', 'not counted below') AND (entity_type = 'host' OR signal IN (
-        'container.cpu.time', 'container.cpu.throttled', 'container.cpu.throttled_periods', 'container.cpu.pressure',
-        'container.io.pressure', 'container.ancestor.cpu.throttled'))) AS is_brief
+    NOT bool_or(of_whom IN ('own', 'not counted below') AND (
+        signal IN ('container.cpu.time', 'system.cpu.time')
+        OR (signal IN ('container.cpu.throttled', 'container.cpu.throttled_periods', 'container.cpu.pressure',
+                       'container.io.pressure', 'container.ancestor.cpu.throttled')
+            AND EXISTS (FROM dark_piece)))) AS is_brief
 FROM series
 JOIN wanted USING (signal)
 WHERE CASE of_whom

@@ -19,7 +19,7 @@ from typing import Any
 import duckdb
 
 from layerline_correlator.ledger.causes import Cause
-from layerline_correlator.store.graph import Graph, Step, steps_of, with_branches
+from layerline_correlator.store.graph import Graph, Rows, Step, steps_of, with_branches
 from layerline_correlator.store.statements import execute, parsed, text
 
 LEFT_OVER = "left_over"
@@ -85,7 +85,7 @@ class Taking:
 
     cursor: duckdb.DuckDBPyConnection
     parameters: Mapping[str, Any]
-    rows: dict[str, int]
+    rows: Rows
     number: int = 0
     taken: list[int] = field(default_factory=list)  # rounds that took something
 

@@ -17,13 +17,56 @@ WHERE NOT inferred
        SELECT piece_no FROM seen
        WHERE piece_no IS NOT NULL AND NOT peer AND signal = 'container.disk.io' AND estimate > 0);
 
+-- The limits on the devices of each visit: its container's own, else of a cgroup above it.
+-- makes: disk_limit
+-- reads: level
+-- only with: level
+CREATE OR REPLACE TEMP TABLE disk_limit AS
+SELECT
+    request_no, visit_no,
+    any_value(value)     FILTER (signal = 'container.disk.limit')                     AS own_bytes_per_s,
+    any_value(value)     FILTER (signal = 'container.disk.operations.limit')          AS own_operations_per_s,
+    any_value(value)     FILTER (signal = 'container.ancestor.disk.limit')            AS above_bytes_per_s,
+    any_value(of_cgroup) FILTER (signal = 'container.ancestor.disk.limit')            AS above_bytes_cgroup,
+    any_value(value)     FILTER (signal = 'container.ancestor.disk.operations.limit') AS above_operations_per_s,
+    any_value(of_cgroup) FILTER (signal = 'container.ancestor.disk.operations.limit') AS above_operations_cgroup
+FROM level
+WHERE signal IN ('container.disk.limit', 'container.disk.operations.limit', 'container.ancestor.disk.limit',
+                 'container.ancestor.disk.operations.limit')
+GROUP BY request_no, visit_no;
+
+-- The same per piece that can have waited for one; of a limit above its container with what was moved below that.
+-- makes: limited_piece
+-- reads: piece, disk_waiter, disk_limit, seen
+-- only with: disk_waiter, disk_limit
+CREATE OR REPLACE TEMP TABLE limited_piece AS
+WITH moved_below AS (
+    SELECT piece_no, signal, attributes['layerline.cgroup'] AS cgroup, sum(high) AS moved
+    FROM seen
+    WHERE piece_no IS NOT NULL AND NOT peer
+        AND signal IN ('container.ancestor.disk.io', 'container.ancestor.disk.operations')
+    GROUP BY ALL
+)
+SELECT
+    piece.piece_no, disk_limit.* EXCLUDE (request_no, visit_no),
+    bytes_below.moved AS bytes_below, operations_below.moved AS operations_below
+FROM piece
+SEMI JOIN disk_waiter ON disk_waiter.piece_no = piece.piece_no
+JOIN disk_limit ON disk_limit.request_no = piece.request_no AND disk_limit.visit_no = piece.visit_no
+LEFT JOIN moved_below AS bytes_below
+    ON bytes_below.piece_no = piece.piece_no AND bytes_below.signal = 'container.ancestor.disk.io'
+    AND bytes_below.cgroup = above_bytes_cgroup
+LEFT JOIN moved_below AS operations_below
+    ON operations_below.piece_no = piece.piece_no AND operations_below.signal = 'container.ancestor.disk.operations'
+    AND operations_below.cgroup = above_operations_cgroup;
+
 -- The thread's own block-I/O delay where the kernel counts it (kernel.task_delayacct); it comes in clock ticks of 10 ms.
 -- Else the container's io.pressure stands in, but only for a thread that itself moved blocks. Pressure is a union over
 -- everybody in the container, so its lower bound holds only when most of the container's bytes were this thread's. It leaves
 -- out what waits for a journal or a buffer that somebody else writes: looks that find the thread in a disk's wait count too.
 -- Outside a container, or where it has no pressure file, the host's pressure bounds it from above.
 -- makes: block_wait
--- reads: piece, disk_waiter, left_over, visit, seen, level, reading, counted, known_nested, known_enclosed, sampled
+-- reads: piece, disk_waiter, left_over, visit, seen, limited_piece, reading, counted, known_nested, known_enclosed, sampled
 -- only with: disk_waiter
 CREATE OR REPLACE TEMP TABLE block_wait AS
 WITH
@@ -77,26 +120,6 @@ device AS (
         FROM seen WHERE piece_no IS NOT NULL AND NOT peer AND signal = 'system.disk.io_time' GROUP BY ALL
     ) AS each_device GROUP BY piece_no
 ),
--- The limits on its devices: its container's own, else of a cgroup above it, whose bytes then count.
-disk_limit AS (
-    SELECT
-        request_no, visit_no,
-        any_value(value)     FILTER (signal = 'container.disk.limit')                     AS own_bytes_per_s,
-        any_value(value)     FILTER (signal = 'container.disk.operations.limit')          AS own_operations_per_s,
-        any_value(value)     FILTER (signal = 'container.ancestor.disk.limit')            AS above_bytes_per_s,
-        any_value(of_cgroup) FILTER (signal = 'container.ancestor.disk.limit')            AS above_bytes_cgroup,
-        any_value(value)     FILTER (signal = 'container.ancestor.disk.operations.limit') AS above_operations_per_s,
-        any_value(of_cgroup) FILTER (signal = 'container.ancestor.disk.operations.limit') AS above_operations_cgroup
-    FROM level GROUP BY ALL
-),
-bytes_below_of AS (
-    SELECT piece_no, attributes['layerline.cgroup'] AS above_bytes_cgroup, sum(high) AS bytes_below
-    FROM seen WHERE piece_no IS NOT NULL AND NOT peer AND signal = 'container.ancestor.disk.io' GROUP BY ALL
-),
-operations_below_of AS (
-    SELECT piece_no, attributes['layerline.cgroup'] AS above_operations_cgroup, sum(high) AS operations_below
-    FROM seen WHERE piece_no IS NOT NULL AND NOT peer AND signal = 'container.ancestor.disk.operations' GROUP BY ALL
-),
 waits AS (
     SELECT
         candidates.*,
@@ -106,7 +129,7 @@ waits AS (
         CASE WHEN is_inferred THEN bytes_high ELSE greatest(bytes, own_bytes) END AS bytes_at_most,
         coalesce(busy_ns, 0) AS busy_ns, busy_ns IS NOT NULL AS device_seen,
         own_bytes_per_s, own_operations_per_s, above_bytes_per_s, above_operations_per_s,
-        disk_limit.above_bytes_cgroup, disk_limit.above_operations_cgroup, bytes_below, operations_below,
+        above_bytes_cgroup, above_operations_cgroup, bytes_below, operations_below,
         operations_at_most,
         blkio_ns IS NULL AS inferred,
         CASE
@@ -142,14 +165,7 @@ waits AS (
     LEFT JOIN
         (SELECT piece_no, low AS alone_ns FROM counted WHERE signal = 'container.io.pressure') AS alone
     USING (piece_no)
-    LEFT JOIN disk_limit
-        ON disk_limit.request_no = candidates.request_no AND disk_limit.visit_no = candidates.visit_no
-    LEFT JOIN bytes_below_of
-        ON bytes_below_of.piece_no = candidates.piece_no
-        AND bytes_below_of.above_bytes_cgroup = disk_limit.above_bytes_cgroup
-    LEFT JOIN operations_below_of
-        ON operations_below_of.piece_no = candidates.piece_no
-        AND operations_below_of.above_operations_cgroup = disk_limit.above_operations_cgroup
+    LEFT JOIN limited_piece USING (piece_no)
 ),
 -- At a limit: it moved at least half of what the limit allows in the time that it waited; or there is a limit, it moved
 -- something, and waited for a device that stood idle: it still paid for what had been moved before. A limit of operations
@@ -253,8 +269,8 @@ SELECT
 FROM limited
 LEFT JOIN (
     SELECT request_no, visit_no,
-           list({'entity_type': 'container', 'entity_id': entity_id, 'ran_ns': own_moved} ORDER BY own_moved DESC)
-               AS others
+           list({'entity_type': 'container', 'entity_id': entity_id, 'ran_ns': own_moved}
+                ORDER BY own_moved DESC, entity_id) AS others
     FROM own_bytes_moved WHERE own_moved > 0
     GROUP BY ALL
 ) AS movers USING (request_no, visit_no);

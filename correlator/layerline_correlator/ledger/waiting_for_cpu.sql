@@ -9,15 +9,17 @@
 CREATE OR REPLACE TEMP TABLE contention AS
 WITH
 -- What was slept behind a thread that itself waited for a CPU, and not for the CPU limit (behind_holder.sql).
-behind AS (
+waiting AS (
     SELECT
-        piece_no,
+        piece_no, piece.request_no, piece.visit_no, container_id, instance, wait_left, wait_left_low, wait_left_high,
         coalesce(least_or_null(off_left, stood_ns * (1 - throttled_share)), 0)           AS behind_ns,
         coalesce(least_or_null(off_left, stood_low_ns * (1 - throttled_share)), 0)       AS behind_low_ns,
         coalesce(least_or_null(off_left_high, stood_high_ns * (1 - throttled_share)), 0) AS behind_high_ns,
         coalesce(ran_ns, 0)                                                              AS holder_ran_ns,
         coalesce(ran_low_ns, 0)                                                          AS holder_ran_low_ns
-    FROM left_over LEFT JOIN behind_holder USING (piece_no)
+    FROM piece
+    JOIN left_over USING (piece_no)
+    LEFT JOIN behind_holder USING (piece_no)
 ),
 rest AS (
     SELECT
@@ -27,7 +29,7 @@ rest AS (
         sum(wait_left_high + behind_high_ns)::DOUBLE AS rest_high_ns,
         sum(holder_ran_ns)                           AS holder_ran_ns,
         sum(holder_ran_low_ns)                       AS holder_ran_low_ns
-    FROM piece JOIN left_over USING (piece_no) JOIN behind USING (piece_no)
+    FROM waiting
     GROUP BY ALL HAVING rest_ns > 0
 ),
 busy AS (
@@ -84,7 +86,7 @@ split AS (
     FROM parties
 )
 SELECT
-    piece_no, piece.container_id, piece.instance, split.host, rest_ns, rest_low_ns, rest_high_ns, own_ns, others_ns,
+    piece_no, container_id, instance, split.host, rest_ns, rest_low_ns, rest_high_ns, own_ns, others_ns,
     wait_left / rest_ns                                                       AS share,
     coalesce(wait_left_low / nullif(rest_low_ns, 0), 0)                       AS low_share,
     coalesce(wait_left_high / nullif(rest_high_ns, 0), 0)                     AS high_share,
@@ -109,9 +111,7 @@ SELECT
                                                                                 }
                                                                                 )
          ELSE neighbours END AS neighbours
-FROM piece
-JOIN left_over USING (piece_no)
-JOIN behind USING (piece_no)
+FROM waiting
 JOIN split USING (request_no, visit_no)
 LEFT JOIN (
     -- Named by what they ran more than before; where nobody did, by what they ran.

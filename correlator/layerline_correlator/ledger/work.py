@@ -20,7 +20,7 @@ import duckdb
 from layerline_correlator.facts import join
 from layerline_correlator.ledger.causes import Cause, all_causes
 from layerline_correlator.ledger.rounds import LEFT_OVER, Plan, Taking, plan
-from layerline_correlator.store.graph import Graph, Step, steps_in
+from layerline_correlator.store.graph import Graph, Rows, Step, steps_in
 from layerline_correlator.store.sealed import NEAR_NS, POINT, SPAN, within
 from layerline_correlator.store.stale import mark_requests
 from layerline_correlator.store.statements import execute, first_row, parsed, run, text
@@ -179,7 +179,7 @@ def _begin(
 def _work_out(cursor: duckdb.DuckDBPyConnection, bounds: dict[str, int], *, readings: bool = True) -> int:
     """Everything up to what ``keep.sql`` writes, in temporary tables. Returns how many ledgers do not add up."""
     with within(cursor, *_around(bounds)):
-        rows = pieces().run(cursor, bounds)
+        rows = pieces().run(cursor, bounds, Rows.on(cursor))
     whole = _ledgers(all_causes())
     around = _readings(cursor) if readings else {"since_ns": 0, "until_ns": 0}
     with within(cursor, around["since_ns"], around["until_ns"] + 1, POINT, SPAN):

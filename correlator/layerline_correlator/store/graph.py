@@ -9,8 +9,9 @@ A file of steps is ordinary SQL that pastes into a DuckDB shell. Above each ``CR
 
 ``makes`` is the table, ``reads`` the tables of other steps and the tables that are handed in (``given``); stored
 tables, views and macros need no mention. ``only with`` names tables without rows in which nobody needs this one: then
-it is made empty without asking the planner, which is what most steps of a small batch cost. The same line right below
-a `UNION ALL` (at the beginning of a line) is of that branch alone, which is left out where it has nothing to say.
+it is made empty without asking the planner, which is what most steps of a small batch cost, or left alone where it is
+empty already (``Rows``). The same line right below a `UNION ALL` (at the beginning of a line) is of that branch alone,
+which is left out where it has nothing to say.
 """
 
 from __future__ import annotations
@@ -41,16 +42,37 @@ class Step:
     sql: str
     file: str
 
-    def run(self, cursor: duckdb.DuckDBPyConnection, parameters: Mapping[str, Any], rows: dict[str, int]) -> None:
+    def run(self, cursor: duckdb.DuckDBPyConnection, parameters: Mapping[str, Any], rows: Rows) -> None:
         """Make the table and note in ``rows`` how many rows it has. ``rows`` knows all that the step reads."""
         if any(rows.get(name) == 0 for name in self.only_with) and (empty := _EMPTY.get(self.sql)):
-            execute(cursor, empty)
+            if self.makes not in rows.empty_before:
+                execute(cursor, empty)
             rows[self.makes] = 0
             return
         made = execute(cursor, parsed(with_branches(self.sql, rows)), parameters)
         rows[self.makes] = made[-1][0][0]
         if self.only_with and self.sql not in _EMPTY:
             _EMPTY[self.sql] = parsed(_without_rows(cursor, self.makes))
+
+
+class Rows(dict[str, int]):
+    """How many rows each table has that was made in this pass.
+
+    ``empty_before`` names the tables that an earlier pass on the same cursor left without rows: where their step has
+    nothing to say they stay as they are.
+    """
+
+    def __init__(self, empty_before: Iterable[str] = ()) -> None:
+        super().__init__()
+        self.empty_before = frozenset(empty_before)
+
+    @classmethod
+    def on(cls, cursor: duckdb.DuckDBPyConnection) -> Rows:
+        """Nothing is made yet; the cursor itself knows what earlier passes left."""
+        found = cursor.execute(
+            "SELECT table_name FROM duckdb_tables() WHERE temporary AND estimated_size = 0"
+        ).fetchall()
+        return cls(name for (name,) in found)
 
 
 #: How to make the table of a step that has nothing to say; known since it was made once in this process.
@@ -69,12 +91,20 @@ def _without_rows(cursor: duckdb.DuckDBPyConnection, table: str) -> str:
 
 def with_branches(sql: str, rows: Mapping[str, int]) -> str:
     """The statement without the branches that have nothing to say, by the rows of the tables that their heads name."""
-    first, *rest = _UNION.split(sql)
+    first, *rest = _branches(sql)
+    if not rest:
+        return sql
     kept = [first]
     for union, only_with, branch in zip(rest[::3], rest[1::3], rest[2::3], strict=True):
         if not any(rows.get(name) == 0 for name in (only_with or "").replace(",", " ").split()):
             kept += [union, "\n", branch]
     return "".join(kept)
+
+
+@cache
+def _branches(sql: str) -> tuple[str, ...]:
+    """The first branch, and of each further one its ``UNION ALL``, the tables that its head names, and itself."""
+    return tuple(_UNION.split(sql))
 
 
 def steps_of(sql: str, file: str) -> Iterator[Step]:
@@ -172,11 +202,9 @@ class Graph:
             want(name)
         return Graph(tuple(step for step in self.steps if step.makes in needed), self.given)
 
-    def run(
-        self, cursor: duckdb.DuckDBPyConnection, parameters: Mapping[str, Any], rows: dict[str, int] | None = None
-    ) -> dict[str, int]:
+    def run(self, cursor: duckdb.DuckDBPyConnection, parameters: Mapping[str, Any], rows: Rows | None = None) -> Rows:
         """Make every table; how many rows each has. ``rows`` says so of what is there already."""
-        counts = {} if rows is None else rows
+        counts = Rows() if rows is None else rows
         for step in self.steps:
             step.run(cursor, parameters, counts)
         return counts

@@ -16,7 +16,7 @@ import duckdb
 
 from layerline_correlator.ledger.budget import ANYWAY, chances
 from layerline_correlator.ledger.work import AROUND_NS
-from layerline_correlator.store.graph import Graph, graph
+from layerline_correlator.store.graph import Graph, Rows, graph
 from layerline_correlator.store.sealed import SPAN, within
 from layerline_correlator.store.stale import mark_requests
 from layerline_correlator.store.statements import run
@@ -69,7 +69,7 @@ class Triage:
         cursor.execute(
             "CREATE OR REPLACE TEMP TABLE batch AS SELECT unnest($ids::VARCHAR[]) AS trace_id", {"ids": list(traces)}
         ).fetchall()
-        rows: dict[str, int] = {}
+        rows = Rows()
         with within(cursor, bounds["from_ns"], bounds["to_ns"] + 1, SPAN):
             self._run(whole, ["early_request"], bounds, rows)
         found = cursor.execute("SELECT DISTINCT service, name FROM early_request").fetchall()
@@ -103,7 +103,7 @@ class Triage:
             ).fetchall()
         }
 
-    def _run(self, whole: Graph, wanted: Iterable[str], parameters: Mapping[str, Any], rows: dict[str, int]) -> None:
+    def _run(self, whole: Graph, wanted: Iterable[str], parameters: Mapping[str, Any], rows: Rows) -> None:
         steps = whole.for_the_sake_of(wanted).steps
         Graph(tuple(step for step in steps if step.makes not in rows), whole.given).run(self._cursor, parameters, rows)
 
