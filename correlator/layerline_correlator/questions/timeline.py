@@ -42,7 +42,7 @@ _LAST_NS = 2**62
 
 #: The files of a timeline that reads every row, and of one that reads minutes; and what they are given.
 BY_ROW = (("questions/timeline.sql", "questions/timeline_rows.sql"), ("picked",))
-BY_MINUTE = (("questions/timeline.sql", "questions/timeline_minutes.sql"), ("picked", *VIEWS))
+BY_MINUTE = (("questions/timeline.sql", "summaries/stretches.sql", "questions/timeline_minutes.sql"), ("picked", *VIEWS))
 
 #: What is shown of containers and hosts unless signals are asked for.
 SIGNALS = (

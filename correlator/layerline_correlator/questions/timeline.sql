@@ -55,9 +55,9 @@ LEFT JOIN read_entity ON read_entity.entity_type = named.entity_type AND read_en
 -- ---- readings
 
 -- The series that are asked for, of the entities shown.
--- makes: shown_series
+-- makes: wanted_series
 -- reads: shown_entity
-CREATE OR REPLACE TEMP TABLE shown_series AS
+CREATE OR REPLACE TEMP TABLE wanted_series AS
 SELECT series.series, kind
 FROM series
 SEMI JOIN (FROM shown_entity WHERE shown) AS of_entity
