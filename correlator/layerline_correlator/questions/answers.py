@@ -37,6 +37,7 @@ from layerline_correlator.store.sizes import StoreSize, read_sizes
 from layerline_correlator.store.statements import begin, begin_anew, first_row
 from layerline_correlator.store.store import Extent, Store
 from layerline_correlator.tagquery.answer import Containers
+from layerline_correlator.tagquery.evaluate import window_ns
 from layerline_correlator.tagquery.model import Query
 from layerline_correlator.verdict.model import Verdict
 
@@ -238,6 +239,8 @@ class Answers(ABC):
         """What a tag query holds for, in the window that ends at ``to_ns``. ``BadCursor``, ``TooHeavy``."""
         self._catch_up()
         with self._reading() as reading:
+            if cursor is None:  # a cursor keeps a window that may begin earlier
+                narrow(reading, self._store.folder, window_ns(query, to_ns)[0] - _BEFORE_NS)
             return read_containers(reading, query, to_ns, self._names.entity, limit, cursor)
 
     def tag_keys(self, prefix: str, limit: int) -> list[TagKey]:

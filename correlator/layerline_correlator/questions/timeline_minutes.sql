@@ -204,7 +204,7 @@ stretches AS (
 ),
 ended AS (
     SELECT
-        line, signal, unit, kind = 'gauge' AS is_level, entity_type, entity_id, attributes, is_part, from_ns,
+        line, kind = 'gauge' AS is_level, from_ns,
         -- A level that nobody confirmed again held for one usual step.
         CASE WHEN kind = 'gauge' AND readings = 1 AND stretches.to_ns - from_ns > most_ns
              THEN from_ns + coalesce(usual_ns, 1) ELSE stretches.to_ns END AS to_ns,

@@ -99,21 +99,10 @@ GROUP BY ALL;
 CREATE OR REPLACE TEMP TABLE shown_reading AS
 WITH
 stretches AS (
-    SELECT
-        line,
-        signal,
-        unit,
-        FALSE AS is_level,
-        entity_type,
-        entity_id,
-        attributes,
-        is_part,
-        from_ns,
-        to_ns,
-        rise AS amount
+    SELECT line, FALSE AS is_level, from_ns, to_ns, rise AS amount
     FROM rises_of((SELECT list(series) FROM wanted_series WHERE kind <> 'gauge'), $since_ns, $until_ns)
     UNION ALL
-    SELECT line, signal, unit, TRUE, entity_type, entity_id, attributes, is_part, from_ns, to_ns, value
+    SELECT line, TRUE, from_ns, to_ns, value
     FROM levels_of((SELECT list(series) FROM wanted_series WHERE kind = 'gauge'), $since_ns, $until_ns)
 ),
 steps AS (
