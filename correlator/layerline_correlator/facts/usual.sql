@@ -106,11 +106,8 @@ FROM enough;
 -- reads: usual, recent_request
 -- only with: usual
 CREATE OR REPLACE TEMP TABLE usual_member AS
-WITH placed AS (
-    SELECT request_no, service, operation, from_rank, to_rank, unnest(range(first_place, last_place + 1)) AS place
-    FROM usual
-)
 SELECT request_no, trace_id, span_id, start_ns, duration_ns
-FROM placed
-JOIN recent_request USING (service, operation, place)
+FROM usual
+JOIN recent_request USING (service, operation)
+WHERE place BETWEEN first_place AND last_place
 QUALIFY row_number() OVER (PARTITION BY request_no ORDER BY duration_ns, span_id) BETWEEN from_rank AND to_rank;
