@@ -24,7 +24,7 @@ _log = logging.getLogger("layerline.correlator")
 
 #: Slow requests of one operation that a verdict over a window adds up, at most; the newest.
 _WINDOW_LEDGERS = 500
-#: Requests of all operations that are judged together (1,000 take a second of CPU time). Where there are many
+#: Requests of all operations that are judged together: 1,000 take a second and a half of CPU time. Where there are many
 #: operations, of each as many as say enough, as long as they are no more than ``_MOST`` together.
 _TOGETHER, _ENOUGH, _MOST = 1_000, 50, 20_000
 #: Operations that are judged together, at most, those that lost most time. Where there are more, their names have ids
