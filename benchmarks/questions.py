@@ -27,9 +27,11 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import psutil
@@ -39,9 +41,21 @@ from steady import Sent, send_readings, send_spans
 
 from layerline_api.doors.otlp.decode import decode
 from layerline_correlator.correlator import Correlator
+from layerline_correlator.entity import Naming
+from layerline_correlator.facts.names import Names
+from layerline_correlator.questions.coverage import read_coverage
+from layerline_correlator.questions.entities import EntityQuery, read_entities
+from layerline_correlator.questions.requests import RequestQuery, read_requests
+from layerline_correlator.questions.services import read_service_map
+from layerline_correlator.questions.timeline import TimelineQuery, read_timeline
+from layerline_correlator.questions.trace import read_trace
+from layerline_correlator.questions.verdicts import read_verdict, read_verdicts
 from layerline_correlator.settings import Settings
 from layerline_correlator.store.model import Batch
 from layerline_correlator.store.stale import mark_all
+from layerline_correlator.store.statements import begin
+from layerline_correlator.tagquery.evaluate import evaluate
+from layerline_correlator.tagquery.parse import parse
 
 #: The time that goes through intake, and how much of it is one batch, in seconds.
 TEMPLATE_S, TOGETHER_S = 600, 10
@@ -52,6 +66,8 @@ SLOW_S, COLLECTED_FROM = 15, 1_000
 COPIED = ("hot_span", "point", "request", "part", "blind", "stay", "failure")
 #: Milliseconds at the 95th percentile.
 GOALS_MS = {"request": 100, "15m": 300, "24h": 1_000}
+#: A verdict may change until the readings of so long after its request are there.
+SETTLE_NS = 10 * S
 
 
 def collected(containers: int, time_ns: int, second: int) -> bytes:
@@ -251,6 +267,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="keep the store in this folder, and use the one that is there")
     parser.add_argument("--only", help="ask only questions whose address has this in it; several with commas")
     parser.add_argument("--build-only", action="store_true", help="make the store and ask nothing")
+    parser.add_argument("--here", action="store_true", help="ask without a server; print the CPU time of statements")
     options = parser.parse_args()
     print(f"{platform.machine()}, {psutil.cpu_count()} cores, Linux {platform.release()}, DuckDB {duckdb.__version__}")
     print(f"python {' '.join(sys.argv)}; load {psutil.getloadavg()[0]:.1f}", flush=True)
@@ -262,7 +279,9 @@ def main() -> None:
             per_s = options.spans / len(SHAPE) / (copies * TEMPLATE_S)
             template(folder, begin_ns, per_s, options.containers)
             copied(folder, copies)
-        if not options.build_only:
+        if options.here:
+            answer_here(folder, options)
+        elif not options.build_only:
             answer_all(folder, options)
     finally:
         if options.keep is None:
@@ -301,6 +320,73 @@ def answer_all(folder: Path, options: argparse.Namespace) -> None:
                 flush=True,
             )
         print(f"resident memory at the end: {server.rss_bytes() / 2**20:.0f} MiB")
+
+
+class Timed:
+    """A cursor that notes the CPU time of each statement."""
+
+    def __init__(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        self._cursor, self._last = cursor, ""
+        self.cpu_s: Counter[str] = Counter()
+
+    def execute(self, sql: Any, *values: Any) -> Timed:
+        began_s, self._last = time.process_time(), getattr(sql, "query", None) or str(sql)
+        self._cursor.execute(sql, *values)
+        self.cpu_s[self._last] += time.process_time() - began_s
+        return self
+
+    def fetchall(self) -> list[Any]:
+        began_s = time.process_time()
+        rows = self._cursor.fetchall()
+        self.cpu_s[self._last] += time.process_time() - began_s
+        return rows
+
+
+def answer_here(folder: Path, options: argparse.Namespace) -> None:
+    wanted = options.only.split(",") if options.only else [""]
+    with duckdb.connect(str(folder / "hot.duckdb"), read_only=True, config={"memory_limit": "3GB"}) as store:
+        name = Names(store.cursor()).entity
+        (now_ns,) = store.execute("SELECT max(end_ns) FROM request").fetchall()[0]
+        (trace_id,) = store.execute(
+            "SELECT trace_id FROM request WHERE slow AND root ORDER BY start_ns DESC LIMIT 1"
+        ).fetchall()[0]
+        asked: dict[str, Callable[[Any], Any]] = {
+            "a request's verdict": lambda cursor: read_verdict(cursor, trace_id, None, name, SETTLE_NS),
+            "a request's trace": lambda cursor: read_trace(cursor, trace_id),
+        }
+        for over, seconds in (("15m", 900), ("24h", 86_400)):
+            asked |= {f"{what}, {over}": read for what, read in about(now_ns - seconds * S, now_ns, over, name).items()}
+        print(f"{'CPU ms':>8s}  question")
+        for what, read in asked.items():
+            if not any(text in what for text in wanted):
+                continue
+            found = []
+            for _ in range(options.times):
+                with store.cursor() as cursor:
+                    begin(cursor)
+                    timed, began_s = Timed(cursor), time.process_time()
+                    read(timed)
+                    found.append(time.process_time() - began_s)
+            print(f"{statistics.median(found) * 1e3:8.0f}  {what}", flush=True)
+            for sql, cpu_s in timed.cpu_s.most_common(3):
+                print(f"{'':10s}{cpu_s * 1e3:8.0f}  {' '.join(sql.split())[:90]}", flush=True)
+
+
+def about(from_ns: int, to_ns: int, over: str, name: Naming) -> dict[str, Callable[[Any], Any]]:
+    """The questions about a window."""
+    query = parse(f"memory.working_set > 1.5 * avg(memory.working_set) over {over}")
+    return {
+        "requests": lambda cursor: read_requests(cursor, RequestQuery(from_ns, to_ns), 0),
+        "verdicts": lambda cursor: read_verdicts(cursor, RequestQuery(from_ns, to_ns), name, SETTLE_NS, 0),
+        "timeline": lambda cursor: read_timeline(cursor, TimelineQuery(from_ns, to_ns), name),
+        "timeline of a service": lambda cursor: read_timeline(
+            cursor, TimelineQuery(from_ns, to_ns, service="stock"), name
+        ),
+        "services": lambda cursor: read_service_map(cursor, from_ns, to_ns),
+        "entities": lambda cursor: read_entities(cursor, EntityQuery(from_ns, to_ns)),
+        "coverage": lambda cursor: read_coverage(cursor, name, from_ns, to_ns),
+        "containers": lambda cursor: evaluate(cursor, query, to_ns, name),
+    }
 
 
 def settle(server: Served) -> None:

@@ -33,7 +33,7 @@ ROOM_MAY_IMPORT = {
     "store": set(),
     "facts": {"store"},
     "summaries": {"store"},
-    "tagquery": {"store"},  # a language: what it selects is asked for by those who read it
+    "tagquery": {"store", "summaries"},  # a language: what it selects is asked for by those who read it
     "ledger": {"store", "facts"},
     "verdict": {"store", "facts", "ledger"},
     "incidents": {"store", "facts", "ledger", "verdict"},

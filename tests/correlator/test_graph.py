@@ -19,6 +19,7 @@ from layerline_correlator.questions.coverage import FILES as COVERAGE
 from layerline_correlator.questions.timeline import BY_MINUTE, BY_ROW
 from layerline_correlator.store.graph import Graph, Rows, Step, steps_in, steps_of
 from layerline_correlator.summaries.cover import VIEWS
+from layerline_correlator.tagquery import evaluate
 from layerline_correlator.verdict.suspects import FILES as SUSPECTS
 from layerline_correlator.verdict.triage import FILES as TRIAGE
 from layerline_correlator.verdict.triage import GIVEN as TRIAGE_GIVEN
@@ -32,11 +33,13 @@ GRAPHS = {
     TRIAGE: TRIAGE_GIVEN,
     BY_ROW[0]: BY_ROW[1],
     BY_MINUTE[0]: BY_MINUTE[1],
-    ("tagquery/lived.sql", "tagquery/measured.sql"): (),
+    evaluate.BY_ROW[0]: evaluate.BY_ROW[1],
+    evaluate.BY_MINUTE[0]: evaluate.BY_MINUTE[1],
 }
 STEPS = {step.sql: step for graph in GRAPHS for step in steps_in(graph)}
-#: Made once for each question that begins with the same further steps, and once for each way to read a timeline.
-BEGINNINGS = {"sighting", "called_at"} | (
+#: Made once for each question that begins with the same further steps, and once for each way to read a timeline or the
+#: readings of a tag query.
+BEGINNINGS = {"sighting", "called_at", "wanted_series", "wanted_reading"} | (
     {step.makes for step in steps_in(BY_ROW[0][1:])} & {step.makes for step in steps_in(BY_MINUTE[0][1:])}
 )
 

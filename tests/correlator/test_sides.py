@@ -9,6 +9,7 @@ from spans import MS, a_while_ago, batch, span_row
 
 from layerline_correlator.correlator import Correlator
 from layerline_correlator.store.model import ResourceRow, SpanRow
+from layerline_correlator.verdict import sides
 from layerline_correlator.verdict.model import Part
 
 TRACE = "51de51de" * 4
@@ -85,3 +86,23 @@ def test_one_late_edge_is_on_neither_side(correlator: Correlator) -> None:
     part = judged(correlator, {("web", "stock")})
     assert [one.share for one in part.by] == [0.5, 0.5]
     assert "were as usual" in part.because
+
+
+def test_calls_are_read_once_for_verdicts_of_the_same_time() -> None:
+    """The calls around several verdicts are read together, and again only for one that lies far before the others."""
+    minute_ns, read = 60 * 10**9, []
+
+    class Cursor:
+        def execute(self, sql: str, bounds: dict[str, int]) -> Cursor:
+            read.append((bounds["since_ns"] // minute_ns, bounds["until_ns"] // minute_ns))
+            return self
+
+        def fetchall(self) -> list[Any]:
+            return []
+
+    calls = sides.Calls(Cursor(), (0, 1000 * minute_ns))  # type: ignore[arg-type]
+    for first, last in ((990, 1000), (980, 995), (975, 990)):
+        calls.near((first * minute_ns, last * minute_ns))
+    assert read == [(965, 1000)]
+    calls.near((100 * minute_ns, 110 * minute_ns))
+    assert read[1:] == [(95, 110)]

@@ -19,6 +19,7 @@ from layerline_correlator.questions.requests import RequestQuery
 from layerline_correlator.settings import Settings
 from layerline_correlator.store.model import Batch, ResourceRow, resource_key
 from layerline_correlator.store.patience import TooHeavy
+from layerline_correlator.tagquery import evaluate
 from layerline_correlator.tagquery.answer import Containers
 from layerline_correlator.tagquery.model import BadQuery, Query
 from layerline_correlator.tagquery.parse import parse, parse_selection
@@ -28,18 +29,26 @@ GOOD = [pytest.param(query, id=query["must"]) for query in DRAWN["query"] if "fi
 BAD = [pytest.param(query, id=query["must"]) for query in DRAWN["query"] if "error" in query]
 
 
-@pytest.fixture(scope="module")
-def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A store with the fleet in it: ``asked(text, limit=50, cursor=None, to=900)`` answers."""
+@pytest.fixture(scope="module", params=["row by row", "summed up"])
+def asked(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A store with the fleet in it: ``asked(text, limit=50, cursor=None, to=900)`` answers.
+
+    Once it reads every value; once minutes are summed up, and every window is long enough to be read from them.
+    """
     zero_ns = a_while_ago(WINDOW_S + 60)
     correlator = Correlator.open(Settings(store=tmp_path_factory.mktemp("fleet") / "store", group_ns=1_000_000))
     correlator.append(fleet(DRAWN["host"], DRAWN["container"], zero_ns))
+    patch = pytest.MonkeyPatch()
+    if request.param == "summed up":
+        patch.setattr(evaluate, "LONG_NS", 0)
+        correlator.summing.catch_up()
 
     def ask(text: str, limit: int = 50, cursor: str | None = None, to: float = WINDOW_S) -> Containers:
         return correlator.containers(parse(text), zero_ns + round(to * SECOND), limit, cursor)
 
     ask.correlator = correlator  # type: ignore[attr-defined]
     yield ask
+    patch.undo()
     correlator.close()
 
 

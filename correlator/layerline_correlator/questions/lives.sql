@@ -11,16 +11,17 @@ told AS (
     WHERE container_id IS NOT NULL AND time_ns < $to_ns
 ),
 -- What was read in the window, and in the minute before it: who died early in the window was read before.
-point_of AS MATERIALIZED (
-    SELECT
-        series.entity_id AS container_id, series.signal, series.attributes, series.kind, series.resource,
-        first_ns, time_ns, value
-    FROM (
-        SELECT series, first_ns, last_ns AS time_ns, last_value AS value FROM point_summed
-        UNION ALL SELECT series, time_ns, time_ns, value FROM point_beside
-    ) AS point
-    JOIN series ON series.series = point.series
+point_row AS (
+    SELECT series, first_ns, last_ns, last_value FROM point_summed
+    UNION ALL SELECT series, time_ns, time_ns, value FROM point_beside
+),
+container_series AS (
+    SELECT series, entity_id AS container_id, signal, attributes, kind, resource FROM series
     WHERE entity_type = 'container' AND part_of IS NULL
+),
+last_of AS MATERIALIZED (
+    SELECT series, min(first_ns) AS first_ns, max(last_ns) AS time_ns, arg_max(last_value, last_ns) AS value
+    FROM point_row GROUP BY series
 ),
 -- Who sent spans, and the container it was tied to.
 sender AS (
@@ -43,7 +44,9 @@ span_of AS MATERIALIZED (
 seen AS (
     SELECT container_id, min(first_ns) AS first_ns, max(last_ns) AS last_ns
     FROM (SELECT container_id, min(time_ns) AS first_ns, max(time_ns) AS last_ns FROM told GROUP BY ALL
-          UNION ALL SELECT container_id, min(first_ns), max(time_ns) FROM point_of GROUP BY ALL
+          UNION ALL
+          SELECT container_id, min(first_ns), max(time_ns)
+          FROM last_of JOIN container_series USING (series) GROUP BY ALL
           UNION ALL SELECT container_id, min(start_ns), max(end_ns) FROM span_of GROUP BY ALL)
     GROUP BY container_id
 ),
@@ -57,6 +60,19 @@ begun AS (
     FROM seen LEFT JOIN told USING (container_id)
     GROUP BY seen.container_id, first_ns
     HAVING first_ns < coalesce(min(time_ns) FILTER (name = 'container.start'), first_ns + 1)
+),
+-- Of a container with one run, whatever was read is of that run: the last value says it. Of others each value is looked at.
+started_again AS (
+    SELECT container_id FROM begun GROUP BY container_id HAVING count(*) > 1
+),
+point_of AS MATERIALIZED (
+    SELECT container_id, signal, attributes, kind, resource, time_ns, value
+    FROM last_of JOIN container_series USING (series)
+    WHERE container_id NOT IN (FROM started_again)
+    UNION ALL
+    SELECT container_id, signal, attributes, kind, resource, last_ns, last_value
+    FROM point_row JOIN container_series USING (series)
+    WHERE container_id IN (FROM started_again)
 ),
 run AS (
     SELECT
@@ -123,12 +139,8 @@ flushed AS (
     GROUP BY ALL
 ),
 machine AS (
-    SELECT host, arg_max(value, last_ns) AS cpus
-    FROM (
-        SELECT series, last_ns, last_value AS value FROM point_summed
-        UNION ALL SELECT series, time_ns, value FROM point_beside
-    ) AS point
-    JOIN series ON series.series = point.series
+    SELECT host, arg_max(value, time_ns) AS cpus
+    FROM last_of JOIN series USING (series)
     WHERE signal = 'system.cpu.logical.count'
     GROUP BY host
 ),

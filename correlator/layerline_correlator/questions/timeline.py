@@ -42,7 +42,10 @@ _LAST_NS = 2**62
 
 #: The files of a timeline that reads every row, and of one that reads minutes; and what they are given.
 BY_ROW = (("questions/timeline.sql", "questions/timeline_rows.sql"), ("picked",))
-BY_MINUTE = (("questions/timeline.sql", "questions/timeline_minutes.sql"), ("picked", *VIEWS))
+BY_MINUTE = (
+    ("questions/timeline.sql", "summaries/stretches.sql", "questions/timeline_minutes.sql"),
+    ("picked", *VIEWS),
+)
 
 #: What is shown of containers and hosts unless signals are asked for.
 SIGNALS = (
@@ -329,11 +332,15 @@ def _causes(cursor: duckdb.DuckDBPyConnection, points: int) -> list[Series]:
 def _readings(cursor: duckdb.DuckDBPyConnection, points: int, name: Callable[[str, str], Entity]) -> list[Series]:
     """The containers', then the hosts', then what services tell of themselves; each entity's in the order of names."""
     lines: dict[tuple[str, str, str, str, bool, tuple[tuple[str, str], ...]], list[float | int | None]] = {}
-    for kind, identity, signal, unit, is_level, attributes, step, value in cursor.execute(
-        "SELECT entity_type, entity_id, signal, unit, is_level, shown_attributes, step, value FROM reading_step"
+    # Lists, because a row for each value costs more to hand over than to work out.
+    for kind, identity, signal, unit, is_level, attributes, steps, amounts in cursor.execute(
+        "SELECT entity_type, entity_id, signal, unit, is_level, shown_attributes, list(step), list(value)"
+        " FROM reading_step GROUP BY ALL"
     ).fetchall():
         key = (kind, identity, signal, unit, is_level, tuple(sorted((attributes or {}).items())))
-        lines.setdefault(key, [None] * points)[step] = value
+        line = lines.setdefault(key, [None] * points)
+        for step, value in zip(steps, amounts, strict=True):
+            line[step] = value
     found = []
     for (kind, identity, signal, unit, is_level, attributes), values in lines.items():
         rate = not is_level

@@ -55,9 +55,9 @@ LEFT JOIN read_entity ON read_entity.entity_type = named.entity_type AND read_en
 -- ---- readings
 
 -- The series that are asked for, of the entities shown.
--- makes: shown_series
+-- makes: wanted_series
 -- reads: shown_entity
-CREATE OR REPLACE TEMP TABLE shown_series AS
+CREATE OR REPLACE TEMP TABLE wanted_series AS
 SELECT series.series, kind
 FROM series
 SEMI JOIN (FROM shown_entity WHERE shown) AS of_entity
@@ -66,8 +66,16 @@ WHERE EXISTS (FROM (SELECT unnest($signals::VARCHAR[]) AS pattern) WHERE signal 
   -- What all tasks waited for is part of what some did.
   AND coalesce(series.attributes['pressure.kind'], 'some') = 'some';
 
+-- What their lines are of. It is told once for each: the stretches of time below are many, and hold numbers alone.
+-- makes: shown_line
+-- reads: wanted_series
+-- only with: wanted_series
+CREATE OR REPLACE TEMP TABLE shown_line AS
+SELECT DISTINCT ON (line) line, entity_type, entity_id, signal, unit, attributes
+FROM lines_of((SELECT list(series) FROM wanted_series));
+
 -- makes: reading_step
--- reads: shown_reading
+-- reads: shown_reading, shown_line
 -- only with: shown_reading
 CREATE OR REPLACE TEMP TABLE reading_step AS
 WITH
@@ -82,21 +90,23 @@ shares AS (
 ),
 figures AS (
     SELECT
-        entity_type, entity_id, signal, unit, is_level, step, attributes,
+        line, is_level, step,
         CASE WHEN is_level THEN sum(amount * shared_ns) / sum(shared_ns)
              ELSE sum(amount * (shared_ns / (to_ns - from_ns))) / sum(shared_ns) * 1e9 END AS value
     FROM shares
-    GROUP BY entity_type, entity_id, signal, unit, is_level, step, attributes, CASE WHEN is_part THEN line END
+    GROUP BY line, is_level, step
 )
 -- What devices and interfaces did adds up; of several limits the tightest binds.
 SELECT
-    figures.entity_type, entity_id, figures.signal, figures.unit, is_level, step,
+    shown_line.entity_type, entity_id, shown_line.signal, shown_line.unit, is_level, step,
     map_from_entries(list_filter(map_entries(attributes), lambda entry:
         entry."key" NOT IN ('system.device', 'network.interface.name'))) AS shown_attributes,
     CASE WHEN coalesce(is_limit, FALSE) THEN min(value) ELSE sum(value) END AS value
 FROM figures
-LEFT JOIN signal ON signal.signal = figures.signal
-GROUP BY figures.entity_type, entity_id, figures.signal, figures.unit, is_level, step, shown_attributes, is_limit;
+JOIN shown_line ON shown_line.line = figures.line
+LEFT JOIN signal ON signal.signal = shown_line.signal
+GROUP BY
+    shown_line.entity_type, entity_id, shown_line.signal, shown_line.unit, is_level, step, shown_attributes, is_limit;
 
 -- ---- events: of the entities and services concerned, and those that concern everybody
 

@@ -164,93 +164,7 @@ FROM (
 )
 GROUP BY ALL;
 
--- ---- readings: a value by itself is a minute with one value, so that one rule makes both
-
--- Each line's minutes in order: what passed within one, and from the last value of the one before until its first.
--- makes: line_minute
--- reads: shown_series, point_summed, point_beside
--- only with: shown_series
-CREATE OR REPLACE TEMP TABLE line_minute AS
-WITH
-described AS MATERIALIZED (FROM lines_of((SELECT list(series) FROM shown_series))),
-values_of AS (
-    SELECT series, first_ns, last_ns, first_start_ns, first_value, last_value, points, rise, held, step_ns, long_steps
-    FROM point_summed SEMI JOIN shown_series USING (series)
-    UNION ALL
-    SELECT series, time_ns, time_ns, start_ns, value, value, 1, NULL, NULL, NULL, NULL
-    FROM point_beside SEMI JOIN shown_series USING (series)
-)
-SELECT
-    line, kind, ours, first_ns, last_ns, first_start_ns, first_value, last_value, points, step_ns, long_steps,
-    CASE WHEN kind = 'gauge' THEN held ELSE rise END AS amount,
-    lag(last_ns) OVER each AS before_ns, lag(last_value) OVER each AS before_value,
-    lead(first_ns) OVER each AS next_ns
-FROM values_of JOIN described ON described.series = values_of.series
-WINDOW each AS (PARTITION BY line ORDER BY first_ns);
-
--- What is said of a stretch of time: within minutes, and between them. Of levels `amount` is the mean.
--- makes: line_stretch
--- reads: line_minute
--- only with: line_minute
-CREATE OR REPLACE TEMP TABLE line_stretch AS
-WITH
-stretches AS (
-    SELECT
-        line, kind = 'gauge' AS is_level, first_ns AS from_ns, last_ns AS to_ns,
-        CASE WHEN kind = 'gauge' THEN amount / (last_ns - first_ns) ELSE amount END AS amount,
-        points - 1 AS readings, step_ns, long_steps
-    FROM line_minute WHERE last_ns > first_ns
-    UNION ALL
-    SELECT
-        line, FALSE,
-        rose_from(kind, ours, first_start_ns, before_ns, first_value, before_value) AS from_ns, first_ns,
-        rose_by(kind, ours, first_start_ns, first_ns, before_ns, first_value, before_value), 1,
-        first_ns - from_ns, NULL
-    FROM line_minute WHERE kind <> 'gauge' AND first_ns - from_ns BETWEEN 1 AND longest_interval_ns()
-    UNION ALL
-    SELECT
-        line, TRUE, last_ns, least(next_ns, last_ns + longest_interval_ns()) AS to_ns, last_value, 1,
-        to_ns - last_ns, NULL
-    FROM line_minute WHERE kind = 'gauge'
-)
-FROM stretches WHERE to_ns > from_ns;
-
--- Who is heard, as for all readings (facts/readings.sql).
--- makes: heard_line
--- reads: line_stretch, line_minute, shown_series
--- only with: line_stretch
-CREATE OR REPLACE TEMP TABLE heard_line AS
-WITH
-described AS (
-    SELECT DISTINCT ON (line) * EXCLUDE (series) FROM lines_of((SELECT list(series) FROM shown_series))
-),
-rivals AS (
-    SELECT entity_type, entity_id, signal, sender, is_part, any_value(ours) AS ours, sum(readings) AS readings,
-           sum(to_ns - from_ns) / count(DISTINCT line) AS covered_ns
-    FROM line_stretch JOIN described USING (line) WHERE NOT is_level GROUP BY ALL
-    UNION ALL
-    SELECT entity_type, entity_id, signal, sender, is_part, any_value(described.ours) AS ours, sum(points) AS readings,
-           max(last_ns) - min(first_ns) AS covered_ns
-    FROM line_minute JOIN described USING (line) WHERE described.kind = 'gauge' GROUP BY ALL
-),
-saw AS (
-    SELECT *, sees_enough(entity_type, entity_id, signal, covered_ns) AS saw_enough
-    FROM rivals
-),
-heard AS (
-    FROM saw
-    QUALIFY teller_place(entity_type, entity_id, signal, saw_enough, ours, is_part, readings, sender) = 1
-),
-usual_step AS (
-    SELECT line, CASE WHEN sum(readings) > 1 THEN quantile_disc(coalesce(step_ns, to_ns - from_ns), 0.5) END AS usual_ns
-    FROM line_stretch GROUP BY line
-)
-SELECT
-    described.*, usual_ns,
-    least(longest_interval_ns(), greatest(seconds_long(5), 3 * coalesce(usual_ns, 0))) AS most_ns
-FROM described
-SEMI JOIN heard USING (entity_type, entity_id, signal, sender, is_part)
-JOIN usual_step USING (line);
+-- ---- readings: stretches and who is heard are made by summaries/stretches.sql
 
 -- A minute in which nobody looked for a while is taken apart again: its values one by one.
 -- makes: broken_minute
@@ -262,7 +176,7 @@ FROM line_stretch JOIN heard_line USING (line)
 WHERE list_max(long_steps) > most_ns OR (readings > 1 AND step_ns > most_ns);
 
 -- makes: shown_reading
--- reads: line_stretch, heard_line, broken_minute, shown_series
+-- reads: line_stretch, heard_line, broken_minute, wanted_series
 -- only with: heard_line
 CREATE OR REPLACE TEMP TABLE shown_reading AS
 WITH
@@ -271,7 +185,7 @@ apart AS (
         broken_minute.line, time_ns, value, kind, ours, start_ns,
         lag(time_ns) OVER each AS before_ns, lag(value) OVER each AS before_value
     FROM broken_minute
-    JOIN lines_of((SELECT list(series) FROM shown_series)) AS described USING (line)
+    JOIN lines_of((SELECT list(series) FROM wanted_series)) AS described USING (line)
     JOIN point ON point.series = described.series AND time_ns BETWEEN first_ns AND last_ns
     WHERE time_ns >= (SELECT min(first_ns) FROM broken_minute) AND time_ns <= (SELECT max(last_ns) FROM broken_minute)
     WINDOW each AS (PARTITION BY broken_minute.line, first_ns ORDER BY time_ns)
@@ -290,7 +204,7 @@ stretches AS (
 ),
 ended AS (
     SELECT
-        line, signal, unit, kind = 'gauge' AS is_level, entity_type, entity_id, attributes, is_part, from_ns,
+        line, kind = 'gauge' AS is_level, from_ns,
         -- A level that nobody confirmed again held for one usual step.
         CASE WHEN kind = 'gauge' AND readings = 1 AND stretches.to_ns - from_ns > most_ns
              THEN from_ns + coalesce(usual_ns, 1) ELSE stretches.to_ns END AS to_ns,

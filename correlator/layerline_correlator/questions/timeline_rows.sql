@@ -94,27 +94,16 @@ GROUP BY ALL;
 -- What each value says of a stretch of time: how much a counter grew since the last, what a gauge held until the next.
 -- A stretch much longer than the usual ones of its line is one in which nobody looked: a gap.
 -- makes: shown_reading
--- reads: shown_series
--- only with: shown_series
+-- reads: wanted_series
+-- only with: wanted_series
 CREATE OR REPLACE TEMP TABLE shown_reading AS
 WITH
 stretches AS (
-    SELECT
-        line,
-        signal,
-        unit,
-        FALSE AS is_level,
-        entity_type,
-        entity_id,
-        attributes,
-        is_part,
-        from_ns,
-        to_ns,
-        rise AS amount
-    FROM rises_of((SELECT list(series) FROM shown_series WHERE kind <> 'gauge'), $since_ns, $until_ns)
+    SELECT line, FALSE AS is_level, from_ns, to_ns, rise AS amount
+    FROM rises_of((SELECT list(series) FROM wanted_series WHERE kind <> 'gauge'), $since_ns, $until_ns)
     UNION ALL
-    SELECT line, signal, unit, TRUE, entity_type, entity_id, attributes, is_part, from_ns, to_ns, value
-    FROM levels_of((SELECT list(series) FROM shown_series WHERE kind = 'gauge'), $since_ns, $until_ns)
+    SELECT line, TRUE, from_ns, to_ns, value
+    FROM levels_of((SELECT list(series) FROM wanted_series WHERE kind = 'gauge'), $since_ns, $until_ns)
 ),
 steps AS (
     SELECT line, CASE WHEN count(*) > 1 THEN quantile_disc(to_ns - from_ns, 0.5) END AS usual_ns

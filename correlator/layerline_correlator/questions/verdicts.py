@@ -17,16 +17,19 @@ from layerline_correlator.verdict.failures import read_failing, timeless, with_f
 from layerline_correlator.verdict.judge import judge
 from layerline_correlator.verdict.ledgers import Request, around, read_ledgers, select_requests
 from layerline_correlator.verdict.model import Verdict
-from layerline_correlator.verdict.sides import with_sides
+from layerline_correlator.verdict.sides import Calls, with_sides
 from layerline_correlator.verdict.suspects import with_suspects
 
 _log = logging.getLogger("layerline.correlator")
 
 #: Slow requests of one operation that a verdict over a window adds up, at most; the newest.
 _WINDOW_LEDGERS = 500
-#: Operations that are judged together, at most, those that lost most time; and requests of all of them. Where there are
-#: more, their names have ids in them, and coverage says so.
-_OPERATIONS, _TOGETHER = 1_000, 20_000
+#: Requests of all operations that are judged together: 1,000 take a second and a half of CPU time. Where there are many
+#: operations, of each as many as say enough, as long as they are no more than ``_MOST`` together.
+_TOGETHER, _ENOUGH, _MOST = 1_000, 50, 20_000
+#: Operations that are judged together, at most, those that lost most time. Where there are more, their names have ids
+#: in them, and coverage says so.
+_OPERATIONS = 1_000
 
 
 def read_verdict(
@@ -48,7 +51,7 @@ def read_verdict(
         return None
     ledgers, usuals = read_ledgers(cursor, rows, settle_ns)
     verdict = judge(ledgers, usuals, name, absolute=absolute)
-    return with_failure(_completed(verdict, cursor, [0], rows, name), cursor, rows[0], name)
+    return with_failure(_completed(verdict, cursor, Calls(cursor, around(rows)), rows, name), cursor, rows[0], name)
 
 
 def read_verdicts(
@@ -82,7 +85,7 @@ def read_verdicts(
             (operation for operation, found in failing.items() if found.fails and operation not in slow),
             key=lambda operation: (-failing[operation].errors, operation),
         )[:_OPERATIONS]
-    each = max(1, min(_WINDOW_LEDGERS, _TOGETHER // max(1, len(slowest) + len(only_failing))))
+    each = _each(len(slowest) + len(only_failing))
     rows = select_requests(
         cursor,
         f"{matching} AND (({chosen} AND (service, operation) IN (SELECT (unnest($services), unnest($operations))))"
@@ -128,26 +131,32 @@ def read_verdicts(
 
     verdicts.sort(key=rank)
     last = first + query.limit
+    calls = Calls(cursor, around(rows)) if rows else None
     shown = [
-        _completed(verdict, cursor, numbers, rows, name)
-        if (verdict.service, verdict.operation) in slow
+        _completed(verdict, cursor, calls, [rows[number] for number in numbers], name)
+        if calls is not None and (verdict.service, verdict.operation) in slow
         else timeless(verdict)
         for verdict, numbers in verdicts[first:last]
     ]
     return Page(shown, write_cursor("verdicts", last) if last < len(verdicts) else None, reason)
 
 
+def _each(operations: int) -> int:
+    """How many requests of each operation are judged, where there are so many operations."""
+    operations = max(1, operations)
+    return min(_WINDOW_LEDGERS, max(_TOGETHER // operations, min(_ENOUGH, _MOST // operations), 1))
+
+
 def _completed(
     verdict: Verdict,
     cursor: duckdb.DuckDBPyConnection,
-    numbers: Sequence[int],
-    rows: Sequence[Request],
+    calls: Calls,
+    judged: Sequence[Request],
     name: Naming,
 ) -> Verdict:
     """With suspects for what nobody measured, and the side on which time between two services passed."""
-    judged = [rows[number] for number in numbers]
     try:
-        return with_sides(with_suspects(verdict, cursor, judged, name), cursor, around(judged), name)
+        return with_sides(with_suspects(verdict, cursor, judged, name), calls, around(judged), name)
     except duckdb.DataError:  # an absurd reading must not cost the verdict
         _log.exception("what else was measured cannot be put beside the verdict of %s", verdict.operation)
         begin_anew(cursor)

@@ -37,11 +37,15 @@ _ROWS = {
         for table in ("request", "part", "stay", "blind")
     ),
 }
+
+
+def _views(kind: str) -> tuple[str, ...]:
+    return (*(table.replace("_minute", "_summed") for table in _SUMMED[kind]), *(name for name, _ in _ROWS[kind]))
+
+
 #: All that ``cover`` makes, for graphs of steps that read it.
-VIEWS = (
-    *(table.replace("_minute", "_summed") for tables in _SUMMED.values() for table in tables),
-    *(name for views in _ROWS.values() for name, _ in views),
-)
+POINTS, SPANS, REQUESTS = _views("point"), _views("span"), _views("request")
+VIEWS = (*POINTS, *SPANS, *REQUESTS)
 
 
 def cover(

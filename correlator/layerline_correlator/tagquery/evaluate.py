@@ -11,7 +11,9 @@ import duckdb
 from layerline_correlator.entity import Entity
 from layerline_correlator.store.graph import graph
 from layerline_correlator.store.sealed import POINT, SPAN, narrow
+from layerline_correlator.store.stale import MINUTE_NS
 from layerline_correlator.store.statements import first_row
+from layerline_correlator.summaries.cover import LONG_NS, POINTS, SPANS, cover, turns
 from layerline_correlator.tagquery.answer import (
     Compared,
     ContainerItem,
@@ -29,8 +31,14 @@ from layerline_correlator.times import rfc3339
 #: The window where the query does not say one.
 DEFAULT_OVER_NS = 15 * 60 * 10**9
 
-#: What was read so long before the window still says something of it: ``longest_interval_ns()`` (facts/readings.sql).
-LONGEST_INTERVAL_NS = 120 * 10**9
+#: What was read or sent so long before the window says that a container lived when it began, and what it did since
+#: (``longest_interval_ns`` of facts/readings.sql).
+_BEFORE_NS = 120 * 10**9
+
+#: The files of a query that reads every value, and of one that reads minutes; and what they are given.
+_FIGURES = ("tagquery/lived.sql", "tagquery/measured.sql")
+BY_ROW = ((*_FIGURES, "tagquery/measured_rows.sql"), (*POINTS, *SPANS))
+BY_MINUTE = ((*_FIGURES, "summaries/stretches.sql", "tagquery/measured_minutes.sql"), (*POINTS, *SPANS))
 
 #: A kind of entity and an id, and the entity with its name.
 Naming = Callable[[str, str], Entity]
@@ -77,8 +85,12 @@ def evaluate(
         "counters": [measure.signal for measure in measures if measure.source == "counter"],
         "gauges": [measure.signal for measure in measures if measure.source == "gauge"],
     }
-    narrow(cursor, from_ns - LONGEST_INTERVAL_NS, to_ns, POINT, SPAN)
-    graph(("tagquery/lived.sql", "tagquery/measured.sql")).run(cursor, values)
+    since_ns, by_minute = max(0, from_ns - _BEFORE_NS), to_ns - from_ns > LONG_NS
+    apart = {from_ns // MINUTE_NS, *turns(cursor, since_ns, to_ns)} if by_minute else ()
+    narrow(cursor, since_ns, to_ns, POINT, SPAN)
+    for kind in ("point", "span"):
+        cover(cursor, kind, since_ns, to_ns, summed=by_minute, apart=apart)
+    graph(*(BY_MINUTE if by_minute else BY_ROW)).run(cursor, values)
     selected = _rows(cursor, query)
     held = sorted((row for row in selected if row.holds), key=_worst_first)
     unknown = [row for row in selected if row.holds is None]

@@ -1,10 +1,14 @@
 -- Which containers lived in the window, for how long, and the tags that are asked for.
 --
--- $from_ns and $to_ns are the window, half-open; $keys the attributes that tags are asked by. What was read, served or happened within two minutes before the window says that a container lived when it began.
+-- $from_ns and $to_ns are the window, half-open; $keys the attributes that tags are asked by. What was read, served or
+-- happened within two minutes before the window says that a container lived when it began: the views of what was read and
+-- sent (summaries/cover.py) begin there.
+
 -- makes: seen_series
+-- reads: point_summed, point_beside
 CREATE OR REPLACE TEMP TABLE seen_series AS
-SELECT series, min(time_ns) AS first_ns, max(time_ns) AS last_ns
-FROM point WHERE time_ns >= $from_ns - longest_interval_ns() AND time_ns < $to_ns
+SELECT series, min(first_ns) AS first_ns, max(last_ns) AS last_ns
+FROM (SELECT series, first_ns, last_ns FROM point_summed UNION ALL SELECT series, time_ns, time_ns FROM point_beside)
 GROUP BY series;
 
 -- makes: life_event
@@ -14,16 +18,23 @@ FROM event JOIN resource USING (resource)
 WHERE resource.container_id IS NOT NULL AND time_ns >= $from_ns - longest_interval_ns() AND time_ns < $to_ns
   AND event.name NOT IN ('container.create', 'container.destroy');
 
+-- makes: tagged_sender
+CREATE OR REPLACE TEMP TABLE tagged_sender AS
+FROM tagged($from_ns, $to_ns);
+
 -- makes: lived
--- reads: seen_series, life_event
+-- reads: seen_series, life_event, span_summed, span_beside, tagged_sender
 CREATE OR REPLACE TEMP TABLE lived AS
 WITH
 signs AS (
     SELECT entity_id AS container_id, first_ns, last_ns FROM seen_series JOIN series USING (series)
     WHERE entity_type = 'container'
     UNION ALL
-    SELECT container_id, start_ns, least(end_ns, $to_ns - 1) FROM span JOIN resource USING (resource)
-    WHERE start_ns >= $from_ns - longest_interval_ns() AND start_ns < $to_ns
+    SELECT container_id, first_ns, least(last_ns, $to_ns - 1)
+    FROM (
+        SELECT resource, first_ns, last_ns FROM span_summed
+        UNION ALL SELECT resource, start_ns, end_ns FROM span_beside
+    ) JOIN resource USING (resource)
     UNION ALL
     SELECT container_id, start_ns, least(end_ns, $to_ns - 1) FROM request
     WHERE start_ns >= $from_ns - longest_interval_ns() AND start_ns < $to_ns
@@ -48,7 +59,7 @@ senders AS (
         container_id,
         any_value(host) AS host,
         list_sort(list(DISTINCT service) FILTER (service IS NOT NULL)) AS services
-    FROM tagged($from_ns, $to_ns) GROUP BY container_id
+    FROM tagged_sender GROUP BY container_id
 ),
 ends AS (
     SELECT
@@ -64,7 +75,7 @@ tags AS (
     FROM (
         SELECT container_id, key, list_sort(list_distinct(flatten(list(carried)))) AS listed
         FROM (SELECT container_id, key, tag_of(own, of_container, of_host, key) AS carried
-              FROM tagged($from_ns, $to_ns), (SELECT unnest($keys::VARCHAR[]) AS key) AS asked)
+              FROM tagged_sender, (SELECT unnest($keys::VARCHAR[]) AS key) AS asked)
         GROUP BY container_id, key)
     GROUP BY container_id
 )

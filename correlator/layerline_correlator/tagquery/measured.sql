@@ -1,10 +1,11 @@
 -- What was measured of the containers that lived: one figure of each over the part of the window in which it lived.
 --
--- $from_ns, $to_ns: the window; $counters and $gauges: the catalogue's names of what is asked for.
+-- $from_ns, $to_ns: the window; $counters and $gauges: the catalogue's names of what is asked for. What was read of that is
+-- `wanted_reading`: measured_rows.sql reads every value, measured_minutes.sql what is summed up per minute.
 
--- makes: asked_series
+-- makes: wanted_series
 -- reads: lived
-CREATE OR REPLACE TEMP TABLE asked_series AS
+CREATE OR REPLACE TEMP TABLE wanted_series AS
 SELECT series, signal, kind, entity_id AS container_id
 FROM series
 SEMI JOIN lived ON lived.container_id = entity_id
@@ -16,18 +17,14 @@ WHERE entity_type = 'container'
 
 -- The increase of each interval falls into the window in proportion. Devices add up; each covers the same time.
 -- makes: grown
--- reads: asked_series
--- only with: asked_series
+-- reads: wanted_reading
+-- only with: wanted_reading
 CREATE OR REPLACE TEMP TABLE grown AS
 WITH
 inside AS (
-    SELECT entity_id AS container_id, signal, attributes, rise * ((to_ns - inside_ns) / (to_ns - from_ns)) AS rise,
+    SELECT container_id, signal, attributes, amount * ((to_ns - inside_ns) / (to_ns - from_ns)) AS rise,
            to_ns - inside_ns AS covered_ns
-    FROM (
-        SELECT *, greatest(from_ns, $from_ns) AS inside_ns
-        FROM readings_of((SELECT list(series) FROM asked_series WHERE kind <> 'gauge'),
-                         $from_ns - longest_interval_ns(), $to_ns - 1)
-    )
+    FROM (SELECT *, greatest(from_ns, $from_ns) AS inside_ns FROM wanted_reading WHERE NOT is_level)
     WHERE to_ns > inside_ns
 ),
 each_one AS (
@@ -38,19 +35,18 @@ SELECT container_id, signal, sum(rise) AS rise, max(covered_ns) AS covered_ns FR
 -- A level holds until the next one, the death, or for as long as a reading may be. Of several limits the tightest binds; other
 -- levels add up.
 -- makes: held_level
--- reads: asked_series, lived, life_event
--- only with: asked_series
+-- reads: wanted_reading, lived, life_event
+-- only with: wanted_reading
 CREATE OR REPLACE TEMP TABLE held_level AS
 WITH
 death AS (SELECT container_id, time_ns AS died_ns FROM life_event WHERE what = 'container.die'),
 held AS (
     SELECT
-        line, attributes, signal, value, level.from_ns AS read_ns, lived.container_id,
+        line, attributes, signal, amount AS value, level.from_ns AS read_ns, lived.container_id,
         greatest(level.from_ns, $from_ns) AS from_ns, least(level.to_ns, lived.lived_to_ns, $to_ns) AS to_ns,
         min(died_ns) AS died_ns
-    FROM levels_of((SELECT list(series) FROM asked_series WHERE kind = 'gauge'),
-                   $from_ns - longest_interval_ns(), $to_ns - 1) AS level
-    JOIN lived ON lived.container_id = level.entity_id
+    FROM (FROM wanted_reading WHERE is_level) AS level
+    JOIN lived ON lived.container_id = level.container_id
     LEFT JOIN death ON death.container_id = lived.container_id AND death.died_ns > level.from_ns
     GROUP BY ALL
 ),
@@ -122,6 +118,6 @@ FROM served;
 
 -- Which of them was read at all.
 -- makes: was_read
--- reads: asked_series, seen_series
+-- reads: wanted_series, seen_series
 CREATE OR REPLACE TEMP TABLE was_read AS
-SELECT DISTINCT container_id, signal FROM asked_series SEMI JOIN seen_series USING (series);
+SELECT DISTINCT container_id, signal FROM wanted_series SEMI JOIN seen_series USING (series);

@@ -19,6 +19,8 @@ from layerline_correlator.verdict.model import Neighbour, Part, Verdict
 
 #: How long before the requests edges are looked at, and how far around them.
 EARLIER_NS, AROUND_NS = 5 * 60 * 10**9, 5 * 10**9
+#: Edges are looked at for no longer than this.
+LONGEST_NS = 15 * 60 * 10**9
 #: An edge is late when its calls were under way for so much longer than before.
 LATE_NS = 20_000_000
 
@@ -33,13 +35,39 @@ class Edge:
     calls: int
 
 
-def with_sides(
-    verdict: Verdict, cursor: duckdb.DuckDBPyConnection, around_ns: tuple[int, int], name: Naming
-) -> Verdict:
-    """The verdict, with the side named (``by``) where a culprit is time between two services."""
+class Calls:
+    """The calls around the requests of a question, read once for all of its verdicts that need them."""
+
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, around_ns: tuple[int, int]) -> None:
+        """Of the store that the cursor belongs to. ``around_ns``: the first start and the last end of all requests."""
+        self._cursor = cursor
+        self._all_ns = max(around_ns[0], around_ns[1] - 2 * LONGEST_NS), around_ns[1]
+        self._read_ns: tuple[int, int] | None = None
+
+    def near(self, around_ns: tuple[int, int]) -> duckdb.DuckDBPyConnection:
+        """A cursor whose table ``near_call`` has the calls around these times, and those before them."""
+        if not _within(around_ns, self._read_ns):
+            read_ns = self._all_ns if _within(around_ns, self._all_ns) else around_ns
+            bounds = {"since_ns": max(0, read_ns[0] - EARLIER_NS), "until_ns": read_ns[1] + AROUND_NS}
+            self._cursor.execute(text("verdict/near_call.sql"), bounds).fetchall()
+            self._read_ns = read_ns
+        return self._cursor
+
+
+def _within(inner: tuple[int, int], outer: tuple[int, int] | None) -> bool:
+    return outer is not None and outer[0] <= inner[0] and inner[1] <= outer[1]
+
+
+def with_sides(verdict: Verdict, calls: Calls, around_ns: tuple[int, int], name: Naming) -> Verdict:
+    """The verdict, with the side named (``by``) where a culprit is time between two services.
+
+    Of requests that lie further apart than ``LONGEST_NS``, the newest decide.
+    """
     blamed = {(one.cause, one.entity.id) for one in verdict.culprits if by_name(one.cause).layer == "network"}
     if not blamed:
         return verdict
+    around_ns = max(around_ns[0], around_ns[1] - LONGEST_NS), around_ns[1]
+    cursor = calls.near(around_ns)
     parts = []
     with within(cursor, around_ns[0] - EARLIER_NS, around_ns[1] + AROUND_NS, SPAN):
         for part in verdict.parts:
@@ -95,17 +123,8 @@ def _callee(cursor: duckdb.DuckDBPyConnection, part: Part, around_ns: tuple[int,
     """The service that answered the caller's calls to this address."""
     row = first_row(
         cursor.execute(
-            "SELECT mode(callee.service) FROM span AS call"
-            " JOIN resource AS caller ON caller.resource = call.resource AND caller.service = $caller"
-            " JOIN (SELECT trace_id, unnest([parent_span_id, span_id]) AS call_id, resource FROM span WHERE kind = 2"
-            "   AND start_ns BETWEEN $from_ns - 60_000_000_000 AND $to_ns + 60_000_000_000) AS answer"
-            " ON answer.trace_id = call.trace_id AND answer.call_id = call.span_id"
-            " JOIN resource AS callee ON callee.resource = answer.resource"
-            " WHERE call.kind = 3 AND call.start_ns BETWEEN $from_ns AND $to_ns"
-            " AND callee.service <> $caller AND ("
-            "   call.attributes['server.address'] || coalesce(':' || call.attributes['server.port'], '') = $address"
-            "   OR call.attributes['net.peer.name'] || coalesce(':' || call.attributes['net.peer.port'], '') = $address"
-            "   OR contains(coalesce(call.attributes['url.full'], call.attributes['http.url'], call.name), $address))",
+            "SELECT mode(callee) FROM near_call WHERE caller = $caller AND start_ns BETWEEN $from_ns AND $to_ns"
+            " AND (address = $address OR peer = $address OR contains(url, $address))",
             {
                 "caller": part.service,
                 "address": part.entity.id,
