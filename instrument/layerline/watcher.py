@@ -26,7 +26,6 @@ from __future__ import annotations
 import sys
 import weakref
 from _thread import allocate_lock, start_new_thread  # the real ones: a later monkey patch does not reach them
-from collections.abc import Iterable, Mapping
 from heapq import nsmallest
 from threading import get_native_id
 from time import clock_gettime_ns, monotonic_ns, sleep, time_ns
@@ -193,6 +192,7 @@ class Watcher:
         frames = sys._current_frames()
         doubtful: list[tuple[Seen, int, Open, str, str, str, str, int | None]] = []
         others: dict[int, Looked] | None = None
+        held: locks.Held | None = None
         for thread in threads:
             opened, frame = on_top(thread), frames.get(thread.ident)
             if frame is None:
@@ -215,7 +215,8 @@ class Watcher:
             going = state == "S" and wait == "-"  # falling asleep or waking up just now
             if (found in _BEHIND or going) and others is None:
                 others = at_work(frames)
-            held_by = holder_of(frame, frames, others) if found == "lock" and others else None
+                held = locks.Held({ident: frames[ident] for ident in others}) if others else None
+            held_by = holder_of(frame, held) if found == "lock" and held is not None else None
             if found == "lock" or going:
                 if not going and waits_in_pool(frame):
                     found = "pool"
@@ -227,6 +228,7 @@ class Watcher:
             count(opened, f"{found} {state} {wait} {where}")
             if found in _BEHIND:
                 behind(opened, others, thread.ident, where, held_by)
+        held = None  # it has frames and locks of the app's
         frames.clear()
         if doubtful:
             sleep(_GIVEN_AWAY_S)
@@ -252,13 +254,11 @@ def behind(opened: Open, others: dict[int, Looked] | None, waiter: int, where: s
         opened.holders.look(others, waiter, where, held_by)
 
 
-def holder_of(frame: FrameType, frames: Mapping[int, FrameType], others: Iterable[int]) -> int | None:
+def holder_of(frame: FrameType, held: locks.Held) -> int | None:
     """Which of the others holds the lock that this frame waits for; None where the code does not tell."""
     try:
         lock = locks.wanted(frame)
-        if lock is None:
-            return None
-        return locks.holder(lock, ((ident, frames[ident]) for ident in others if frames[ident] is not frame))
+        return None if lock is None else held.by(lock)
     except Exception:  # it costs the holder's name, not the look
         guard.failed("watcher.holder_of")
         return None

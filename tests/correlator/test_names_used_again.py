@@ -99,3 +99,28 @@ def test_two_machines_with_one_name(
     assert verdict is not None
     assert {part.cause: part.lost_ns for part in verdict.parts} == {name: lost * MS for name, lost in parts.items()}
     assert all(part.because.endswith(said) for part in verdict.parts if part.cause == "container.restarted")
+
+
+@pytest.mark.parametrize(("now", "lost_ms"), [("stock-before", 800), ("stock", 600)])
+def test_who_had_the_name_before_does_not_answer_for_it(correlator: Correlator, now: str, lost_ms: int) -> None:
+    """A container of the same name that answers ends the time of death; one that was renamed is another container."""
+    zero_ns = a_while_ago()
+    dead, other = on_machine(HERE, "stock-1", "stock"), "stock-2"
+    spans = [
+        {"id": "b", "kind": "client", "name": "GET", "container": "web-1", "ms": [0, 1000], "cpu": 0, "switches": 9},
+        {"id": "c", "parent": "b", "kind": "server", "service": "stock", "container": "stock-1", "ms": [900, 1000],
+         "cpu": 100},
+    ]  # fmt: skip
+    answer = {"id": "x", "kind": "server", "service": "stock", "container": other, "ms": [700, 710], "cpu": 10}
+    for name in dict.fromkeys(("stock", now)):
+        one = on_machine(HERE, other, name)
+        correlator.append(batch([], events=[(one, EventRow(one.resource, zero_ns - 3_600_000 * MS, "seen", "", {}))]))
+    events = [
+        (dead, EventRow(dead.resource, zero_ns + at * MS, f"container.{what}", "", {}))
+        for what, at in (("kill", 100), ("die", 300), ("start", 600))
+    ]
+    rows = [*(span_row(one, TRACE, zero_ns) for one in spans), span_row(answer, TRACE[::-1], zero_ns)]
+    correlator.append(batch(rows, events=events))
+    verdict = correlator.verdict(TRACE)
+    assert verdict is not None
+    assert {part.cause: part.lost_ns for part in verdict.parts}["container.restarted"] == lost_ms * MS

@@ -64,3 +64,20 @@ def test_who_named_the_machine_before_its_boot_id_was_known_is_put_there(correla
     heard(correlator, container(1, **{"host.name": "vm-1"}), container(2, **MACHINE), container(3, **MACHINE))
     heard(correlator, container(4, **{"host.name": "vm-1"}))
     assert hosts(correlator) == {f"job-{number}": "host-1" for number in range(1, 5)}
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        pytest.param(MACHINE, MACHINE | {"server.address": "10.0.0.7"}, id="its address"),
+        pytest.param(MACHINE | {"layerline.boot_id": ""}, MACHINE | {"layerline.boot_id": ""}, id="no boot id"),
+    ],
+)
+def test_what_is_new_is_more_than_a_name(
+    correlator: Correlator, settled: list[str], first: dict[str, str], then: dict[str, str]
+) -> None:
+    """An address leads others to the machine; a boot id that is empty leads nobody, so others may know better."""
+    heard(correlator, container(1, **first))
+    before = len(settled)
+    heard(correlator, container(2, **then))
+    assert len(settled) == before + 1

@@ -223,7 +223,7 @@ def test_who_holds_it_is_found(holds: str, wants: str) -> None:
         waiter = stack.enter_context(thread(getattr(shop, wants)))
         lock = asked_by(waiter)
         frames = sys._current_frames()
-        assert locks.holder(lock, [(beside, frames[beside]), (holder, frames[holder])]) == holder
+        assert locks.Held({beside: frames[beside], holder: frames[holder]}).by(lock) == holder
         leave.set()
         leave_other.set()
 
@@ -237,7 +237,7 @@ def test_who_gave_it_back_holds_it_no_more(stands: str) -> None:
         eventually(lambda: stands_in(ident, "wait"), "it at rest")
         frame = sys._current_frames()[ident]
         for lock in (shop.lock, shop.condition.__dict__["_lock"]):
-            assert locks.holder(lock, [(ident, frame)]) is None
+            assert locks.Held({ident: frame}).by(lock) is None
         leave.set()
         with shop.condition:
             shop.condition.notify_all()
@@ -256,7 +256,7 @@ def test_what_cannot_be_told_names_nobody_and_runs_nothing(which: str) -> None:
         asked = shop.asked
         frames = sys._current_frames()
         assert locks.wanted(frames[waiter]) is None
-        assert not locks.holds(frames[holder], shop.lock)
+        assert shop.lock not in locks.held(frames[holder])
         assert shop.asked in (asked, asked + 1)  # by the waiter itself, at most
         leave.set()
 
@@ -271,8 +271,8 @@ def test_waiting_for_work_is_no_lock() -> None:
             for ident in (idle.ident or 0, running):
                 eventually(lambda ident=ident: stands_in(ident, "_worker") or stands_in(ident, "select"), "it at rest")
                 frame = sys._current_frames()[ident]
-                assert not locks.holds(frame, shared)
-                assert locks.holder(lock, [(ident, frame)]) is None if (lock := locks.wanted(frame)) else True
+                assert shared not in locks.held(frame)
+                assert locks.Held({ident: frame}).by(lock) is None if (lock := locks.wanted(frame)) else True
             loop.call_soon_threadsafe(loop.stop)
             done.set()
         loop.close()

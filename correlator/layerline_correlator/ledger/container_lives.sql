@@ -93,9 +93,15 @@ lives AS (
             OR (started.name = ends.name AND started.host IS NOT DISTINCT FROM ends.host))
     GROUP BY ALL
 ),
+-- Whose name it was before is another container now: name and machine are the newest, as in `containers_of`.
 namesakes AS (
-    SELECT DISTINCT container_id, attributes['container.name'] AS name, host FROM resource
-    WHERE container_id IS NOT NULL AND attributes['container.name'] IN (SELECT name FROM lives)
+    SELECT
+        container_id, arg_max(attributes['container.name'], seen_ns) AS name,
+        arg_max(host, seen_ns) FILTER (attributes['container.name'] IS NOT NULL) AS host
+    FROM resource
+    WHERE container_id IN (FROM resource SELECT container_id
+                           WHERE container_id IS NOT NULL AND attributes['container.name'] IN (SELECT name FROM lives))
+    GROUP BY container_id
 ),
 answers AS (
     SELECT container_id, start_ns FROM entry WHERE container_id IS NOT NULL

@@ -146,10 +146,10 @@ _RECORDING = pa.schema(
     ]
 )
 
-#: Where DuckDB puts what does not fit into its memory, and how many times as much as fits that may be.
-#: Boot id, id and name of a machine as somebody told them, and how many different ones are remembered.
-_Place = tuple[str | None, str | None, str | None]
+#: Boot id, id, name and address of a machine as somebody told them, and how many different ones are remembered.
+_Place = tuple[str | None, str | None, str | None, str | None]
 _PLACES = 10_000
+#: Where DuckDB puts what does not fit into its memory, and how many times as much as fits that may be.
 _SPILL, _SPILL_TIMES = "spill", 8
 #: How many batches may wait to be written before senders are asked to come again.
 _WAITING = 256
@@ -715,9 +715,10 @@ def _place(row: ResourceRow) -> _Place | None:
     containers come and go every second, machines are not looked for again each time.
     """
     attributes = row.attributes
-    if BOOT_ID in attributes and "host.name" not in attributes:
+    boot_id = attributes.get(BOOT_ID) or None  # an empty one is none (whereabouts.sql)
+    if boot_id is not None and "host.name" not in attributes:
         return None
-    return attributes.get(BOOT_ID), attributes.get("host.id"), machine_name(attributes)[0]
+    return boot_id, attributes.get("host.id"), machine_name(attributes)[0], attributes.get("server.address")
 
 
 def _renew_resources(connection: duckdb.DuckDBPyConnection) -> None:
