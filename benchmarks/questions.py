@@ -63,7 +63,7 @@ TEMPLATE_S, TOGETHER_S = 600, 10
 VARIANTS = 5
 #: A Collector's docker_stats receiver reads every 15 s, and names another machine.
 SLOW_S, COLLECTED_FROM = 15, 1_000
-COPIED = ("hot_span", "point", "request", "part", "blind", "stay", "failure")
+COPIED = ("hot_span", "point", "request", "part", "stay", "failure")
 #: Milliseconds at the 95th percentile.
 GOALS_MS = {"request": 100, "15m": 300, "24h": 1_000}
 #: A verdict may change until the readings of so long after its request are there.

@@ -97,9 +97,9 @@ def files(correlator: Correlator, kind: str = "") -> list[Path]:
 def left_out(correlator: Correlator) -> None:
     """As if the ledger of the trace had never been worked out."""
     with correlator._store.cursor() as cursor:
-        for table in ("part", "blind", "stay", "failure"):
+        for table in ("part", "stay", "failure"):
             cursor.execute(f"DELETE FROM {table} WHERE trace_id = '{TRACE}'").fetchall()
-        cursor.execute(f"UPDATE request SET weight = 0 WHERE trace_id = '{TRACE}'").fetchall()
+        cursor.execute(f"UPDATE request SET weight = 0, blind_spots = NULL WHERE trace_id = '{TRACE}'").fetchall()
 
 
 def answers(correlator: Correlator, *, of_all_time: bool = True) -> dict[str, bytes]:

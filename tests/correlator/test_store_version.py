@@ -49,6 +49,14 @@ def columns(folder: Path) -> set[str]:
         return {name for (name,) in connection.execute("SELECT column_name FROM (DESCRIBE stay)").fetchall()}
 
 
+#: Two requests in which the same could not be seen, one of them more than the other; of a third nothing is known.
+OLD_BLIND = (
+    "'t', 'a', 5, 'host.cpu_contended', 'web', ['system.cpu.time', 'x'], NULL",
+    "'t', 'a', 5, 'app.cpu_busy', 'web', ['layerline.account'], 'no thread'",
+    "'u', 'b', 6, 'host.cpu_contended', 'web', ['system.cpu.time', 'x'], NULL",
+)
+
+
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
     """A store as it was written before stores had a version; it lacks a column, too."""
@@ -62,6 +70,13 @@ def old(tmp_path: Path) -> Path:
         *(f"ALTER TABLE hot_{kind} RENAME TO {kind}" for kind in ("point", "span", "log")),
         "DROP TABLE sealed_file",
         "DROP TABLE sealed_trace",
+        "DROP VIEW blind",
+        "DROP TABLE blind_spot",
+        "ALTER TABLE request DROP COLUMN blind_spots",
+        "CREATE TABLE blind (trace_id VARCHAR, span_id VARCHAR, start_ns BIGINT, cause VARCHAR, service VARCHAR,"
+        " facts VARCHAR[], why VARCHAR)",
+        "INSERT INTO request (trace_id, span_id, start_ns) VALUES ('t', 'a', 5), ('u', 'b', 6), ('v', 'c', 7)",
+        *(f"INSERT INTO blind VALUES ({row})" for row in OLD_BLIND),
         "INSERT INTO point VALUES ('s', 0, 1, 2)",
         "INSERT INTO span (trace_id) VALUES ('t')",
         "INSERT INTO log (body) VALUES ('said')",
@@ -86,6 +101,13 @@ def test_an_older_store_is_copied_and_changed(old: Path, caplog: pytest.LogCaptu
     with duckdb.connect(str(old / "hot.duckdb"), read_only=True) as connection:
         assert connection.execute("FROM point").fetchall() == [("s", 0, 1, 2.0)]
         assert connection.execute("SELECT span.trace_id, log.body FROM span, log").fetchall() == [("t", "said")]
+        kept = "SELECT trace_id, span_id, start_ns, cause, service, facts, why FROM blind"
+        expected = " UNION ALL ".join(f"SELECT {row}" for row in OLD_BLIND)
+        assert (
+            connection.execute(f"{kept} ORDER BY ALL").fetchall()
+            == connection.execute(f"{expected} ORDER BY ALL").fetchall()
+        )
+        assert connection.execute("SELECT count(*) FROM blind_spot").fetchall() == [(2,)]
     backup = backup_path(old, 1)
     assert told(backup) == ["kept"]
     assert stat.S_IMODE(backup.stat().st_mode) == 0o600

@@ -18,7 +18,6 @@ QUALIFY row_number() OVER (
 
 DELETE FROM request WHERE trace_id IN (SELECT trace_id FROM bare_request) AND start_ns BETWEEN $from_ns AND $to_ns;
 DELETE FROM part    WHERE trace_id IN (SELECT trace_id FROM bare_request) AND start_ns BETWEEN $from_ns AND $to_ns;
-DELETE FROM blind   WHERE trace_id IN (SELECT trace_id FROM bare_request) AND start_ns BETWEEN $from_ns AND $to_ns;
 DELETE FROM stay    WHERE trace_id IN (SELECT trace_id FROM bare_request) AND start_ns BETWEEN $from_ns AND $to_ns;
 DELETE FROM refused WHERE trace_id IN (SELECT trace_id FROM bare_request) AND start_ns BETWEEN $from_ns AND $to_ns;
 

@@ -1,3 +1,13 @@
+-- What slept for long, in a process of which it was counted how many threads wanted to run. Most requests have none.
+-- makes: long_sleep
+-- reads: piece, visit
+CREATE OR REPLACE TEMP TABLE long_sleep AS
+SELECT piece_no
+FROM piece
+JOIN visit USING (request_no, visit_no)
+WHERE off_ns >= ms_of(5) AND NOT is_dependency AND NOT is_call AND NOT piece.inferred
+    AND runnable_ns IS NOT NULL AND usage_ns IS NOT NULL AND window_ns > 0;
+
 -- Waiting for a lock that another thread of the same process holds, or for the event loop that another task holds: how long
 -- did the holder itself have to wait for a CPU? What holds the holder back is what this span waits for.
 --
@@ -9,7 +19,8 @@
 -- `ran_ns` with low, how long its holder ran; and `throttled_share`, how much of all waiting in the container was for its CPU
 -- limit.
 -- makes: behind_holder
--- reads: piece, visit, sampled
+-- reads: long_sleep, piece, visit, sampled
+-- only with: long_sleep
 CREATE OR REPLACE TEMP TABLE behind_holder AS
 WITH
 meters AS (
@@ -21,7 +32,7 @@ meters AS (
         not_below_zero(runnable_ns - cpu_ns - wait_ns)   AS others_runnable_ns,
         not_below_zero(runnable_ns - usage_ns - wait_ns) AS others_wait_ns
     FROM visit
-    WHERE runnable_ns IS NOT NULL AND usage_ns IS NOT NULL AND window_ns > 0
+    WHERE window_ns > 0
 ),
 waits AS (
     SELECT
@@ -41,11 +52,11 @@ waits AS (
     FROM (
         SELECT *, voluntary_switches >= 4 AND off_ns / voluntary_switches BETWEEN ms_of(1) AND ms_of(7)
             AS switches_like_gil
-        FROM piece
+        FROM piece SEMI JOIN long_sleep USING (piece_no)
     ) AS piece
     JOIN meters USING (request_no, visit_no)
     LEFT JOIN sampled USING (piece_no)
-    WHERE off_ns >= ms_of(5) AND NOT is_dependency AND NOT is_call AND NOT inferred AND others_wait_ns >= ms_of(2)
+    WHERE others_wait_ns >= ms_of(2)
 ),
 stood AS (
     SELECT
@@ -67,11 +78,12 @@ SELECT
         WHEN loop_stood_ns IS NOT NULL THEN least(stood_ns, coalesce(loop_stood_low_ns, 0))
         -- One thread's waits, all of them, fit into the time that this one did not wait for the lock only so far.
         WHEN one_other THEN least(stood_ns, greatest(0, others_wait_ns - (window_ns - lock_ns)))
-        -- A fifth less, for the time in which nobody looked. In a crowd in which none of them slept all wait about alike: traced
-        -- in the kernel, who held a lock of the app's waited at least 0.66 of this; who held the interpreter lock, 0.23.
+        -- A fifth less, for the time in which nobody looked; a tenth, where it is known who held it. In a crowd in which none of
+        -- them slept all wait about alike: traced in the kernel, who held a lock of the app's waited at least 0.66 of this; who
+        -- held the interpreter lock, 0.23.
         WHEN holder_wait_low > 0
              THEN least(stood_ns, greatest(
-                 0.8 * lock_ns * holder_wait_low,
+                 if(known_wait_high IS NULL, 0.8, 0.9) * lock_ns * holder_wait_low,
                  CASE WHEN holder_wait_low >= 0.1 AND NOT like_gil THEN 0.6 * stood_ns ELSE 0 END))
         ELSE 0
     END::BIGINT                                                                 AS stood_low_ns,

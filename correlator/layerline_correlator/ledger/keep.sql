@@ -1,11 +1,6 @@
 -- From evidence to ledgers, in one transaction. Parts and unexplained sum to the duration: a request whose parts cannot be
--- (ledger/parts.sql) is kept without any.
+-- (ledger/parts.sql) is kept without any (keep_refused.sql).
 INSERT INTO part BY NAME SELECT * EXCLUDE (request_no) FROM ledger_part;
-
-INSERT INTO refused BY NAME
-SELECT trace_id, span_id, start_ns - shift_ns AS start_ns, why FROM refusal JOIN entry USING (request_no);
-
-INSERT INTO failure BY NAME SELECT * EXCLUDE (request_no) FROM request_failure;
 
 INSERT INTO stay BY NAME
 SELECT
@@ -21,12 +16,7 @@ JOIN left_over USING (piece_no)
 JOIN entry USING (request_no)
 ANTI JOIN refusal USING (request_no)
 LEFT JOIN taken_of_piece USING (piece_no)
-GROUP BY ALL
-UNION ALL BY NAME
-SELECT
-    trace_id, span_id, start_ns - shift_ns AS start_ns, coalesce(service, '') AS service, container_id, host,
-    end_ns - start_ns AS own_ns, end_ns - start_ns AS open_ns
-FROM entry SEMI JOIN refusal USING (request_no);
+GROUP BY ALL;
 
 -- The weakest join on the path.
 CREATE OR REPLACE TEMP TABLE joined AS
@@ -35,6 +25,58 @@ SELECT request_no, weakest.* FROM (
         request_no, first({'join_method': join_method, 'join_confidence': join_confidence, 'join_reason': join_reason}
                              ORDER BY join_confidence, join_method NULLS LAST) AS weakest
     FROM visit GROUP BY request_no);
+
+-- From where each visit was seen: what was measured there, and of what nature it is (APPLIES of ledger/causes). What could not be
+-- seen depends on that alone, so it is kept once for all requests that are alike in it (blind_spots.sql), under a number.
+CREATE OR REPLACE TEMP TABLE viewpoint AS
+WITH
+known AS (SELECT request_no, visit_no, list_sort(list(DISTINCT name)) AS known FROM fact GROUP BY ALL),
+places AS (
+    SELECT visit.request_no, visit.visit_no, visit.container_id, visit.host, coalesce(service, '') AS service,
+           path_ns, wait_ns, covered_ns, inferred, sum(path_ns) OVER (PARTITION BY visit.request_no) AS request_ns,
+           coalesce(known, []) AS known,
+           -- Somebody reads the container, but not our agent.
+           coalesce(
+               list_contains(known, 'container.cpu.time') AND container.attributes['layerline.boot_id'] IS NULL, FALSE
+           )
+               AS foreign_readings
+    FROM visit
+    LEFT JOIN known USING (request_no, visit_no)
+    LEFT JOIN known_container AS container ON container.container_id = visit.container_id
+    QUALIFY path_ns >= 0.05 * request_ns
+),
+calls AS (
+    SELECT request_no, visit_no, sum(length_ns) AS call_ns, sum(length_ns) FILTER (is_answered) AS answered_ns,
+           sum(length_ns) FILTER (is_dependency) AS unanswered_ns,
+           bool_or(container_id IS NOT NULL OR piece_no IN (SELECT piece_no FROM callee)) AS in_reach
+    FROM piece WHERE is_client(kind) GROUP BY ALL
+),
+whys AS (
+    SELECT
+        request_no,
+        coalesce(service, '') AS service,
+        string_agg(DISTINCT account_reason, ', ' ORDER BY account_reason) AS why
+    FROM piece WHERE covered_ns < 0.9 * length_ns GROUP BY ALL
+),
+-- What can have taken less than a twentieth of the request decides nothing.
+seen_from AS (
+    SELECT
+        request_no, known, container_id IS NULL AS outside, service, why, foreign_readings, host,
+        coalesce(host IN (FROM read_host), FALSE) AS agent_reads,
+        list_filter([
+            CASE WHEN container_id IS NOT NULL THEN 'container' END,
+            CASE WHEN covered_ns < 0.9 * path_ns OR inferred OR wait_ns >= 0.01 * request_ns THEN 'wait for a CPU' END,
+            CASE WHEN call_ns >= 0.05 * request_ns THEN 'call' END,
+            CASE WHEN answered_ns >= 0.05 * request_ns THEN 'answered call' END,
+            CASE WHEN unanswered_ns >= 0.05 * request_ns THEN 'unanswered call' END,
+            CASE WHEN call_ns >= 0.05 * request_ns AND in_reach THEN 'called container' END
+        ], lambda word: word IS NOT NULL) AS nature
+    FROM places LEFT JOIN calls USING (request_no, visit_no) LEFT JOIN whys USING (request_no, service)
+)
+SELECT
+    *, hash($needs::VARCHAR, known, outside, service, coalesce(why, ''), foreign_readings, coalesce(host, ''), agent_reads, nature)
+        AS spot
+FROM seen_from;
 
 INSERT INTO request BY NAME
 SELECT
@@ -57,8 +99,11 @@ SELECT
     -- One that was not drawn and is worked out all the same stands for itself.
     coalesce(nullif(known_trace.planned, 0), 1) AS weight,
     weight AS planned,
-    coalesce(known_trace.fair, TRUE) AS fair
+    coalesce(known_trace.fair, TRUE) AS fair,
+    blind_spots
 FROM entry
+LEFT JOIN (SELECT request_no, list(DISTINCT spot ORDER BY spot) AS blind_spots FROM viewpoint GROUP BY ALL) AS spots
+    USING (request_no)
 LEFT JOIN known_trace ON known_trace.trace_id = entry.trace_id
 LEFT JOIN (SELECT request_no, sum(lost_ns)::BIGINT AS lost_ns FROM ledger_part GROUP BY ALL) AS lost USING (request_no)
 LEFT JOIN joined USING (request_no)
@@ -66,72 +111,3 @@ LEFT JOIN (
     SELECT request_no, max(abs(node.shift_ns - asked.shift_ns)) AS moved_ns
     FROM walk JOIN node USING (span_no) JOIN entry AS asked USING (request_no) GROUP BY ALL
 ) AS moves USING (request_no);
-
--- A cause is blind where one of its needs was not measured in a process that the request spent time in.
-INSERT INTO blind BY NAME
-WITH
-need AS (
-    SELECT
-        unnest($causes::VARCHAR[]) AS cause,
-        unnest($facts::VARCHAR[][]) AS facts,
-        unnest($applies::VARCHAR[][][]) AS applies
-),
-known AS (SELECT request_no, visit_no, list(DISTINCT name) AS known FROM fact GROUP BY ALL),
-places AS (
-    SELECT visit.request_no, visit.visit_no, visit.container_id, visit.host, coalesce(service, '') AS service,
-           path_ns, wait_ns, covered_ns, inferred, sum(path_ns) OVER (PARTITION BY visit.request_no) AS request_ns,
-           coalesce(known, []) AS known,
-           -- Somebody reads the container, but not our agent.
-           coalesce(
-               list_contains(known, 'container.cpu.time') AND container.attributes['layerline.boot_id'] IS NULL, FALSE
-           )
-               AS foreign_readings
-    FROM visit
-    LEFT JOIN known USING (request_no, visit_no)
-    LEFT JOIN known_container AS container ON container.container_id = visit.container_id
-    QUALIFY path_ns >= 0.05 * request_ns
-),
-calls AS (
-    SELECT request_no, visit_no, sum(length_ns) AS call_ns, sum(length_ns) FILTER (is_answered) AS answered_ns,
-           sum(length_ns) FILTER (is_dependency) AS unanswered_ns,
-           bool_or(container_id IS NOT NULL OR piece_no IN (SELECT piece_no FROM callee)) AS in_reach
-    FROM piece WHERE is_client(kind) GROUP BY ALL
-),
--- What is true of each: APPLIES of ledger/causes. What can have taken less than a twentieth of the request decides nothing.
-natures AS (
-    SELECT places.*, list_filter([
-        CASE WHEN container_id IS NOT NULL THEN 'container' END,
-        CASE WHEN covered_ns < 0.9 * path_ns OR inferred OR wait_ns >= 0.01 * request_ns THEN 'wait for a CPU' END,
-        CASE WHEN call_ns >= 0.05 * request_ns THEN 'call' END,
-        CASE WHEN answered_ns >= 0.05 * request_ns THEN 'answered call' END,
-        CASE WHEN unanswered_ns >= 0.05 * request_ns THEN 'unanswered call' END,
-        CASE WHEN call_ns >= 0.05 * request_ns AND in_reach THEN 'called container' END
-    ], lambda word: word IS NOT NULL) AS nature
-    FROM places LEFT JOIN calls USING (request_no, visit_no)
-),
-unmet AS (
-    SELECT
-        places.request_no, cause, places.service, foreign_readings, host,
-        -- What only a container has is not missing where there is none, if anything else would do.
-        CASE WHEN container_id IS NULL AND len(list_filter(facts, lambda one: one NOT LIKE 'container.%')) > 0
-             THEN list_filter(facts, lambda one: one NOT LIKE 'container.%') ELSE facts END AS facts,
-        coalesce(host IN (FROM read_host), FALSE) AS agent_reads
-    FROM natures AS places
-    JOIN
-        need
-        ON len(list_filter(need.applies, lambda words: NOT list_has_any(words, nature))) = 0
-            AND NOT list_has_any(known, facts)
-),
-whys AS (
-    SELECT
-        request_no,
-        coalesce(service, '') AS service,
-        string_agg(DISTINCT account_reason, ', ' ORDER BY account_reason) AS why
-    FROM piece WHERE covered_ns < 0.9 * length_ns GROUP BY ALL
-)
-SELECT DISTINCT
-    entry.trace_id, entry.span_id, start_ns - shift_ns AS start_ns, cause, unmet.service, facts,
-    CASE WHEN facts = ['layerline.account'] THEN why END AS why, foreign_readings, unmet.host, agent_reads
-FROM unmet
-JOIN entry ON entry.request_no = unmet.request_no
-LEFT JOIN whys ON whys.request_no = unmet.request_no AND whys.service = unmet.service;

@@ -36,7 +36,7 @@ READINGS_MOST_NS = 3 * LONGEST_NS
 _END_OF_TIME = 2**63 - 1
 
 #: The tables that ``keep.sql`` writes, each with a ``trace_id``.
-TABLES = ("request", "part", "blind", "stay", "refused", "failure")
+TABLES = ("request", "part", "stay", "refused", "failure")
 _INSERT = re.compile(r"INSERT INTO (\w+) BY NAME")
 #: What stands before the names of the tables that are one cursor's.
 _HERE = "here_"
@@ -118,20 +118,20 @@ def work_out(
     ``before_commit`` adds to the transaction.
     """
     known_before, bounds = _begin(cursor, trace_ids, from_ns, to_ns)
-    refused = _work_out(cursor, bounds, readings=readings)
+    rows = _work_out(cursor, bounds, readings=readings)
     cursor.execute("BEGIN").fetchall()
     try:
         if known_before:
             mark_requests(cursor, bounds["from_ns"], bounds["to_ns"])
             run(cursor, "ledger/forget.sql", bounds)
-        _keep(cursor, bounds)
+        _keep(cursor, bounds, rows)
         mark_requests(cursor, bounds["from_ns"], bounds["to_ns"])
         before_commit()
         cursor.execute("COMMIT").fetchall()
     except BaseException:
         cursor.execute("ROLLBACK").fetchall()
         raise
-    return refused
+    return rows["refusal"]
 
 
 def work_out_paths(cursor: duckdb.DuckDBPyConnection, trace_id: str, from_ns: int, to_ns: int) -> None:
@@ -153,17 +153,21 @@ def work_out_here(
     temporary views of their names. The cursor is of no use for anything else afterwards.
     """
     _, bounds = _begin(cursor, [trace_id], from_ns, to_ns)
-    _work_out(cursor, bounds, readings=readings)
+    rows = _work_out(cursor, bounds, readings=readings)
     (stored,) = first_row(cursor.execute("SELECT current_database()")) or ("",)
-    for table in TABLES:
+    for table in (*TABLES, "blind_spot"):
         cursor.execute(f'CREATE TEMP TABLE {_HERE}{table} AS FROM "{stored}".main.{table} LIMIT 0').fetchall()
-    _keep(cursor, bounds, into=_HERE)
+    _keep(cursor, bounds, rows, into=_HERE)
     for table in TABLES:
         cursor.execute(
             f'CREATE TEMP VIEW {table} AS FROM "{stored}".main.{table}'
             f" WHERE trace_id NOT IN (SELECT trace_id FROM {_HERE}request)"
             f" UNION ALL BY NAME FROM {_HERE}{table}"
         ).fetchall()
+    cursor.execute(
+        f'CREATE TEMP VIEW blind_spot AS FROM "{stored}".main.blind_spot UNION ALL BY NAME FROM {_HERE}blind_spot'
+    ).fetchall()
+    cursor.execute("CREATE TEMP VIEW blind AS FROM blind_in('request', 'blind_spot')").fetchall()
 
 
 def _begin(
@@ -176,8 +180,8 @@ def _begin(
     return _widened(cursor, from_ns, to_ns)
 
 
-def _work_out(cursor: duckdb.DuckDBPyConnection, bounds: dict[str, int], *, readings: bool = True) -> int:
-    """Everything up to what ``keep.sql`` writes, in temporary tables. Returns how many ledgers do not add up."""
+def _work_out(cursor: duckdb.DuckDBPyConnection, bounds: dict[str, int], *, readings: bool = True) -> Rows:
+    """Everything up to what ``keep.sql`` writes, in temporary tables, and how many rows each has."""
     with within(cursor, *_around(bounds)):
         rows = pieces().run(cursor, bounds, Rows.on(cursor))
     whole = _ledgers(all_causes())
@@ -187,13 +191,13 @@ def _work_out(cursor: duckdb.DuckDBPyConnection, bounds: dict[str, int], *, read
             cursor, around, rows
         )
         Taking(cursor, around, rows).run(whole.rounds)
-    refused = _parts().run(cursor, around, rows)["refusal"]
-    if refused:
+    _parts().run(cursor, around, rows)
+    if refused := rows["refusal"]:
         first = first_row(
             cursor.execute("SELECT trace_id || ': ' || why FROM refusal JOIN entry USING (request_no) ORDER BY ALL")
         )
         _log.error("%d ledgers do not add up and are kept without parts; the first: %s", refused, first and first[0])
-    return refused
+    return rows
 
 
 def _around(bounds: dict[str, int]) -> tuple[int, int]:
@@ -201,10 +205,20 @@ def _around(bounds: dict[str, int]) -> tuple[int, int]:
     return max(0, bounds["from_ns"] - READINGS_AROUND_NS), min(_END_OF_TIME, bounds["to_ns"] + READINGS_AROUND_NS)
 
 
-def _keep(cursor: duckdb.DuckDBPyConnection, bounds: dict[str, int], into: str = "") -> None:
-    """Write what was worked out; ``into`` is put before the names of the tables."""
-    statements = parsed(_INSERT.sub(rf"INSERT INTO {into}\1 BY NAME", text("ledger/keep.sql")))
-    execute(cursor, statements, {**bounds, **_needs(all_causes()), "now_ns": time.time_ns()})
+def _keep(cursor: duckdb.DuckDBPyConnection, bounds: dict[str, int], rows: Rows, into: str = "") -> None:
+    """Write what was worked out, in tables of so many ``rows``; ``into`` is put before the names of those written to."""
+    given = {**bounds, **_needs(all_causes()), "now_ns": time.time_ns()}
+
+    def write(file: str) -> None:
+        execute(cursor, parsed(_INSERT.sub(rf"INSERT INTO {into}\1 BY NAME", text(file))), given)
+
+    write("ledger/keep.sql")
+    if rows["refusal"]:
+        write("ledger/keep_refused.sql")
+    if rows["request_failure"]:
+        write("ledger/keep_failures.sql")
+    if first_row(cursor.execute("SELECT spot FROM viewpoint ANTI JOIN blind_spot USING (spot) LIMIT 1")):
+        write("ledger/blind_spots.sql")
 
 
 def _widened(cursor: duckdb.DuckDBPyConnection, from_ns: int, to_ns: int) -> tuple[bool, dict[str, int]]:
@@ -242,12 +256,14 @@ def _readings(cursor: duckdb.DuckDBPyConnection) -> dict[str, int]:
 
 
 @cache
-def _needs(causes: tuple[Cause, ...]) -> dict[str, list[Any]]:
-    """What each cause needs, as columns: the cause, facts of which one would do, and to what it applies."""
+def _needs(causes: tuple[Cause, ...]) -> dict[str, Any]:
+    """What each cause needs, as columns: the cause, facts of which one would do, and to what it applies; and a word for
+    all of it, which is another one when a cause needs something else.
+    """
     needs = [
         (cause.name, sorted(facts), [list(words) for words in cause.applies])
         for cause in causes
         for facts in cause.needs
     ]
     names, facts, applies = map(list, zip(*needs, strict=True))
-    return {"causes": names, "facts": facts, "applies": applies}
+    return {"causes": names, "facts": facts, "applies": applies, "needs": repr(needs)}

@@ -7,7 +7,7 @@ DELETE FROM event   WHERE time_ns  < $before_ns;
 DELETE FROM hot_log WHERE time_ns  < $before_ns;
 DELETE FROM request WHERE start_ns < $before_ns;
 DELETE FROM part    WHERE start_ns < $before_ns;
-DELETE FROM blind   WHERE start_ns < $before_ns;
+DELETE FROM blind_spot WHERE spot NOT IN (SELECT unnest(blind_spots) FROM request);
 DELETE FROM stay    WHERE start_ns < $before_ns;
 DELETE FROM refused WHERE start_ns < $before_ns;
 DELETE FROM failed  WHERE to_ns    < $before_ns;

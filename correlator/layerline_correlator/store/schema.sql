@@ -191,7 +191,8 @@ CREATE TABLE IF NOT EXISTS request (
     judged_ns        BIGINT,              -- when it was worked out
     weight           DOUBLE DEFAULT 1,    -- how many requests its ledger stands for; 0 where it has none
     planned          DOUBLE DEFAULT 1,    -- the weight that its ledger will have; 0 where it was not drawn (triage.sql)
-    fair             BOOLEAN DEFAULT TRUE -- drawn whatever it is, slow or not: the usual is made of these
+    fair             BOOLEAN DEFAULT TRUE, -- drawn whatever it is, slow or not: the usual is made of these
+    blind_spots      UBIGINT[]            -- from where it was seen; null where it has no ledger
 );
 
 CREATE TABLE IF NOT EXISTS part (
@@ -215,10 +216,10 @@ CREATE TABLE IF NOT EXISTS part (
     statement   VARCHAR                   -- of a database: the statement that cost most, as it was sent
 );
 
-CREATE TABLE IF NOT EXISTS blind (
-    trace_id VARCHAR,
-    span_id  VARCHAR,
-    start_ns BIGINT,
+-- What cannot be seen from where: a row for each cause that is blind there, or one without a cause. Thousands of requests share
+-- a spot; the view `blind` has the rows of each.
+CREATE TABLE IF NOT EXISTS blind_spot (
+    spot     UBIGINT,
     cause    VARCHAR,
     service  VARCHAR,                     -- where
     facts    VARCHAR[],                   -- what was not measured there: any one of these would do
@@ -318,12 +319,20 @@ ALTER TABLE request ADD COLUMN IF NOT EXISTS join_reason VARCHAR;
 ALTER TABLE request ADD COLUMN IF NOT EXISTS weight DOUBLE DEFAULT 1;
 ALTER TABLE request ADD COLUMN IF NOT EXISTS planned DOUBLE DEFAULT 1;
 ALTER TABLE request ADD COLUMN IF NOT EXISTS fair BOOLEAN DEFAULT TRUE;
+ALTER TABLE request ADD COLUMN IF NOT EXISTS blind_spots UBIGINT[];
 ALTER TABLE part ADD COLUMN IF NOT EXISTS place VARCHAR;
 ALTER TABLE part ADD COLUMN IF NOT EXISTS calls BIGINT;
 ALTER TABLE part ADD COLUMN IF NOT EXISTS dependency VARCHAR;
 ALTER TABLE part ADD COLUMN IF NOT EXISTS dependency_type VARCHAR;
 ALTER TABLE part ADD COLUMN IF NOT EXISTS statement VARCHAR;
-ALTER TABLE blind ADD COLUMN IF NOT EXISTS foreign_readings BOOLEAN;
-ALTER TABLE blind ADD COLUMN IF NOT EXISTS host VARCHAR;
-ALTER TABLE blind ADD COLUMN IF NOT EXISTS agent_reads BOOLEAN;
 ALTER TABLE stay ADD COLUMN IF NOT EXISTS ready_ns BIGINT;
+
+-- Each cause that was blind in a request, of rows like those of `request` and `blind_spot` in the named tables.
+CREATE OR REPLACE MACRO blind_in(requests, spots) AS TABLE
+SELECT DISTINCT
+    trace_id, span_id, start_ns, cause, unseen.service, facts, why, foreign_readings, unseen.host, agent_reads
+FROM (SELECT trace_id, span_id, start_ns, unnest(blind_spots) AS spot FROM query_table(requests)) AS seen
+JOIN query_table(spots) AS unseen ON unseen.spot = seen.spot
+WHERE cause IS NOT NULL;
+
+CREATE OR REPLACE VIEW blind AS FROM blind_in('request', 'blind_spot');

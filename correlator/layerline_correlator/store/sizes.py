@@ -15,7 +15,7 @@ from layerline_correlator.store.version import DATABASE, found_version
 from layerline_correlator.times import rfc3339
 
 #: What is kept of a span: itself, and its share of the ledgers.
-SPAN_TABLES = ("hot_span", "request", "part", "blind", "stay", "refused", "failed", "failure")
+SPAN_TABLES = ("hot_span", "request", "part", "blind_spot", "stay", "refused", "failed", "failure")
 #: What is kept of the readings.
 POINT_TABLES = ("hot_point", "point_minute")
 #: The column that says when a row was, of the tables whose rows are found by time.

@@ -70,6 +70,7 @@ from layerline_correlator.store.version import (
     DATABASE,
     SEALED_SINCE,
     SPANS_SEALED_SINCE,
+    SPOTS_SINCE,
     SUMMED_SINCE,
     found_version,
     has_our_shape,
@@ -834,7 +835,12 @@ def _bring_to_shape(connection: duckdb.DuckDBPyConnection, folder: Path) -> None
             for kind in kinds if version is not None and version < since else ():
                 if has_table(connection, kind.name):
                     connection.execute(f"ALTER TABLE {kind.name} RENAME TO {kind.table}").fetchall()
+        has_blind_rows = version is not None and version < SPOTS_SINCE and has_table(connection, "blind")
+        if has_blind_rows:
+            connection.execute("ALTER TABLE blind RENAME TO old_blind").fetchall()
         run(connection, "store/schema.sql")
+        if has_blind_rows:
+            run(connection, "store/blind_spots.sql")
         renew_views(connection, folder)
         if version is not None and version < SUMMED_SINCE:
             mark_all(connection)

@@ -31,6 +31,8 @@ SUMMED_SINCE = 3
 SEALED_SINCE = 4
 #: Programs that write an earlier version have all spans and log records in tables ``span`` and ``log`` (sealed.py).
 SPANS_SEALED_SINCE = 5
+#: Programs that write an earlier version have a row of ``blind`` for each cause of each request (blind_spots.sql).
+SPOTS_SINCE = 5
 DATABASE = "hot.duckdb"
 
 #: What each database of DuckDB begins with: three headers of 4,096 bytes, the first with this at its ninth byte.

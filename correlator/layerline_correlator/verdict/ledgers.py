@@ -88,7 +88,7 @@ def unseen(
     agent_reads: bool,
     language: str | None = None,
 ) -> Unseen:
-    """A row of the table ``blind``: a cause, and the facts of which one would do but none was measured."""
+    """A row of the view ``blind``: a cause, and the facts of which one would do but none was measured."""
     return Unseen(
         cause,
         blind_reason(service, facts, why),
@@ -135,11 +135,12 @@ def read_ledgers(
     languages = other_languages(cursor)
     # Thousands of requests have few different reasons: each is handed over once, with the requests that have it.
     for cause, service, facts, why, foreign, host, agent_reads, numbers in cursor.execute(
-        "SELECT cause, blind.service, facts, why, coalesce(foreign_readings, false) AS foreign_readings, host,"
-        " coalesce(agent_reads, false) AS agent_reads, list(request_no) AS numbers"
+        "SELECT cause, unseen.service, facts, why, coalesce(foreign_readings, false) AS foreign_readings, host,"
+        " coalesce(agent_reads, false) AS agent_reads, list(DISTINCT request_no) AS numbers"
         # By the start first: a number is compared quickly, and nearly all rows are of other requests.
-        " FROM wanted_usual JOIN (FROM blind SEMI JOIN wanted_usual USING (start_ns)) AS blind"
-        " USING (trace_id, span_id, start_ns) GROUP BY ALL ORDER BY ALL"
+        " FROM (SELECT request_no, unnest(blind_spots) AS spot FROM wanted_usual"
+        " JOIN (FROM request SEMI JOIN wanted_usual USING (start_ns)) AS kept USING (trace_id, span_id, start_ns))"
+        " JOIN blind_spot AS unseen USING (spot) WHERE cause IS NOT NULL GROUP BY ALL ORDER BY ALL"
     ).fetchall():
         one = unseen(cause, service, facts, why, foreign, host, agent_reads, languages.get(service))
         for number in numbers:

@@ -117,7 +117,9 @@ def with_suspects(
         graph(FILES, GIVEN).run(cursor, bounds)
     blind: dict[str, set[str]] = defaultdict(set)
     for service, cause in cursor.execute(
-        "SELECT DISTINCT blind.service, cause FROM wanted_usual JOIN blind USING (trace_id, span_id, start_ns)"
+        "SELECT DISTINCT unseen.service, cause FROM (SELECT unnest(blind_spots) AS spot FROM wanted_usual"
+        " JOIN request USING (trace_id, span_id, start_ns)) JOIN blind_spot AS unseen USING (spot)"
+        " WHERE cause IS NOT NULL"
     ).fetchall():
         blind[service].add(cause)
     unexplained_ns = verdict.unexplained_ns - (0 if verdict.ranked_by == "lost" else verdict.unexplained_usual_ns or 0)
