@@ -78,12 +78,11 @@ SELECT
         WHEN loop_stood_ns IS NOT NULL THEN least(stood_ns, coalesce(loop_stood_low_ns, 0))
         -- One thread's waits, all of them, fit into the time that this one did not wait for the lock only so far.
         WHEN one_other THEN least(stood_ns, greatest(0, others_wait_ns - (window_ns - lock_ns)))
-        -- A fifth less, for the time in which nobody looked; a tenth, where it is known who held it. In a crowd in which none of
-        -- them slept all wait about alike: traced in the kernel, who held a lock of the app's waited at least 0.66 of this; who
-        -- held the interpreter lock, 0.23.
+        -- A fifth less, for the time in which nobody looked. In a crowd in which none of them slept all wait about alike: traced
+        -- in the kernel, who held a lock of the app's waited at least 0.66 of this; who held the interpreter lock, 0.23.
         WHEN holder_wait_low > 0
              THEN least(stood_ns, greatest(
-                 if(known_wait_high IS NULL, 0.8, 0.9) * lock_ns * holder_wait_low,
+                 0.8 * lock_ns * holder_wait_low,
                  CASE WHEN holder_wait_low >= 0.1 AND NOT like_gil THEN 0.6 * stood_ns ELSE 0 END))
         ELSE 0
     END::BIGINT                                                                 AS stood_low_ns,

@@ -16,11 +16,9 @@ SELECT
     entity_type, entity_id,
     floor(off_left * (lock_looks / asleep))::BIGINT                                 AS lost_ns,
     -- As uncertain as what was taken for what held its holder back (behind_holder.sql). A thread that gave its CPU up only
-    -- once slept only once: where one look saw it, there it was all the time. One that did so a few times slept through
-    -- from look to look.
+    -- once slept only once: where one look saw it, there it was all the time.
     CASE WHEN voluntary_switches = 1 AND lock_looks = asleep THEN off_left_low
-         ELSE greatest(0, least(off_left_low, (lock_looks - if(voluntary_switches <= 3, 1, 2)) * every_ns))
-    END::BIGINT AS low_ns,
+         ELSE greatest(0, least(off_left_low, (lock_looks - 2) * every_ns)) END::BIGINT  AS low_ns,
     floor(least(off_left_high, off_left_high * ((lock_looks + 2) / asleep)))::BIGINT     AS high_ns,
     format('it was seen waiting for a lock in {} of {} looks, in {}{}', lock_looks, looks, lock_place,
            coalesce('; held in ' || lock_held_by, '')) AS because,
