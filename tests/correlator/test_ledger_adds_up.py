@@ -258,7 +258,7 @@ def assert_adds_up(cursor: duckdb.DuckDBPyConnection, where: str) -> None:
 
 
 RECEIVED = ("hot_span", "hot_point", "event")
-WORKED_OUT = ("request", "part", "blind", "stay", "refused")
+WORKED_OUT = ("request", "part", "blind_spot", "stay", "refused")
 
 
 def forget(cursor: duckdb.DuckDBPyConnection, *tables: str) -> None:
