@@ -206,7 +206,7 @@ def _around(bounds: dict[str, int]) -> tuple[int, int]:
 
 
 def _keep(cursor: duckdb.DuckDBPyConnection, bounds: dict[str, int], rows: Rows, into: str = "") -> None:
-    """Write what was worked out, in tables of so many ``rows``; ``into`` is put before the names of those written to."""
+    """Write what was worked out, tables of so many ``rows``; ``into`` is put before the names of those written to."""
     given = {**bounds, **_needs(all_causes()), "now_ns": time.time_ns()}
 
     def write(file: str) -> None:
