@@ -74,8 +74,11 @@ seen_from AS (
     FROM places LEFT JOIN calls USING (request_no, visit_no) LEFT JOIN whys USING (request_no, service)
 )
 SELECT
-    *, hash($needs::VARCHAR, known, outside, service, coalesce(why, ''), foreign_readings, coalesce(host, ''), agent_reads, nature)
-        AS spot
+    *,
+    hash(
+        $needs::VARCHAR, known, outside, service, coalesce(why, ''), foreign_readings, coalesce(host, ''), agent_reads,
+        nature
+    ) AS spot
 FROM seen_from;
 
 INSERT INTO request BY NAME
