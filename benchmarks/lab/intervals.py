@@ -138,5 +138,5 @@ def thin(database: Path, interval_ns: int) -> None:
             f"UPDATE hot_span SET account = NULL, account_reason = NULL, slices = NULL, {figures},"
             f" attributes = {others}"
         ).fetchall()
-        for table in ("request", "part", "blind", "stay"):
+        for table in ("request", "part", "blind_spot", "stay"):
             connection.execute(f"DELETE FROM {table}").fetchall()
