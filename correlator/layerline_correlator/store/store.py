@@ -66,6 +66,7 @@ from layerline_correlator.store.signals import write_catalogue
 from layerline_correlator.store.sizes import StoreSize
 from layerline_correlator.store.stale import mark, mark_all
 from layerline_correlator.store.statements import first_row, run
+from layerline_correlator.store.torn import connected
 from layerline_correlator.store.version import (
     DATABASE,
     SEALED_SINCE,
@@ -243,7 +244,7 @@ class Store:
         shutil.rmtree(folder / _SPILL, ignore_errors=True)  # of a process that was killed
 
         def reconnect() -> duckdb.DuckDBPyConnection:
-            return connect(folder, settings.memory_bytes or default_bytes())
+            return connected(folder, lambda: connect(folder, settings.memory_bytes or default_bytes()))
 
         try:
             self._database = opened(folder, reconnect)
