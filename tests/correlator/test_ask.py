@@ -7,6 +7,7 @@ import pytest
 from spans import batch, span_row
 
 from layerline_correlator.correlator import Correlator
+from layerline_correlator.store.patience import TooBusy
 
 
 def read_longest(cursor: duckdb.DuckDBPyConnection, service: str, *, most: int = 1) -> list[str]:
@@ -34,3 +35,24 @@ def test_it_changes_nothing(correlator: Correlator) -> None:
     """The cursor only reads."""
     with pytest.raises(duckdb.Error, match="read-only"):
         correlator.ask(lambda cursor: cursor.execute("DELETE FROM hot_span").fetchall())
+
+
+def test_what_needs_too_much_memory_is_for_later(correlator: Correlator) -> None:
+    """Others may have what it lacked: it is told to come again, and the next question is answered."""
+
+    def memory(cursor: duckdb.DuckDBPyConnection, most: str) -> str:
+        ((before,),) = cursor.execute("SELECT current_setting('memory_limit')").fetchall()
+        cursor.execute(f"SET GLOBAL memory_limit = '{most}'").fetchall()
+        return str(before)
+
+    before = correlator.ask(memory, "30MB")
+    try:
+        with pytest.raises(TooBusy, match=r"LAYERLINE_MEMORY.*a shorter window needs less"):
+            correlator.ask(
+                lambda cursor: cursor.execute(
+                    "SELECT count(DISTINCT a) FROM (SELECT list(range ORDER BY hash(range)) AS a FROM range(3_000_000))"
+                ).fetchall()
+            )
+    finally:
+        correlator.ask(memory, before)
+    assert correlator.ask(lambda cursor: cursor.execute("SELECT 1").fetchall()) == [(1,)]

@@ -98,6 +98,11 @@ class Answers(ABC):
         try:
             with self._store.cursor() as cursor, cut_off(cursor, PATIENCE_S):
                 yield cursor
+        except duckdb.OutOfMemoryException as problem:  # others may have what it lacked
+            raise TooBusy(
+                "it needs more memory than was left of what the database may use (LAYERLINE_MEMORY);"
+                " a shorter window needs less"
+            ) from problem
         finally:
             self._room.release()
 
