@@ -38,7 +38,7 @@ def test_it_changes_nothing(correlator: Correlator) -> None:
 
 
 def test_what_needs_too_much_memory_is_for_later(correlator: Correlator) -> None:
-    """Others may have what it lacked: it is told to come again, and the next question is answered."""
+    """A question that runs out of memory is refused for now, as others may be using it; the next one is answered."""
 
     def memory(cursor: duckdb.DuckDBPyConnection, most: str) -> str:
         ((before,),) = cursor.execute("SELECT current_setting('memory_limit')").fetchall()

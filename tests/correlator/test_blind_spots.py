@@ -38,7 +38,7 @@ def blind(correlator: Correlator, number: int) -> set[tuple[str, str]]:
 
 
 def test_alike_requests_share_what_could_not_be_seen(correlator: Correlator) -> None:
-    """Forty more requests of the same kind write no row, and each is told as the first."""
+    """Forty more requests of the same kind add no row, and each reports the same blind causes as the first."""
     zero_ns = a_while_ago(120)
     send(correlator, SEEN, range(1, 3), zero_ns)
     spots = rows(correlator, "FROM blind_spot ORDER BY ALL")
@@ -107,7 +107,7 @@ def test_spots_go_with_the_last_request_that_has_them(correlator: Correlator) ->
 
 
 def test_asked_before_it_is_kept(correlator: Correlator) -> None:
-    """A request that is worked out for a question alone is told as blind as it will be."""
+    """A request worked out only to answer a question reports the same blind causes as once it is stored."""
     zero_ns = a_while_ago(120)
     correlator.append(batch([span_row(STRANGE, trace(1), zero_ns)]))
     first = blind(correlator, 1)

@@ -60,7 +60,7 @@ def test_whatever_is_new_of_a_machine_is_looked_at(correlator: Correlator, settl
 
 
 def test_who_named_the_machine_before_its_boot_id_was_known_is_put_there(correlator: Correlator) -> None:
-    """Whoever comes first: a collector that knows a name, or our agent that knows name and boot id."""
+    """In either order: a collector that knows only a name, and our agent, which knows name and boot id."""
     heard(correlator, container(1, **{"host.name": "vm-1"}), container(2, **MACHINE), container(3, **MACHINE))
     heard(correlator, container(4, **{"host.name": "vm-1"}))
     assert hosts(correlator) == {f"job-{number}": "host-1" for number in range(1, 5)}

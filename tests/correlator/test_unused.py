@@ -119,7 +119,7 @@ def test_a_fleet_of_short_lives_leaves_nothing(correlator: Correlator, monkeypat
 
 
 def test_what_arrives_meanwhile_counts_as_used(correlator: Correlator) -> None:
-    """Whoever sends again while it is looked for or deleted keeps its rows, though the writer writes them only once."""
+    """A sender that sends again during the search or the deletion keeps its rows, which the writer writes only once."""
     for name in KINDS:
         correlator.append(readings(name, OLD_NS))
     correlator.summing.catch_up()

@@ -173,7 +173,7 @@ class Shop:
 
 @contextmanager
 def thread(target: Callable[..., object], *arguments: Any) -> Iterator[int]:
-    """One that runs this; its number in Python. It must be let go by whoever asked for it."""
+    """Run this in a thread and yield the thread's identifier. The caller must let it end."""
     made = threading.Thread(target=target, args=arguments, daemon=True)
     made.start()
     yield made.ident or 0

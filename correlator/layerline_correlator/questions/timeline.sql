@@ -66,7 +66,7 @@ WHERE EXISTS (FROM (SELECT unnest($signals::VARCHAR[]) AS pattern) WHERE signal 
   -- What all tasks waited for is part of what some did.
   AND coalesce(series.attributes['pressure.kind'], 'some') = 'some';
 
--- What their lines are of. It is told once for each: the stretches of time below are many, and hold numbers alone.
+-- What each line describes, one row per line. There are many stretches of time below, so they hold numbers only.
 -- makes: shown_line
 -- reads: wanted_series
 -- only with: wanted_series

@@ -6,9 +6,9 @@ use is the same in both halves; but the block's checksum is that of the whole, a
 database any more. Seen once in some thousand kills (``make crash``): all rows were there.
 
 So the block is kept beside the database, its checksum is made that of what is there, and the descriptions of all tables
-are read. Where one of them cannot be read the block is put back as it was, and the error stands; also where this
-process ended meanwhile, whatever of: the next start puts it back, and does not try again. Rows themselves are in blocks
-that are never written in place, with checksums of their own.
+are read. If one of them cannot be read, the block is put back as it was and the error is raised. If this process ends
+meanwhile, for whatever reason, the next start puts the block back and does not try again. Rows themselves are in
+blocks that are never written in place, with checksums of their own.
 """
 
 from __future__ import annotations
