@@ -401,7 +401,7 @@ def test_who_holds_it_in_the_middle_of_something_is_found(stands: Callable[[Rest
 
 
 @pytest.mark.parametrize(
-    ("stands", "told"),
+    ("stands", "is_found"),
     [
         (in_made(Proxy), True),
         (in_made(OfMeta), True),
@@ -411,13 +411,13 @@ def test_who_holds_it_in_the_middle_of_something_is_found(stands: Callable[[Rest
         (in_made_globals, False),
     ],
 )
-def test_objects_with_code_of_their_own_do_not_notice(stands: Callable[[Rest], None], told: bool) -> None:
+def test_objects_with_code_of_their_own_do_not_notice(stands: Callable[[Rest], None], is_found: bool) -> None:
     """A look runs no ``__class__``, ``__getattribute__``, ``__getattr__``, ``__eq__``, ``get`` or ``__init__``."""
     with resting(stands) as frame:
         before = list(ran)
         found = locks.held(frame)
         assert ran == before
-        assert is_among(looked_for, found) is told
+        assert is_among(looked_for, found) is is_found
 
 
 def test_of_two_who_seem_to_hold_it_nobody_is_named() -> None:

@@ -36,6 +36,7 @@ from layerline_correlator.incidents.verdict import (
     judge_window,
 )
 from layerline_correlator.ledger.causes import by_name
+from layerline_correlator.ledger.work import READINGS_AROUND_NS
 from layerline_correlator.store.sealed import POINT, SPAN, within
 from layerline_correlator.store.statements import first_row, run, text
 from layerline_correlator.times import rfc3339
@@ -53,8 +54,6 @@ _SIGN_NS, _SIGN_SHARE = 20_000_000, 0.1
 #: Layers with less of the excess than this gave none.
 _LAYER_SHARE = 0.05
 _EARLIEST = 60
-#: Points are read from so long before the first change on (``changes.sql``): the longest interval, and a little more.
-_READINGS_AROUND_NS = 130 * 10**9
 
 
 def describe(
@@ -473,7 +472,7 @@ def _changes(
     name: Naming,
 ) -> list[Change]:
     from_ns, to_ns = start_ns - BEFORE_NS, start_ns + AFTER_NS
-    with within(cursor, from_ns - _READINGS_AROUND_NS, to_ns + 1, POINT):
+    with within(cursor, from_ns - READINGS_AROUND_NS, to_ns + 1, POINT):
         run(cursor, "incidents/changes.sql", {"from_ns": from_ns, "to_ns": to_ns})
     happened = [
         Happened(*row)

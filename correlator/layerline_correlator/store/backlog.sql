@@ -1,4 +1,5 @@
--- What was received but never settled, oldest first (what is sealed is settled), without what was left out or could not be worked out.
+-- What was received but never settled, oldest first (what is sealed is settled), without what was left out or could not be
+-- worked out.
 -- In: $settle_ns. Out: backlog(place, trace_id, from_ns, to_ns, spans).
 CREATE OR REPLACE TEMP TABLE backlog AS
 WITH

@@ -18,7 +18,8 @@ CREATE TABLE IF NOT EXISTS resource (
     stand_in     VARCHAR                  -- what stands for the id in a description of a container without one (handles.py)
 );
 
--- One OpenTelemetry span. The view `span` has these and those in files (sealed.py), so it is for log records. The columns after `slices` are the figures of layerline.attributes.SPAN_FIGURES.
+-- One OpenTelemetry span. The view `span` has these and those in files (sealed.py); `log` likewise. The columns after `slices` are
+-- the figures of layerline.attributes.SPAN_FIGURES.
 CREATE TABLE IF NOT EXISTS hot_span (
     trace_id                     VARCHAR,
     span_id                      VARCHAR,

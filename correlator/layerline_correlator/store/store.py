@@ -244,7 +244,7 @@ class Store:
         shutil.rmtree(folder / _SPILL, ignore_errors=True)  # of a process that was killed
 
         def reconnect() -> duckdb.DuckDBPyConnection:
-            return connected(folder, lambda: connect(folder, settings.memory_bytes or default_bytes()))
+            return connect(folder, settings.memory_bytes or default_bytes())
 
         try:
             self._database = opened(folder, reconnect)
@@ -811,6 +811,10 @@ def _series_row(row: SeriesRow, resources: dict[str, ResourceRow]) -> tuple[Any,
 
 def connect(folder: Path, memory_bytes: int) -> duckdb.DuckDBPyConnection:
     """The folder's database, as all of this program open it."""
+    return connected(folder, lambda: _connect(folder, memory_bytes))
+
+
+def _connect(folder: Path, memory_bytes: int) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(
         str(folder / DATABASE),
         config={
@@ -841,7 +845,7 @@ def _bring_to_shape(connection: duckdb.DuckDBPyConnection, folder: Path) -> None
             connection.execute("ALTER TABLE blind RENAME TO old_blind").fetchall()
         run(connection, "store/schema.sql")
         if has_blind_rows:
-            run(connection, "store/blind_spots.sql")
+            run(connection, "store/older_blind.sql")
         renew_views(connection, folder)
         if version is not None and version < SUMMED_SINCE:
             mark_all(connection)

@@ -31,7 +31,7 @@ SUMMED_SINCE = 3
 SEALED_SINCE = 4
 #: Programs that write an earlier version have all spans and log records in tables ``span`` and ``log`` (sealed.py).
 SPANS_SEALED_SINCE = 5
-#: Programs that write an earlier version have a row of ``blind`` for each cause of each request (blind_spots.sql).
+#: Programs that write an earlier version have a row of ``blind`` for each cause of each request (older_blind.sql).
 SPOTS_SINCE = 5
 DATABASE = "hot.duckdb"
 

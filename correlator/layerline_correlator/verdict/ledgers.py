@@ -60,6 +60,15 @@ def around(rows: Sequence[Request]) -> tuple[int, int]:
     return min(row.start_ns for row in rows), max(row.start_ns + row.duration_ns for row in rows)
 
 
+#: What the view ``blind`` has of the requests in ``wanted_usual``, with their numbers. By the start first: a number is
+#: compared quickly, and nearly all rows are of other requests.
+WANTED_BLIND = (
+    "(SELECT request_no, unseen.* FROM (SELECT request_no, unnest(blind_spots) AS spot FROM wanted_usual"
+    " JOIN (FROM request SEMI JOIN wanted_usual USING (start_ns)) AS kept USING (trace_id, span_id, start_ns)) AS seen"
+    " JOIN blind_spot AS unseen ON unseen.spot = seen.spot WHERE cause IS NOT NULL)"
+)
+
+
 def want_usual(cursor: duckdb.DuckDBPyConnection, rows: Sequence[Request]) -> None:
     """Make ``wanted_usual`` of these requests: what ``facts/usual.sql`` begins with. Numbers are places in ``rows``."""
     cursor.execute(
@@ -135,12 +144,9 @@ def read_ledgers(
     languages = other_languages(cursor)
     # Thousands of requests have few different reasons: each is handed over once, with the requests that have it.
     for cause, service, facts, why, foreign, host, agent_reads, numbers in cursor.execute(
-        "SELECT cause, unseen.service, facts, why, coalesce(foreign_readings, false) AS foreign_readings, host,"
+        "SELECT cause, service, facts, why, coalesce(foreign_readings, false) AS foreign_readings, host,"
         " coalesce(agent_reads, false) AS agent_reads, list(DISTINCT request_no) AS numbers"
-        # By the start first: a number is compared quickly, and nearly all rows are of other requests.
-        " FROM (SELECT request_no, unnest(blind_spots) AS spot FROM wanted_usual"
-        " JOIN (FROM request SEMI JOIN wanted_usual USING (start_ns)) AS kept USING (trace_id, span_id, start_ns))"
-        " JOIN blind_spot AS unseen USING (spot) WHERE cause IS NOT NULL GROUP BY ALL ORDER BY ALL"
+        f" FROM {WANTED_BLIND} GROUP BY ALL ORDER BY ALL"
     ).fetchall():
         one = unseen(cause, service, facts, why, foreign, host, agent_reads, languages.get(service))
         for number in numbers:

@@ -19,7 +19,7 @@ from layerline_correlator.entity import Entity
 from layerline_correlator.ledger.causes import ANY_PLACE, USED_A_DISK, all_causes, by_name
 from layerline_correlator.store.graph import graph
 from layerline_correlator.store.sealed import POINT, within
-from layerline_correlator.verdict.ledgers import Request, around, want_usual
+from layerline_correlator.verdict.ledgers import WANTED_BLIND, Request, around, want_usual
 from layerline_correlator.verdict.model import Suspect, SuspectReading, Verdict
 
 #: What is read of a verdict's requests, beginning with what was usual of them.
@@ -116,11 +116,7 @@ def with_suspects(
     with within(cursor, bounds["since_ns"], bounds["until_ns"] + 1, POINT):
         graph(FILES, GIVEN).run(cursor, bounds)
     blind: dict[str, set[str]] = defaultdict(set)
-    for service, cause in cursor.execute(
-        "SELECT DISTINCT unseen.service, cause FROM (SELECT unnest(blind_spots) AS spot FROM wanted_usual"
-        " JOIN request USING (trace_id, span_id, start_ns)) JOIN blind_spot AS unseen USING (spot)"
-        " WHERE cause IS NOT NULL"
-    ).fetchall():
+    for service, cause in cursor.execute(f"SELECT DISTINCT service, cause FROM {WANTED_BLIND}").fetchall():
         blind[service].add(cause)
     unexplained_ns = verdict.unexplained_ns - (0 if verdict.ranked_by == "lost" else verdict.unexplained_usual_ns or 0)
     opens = [

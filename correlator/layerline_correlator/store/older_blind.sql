@@ -1,5 +1,5 @@
--- Stores of before version 5 have a row for each cause that was blind in a request, in `old_blind` (version.py): each different one
--- becomes a spot of its own.
+-- Stores of before version 5 have a row for each cause that was blind in a request, now in `old_blind` (store.py): each
+-- different one becomes a spot of its own.
 ALTER TABLE old_blind ADD COLUMN IF NOT EXISTS foreign_readings BOOLEAN;
 ALTER TABLE old_blind ADD COLUMN IF NOT EXISTS host VARCHAR;
 ALTER TABLE old_blind ADD COLUMN IF NOT EXISTS agent_reads BOOLEAN;
