@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import re
 import socket
 import struct
 import subprocess
@@ -59,6 +60,11 @@ def attributes(**values: str | int) -> list[KeyValue]:
 
 def container_id(number: int) -> str:
     return f"{number + 1:064x}"
+
+
+#: What stands for ids and times until a body is made (``Traces._mark``), and for the texts that only one span has.
+_MARKS = re.compile(rb"\x1f([TSPBE])\x1e(.{4})\x1d", re.DOTALL)
+_OWN_TEXTS = re.compile(rb"~[01]\d{7}~")
 
 
 def own_text(which: int, number: int) -> str:
@@ -142,14 +148,10 @@ class Traces:
                     )
         raw = request.SerializeToString()
         self._raw = bytearray(raw)
-        self._at = {
-            (letter, number): raw.index(self._mark(letter, number, 8))
-            for number in range(self.spans)
-            for letter in (b"T", b"S", b"P", b"B", b"E")
-            if letter != b"P" or SHAPE[number % len(SHAPE)][0] is not None
-        }
-
-        self._own_at = [raw.index(own_text(which, number).encode()) for number in range(self.spans) for which in (0, 1)]
+        self._at: dict[tuple[bytes, int], int] = {}
+        for found in _MARKS.finditer(raw):
+            self._at.setdefault((found[1], int.from_bytes(found[2], "big")), found.start())
+        self._own_at = [found.start() for found in _OWN_TEXTS.finditer(raw)]
 
     @staticmethod
     def _mark(letter: bytes, number: int, length: int) -> bytes:

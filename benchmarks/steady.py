@@ -28,6 +28,10 @@ HEADERS = {"Content-Type": "application/x-protobuf"}
 GOALS = {8: (0.03, 15.0, 1024.0), 500: (0.2, 15.0, 1024.0), 5000: (0.8, 15.0, 1024.0), 20000: (2.0, 30.0, 1024.0)}
 
 
+#: What a sender sends at most, in spans a second.
+OF_ONE = 2_500
+
+
 @dataclass(slots=True)
 class Sent:
     """What the senders saw."""
@@ -37,9 +41,9 @@ class Sent:
     took_s: list[float] = field(default_factory=list)
 
 
-def send_spans(server: Served, rate: int, sent: Sent, stop: threading.Event) -> None:
+def send_spans(server: Served, rate: int, sent: Sent, stop: threading.Event, seed: int = 1) -> None:
     """Traces at this rate, about four bodies a second, each sent again until it is taken."""
-    traces = Traces(max(1, rate // len(SHAPE) // 4))
+    traces = Traces(max(1, rate // len(SHAPE) // 4), seed)
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
     due_s = time.monotonic()
     while not stop.is_set():
@@ -51,6 +55,15 @@ def send_spans(server: Served, rate: int, sent: Sent, stop: threading.Event) -> 
         sent.spans += traces.spans
         due_s += traces.spans / rate
         stop.wait(max(0.0, due_s - time.monotonic()))
+
+
+def span_senders(server: Served, rate: int, sent: Sent, stop: threading.Event) -> list[threading.Thread]:
+    """As many senders as a fleet needs for this rate: what waits for its answer sends nothing meanwhile."""
+    count = -(-rate // OF_ONE)
+    return [
+        threading.Thread(target=send_spans, args=(server, rate // count, sent, stop, number + 1), daemon=True)
+        for number in range(count)
+    ]
 
 
 def send_readings(server: Served, containers: int, stop: threading.Event) -> None:
@@ -77,7 +90,7 @@ def measure(rate: int, seconds: float, containers: int) -> bool:
     sent, stop = Sent(), threading.Event()
     with served() as server:
         senders = [
-            threading.Thread(target=send_spans, args=(server, rate, sent, stop), daemon=True),
+            *span_senders(server, rate, sent, stop),
             threading.Thread(target=send_readings, args=(server, containers, stop), daemon=True),
         ]
         for sender in senders:

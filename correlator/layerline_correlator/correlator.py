@@ -19,9 +19,11 @@ import duckdb
 from layerline_correlator.facts.names import Names
 from layerline_correlator.incidents.slo import read_file
 from layerline_correlator.incidents.watch import Watch
+from layerline_correlator.ledger import rest
 from layerline_correlator.ledger import work as ledger
 from layerline_correlator.ledger.budget import Budget
 from layerline_correlator.ledger.careful import NOT_THEIRS, Careful
+from layerline_correlator.ledger.rest import FEW
 from layerline_correlator.ledger.waiting import ALONGSIDE_NS, FEWEST, TOGETHER, Waiting
 from layerline_correlator.questions.answers import Answers
 from layerline_correlator.questions.health import Health
@@ -44,20 +46,18 @@ _log = logging.getLogger("layerline.correlator")
 
 #: A request is due so long after its readings are complete: they are written in groups.
 _AFTER_NS = 500_000_000
-#: The shortest time between two passes of the correlator, in seconds; and how many times as long as a pass took the
-#: next one waits while little arrives, up to ``Settings.rest_ns``: three hundredths of a core.
-_PAUSE_S, _REST = 0.5, 30
-#: Where little waits, ordinary ledgers are worked out together at the full half minute: nobody waits for them.
-_TOGETHER_NS = 30_000_000_000
+#: How long the worker waits after a failure, in seconds.
+_PAUSE_S = 0.5
 #: What is older than its readings need is no live traffic: so many traces of it may wait before some are left out.
 _PAST = 20_000
 #: A question waits so long, in seconds, for what had arrived before it to be worked out; then it reads what is there.
 #: It is more patient where few traces wait, as when somebody sends one and asks for it: those are there in a moment.
-FRESH_S, QUIET_S, _FEW = 1.0, 5.0, 100
+FRESH_S, QUIET_S = 1.0, 5.0
 #: If no more traces than this wait, a question has them worked out first, even before their readings are there.
 _EARLY = 500
-#: A pass should take no longer than that, in seconds: if one does, the next has fewer traces.
-_LONG_S, _SHORT_S = 30.0, 10.0
+#: A pass should take no longer than that, in seconds: if one does, the next has fewer traces. Meanwhile nobody looks at
+#: what arrives, so the first one, of which nobody knows how long it takes, has few.
+_LONG_S, _SHORT_S, _AT_FIRST = 15.0, 5.0, 500
 #: Old data is looked for this often, in seconds.
 _RETAIN_S = 60.0
 
@@ -83,7 +83,7 @@ class Correlator(Answers):
         self._triage = Triage(self._cursor, settings.slow_ns)
         self._budget = Budget(settings.budget_ratio)
         self._is_recording = self._store.is_recording()
-        self._together = TOGETHER
+        self._together = _AT_FIRST
         self._watch = Watch(
             self._store.cursor(),
             Names(self._store.cursor()),
@@ -227,17 +227,18 @@ class Correlator(Answers):
         return max(0.0, min(next_s, retained + _RETAIN_S - time.monotonic()))
 
     def _rest(self, worked_s: float, began_ns: int) -> None:
-        """A pass costs nearly the same for one trace as for hundreds, so it is made worth its while.
-
-        A question does not wait for it, nor does what was too much for one pass.
-        """
+        """Wait until the next pass is worth its while; not for a question, nor with what was too much for one pass."""
         with self._wake:
-            if not self._waiting.is_left_over(began_ns) and not self._backlog.left:
-                until_s = time.monotonic() + min(self._settings.rest_ns / 1e9, max(_PAUSE_S, _REST * worked_s))
-                while not (self._closed or self._hurry) and (left_s := until_s - time.monotonic()) > 0:
-                    self._wake.wait(timeout=left_s)
-                    if self._waiting.fresh >= self._together:
-                        return
+            if self._waiting.is_left_over(began_ns) or self._backlog.left:
+                return
+            ended_s, longest_s = time.monotonic(), self._settings.rest_ns / 1e9
+            while not (self._closed or self._hurry) and self._waiting.fresh < self._together:
+                now_s, due_ns = time.monotonic(), self._waiting.due_ns()
+                due_s = None if due_ns is None else now_s + (due_ns - time.time_ns()) / 1e9
+                left_s = rest.until_s(ended_s, worked_s, longest_s, due_s) - now_s
+                if left_s <= 0:
+                    return
+                self._wake.wait(timeout=left_s)
 
     def _pause(self, seconds: float) -> None:
         with self._wake:
@@ -315,9 +316,8 @@ class Correlator(Answers):
             for trace_id, one in drawn.items():
                 extent = fresh[trace_id]
                 end_ns = extent.to_ns if one.end_ns is None else one.end_ns
-                due_ns = ready_ns = max(now_ns, min(end_ns, now_ns) + settle_ns + _AFTER_NS)
-                if not one.is_urgent and waiting + len(drawn) <= _FEW:
-                    due_ns = -(-ready_ns // _TOGETHER_NS) * _TOGETHER_NS
+                ready_ns = max(now_ns, min(end_ns, now_ns) + settle_ns + _AFTER_NS)
+                due_ns = rest.due_ns(ready_ns, waiting + len(drawn), is_urgent=one.is_urgent)
                 chosen[trace_id] = extent, due_ns, ready_ns, one.is_urgent
         with self._wake:
             for trace_id, (extent, due_ns, ready_ns, is_urgent) in chosen.items():
@@ -389,7 +389,7 @@ class Correlator(Answers):
                     break
             return self._waiting.extent_of(trace_id)
 
-    def _is_quiet(self, most: int = _FEW) -> bool:
+    def _is_quiet(self, most: int = FEW) -> bool:
         """Whether little waits. Called with the lock held."""
         return self._backlog.left + len(self._waiting) <= most
 

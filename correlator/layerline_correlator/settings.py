@@ -96,7 +96,8 @@ class Settings:
     settle_ns: int = 10_000_000_000
     """How long after a request's end its readings may still arrive."""
     rest_ns: int = 10_000_000_000
-    """How long the correlator rests after a pass, at most, while little arrives and nobody asks."""
+    """How long the correlator rests after a pass, at most, while nobody asks: as long as what arrives waits for its
+    readings, so that no ledger of a slow request comes later for it."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:

@@ -120,10 +120,10 @@ def test_at_rest_nothing_is_worked_out(tmp_path: Path, monkeypatch: pytest.Monke
         for _ in range(9):
             clock.now_ns += S
             assert not correlator._pass()
-        for _ in range(33):
-            clock.now_ns += S
+        for _ in range(41):
+            clock.now_ns += 3 * S
             correlator._pass()
-        assert passes == [1], "when its readings are there, at the next half minute"
+        assert passes == [1], "when its readings are there, at every second full minute"
         for _ in range(100):
             clock.now_ns += 60 * S
             assert not correlator._pass()
