@@ -23,6 +23,7 @@ from layerline.signals import Kind, find, translate
 from layerline_api.doors.bounds import LONGEST_NS, SIGNAL_LIMIT, VALUE_LIMIT, Bounds, shown
 from layerline_api.doors.otlp.entities import is_scraped, whose
 from layerline_api.doors.otlp.envelope import groups, parse
+from layerline_api.doors.otlp.forms import BYTES, KEPT, Form, form_of
 from layerline_api.doors.otlp.problems import Budget, Rejections
 from layerline_api.doors.otlp.slim import SlimMetric, SlimNumbers
 from layerline_api.doors.otlp.values import texts
@@ -39,6 +40,7 @@ _KIND = {
     AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE: "cumulative",
     AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA: "delta",
 }
+_DELTA = AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
 
 
 class _Sender:
@@ -75,15 +77,25 @@ def decode_metrics(
     series_seen: set[str] = set()
     for resource, items in groups(body, budget):
         sender = _sender(tuple(sorted(texts(resource.attributes, budget).items())))
-        for raw in items:
-            metric = parse(SlimNumbers, raw)
-            for kept, start_ns, time_ns, sent in _values(metric, raw, sender, bounds, rejections, budget):
+        for place, raw in enumerate(items):
+            key = sender, place
+            form = _forms.get(key)
+            values = form.read(raw, bounds) if isinstance(form, Form) else None
+            if values is None:
+                metric = parse(SlimNumbers, raw)
+                values = list(_values(metric, raw, sender, bounds, rejections, budget))
+                _remember(raw, metric, key, values, bounds)
+            elif isinstance(form, Form):
+                budget.items(len(form))
+                budget.attributes(form.attributes)
+            for kept, start_ns, time_ns, sent in values:
                 value = sent * kept.factor
-                if not 0 < value <= kept.limit:  # seldom, except for zero
-                    if isnan(value) or (value == 0 and not kept.zero):
+                if not 0 < value <= kept.limit and not (value == 0 and kept.zero):  # seldom
+                    if isnan(value) or value == 0:
                         continue
                     if (reason := _absurd(value, kept)) is not None:
-                        rejections.add(f"metric {metric.name[:80]!r}", reason, found=f"{sent:g}")
+                        name = parse(SlimNumbers, raw).name
+                        rejections.add(f"metric {name[:80]!r}", reason, found=f"{sent:g}")
                         continue
                 series = kept.row.series
                 if series not in series_seen:
@@ -104,6 +116,33 @@ class _Kept(NamedTuple):
     factor: float  # from the value as it came
     zero: bool  # False: its zeros say nothing
     limit: float  # of its values, up and down
+
+
+#: A value that a metric holds: its series, start and time (0: no start), and the value as it came.
+_Value = tuple[_Kept, int, int, float]
+
+#: By sender and place among what it sends, the form of the metric that comes there; its length, where it came only once
+#: or in another form.
+_forms: dict[tuple[_Sender, int], Form[_Kept] | int] = {}
+
+
+def _remember(raw: bytes, metric: SlimMetric, key: tuple[_Sender, int], values: list[_Value], bounds: Bounds) -> None:
+    """Keep the form of a metric that comes for the second time, where all of its points were taken."""
+    if not key[0].is_short or len(raw) > BYTES:
+        return
+    if _forms.get(key) != len(raw):
+        if len(_forms) >= KEPT:
+            _forms.clear()
+        _forms[key] = len(raw)
+        return
+    which = metric.WhichOneof("data")
+    if which not in _NUMBERS or (which == "sum" and metric.sum.aggregation_temporality == _DELTA):
+        return
+    points = getattr(metric, which).data_points
+    if not any(point.flags for point in points):
+        form = form_of(raw, points, values, bounds)
+        if form is not None:
+            _forms[key] = form
 
 
 @lru_cache(maxsize=32_768)
@@ -162,7 +201,7 @@ def _absurd(value: float, kept: _Kept) -> str | None:
 
 def _values(
     metric: SlimMetric, raw: bytes, sender: _Sender, bounds: Bounds, rejections: Rejections, budget: Budget
-) -> Iterator[tuple[_Kept, int, int, float]]:
+) -> Iterator[_Value]:
     """Every value that the metric's points hold: its series, start, time, and the value as it came.
 
     Points that cannot be kept are counted in ``rejections``.

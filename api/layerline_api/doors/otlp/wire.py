@@ -1,6 +1,6 @@
 """The skeleton of a protobuf message, read without building it: which field lies where.
 
-Source: protobuf.dev/programming-guides/encoding. Only what an envelope needs: length-delimited fields are given out,
+Source: protobuf.dev/programming-guides/encoding. Only what an envelope needs: fields of one wire type are given out,
 the others are skipped. Own code, because parsers build everything before anyone can count it.
 """
 
@@ -10,27 +10,34 @@ from collections.abc import Iterator
 
 from layerline_api.doors.otlp.problems import Malformed
 
-_VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
+_VARINT, FIXED64, LENGTH, _FIXED32 = 0, 1, 2, 5
 
 
-def fields(body: bytes, begin: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """``(number, begin, end)`` of every length-delimited field of the message at ``body[begin:end]``. ``Malformed``."""
+def fields(body: bytes, begin: int, end: int, wanted: int = LENGTH) -> Iterator[tuple[int, int, int]]:
+    """``(number, begin, end)`` of every field of that wire type (``LENGTH`` or ``FIXED64``) of the message at
+    ``body[begin:end]``. ``Malformed``.
+    """
     at = begin
     while at < end:
         tag, at = _varint(body, at, end)
         number, kind = tag >> 3, tag & 7
         if number == 0:
             raise Malformed("the body is not an OTLP request in protobuf: a field has the number 0")
-        if kind == _LENGTH:
+        if kind == LENGTH:
             length, at = _varint(body, at, end)
             if length > end - at:
                 raise Malformed("the body is not an OTLP request in protobuf: it ends inside a field")
-            yield number, at, at + length
+            if wanted == LENGTH:
+                yield number, at, at + length
             at += length
         elif kind == _VARINT:
             _, at = _varint(body, at, end)
-        elif kind in (_FIXED64, _FIXED32):
-            at += 8 if kind == _FIXED64 else 4
+        elif kind == FIXED64:
+            if wanted == FIXED64 and at + 8 <= end:
+                yield number, at, at + 8
+            at += 8
+        elif kind == _FIXED32:
+            at += 4
         else:
             raise Malformed(f"the body is not an OTLP request in protobuf: there is no wire type {kind} in it")
     if at > end:
