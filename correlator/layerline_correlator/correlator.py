@@ -270,6 +270,8 @@ class Correlator(Answers):
                     self._waiting.all_sorted()
                     due = self._waiting.take(time.time_ns(), self._together, early=early, urgent=asked)
                 if due:
+                    if len(due) > FEW:
+                        self._store.cores.want()
                     self._careful.work_out(due)
                     self._passes += 1
                     self._worked_traces += len(due)

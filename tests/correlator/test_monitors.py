@@ -228,6 +228,27 @@ def test_it_is_evaluated_when_it_is_time(keep: Callable[[Drawn], Monitors]) -> N
     assert len(source.asked) == 4
 
 
+def test_at_rest_the_store_is_not_asked(keep: Callable[[Drawn], Monitors], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounds in which nothing is due read nothing, and what is due later is not missed for that."""
+    monitors = keep(Drawn("a"))
+    monitors.save(replace(MONITOR, for_ns=0))
+    at_ns = 1_000 * MINUTE
+    monitors.evaluate_due(at_ns)
+    for notice in monitors.due_notices(at_ns):
+        monitors.not_heard(notice, at_ns, "deaf")
+    assert monitors.due_notices(at_ns + 1) == []
+    asked: list[str] = []
+    ask = monitors._do
+    with monkeypatch.context() as watched:
+        watched.setattr(monitors, "_do", lambda *what: asked.append(what[0]) or ask(*what))
+        for second in range(10):
+            assert monitors.evaluate_due(at_ns + second * SECOND) == 0
+            assert monitors.due_notices(at_ns + second * SECOND) == []
+    assert not any("notice" in statement for statement in asked)
+    assert len(asked) <= 1, "monitors are read once"
+    assert len(monitors.due_notices(at_ns + 16 * SECOND)) == 1
+
+
 def test_a_question_that_fails_changes_nothing_and_says_so(keep: Callable[[Drawn], Monitors]) -> None:
     """The problem stands at the monitor until the question can be asked again; what fires goes on firing."""
     monitors = keep(Drawn("a|!|a"))

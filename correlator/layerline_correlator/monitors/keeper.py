@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from math import inf
 from typing import Any
 
 import duckdb
@@ -32,6 +33,9 @@ class Monitors:
         self._sources = sources
         self._lock = threading.RLock()  # of the cursor
         self._evaluating = threading.Lock()
+        # Asked once a second each, so they are remembered; both None or below until they are asked for (again).
+        self._known: list[Monitor] | None = None
+        self._next_notice_ns: float = -inf  # no notice is due before
         run(cursor, "monitors/schema.sql")
 
     # ---- monitors
@@ -55,6 +59,7 @@ class Monitors:
             over = Evaluation()
             self._follow(monitor, judge(monitor, self.open_alerts(monitor.id), over, at_ns), at_ns)
             self._do("DELETE FROM monitor WHERE monitor = $monitor", {"monitor": monitor.id})
+            self._known = None
 
     def silence(self, monitor: Monitor, until_ns: int) -> Monitor:
         """Tell nothing of it until then; 0 ends the silence."""
@@ -79,7 +84,9 @@ class Monitors:
 
     def evaluate_due(self, at_ns: int) -> int:
         """Evaluate the monitors whose time has come; how many. A clock that was set back is no reason to wait."""
-        due = [one for one in self.all() if not 0 <= at_ns - one.evaluated_ns < one.every_ns]
+        with self._lock:
+            known = self._known = self.all() if self._known is None else self._known
+        due = [one for one in known if not 0 <= at_ns - one.evaluated_ns < one.every_ns]
         for monitor in due:
             self.evaluate(monitor.id, at_ns)
         return len(due)
@@ -128,6 +135,7 @@ class Monitors:
                     tries=0,
                     next_ns=at_ns,
                 )
+                self._next_notice_ns = -inf
             kept.append(alert)
         self._do(
             "DELETE FROM alert WHERE monitor = $monitor AND (state <> 'resolved' OR alert IN (SELECT unnest($alerts)))",
@@ -160,6 +168,11 @@ class Monitors:
         Nothing for the addresses in ``busy``, and not more than ``for_each`` for one: many notices for an address that
         does not answer must not keep those for others out of the list.
         """
+        with self._lock:
+            if at_ns < self._next_notice_ns:
+                return []
+            ((next_ns,),) = self._do("SELECT min(next_ns) FROM notice")
+            self._next_notice_ns = inf if next_ns is None else next_ns
         rows = self._do(
             "WITH due AS ("
             "SELECT notice, url, told, created_ns, tries FROM notice WHERE next_ns IS NOT NULL"
@@ -187,6 +200,7 @@ class Monitors:
             "UPDATE notice SET next_ns = $next_ns, tries = tries + 1, problem = $problem WHERE notice = $notice",
             {"notice": notice.id, "next_ns": None if given_up else at_ns + wait_ns, "problem": problem},
         )
+        self._next_notice_ns = -inf
 
     def untold(self, monitor: str) -> tuple[int, str | None]:
         """How many notices of the monitor wait to be heard, and the last problem of one."""
@@ -219,6 +233,7 @@ class Monitors:
         self._do(f"INSERT INTO {table} ({columns}) VALUES ({', '.join(f'${name}' for name in values)})", values)
 
     def _put(self, monitor: Monitor) -> None:
+        self._known = None
         self._do("DELETE FROM monitor WHERE monitor = $monitor", {"monitor": monitor.id})
         values = asdict(monitor)
         values["monitor"] = values.pop("id")

@@ -96,6 +96,7 @@ class Answers(ABC):
         if not self._room.acquire(timeout=TURN_S):
             raise TooBusy(f"{AT_ONCE} questions are being answered, and none of them ended within {TURN_S:g} s")
         try:
+            self._store.cores.want()
             with self._store.cursor() as cursor, cut_off(cursor, PATIENCE_S):
                 yield cursor
         except duckdb.OutOfMemoryException as problem:  # others may have what it lacked

@@ -85,6 +85,7 @@ class Keeping:
         unused_s = time.monotonic() - _UNUSED_S
         while not self._stopped.wait(_LOOK_S):
             try:
+                self._store.cores.let_go()
                 self._store.unnamed.remove_old(self._cursor, self._store.folder)
                 if self._store.disk.problem() is None:
                     self._seal_one(time.time_ns())

@@ -36,6 +36,7 @@ from layerline_correlator.store import checkpoint
 from layerline_correlator.store.caps import Active, Caps, Exceeded, Note
 from layerline_correlator.store.checkpoint import Checkpoints
 from layerline_correlator.store.columns import LEFT_OUT, TEXT_MAP, SpanColumns
+from layerline_correlator.store.cores import Cores
 from layerline_correlator.store.disk import Disk
 from layerline_correlator.store.generation import Generation
 from layerline_correlator.store.handles import Handle, handles, is_sandbox, machine, machine_name, stand_in
@@ -259,6 +260,7 @@ class Store:
         except BaseException:
             os.close(self._lock_file)
             raise
+        self.cores = Cores(self._database)
         #: Resources and series that are written.
         self._known = _known(self._database, 2 * settings.series)
         #: Whether containers are known without their ids: then any description of one may bring it.
