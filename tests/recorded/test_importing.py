@@ -201,7 +201,7 @@ def test_an_import_killed_over_its_ledgers_is_finished_by_whoever_opens_the_stor
 ) -> None:
     """Where spans were written and no ledger was worked out, a server works them out, and until then says so."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("layerline_api.recorded.importing._work_out", lambda *_: None)
+        patched.setattr("layerline_api.recorded.importing._judge", lambda *_, **__: None)
         run("--store", tmp_path / "store", recording)
     query = RequestQuery(ZERO_US * 1000, (ZERO_US + 3600 * 10**6) * 1000)
     with opened(tmp_path / "store") as correlator:

@@ -29,7 +29,7 @@ COMMAND = "import"
 
 
 def main(argv: Sequence[str]) -> int:
-    """``layerline import [--store DIR] [--format F] PATH…``."""
+    """``layerline import [--store DIR] [--format F] [--all] PATH…``."""
     options = _options(argv)
     console = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
         settings = replace(settings, store=options.store or settings.store / "recorded")
         found = sources(options.path, options.format)
         with stoppable():
-            held, failed = import_files(found, settings, console)
+            held, failed = import_files(found, settings, console, whole=options.all)
     except StoreInUse as problem:
         return refuse(f"{problem}: stop the server that has it, or name a folder of its own with --store DIR")
     except NotARecording as problem:
@@ -76,6 +76,11 @@ def _summary(held: Held, store: Path) -> str:
         lines.append(f"{held.rejected:,} items could not be read")
     if held.left_out:
         lines.append(f"{held.left_out:,} log records are not kept: they tell of no event and no error")
+    if held.without_ledger:
+        lines.append(
+            f"{held.without_ledger:,} of {held.traces:,} traces are ordinary and have no ledger: the others are a fair"
+            " sample, and slow and failed ones have theirs (--all works out all)"
+        )
     if held.first_ns is None or held.last_ns is None:
         return "\n".join(["nothing was imported", *lines])
     first, last = held.first_ns // 10**9, held.last_ns // 10**9 + 1
@@ -97,6 +102,9 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
         "--store", type=Path, metavar="DIR", help="the folder of its store (default: `recorded` in LAYERLINE_STORE)"
     )
     parser.add_argument("--format", choices=FORMATS, default="auto", help="what the files are (default: looked at)")
+    parser.add_argument(
+        "--all", action="store_true", help="work out the ledgers of all traces (default: of many, a fair sample)"
+    )
     return parser.parse_args(argv)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from layerline_api.doors.bounds import Bounds
+from layerline_correlator.store.columns import SpanColumns
 from layerline_correlator.store.model import Batch, ResourceRow, resource_key
 
 #: Resources whose keys are remembered; every span names its own again.
@@ -27,7 +28,7 @@ class Gathered:
     """Rows that are not written yet, and counts of the file that they come from."""
 
     tell: Callable[[str], None]  # about something that could not be read
-    batch: Batch = field(default_factory=Batch)
+    batch: Batch = field(default_factory=lambda: Batch(spans=SpanColumns()))
     rejected: int = 0
     left_out: int = 0
     bounds: Bounds = field(default_factory=Bounds.now)
@@ -42,7 +43,7 @@ class Gathered:
 
     def take(self) -> Batch:
         """The rows that wait; from now on there are none."""
-        batch, self.batch = self.batch, Batch()
+        batch, self.batch = self.batch, Batch(spans=SpanColumns())
         self._resources.clear()
         return batch
 

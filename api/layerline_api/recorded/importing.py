@@ -1,8 +1,9 @@
-"""From files into a store of its own: restartable, in bounded memory, with every loss counted and told.
+"""From files into a store of its own: restartable, in bounded memory, with every loss counted and reported.
 
 Rows and how far they were read are written in one transaction (``RecordingRow``), so whoever runs the same import
 again after it was killed goes on there, and nothing is there twice. A span, point or event that is in two files is
-written once.
+written once. Then the whole is judged in the order of its own time (``lived.py``): anew when more was recorded than
+the last time.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import csv
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,12 +23,13 @@ from layerline_api.recorded.gathered import Gathered, Place, Unreadable
 from layerline_api.recorded.progress import Stage, stage
 from layerline_api.recorded.sources import Source
 from layerline_api.words.clean import clean
-from layerline_correlator.correlator import Correlator
+from layerline_correlator.lived import Judged, Lived, forget
 from layerline_correlator.settings import Settings
 from layerline_correlator.store.caps import Exceeded
 from layerline_correlator.store.model import RecordingRow
 from layerline_correlator.store.statements import first_row
 from layerline_correlator.store.store import Store
+from layerline_correlator.times import rfc3339
 
 #: Rows that become durable together; what a kill costs at most, and what is in memory at a time (twice).
 BATCH_ROWS = 20_000
@@ -35,6 +37,8 @@ BATCH_ROWS = 20_000
 PROBLEMS_TOLD = 10
 #: How long the disk may take for a batch.
 _PATIENCE_S = 600.0
+#: How often progress is looked at.
+_LOOK_S = 0.2
 
 _HELD = """
 SELECT (SELECT count(*) FROM span), (SELECT count(*) FROM point), (SELECT count(*) FROM event),
@@ -43,7 +47,14 @@ SELECT (SELECT count(*) FROM span), (SELECT count(*) FROM point), (SELECT count(
        (SELECT min(first) FROM (SELECT min(start_ns) AS first FROM span
                                 UNION ALL SELECT min(time_ns) FROM point UNION ALL SELECT min(time_ns) FROM event)),
        (SELECT max(last) FROM (SELECT max(start_ns) AS last FROM span
-                               UNION ALL SELECT max(time_ns) FROM point UNION ALL SELECT max(time_ns) FROM event))
+                               UNION ALL SELECT max(time_ns) FROM point UNION ALL SELECT max(time_ns) FROM event)),
+       (SELECT count(DISTINCT trace_id) FROM request), (SELECT count(DISTINCT trace_id) FROM request WHERE planned = 0)
+"""
+
+
+_AMOUNT = """
+SELECT (SELECT (count(*), sum(end_ns - start_ns))::VARCHAR FROM hot_span), (SELECT count(*) FROM point),
+       (SELECT count(*) FROM event), (SELECT count(*) FROM log)
 """
 
 
@@ -62,23 +73,38 @@ class Held:
     left_out: int
     first_ns: int | None
     last_ns: int | None
+    traces: int  # that have a request
+    without_ledger: int  # of these: ordinary ones that were not drawn to get a ledger
 
 
-def import_files(found: Sequence[Source], settings: Settings, console: Console) -> tuple[Held, list[Path]]:
+def import_files(
+    found: Sequence[Source], settings: Settings, console: Console, *, whole: bool = False
+) -> tuple[Held, list[Path]]:
     """Read the files into the store and work out the ledgers; what it holds then, and the files that failed.
+
+    ``whole``: the ledgers of all traces, however many there are.
 
     ``StoreInUse`` and ``NotARecording`` before anything is written, what ``Store`` raises when it cannot write, and
     RuntimeError when ledgers cannot be worked out (the log says why).
     """
     store = Store(replace(settings, group_ns=0))
     try:
+        before = _amount(store)
         failed = _read_all(found, store, console)
+        if _amount(store) != before:
+            _judge_anew(store)
+        _judge(store, settings, console, whole=whole)
         with store.cursor() as cursor:
             held = Held(*(first_row(cursor.execute(_HELD)) or ()))
     finally:
         store.close()
-    _work_out(settings, console)
     return held, failed
+
+
+def _amount(store: Store) -> tuple[int, ...]:
+    """What changes when something is recorded that was not there before."""
+    with store.cursor() as cursor:
+        return first_row(cursor.execute(_AMOUNT)) or ()
 
 
 def _read_all(found: Sequence[Source], store: Store, console: Console) -> list[Path]:
@@ -190,21 +216,43 @@ class _File:
             self._console.print(f"    {clean(self._source.path)}, {clean(problem)}", soft_wrap=True)
 
 
-def _work_out(settings: Settings, console: Console) -> None:
-    """Work out every request's ledger, oldest first, and what incidents there were: questions are answered at once."""
-    correlator = Correlator.open(settings)
-    try:
-        total = correlator.behind()
-        if not total:
-            return
-        began = time.monotonic()
-        with stage(console, f"ledgers of {total:,} traces", total) as progress:
-            while (behind := correlator.behind()) and correlator.ready():
-                progress.at(total - behind)
-                time.sleep(0.1)
-        if behind:
-            raise RuntimeError(f"the ledgers of {behind:,} traces could not be worked out")
-        correlator.look_for_incidents()
-        console.print(f"  ✓ ledgers of {total:,} traces ({time.monotonic() - began:.1f} s)", soft_wrap=True)
-    finally:
-        correlator.close()
+def _judge_anew(store: Store) -> None:
+    """Forget what was judged without what has come now. Hours that are packed into files stay as they are."""
+    with store.cursor() as cursor:
+        sealed = first_row(cursor.execute("SELECT count(*) > 0 FROM sealed_file"))
+    if not (sealed and sealed[0]):
+        forget(store)
+
+
+def _judge(store: Store, settings: Settings, console: Console, *, whole: bool) -> Judged:
+    """Work out the ledgers, oldest first, and what incidents there were: questions are answered at once.
+
+    In a thread of its own, so that this one can show how far it is and hears when it is to stop.
+    """
+    lived = Lived(store, settings, whole=whole)
+    total = lived.left
+    if not total:
+        return Judged(0, 0)
+    began = time.monotonic()
+    reached = [0, 0]
+
+    def tell(done: int, reached_ns: int) -> None:
+        reached[:] = done, reached_ns
+
+    with (
+        ThreadPoolExecutor(1, "layerline-judge") as worker,
+        stage(console, f"ledgers of {total:,} traces", total) as progress,
+    ):
+        judged = worker.submit(lived.judge, tell)
+        try:
+            while not judged.done():
+                wait([judged], timeout=_LOOK_S)
+                progress.at(reached[0], f"up to {rfc3339(reached[1])[:19]}Z" if reached[1] else "")
+        except BaseException:
+            lived.stop()
+            store.interrupt()
+            raise
+    found = judged.result()
+    drawn = f", {found.left_out:,} ordinary ones left out" if found.left_out else ""
+    console.print(f"  ✓ ledgers of {total:,} traces{drawn} ({time.monotonic() - began:.1f} s)", soft_wrap=True)
+    return found

@@ -20,12 +20,12 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from layerline.attributes import ACCOUNT, ACCOUNT_REASON, SLICES, SPAN_FIGURES, THREAD_ID
 from layerline_api.doors.bounds import FIGURE_LIMIT, figure_limit
-from layerline_api.doors.otlp.limits import ATTRIBUTES, EVENTS, LINKS, NEEDED, TOGETHER_CHARS, Counts, cut
-from layerline_api.doors.otlp.masking import BY_DEFAULT, STATEMENTS, statement
+from layerline_api.doors.otlp.limits import ATTRIBUTES, EVENTS, LINKS, NEEDED, TOGETHER_CHARS, VALUE_CHARS, Counts, cut
+from layerline_api.doors.otlp.masking import BY_DEFAULT, STATEMENTS, Rules, statement
 from layerline_api.doors.otlp.traces import EXCEPTION
 from layerline_api.recorded.content import content
 from layerline_api.recorded.elements import elements
@@ -56,6 +56,7 @@ _FIGURE = {name: index for index, name in enumerate(SPAN_FIGURES)}
 _NO_FIGURES: tuple[int | None, ...] = (None,) * len(SPAN_FIGURES)
 _OURS = frozenset((*SPAN_FIGURES, THREAD_ID, SLICES, ACCOUNT, ACCOUNT_REASON))
 _HEX = re.compile(r"[0-9a-fA-F]+")
+_LOWER_HEX = re.compile(r"[0-9a-f]+").fullmatch
 #: How a trace begins: where reading goes on after a damaged one. A span begins alike, but has no spans.
 _TRACE = re.compile(r'\{\s*"traceID"\s*:\s*"[0-9a-fA-F]*"\s*,\s*"(?:spans|processes)"\s*:')
 #: OpenTracing's names of what OpenTelemetry says of an exception; where two are there, the first goes before.
@@ -69,6 +70,13 @@ _EXCEPTION_NAMES = {
 _TEXTS = frozenset({"exception.message", "exception.stacktrace", "message", "stack", "error.object", "event"})
 #: What old clients call a resource's attributes.
 _RESOURCE_NAMES = {"hostname": "host.name"}
+
+
+class _Sender(NamedTuple):
+    """Who sent a span: the key of its resource, and the rules by which its attributes are masked."""
+
+    key: str
+    rules: Rules
 
 
 class _Bad(ValueError):
@@ -96,7 +104,7 @@ def _trace(trace: Any, line: int, gathered: Gathered) -> None:
     except _Bad as problem:
         gathered.reject(f"line {line}", f"a trace could not be read: {problem}")
         return
-    resources: dict[str, dict[str, str]] = {}
+    resources: dict[str, _Sender] = {}
     for number, span in enumerate(spans, 1):
         try:
             row = _span(span, processes, resources, gathered)
@@ -107,7 +115,7 @@ def _trace(trace: Any, line: int, gathered: Gathered) -> None:
             gathered.batch.spans.append(row)
 
 
-def _span(span: Any, processes: dict[str, Any], resources: dict[str, dict[str, str]], gathered: Gathered) -> SpanRow:
+def _span(span: Any, processes: dict[str, Any], resources: dict[str, _Sender], gathered: Gathered) -> SpanRow:
     if not isinstance(span, dict):
         raise _Bad(f"expected an object, found {shown(span)}")
     trace_id = _id(span, "traceID", 32)
@@ -135,14 +143,15 @@ def _span(span: Any, processes: dict[str, Any], resources: dict[str, dict[str, s
             ours[key] = value
         else:
             attributes[key] = _text(value)
-    resource = _resource(span, processes, resources)
+    sender = _sender(span, processes, resources, gathered)
     promoted = _promoted(ours, attributes)
-    attributes = _kept(attributes, resource, counts)
+    attributes = _kept(attributes, sender.rules, counts)
+    references = span.get("references") or ()
     return SpanRow(
         trace_id,
         _id(span, "spanID", 16),
-        _parent(span, trace_id),
-        gathered.resource(resource),
+        _parent(span, references, trace_id),
+        sender.key,
         _text(span.get("operationName") or ""),
         kind,
         start_us * 1000,
@@ -150,19 +159,21 @@ def _span(span: Any, processes: dict[str, Any], resources: dict[str, dict[str, s
         STATUS_ERROR if failed else status,
         *promoted,
         attributes,
-        _details(span, trace_id, message, resource, counts),
+        _details(span, references, trace_id, message, sender.rules, counts),
     )
 
 
-def _kept(attributes: Mapping[str, str], resource: Mapping[str, str], counts: Counts) -> dict[str, str]:
+def _kept(attributes: Mapping[str, str], rules: Rules, counts: Counts) -> dict[str, str]:
     """Attributes within the limits, and without what may be a secret."""
-    rules = BY_DEFAULT.rules(resource)
     if len(attributes) > ATTRIBUTES:  # the ledger's own stay
         names = sorted(attributes, key=lambda name: name not in NEEDED)[:ATTRIBUTES]
         counts.attributes += len(attributes) - ATTRIBUTES
         attributes = {name: attributes[name] for name in names}
     kept: dict[str, str] = {}
     for name, value in attributes.items():
+        if rules[name] is None and len(value) <= VALUE_CHARS and name not in _TEXTS:  # nearly always
+            kept[name] = value
+            continue
         if name in STATEMENTS and rules[name] is not None:
             value = statement(value, attributes.get("db.system.name") or attributes.get("db.system", ""))
         elif (rule := rules[name]) is not None:
@@ -178,12 +189,15 @@ def _kept(attributes: Mapping[str, str], resource: Mapping[str, str], counts: Co
 
 
 def _details(
-    span: dict[str, Any], trace_id: str, message: str, resource: Mapping[str, str], counts: Counts
+    span: dict[str, Any], references: Any, trace_id: str, message: str, rules: Rules, counts: Counts
 ) -> SpanDetails:
     """What few spans have: what was logged in them, references into other traces, and what their status says."""
-    events = _events(span.get("logs") or (), resource, counts)
+    logs = span.get("logs")
+    events = _events(logs, rules, counts) if logs else []
     links: list[SpanLink] = []
-    for reference in span.get("references") or ():
+    for reference in references:
+        if isinstance(reference, dict) and reference.get("traceID") == trace_id and _is_id(reference.get("spanID"), 16):
+            continue  # nearly always
         try:
             link = SpanLink(_id(reference, "traceID", 32), _id(reference, "spanID", 16), {})
         except (_Bad, AttributeError):  # costs itself
@@ -200,12 +214,12 @@ def _details(
     return SpanDetails(BY_DEFAULT.text(said) or None, None, events or None, links[:LINKS] or None, left_out)
 
 
-def _events(logs: Any, resource: Mapping[str, str], counts: Counts) -> list[SpanEvent]:
+def _events(logs: Any, rules: Rules, counts: Counts) -> list[SpanEvent]:
     """The last exception, and the first events up to the limits, in order. One that cannot be read costs itself."""
     found: list[SpanEvent] = []
     for log in logs if isinstance(logs, list) else [logs] if logs else []:
         try:
-            found.append(_event(log, resource, counts))
+            found.append(_event(log, rules, counts))
         except _Bad:
             counts.events += 1
     last = max((place for place, event in enumerate(found) if event.name == EXCEPTION), default=None)
@@ -220,7 +234,7 @@ def _events(logs: Any, resource: Mapping[str, str], counts: Counts) -> list[Span
     return [event for place, event in enumerate(found) if place in kept]
 
 
-def _event(log: Any, resource: Mapping[str, str], counts: Counts) -> SpanEvent:
+def _event(log: Any, rules: Rules, counts: Counts) -> SpanEvent:
     if not isinstance(log, dict):
         raise _Bad(f"expected a log with timestamp and fields, found {shown(log)}")
     fields: dict[str, str] = {}
@@ -234,12 +248,12 @@ def _event(log: Any, resource: Mapping[str, str], counts: Counts) -> SpanEvent:
                 fields.setdefault(name_of_ours, fields.pop(theirs))
     name, shortened = cut(name)
     counts.shortened += shortened
-    return SpanEvent(_microseconds(log, "timestamp") * 1000, BY_DEFAULT.text(name), _kept(fields, resource, counts))
+    return SpanEvent(_microseconds(log, "timestamp") * 1000, BY_DEFAULT.text(name), _kept(fields, rules, counts))
 
 
-def _parent(span: dict[str, Any], trace_id: str) -> str | None:
+def _parent(span: dict[str, Any], references: Any, trace_id: str) -> str | None:
     follows: str | None = None
-    for reference in span.get("references") or ():
+    for reference in references:
         if not isinstance(reference, dict):
             raise _Bad(f"expected a reference, found {shown(reference)}")
         if _id(reference, "traceID", 32) != trace_id:
@@ -252,8 +266,10 @@ def _parent(span: dict[str, Any], trace_id: str) -> str | None:
     return follows if follows != "0" * 16 else None
 
 
-def _resource(span: dict[str, Any], processes: dict[str, Any], resources: dict[str, dict[str, str]]) -> dict[str, str]:
-    """The attributes of the span's process, which stands in the trace or (in Jaeger's own storage) in the span."""
+def _sender(
+    span: dict[str, Any], processes: dict[str, Any], resources: dict[str, _Sender], gathered: Gathered
+) -> _Sender:
+    """The span's process, which stands in the trace or (in Jaeger's own storage) in the span."""
     name = span.get("processID")
     known = resources.get(name) if isinstance(name, str) else None
     if known is not None:
@@ -266,9 +282,10 @@ def _resource(span: dict[str, Any], processes: dict[str, Any], resources: dict[s
         attributes.setdefault(_RESOURCE_NAMES.get(key, key), _text(value))
     if process.get("serviceName"):
         attributes["service.name"] = _text(process["serviceName"])
+    found = _Sender(gathered.resource(attributes), BY_DEFAULT.rules(attributes))
     if isinstance(name, str):
-        resources[name] = attributes
-    return attributes
+        resources[name] = found
+    return found
 
 
 def _tags(tags: Any) -> Iterator[tuple[str, Any]]:
@@ -284,13 +301,22 @@ def _tags(tags: Any) -> Iterator[tuple[str, Any]]:
 def _id(found: Mapping[str, Any], name: str, digits: int) -> str:
     """An id with its leading zeros."""
     text = found.get(name)
+    if _is_id(text, digits):  # nearly always
+        return str(text)
     if not isinstance(text, str) or len(text) > digits or not _HEX.fullmatch(text):
         raise _Bad(f"its {name} is {shown(text)}; expected up to {digits} hex digits")
     return text.lower().rjust(digits, "0")
 
 
+def _is_id(text: Any, digits: int) -> bool:
+    """Whether it is an id as it is kept."""
+    return type(text) is str and len(text) == digits and _LOWER_HEX(text) is not None
+
+
 def _microseconds(span: dict[str, Any], name: str) -> int:
     value = span.get(name)
+    if type(value) is int and 0 <= value <= LAST_US:
+        return value
     if type(value) is float and value.is_integer():
         value = int(value)
     if type(value) is not int or not 0 <= value <= LAST_US:
@@ -299,7 +325,7 @@ def _microseconds(span: dict[str, Any], name: str) -> int:
 
 
 def _text(value: Any) -> str:
-    text = attribute_text(value)
+    text = value if type(value) is str else attribute_text(value)
     return text if text.isascii() else text.encode("utf-8", "replace").decode()  # lone surrogates are no text
 
 

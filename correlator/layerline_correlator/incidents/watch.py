@@ -163,12 +163,33 @@ class Watch:
                 self._gathering.gather()
             self._tell(now_ns)
 
+    def live_through(self, from_ns: int, until_ns: int, *, by_rows: bool = False) -> None:
+        """Look at what began in this time, as a pass at its end would have done: for recordings (``lived.py``).
+
+        ``by_rows``: at slow and failed requests only, because the ledgers of this time are yet to be worked out.
+        """
+        with self._lock:
+            self._backlog_ns = from_ns // STEP_NS * STEP_NS
+            until_ns = until_ns // STEP_NS * STEP_NS
+            while self._backlog_ns is not None and self._backlog_ns < until_ns and not self._stopped.is_set():
+                self._work_through(self._backlog_ns, until_ns, by_rows=by_rows)
+            self._backlog_ns = None
+            if not by_rows:
+                self._end_what_is_over(until_ns)
+                self._gathering.gather()
+
+    def end_of_recording(self) -> None:
+        """What was found in a recording is over, and is described; what was judged so far was looked at."""
+        self._run("DELETE FROM watched")
+        self._run("INSERT INTO watched VALUES ($now_ns)", now_ns=self._clock() + _AGAIN_NS)
+        self.look()
+
     # ---- trouble of single operations
 
-    def _work_through(self, from_ns: int, until_ns: int) -> None:
+    def _work_through(self, from_ns: int, until_ns: int, *, by_rows: bool = False) -> None:
         for _ in range(_BLOCKS):
             to_ns = min(from_ns + _BLOCK_NS, until_ns)
-            self._look_at(from_ns, to_ns)
+            self._look_at(from_ns, to_ns, by_rows=by_rows)
             if to_ns >= until_ns:
                 self._backlog_ns = None
                 return
@@ -183,7 +204,7 @@ class Watch:
                 return
             from_ns = self._backlog_ns = max(to_ns, following // STEP_NS * STEP_NS)
 
-    def _look_at(self, from_ns: int, to_ns: int) -> None:
+    def _look_at(self, from_ns: int, to_ns: int, *, by_rows: bool = False) -> None:
         """Find trouble that began before ``to_ns``, as it looks then."""
         self._end_what_is_over(from_ns)
         if self._bases is None or abs(from_ns - self._bases[0]) > _BASE_NS:
@@ -206,6 +227,9 @@ class Watch:
                 for sign, stretch in one.lasted
                 if stretch.to_ns is None
             }
+            if by_rows:
+                steps = {sign: counts for sign, counts in steps.items() if sign.kind != "cause"}
+                open_since = {sign: since_ns for sign, since_ns in open_since.items() if sign.kind != "cause"}
             for lasted in find(steps, bases[operation], open_since):
                 self._keep(operation, bases[operation], lasted, to_ns)
 
@@ -334,7 +358,7 @@ class Watch:
         """They were compared with what was taken for usual while the trouble was not known yet."""
         rows = self._cursor.execute(
             "SELECT trace_id, start_ns FROM request WHERE service = $service AND operation = $operation"
-            " AND start_ns >= $from_ns AND start_ns < $to_ns ORDER BY start_ns LIMIT $most",
+            " AND start_ns >= $from_ns AND start_ns < $to_ns AND weight > 0 ORDER BY start_ns LIMIT $most",
             {"service": operation[0], "operation": operation[1], "from_ns": from_ns, "to_ns": to_ns, "most": REWORK},
         ).fetchall()
         if rows:

@@ -109,13 +109,14 @@ def work_out(
     *,
     readings: bool = True,
     before_commit: Callable[[], None] = lambda: None,
+    now_ns: int | None = None,
 ) -> int:
     """Work out the ledgers of every request of these traces and replace what was stored of them, in one transaction.
 
     Returns how many were refused: their parts did not add up, and they are kept without any (table ``refused``).
 
     ``from_ns`` and ``to_ns`` bound the start of their spans. Without ``readings`` the spans alone are asked.
-    ``before_commit`` adds to the transaction.
+    ``before_commit`` adds to the transaction. ``now_ns``: when it is said to be worked out, where that is not now.
     """
     known_before, bounds = _begin(cursor, trace_ids, from_ns, to_ns)
     rows = _work_out(cursor, bounds, readings=readings)
@@ -124,7 +125,7 @@ def work_out(
         if known_before:
             mark_requests(cursor, bounds["from_ns"], bounds["to_ns"])
             run(cursor, "ledger/forget.sql", bounds)
-        _keep(cursor, bounds, rows)
+        _keep(cursor, bounds, rows, now_ns=now_ns)
         mark_requests(cursor, bounds["from_ns"], bounds["to_ns"])
         before_commit()
         cursor.execute("COMMIT").fetchall()
@@ -205,9 +206,11 @@ def _around(bounds: dict[str, int]) -> tuple[int, int]:
     return max(0, bounds["from_ns"] - READINGS_AROUND_NS), min(_END_OF_TIME, bounds["to_ns"] + READINGS_AROUND_NS)
 
 
-def _keep(cursor: duckdb.DuckDBPyConnection, bounds: dict[str, int], rows: Rows, into: str = "") -> None:
+def _keep(
+    cursor: duckdb.DuckDBPyConnection, bounds: dict[str, int], rows: Rows, into: str = "", now_ns: int | None = None
+) -> None:
     """Write what was worked out, tables of so many ``rows``; ``into`` is put before the names of those written to."""
-    given = {**bounds, **_needs(all_causes()), "now_ns": time.time_ns()}
+    given = {**bounds, **_needs(all_causes()), "now_ns": time.time_ns() if now_ns is None else now_ns}
 
     def write(file: str) -> None:
         execute(cursor, parsed(_INSERT.sub(rf"INSERT INTO {into}\1 BY NAME", text(file))), given)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import duckdb
 
-from layerline_correlator.store.statements import run
+from layerline_correlator.store.statements import first_row, run
 from layerline_correlator.store.store import Extent
 
 
@@ -28,14 +28,22 @@ class Backlog:
         """How many have yet to be handed out."""
         return self._size - self._taken
 
-    def next(self, most: int, alongside_ns: int) -> dict[str, Extent]:
-        """The next traces; they begin within ``alongside_ns``."""
+    def next(self, most: int, alongside_ns: int, most_spans: int = 2**62) -> dict[str, Extent]:
+        """The next traces; they begin within ``alongside_ns``, and have so many spans together unless it is one."""
         if not self.left:
             return {}
         rows = self._cursor.execute(
             "SELECT trace_id, from_ns, to_ns, spans FROM backlog WHERE place > $taken AND place <= $taken + $most"
-            " QUALIFY from_ns <= min(from_ns) OVER () + $alongside_ns",
-            {"taken": self._taken, "most": most, "alongside_ns": alongside_ns},
+            " QUALIFY from_ns <= min(from_ns) OVER () + $alongside_ns"
+            " AND (place = $taken + 1 OR sum(spans) OVER (ORDER BY place) <= $most_spans)",
+            {"taken": self._taken, "most": most, "alongside_ns": alongside_ns, "most_spans": most_spans},
         ).fetchall()
         self._taken += len(rows)
         return {trace_id: Extent(*known) for trace_id, *known in rows}
+
+    def next_ns(self) -> int | None:
+        """When the next trace began; None where none is left."""
+        found = first_row(
+            self._cursor.execute("SELECT from_ns FROM backlog WHERE place = $taken + 1", {"taken": self._taken})
+        )
+        return found[0] if found else None

@@ -4,7 +4,7 @@
 CREATE OR REPLACE TEMP TABLE backlog AS
 WITH
 settled AS (
-    SELECT trace_id FROM request WHERE judged_ns >= end_ns + $settle_ns OR planned = 0
+    SELECT trace_id FROM request WHERE (weight > 0 AND judged_ns >= end_ns + $settle_ns) OR planned = 0
     UNION
     SELECT trace_id FROM failed
 ),

@@ -171,7 +171,11 @@ class Batch:
 
 def attribute_text(value: object) -> str:
     """An attribute's value as the store keeps it: strings as they are, everything else as compact JSON."""
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), sort_keys=True)
+    if isinstance(value, str):
+        return value
+    if type(value) is int:  # what most of the others are: fifteen times as fast
+        return str(value)
+    return json.dumps(value, separators=(",", ":"), sort_keys=True)
 
 
 def _key(*parts: object) -> str:

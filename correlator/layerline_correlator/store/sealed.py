@@ -91,7 +91,7 @@ WHERE hot.rows >= $late_share * coalesce(kept.rows, 0) ORDER BY hour
 _UNSETTLED = """
 SELECT 1 FROM (SELECT DISTINCT trace_id FROM hot_span WHERE start_ns >= $from_ns AND start_ns < $to_ns)
 ANTI JOIN (
-    SELECT trace_id FROM request WHERE judged_ns >= end_ns + $settle_ns OR planned = 0
+    SELECT trace_id FROM request WHERE (weight > 0 AND judged_ns >= end_ns + $settle_ns) OR planned = 0
     UNION ALL SELECT trace_id FROM failed
 ) AS settled USING (trace_id)
 LIMIT 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -151,7 +150,6 @@ def read_ledgers(
         one = unseen(cause, service, facts, why, foreign, host, agent_reads, languages.get(service))
         for number in numbers:
             blind[number].append(one)
-    now = time.time_ns()
     ledgers = [
         Ledger(
             trace_id=row.trace_id,
@@ -164,7 +162,7 @@ def read_ledgers(
             parts=tuple(parts[number]),
             blind=tuple(blind[number]),
             join=Join(row.join_method, row.join_confidence, row.skew_adjusted_ns, row.join_reason),
-            settled=row.judged_ns >= row.start_ns + row.duration_ns + settle_ns <= now,
+            settled=row.judged_ns >= row.start_ns + row.duration_ns + settle_ns,
         )
         for number, row in enumerate(rows)
     ]

@@ -55,9 +55,12 @@ class Triage:
         self.left_out = 0  # traces that were not drawn, since the process began
         self.has_left_out = bool(cursor.execute("FROM request WHERE planned = 0 LIMIT 1").fetchall())  # also before
 
-    def sort(self, traces: Mapping[str, Extent], room: int) -> dict[str, Drawn]:
+    def sort(
+        self, traces: Mapping[str, Extent], room: int, *, as_of_ns: int | None = None, now_ns: int | None = None
+    ) -> dict[str, Drawn]:
         """Write the rows of these traces. Those that get a ledger, about ``room`` and all that is urgent.
 
+        ``as_of_ns``: by what was usual then, instead of now; ``now_ns``: when they are said to be written.
         ``duckdb.Error``; then nothing is written.
         """
         cursor, whole = self._cursor, graph(FILES, GIVEN)
@@ -73,7 +76,7 @@ class Triage:
         with within(cursor, bounds["from_ns"], bounds["to_ns"] + 1, SPAN):
             self._run(whole, ["early_request"], bounds, rows)
         found = cursor.execute("SELECT DISTINCT service, name FROM early_request").fetchall()
-        self._hand_over("operation_usual", "usual_ns", "BIGINT", self._usual_of(found))
+        self._hand_over("operation_usual", "usual_ns", "BIGINT", self._usual_of(found, as_of_ns))
         self._run(whole, ["early_trace"], bounds, rows)
         urgent, counts = 0, {}
         for service, operation, number, of_urgent in cursor.execute(
@@ -87,7 +90,7 @@ class Triage:
         self._run(whole, ["drawn_trace"], {**bounds, "urgent_chance": min(1.0, most / max(1, urgent))}, rows)
         cursor.execute("BEGIN").fetchall()
         try:
-            run(cursor, "verdict/drawn.sql", {**bounds, "now_ns": time.time_ns()})
+            run(cursor, "verdict/drawn.sql", {**bounds, "now_ns": time.time_ns() if now_ns is None else now_ns})
             mark_requests(cursor, bounds["from_ns"], bounds["to_ns"])
             cursor.execute("COMMIT").fetchall()
         except BaseException:
@@ -119,10 +122,13 @@ class Triage:
             },
         ).fetchall()
 
-    def _usual_of(self, operations: Iterable[Operation]) -> dict[Operation, int | None]:
-        """What is usual for each of them, as of a few seconds ago at most."""
+    def _usual_of(self, operations: Iterable[Operation], as_of_ns: int | None) -> dict[Operation, int | None]:
+        """What was usual for each of them then, or is now, as of a few seconds ago at most."""
         now_s = time.monotonic()
         wanted = [(service, operation) for service, operation in operations]
+        if as_of_ns is not None:
+            then = usual_now(self._cursor, wanted, as_of_ns)
+            return {one: then.get(one) for one in wanted}
         old = [one for one in wanted if one not in self._usual or self._usual[one][0] < now_s - _USUAL_S]
         if old:
             found = usual_now(self._cursor, old, time.time_ns())
