@@ -17,6 +17,7 @@ from layerline_correlator.questions import changed
 from layerline_correlator.questions.requests import RequestQuery
 from layerline_correlator.settings import Settings
 from layerline_correlator.store.model import Batch, ResourceRow, SpanRow, resource_key
+from layerline_correlator.verdict.failures import Times, before
 from layerline_correlator.verdict.model import Verdict
 
 pytestmark = pytest.mark.long
@@ -306,3 +307,25 @@ def test_minutes_say_the_same_as_rows(street: Street, monkeypatch: pytest.Monkey
         minutes = street.checkout(shop)
         assert names(minutes)[0] == names(rows)[0]
         assert minutes.culprits[0].change_ns == pytest.approx(rows.culprits[0].change_ns, 0.01)
+
+
+def test_time_inside_an_incident_is_not_compared_with(correlator: Correlator) -> None:
+    """Where the window begins inside an incident, it is compared with the time before that; else with the time right
+    before, as long as the window and at least 15 minutes."""
+    now_ns = a_while_ago(0)
+    with correlator._reading() as cursor:
+        assert before(cursor, now_ns - MINUTE, now_ns, None, None) == Times(
+            now_ns - MINUTE, now_ns, now_ns - 16 * MINUTE, now_ns - MINUTE
+        )
+        hour = before(cursor, now_ns - 60 * MINUTE, now_ns, None, None)
+        assert (hour.before_ns, hour.before_to_ns) == (now_ns - 120 * MINUTE, now_ns - 60 * MINUTE)
+    with correlator._writing() as cursor:
+        cursor.execute(
+            "INSERT INTO trouble BY NAME SELECT 'shop' AS service, 'GET /' AS operation, $start_ns AS start_ns,"
+            " FALSE AS lasting",
+            {"start_ns": now_ns - 20 * MINUTE},
+        ).fetchall()
+    with correlator._reading() as cursor:
+        for service, until_ns in (("shop", now_ns - 20 * MINUTE), (None, now_ns - 20 * MINUTE), ("x", now_ns - MINUTE)):
+            found = before(cursor, now_ns - MINUTE, now_ns, service, None)
+            assert (found.before_ns, found.before_to_ns) == (until_ns - 15 * MINUTE, until_ns)

@@ -168,7 +168,7 @@ def _is_compared(verdict: Json) -> bool:
 
 
 def _figures(verdict: Json) -> str:
-    """``900 requests, 1 /s (before 1 /s); p50 120 ms (118 ms), p95 760 ms (180 ms); new: shop 1.5``."""
+    """``900 requests, 1 /s (before 1 /s); p50 120 ms (118 ms), p95 760 ms (180 ms); new: shop 1.5; before: …``."""
     change, against = verdict.get("change"), verdict.get("against")
     if not change or not against:
         return ""
@@ -181,6 +181,8 @@ def _figures(verdict: Json) -> str:
     ]
     said += [", ".join(quantiles)] if quantiles else []
     said += [f"new: {', '.join(map(clean, change['versions']))}"] if change["versions"] else []
+    if against["requests"]:
+        said.append(f"before: {against['requests']:,} requests, {_when(against['from'])} to {_when(against['to'])}")
     return "; ".join(said)
 
 
