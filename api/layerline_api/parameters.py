@@ -210,6 +210,28 @@ def query_of(name: str, text: str) -> Query:
         raise Problem(400, f"{problem.detail} (column {problem.column})", name, problem.column) from None
 
 
+#: Words for the time that a window is compared with: the same hours, so many nanoseconds earlier.
+EARLIER_NS = {"yesterday": 86400 * 10**9, "last-week": 7 * 86400 * 10**9}
+
+
+def _against(name: str, text: str) -> int | tuple[int, int]:
+    """How much earlier, or from when to when."""
+    if text in EARLIER_NS:
+        return EARLIER_NS[text]
+    begin, slash, end = text.partition("/")
+    if not slash:
+        raise Problem(
+            400,
+            f"{name} is {text[:80]!r}; expected two times as FROM/TO, such as"
+            f" 2026-11-23T09:00:00Z/2026-11-23T10:00:00Z, or {' or '.join(EARLIER_NS)}",
+            name,
+        )
+    from_ns, to_ns = instant_ns(name, begin), instant_ns(name, end)
+    if from_ns >= to_ns:
+        raise Problem(400, f"{name} is {text[:80]!r}, which is empty: its begin is not before its end", name)
+    return from_ns, to_ns
+
+
 def _incident_id(name: str, text: str) -> str:
     """The id of an incident, or of the SLO that ``name`` says. 400 unless it is 12 lower-case hex digits."""
     if not _INCIDENT_ID.fullmatch(text):
@@ -232,6 +254,14 @@ Tag = Annotated[Selection, Read(_tag, {"type": "string", "pattern": "^[^:]+:.+$"
 TagQuery = Annotated[Query, Read(query_of, {"type": "string"}, ("image:web", "image:api"))]
 IncidentId = Annotated[
     str, Read(_incident_id, {"type": "string", "pattern": f"^{_INCIDENT_ID.pattern}$"}, ("a" * 12, "b" * 12))
+]
+Against = Annotated[
+    int | tuple[int, int],
+    Read(
+        _against,
+        {"type": "string", "examples": ["2026-11-23T09:00:00Z/2026-11-23T10:00:00Z", *EARLIER_NS]},
+        ("2026-11-22T10:00:00Z/2026-11-22T10:05:00Z", "yesterday"),
+    ),
 ]
 Order = Annotated[str, one_of(ORDERS)]
 Rank = Annotated[str, one_of(RANKS)]
@@ -306,8 +336,31 @@ class RequestParameters(Paged, Tagged, Window):
 class VerdictParameters(RequestParameters):
     """Which requests, and how they are judged."""
 
-    rank: Annotated[Rank, Field(description="rank by excess over usual, or by what was lost")] = RANKS[0]
+    rank: Annotated[
+        Rank,
+        Field(description="rank by what changed (by excess over usual where that cannot be said), or by what was lost"),
+    ] = RANKS[0]
+    against: Annotated[
+        Against | None,
+        Field(
+            description="the time to compare with, FROM/TO, or yesterday or last-week for the same hours then; as long"
+            " as the window, at least 15 minutes, right before it unless said otherwise"
+        ),
+    ] = None
 
     def query(self) -> RequestQuery:
         """What the correlator is asked. ``Problem`` 400 when the window is none."""
-        return replace(super().query(), absolute=self.rank == "lost")
+        query = super().query()
+        return replace(query, absolute=self.rank == "lost", against=self._compared(query.from_ns, query.to_ns))
+
+    def _compared(self, from_ns: int, to_ns: int) -> tuple[int, int] | None:
+        """The time that this window is compared with; None: the time before. ``Problem`` 400 where they overlap."""
+        if self.against is None:
+            return None
+        if isinstance(self.against, int):
+            compared = max(0, from_ns - self.against), max(0, to_ns - self.against)
+        else:
+            compared = self.against
+        if compared[0] < to_ns and from_ns < compared[1]:
+            raise Problem(400, "against overlaps the window that it is compared with", "against")
+        return compared

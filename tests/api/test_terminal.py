@@ -20,7 +20,18 @@ from layerline_api.words.clean import clean
 from layerline_api.words.verdicts import tell
 from layerline_correlator.entity import Entity
 from layerline_correlator.plain import plain
-from layerline_correlator.verdict.model import Blind, Culprit, Join, Neighbour, Part, Verdict
+from layerline_correlator.verdict.model import (
+    Against,
+    Blind,
+    CauseChange,
+    Change,
+    Culprit,
+    Join,
+    Neighbour,
+    Part,
+    Standing,
+    Verdict,
+)
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -30,7 +41,7 @@ def shown(one: Verdict, causes: list[dict[str, Any]] = CAUSES) -> str:
 
 
 def shown_window(*many: Verdict) -> str:
-    return "\n".join(line.plain for line in window(tell(plain(one), CAUSES) for one in many)) + "\n"
+    return "\n".join(line.plain for line in window([tell(plain(one), CAUSES) for one in many])) + "\n"
 
 
 NO_USUAL = replace(
@@ -54,6 +65,39 @@ INCONCLUSIVE = replace(
     settled=False,
     join=Join(None, 0.0, 0),
 )
+PAYMENT = Entity("service", "payment:50051", "payment")
+RATES = Entity("container", "7" * 64, "rates-1")
+BEFORE = Against("2026-11-23T09:45:00Z", "2026-11-23T10:00:00Z", 890, 0, 118 * MS, 180 * MS)
+CHANGED = replace(
+    window_verdict(),
+    requests=900,
+    slow=45,
+    errors=0,
+    ranked_by="change",
+    conclusive=False,
+    against=BEFORE,
+    culprits=[
+        Culprit(
+            *("unexplained", PAYMENT, 0.9, 300 * MS, 2 * MS, 27 * MS),
+            [
+                CauseChange("unexplained", Entity("container", "8" * 64, "payment-1"), MS, 18 * MS),
+                CauseChange("network.transit_slow", PAYMENT, MS, 9 * MS),
+            ],
+        ),
+        Culprit(
+            "app.cpu_busy", RATES, 0.1, 600 * MS, 80 * MS, 3 * MS, [CauseChange("app.cpu_busy", RATES, 80 * MS, 3 * MS)]
+        ),
+    ],
+    standing=[Standing("app.cpu_busy", STOCK, 60 * MS, 60 * MS, 0.41)],
+    change=Change(
+        *("changed", "longer", 1.0, 0.989, 120 * MS, 760 * MS, 148 * MS, 118 * MS, 30 * MS, ["payment 1.5"]),
+    ),
+)
+QUIET = replace(
+    CHANGED,
+    culprits=[],
+    change=Change("nothing", "as before", 1.0, 0.989, 120 * MS, 180 * MS, 119 * MS, 118 * MS, MS, []),
+)
 WIDE = replace(
     verdict(),
     service="the-service-with-the-very-long-name-that-somebody-generated-from-a-template",
@@ -72,6 +116,8 @@ WIDE = replace(
         ("inconclusive", shown(INCONCLUSIVE)),
         ("wide", shown(WIDE)),
         ("window", shown_window(window_verdict(), INCONCLUSIVE)),
+        ("changed", shown_window(CHANGED, *(replace(QUIET, operation=f"GET /{name}") for name in ("a", "b")))),
+        ("quiet", shown_window(QUIET)),
     ],
 )
 def test_as_it_was_approved(name: str, text: str) -> None:

@@ -55,6 +55,24 @@ def test_a_window_is_explained(live: Live, capsys: pytest.CaptureFixture[str], m
     assert asked.to_ns - asked.from_ns == 3600 * 10**9
 
 
+def test_a_window_is_compared_with_another_time(live: Live) -> None:
+    """--against takes two times, or a word for the same hours of another day."""
+    correlator = full()
+    where = live(correlator)
+    times = ["--from", "2026-11-23T10:00:00Z", "--to", "2026-11-23T11:00:00Z", "--server", where]
+    hour_ns = 3600 * 10**9
+    for against, earlier_ns in (
+        ("yesterday", 24 * hour_ns),
+        ("last-week", 7 * 24 * hour_ns),
+        ("2026-11-23T08:00:00Z/2026-11-23T09:00:00Z", 2 * hour_ns),
+    ):
+        assert main([*times, "--against", against]) == 0
+        asked = correlator.asked[-1]
+        assert asked.against == (asked.from_ns - earlier_ns, asked.to_ns - earlier_ns)
+    assert main(times) == 0
+    assert correlator.asked[-1].against is None
+
+
 def test_absolute_ranks_a_request_too(live: Live, capsys: pytest.CaptureFixture[str]) -> None:
     """--absolute with an id tells the same ledger without usual."""
     assert main([TRACE, "--absolute", "--server", live(full())]) == 0
@@ -95,6 +113,9 @@ def test_nothing_to_answer_with(
         (["--since", "soon"], "since is 'soon'"),
         (["--from", "yesterday"], "from is 'yesterday'"),
         (["--tag", "red"], "tag is 'red'"),
+        (["--against", "noon"], "against is 'noon'; expected two times as FROM/TO"),
+        (["--against", "2026-11-23T10:00:00Z/2026-11-23T09:00:00Z"], "against is '2026-11-23T10:00:00Z/2026"),
+        (["--since", "2d", "--against", "yesterday"], "against overlaps the window"),
     ],
 )
 def test_a_question_the_server_does_not_take(

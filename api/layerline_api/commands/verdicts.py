@@ -1,4 +1,4 @@
-"""Why a request, or what was slow in a window, was slow: the verdict, from the server.
+"""Why a request was slow, or what changed in a window: the verdict, from the server.
 
 Exit codes: 0 answered, 1 nothing to answer with (the reason on stderr), 2 could not ask.
 """
@@ -46,13 +46,14 @@ def _one(server: Server, options: argparse.Namespace) -> None:
 
 
 def _window(server: Server, options: argparse.Namespace) -> None:
-    """A verdict for each service and operation that was slow in the window."""
+    """A verdict for each service and operation that changed, failed or had slow requests in the window."""
     given = {
         "since": options.since,
         "from": options.begin,
         "to": options.to,
         "service": options.service,
         "operation": options.operation,
+        "against": options.against,
         "rank": "lost" if options.absolute else None,
     }
     parameters = [(name, text) for name, text in given.items() if text is not None]
@@ -63,7 +64,7 @@ def _window(server: Server, options: argparse.Namespace) -> None:
     if options.json:
         print_body(answer)
     if not body["items"]:
-        raise NoAnswer(str(body.get("reason") or "nothing was slow in the window"))
+        raise NoAnswer(str(body.get("reason") or "nothing changed in the window"))
     if not options.json:
         causes = causes_of(server)
         lines = window([_story(server, verdict, causes) for verdict in body["items"]])
@@ -82,7 +83,7 @@ def _story(server: Server, verdict: dict[str, Any], causes: list[dict[str, Any]]
 def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="layerline why",
-        description="Why a request was slow; without TRACE_ID, what was slow in a window and why.",
+        description="Why a request was slow; without TRACE_ID, what changed in a window, and why.",
     )
     parser.add_argument("trace_id", nargs="?", metavar="TRACE_ID", help="32 hex digits")
     parser.add_argument("--service", metavar="S")
@@ -91,12 +92,17 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--from", dest="begin", metavar="T", help="the window's begin, such as 2026-11-23T10:00:00Z")
     parser.add_argument("--to", metavar="T", help="the window's end")
     parser.add_argument(
+        "--against",
+        metavar="FROM/TO",
+        help="what to compare with; yesterday or last-week for the same hours (default: right before the window)",
+    )
+    parser.add_argument(
         "--tag", action="append", default=[], metavar="KEY:VALUE", help="tags, as in `layerline docs query`; repeatable"
     )
-    parser.add_argument("--absolute", action="store_true", help="rank by time lost, without usual")
+    parser.add_argument("--absolute", action="store_true", help="rank by time lost, without comparing")
     with_server(parser)
     options = parser.parse_args(argv)
-    of_window = ("service", "operation", "since", "begin", "to")
+    of_window = ("service", "operation", "since", "begin", "to", "against")
     if options.trace_id and (options.tag or any(getattr(options, name) is not None for name in of_window)):
         parser.error("TRACE_ID names one request; the other options name a window")
     return options

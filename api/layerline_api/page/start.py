@@ -1,12 +1,12 @@
-"""Incidents, the ongoing ones first, and the slow requests of the last 15 minutes.
+"""Incidents, the ongoing ones first; what changed in the last 15 minutes; the slow requests of that time.
 
-Where there are none it says why: nothing received, nothing slow, no usual yet.
+Where there are none it says why: nothing received, nothing changed, nothing slow, no usual yet.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -14,18 +14,20 @@ from flask import Blueprint, Response
 
 from layerline_api.declared import PROBLEM, declared
 from layerline_api.page.form import HTML, Entry, Form, answer
-from layerline_api.parameters import RequestParameters
+from layerline_api.parameters import RequestParameters, VerdictParameters
 from layerline_api.routes.incidents import IncidentParameters
 from layerline_api.shared import Shared
 from layerline_api.words.amounts import human
 from layerline_api.words.clean import clean
 from layerline_api.words.times import when
+from layerline_api.words.verdicts import Story, tell
+from layerline_correlator.plain import plain
 from layerline_correlator.questions.incidents import IncidentQuery
 from layerline_correlator.questions.questions import Questions
 from layerline_correlator.questions.requests import RequestItem
 
 MENU = Entry(1, "/", "Incidents and slow requests")
-ROWS, INCIDENTS = 100, 20
+ROWS, INCIDENTS, CHANGED = 100, 20, 3
 #: Incidents are shown of so long at least, unless exact times are asked for: who was woken asks about the night.
 _INCIDENTS_NS = 24 * 3600 * 10**9
 
@@ -58,6 +60,14 @@ class IncidentRow:
     link: str
 
 
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What changed in one operation, and a request that shows it ("" where there is none)."""
+
+    story: Story
+    link: str
+
+
 def add(blueprint: Blueprint, shared: Shared) -> None:
     """``/``."""
 
@@ -81,6 +91,8 @@ def _found(form: Form, questions: Questions) -> dict[str, Any]:
         incidents += [_incident(one) for one in page.items]
         more = more or page.next is not None
         why_none = page.reason
+    changed = questions.verdicts(replace(form.parameters(VerdictParameters).query(), limit=CHANGED))
+    stories = [tell(plain(one), questions.causes()) for one in changed.items]
     found = questions.requests(query)
     longest_ns = max((item.duration_ns for item in found.items), default=0) or 1
     return {
@@ -88,6 +100,12 @@ def _found(form: Form, questions: Questions) -> dict[str, Any]:
         "incidents_of": "of the last 24 hours" if is_longer else form.stretch,
         "more_incidents": more,
         "why_no_incidents": clean(why_none or "no operation was in trouble"),
+        "changed": [
+            Changed(story, f"/requests/{quote(story.examples[0])}" if story.examples else "")
+            for story in stories
+            if not story.is_quiet
+        ],
+        "why_no_change": clean(changed.reason or "nothing changed: every operation takes what it took before"),
         "rows": [_row(item, titles, longest_ns) for item in found.items],
         "more_rows": found.next is not None,
         "reason": clean(found.reason or "no request was slow"),

@@ -18,7 +18,7 @@ def blueprint(shared: Shared) -> Blueprint:
     @blueprint.get("/verdicts")
     @declared(Page[Verdict], VerdictParameters, operation_id="api.verdicts")
     def verdicts(asked: VerdictParameters) -> Page[Verdict]:
-        """One verdict per service and operation that was slow in a window, most excess first."""
+        """What changed in a window: one verdict per service and operation that changed, failed or had slow requests."""
         return shared.questions.verdicts(asked.query())
 
     return blueprint

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
@@ -12,6 +12,8 @@ from layerline_api.words.verdicts import Line, Story
 
 _TITLE, _NUMBER, _BAR = 42, 9, 18
 _LABEL = 20
+#: Operations of a window that are told whole.
+_WHOLE = 3
 
 
 def request(story: Story) -> list[Text]:
@@ -41,24 +43,40 @@ def request(story: Story) -> list[Text]:
     return out
 
 
-def window(stories: Iterable[Story]) -> list[Text]:
-    """One compact block for each service and operation, and the command that shows one of its requests."""
+def window(stories: Sequence[Story]) -> list[Text]:
+    """The three worst operations, each with the command that shows one of its requests; a line for each of the others.
+
+    First of all that nothing changed, where nothing did.
+    """
     out: list[Text] = []
-    for story in stories:
+    worst = [story for story in stories if not story.is_quiet][:_WHOLE]
+    if not worst:
+        out.append(Text("Nothing changed.", style="bold"))
+    for story in worst:
         if out:
             out.append(Text())
-        out += _head(story)
-        out += wrapped(" ".join(story.answer))
+        out += _head(story, is_window=True)
+        out += wrapped(" ".join(story.answer), style="bold" if story.figures and story.took == story.figures else "")
+        if story.standing:
+            out += wrapped(story.standing)
+        if story.figures and story.took == story.figures:
+            out += wrapped(story.figures, style="dim")
         for who, because, _ in story.suspects[:1]:
             out += wrapped(f"First suspect, charged nothing: {who}: {because}.")
         for number, example in enumerate(story.examples):
             out.append(fitted(f"  {'see one' if number == 0 else 'others'}: layerline why {example}", WIDTH))
             if number == 2:
                 break
+    rest = [story for story in stories if story not in worst]
+    if rest and out:
+        out.append(Text())
+    for story in rest:
+        name = f"{cut(story.service, 20)}  {cut(story.operation, 30)}"
+        out.append(fitted(f"{name}: {' '.join((*story.failed[:1], *story.answer[:1]))}", WIDTH))
     return out
 
 
-def _head(story: Story, when: str = "") -> list[Text]:
+def _head(story: Story, when: str = "", is_window: bool = False) -> list[Text]:
     """``web  GET /cart          2026-11-23 10:00:00.123 UTC``, and how slow it was; in a window first how it failed."""
     room = WIDTH - cell_len(when) - 2 if when else WIDTH
     service = cut(story.service, room // 2)
@@ -67,7 +85,8 @@ def _head(story: Story, when: str = "") -> list[Text]:
     gap = " " * (WIDTH - cell_len(name) - cell_len(when)) if when else ""
     first = Text.assemble((service, "bold cyan"), "  ", (operation, "bold"), gap, (when, "dim"))
     failed = [] if when else [line for one in story.failed for line in wrapped(one, style="bold red")]
-    return [first, *failed, *wrapped(story.took)]
+    took = [] if is_window and story.took == story.figures else wrapped(story.took)
+    return [first, *failed, *took]
 
 
 def _ledger(story: Story) -> list[Text]:

@@ -66,6 +66,9 @@ class Story:
     blind: tuple[tuple[str, str, str], ...]  # titles, reason, what to enable
     sure: tuple[str, ...]
     examples: tuple[str, ...]
+    standing: str = ""  # of a window that was compared: what is large in it and did not change
+    figures: str = ""  # of a window: how many requests, how long they took, what is new, now and before
+    is_quiet: bool = False  # of a window that was compared: nobody is named, and it does not fail more than before
 
 
 def tell(verdict: Json, causes: Sequence[Json]) -> Story:
@@ -90,6 +93,9 @@ def tell(verdict: Json, causes: Sequence[Json]) -> Story:
         blind=tuple(_blind(verdict, title)),
         sure=tuple(_sure(verdict)),
         examples=tuple(clean(one) for one in verdict.get("examples") or ()),
+        standing=_standing(verdict, title),
+        figures=_figures(verdict),
+        is_quiet=_state(verdict) in ("nothing", "quicker") and not verdict.get("errors"),
     )
 
 
@@ -152,9 +158,86 @@ def _ratio(count: int, whole: int) -> str:
     return f"{share:.0f} %" if share >= 10 or share == 0 else f"{share:.1g} %"
 
 
+def _state(verdict: Json) -> str:
+    """What changed of a window, in one of the API's words; "" where that was not asked."""
+    return str((verdict.get("change") or {}).get("state") or "")
+
+
+def _is_compared(verdict: Json) -> bool:
+    return bool(verdict["ranked_by"] == "change")
+
+
+def _figures(verdict: Json) -> str:
+    """``900 requests, 1 /s (before 1 /s); p50 120 ms (118 ms), p95 760 ms (180 ms); new: shop 1.5; before: …``."""
+    change, against = verdict.get("change"), verdict.get("against")
+    if not change or not against:
+        return ""
+    rate, rate_before = change["requests_per_second"], change["requests_per_second_before"]
+    said = [f"{verdict['requests']:,} requests, {rate:,.3g} /s (before {rate_before:,.3g} /s)"]
+    quantiles = [
+        f"{name} {human(change[f'{name}_ns'])} ({human(against[f'{name}_ns'])})"
+        for name in ("p50", "p95")
+        if change[f"{name}_ns"] is not None and against[f"{name}_ns"] is not None
+    ]
+    said += [", ".join(quantiles)] if quantiles else []
+    said += [f"new: {', '.join(map(clean, change['versions']))}"] if change["versions"] else []
+    if against["requests"]:
+        said.append(f"before: {against['requests']:,} requests, {_when(against['from'])} to {_when(against['to'])}")
+    return "; ".join(said)
+
+
+def _standing(verdict: Json, title: Any) -> str:
+    """``Always there: container rates-1 81 % of a request (its own code computed), …``."""
+    standing = verdict.get("standing") or ()
+    if not standing:
+        return ""
+    percents = _percents([float(one["share"]) for one in standing])
+    named = [
+        f"{whole(one['entity'])} {percent} ({title(one['cause'])})"
+        for one, percent in zip(standing, percents, strict=True)
+    ]
+    return f"Always there, of a request: {', '.join(named)}."
+
+
+def _what_changed(verdict: Json, title: Any) -> list[str]:
+    """The headline of a window that was compared with the time before it."""
+    change = verdict["change"]
+    now, was, more = human(change["mean_ns"]), human(change["mean_before_ns"]), change["change_ns"]
+    if change["state"] == "nothing":
+        return [f"Nothing changed: a request takes {now} on average, before {was}."]
+    if change["state"] == "quicker":
+        return [f"Quicker than before: a request takes {now} on average, before {was}; nobody takes more of it."]
+    said: list[str] = []
+    percents = _percents([float(one["share_of_excess"]) for one in verdict["culprits"]])
+    for number, (culprit, percent) in enumerate(zip(verdict["culprits"], percents, strict=True)):
+        causes = [one for one in culprit["causes"] if one["change_ns"] > 0]
+        split = (
+            title(culprit["cause"])
+            if len(causes) < 2
+            else ", ".join(f"{title(one['cause'])} {human(one['change_ns'])}" for one in causes[:3])
+        )
+        of_what = "" if number else " of what was added"
+        begin = "Also" if number else "What grew:"
+        amount = f"{human(culprit['change_ns'])} a request more"
+        said.append(f"{begin} {whole(culprit['entity'])}, {amount} ({percent}{of_what}): {split}.")
+    if not said:
+        longer = difference(change["mean_ns"], change["mean_before_ns"]) if more > 0 else "0 ms"
+        said.append(f"A request takes {longer} longer, and no single cause stands out.")
+    said.append(f"A request takes {now} on average, before {was}.")
+    if not verdict["conclusive"] and verdict["blind"]:
+        first = verdict["blind"][0]
+        said.append(f"Not conclusive: “{title(first['cause'])}” was not measured; to decide, {clean(first['enable'])}.")
+    return said
+
+
 def _took(verdict: Json) -> str:
     count = _requests(verdict)
     duration, usual, excess = verdict["duration_ns"], verdict["usual_ns"], verdict["excess_ns"]
+    if _is_compared(verdict):
+        return _figures(verdict)
+    if _state(verdict) in ("too_few", "no_before"):
+        unlike = {**verdict, "change": None}
+        return f"{_took(unlike)}; {clean(verdict['change']['because'])}"
     if verdict.get("slow") == 0:
         begin = f"none was slow; those that failed took {human(duration / count)} on average"
     elif verdict.get("slow") is not None:
@@ -216,6 +299,8 @@ def _who(entity: Json, part: Json | None, verdict: Json) -> str:
 
 def _answer(verdict: Json, title: Any) -> list[str]:
     """The answer: the culprits in words, or why there are none."""
+    if _is_compared(verdict):
+        return _what_changed(verdict, title)
     count, ranked_whole = _requests(verdict), _ranked_whole(verdict)
     of_what = "of the time" if verdict["ranked_by"] == "lost" else "of the excess"
     each = " a request" if verdict.get("slow") is not None and count > 1 else ""

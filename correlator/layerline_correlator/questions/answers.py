@@ -154,7 +154,7 @@ class Answers(ABC):
             return read_verdict(cursor, trace_id, span_id, self._names.entity, self._settings.settle_ns, absolute)
 
     def verdicts(self, query: RequestQuery) -> Page[Verdict]:
-        """One verdict per service and operation that was slow in the window, most excess first. ``BadCursor``."""
+        """One verdict per service and operation that changed, failed or had slow requests. ``BadCursor``."""
         self._catch_up()
         with self._reading() as cursor:
             return read_verdicts(cursor, query, self._names.entity, self._settings.settle_ns, self._unfinished())

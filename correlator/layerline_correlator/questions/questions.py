@@ -54,7 +54,7 @@ class Questions(Protocol):
         """The verdict of the trace's root request, or of the request whose entry span is ``span_id``."""
 
     def verdicts(self, query: RequestQuery) -> Page[Verdict]:
-        """One verdict per service and operation that was slow in the window, most excess first."""
+        """One verdict per service and operation that changed, failed or had slow requests."""
 
     def trace(self, trace_id: str) -> dict[str, Any] | None:
         """The ``Trace``; None when no span of it was received."""

@@ -30,6 +30,7 @@ class RequestQuery:
     limit: int = 50
     cursor: str | None = None
     absolute: bool = False  # rank without usual
+    against: tuple[int, int] | None = None  # the time that a window is compared with; None: right before it
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,12 +35,15 @@ _END_OF_TIME = 2**63 - 1
 _GROUPS = """
 SELECT request.service, request.operation,
        failure.type, failure.status_code, failure.service, failure.failed_name, failure.dependency,
-       arg_max(failure, failure.start_ns) FILTER (request.start_ns >= $window_ns AND {counted}) AS newest,
-       count(*) FILTER (request.start_ns >= $window_ns AND {counted}) AS now,
-       count(*) FILTER (request.start_ns < $window_ns)  AS before,
-       list(request.trace_id ORDER BY request.start_ns DESC)
-           FILTER (request.start_ns >= $window_ns AND {counted}) AS traces
-FROM (FROM request WHERE start_ns >= $from_ns AND start_ns < $to_ns AND failed(status) AND {matching}) AS request
+       arg_max(failure, failure.start_ns) FILTER (is_now AND {counted}) AS newest,
+       count(*) FILTER (is_now AND {counted}) AS now,
+       count(*) FILTER (NOT is_now)  AS before,
+       list(request.trace_id ORDER BY request.start_ns DESC) FILTER (is_now AND {counted}) AS traces
+FROM (
+    SELECT *, start_ns >= $window_ns AND start_ns < $window_to_ns AS is_now FROM request
+    WHERE start_ns >= $from_ns AND start_ns < $to_ns AND failed(status) AND {matching}
+      AND (is_now OR (start_ns >= $before_ns AND start_ns < $before_to_ns))
+) AS request
 JOIN failure ON failure.trace_id = request.trace_id AND failure.span_id = request.span_id
     AND failure.start_ns = request.start_ns
 WHERE failure.start_ns >= $from_ns AND failure.start_ns < $to_ns
@@ -48,24 +51,74 @@ GROUP BY ALL HAVING now > 0
 ORDER BY now DESC, request.service, request.operation, failure.type, failure.failed_name, failure.status_code
 """
 
-#: Of each operation: requests and failed ones, in the window and before it.
+#: Of each operation: requests and failed ones, in the window and before it, how long they took, and how long the three
+#: longest of the window took together.
 _COUNTS = """
 SELECT service, operation,
-       count(*) FILTER (start_ns >= $window_ns) AS requests,
-       count(*) FILTER (start_ns >= $window_ns AND failed(status)) AS errors,
-       count(*) FILTER (start_ns < $window_ns AND is_ordinary) AS requests_before,
-       count(*) FILTER (start_ns < $window_ns AND is_ordinary AND failed(status)) AS errors_before,
-       quantile_disc(end_ns - start_ns, 0.5) FILTER (start_ns < $window_ns AND is_ordinary) AS p50_ns,
-       quantile_disc(end_ns - start_ns, 0.95) FILTER (start_ns < $window_ns AND is_ordinary) AS p95_ns
+       count(*) FILTER (is_now) AS requests,
+       count(*) FILTER (is_now AND failed(status)) AS errors,
+       count(*) FILTER (is_before) AS requests_before,
+       count(*) FILTER (is_before AND failed(status)) AS errors_before,
+       quantile_disc(end_ns - start_ns, 0.5) FILTER (is_before) AS p50_ns,
+       quantile_disc(end_ns - start_ns, 0.95) FILTER (is_before) AS p95_ns,
+       quantile_disc(end_ns - start_ns, 0.5) FILTER (is_now) AS p50_now_ns,
+       quantile_disc(end_ns - start_ns, 0.95) FILTER (is_now) AS p95_now_ns,
+       list_sum(max(end_ns - start_ns, 3) FILTER (is_now)) AS longest_ns
 FROM (
-    SELECT request.*, NOT EXISTS (
-        FROM unusual WHERE unusual.service = request.service AND unusual.operation = request.operation
-        AND request.start_ns >= unusual.start_ns AND request.start_ns < unusual.end_ns) AS is_ordinary
+    SELECT
+        request.*, start_ns >= $window_ns AND start_ns < $window_to_ns AS is_now,
+        start_ns >= $before_ns AND start_ns < $before_to_ns AND NOT EXISTS (
+            FROM unusual WHERE unusual.service = request.service AND unusual.operation = request.operation
+            AND request.start_ns >= unusual.start_ns AND request.start_ns < unusual.end_ns) AS is_before
     FROM request WHERE start_ns >= $from_ns AND start_ns < $to_ns
 ) AS request
 WHERE {matching}
-GROUP BY service, operation
+GROUP BY service, operation HAVING requests > 0
 """
+
+#: When the operations of a window began to be in the trouble in which they were when it began: the first of them.
+_IN_TROUBLE = """
+SELECT min(start_ns) FROM unusual
+WHERE start_ns < $from_ns AND end_ns >= $from_ns AND start_ns >= $earliest_ns
+  AND ($service IS NULL OR service = $service) AND ($operation IS NULL OR operation = $operation)
+"""
+#: The time before a window is looked for so much earlier, at most.
+_EARLIEST_NS = 6 * 3600 * 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """A window, and the time that it is compared with; both half-open."""
+
+    from_ns: int
+    to_ns: int
+    before_ns: int
+    before_to_ns: int
+
+    def around(self) -> tuple[int, int]:
+        """From the first to the last moment of both."""
+        return min(self.from_ns, self.before_ns), max(self.to_ns, self.before_to_ns)
+
+
+def before(
+    cursor: duckdb.DuckDBPyConnection, from_ns: int, to_ns: int, service: str | None, operation: str | None
+) -> Times:
+    """The window with the time before it: as long as it is, at least a quarter of an hour, right before it, or before
+    the trouble in which these operations were when it began.
+    """
+    row = first_row(
+        cursor.execute(
+            _IN_TROUBLE,
+            {
+                "from_ns": from_ns,
+                "earliest_ns": max(0, from_ns - _EARLIEST_NS),
+                "service": service,
+                "operation": operation,
+            },
+        )
+    )
+    until_ns = row[0] if row and row[0] is not None else from_ns
+    return Times(from_ns, to_ns, max(0, until_ns - max(to_ns - from_ns, BEFORE_NS)), until_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +129,10 @@ class Failing:
     errors: int
     against: Against
     failures: list[Failure]
+    p50_ns: int | None = None
+    p95_ns: int | None = None
+    longest_ns: int = 0
+    """The three longest together."""
 
     @property
     def fails(self) -> bool:
@@ -88,28 +145,38 @@ class Failing:
 
 def read_failing(
     cursor: duckdb.DuckDBPyConnection,
-    from_ns: int,
-    to_ns: int,
+    times: Times,
     matching: str,
     bound: Mapping[str, Any],
     name: Naming,
 ) -> dict[tuple[str, str], Failing]:
     """Every operation that the SQL ``matching`` (of columns of ``request``, binding ``bound``) finds requests of."""
-    before_ns = max(0, from_ns - max(to_ns - from_ns, BEFORE_NS))
     # What matches by its tags is looked for in the whole time, from the beginning of what it is compared with.
-    values = dict(bound) | {"from_ns": before_ns, "to_ns": to_ns, "window_ns": from_ns}
+    from_ns, to_ns = times.around()
+    values = dict(bound) | _bounds(times) | {"from_ns": from_ns, "to_ns": to_ns}
     rows = cursor.execute(_COUNTS.replace("{matching}", matching), values).fetchall()
     groups: Mapping[tuple[str, str], list[Failure]] = defaultdict(list)
     if any(errors for _, _, _, errors, *_ in rows):
         groups = _grouped(cursor, matching, "true", values, name)
+    compared = rfc3339(times.before_ns), rfc3339(times.before_to_ns)
     return {
         (service, operation): Failing(
             requests,
             errors,
-            Against(rfc3339(before_ns), rfc3339(from_ns), requests_before, errors_before, p50_ns, p95_ns),
+            Against(*compared, requests_before, errors_before, p50_ns, p95_ns),
             groups[service, operation][:MOST],
+            *now,
         )
-        for service, operation, requests, errors, requests_before, errors_before, p50_ns, p95_ns in rows
+        for service, operation, requests, errors, requests_before, errors_before, p50_ns, p95_ns, *now in rows
+    }
+
+
+def _bounds(times: Times) -> dict[str, int]:
+    return {
+        "window_ns": times.from_ns,
+        "window_to_ns": times.to_ns,
+        "before_ns": times.before_ns,
+        "before_to_ns": times.before_to_ns,
     }
 
 
@@ -134,8 +201,8 @@ def read_concerned_failures(
         "service": operation[0],
         "operation": operation[1],
         "from_ns": max(0, start_ns - BEFORE_NS),
-        "window_ns": start_ns,
         "to_ns": _END_OF_TIME,
+        **_bounds(Times(start_ns, _END_OF_TIME, max(0, start_ns - BEFORE_NS), start_ns)),
     }
     found = _grouped(
         cursor,
@@ -172,8 +239,7 @@ def with_failure(verdict: Verdict, cursor: duckdb.DuckDBPyConnection, row: Reque
         return verdict
     failing = read_failing(
         cursor,
-        row.start_ns,
-        row.start_ns + 1,
+        Times(row.start_ns, row.start_ns + 1, max(0, row.start_ns - BEFORE_NS), row.start_ns),
         "service = $service AND operation = $operation",
         {"service": row.service, "operation": row.operation},
         name,

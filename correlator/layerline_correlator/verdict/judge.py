@@ -15,6 +15,7 @@ from layerline_correlator.entity import NAMELESS, Entity, Naming
 from layerline_correlator.ledger.causes import by_name
 from layerline_correlator.times import rfc3339
 from layerline_correlator.verdict.model import Blind, Culprit, Join, Neighbour, Part, Verdict
+from layerline_correlator.verdict.sentences import Seen, sentence
 from layerline_correlator.verdict.statement import masked
 
 #: A culprit has at least this share of what is ranked.
@@ -316,6 +317,8 @@ class Around:
 
 def _part(part: LedgerPart, usual: Around | None, name: Naming) -> Part:
     cause = by_name(part.cause)
+    seen = Seen(part.because, part.low_ns, part.high_ns, part.inferred)
+    said = sentence(part.cause, seen)
     return Part(
         cause=part.cause,
         layer=cause.layer,
@@ -331,16 +334,16 @@ def _part(part: LedgerPart, usual: Around | None, name: Naming) -> Part:
         evidence="inferred" if part.inferred else "measured",
         by=_neighbours(part.neighbours, name),
         where=_where(part.place),
-        because=_because(part),
-        try_=cause.to_try(part.dependency_type),
+        because=_with_statement(said.because(seen), part),
+        try_=said.try_ or cause.to_try(part.dependency_type),
     )
 
 
-def _because(part: LedgerPart) -> str:
+def _with_statement(because: str, part: LedgerPart) -> str:
     """What was seen; of a database with the statement that cost most."""
     if not part.statement:
-        return part.because
-    return f"{part.because}; the statement: {masked(part.statement, part.dependency)}"
+        return because
+    return f"{because}; the statement: {masked(part.statement, part.dependency)}"
 
 
 def _where(place: str | None) -> dict[str, str | int] | None:

@@ -41,6 +41,10 @@ class Part:
     where: dict[str, Any] | None
     because: str
     try_: str  # "try" in JSON
+    before_ns: int | None = field(default=None, metadata=LEFT_OUT)
+    """Of a mean request of the time that a window is compared with; this and the next of a window only."""
+    change_ns: int | None = field(default=None, metadata=LEFT_OUT)
+    """How much more a mean request of the window lost to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +57,47 @@ class Blind:
 
 
 @dataclass(frozen=True, slots=True)
+class CauseChange:
+    """One cause's share of what somebody takes more of a mean request than before. ``unexplained`` is no cause."""
+
+    cause: str
+    entity: Entity
+    before_ns: int
+    change_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Culprit:
     """A cause and an entity that took at least a tenth of what is ranked, over all services that lost time to them.
 
     ``without_ns`` is the duration without it, at least. Where some parts took less time than usual, ``share_of_excess``
     is a share of all that the others added; shares sum to 1 at most.
+
+    Where a window is compared with the time before (``ranked_by`` is ``change``), it is an entity that takes more of a
+    mean request than before, over all causes and callers and what is unexplained there: ``cause`` is the largest of
+    ``causes``, which may be ``unexplained``; shares are of the change.
     """
 
     cause: str
     entity: Entity
     share_of_excess: float
     without_ns: int
+    before_ns: int | None = field(default=None, metadata=LEFT_OUT)
+    """What it took of a mean request before; this and the next two of a window that is compared only."""
+    change_ns: int | None = field(default=None, metadata=LEFT_OUT)
+    causes: list[CauseChange] | None = field(default=None, metadata=LEFT_OUT)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is large in a mean request, and was before: who takes it, mostly by which cause, over all causes."""
+
+    cause: str
+    entity: Entity
+    now_ns: int
+    before_ns: int
+    share: float
+    """Of a mean request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +181,25 @@ class Against:
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """How all requests of a window differ from those of the time before (``against``)."""
+
+    state: str
+    """``changed``, ``nothing``, ``quicker``, ``too_few`` requests to compare, ``no_before``: none before."""
+    because: str
+    requests_per_second: float
+    requests_per_second_before: float
+    p50_ns: int | None
+    p95_ns: int | None
+    mean_ns: int | None = None
+    """Of a request, by the ledgers of both times; null where they cannot be compared."""
+    mean_before_ns: int | None = None
+    change_ns: int | None = None
+    versions: list[str] = field(default_factory=list)
+    """``service version`` of what was not there before."""
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """A ledger and what it blames. ``sum(parts.lost_ns) + unexplained_ns == duration_ns``, exactly."""
 
@@ -179,3 +232,10 @@ class Verdict:
     """How many of ``requests`` failed; of a verdict over a window only."""
     against: Against | None = field(default=None, metadata=LEFT_OUT)
     """Of a verdict over a window, and of a request that failed."""
+    change: Change | None = field(default=None, metadata=LEFT_OUT)
+    """What changed; these four of a verdict over a window only."""
+    standing: list[Standing] | None = field(default=None, metadata=LEFT_OUT)
+    """What is large and did not change."""
+    unexplained_before_ns: int | None = field(default=None, metadata=LEFT_OUT)
+    """Of a mean request."""
+    unexplained_change_ns: int | None = field(default=None, metadata=LEFT_OUT)

@@ -15,6 +15,7 @@ from layerline_correlator.entity import Naming
 from layerline_correlator.ledger.causes import by_name
 from layerline_correlator.store.sealed import SPAN, within
 from layerline_correlator.store.statements import first_row, text
+from layerline_correlator.verdict.changed import UNEXPLAINED
 from layerline_correlator.verdict.model import Neighbour, Part, Verdict
 
 #: How long before the requests edges are looked at, and how far around them.
@@ -63,7 +64,12 @@ def with_sides(verdict: Verdict, calls: Calls, around_ns: tuple[int, int], name:
 
     Of requests that lie further apart than ``LONGEST_NS``, the newest decide.
     """
-    blamed = {(one.cause, one.entity.id) for one in verdict.culprits if by_name(one.cause).layer == "network"}
+    blamed = {
+        (one.cause, one.entity.id)
+        for culprit in verdict.culprits
+        for one in (culprit, *(culprit.causes or ()))
+        if one.cause != UNEXPLAINED and by_name(one.cause).layer == "network"
+    }
     if not blamed:
         return verdict
     around_ns = max(around_ns[0], around_ns[1] - LONGEST_NS), around_ns[1]

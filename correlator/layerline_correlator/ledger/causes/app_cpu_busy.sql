@@ -18,7 +18,7 @@ SELECT
     NULL AS lost_ns, NULL AS low_ns, NULL AS high_ns,
     CASE WHEN
         piece.inferred
-        THEN format('its container used {} of CPU time in span “{}”, while nobody else worked there', '{lost}', name)
+        THEN format('its container used {} of CPU time in span “{}”', '{lost}', name)
          ELSE format('the thread was on a CPU for {} in span “{}”', '{lost}', name) END AS because,
     cpu_place AS place
 FROM piece LEFT JOIN sampled USING (piece_no)

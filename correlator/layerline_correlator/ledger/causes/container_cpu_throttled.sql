@@ -15,7 +15,7 @@
 -- suspected in: any place
 -- try: Raise the CPU limit (`docker update --cpus N NAME`), or use fewer threads: they spend the quota together.
 -- enable: start the service with `layerline run -- CMD` in a container whose cgroup files it can read
--- enable elsewhere: let the Collector's docker_stats receiver report `container.cpu.throttling_data.throttled_time` (it is off by default)
+-- enable elsewhere: let what reads the container report its throttled time too (docker_stats: `container.cpu.throttling_data.throttled_time`, off by default; cAdvisor: `container_cpu_cfs_throttled_seconds_total`)
 -- source: cpu.stat throttled_time (v1, ns) or throttled_usec (v2); /proc/PID/task/TID/schedstat field 2
 --
 -- The counter sums over CPUs, so it is divided by how many were held back at once. A throttled period withholds one period

@@ -1,0 +1,103 @@
+"""What a part says of itself, and what to try: sentences that know their evidence.
+
+A cause writes down what was seen. How sure that is depends on the part: measured in the request itself, or *inferred*
+from readings of its container or machine; and inferred with a lower bound above zero, or perhaps nothing at all: a
+reading only says what happened in the whole of its interval. ``SENTENCES`` lists every sentence that depends on it with
+the evidence under which it may appear; tests/correlator/test_sentences.py holds the list to that.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+BUSY = "app.cpu_busy"
+#: The evidence of a part.
+MEASURED, SURE, PERHAPS = "measured", "inferred, and not nothing", "inferred, perhaps nothing"
+
+_SPAN = re.compile(r"in span “.*”")
+#: What stores of earlier versions hold behind it.
+_ALONE = ", while nobody else worked there"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a sentence may use: what its cause wrote down, and the range of the part in nanoseconds."""
+
+    because: str
+    low_ns: int
+    high_ns: int
+    inferred: bool
+
+    @property
+    def evidence(self) -> str:
+        """One of the words above."""
+        if not self.inferred:
+            return MEASURED
+        return SURE if self.low_ns > 0 else PERHAPS
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A sentence of one cause (None: of every cause without one of its own), and the evidence that it needs."""
+
+    cause: str | None
+    evidence: str
+    because: Callable[[Seen], str]
+    try_: str | None = None
+    """What to try instead of what the cause says; None: that."""
+
+
+def _as_it_is(seen: Seen) -> str:
+    return seen.because
+
+
+def _possibly(seen: Seen) -> str:
+    return (
+        f"possibly, as its readings only say what happened in a whole interval: {seen.because}" if seen.because else ""
+    )
+
+
+def _some_of_it(seen: Seen) -> str:
+    return f"{seen.because.removesuffix(_ALONE)}, at least {_ms(seen.low_ns)} of it surely"
+
+
+def _used_by_somebody(seen: Seen) -> str:
+    span = _SPAN.search(seen.because)
+    where = span[0] if span else "in this span"
+    return (
+        f"its container used CPU time meanwhile, at most {_ms(seen.high_ns)} of it {where}; its readings are too far"
+        " apart to say whose it was"
+    )
+
+
+def _ms(amount_ns: int) -> str:
+    return f"{amount_ns / 1e6:,.0f} ms"
+
+
+SENTENCES = (
+    Sentence(
+        BUSY,
+        SURE,
+        _some_of_it,
+        "See what else ran in the container meanwhile (`docker top NAME`); if nothing did, profile this operation, and"
+        " look for work that grew with the data or was deployed lately.",
+    ),
+    Sentence(
+        BUSY,
+        PERHAPS,
+        _used_by_somebody,
+        "See first whose CPU time it is: `docker top NAME` lists what runs in the container, and `layerline run`"
+        " measures what each request used itself.",
+    ),
+    Sentence(None, MEASURED, _as_it_is),
+    Sentence(None, SURE, _as_it_is),
+    Sentence(None, PERHAPS, _possibly),
+)
+
+
+def sentence(cause: str, seen: Seen) -> Sentence:
+    """The one that may be said of a part of this cause."""
+    fitting = [one for one in SENTENCES if one.evidence == seen.evidence and one.cause in (cause, None)]
+    return next((one for one in fitting if one.cause == cause), fitting[-1])

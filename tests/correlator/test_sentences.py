@@ -1,0 +1,81 @@
+"""Each sentence about a part appears only with the evidence that it needs."""
+
+from __future__ import annotations
+
+import pytest
+
+from layerline_correlator.entity import Entity
+from layerline_correlator.ledger.causes import all_causes
+from layerline_correlator.verdict.judge import Ledger, LedgerPart, judge
+from layerline_correlator.verdict.model import Part
+from layerline_correlator.verdict.sentences import MEASURED, PERHAPS, SENTENCES, SURE
+
+MS = 1_000_000
+WROTE = "its container used 208 ms of CPU time in span “GET /cart”"
+EVIDENCE = {MEASURED: (False, 208), SURE: (True, 120), PERHAPS: (True, 0)}
+#: Words that claim something, and the evidence under which they may be said of any cause.
+CLAIMS = {
+    "nobody else worked there": set[str](),
+    "Profile this operation": {MEASURED},
+    "of it surely": {SURE},
+    "possibly, ": {PERHAPS},
+    "too far apart": {PERHAPS},
+    "See first whose": {PERHAPS},
+}
+
+
+def shown(cause: str, evidence: str, wrote: str = WROTE) -> Part:
+    """The part of a verdict over one request with 208 ms of this cause."""
+    inferred, low_ms = EVIDENCE[evidence]
+    part = LedgerPart(cause, "web", "container", "c1", 208 * MS, low_ms * MS, 300 * MS, inferred, because=wrote)
+    ledger = Ledger("a" * 32, "b" * 16, "web", "GET /cart", 0, 300 * MS, 92 * MS, (part,))
+    return judge([ledger], [None], lambda kind, identity: Entity(kind, identity, identity)).parts[0]
+
+
+@pytest.mark.parametrize("evidence", EVIDENCE)
+@pytest.mark.parametrize("cause", [cause.name for cause in all_causes()])
+def test_no_cause_claims_more_than_its_evidence(cause: str, evidence: str) -> None:
+    """Whatever the cause: what its part says and advises holds no claim that needs better evidence."""
+    part = shown(cause, evidence)
+    for claim, may_be_said_with in CLAIMS.items():
+        if claim in f"{part.because} {part.try_}":
+            assert evidence in may_be_said_with, f"{cause}, {evidence}: {part.because} / {part.try_}"
+
+
+def test_every_sentence_is_in_the_list() -> None:
+    """Each kind of evidence has one sentence for all causes; those of a cause of its own name one that there is."""
+    assert [one.evidence for one in SENTENCES if one.cause is None] == [MEASURED, SURE, PERHAPS]
+    assert {one.cause for one in SENTENCES} - {None} <= {cause.name for cause in all_causes()}
+
+
+@pytest.mark.parametrize(
+    ("cause", "evidence", "said"),
+    [
+        ("app.cpu_busy", MEASURED, WROTE),
+        ("app.cpu_busy", SURE, f"{WROTE}, at least 120 ms of it surely"),
+        (
+            "app.cpu_busy", PERHAPS,
+            "its container used CPU time meanwhile, at most 300 ms of it in span “GET /cart”; its readings are too far"
+            " apart to say whose it was",
+        ),
+        ("container.cpu_throttled", SURE, WROTE),
+        (
+            "container.cpu_throttled", PERHAPS,
+            f"possibly, as its readings only say what happened in a whole interval: {WROTE}",
+        ),
+    ],
+)  # fmt: skip
+def test_sentences(cause: str, evidence: str, said: str) -> None:
+    """With a lower bound of zero nobody is said to have used the CPU, and an inference is said to be one."""
+    assert shown(cause, evidence).because == said
+
+
+def test_what_earlier_versions_wrote_is_not_repeated() -> None:
+    """A store of an earlier version holds the claim that nobody else worked there: it is not shown."""
+    for evidence in (SURE, PERHAPS):
+        assert "nobody else" not in shown("app.cpu_busy", evidence, f"{WROTE}, while nobody else worked there").because
+
+
+def test_nothing_is_possibly_nothing() -> None:
+    """Where a cause wrote nothing down, nothing is said."""
+    assert shown("container.memory_stalled", PERHAPS, "").because == ""
