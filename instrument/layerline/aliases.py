@@ -5,9 +5,10 @@ metrics share: how attributes are renamed, which values mean the same, and which
 
 Sources, read field by field: the ``documentation.md`` of the Collector's dockerstats, kubeletstats, k8scluster and
 hostmetrics receivers (opentelemetry-collector-contrib) and what their scrapers put into these fields; cAdvisor's
-``docs/storage/prometheus.md`` and ``metrics/prometheus.go``; the collectors of node_exporter; OpenTelemetry's semantic
-conventions for system and container metrics, with the attributes' former names. cAdvisor and node_exporter are meant as
-they come out of the Collector's Prometheus receiver: names and labels as scraped, mostly without a unit.
+``docs/storage/prometheus.md`` and ``metrics/prometheus.go``; the collectors of node_exporter; kube-state-metrics'
+``docs/metrics/workload/pod-metrics.md``; OpenTelemetry's semantic conventions for system, container and Kubernetes
+metrics, with the attributes' former names. What is scraped is meant as it comes out of the Collector's Prometheus
+receiver: names and labels as scraped, mostly without a unit.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ KUBELETSTATS = "kubeletstats"
 K8S_CLUSTER = "k8s_cluster"
 CADVISOR = "cAdvisor"
 NODE_EXPORTER = "node_exporter"
+KUBE_STATE_METRICS = "kube-state-metrics"
 CONVENTIONS = "semantic conventions"
 
 
@@ -59,9 +61,9 @@ def k8s_cluster(name: str) -> Alias:
     return Alias(name, K8S_CLUSTER)
 
 
-def cadvisor(name: str, *implies: tuple[str, str], only: Attributes = (), zero: bool = True) -> Alias:
-    """A metric of cAdvisor; its name says whether it is in seconds."""
-    return Alias(name, CADVISOR, _told_by(name), implies, only, zero)
+def cadvisor(name: str, *implies: tuple[str, str], only: Attributes = (), zero: bool = True, unit: str = "") -> Alias:
+    """A metric of cAdvisor; its name says whether it is in seconds, its documentation whether in microseconds."""
+    return Alias(name, CADVISOR, unit or _told_by(name), implies, only, zero)
 
 
 def node_exporter(name: str, *implies: tuple[str, str]) -> Alias:
@@ -69,9 +71,14 @@ def node_exporter(name: str, *implies: tuple[str, str]) -> Alias:
     return Alias(name, NODE_EXPORTER, _told_by(name), implies)
 
 
-def conventions(name: str, only: Attributes = ()) -> Alias:
+def kube_state_metrics(name: str, only: Attributes = ()) -> Alias:
+    """A metric of kube-state-metrics, which asks the API server: what the specs of containers say."""
+    return Alias(name, KUBE_STATE_METRICS, only=only)
+
+
+def conventions(name: str, *implies: tuple[str, str], only: Attributes = ()) -> Alias:
     """A name of OpenTelemetry's semantic conventions, of today or of old."""
-    return Alias(name, CONVENTIONS, only=only)
+    return Alias(name, CONVENTIONS, implies=implies, only=only)
 
 
 def _told_by(name: str) -> str:

@@ -29,6 +29,7 @@ from layerline.aliases import (
     hostmetrics,
     in_our_words,
     k8s_cluster,
+    kube_state_metrics,
     kubeletstats,
     left_out,
     node_exporter,
@@ -143,7 +144,52 @@ SIGNALS: tuple[Signal, ...] = (
             docker_stats("container.cpu.limit"),
             k8s_cluster("k8s.container.cpu_limit"),
             conventions("k8s.container.cpu.limit.current"),
+            conventions("k8s.container.cpu.limit.desired", ("k8s.limit", "desired")),
             conventions("k8s.container.cpu.limit"),  # until 1.43
+            kube_state_metrics("kube_pod_container_resource_limits", only=(("resource", "cpu"),)),
+            kube_state_metrics("kube_pod_container_resource_limits_cpu_cores"),  # 1.x
+        ),
+    ),
+    Signal(
+        "container.cpu.quota",
+        "container",
+        Kind.GAUGE,
+        "ns",
+        "CPU time it may use in each period of its quota; its limit is this divided by the period",
+        "from others: v1 cpu.cfs_quota_us, v2 the first figure of cpu.max",
+        aliases=(cadvisor("container_spec_cpu_quota", unit="us", zero=False),),
+    ),
+    Signal(
+        "container.cpu.quota.period",
+        "container",
+        Kind.GAUGE,
+        "ns",
+        "how long a period of its quota is",
+        "from others: v1 cpu.cfs_period_us, v2 the second figure of cpu.max",
+        aliases=(cadvisor("container_spec_cpu_period", unit="us", zero=False),),
+    ),
+    Signal(
+        "container.cpu.limit_utilization",
+        "container",
+        Kind.GAUGE,
+        "1",
+        "how much of its CPU limit it used, as a share",
+        "from others",
+        aliases=(
+            kubeletstats("k8s.container.cpu_limit_utilization"),
+            conventions("k8s.container.cpu.limit.utilization"),
+        ),
+    ),
+    Signal(
+        "container.cpu.shares",
+        "container",
+        Kind.GAUGE,
+        "{share}",
+        "its weight where CPUs are short, beside others on the same machine: no limit",
+        "from others: v1 cpu.shares, v2 cpu.weight as shares",
+        aliases=(
+            docker_stats("container.cpu.shares"),
+            cadvisor("container_spec_cpu_shares"),
         ),
     ),
     Signal(
@@ -197,8 +243,23 @@ SIGNALS: tuple[Signal, ...] = (
             docker_stats("container.memory.usage.limit", zero=False),
             k8s_cluster("k8s.container.memory_limit"),
             conventions("k8s.container.memory.limit.current"),
+            conventions("k8s.container.memory.limit.desired", ("k8s.limit", "desired")),
             conventions("k8s.container.memory.limit"),  # until 1.43
             cadvisor("container_spec_memory_limit_bytes", zero=False),
+            kube_state_metrics("kube_pod_container_resource_limits", only=(("resource", "memory"),)),
+            kube_state_metrics("kube_pod_container_resource_limits_memory_bytes"),  # 1.x
+        ),
+    ),
+    Signal(
+        "container.memory.limit_utilization",
+        "container",
+        Kind.GAUGE,
+        "1",
+        "how much of its memory limit it used, as a share; the kubelet counts the whole usage, page cache included",
+        "from others",
+        aliases=(
+            kubeletstats("k8s.container.memory_limit_utilization"),
+            conventions("k8s.container.memory.limit.utilization"),
         ),
     ),
     Signal(

@@ -87,6 +87,9 @@ CREATE OR REPLACE MACRO last_exception(events) AS list_transform(
 -- More CPUs than any machine has, where nothing says how many.
 CREATE OR REPLACE MACRO many_cpus() AS 1024;
 
+-- From which share of its limit on something is at it: readings are means over their intervals.
+CREATE OR REPLACE MACRO full_ratio() AS 0.8;
+
 -- ---- what senders write
 
 -- The kernel's lists of CPUs, "0-2,5": [0, 1, 2, 5].
@@ -194,6 +197,13 @@ CREATE OR REPLACE MACRO cpus_held_back(throttled_ns, periods, period_ns, quota_c
 CREATE OR REPLACE MACRO limit_of(cpus, of_cgroup) AS
     coalesce(format('; {} is {:.2g} CPU', coalesce('the limit of ' || of_cgroup || ', above it,', 'its limit'), cpus),
              '; the limit is that of ' || of_cgroup || ', above it', '');
+
+-- The beginning of a sentence that blames a CPU limit by how much of it was used, over which interval.
+CREATE OR REPLACE MACRO used_of_limit(ratio, usual_ratio, interval_ns, cpus, of_cgroup) AS format(
+    'it used {:.0f} % of {}{}, by readings every {:.0f} s{}',
+    100 * least(ratio, 9.99),
+    coalesce('the CPU limit of ' || of_cgroup || ', above it', 'its CPU limit'), coalesce(format(' of {:.2g} CPU', cpus), ''),
+    greatest(1, interval_ns / 1e9), coalesce(format(', usually {:.0f} %', 100 * usual_ratio), ''));
 
 -- The same of a limit on something else, given in words: whose limit it is.
 CREATE OR REPLACE MACRO whose_limit(of_cgroup) AS

@@ -32,7 +32,7 @@ WHERE request.start_ns BETWEEN $since_ns AND $until_ns
 
 -- What the readings say of each of those pieces.
 -- makes: counted
--- reads: stretch, dark_piece, measured_visit, active, reading, level, cpu_count
+-- reads: stretch, dark_piece, measured_visit, active, reading, cpu_limit, cpu_count
 -- only with: dark_piece, reading
 CREATE OR REPLACE TEMP TABLE counted AS
 WITH
@@ -95,7 +95,7 @@ held AS (
     GROUP BY ALL
 ),
 limits AS (
-    SELECT request_no, visit_no, value AS cpus FROM level WHERE signal = 'container.cpu.limit'
+    SELECT request_no, visit_no, cpus FROM cpu_limit WHERE of_cgroup IS NULL
 ),
 meets AS (
     SELECT
@@ -163,13 +163,15 @@ SELECT
             THEN sum(CASE WHEN work_ns = o THEN greatest(0, rise - (interval_ns - o)) ELSE 0 END)
         ELSE 0
     END AS low,
-    CASE signal WHEN 'container.cpu.throttled' THEN least(sum(o), sum(rise)) ELSE sum(least(rise, o)) END AS high
+    CASE signal WHEN 'container.cpu.throttled' THEN least(sum(o), sum(rise)) ELSE sum(least(rise, o)) END AS high,
+    max(work_ns / busy_ns) AS at_once
 FROM shares
 GROUP BY piece_no, signal;
 
--- So much of each of those pieces was computing, so much standing still.
+-- So much of each of those pieces was computing, so much standing still. Where its container was at its CPU limit, those at work
+-- there shared what that leaves; the rest of the time is left to be explained.
 -- makes: guessed
--- reads: dark_piece, counted
+-- reads: dark_piece, counted, saturated
 -- only with: dark_piece
 CREATE OR REPLACE TEMP TABLE guessed AS
 WITH
@@ -184,14 +186,23 @@ wide AS (
         max(low)                FILTER (signal = 'container.cpu.throttled') AS throttled_low,
         max(high)               FILTER (signal = 'container.cpu.throttled') AS throttled_high,
         max(estimate)           FILTER (signal = 'container.cpu.pressure')  AS pressure,
-        max(high)               FILTER (signal = 'container.cpu.pressure')  AS pressure_high
+        max(high)               FILTER (signal = 'container.cpu.pressure')  AS pressure_high,
+        max(at_once)            FILTER (signal = 'container.cpu.time')      AS at_once
     FROM dark_piece LEFT JOIN counted USING (piece_no)
     GROUP BY ALL
+),
+-- At the limit, a share of the time for each of those at work; that of no more than one CPU.
+within_limit AS (
+    SELECT wide.* EXCLUDE (at_once) REPLACE (
+        least_or_null(cpu, dark_ns - full_ns * (1 - least(1, coalesce(cpus / greatest(1, at_once), 1)))) AS cpu)
+    FROM wide JOIN (FROM saturated WHERE NOT peer) AS own_limit USING (piece_no)
+    UNION ALL BY NAME
+    SELECT * EXCLUDE (at_once) FROM wide ANTI JOIN (FROM saturated WHERE NOT peer) AS own_limit USING (piece_no)
 ),
 -- Where both do not fit, each has its share: a long interval says of neither how much of it was here.
 fitting AS (
     SELECT *, greatest(1, (least(cpu, dark_ns) + least(coalesce(throttled, 0), dark_ns)) / dark_ns) AS too_much
-    FROM wide
+    FROM within_limit
 ),
 -- Inside a call, and only there, the time is the other side's even if nobody reads this container's counters.
 taken AS (

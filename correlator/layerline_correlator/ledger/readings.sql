@@ -57,6 +57,8 @@ wanted(signal, of_whom) AS (
         ('container.memory.pressure', 'own'),
         ('container.network.tcp.retransmits', 'own'), ('container.network.tcp.needless_retransmits', 'own'),
         ('container.cpu.limit', 'own'), ('container.disk.limit', 'own'),
+        ('container.cpu.quota', 'own'), ('container.cpu.quota.period', 'own'),
+        ('container.cpu.limit_utilization', 'own'),
         ('container.disk.operations.limit', 'own'),
         ('container.memory.limit', 'own'),
         ('container.memory.usage', 'own'),
@@ -333,12 +335,25 @@ LEFT JOIN signal ON signal.signal = each_one.signal
 GROUP BY request_no, visit_no, each_one.signal
 HAVING value IS NOT NULL;
 
--- The CPU limit that held during each visit, its container's own or one above it, whichever is tighter.
+-- The CPU limit that held during each visit, its container's own or one above it, whichever is tighter. Others tell it as a
+-- quota and a period.
 -- makes: cpu_limit
 -- reads: level
 -- only with: level
 CREATE OR REPLACE TEMP TABLE cpu_limit AS
+WITH each_limit AS (
+    SELECT request_no, visit_no, value, of_cgroup FROM level
+    WHERE signal IN ('container.cpu.limit', 'container.ancestor.cpu.limit')
+    UNION ALL
+    SELECT
+        request_no, visit_no,
+        any_value(value) FILTER (signal = 'container.cpu.quota')
+            / coalesce(any_value(value) FILTER (signal = 'container.cpu.quota.period'), ms_of(100)), NULL
+    FROM level
+    WHERE signal IN ('container.cpu.quota', 'container.cpu.quota.period')
+    GROUP BY request_no, visit_no
+)
 SELECT request_no, visit_no, min(value) AS cpus, arg_min(of_cgroup, value) AS of_cgroup
-FROM level
-WHERE signal IN ('container.cpu.limit', 'container.ancestor.cpu.limit')
+FROM each_limit
+WHERE value IS NOT NULL
 GROUP BY request_no, visit_no;

@@ -54,6 +54,7 @@ FILES = (
     "ledger/facts.sql",
     "ledger/inferred.sql",
     "ledger/held_up.sql",
+    "ledger/saturated.sql",
     "ledger/behind_holder.sql",
     "ledger/container_lives.sql",
     "facts/usual.sql",

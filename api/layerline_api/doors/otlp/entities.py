@@ -7,7 +7,9 @@ hosts: the container or the machine, with what the sender says of the machine.
 
 Source: opentelemetry-collector-contrib, ``receiver/prometheusreceiver/README.md`` (resource attributes of a target);
 cAdvisor ``docs/storage/prometheus.md``, ``metrics/prometheus.go`` (``BaseContainerLabels``, ``container_label_``,
-``container_env_``); Kubernetes' own cAdvisor labels ``namespace``, ``pod`` and ``container``.
+``container_env_``); Kubernetes' own cAdvisor labels ``namespace``, ``pod`` and ``container``; kube-state-metrics
+``docs/metrics/workload/pod-metrics.md``, and Prometheus' ``honor_labels``: without it the labels of what is told of
+are called ``exported_…`` where the target has labels of the same names.
 """
 
 from __future__ import annotations
@@ -29,6 +31,15 @@ _OF_A_CONTAINER = {
     "namespace": "k8s.namespace.name",
 }
 _LABEL, _ENVIRONMENT = "container_label_", "container_env_"
+#: The same in the words of kube-state-metrics, which knows no ids of containers.
+_OF_A_POD = {
+    "container": "k8s.container.name",
+    "pod": "k8s.pod.name",
+    "namespace": "k8s.namespace.name",
+    "uid": "k8s.pod.uid",
+    "node": "k8s.node.name",
+}
+_POD, _EXPORTED = "kube_pod_container_", "exported_"
 
 
 class Whose(NamedTuple):
@@ -40,12 +51,14 @@ class Whose(NamedTuple):
 
 
 def is_scraped(name: str) -> bool:
-    """Whether a metric of that name is cAdvisor's or node_exporter's."""
-    return name.startswith(("container_", "node_", "machine_"))
+    """Whether a metric of that name is cAdvisor's, node_exporter's or kube-state-metrics'."""
+    return name.startswith(("container_", "node_", "machine_", _POD))
 
 
 def whose(sender: Attributes, name: str, attributes: Attributes) -> Whose:
     """The container or the machine that a scraped point tells of."""
+    if name.startswith(_POD):
+        return _pods_container(attributes)
     machine = _machine(sender)
     if not name.startswith("container_"):
         return Whose(machine, attributes, True)
@@ -66,6 +79,18 @@ def whose(sender: Attributes, name: str, attributes: Attributes) -> Whose:
         elif label != "id" and not label.startswith(_ENVIRONMENT):  # environments hold secrets
             left.append((label, value))
     return Whose(resource, tuple(left), True)
+
+
+def _pods_container(attributes: Attributes) -> Whose:
+    """A container by its pod, as the API server knows it: the target says nothing of its machine."""
+    labels, resource = dict(attributes), dict[str, str]()
+    for label, attribute in _OF_A_POD.items():
+        value = labels.pop(_EXPORTED + label, "") or labels.get(label, "")
+        labels.pop(label, "")
+        resource |= {attribute: value} if value else {}
+    labels.pop("unit", "")  # "core", "byte": the signal says it
+    known = "k8s.pod.uid" in resource and "k8s.container.name" in resource
+    return Whose(resource, tuple(sorted(labels.items())), known)
 
 
 def _machine(sender: Attributes) -> dict[str, str]:

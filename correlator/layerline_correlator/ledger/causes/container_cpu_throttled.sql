@@ -1,9 +1,9 @@
 -- title: held back by its CPU limit
 -- layer: container
 -- order: 300
--- reads: piece left_over visit cpu_count cpu_limit guessed held_up behind_holder measured_wait
--- with any of: throttled_visit guessed held_up
--- where: container_id IS NOT NULL AND (wait_ns > 0 OR off_ns >= ms_of(5)) OR is_answered
+-- reads: piece left_over visit cpu_count cpu_limit guessed held_up behind_holder measured_wait saturated counted
+-- with any of: throttled_visit guessed held_up saturated
+-- where: container_id IS NOT NULL AND (wait_ns > 0 OR off_ns >= ms_of(5)) OR is_answered OR is_dependency
 -- applies: container
 -- needs: layerline.account | container.cpu.time, layerline.container.throttled_ns | container.cpu.throttled
 -- means: The container had used up its CPU quota for the period; the kernel let its threads stand ready without running until the next one. A callee that is held back before its handler begins, or before its answer leaves, holds up its caller.
@@ -22,6 +22,7 @@
 -- from each CPU that had something to run, less the quota: m = withheld / (periods x length of a period) + quota. Threads that
 -- merely stand in the queue meanwhile add nothing, so m is not the number of runnable threads, but never more than that.
 -- What it grew on one CPU while this thread did not run, this thread waited for.
+-- Where nobody reads the counter, a container at its limit (saturated.sql) may have been held back, or not.
 -- Without our account, as far as the readings go: how often a long interval's rise fell into this request nobody knows.
 SELECT
     piece_no, 'wait' AS pool, 'container' AS entity_type, piece.container_id AS entity_id,
@@ -118,3 +119,29 @@ FROM piece
 JOIN behind_holder USING (piece_no)
 LEFT JOIN cpu_limit ON cpu_limit.request_no = piece.request_no AND cpu_limit.visit_no = piece.visit_no
 WHERE throttled_share > 0 AND piece.container_id IS NOT NULL
+UNION ALL BY NAME
+-- only with: saturated
+-- Nobody reads its throttled time, but it was at its limit: what it did not compute then, less what it waited for a device.
+SELECT
+    piece_no, 'off' AS pool, 'container' AS entity_type, saturated.container_id AS entity_id,
+    floor(least(full_ns, not_below_zero(off_left - coalesce(io.estimate, 0))))::BIGINT AS lost_ns,
+    0 AS low_ns, least(full_ns, off_left_high) AS high_ns, TRUE AS inferred,
+    used_of_limit(ratio, usual_ratio, interval_ns, saturated.cpus, saturated.of_cgroup)
+        || format('; {} of “{}” lie in that time and were not computing', '{lost}', name) AS because
+FROM piece
+JOIN left_over USING (piece_no)
+JOIN saturated USING (piece_no)
+LEFT JOIN (FROM counted WHERE signal = 'container.io.pressure') AS io USING (piece_no)
+WHERE NOT peer AND piece.inferred AND NOT is_client(kind) AND off_left > 0
+UNION ALL BY NAME
+-- only with: saturated
+SELECT
+    piece_no, 'off' AS pool, 'container' AS entity_type, saturated.container_id AS entity_id,
+    least(full_ns, off_left) AS lost_ns, 0 AS low_ns, least(full_ns, off_left_high) AS high_ns, TRUE AS inferred,
+    used_of_limit(ratio, usual_ratio, interval_ns, saturated.cpus, saturated.of_cgroup)
+        || format(CASE WHEN is_answered THEN '; for {} of “{}” it had not begun, or had ended'
+                       ELSE '; for {} of “{}” its answer was waited for' END, '{lost}', name) AS because
+FROM piece
+JOIN left_over USING (piece_no)
+JOIN saturated USING (piece_no)
+WHERE peer AND (is_answered OR is_dependency) AND off_left > 0
