@@ -51,11 +51,14 @@ from layerline_correlator.questions.timeline import TimelineQuery, read_timeline
 from layerline_correlator.questions.trace import read_trace
 from layerline_correlator.questions.verdicts import read_verdict, read_verdicts
 from layerline_correlator.settings import Settings
+from layerline_correlator.store.disk import Disk
 from layerline_correlator.store.model import Batch
-from layerline_correlator.store.stale import mark_all
+from layerline_correlator.store.sealed import HOUR_NS, due, seal
 from layerline_correlator.store.statements import begin
+from layerline_correlator.summaries.summing import TABLES, Summing
 from layerline_correlator.tagquery.evaluate import evaluate
 from layerline_correlator.tagquery.parse import parse
+from layerline_correlator.threads import Threads
 
 #: The time that goes through intake, and how much of it is one batch, in seconds.
 TEMPLATE_S, TOGETHER_S = 600, 10
@@ -63,7 +66,10 @@ TEMPLATE_S, TOGETHER_S = 600, 10
 VARIANTS = 5
 #: A Collector's docker_stats receiver reads every 15 s, and names another machine.
 SLOW_S, COLLECTED_FROM = 15, 1_000
-COPIED = ("hot_span", "point", "request", "part", "stay", "failure")
+COPIED = ("hot_span", "hot_point", "request", "part", "stay", "failure")
+SUMMED = ("edge_minute", *(table for tables in TABLES.values() for table in tables))
+#: Of the store that is made, hours that ended longer before its end are sealed, as with LAYERLINE_HOT=2h.
+HOT_NS = 2 * HOUR_NS
 #: Milliseconds at the 95th percentile.
 GOALS_MS = {"request": 100, "15m": 300, "24h": 1_000}
 #: A verdict may change until the readings of so long after its request are there.
@@ -88,8 +94,8 @@ def collected(containers: int, time_ns: int, second: int) -> bytes:
 
 
 def template(folder: Path, begin_ns: int, traces_per_s: float, containers: int) -> None:
-    """Fill a new store with ``TEMPLATE_S`` of intake, worked out."""
-    correlator = Correlator.open(Settings(store=folder, group_ns=1_000_000))
+    """Fill a new store with ``TEMPLATE_S`` of intake, worked out and summed up."""
+    correlator = Correlator.open(Settings(store=folder, group_ns=1_000_000, hot_ns=10**18))
     traces = Traces(max(1, round(traces_per_s * TOGETHER_S)))
     for second in range(0, TEMPLATE_S, TOGETHER_S):
         whole = Batch()
@@ -110,49 +116,65 @@ def template(folder: Path, begin_ns: int, traces_per_s: float, containers: int) 
     while correlator.behind():
         time.sleep(0.2)
     correlator.close()
+    with duckdb.connect(str(folder / "hot.duckdb"), config={"memory_limit": "3GB"}) as store:
+        summed_up(store, folder)
 
 
-def copied(folder: Path, copies: int) -> None:
-    """The template again and again, each copy after the one before, as if it had arrived so."""
+def summed_up(store: duckdb.DuckDBPyConnection, folder: Path) -> None:
+    """What a server does when it has time."""
+    Summing(store.cursor(), Disk(folder), Threads()).catch_up()
+
+
+def copied(folder: Path, copies: int, begin_ns: int) -> None:
+    """The template again and again, each copy after the one before, as if it had arrived and been sealed so."""
+    length_ns = TEMPLATE_S * S
     with duckdb.connect(str(folder / "hot.duckdb"), config={"memory_limit": "3GB"}) as store:
         store.execute("DELETE FROM incident").execute("DELETE FROM trouble").execute("DELETE FROM watched")
-        for table in COPIED:
-            by = "time_ns" if table == "point" else "start_ns"
+        columns = {}
+        for table in (*COPIED, *SUMMED):
+            columns[table] = [name for (name, *_) in store.execute(f"DESCRIBE {table}").fetchall()]
+            by = next(name for name in ("minute", "time_ns", "start_ns") if name in columns[table])
             store.execute(f"CREATE TEMP TABLE template_{table} AS FROM {table} ORDER BY {by}")
         store.execute(
             "CREATE TEMP TABLE growth AS"
             " SELECT series, (max(value) - min(value)) * count(*) / greatest(1, count(*) - 1) AS rise"
-            " FROM template_point JOIN series USING (series) WHERE kind = 'cumulative' GROUP BY series"
+            " FROM template_hot_point JOIN series USING (series) WHERE kind = 'cumulative' GROUP BY series"
         )
         for copy in range(1, copies):
-            values = {"copy": str(copy), "moved": copy * TEMPLATE_S * S}
+            values = {"copy": copy, "moved": copy * length_ns}
             store.execute("BEGIN")
-            for table in COPIED:
-                if table == "point":
-                    store.execute(
-                        "INSERT INTO hot_point SELECT template_point.* REPLACE (time_ns + $moved AS time_ns,"
-                        " value + coalesce(rise, 0) * $copy::BIGINT AS value)"
-                        " FROM template_point LEFT JOIN growth USING (series) ORDER BY time_ns",
-                        values,
-                    )
-                    continue
-                columns = {name for (name, *_) in store.execute(f"DESCRIBE {table}").fetchall()}
-                replaced = [
-                    f"left(md5({name} || $copy), length({name})) AS {name}"
-                    for name in ("trace_id", "span_id", "parent_span_id", "failed_span_id")
-                    if name in columns
-                ]
-                replaced += [
-                    f"{name} + $moved AS {name}" for name in ("start_ns", "end_ns", "judged_ns") if name in columns
-                ]
+            for table in (*COPIED, *SUMMED):
+                moved = [one for name in columns[table] if (one := _moved(table, name, columns[table]))]
+                source = f"template_{table}" + (" LEFT JOIN growth USING (series)" if "point" in table else "")
                 store.execute(
-                    f"INSERT INTO {table} SELECT * REPLACE ({', '.join(replaced)}) FROM template_{table}", values
+                    f"INSERT INTO {table} SELECT template_{table}.* REPLACE ({', '.join(moved)}) FROM {source}"
+                    " WHERE $copy > 0 AND $moved > 0",
+                    values,
                 )
             store.execute("COMMIT")
-            if copy % 10 == 0:
+            for hour in due(store, HOT_NS, begin_ns + copies * length_ns):
+                if hour.from_ns + HOUR_NS <= begin_ns + (copy + 1) * length_ns:
+                    for path in seal(store, folder, hour):
+                        path.unlink()
+            if copy % 6 == 0:
                 print(f"copy {copy} of {copies}", file=sys.stderr, flush=True)
-        mark_all(store)  # it was written behind the program's back: the server sums it up when it has started
+        summed_up(store, folder)  # quarters of an hour: no copy is one
         store.execute("CHECKPOINT")
+
+
+def _moved(table: str, column: str, columns: list[str]) -> str | None:
+    """What a column of a copy is made of, where it is not the template's."""
+    if column in ("trace_id", "span_id", "parent_span_id", "failed_span_id"):
+        return f"left(md5({column} || $copy), length({column})) AS {column}"
+    if column in ("minute", "passed"):
+        return f"{column} + $moved // 60_000_000_000 AS {column}"
+    if column in ("judged_ns", "first_ns", "last_ns") or (column in ("start_ns", "end_ns") and "value" not in columns):
+        return f"{column} + $moved AS {column}"
+    if column == "time_ns":
+        return "time_ns + $moved AS time_ns"
+    if table in ("hot_point", "point_minute") and column in ("value", "first_value", "last_value", "lowest", "highest"):
+        return f"{column} + coalesce(growth.rise, 0) * $copy AS {column}"
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,10 +297,10 @@ def main() -> None:
     try:
         if not (folder / "hot.duckdb").exists():
             copies = max(1, round(options.hours * 3600 / TEMPLATE_S))
-            begin_ns = time.time_ns() // S * S - copies * TEMPLATE_S * S
+            begin_ns = time.time_ns() // (TEMPLATE_S * S) * TEMPLATE_S * S - copies * TEMPLATE_S * S
             per_s = options.spans / len(SHAPE) / (copies * TEMPLATE_S)
             template(folder, begin_ns, per_s, options.containers)
-            copied(folder, copies)
+            copied(folder, copies, begin_ns)
         if options.here:
             answer_here(folder, options)
         elif not options.build_only:
@@ -340,6 +362,11 @@ class Timed:
         rows = self._cursor.fetchall()
         self.cpu_s[self._last] += time.process_time() - began_s
         return rows
+
+    @property
+    def description(self) -> Any:
+        """The columns of the last statement."""
+        return self._cursor.description
 
 
 def answer_here(folder: Path, options: argparse.Namespace) -> None:

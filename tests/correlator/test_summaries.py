@@ -1,4 +1,4 @@
-"""What is summed up per minute: questions answer the same from it as from every row, whatever came late or is gone."""
+"""What is summed up per minute and quarter: questions answer as from every row, whatever came late or is gone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from layerline_correlator.entity import Entity
 from layerline_correlator.questions import coverage, entities, lives, services, timeline
 from layerline_correlator.settings import Settings
 from layerline_correlator.store.model import Batch
-from layerline_correlator.store.stale import MINUTE_NS
+from layerline_correlator.store.stale import MINUTE_NS, QUARTER
 from layerline_correlator.summaries.cover import VIEWS, cover
 from layerline_correlator.summaries.summing import Summing
 from waiting import eventually
@@ -27,11 +27,11 @@ S, MINUTES = 10**9, 6
 CLOSE = 0.006
 
 
-def carts(first: int, number: int, zero_ns: int, seed: int, longer_ms: float = 0) -> Batch:
+def carts(first: int, number: int, zero_ns: int, seed: int, longer_ms: float = 0, every_ms: int = 2_000) -> Batch:
     """A cart every two seconds: web asks stock, stock asks a database. Some fail, some last over a minute's end."""
     draw, rows = random.Random(seed), []  # noqa: S311 - nobody guesses these
     for cart in range(first, first + number):
-        at, took = cart * 2_000 + 1_950 * draw.random(), 40 + 60 * draw.random() + longer_ms
+        at, took = cart * every_ms + 1_950 * draw.random(), 40 + 60 * draw.random() + longer_ms
         web, stock = {"service": "web", "container": "web-1"}, {"service": "stock", "container": "stock-1"}
         db = {"attributes": {"server.address": "db", "server.port": "5432"}}
         end, each = at + took, f"{cart}"
@@ -55,9 +55,9 @@ def carts(first: int, number: int, zero_ns: int, seed: int, longer_ms: float = 0
     return batch(rows)
 
 
-def readings(zero_ns: int) -> Batch:
+def readings(zero_ns: int, minutes: int = MINUTES, every_ms: int = 1_000) -> Batch:
     """Counters and levels each second, some also from a Collector; a hole, a restart, a container that was renamed."""
-    every = [at for at in range(0, MINUTES * 60_000, 1_000) if not 130_000 < at < 171_000]
+    every = [at for at in range(0, minutes * 60_000, every_ms) if not 130_000 < at < 171_000]
     again = 245_500
     since = [0 if at < again else again for at in every]
     cpu = [(at - begun) * 0.3 for at, begun in zip(every, since, strict=True)]
@@ -65,7 +65,7 @@ def readings(zero_ns: int) -> Batch:
     memory = [1e8 + 1e4 * (at % 7_000) for at in every]
     late = [at for at in every if at > 300_000]
     early = [at for at in every if at <= 300_000]
-    slow = list(range(0, MINUTES * 60_000, 15_000))
+    slow = list(range(0, minutes * 60_000, 15_000))
     throttled = {"container": "stock-1", "signal": "container.cpu.throttled"}
     series = [
         series_rows({"signal": "container.cpu.time", "values": cpu, **of_web}, zero_ns),
@@ -100,15 +100,15 @@ def named(kind: str, identity: str) -> Entity:
     return Entity(kind, identity, identity)
 
 
-def asked(cursor: duckdb.DuckDBPyConnection, from_ns: int, to_ns: int) -> dict[str, Any]:
+def asked(cursor: duckdb.DuckDBPyConnection, from_ns: int, to_ns: int, step_ns: int = MINUTE_NS) -> dict[str, Any]:
     """All questions that read summaries. The window begins and ends within minutes."""
     return {
         "services": services.read_service_map(cursor, from_ns, to_ns),
         "entities": entities.read_entities(cursor, entities.EntityQuery(from_ns, to_ns, limit=100)),
         "coverage": coverage.read_coverage(cursor, named, from_ns, to_ns),
-        "timeline": timeline.read_timeline(cursor, timeline.TimelineQuery(from_ns, to_ns, step_ns=MINUTE_NS), named),
+        "timeline": timeline.read_timeline(cursor, timeline.TimelineQuery(from_ns, to_ns, step_ns=step_ns), named),
         "timeline of stock": timeline.read_timeline(
-            cursor, timeline.TimelineQuery(from_ns, to_ns, service="stock", step_ns=2 * MINUTE_NS), named
+            cursor, timeline.TimelineQuery(from_ns, to_ns, service="stock", step_ns=2 * step_ns), named
         ),
     }
 
@@ -124,10 +124,10 @@ def row_by_row(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(timeline, "BY_MINUTE", timeline.BY_ROW)
 
 
-def answers(correlator: Correlator, zero_ns: int) -> dict[str, Any]:
+def answers(correlator: Correlator, zero_ns: int, minutes: int = MINUTES, step_ns: int = MINUTE_NS) -> dict[str, Any]:
     """All figures by their places."""
     with correlator._store.cursor() as cursor:
-        found = asked(cursor, zero_ns + 20 * S, zero_ns + MINUTES * MINUTE_NS - 17 * S)
+        found = asked(cursor, zero_ns + 20 * S, zero_ns + minutes * MINUTE_NS - 17 * S, step_ns)
     return dict(flat(found))
 
 
@@ -195,6 +195,67 @@ def test_minutes_answer_as_rows_do(kept: Correlator, monkeypatch: pytest.MonkeyP
     with kept._store.cursor() as cursor:
         first = cursor.execute("SELECT min(minute) FROM request_minute").fetchall()[0][0]
     assert first >= zero_ns // MINUTE_NS + 2, "deleted minutes have no summaries"
+
+
+def test_quarters_answer_as_rows_do(kept: Correlator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Quarters of an hour answer as rows do: also when something came late, and when some of one was deleted."""
+    minutes, quarter_ns = 35, QUARTER * MINUTE_NS
+    zero_ns = a_while_ago(7200) // quarter_ns * quarter_ns
+    for module in (services, entities, lives, coverage):
+        monkeypatch.setattr(module, "DAY_PART_NS", 0)
+    kept.append(readings(zero_ns, minutes, every_ms=5_000))
+    kept.append(carts(0, minutes * 2, zero_ns, 7, every_ms=30_000))
+    worked_out(kept)
+
+    def from_rows() -> dict[str, Any]:
+        with monkeypatch.context() as patch:
+            row_by_row(patch)
+            return answers(kept, zero_ns, minutes, quarter_ns)
+
+    kept.summing.catch_up()
+    with kept._store.cursor() as cursor:
+        cover(cursor, "request", zero_ns, zero_ns + minutes * MINUTE_NS, quarters=True)
+        read = cursor.execute("SELECT DISTINCT minute FROM request_summed ORDER BY minute").fetchall()
+    first = zero_ns // MINUTE_NS
+    assert [minute - first for (minute,) in read] == [0, 15, 30, 31, 32, 33, 34], "the window cuts the last"
+    same(answers(kept, zero_ns, minutes, quarter_ns), from_rows())
+
+    memory = {"signal": "container.memory.working_set", "container": "web-1"}
+    kept.append(batch([], [series_rows({**memory, "at": [1_203_500, 1_250_250], "values": [2e8, 3e8]}, zero_ns)]))
+    kept.append(carts(40, 1, zero_ns, 8, longer_ms=400, every_ms=30_000))
+    worked_out(kept)
+    expected = from_rows()
+    same(answers(kept, zero_ns, minutes, quarter_ns), expected)  # what came late is read beside the quarters
+    kept.summing.catch_up()
+    same(answers(kept, zero_ns, minutes, quarter_ns), expected)  # the quarters were corrected
+
+    kept._delete(zero_ns + 10 * MINUTE_NS + 1)
+    kept.summing.catch_up()
+    same(answers(kept, zero_ns, minutes, quarter_ns), from_rows())
+
+
+def test_a_series_that_was_not_read_steadily_keeps_its_minutes(kept: Correlator) -> None:
+    """In a quarter a series is one row if it was read steadily; one that nobody read for minutes keeps its minutes."""
+    zero_ns = a_while_ago(7200) // (QUARTER * MINUTE_NS) * QUARTER * MINUTE_NS
+    every = list(range(0, 15 * 60_000, 10_000))
+    drawn = {"steady": every, "away": [at for at in every if not 300_000 < at < 480_000]}
+    series = [
+        series_rows({"signal": "container.cpu.time", "container": name, "at": at, "values": at}, zero_ns)
+        for name, at in drawn.items()
+    ]
+    kept.append(batch([], series))
+    kept.summing.catch_up()
+
+    def summed(series: str) -> list[tuple[int, ...]]:
+        with kept._store.cursor() as cursor:
+            return cursor.execute(
+                "SELECT points, step_ns, last_ns - first_ns, rise FROM point_quarter WHERE series = $series",
+                {"series": series},
+            ).fetchall()
+
+    steady, away = (summed(row.series) for _, row, _ in series)
+    assert steady == [(90, 10 * S, 890 * S, 890e9)]
+    assert len(away) == 13, "two minutes have no value"
 
 
 def test_edges_and_parts_add_up(kept: Correlator) -> None:

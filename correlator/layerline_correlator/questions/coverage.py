@@ -24,7 +24,7 @@ from layerline_correlator.store.sealed import POINT, SPAN, narrow
 from layerline_correlator.store.sizes import StoreSize
 from layerline_correlator.store.stale import KINDS
 from layerline_correlator.store.statements import first_row
-from layerline_correlator.summaries.cover import VIEWS, cover, turns
+from layerline_correlator.summaries.cover import DAY_PART_NS, VIEWS, cover, turns
 from layerline_correlator.times import rfc3339
 from layerline_correlator.verdict.judge import Unseen as UnseenCause
 from layerline_correlator.verdict.judge import on_machines, to_enable
@@ -277,8 +277,9 @@ def read_coverage(
     """Coverage of what began in the window; with ``service``, of that service's spans, requests and blind causes."""
     narrow(cursor, from_ns, to_ns, POINT, SPAN)
     window = {"from_ns": from_ns, "to_ns": to_ns, "until_ns": min(to_ns, time.time_ns())}
+    apart, quarters = turns(cursor, from_ns, to_ns), to_ns - from_ns > DAY_PART_NS
     for kind in KINDS:
-        cover(cursor, kind, from_ns, to_ns, apart=turns(cursor, from_ns, to_ns))
+        cover(cursor, kind, from_ns, to_ns, apart=apart, quarters=quarters)
     graph(FILES, VIEWS).run(cursor, {**window, "most_series": MOST_SERIES, "service": service})
 
     def asked(found: str) -> bool:

@@ -13,7 +13,7 @@ from layerline_correlator.questions.paging import Order, Page
 from layerline_correlator.store.sealed import POINT, SPAN, narrow
 from layerline_correlator.store.stale import KINDS
 from layerline_correlator.store.statements import text
-from layerline_correlator.summaries.cover import cover
+from layerline_correlator.summaries.cover import DAY_PART_NS, cover
 from layerline_correlator.tagquery.condition import map_condition
 from layerline_correlator.tagquery.model import Selection
 from layerline_correlator.times import rfc3339
@@ -66,7 +66,7 @@ def read_entities(cursor: duckdb.DuckDBPyConnection, query: EntityQuery) -> Page
         bound |= words
     narrow(cursor, query.from_ns, query.to_ns, POINT, SPAN)
     for kind in KINDS:
-        cover(cursor, kind, query.from_ns, query.to_ns)
+        cover(cursor, kind, query.from_ns, query.to_ns, quarters=query.to_ns - query.from_ns > DAY_PART_NS)
     entity = text("questions/entities.sql")
     rows = cursor.execute(f"{entity} WHERE {' AND '.join(conditions)} {page.end}", bound).fetchall()
     shown, following = page.cut([_item(*row) for row in rows], lambda item: (item.type, item.name, item.id))

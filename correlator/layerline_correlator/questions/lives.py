@@ -11,7 +11,7 @@ from layerline.tags import TAG_WORDS
 from layerline_correlator.store.sealed import POINT, SPAN, narrow
 from layerline_correlator.store.stale import MINUTE_NS
 from layerline_correlator.store.statements import text
-from layerline_correlator.summaries.cover import cover, turns
+from layerline_correlator.summaries.cover import DAY_PART_NS, cover, turns
 from layerline_correlator.tagquery.condition import glob
 from layerline_correlator.times import rfc3339
 
@@ -83,7 +83,14 @@ def read_lives(
     narrow(cursor, from_ns - MINUTE_NS, to_ns, POINT, SPAN)
     apart = turns(cursor, from_ns - MINUTE_NS, to_ns)
     for kind in ("point", "span"):
-        cover(cursor, kind, max(0, from_ns - MINUTE_NS), to_ns, apart=apart)
+        cover(
+            cursor,
+            kind,
+            max(0, from_ns - MINUTE_NS),
+            to_ns,
+            apart=apart,
+            quarters=to_ns - from_ns > DAY_PART_NS,
+        )
     rows = cursor.execute(
         text("questions/lives.sql"),
         {

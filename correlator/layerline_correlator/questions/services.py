@@ -8,7 +8,7 @@ import duckdb
 
 from layerline_correlator.store.sealed import SPAN, narrow
 from layerline_correlator.store.statements import run
-from layerline_correlator.summaries.cover import LONG_NS, cover
+from layerline_correlator.summaries.cover import DAY_PART_NS, LONG_NS, cover
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,14 @@ def read_service_map(cursor: duckdb.DuckDBPyConnection, from_ns: int, to_ns: int
     """The services that answered requests in the window, and who called whom."""
     narrow(cursor, from_ns, to_ns, SPAN)
     for kind in ("request", "span"):
-        cover(cursor, kind, from_ns, to_ns, summed=to_ns - from_ns > LONG_NS)
+        cover(
+            cursor,
+            kind,
+            from_ns,
+            to_ns,
+            summed=to_ns - from_ns > LONG_NS,
+            quarters=to_ns - from_ns > DAY_PART_NS,
+        )
     answered, calls = run(cursor, "questions/services.sql")
     items = [ServiceItem(*row) for row in answered]
     edges = [Edge(*row) for row in calls]

@@ -17,7 +17,7 @@ from layerline_correlator.store.graph import graph
 from layerline_correlator.store.sealed import POINT, extent, narrow
 from layerline_correlator.store.stale import MINUTE_NS
 from layerline_correlator.store.statements import first_row
-from layerline_correlator.summaries.cover import VIEWS, cover
+from layerline_correlator.summaries.cover import QUARTER_NS, VIEWS, cover
 from layerline_correlator.tagquery.condition import tag_condition
 from layerline_correlator.tagquery.model import Selection
 from layerline_correlator.times import rfc3339
@@ -192,8 +192,9 @@ def read_timeline(
     narrow(cursor, since_ns, until_ns + 1, POINT)
     by_minute = query.trace_id is None and step_ns % MINUTE_NS == 0
     if by_minute:
-        cover(cursor, "point", since_ns, until_ns + 1)
-        cover(cursor, "request", max(0, from_ns - _REQUESTS_BEFORE_NS), to_ns)
+        quarters = step_ns % QUARTER_NS == 0
+        cover(cursor, "point", since_ns, until_ns + 1, quarters=quarters)
+        cover(cursor, "request", max(0, from_ns - _REQUESTS_BEFORE_NS), to_ns, quarters=quarters)
     graph(*(BY_MINUTE if by_minute else BY_ROW)).run(
         cursor,
         {

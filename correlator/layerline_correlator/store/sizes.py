@@ -17,7 +17,7 @@ from layerline_correlator.times import rfc3339
 #: What is kept of a span: itself, and its share of the ledgers.
 SPAN_TABLES = ("hot_span", "request", "part", "blind_spot", "stay", "refused", "failed", "failure")
 #: What is kept of the readings.
-POINT_TABLES = ("hot_point", "point_minute")
+POINT_TABLES = ("hot_point", "point_minute", "point_quarter")
 #: The column that says when a row was, of the tables whose rows are found by time.
 TIMES = {
     "hot_span": "start_ns",

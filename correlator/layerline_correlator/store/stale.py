@@ -12,6 +12,8 @@ from collections.abc import Iterable
 import duckdb
 
 MINUTE_NS = 60 * 10**9
+#: How many minutes are summed up further together.
+QUARTER = 15
 #: What is summed up by itself: the rows of ``point``, of ``span``, and of ``request`` with all that hangs below them.
 KINDS = ("point", "span", "request")
 
@@ -51,3 +53,13 @@ def mark_requests(
         " FROM request SEMI JOIN batch USING (trace_id) WHERE start_ns BETWEEN $from_ns AND $to_ns",
         {"minute_ns": MINUTE_NS, "now_ns": time.time_ns(), "from_ns": from_ns, "to_ns": to_ns},
     ).fetchall()
+
+
+def forget_quarters(cursor: duckdb.DuckDBPyConnection, kind: str, minutes: Iterable[int]) -> set[int]:
+    """What is summed up of the quarters of these minutes no longer holds. Which those are, by their first minutes."""
+    quarters = {minute // QUARTER * QUARTER for minute in minutes}
+    cursor.execute(
+        "DELETE FROM summed_quarter WHERE kind = $kind AND quarter IN (SELECT unnest($quarters::BIGINT[]))",
+        {"kind": kind, "quarters": sorted(quarters)},
+    ).fetchall()
+    return quarters

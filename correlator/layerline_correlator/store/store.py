@@ -858,6 +858,8 @@ def _bring_to_shape(connection: duckdb.DuckDBPyConnection, folder: Path) -> None
         run(connection, "facts/who.sql")
         run(connection, "facts/whereabouts.sql")
         run(connection, "summaries/schema.sql")
+        if not has_our_shape(connection):  # it may have summed minutes up, and known no quarters
+            connection.execute("DELETE FROM summed_quarter").fetchall()
         run(connection, "summaries/calls.sql")
         run(connection, "store/settle.sql")
         run(connection, "incidents/schema.sql")

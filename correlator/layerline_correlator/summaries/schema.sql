@@ -126,10 +126,28 @@ CREATE TABLE IF NOT EXISTS blind_minute (
     requests         DOUBLE               -- for which the ledgers stand
 );
 
+-- ---- quarters of an hour: the same of fifteen minutes, by their first. In `point_quarter` a series that was not read steadily
+-- keeps its minutes.
+
+CREATE TABLE IF NOT EXISTS point_quarter AS SELECT * FROM point_minute LIMIT 0;
+CREATE TABLE IF NOT EXISTS span_quarter AS SELECT * FROM span_minute LIMIT 0;
+CREATE TABLE IF NOT EXISTS edge_quarter AS SELECT * FROM edge_minute LIMIT 0;
+CREATE TABLE IF NOT EXISTS request_quarter AS SELECT * FROM request_minute LIMIT 0;
+CREATE TABLE IF NOT EXISTS part_quarter AS SELECT * FROM part_minute LIMIT 0;
+CREATE TABLE IF NOT EXISTS stay_quarter AS SELECT * FROM stay_minute LIMIT 0;
+CREATE TABLE IF NOT EXISTS blind_quarter AS SELECT * FROM blind_minute LIMIT 0;
+
+-- The quarters that are what their minutes are. Whatever sums a minute up anew, or deletes it, takes its quarter out.
+CREATE TABLE IF NOT EXISTS summed_quarter (
+    kind    VARCHAR,                      -- point | span | request
+    quarter BIGINT                        -- its first minute
+);
+
 -- ---- words
 
 CREATE OR REPLACE MACRO minute_of(ns) AS ns // 60_000_000_000;
 CREATE OR REPLACE MACRO minute_begins(minute) AS minute * 60_000_000_000;
+CREATE OR REPLACE MACRO quarter_of(minute) AS minute // 15 * 15;
 
 -- Durations are counted in classes, each 1 % wider than the one before; the middle of a class is less than 0.6 % from all
 -- durations in it. Class 0 is up to a nanosecond.

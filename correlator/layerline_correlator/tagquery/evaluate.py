@@ -13,7 +13,7 @@ from layerline_correlator.store.graph import graph
 from layerline_correlator.store.sealed import POINT, SPAN, narrow
 from layerline_correlator.store.stale import MINUTE_NS
 from layerline_correlator.store.statements import first_row
-from layerline_correlator.summaries.cover import LONG_NS, POINTS, SPANS, cover, turns
+from layerline_correlator.summaries.cover import DAY_PART_NS, LONG_NS, POINTS, SPANS, cover, turns
 from layerline_correlator.tagquery.answer import (
     Compared,
     ContainerItem,
@@ -89,7 +89,7 @@ def evaluate(
     apart = {from_ns // MINUTE_NS, *turns(cursor, since_ns, to_ns)} if by_minute else ()
     narrow(cursor, since_ns, to_ns, POINT, SPAN)
     for kind in ("point", "span"):
-        cover(cursor, kind, since_ns, to_ns, summed=by_minute, apart=apart)
+        cover(cursor, kind, since_ns, to_ns, summed=by_minute, apart=apart, quarters=to_ns - from_ns > DAY_PART_NS)
     graph(*(BY_MINUTE if by_minute else BY_ROW)).run(cursor, values)
     selected = _rows(cursor, query)
     held = sorted((row for row in selected if row.holds), key=_worst_first)
