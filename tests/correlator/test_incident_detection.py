@@ -109,7 +109,7 @@ def test_trouble_is_found_soon(share: float, within_s: int) -> None:
 
 
 def test_a_part_of_a_mixed_operation_is_enough() -> None:
-    """Eight per cent of the requests where hardly any is usual: trouble, but it takes more evidence than where most are."""
+    """Eight per cent of the requests where hardly any is usual: trouble, but it takes more evidence."""
     few = [Step(n * STEP_NS, 50, 4 if n >= 10 else 0) for n in range(30)]
     (found,) = stretches(few, 0.02)
     assert found.from_ns == 10 * STEP_NS
