@@ -24,7 +24,7 @@ ANEW := --clear
 endif
 endif
 
-.PHONY: demo test test-quick test-live test-live-beside test-live-alone test-newest crash fuzz ledger soak lint dist bench lab lab-quick lock clean $(if $(ANEW),$(STAMP))
+.PHONY: demo test test-quick test-live test-live-beside test-live-alone test-newest crash fuzz ledger soak lint dist bench lab lab-quick lab-coarse lock clean $(if $(ANEW),$(STAMP))
 
 demo: $(STAMP)
 	@$(BIN)/layerline demo
@@ -88,6 +88,12 @@ soak: $(STAMP)
 # A run that was cut off goes on: make lab LAB='--resume FOLDER'.
 lab: $(STAMP)
 	$(BIN)/python -m benchmarks.lab $(LAB)
+	$(BIN)/python -m benchmarks.lab.coarse --write
+
+# The lab's coarse part alone: the same seen through plain OpenTelemetry and readings every 15 or 60 s (20 minutes).
+# A recording that was kept is judged again without running: make lab-coarse LAB='--again FOLDER'.
+lab-coarse: $(STAMP)
+	$(BIN)/python -m benchmarks.lab.coarse $(LAB)
 
 lab-quick: $(STAMP)
 	$(BIN)/python -m benchmarks.lab --quick $(LAB)

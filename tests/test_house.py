@@ -35,7 +35,7 @@ ROOM_MAY_IMPORT = {
     "summaries": {"store"},
     "tagquery": {"store", "summaries"},  # a language: what it selects is asked for by those who read it
     "ledger": {"store", "facts"},
-    "verdict": {"store", "facts", "ledger"},
+    "verdict": {"store", "facts", "summaries", "ledger"},
     "incidents": {"store", "facts", "ledger", "verdict"},
     "monitors": {"store", "tagquery", "incidents"},  # what they ask is handed to them as functions
     "questions": {"store", "facts", "summaries", "tagquery", "ledger", "verdict", "incidents", "monitors"},

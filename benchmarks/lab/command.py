@@ -19,7 +19,7 @@ from docker.errors import DockerException
 from requests.exceptions import RequestException
 from rich.console import Console
 
-from benchmarks.lab import intervals, pace, report
+from benchmarks.lab import document, intervals, pace, report
 from benchmarks.lab.catalogue import all_faults
 from benchmarks.lab.draw import Choice, by_container, draw, planned, recalled
 from benchmarks.lab.fault import Case
@@ -38,7 +38,7 @@ from layerline_api.demo.progress import Stage as Bar
 from layerline_api.demo.show import ending_on_signals, ignore_signals, watched_containers
 
 HERE = Path(__file__).parents[2]
-ACCURACY = HERE / "docs" / "ACCURACY.md"
+
 #: Some more than the 300 that must count: cases that other work disturbed do not.
 CASES = 330
 
@@ -172,8 +172,8 @@ def show(console: Console, folder: Folder, write: bool) -> None:
     report.show(console, summary, rows)
     console.print(f"{len(records)} of {len(plan.cases)} cases: {folder.cases}")
     if write:
-        ACCURACY.write_text(report.markdown(summary, report.Setting(plan.seed, pieces, records), rows))
-        console.print(f"written: {ACCURACY.relative_to(HERE)}")
+        document.write_lab(report.markdown(summary, report.Setting(plan.seed, pieces, records), rows))
+        console.print(f"written: {document.ACCURACY.relative_to(HERE)}")
 
 
 def git(*arguments: str) -> str:

@@ -90,16 +90,39 @@ def test_a_fault_is_found_with_its_start_and_its_end(
 
 
 def test_a_burst_however_large_is_no_trouble() -> None:
-    """One step of ten seconds in which a thousand requests are slow is a hiccup: three steps must agree."""
-    steps = [Step(n * STEP_NS, 1000, 1000 if n == 5 else 0) for n in range(20)]
+    """Ten seconds or a little more in which all of a thousand requests are slow are a hiccup: four steps must agree."""
+    steps = [Step(n * STEP_NS, 1000, 1000 if 5 <= n <= 7 else 0) for n in range(20)]
     assert stretches(steps, 0.02) == []
 
 
+@pytest.mark.parametrize(("share", "within_s"), [(0.9, 20), (0.3, 30), (0.15, 60)])
+def test_trouble_is_found_soon(share: float, within_s: int) -> None:
+    """Of ten requests a second nearly all, some or few are slow: found within 20 s, half a minute, a minute."""
+    for seed in range(20):
+        draw = random.Random(seed)  # noqa: S311 - a reproducible test
+        requests = [
+            Seen(one.start_ns, one.end_ns, one.start_ns >= 100 * S and draw.random() < share)
+            for one in traffic(draw, 200, 10, 0.0)
+        ]
+        (found,) = stretches(steps_of(requests), 0.02)
+        assert found.noticed_ns <= (100 + within_s) * S
+
+
+def test_a_part_of_a_mixed_operation_is_enough() -> None:
+    """Eight per cent of the requests where hardly any is usual: trouble, but it takes more evidence."""
+    few = [Step(n * STEP_NS, 50, 4 if n >= 10 else 0) for n in range(30)]
+    (found,) = stretches(few, 0.02)
+    assert found.from_ns == 10 * STEP_NS
+    assert found.noticed_ns >= 15 * STEP_NS
+    assert stretches([Step(n * STEP_NS, 50, 2) for n in range(100)], 0.02) == []
+
+
 def test_a_rarely_used_operation_is_watched_too() -> None:
-    """One request a minute: the fifth slow one in a row is trouble, that began with the first."""
-    steps = [Step(n * 6 * STEP_NS, 1, 1 if n >= 30 else 0) for n in range(35)]
+    """One request a minute: the fourth slow one in a row is trouble, that began with the first."""
+    steps = [Step(n * 12 * STEP_NS, 1, 1 if n >= 30 else 0) for n in range(34)]
     (found,) = stretches(steps, 0.02)
-    assert found.from_ns == 30 * 6 * STEP_NS
+    assert found.from_ns == 30 * 12 * STEP_NS
+    assert stretches(steps[:-1], 0.02) == []
     assert found.to_ns is None
 
 

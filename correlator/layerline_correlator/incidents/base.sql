@@ -2,7 +2,8 @@
 -- last minute (trouble that nobody has noticed yet) and less the time inside incidents. At most about 2,000 requests of
 -- each are looked at, picked by their ids.
 --
--- Out: base(service, operation, requests, base_ns, slow_ns, slow_hits, error_hits),
+-- Out: base(service, operation, requests, base_ns, slow_ns, slow_hits, error_hits, tail_ns, tail_hits): tail_ns is what hardly
+--          any request takes, null where that is no more than slow_ns,
 --      base_cause(service, operation, cause, part_service, address, usual_ns, least_ns, hits).
 CREATE OR REPLACE TEMP TABLE base_request AS
 WITH
@@ -53,15 +54,25 @@ WHERE hash(span_id) % (1 + together // 2000) = 0 AND together >= 20;
 
 CREATE OR REPLACE TEMP TABLE base AS
 WITH middle AS (
-    SELECT service, operation, round(avg(duration_ns))::BIGINT AS base_ns
-    FROM base_request WHERE place BETWEEN floor(0.1 * sampled) + 1 AND ceil(0.5 * sampled)
+    SELECT
+        service, operation,
+        round(avg(duration_ns) FILTER (place BETWEEN floor(0.1 * sampled) + 1 AND ceil(0.5 * sampled)))::BIGINT
+            AS base_ns,
+        quantile_disc(duration_ns, 0.97) AS nearly_all_ns
+    FROM base_request
     GROUP BY ALL
+),
+bounds AS (
+    SELECT service, operation, base_ns, greatest(2 * base_ns + 1, base_ns + 50_000_000) AS slow_ns,
+           nearly_all_ns + greatest(50_000_000, base_ns // 4) AS tail_ns
+    FROM middle
 )
-SELECT service, operation, base_ns, greatest(2 * base_ns + 1, base_ns + 50_000_000) AS slow_ns,
+SELECT service, operation, base_ns, slow_ns, nullif(greatest(tail_ns, slow_ns), slow_ns) AS tail_ns,
        count(*) AS requests,
-       count(*) FILTER (duration_ns >= greatest(2 * base_ns + 1, base_ns + 50_000_000)) AS slow_hits,
-       count(*) FILTER (is_error) AS error_hits
-FROM base_request JOIN middle USING (service, operation)
+       count(*) FILTER (duration_ns >= slow_ns) AS slow_hits,
+       count(*) FILTER (is_error) AS error_hits,
+       count(*) FILTER (duration_ns >= tail_ns AND tail_ns > slow_ns) AS tail_hits
+FROM base_request JOIN bounds USING (service, operation)
 GROUP BY ALL;
 
 CREATE OR REPLACE TEMP TABLE base_cause AS

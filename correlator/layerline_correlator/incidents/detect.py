@@ -1,8 +1,10 @@
 """When did trouble begin, and is it over? Plain arithmetic on how many requests of a step showed a sign of trouble.
 
-Two cumulative sums of log-likelihood ratios (Page 1954): one collects evidence that the sign is seen more often than
-usual, one that it is seen as usual again. What one step of ten seconds may add is capped, so that a hiccup, however
-many requests it hits, is no incident: at least three steps must agree, at either end.
+Cumulative sums of log-likelihood ratios (Page 1954): some collect evidence that the sign is seen more often than usual,
+one that it is seen as usual again. Of the first there is one for each share of requests that would be trouble: nearly
+all (a few requests of a rare operation tell), a quarter, a tenth (a part of a mixed operation's; that takes more
+evidence). What one step of five seconds may add is capped, so that a hiccup, however many requests it hits, is no
+incident: at least four steps must agree, at either end.
 """
 
 from __future__ import annotations
@@ -11,11 +13,13 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-STEP_NS = 10 * 10**9
-#: Evidence that begins or ends a stretch, and what one step may add to it: three steps, at least.
-ENOUGH, CAP = 10.0, 4.0
+STEP_NS = 5 * 10**9
+#: Evidence that begins or ends a stretch, and what one step may add to it: four steps, at least.
+ENOUGH, CAP = 10.0, 3.0
+#: Evidence that begins one in which few requests show the sign: mild trouble looks more like chance.
+ENOUGH_OF_FEW = 15.0
 #: Requests with the sign, at least.
-LEAST_HITS = 5
+LEAST_HITS = 4
 #: A sign that is never seen is taken to be seen in this share of requests, for lack of perfect knowledge.
 FLOOR_RATIO = 0.02
 #: From this usual share on, seeing the sign says nothing.
@@ -59,6 +63,17 @@ def trouble_ratio(usual: float) -> float:
     return min(0.95, max(0.25, 4 * usual))
 
 
+def trouble_ratios(usual: float) -> tuple[tuple[float, float], ...]:
+    """Shares of requests that would be trouble, and how much evidence each takes."""
+    most = trouble_ratio(usual)
+    few = max(0.1, 2.5 * usual)
+    return (
+        *(((few, ENOUGH_OF_FEW),) if few < most else ()),
+        (most, ENOUGH),
+        *(((0.8, ENOUGH),) if most < 0.8 else ()),
+    )
+
+
 def stretches(steps: Iterable[Step], usual: float, open_from_ns: int | None = None) -> list[Stretch]:
     """The stretches of trouble in steps that are given in order of time.
 
@@ -67,30 +82,50 @@ def stretches(steps: Iterable[Step], usual: float, open_from_ns: int | None = No
     """
     if usual > USUAL_LIMIT_RATIO:
         return []
-    trouble = trouble_ratio(usual)
+    sums = [_Sum(usual, trouble, enough) for trouble, enough in trouble_ratios(usual)]
     found: list[Stretch] = []
-    evidence, hits, began_ns = 0.0, 0, 0
-    current = None if open_from_ns is None else _Open(open_from_ns, open_from_ns, usual, trouble)
+    current = None if open_from_ns is None else _Open(open_from_ns, open_from_ns, usual, sums[0].trouble)
     for step in steps:
         if open_from_ns is not None and step.from_ns + STEP_NS <= open_from_ns:
             continue
         if current is not None:
             if current.is_over(step):
                 found.append(Stretch(current.from_ns, current.noticed_ns, current.to_ns))
-                current, evidence, hits = None, 0.0, 0
+                current = None
             continue
-        added = _capped(step, usual, trouble)
-        if evidence + added <= 0:
-            evidence, hits = 0.0, 0
-            continue
-        if evidence == 0:
-            began_ns = step.from_ns
-        evidence, hits = evidence + added, hits + step.hits
-        if evidence >= ENOUGH and hits >= LEAST_HITS:
-            current = _Open(began_ns, step.from_ns + STEP_NS, usual, trouble)
+        agree = [one for one in sums if one.takes(step)]
+        if agree:
+            began_ns = max(one.began_ns for one in agree)
+            current = _Open(began_ns, step.from_ns + STEP_NS, usual, sums[0].trouble)
+            for one in sums:
+                one.forget()
     if current is not None:
         found.append(Stretch(current.from_ns, current.noticed_ns, None))
     return found
+
+
+class _Sum:
+    """Evidence that as large a share of requests as ``trouble`` shows the sign."""
+
+    def __init__(self, usual: float, trouble: float, enough: float) -> None:
+        self.trouble, self.began_ns = trouble, 0
+        self._usual, self._enough = usual, enough
+        self._evidence, self._hits = 0.0, 0
+
+    def takes(self, step: Step) -> bool:
+        """Take one more step into account; True when there is enough."""
+        added = _capped(step, self._usual, self.trouble)
+        if self._evidence + added <= 0:
+            self.forget()
+            return False
+        if self._evidence == 0:
+            self.began_ns = step.from_ns
+        self._evidence, self._hits = self._evidence + added, self._hits + step.hits
+        return self._evidence >= self._enough and self._hits >= LEAST_HITS
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self._evidence, self._hits = 0.0, 0
 
 
 class _Open:

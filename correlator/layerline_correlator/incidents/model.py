@@ -16,7 +16,7 @@ class Hit:
     operation: str
     start: str
     end: str | None
-    signs: list[str]  # "slow" | "error" | "cause" | "slo"
+    signs: list[str]  # "slow" | "tail" | "error" | "cause" | "slo"
     requests: int
     affected: int
     errors: int

@@ -25,7 +25,7 @@ CREATE TABLE IF NOT EXISTS trouble (
     seen_ns    BIGINT,                    -- the end of the last step that was looked at
     base_ns    BIGINT,                    -- the usual duration when it began
     slow_ns    BIGINT,                    -- a request that takes so long is affected
-    signs      VARCHAR[],                 -- 'slow', 'error', 'cause', 'slo'
+    signs      VARCHAR[],                 -- 'slow', 'tail', 'error', 'cause', 'slo'
     -- A request that loses so much to a cause is affected too.
     causes     STRUCT(cause VARCHAR, service VARCHAR, address VARCHAR, least_ns BIGINT)[],
     lasting    BOOLEAN,                   -- it lasts so long, or burns so slowly, that it is usual

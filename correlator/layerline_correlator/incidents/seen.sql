@@ -1,8 +1,9 @@
 -- The requests of one operation in [$from_ns, $to_ns), in order of start, and whether each showed the sign:
--- $sign is 'slow', 'error' or 'cause'.
+-- $sign is 'slow', 'tail' (with another $slow_ns), 'error' or 'cause'.
 SELECT start_ns, end_ns,
        CASE $sign
            WHEN 'slow'  THEN end_ns - start_ns >= $slow_ns
+           WHEN 'tail'  THEN end_ns - start_ns >= $slow_ns
            WHEN 'error' THEN status = 2
            ELSE coalesce((
                SELECT sum(lost_ns) FROM part

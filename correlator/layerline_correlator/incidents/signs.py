@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import duckdb
@@ -20,15 +20,17 @@ from layerline_correlator.incidents.detect import (
 )
 from layerline_correlator.store.statements import run, text
 
+#: How far around a stretch's first or last step its first or last request is looked for.
+_AROUND_NS = 4 * STEP_NS
 #: Stretches of one operation that are no further apart are one.
 GAP_NS = 60 * 10**9
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Sign:
-    """What is counted: slow requests, failed ones, or those that lost much to one cause (with its service)."""
+    """What is counted: requests that are slow, slower than nearly all, failed, or lost much to one cause."""
 
-    kind: str  # "slow" | "error" | "cause"
+    kind: str  # "slow" | "tail" | "error" | "cause"
     cause: str = ""
     service: str = ""
     address: str = ""
@@ -41,12 +43,17 @@ class Base:
     requests: int
     base_ns: int
     slow_ns: int
+    tail_ns: int | None  # what hardly any request takes, of a mixed operation: more than what is slow
     usual: dict[Sign, float]  # the usual share of requests that show a sign
     least_ns: dict[Sign, int]  # of a cause: what a request must lose to it
 
     def least(self, sign: Sign) -> int:
         """From how much lost to it a cause is a sign."""
         return self.least_ns.get(sign, max(50_000_000, self.base_ns // 4))
+
+    def slow_from_ns(self, kinds: Collection[str]) -> int:
+        """From which duration on a request is affected, where these kinds of signs were seen."""
+        return self.tail_ns if self.tail_ns is not None and "tail" in kinds and "slow" not in kinds else self.slow_ns
 
     def usual_ratio(self, sign: Sign) -> float:
         return self.usual.get(sign, usual_ratio(0, self.requests))
@@ -60,11 +67,14 @@ def read_bases(cursor: duckdb.DuckDBPyConnection, from_ns: int, to_ns: int, at_n
     """The bases of operations with requests in the window; leaves the tables of base.sql."""
     run(cursor, "incidents/base.sql", {"from_ns": from_ns, "to_ns": to_ns, "at_ns": at_ns})
     bases = {}
-    for service, operation, requests, base_ns, slow_ns, slow, errors in cursor.execute(
-        "SELECT service, operation, requests, base_ns, slow_ns, slow_hits, error_hits FROM base ORDER BY ALL"
+    for service, operation, requests, base_ns, slow_ns, slow, errors, tail_ns, tail in cursor.execute(
+        "SELECT service, operation, requests, base_ns, slow_ns, slow_hits, error_hits, tail_ns, tail_hits FROM base"
+        " ORDER BY ALL"
     ).fetchall():
         usual = {Sign("slow"): usual_ratio(slow, requests), Sign("error"): usual_ratio(errors, requests)}
-        bases[service, operation] = Base(requests, base_ns, slow_ns, usual, {})
+        if tail_ns is not None:
+            usual[Sign("tail")] = usual_ratio(tail, requests)
+        bases[service, operation] = Base(requests, base_ns, slow_ns, tail_ns, usual, {})
     for service, operation, cause, part_service, address, least_ns, hits in cursor.execute(
         "SELECT service, operation, cause, part_service, address, least_ns, hits FROM base_cause ORDER BY ALL"
     ).fetchall():
@@ -79,12 +89,13 @@ def read_steps(cursor: duckdb.DuckDBPyConnection, from_ns: int, to_ns: int) -> d
     run(cursor, "incidents/steps.sql", {"from_ns": from_ns, "to_ns": to_ns})
     requests: dict[Operation, dict[int, int]] = defaultdict(dict)
     hits: dict[Operation, dict[Sign, dict[int, int]]] = defaultdict(lambda: defaultdict(dict))
-    for service, operation, step_ns, count, slow, errors in cursor.execute(
-        "SELECT service, operation, step_ns, requests, slow, errors FROM step ORDER BY ALL"
+    for service, operation, step_ns, count, slow, errors, tail in cursor.execute(
+        "SELECT service, operation, step_ns, requests, slow, errors, tail FROM step ORDER BY ALL"
     ).fetchall():
         requests[service, operation][step_ns] = count
         hits[service, operation][Sign("slow")][step_ns] = slow
         hits[service, operation][Sign("error")][step_ns] = errors
+        hits[service, operation][Sign("tail")][step_ns] = tail
     for service, operation, step_ns, cause, part_service, address, count in cursor.execute(
         "SELECT service, operation, step_ns, cause, part_service, address, hits FROM step_cause ORDER BY ALL"
     ).fetchall():
@@ -135,7 +146,7 @@ def end_of(lasted: Sequence[Lasted]) -> int | None:
 
 def begun(cursor: duckdb.DuckDBPyConnection, operation: Operation, base: Base, sign: Sign, stretch: Stretch) -> Stretch:
     """The stretch from the start of the first request that made it, not from its first step."""
-    seen = _seen(cursor, operation, base, sign, stretch.from_ns - 2 * STEP_NS, stretch.noticed_ns)
+    seen = _seen(cursor, operation, base, sign, stretch.from_ns - _AROUND_NS, stretch.noticed_ns)
     first_ns = first_hit_ns(seen, base.usual_ratio(sign))
     return stretch if first_ns is None else replace(stretch, from_ns=first_ns)
 
@@ -146,7 +157,7 @@ def finished(
     """The stretch until the end of the last request that made it, not of its last step; an ongoing one unchanged."""
     if stretch.to_ns is None:
         return stretch
-    seen = _seen(cursor, operation, base, sign, stretch.to_ns - 3 * STEP_NS, stretch.to_ns + 3 * STEP_NS)
+    seen = _seen(cursor, operation, base, sign, stretch.to_ns - _AROUND_NS, stretch.to_ns + _AROUND_NS)
     last_ns = last_hit_ns(seen, base.usual_ratio(sign))
     return stretch if last_ns is None else replace(stretch, to_ns=max(last_ns, stretch.from_ns + 1))
 
@@ -160,7 +171,7 @@ def _seen(
             "sign": sign.kind,
             "service": operation[0],
             "operation": operation[1],
-            "slow_ns": base.slow_ns,
+            "slow_ns": base.slow_from_ns({sign.kind}),
             "cause": sign.cause,
             "part_service": sign.service,
             "address": sign.address,

@@ -1,9 +1,10 @@
--- How many requests showed which sign of trouble, for every step of ten seconds in [$from_ns, $to_ns).
--- In: base, base_cause (base.sql). Out: step(service, operation, step_ns, requests, slow, errors),
+-- How many requests showed which sign of trouble, for every step of five seconds in [$from_ns, $to_ns).
+-- In: base, base_cause (base.sql). Out: step(service, operation, step_ns, requests, slow, errors, tail),
 --     step_cause(service, operation, step_ns, cause, part_service, address, hits).
 CREATE OR REPLACE TEMP TABLE step AS
-SELECT service, operation, start_ns - start_ns % 10_000_000_000 AS step_ns, count(*) AS requests,
-       count(*) FILTER (end_ns - start_ns >= slow_ns) AS slow, count(*) FILTER (status = 2) AS errors
+SELECT service, operation, start_ns - start_ns % 5_000_000_000 AS step_ns, count(*) AS requests,
+       count(*) FILTER (end_ns - start_ns >= slow_ns) AS slow, count(*) FILTER (status = 2) AS errors,
+       count(*) FILTER (end_ns - start_ns >= tail_ns) AS tail
 FROM request JOIN base USING (service, operation)
 WHERE start_ns >= $from_ns AND start_ns < $to_ns
 GROUP BY ALL;
@@ -14,7 +15,7 @@ WITH lost AS (
     SELECT
         request.service,
         request.operation,
-        request.start_ns - request.start_ns % 10_000_000_000 AS step_ns,
+        request.start_ns - request.start_ns % 5_000_000_000 AS step_ns,
         request.span_id,
            request.weight,
            part.cause,

@@ -272,7 +272,7 @@ class Watch:
             noticed_ns=noticed_ns,
             seen_ns=seen_ns,
             base_ns=base.base_ns,
-            slow_ns=base.slow_ns,
+            slow_ns=base.slow_from_ns({sign.kind for sign, _ in exact}),
             **columns(exact, {sign: base.least(sign) for sign, _ in exact}),
         )
         self._judge_again(operation, start_ns, noticed_ns if end_ns is None else end_ns)

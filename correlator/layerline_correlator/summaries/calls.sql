@@ -5,13 +5,14 @@ CREATE OR REPLACE MACRO answers_within_ns() AS seconds_long(600);
 
 -- The calls that began in [since_ns, until_ns).
 -- Out: caller (service), callee_type ('service': its spans were received; 'dependency': seen only from outside), callee
--- (service name; server.address:server.port), start_ns, duration_ns and status of the caller's span, gap_ns (what that
--- took longer than the answering span; null where there is none).
+-- (service name; server.address:server.port), operation (the name of the answering span, else of the caller's),
+-- start_ns, duration_ns and status of the caller's span, gap_ns (what that took longer than the answering span; null where
+-- there is none).
 CREATE OR REPLACE MACRO calls_in(since_ns, until_ns) AS TABLE
 WITH
 made AS MATERIALIZED (
     SELECT
-        span.trace_id, span.span_id, span.start_ns, span.end_ns - span.start_ns AS duration_ns, span.status,
+        span.trace_id, span.span_id, span.start_ns, span.end_ns - span.start_ns AS duration_ns, span.status, span.name,
         resource.service, resource.instance,
         coalesce(
             span.attributes['server.address'] || coalesce(':' || span.attributes['server.port'], ''),
@@ -32,14 +33,15 @@ made AS MATERIALIZED (
 -- What hangs below a call.
 below AS (
     SELECT child.trace_id, child.parent_span_id AS span_id, child.end_ns - child.start_ns AS answer_ns,
-           resource.service, resource.instance
+           resource.service, resource.instance, child.name
     FROM span AS child
     JOIN resource USING (resource)
     SEMI JOIN made ON made.trace_id = child.trace_id AND made.span_id = child.parent_span_id
     WHERE child.start_ns >= since_ns - answers_within_ns() AND child.start_ns < until_ns + answers_within_ns()
     UNION ALL
     -- Whoever answered under the id of the call itself (Zipkin, B3, Envoy).
-    SELECT answer.trace_id, answer.span_id, answer.end_ns - answer.start_ns, resource.service, resource.instance
+    SELECT answer.trace_id, answer.span_id, answer.end_ns - answer.start_ns, resource.service, resource.instance,
+           answer.name
     FROM span AS answer
     JOIN resource USING (resource)
     SEMI JOIN made ON made.trace_id = answer.trace_id AND made.span_id = answer.span_id
@@ -49,18 +51,20 @@ below AS (
 reached AS (
     SELECT
         made.trace_id, made.span_id, made.start_ns, made.duration_ns, made.status, made.service, made.address,
+        coalesce(min(below.name) FILTER (below.instance IS DISTINCT FROM made.instance), made.name) AS operation,
         count(below.span_id) AS children,
         min(below.service) FILTER (below.instance IS DISTINCT FROM made.instance) AS callee,
         max(answer_ns) FILTER (below.instance IS DISTINCT FROM made.instance) AS answer_ns,
         bool_or(below.instance IS DISTINCT FROM made.instance) FILTER (below.span_id IS NOT NULL) AS elsewhere
     FROM made LEFT JOIN below USING (trace_id, span_id)
-    GROUP BY ALL
+    GROUP BY
+        made.trace_id, made.span_id, made.start_ns, made.duration_ns, made.status, made.service, made.address, made.name
 )
 -- A call that only holds further calls of its own process (a library above another) is counted by those.
 SELECT
     coalesce(service, '')                                           AS caller,
     CASE WHEN elsewhere THEN 'service' ELSE 'dependency' END        AS callee_type,
     CASE WHEN elsewhere THEN coalesce(callee, '') ELSE address END  AS callee,
-    start_ns, duration_ns, status, duration_ns - answer_ns AS gap_ns
+    operation, start_ns, duration_ns, status, duration_ns - answer_ns AS gap_ns
 FROM reached
 WHERE children = 0 OR elsewhere;

@@ -48,8 +48,12 @@ CREATE TABLE IF NOT EXISTS edge_minute (
     duration_ns HUGEINT,                  -- of the caller's spans, the sum
     answered    BIGINT,                   -- calls of which the answering span is known
     gap_ns      HUGEINT,                  -- of those: what the call took longer than its answer, the sum
-    durations   MAP(SMALLINT, UBIGINT)    -- how many calls by duration (duration_class)
+    durations   MAP(SMALLINT, UBIGINT),   -- how many calls by duration (duration_class)
+    operation   VARCHAR,                  -- the answering span's name, else the caller's; null where an earlier version wrote it
+    gaps        MAP(SMALLINT, UBIGINT)    -- how many of the answered calls by gap
 );
+ALTER TABLE edge_minute ADD COLUMN IF NOT EXISTS operation VARCHAR;
+ALTER TABLE edge_minute ADD COLUMN IF NOT EXISTS gaps MAP(SMALLINT, UBIGINT);
 
 -- Requests of one operation and sender, by the minute in which they began.
 CREATE TABLE IF NOT EXISTS request_minute (

@@ -1,0 +1,7 @@
+"""``python -m benchmarks.lab.coarse``."""
+
+import sys
+
+from benchmarks.lab.coarse.command import main
+
+sys.exit(main())
