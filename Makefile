@@ -98,7 +98,7 @@ lab-coarse: $(STAMP)
 lab-quick: $(STAMP)
 	$(BIN)/python -m benchmarks.lab --quick $(LAB)
 
-$(STAMP): pyproject.toml requirements.lock
+$(STAMP): pyproject.toml requirements.lock setup.py instrument/layerline/_fast.c
 	@if ! "$(or $(PYTHON),false)" -c '$(READY)' 2>/dev/null; then \
 		echo "Layerline needs Python 3.11 or newer that can make virtual environments (the modules venv and ensurepip)."; \
 		for python in python3 python3.14 python3.13 python3.12 python3.11 $(PYTHON); do \

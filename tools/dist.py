@@ -31,6 +31,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+#: The extension: its source is in the sdist only, and what is made of it in wheels for one kind of machine only.
+COMPILED = frozenset({".c", ".so"})
+EXTENSION = "layerline/_fast.abi3.so"
 #: Where the environments are made; removed at the end.
 ROOM = ROOT / ".make/dist"
 PACKAGES = {
@@ -58,7 +61,9 @@ def expected(root: Path = ROOT) -> set[str]:
         home = root / folder
         for path in home.rglob("*"):
             inside = path.relative_to(home)
-            if path.is_file() and inside.parts[0] != "doc-pages" and "__pycache__" not in inside.parts:
+            if path.suffix in COMPILED or inside.parts[0] == "doc-pages" or "__pycache__" in inside.parts:
+                continue
+            if path.is_file():
                 found.add(f"{package}/{inside.as_posix()}")
     return found
 

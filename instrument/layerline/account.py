@@ -33,13 +33,13 @@ from asyncio import _get_running_loop
 from pathlib import Path
 from sys import modules
 from time import thread_time_ns, time_ns
-from typing import Final
+from typing import Any, Final
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.trace import SpanKind
 
-from layerline import accept, guard
+from layerline import accept, fast, guard
 from layerline.attributes import (
     ACCEPT_BUSY_NS,
     ACCEPT_RUNQUEUE_NS,
@@ -89,13 +89,21 @@ _LONG_NS: Final = 5_000_000
 _OPERATIONS: Final = 1_000
 #: Spans that are never ended must not pile up.
 _DEEPEST: Final = 256
+#: What the extension writes, in its order.
+_NAMES: Final = (
+    THREAD_ID, ACCOUNT, CPU_NS, RUNQUEUE_NS, SYSTEM_NS, MAJOR_FAULTS, VOLUNTARY_SWITCHES, INVOLUNTARY_SWITCHES,
+    BLOCKS_READ, BLOCKS_WRITTEN, GC_NS, SLICES, BLKIO_NS,
+)  # fmt: skip
 
 
 class Account(SpanProcessor):
     """Writes the thread's account into every span as it ends, and the container's meters into entry spans."""
 
-    def __init__(self, meters: Meters | None = None, watch_ns: int | None = None) -> None:
-        """``watch_ns``: look at the threads of requests that have been open longer; None: never."""
+    def __init__(self, meters: Meters | None = None, watch_ns: int | None = None, extension: Any = fast.MODULE) -> None:
+        """``watch_ns``: look at the threads of requests that have been open longer; None: never.
+
+        ``extension``: ``layerline._fast``, to which the usual case is handed; None: all is done in Python.
+        """
         self._meters = meters
         self._threads = threading.local()
         self._all: weakref.WeakSet[Thread] = weakref.WeakSet()
@@ -103,6 +111,17 @@ class Account(SpanProcessor):
         self._delays = delays_kept()
         self._pid = os.getpid()
         self._served: set[str] = set()
+        self._extension = extension
+        self._open: type[Open] = Open if extension is None else extension.Open
+        self._thread: type[Thread] = Thread if extension is None else fast.thread_type(extension)
+        self._hooks: Any = None
+        if extension is not None:
+            self._hooks = extension.Hooks(
+                self, self._threads, self.on_start, self._on_ending, _get_running_loop, in_greenlet, _NAMES,
+                _AT_ONCE_NS, _EXPLICIT_NS, _LONG_NS,
+            )  # fmt: skip
+            self.on_start = self._hooks.on_start  # type: ignore[method-assign]
+            self._on_ending = self._hooks.on_ending  # type: ignore[method-assign]
         gc.callbacks.append(self._collecting)
         forked = weakref.WeakMethod(self._forked)
 
@@ -128,20 +147,20 @@ class Account(SpanProcessor):
             if thread.held is not None and thread.handed == start:
                 opened, thread.held = thread.held, None
             elif loop is not None and (task := current()) is None:
-                opened = Open(thread.tid, None, "coroutine")
+                opened = self._open(thread.tid, None, "coroutine")
                 adopt(loop)
             elif thread.schedstat is None:
-                opened = Open(thread.tid, None, thread.why)
+                opened = self._open(thread.tid, None, thread.why)
             elif "greenlet" in modules and in_greenlet():
-                opened = Open(thread.tid, None, "greenlet")
+                opened = self._open(thread.tid, None, "greenlet")
                 if self._watcher is not None and self._watcher.idle and taken() is not None:
                     self._watcher.wake()  # to say that it will not look
             elif (reason := leaves_halfway()) is not None and (
                 reason != "coroutine" or (task := current()) is None  # a forked child has no running loop
             ):
-                opened = Open(thread.tid, None, reason)
+                opened = self._open(thread.tid, None, reason)
             else:
-                opened = Open(thread.tid, thread, None)
+                opened = self._open(thread.tid, thread, None)
                 if 0 <= now - start <= _AT_ONCE_NS:
                     now = start
                 elif thread.noted == start == thread.at:
@@ -160,7 +179,7 @@ class Account(SpanProcessor):
                     if now:
                         thread.advance(now)
                 except (OSError, ValueError, IndexError) as problem:
-                    opened = Open(thread.tid, None, self._lost(thread, problem))
+                    opened = self._open(thread.tid, None, self._lost(thread, problem))
                 else:
                     self._push(thread, opened)
                     if len(stack) > _DEEPEST:
@@ -168,18 +187,22 @@ class Account(SpanProcessor):
             span._layerline_open = opened  # type: ignore[attr-defined]
             parent = span._parent
             if parent is None or parent.is_remote:
-                if self._meters is not None:
-                    noted = thread.noted == start and thread.meters is not None
-                    opened.meters = thread.meters if noted else self._meters.begin(start)
-                    thread.meters = None
-                if span.kind is SpanKind.SERVER:
-                    opened.entry = True
-                    if span.name not in self._served and len(self._served) < _OPERATIONS:
-                        self._served.add(span.name)
-                        opened.first = True
-                    self._accepted(span, opened, thread, start)
+                self.entered(span, opened, thread, start)
         except Exception:
             guard.failed("account.on_start")
+
+    def entered(self, span: Span, opened: Open, thread: Thread, start: int) -> None:
+        """A span has started that has no parent in this process: perhaps a request."""
+        if self._meters is not None:
+            noted = thread.noted == start and thread.meters is not None
+            opened.meters = thread.meters if noted else self._meters.begin(start)
+            thread.meters = None
+        if span.kind is SpanKind.SERVER:
+            opened.entry = True
+            if span.name not in self._served and len(self._served) < _OPERATIONS:
+                self._served.add(span.name)
+                opened.first = True
+            self._accepted(span, opened, thread, start)
 
     def _on_ending(self, span: Span) -> None:
         """A span ends on this thread: its attributes are closed to everybody else, so they are written straight."""
@@ -207,13 +230,7 @@ class Account(SpanProcessor):
                 opened.reason = "explicit_time"
             attributes[THREAD_ID] = opened.tid
             if opened.entry:
-                if opened.first:
-                    attributes[FIRST_REQUEST] = 1
-                if opened.accepted is not None:
-                    accepted = opened.accepted
-                    attributes[ACCEPT_WAIT_NS], attributes[ACCEPT_BUSY_NS], attributes[ACCEPT_RUNQUEUE_NS] = accepted
-                if thread is not None:
-                    thread.ended, thread.ended_wait = end, thread.wait
+                self.ending_entry(opened, attributes, thread, end)
             if opened.reason is None:
                 attributes[ACCOUNT] = "thread" if opened.task is None else "task"
                 attributes[CPU_NS] = opened.cpu
@@ -235,26 +252,45 @@ class Account(SpanProcessor):
             else:
                 attributes[ACCOUNT] = "none"
                 attributes[ACCOUNT_REASON] = opened.reason
-            if opened.queued is not None:
-                attributes[LOOP_QUEUED_NS], held_by = opened.queued
-                if opened.queued[0] > attributes.get(
-                    LOOP_WAIT_NS, 0
-                ):  # else who held it while it was suspended is told
-                    attributes[LOOP_HELD_BY] = held_by
-            if opened.seen is not None:
-                attributes[SAMPLES] = told(opened.seen)
-                attributes[SAMPLES_EVERY_NS] = EVERY_NS
-                if opened.holders is not None:
-                    opened.holders.close()
-                    if (waited_by_holder := opened.holders.waited()) is not None:
-                        attributes[HOLDER_WAIT_LOW], attributes[HOLDER_WAIT_HIGH] = waited_by_holder
-                    if (lock_held_by := opened.holders.held_by()) is not None:
-                        attributes[LOCK_HELD_BY] = lock_held_by
-            if opened.meters is not None and self._meters is not None and opened.reason != "explicit_time":
-                for name, value in self._meters.gained(opened.meters, end if at_once else now):
-                    attributes[name] = value
+            if opened.queued is not None or opened.seen is not None or opened.meters is not None:
+                self.ending_more(opened, attributes, end if at_once else now)
         except Exception:
             guard.failed("account.on_ending")
+
+    def ending_entry(self, opened: Open, attributes: dict[str, Any], thread: Thread | None, end: int) -> None:
+        """A request ends: what it waited before it began, and since when its thread is free."""
+        if opened.first:
+            attributes[FIRST_REQUEST] = 1
+        if opened.accepted is not None:
+            accepted = opened.accepted
+            attributes[ACCEPT_WAIT_NS], attributes[ACCEPT_BUSY_NS], attributes[ACCEPT_RUNQUEUE_NS] = accepted
+        if thread is not None:
+            thread.ended, thread.ended_wait = end, thread.wait
+
+    def ending_more(self, opened: Open, attributes: dict[str, Any], at: int) -> None:
+        """What few spans have: what held its loop, what the watcher saw, what the container's meters say."""
+        if opened.queued is not None:
+            attributes[LOOP_QUEUED_NS], held_by = opened.queued
+            if opened.queued[0] > attributes.get(LOOP_WAIT_NS, 0):  # else who held it while it was suspended is told
+                attributes[LOOP_HELD_BY] = held_by
+        if opened.seen is not None:
+            attributes[SAMPLES] = told(opened.seen)
+            attributes[SAMPLES_EVERY_NS] = EVERY_NS
+            if opened.holders is not None:
+                opened.holders.close()
+                if (waited_by_holder := opened.holders.waited()) is not None:
+                    attributes[HOLDER_WAIT_LOW], attributes[HOLDER_WAIT_HIGH] = waited_by_holder
+                if (lock_held_by := opened.holders.held_by()) is not None:
+                    attributes[LOCK_HELD_BY] = lock_held_by
+        if opened.meters is not None and self._meters is not None and opened.reason != "explicit_time":
+            attributes.update(self._meters.gained(opened.meters, at))
+
+    def failed(self, where: str, problem: Exception) -> None:
+        """The extension has failed."""
+        try:
+            raise problem
+        except Exception:
+            guard.failed(where)
 
     def now(self) -> int:
         """The time (ns, UTC), with a reading of this thread and of the meters taken at that very moment.
@@ -294,7 +330,7 @@ class Account(SpanProcessor):
             if thread.schedstat is None or ("greenlet" in modules and in_greenlet()):
                 return None
             thread.advance(time_ns())
-            opened = Open(thread.tid, thread, None)
+            opened = self._open(thread.tid, thread, None)
             self._push(thread, opened)
             return opened
         except Exception:
@@ -442,7 +478,7 @@ class Account(SpanProcessor):
 
     def _meet(self) -> Thread:
         """The account of a thread that opens its first span."""
-        thread = Thread(self._delays)
+        thread = self._thread(self._delays)
         self._threads.thread = thread
         self._all.add(thread)
         if self._meters is not None:
@@ -468,6 +504,8 @@ class Account(SpanProcessor):
     def _forked(self) -> None:
         """In a forked child: the parent's threads are not here, and their files show the parent."""
         Open.forks += 1
+        if self._extension is not None:
+            self._extension.forked(Open.forks)
         for thread in list(self._all):
             abandon(thread.stack, "thread_hop")
             thread.close()
@@ -475,6 +513,8 @@ class Account(SpanProcessor):
         if self._watcher is not None:
             self._watcher.forked(self._all)
         self._threads = threading.local()
+        if self._hooks is not None:
+            self._hooks.threads = self._threads
         self._delays = delays_kept()
         self._served = set()
         if self._meters is not None:

@@ -25,7 +25,7 @@ _OPENTELEMETRY: Final = os.path.dirname(os.path.dirname(opentelemetry.trace.__fi
 
 #: The generator inside ``Tracer.start_as_current_span``, and how many frames below us it stands: on_start, the
 #: processors' on_start, Span.start, Tracer.start_span.
-_HELPER: Final = Tracer.start_as_current_span.__wrapped__.__code__  # type: ignore[attr-defined]
+HELPER: Final = Tracer.start_as_current_span.__wrapped__.__code__  # type: ignore[attr-defined]
 _TO_HELPER: Final = 5
 
 _PLAIN, _PASS, _ENTERS, _GENERATOR, _COROUTINE = range(5)
@@ -45,19 +45,19 @@ def leaves_halfway() -> str | None:
     # ``with tracer.start_as_current_span(…)``; then seven frames are between its caller and us.
     try:
         frame = sys._getframe(_TO_HELPER)
-        frame = sys._getframe(_TO_HELPER + 2) if frame.f_code is _HELPER else sys._getframe(1)
+        frame = sys._getframe(_TO_HELPER + 2) if frame.f_code is HELPER else sys._getframe(1)
     except ValueError:
         frame = sys._getframe(1)
     while frame is not None:
         code = frame.f_code
         kind = known.get(code)
         if kind is None:
-            kind = _classify(code)
+            kind = classify(code)
         if kind == _PLAIN:
             return None
         if kind == _GENERATOR:
             enters = frame.f_back
-            if enters is None or (known.get(enters.f_code) or _classify(enters.f_code)) != _ENTERS:
+            if enters is None or (known.get(enters.f_code) or classify(enters.f_code)) != _ENTERS:
                 return "generator"
             frame = enters
         elif kind == _COROUTINE:
@@ -66,7 +66,8 @@ def leaves_halfway() -> str | None:
     return None
 
 
-def _classify(code: CodeType) -> int:
+def classify(code: CodeType) -> int:
+    """What a function is, as far as spans that it opens are concerned."""
     if len(_known) >= _KNOWN_AT_MOST:
         _known.clear()
     flags, name = code.co_flags, code.co_filename

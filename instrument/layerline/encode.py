@@ -26,7 +26,9 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanKind, StatusCode
 from opentelemetry.trace import Status as SpanStatus
+from opentelemetry.trace.span import DEFAULT_TRACE_STATE
 
+from layerline import fast
 from layerline.masking import Masks
 
 _UNSET: Final = StatusCode.UNSET
@@ -191,8 +193,14 @@ Encoded = tuple[Head, bytes]
 class Encoder:
     """Encodes spans for one destination."""
 
-    def __init__(self, masks: Masks) -> None:
+    def __init__(self, masks: Masks, extension: Any = fast.MODULE) -> None:
+        """``extension``: ``layerline._fast``, to which the usual span is handed; None: all is done in Python."""
         self._masks = masks
+        #: The same in C, if there is an extension.
+        self.fast: Any = None
+        if extension is not None:
+            self.fast = extension.Encoder(self, masks.known, masks.mask, DEFAULT_TRACE_STATE, _UNSET, tuple(SpanKind))
+            self.encode = self.fast.encode  # type: ignore[method-assign]
         self._attributes: dict[str, Attribute] = {}
         self._shapes: dict[tuple[str, ...], tuple[Attribute, ...]] = {}
         self._titles: dict[str, tuple[SpanKind, bytes]] = {}
@@ -200,7 +208,11 @@ class Encoder:
 
     def encode(self, span: ReadableSpan) -> Encoded:
         """A span as it is, less what must not leave the app. Called by the thread that ends it, by many at once."""
-        head = self._heads.get((id(span._resource), id(span._instrumentation_scope))) or self._head(span)
+        return self.encode_slowly(span)
+
+    def encode_slowly(self, span: ReadableSpan) -> Encoded:
+        """The same, in Python."""
+        head = self._heads.get((id(span._resource), id(span._instrumentation_scope))) or self.head(span)
         attributes = span._attributes
         plain: Mapping[str, Any] = getattr(attributes, "_dict", attributes) or {}
         names = tuple(plain)
@@ -253,7 +265,7 @@ class Encoder:
             out.append(Message(dropped_attributes_count=dropped).SerializeToString())
         return head, b"".join(out)
 
-    def _head(self, span: ReadableSpan) -> Head:
+    def head(self, span: ReadableSpan) -> Head:
         """The head of a span's group, by the SDK."""
         resource, scope = span._resource, span._instrumentation_scope
         bare = Bare(span, {})

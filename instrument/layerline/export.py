@@ -39,7 +39,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from layerline import guard, own
+from layerline import fast, guard, own
 from layerline.account import Account
 from layerline.attributes import ACCOUNT_REASON
 from layerline.encode import Encoded, Encoder, in_utf8, request
@@ -315,6 +315,15 @@ class Batches(BatchSpanProcessor):
         # Threads that end a span at the same moment may each find room for the last one: the SDK would log that.
         batches._queue = deque(batches._queue, self._most + _AT_ONCE)
         batches._max_queue_size = self._most + _AT_ONCE
+        if (
+            fast.MODULE is not None
+            and self._encoder is not None
+            and self._encoder.fast is not None
+            and is_known(batches)
+        ):
+            self.on_end = fast.MODULE.Queue(  # type: ignore[method-assign]
+                self._encoder.fast, batches, self.on_end, self._most, batches._max_export_batch_size
+            ).on_end
         self._name_thread()
         forked = weakref.WeakMethod(self._name_thread)  # the SDK starts another thread in a forked child, before this
 
@@ -380,6 +389,20 @@ class Batches(BatchSpanProcessor):
         if self._account is not None:
             self._account.shutdown()
         self._batch_processor.shutdown(timeout_millis=int(1_000 * remaining(self._exit_timeout_s)))
+
+
+#: What the SDK's ``BatchProcessor.emit`` does, by the names in it: the extension does the same.
+_EMIT: Final = frozenset((
+    "_bsp_reset_once", "_at_fork_reinit", "_exporting", "_max_export_batch_size", "_max_queue_size", "_metrics", "_pid",
+    "_queue", "_shutdown", "_worker_awaken", "_logger", "appendleft", "do_once", "drop_items", "getpid", "info",
+    "is_set", "len", "os", "set", "warning",
+))  # fmt: skip
+
+
+def is_known(batches: Any) -> bool:
+    """Whether this SDK queues a span as the extension does."""
+    code = getattr(type(batches).emit, "__code__", None)
+    return code is not None and frozenset(code.co_names) <= _EMIT and "emit" not in vars(batches)
 
 
 def ends_in_silence(thread: threading.Thread) -> None:

@@ -29,10 +29,19 @@ try:
 except (ImportError, OSError, AttributeError):  # pragma: no cover - a Python built without ctypes
     _libc = None
 
+#: ``layerline._fast``, where there is one: a reading takes half of the time (``layerline.fast`` puts it here).
+_extension: Any = None
+
 _FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC
 #: Of the descriptors that a process may have (``ulimit -n``), the share that is ours, and the most that we take.
 _SHARE: Final = 8
 _MOST: Final = 4_096
+
+
+def use(extension: Any) -> None:
+    """Read by ``layerline._fast`` from now on."""
+    global _extension
+    _extension = extension
 
 
 class Kept:
@@ -82,6 +91,8 @@ class File:
         """What it says now. Raises OSError if it cannot be read: its thread is gone, pressure is switched off."""
         if self.fd < 0:
             return self._read_anew()
+        if _extension is not None and (whole := _extension.read(self.fd, self._size)) is not None:
+            return whole  # type: ignore[no-any-return]
         if _libc is None:
             return os.pread(self.fd, self._size, 0)
         length = _pread(*self._arguments)

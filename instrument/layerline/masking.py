@@ -51,16 +51,17 @@ class Masks:
 
     def __init__(self, capture: str = "") -> None:
         self._kept = {word.strip() for word in capture.split(",")}
-        self._known: dict[str, Mask | None] = {}
+        self.known: dict[str, Mask | None] = {}
+        """What is known of names so far; emptied when there are too many."""
 
     def mask(self, name: str) -> Mask | None:
         """How the value of that attribute is masked; None leaves it as it is."""
         try:
-            return self._known[name]
+            return self.known[name]
         except KeyError:
-            if len(self._known) >= _KNOWN_AT_MOST:
-                self._known.clear()
-            found = self._known[name] = self._find(name)
+            if len(self.known) >= _KNOWN_AT_MOST:
+                self.known.clear()
+            found = self.known[name] = self._find(name)
             return found
 
     def _find(self, name: str) -> Mask | None:

@@ -95,18 +95,7 @@ class Thread:
         self.why = "unreadable"  # why it is not measured, where it is not
         self.schedstat: File | None = None
         self.stat: File | None = None
-        try:
-            schedstat = File(f"/proc/self/task/{self.tid}/schedstat")
-            fields = schedstat.read().split()
-            if len(fields) == 3 and fields[2] != b"0":  # a thread that runs has been given the CPU at least once
-                self.schedstat = schedstat
-                if delays:
-                    self.stat = File(f"/proc/self/task/{self.tid}/stat", 1024)
-                    self.blkio = self.read_blkio()
-        except (OSError, ValueError, IndexError) as problem:
-            self.stat = None
-            if out_of_descriptors(problem):
-                self.why = "no_descriptor"
+        open_files(self, delays)
 
     def read_blkio(self) -> int:
         """Time this thread has waited for block I/O (ns, in steps of a clock tick)."""
@@ -194,6 +183,22 @@ class Thread:
             if file is not None:
                 file.close()
         self.schedstat = self.stat = None
+
+
+def open_files(thread: Thread, delays: bool) -> None:
+    """Open the files of the thread that runs this; what cannot be read stays None, and ``why`` says why."""
+    try:
+        schedstat = File(f"/proc/self/task/{thread.tid}/schedstat")
+        fields = schedstat.read().split()
+        if len(fields) == 3 and fields[2] != b"0":  # a thread that runs has been given the CPU at least once
+            thread.schedstat = schedstat
+            if delays:
+                thread.stat = File(f"/proc/self/task/{thread.tid}/stat", 1024)
+                thread.blkio = thread.read_blkio()
+    except (OSError, ValueError, IndexError) as problem:
+        thread.stat = None
+        if out_of_descriptors(problem):
+            thread.why = "no_descriptor"
 
 
 def merged(pieces: list[int], most: int = SLICES) -> list[int]:

@@ -23,6 +23,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import Tracer
 
+import layerline.account as account_module
+from layerline import fast
 from layerline.account import Account
 from layerline.attributes import CPU_NS
 from waiting import PATIENCE_S
@@ -72,13 +74,37 @@ class Traced:
             assert ms * MS <= self.figures(name)[CPU_NS] <= ms * MS + beside_ns, (name, used.ns)
 
 
-@pytest.fixture
-def traced() -> Iterator[Traced]:
-    provider, account, exporter = TracerProvider(shutdown_on_exit=False), Account(), InMemorySpanExporter()
+@pytest.fixture(scope="session", params=["python", "extension"])
+def extension(request: pytest.FixtureRequest) -> Any:
+    """What an Account and an Encoder are made with: the same tests hold for both."""
+    if request.param == "python":
+        return None
+    if fast.MODULE is None:
+        pytest.skip("layerline._fast is not built here, or LAYERLINE_FAST=off")
+    return fast.MODULE
+
+
+@contextmanager
+def tracing(account: Account) -> Iterator[Traced]:
+    provider, exporter = TracerProvider(shutdown_on_exit=False), InMemorySpanExporter()
     provider.add_span_processor(account)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     yield Traced(account, provider.get_tracer("tests"), exporter)
     provider.shutdown()
+
+
+@pytest.fixture
+def traced() -> Iterator[Traced]:
+    with tracing(Account()) as traced:
+        yield traced
+
+
+@pytest.fixture
+def never_late(monkeypatch: pytest.MonkeyPatch, traced: Traced) -> None:
+    """As if no reading were ever late: each stands for the time stamp that goes with it."""
+    monkeypatch.setattr(account_module, "_AT_ONCE_NS", 60_000 * MS)
+    if traced.account._hooks is not None:
+        traced.account._hooks.at_once_ns = 60_000 * MS
 
 
 def burn(seconds: float) -> None:

@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 from opentelemetry import trace
 
-import layerline.account as account_module
 from layerline import tasks
 from layerline.attributes import (
     ACCOUNT,
@@ -90,9 +89,9 @@ def test_a_task_is_charged_its_own_steps_only(traced: Traced) -> None:
     assert {account(traced, name) for name in traced.spans()} == {("task", None)}
 
 
-def test_slices_cover_the_span_while_it_is_suspended_too(traced: Traced, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("never_late")
+def test_slices_cover_the_span_while_it_is_suspended_too(traced: Traced) -> None:
     """Of 20 ms burnt, 30 ms asleep and 10 ms burnt, the slices say just that, without a gap."""
-    monkeypatch.setattr(account_module, "_AT_ONCE_NS", 60_000 * MS)  # as if no reading were ever late
 
     async def main() -> None:
         with traced.tracer.start_as_current_span("span"):
