@@ -1,7 +1,8 @@
 """The store: one DuckDB database, one writer that groups what arrives, a cursor for everyone who reads.
 
 ``append`` returns when its rows are on disk. Transactions begin ``Settings.group_ns`` apart, unless much is waiting:
-what arrives meanwhile becomes one, and what arrives after a pause is written at once.
+what arrives meanwhile becomes one, and what arrives after a pause is written at once. A few readings alone wait
+somewhat longer for something to share a transaction with: who sends them once a second can wait for the answer.
 A point that is delivered twice is written once. So is a span, which is more than its id: caller and callee may share
 one (Zipkin, B3, Envoy), and a span may be sent again when it has ended. Of what one sender sends under one id and kind,
 the longest stays.
@@ -158,6 +159,8 @@ _SPILL, _SPILL_TIMES = "spill", 8
 _WAITING = 256
 #: From this weight on nothing more is waited for, and from this one on nothing more is taken into the same transaction.
 _ENOUGH, _MOST = 500, 20_000
+#: How many times as long a few points wait for something else to be written with.
+_POINTS_WAIT = 5
 #: How many points cost as much as a span does.
 _POINTS = 4
 #: A span that is sent again is looked for this long around its start: it may have been corrected. What is not found is
@@ -407,9 +410,10 @@ class Store:
         Waiting for more pays where little is there: a transaction costs as much as 200 spans or so do.
         """
         group, rows = [first], _weight(first.batch)
-        until = self._began_s + self._settings.group_ns / 1e9
+        apart_s, only_points = self._settings.group_ns / 1e9, _has_only_points(first.batch)
         while rows < _MOST:
-            left = 0.0 if rows >= _ENOUGH or self._closed else until - time.monotonic()
+            until_s = self._began_s + apart_s * (_POINTS_WAIT if only_points else 1)
+            left = 0.0 if rows >= _ENOUGH or self._closed else until_s - time.monotonic()
             try:
                 more = self._queue.get(timeout=left) if left > 0 else self._queue.get_nowait()
             except queue.Empty:
@@ -418,6 +422,7 @@ class Store:
                 return group, True
             group.append(more)
             rows += _weight(more.batch)
+            only_points = only_points and _has_only_points(more.batch)
         self._began_s = time.monotonic()
         return group, False
 
@@ -539,6 +544,10 @@ class Store:
 def _weight(batch: Batch) -> int:
     """How much it is to write, in spans."""
     return len(batch.spans) + len(batch.logs) + len(batch.events) + len(batch.points) // _POINTS
+
+
+def _has_only_points(batch: Batch) -> bool:
+    return bool(batch.points) and not (batch.spans or batch.logs or batch.events or batch.recordings)
 
 
 def _insert(
