@@ -21,6 +21,7 @@ from layerline.aliases import CADVISOR, CONVENTIONS, Alias
 from layerline.signals import SIGNALS, Kind, Signal, find, translate
 from layerline_api.doors.otlp.metrics import decode_metrics
 from layerline_correlator.correlator import Correlator
+from layerline_correlator.questions.timeline import TimelineQuery
 from layerline_correlator.settings import Settings
 from layerline_correlator.store.model import Batch, ResourceRow, resource_key
 
@@ -340,3 +341,38 @@ def test_a_stranger_in_a_container_of_the_one_machine(correlator: Correlator, la
     assert part.entity.id == WEB
     assert part.low_ns <= 310 * MS <= part.high_ns
     assert part.lost_ns == pytest.approx(310 * MS, rel=0.01)
+
+
+# ---- Kubernetes: a pod's network is that of its sandbox
+
+
+KUBELET = {"service.name": "kubelet", "service.instance.id": "node-a:10250", "server.address": "node-a"}
+PAUSE = "5" * 64
+
+
+def _of_pod(container_id: str, **labels: str) -> dict[str, str]:
+    """Labels of the kubelet's cAdvisor on containerd: the name is the id again."""
+    path = f"/kubepods.slice/kubepods-podba1f2.slice/cri-containerd-{container_id}.scope"
+    return {"id": path, "name": container_id, "namespace": "shop", "pod": "web-7d9"} | labels
+
+
+@pytest.mark.parametrize("named", [{"container": "POD"}, {"container": "", "image": ""}, {}])
+def test_a_pods_network_is_shown_with_its_containers(correlator: Correlator, named: dict[str, str]) -> None:
+    """The sandbox is known as such, whether it is called POD or nothing; pod and container are names, no id is, and who
+    asks for the container sees what was read of the pod's network."""
+    pod, web = _of_pod(PAUSE, **named), _of_pod(WEB, container="web", image="shop/web:1")
+    for second in (5, 10, 15):
+        received = {
+            "name": "container_network_receive_bytes_total",
+            "sum": [[1000 * second, pod | {"interface": "eth0"}]],
+        }
+        used = {"name": "container_cpu_usage_seconds_total", "sum": [[second, web]]}
+        send(correlator, [{"resource": KUBELET, "metric": [received, used]}], second * 10**9)
+    names = look(correlator, "SELECT container_id, shown_name FROM container ORDER BY ALL")
+    assert sorted(names) == sorted([(PAUSE, "web-7d9 (pod)"), (WEB, "web-7d9/web")])
+    assert look(correlator, "FROM pod_network") == [(WEB, PAUSE)]
+    found = correlator.timeline(TimelineQuery(5 * 10**9, 15 * 10**9, entity=("container", WEB)))
+    assert found is not None
+    assert ("web-7d9 (pod)", "container.network.io") in {
+        (one.entity.name, one.name) for one in found.series if one.entity
+    }

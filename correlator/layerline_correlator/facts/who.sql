@@ -12,15 +12,16 @@ SELECT
     arg_max(attributes['container.name'], seen_ns)                AS name,
     arg_max(attributes['container.image.name'], seen_ns)          AS image,
     arg_max(attributes['container.label.com.docker.compose.service'], seen_ns) AS compose_service,
-    -- What people call it: the pod and its container, the container; else the service that runs in it, if that is one.
+    -- What people call it: the pod and its container (of what holds the pod's network, the pod), the container; else the
+    -- service that runs in it, if that is one. With containerd cAdvisor gives the id for a name.
     coalesce(
-        arg_max(coalesce(attributes['k8s.pod.name'], attributes['container.label.io.kubernetes.pod.name']) || '/'
-                || coalesce(
+        arg_max(coalesce(attributes['k8s.pod.name'], attributes['container.label.io.kubernetes.pod.name'])
+                || CASE WHEN sandbox THEN ' (pod)' ELSE '/' || coalesce(
                     attributes['k8s.container.name'], attributes['container.label.io.kubernetes.container.name']
-                ),
+                ) END,
                 seen_ns
                 ),
-        arg_max(attributes['container.name'], seen_ns),
+        arg_max(attributes['container.name'], seen_ns) FILTER (attributes['container.name'] <> container_id),
         CASE WHEN count(DISTINCT service) = 1 THEN any_value(service) END) AS shown_name,
     coalesce(arg_max(attributes, seen_ns) FILTER (attributes['container.name'] IS NOT NULL),
              arg_max(attributes, seen_ns) FILTER (service IS NULL)) AS attributes,
@@ -30,6 +31,21 @@ WHERE container_id IS NOT NULL
 GROUP BY container_id;
 
 CREATE OR REPLACE VIEW container AS FROM containers_of('resource');
+
+-- The container that holds the network of a pod, for each of its containers: what is read of the network is read of that.
+CREATE OR REPLACE VIEW pod_network AS
+WITH member AS (
+    SELECT DISTINCT
+        container_id, sandbox,
+        coalesce(
+            attributes['k8s.pod.uid'], attributes['container.label.io.kubernetes.pod.uid'],
+            attributes['k8s.namespace.name'] || '/' || attributes['k8s.pod.name']
+        ) AS pod
+    FROM resource WHERE service IS NULL AND container_id IS NOT NULL
+)
+SELECT member.container_id, holder.container_id AS sandbox_id
+FROM member JOIN member AS holder ON holder.pod = member.pod
+WHERE holder.sandbox AND NOT member.sandbox;
 
 -- Which container runs inside of which (the agent says so): what the outer one used contains what the inner one used.
 CREATE OR REPLACE VIEW nested AS

@@ -38,6 +38,9 @@ below AS (
     FROM near
     UNION ALL
     SELECT 'host', container.host, 0 FROM near JOIN container ON entity_type = 'container' AND container_id = entity_id
+    UNION ALL
+    SELECT 'container', sandbox_id, 0
+    FROM near JOIN pod_network ON entity_type = 'container' AND container_id = entity_id
 ),
 named AS (
     SELECT entity_type, entity_id, sum(weight) AS weight FROM below WHERE entity_id IS NOT NULL GROUP BY ALL

@@ -24,6 +24,7 @@ _SANDBOX_MARKS = {
     "container.label.io.kubernetes.cri.container-type": "sandbox",
     "container.label.io.kubernetes.cri-o.ContainerType": "sandbox",
     "container.label.io.kubernetes.container.name": "POD",
+    "k8s.container.name": "POD",  # the kubelet's cAdvisor
 }
 _POD = ("k8s.pod.uid", "container.label.io.kubernetes.pod.uid")
 _CONTAINER_OF_POD = ("k8s.container.name", "container.label.io.kubernetes.container.name")

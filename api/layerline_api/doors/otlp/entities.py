@@ -30,6 +30,8 @@ _OF_A_CONTAINER = {
     "pod": "k8s.pod.name",
     "namespace": "k8s.namespace.name",
 }
+#: What the kubelet's cAdvisor calls the container that holds a pod's namespaces, where it names it.
+SANDBOX = "POD"
 _LABEL, _ENVIRONMENT = "container_label_", "container_env_"
 #: The same in the words of kube-state-metrics, which knows no ids of containers.
 _OF_A_POD = {
@@ -78,6 +80,8 @@ def whose(sender: Attributes, name: str, attributes: Attributes) -> Whose:
             resource["container.label." + label.removeprefix(_LABEL)] = value
         elif label != "id" and not label.startswith(_ENVIRONMENT):  # environments hold secrets
             left.append((label, value))
+    if "k8s.pod.name" in resource:  # the one that holds the pod's network; with containerd it has no name of its own
+        resource.setdefault("k8s.container.name", SANDBOX)
     return Whose(resource, tuple(left), True)
 
 
