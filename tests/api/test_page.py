@@ -161,7 +161,8 @@ def test_the_query_box_asks_as_the_api_is_asked() -> None:
     client = create_app(correlator).test_client()
     window = "from=2026-11-23T10:00:00Z&to=2026-11-23T11:00:00Z"
     client.get(f"/?q=image:web&service=web&operation=&since=15m&{window}")
-    (asked,) = correlator.asked
+    of_changes, asked = correlator.asked
+    assert (of_changes.tags, of_changes.service, of_changes.from_ns) == (asked.tags, asked.service, asked.from_ns)
     assert (str(asked.tags), asked.service, asked.operation) == ("(Tag(key='image', value='web'),)", "web", None)
     assert asked.to_ns - asked.from_ns == 3600 * 10**9
     assert [query.service for query in correlator.incidents.asked] == ["web", "web"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from spans import MS, a_while_ago, alone, batch, drawn_name, own, span_row, together
+from spans import MS, a_while_ago, alone, batch, drawn_name, own, span_row, together, told_by_docker_stats
 
 from layerline_correlator.correlator import Correlator
 from layerline_correlator.plain import plain
@@ -51,6 +51,7 @@ class Shop:
     fault: Fault | None = None
     before: int = REQUESTS
     now: int = REQUESTS
+    cpu_ms: float = 0.0
 
 
 def healthy(draw: random.Random) -> Checkout:
@@ -103,7 +104,17 @@ def opened(shop: Shop, place: int, now_ns: int) -> Batch:
         begin_ns = now_ns - (LONG_NS if is_now else 2 * LONG_NS)
         at_ns = begin_ns + round((nth + draw.random() / 2) * LONG_NS / count)
         rows += drawn(one, 100_000 * place + number, at_ns)
-    return alone(batch(rows), place)
+    return alone(batch(rows, readings(now_ns, shop.cpu_ms) if shop.cpu_ms else []), place)
+
+
+def readings(now_ns: int, cpu_ms: float) -> list[Any]:
+    """The shop's CPU time as a Collector's docker_stats reads it every 60 s; more by so much in the second time."""
+    at = [minute * 60_000 for minute in range(-31, 1)]
+    values = [1000.0]
+    for minute in range(-30, 1):
+        values.append(values[-1] + 40 + (cpu_ms if minute > -15 else 0))
+    drawn = {"signal": "container.cpu.time", "container": "shop-1", "at": at, "values": values}
+    return [told_by_docker_stats(drawn, now_ns)]
 
 
 def some_at_payment(one: Checkout, nth: int) -> None:
@@ -149,6 +160,7 @@ SHOPS = {
     "deployed": Shop(deployed),
     "one pause": Shop(one_pause),
     "less to rate": Shop(less_to_rate),
+    "stressed": Shop(own_code, cpu_ms=30_000),
     "few": Shop(own_code, now=4),
     "first": Shop(own_code, before=0, now=30),
 }
@@ -157,24 +169,27 @@ PLACES = {name: place for place, name in enumerate(SHOPS, 1)}
 
 @dataclass(frozen=True)
 class Street:
-    """All shops in one store, and when the second of both times ends."""
+    """All shops in one store, when the second of both times ends, and what is said of it."""
 
     correlator: Correlator
     now_ns: int
+    said: list[Verdict]
 
-    def verdicts(self, shop: str, **filters: Any) -> list[Verdict]:
+    def verdicts(self, shop: str) -> list[Verdict]:
         """All verdicts of the second time about a service of this shop."""
-        query = RequestQuery(self.now_ns - LONG_NS, self.now_ns, limit=1000, **filters)
-        place = PLACES[shop]
-        return [one for one in self.correlator.verdicts(query).items if one.service.endswith(f"~{place}")]
+        return [one for one in self.said if one.service.endswith(f"~{PLACES[shop]}")]
 
-    def checkout(self, shop: str, **filters: Any) -> Verdict:
+    def checkout(self, shop: str) -> Verdict:
         """That of its checkouts."""
-        (found,) = [
-            one for one in self.verdicts(shop, service=own("shop", PLACES[shop]), **filters)
-            if one.operation == "POST /checkout"
-        ]  # fmt: skip
+        (found,) = [one for one in self.verdicts(shop) if one.operation == "POST /checkout"]
         return found
+
+    def asked_anew(self, shop: str) -> Verdict:
+        """The same, asked by itself."""
+        query = RequestQuery(
+            self.now_ns - LONG_NS, self.now_ns, service=own("shop", PLACES[shop]), operation="POST /checkout"
+        )
+        return self.correlator.verdicts(query).items[0]
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +201,8 @@ def street(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Street]:
         correlator.append(together(opened(shop, PLACES[name], now_ns) for name, shop in SHOPS.items()))
         while correlator._pass():
             pass
-        yield Street(correlator, now_ns)
+        query = RequestQuery(now_ns - LONG_NS, now_ns, limit=1000)
+        yield Street(correlator, now_ns, correlator.verdicts(query).items)
     correlator.close()
 
 
@@ -241,6 +257,18 @@ def test_own_time_that_nothing_explains_is_blamed_with_that_word(street: Street)
         pytest.approx(1, abs=0.2),
     )
     assert [names(one) for service, one in verdicts.items() if service != "shop"] == [[]] * (len(verdicts) - 1)
+
+
+def test_a_stressor_is_not_said_to_be_the_operations_code(street: Street) -> None:
+    """The container used half a CPU more than its requests can have, by readings of 60 s: it is named, and nobody is
+    said to have worked there alone, or told to profile."""
+    verdict = street.checkout("stressed")
+    assert drawn_name(verdict.culprits[0].entity.name) == "shop-1"
+    assert not verdict.conclusive
+    (part,) = [one for one in verdict.parts if one.cause == "app.cpu_busy" and one.change_ns]
+    assert (part.evidence, part.low_ns) == ("inferred", 0)
+    assert part.because.endswith("was open; its readings are too far apart to say whose it was")
+    assert part.try_.startswith("See first whose CPU time it is")
 
 
 @pytest.mark.parametrize("shop", ["healthy", "deployed", "one pause"])
@@ -304,7 +332,7 @@ def test_minutes_say_the_same_as_rows(street: Street, monkeypatch: pytest.Monkey
     monkeypatch.setattr(changed, "ROWS", 0)
     street.correlator.summing.catch_up()
     for shop, rows in by_rows.items():
-        minutes = street.checkout(shop)
+        minutes = street.asked_anew(shop)
         assert names(minutes)[0] == names(rows)[0]
         assert minutes.culprits[0].change_ns == pytest.approx(rows.culprits[0].change_ns, 0.01)
 

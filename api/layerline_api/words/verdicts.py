@@ -168,12 +168,14 @@ def _is_compared(verdict: Json) -> bool:
 
 
 def _figures(verdict: Json) -> str:
-    """``900 requests, 1 /s (before 1 /s); p50 120 ms (118 ms), p95 760 ms (180 ms); new: shop 1.5; before: …``."""
+    """``3 of 900 requests were slow, 1 /s (before 1 /s); p50 120 ms (118 ms); new: shop 1.5; before: 880 …``."""
     change, against = verdict.get("change"), verdict.get("against")
     if not change or not against:
         return ""
     rate, rate_before = change["requests_per_second"], change["requests_per_second_before"]
-    said = [f"{verdict['requests']:,} requests, {rate:,.3g} /s (before {rate_before:,.3g} /s)"]
+    slow = f"{verdict['slow']:,} of " if verdict.get("slow") else ""
+    were = "" if not slow else " was slow" if verdict["slow"] == 1 else " were slow"
+    said = [f"{slow}{verdict['requests']:,} requests{were}, {rate:,.3g} /s (before {rate_before:,.3g} /s)"]
     quantiles = [
         f"{name} {human(change[f'{name}_ns'])} ({human(against[f'{name}_ns'])})"
         for name in ("p50", "p95")
@@ -199,6 +201,12 @@ def _standing(verdict: Json, title: Any) -> str:
     return f"Always there, of a request: {', '.join(named)}."
 
 
+def _perhaps(blamed: Json, verdict: Json) -> str:
+    """``perhaps`` before a cause that is inferred, and of which perhaps nothing was lost there."""
+    part = _part_of(verdict, blamed)
+    return "perhaps " if part is not None and part["evidence"] == "inferred" and not part["low_ns"] else ""
+
+
 def _what_changed(verdict: Json, title: Any) -> list[str]:
     """The headline of a window that was compared with the time before it."""
     change = verdict["change"]
@@ -212,9 +220,11 @@ def _what_changed(verdict: Json, title: Any) -> list[str]:
     for number, (culprit, percent) in enumerate(zip(verdict["culprits"], percents, strict=True)):
         causes = [one for one in culprit["causes"] if one["change_ns"] > 0]
         split = (
-            title(culprit["cause"])
+            _perhaps(culprit, verdict) + title(culprit["cause"])
             if len(causes) < 2
-            else ", ".join(f"{title(one['cause'])} {human(one['change_ns'])}" for one in causes[:3])
+            else ", ".join(
+                f"{_perhaps(one, verdict)}{title(one['cause'])} {human(one['change_ns'])}" for one in causes[:3]
+            )
         )
         of_what = "" if number else " of what was added"
         begin = "Also" if number else "What grew:"

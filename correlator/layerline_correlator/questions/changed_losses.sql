@@ -73,37 +73,30 @@ WHERE open_ns > 0;
 CREATE OR REPLACE TEMP TABLE minute_loss AS
 WITH
 lost AS (
-    SELECT service, operation, minute, cause, entity_type, entity_id, sum(lost_ns) AS lost_ns, sum(low_ns) AS low_ns,
-           sum(high_ns) AS high_ns
-    FROM part_summed
+    SELECT service, operation, is_now, block, cause, entity_type, entity_id, sum(lost_ns) AS lost_ns,
+           sum(low_ns) AS low_ns, sum(high_ns) AS high_ns
+    FROM part_summed JOIN compared_minute USING (service, operation, minute)
     WHERE row(service, operation, resource, container_id) IN (SELECT sender FROM compared_sender)
     GROUP BY ALL
 ),
 place AS (
-    SELECT service, operation, minute, at_service, at_container_id, sum(open_ns)::DOUBLE AS open_ns
-    FROM stay_summed
+    SELECT service, operation, is_now, block, at_service, at_container_id, sum(open_ns)::DOUBLE AS placed_ns
+    FROM stay_summed JOIN compared_minute USING (service, operation, minute)
     WHERE row(service, operation, resource, container_id) IN (SELECT sender FROM compared_sender)
-    GROUP BY ALL HAVING sum(open_ns) > 0
+    GROUP BY ALL HAVING placed_ns > 0
 ),
 share AS (
-    SELECT *, open_ns / sum(open_ns) OVER (PARTITION BY service, operation, minute) AS share FROM place
-),
-cell AS (
-    SELECT service, operation, minute, cause, NULL AS at_service, entity_type, entity_id, lost_ns, low_ns, high_ns
-    FROM lost WHERE cause <> 'unexplained'
-    UNION ALL
-    SELECT
-        service, operation, minute, 'unexplained', at_service,
-        CASE WHEN at_container_id IS NULL THEN 'process' ELSE 'container' END,
-        coalesce(at_container_id, at_service, service), lost_ns * coalesce(share, 1), 0, lost_ns * coalesce(share, 1)
-    FROM lost LEFT JOIN share USING (service, operation, minute)
-    WHERE cause = 'unexplained' AND lost_ns > 0
+    SELECT *, placed_ns / sum(placed_ns) OVER (PARTITION BY service, operation, is_now, block) AS share FROM place
 )
+SELECT service, operation, is_now, block, cause, NULL AS at_service, entity_type, entity_id, lost_ns, low_ns, high_ns
+FROM lost WHERE cause <> 'unexplained'
+UNION ALL
 SELECT
-    service, operation, is_now, block, cause, at_service, entity_type, entity_id, sum(lost_ns) AS lost_ns,
-    sum(low_ns) AS low_ns, sum(high_ns) AS high_ns
-FROM cell JOIN compared_minute USING (service, operation, minute)
-GROUP BY ALL;
+    service, operation, is_now, block, 'unexplained', at_service,
+    CASE WHEN at_container_id IS NULL THEN 'process' ELSE 'container' END,
+    coalesce(at_container_id, at_service, service), lost_ns * coalesce(share, 1), 0, lost_ns * coalesce(share, 1)
+FROM lost LEFT JOIN share USING (service, operation, is_now, block)
+WHERE cause = 'unexplained' AND lost_ns > 0;
 
 -- Which service runs in a container; none where several do.
 -- makes: compared_home

@@ -317,7 +317,7 @@ class Around:
 
 def _part(part: LedgerPart, usual: Around | None, name: Naming) -> Part:
     cause = by_name(part.cause)
-    seen = Seen(part.because, part.low_ns, part.high_ns, part.inferred)
+    seen = Seen(part.because, part.low_ns, part.inferred)
     said = sentence(part.cause, seen)
     return Part(
         cause=part.cause,

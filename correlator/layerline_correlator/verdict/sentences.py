@@ -16,18 +16,18 @@ BUSY = "app.cpu_busy"
 #: The evidence of a part.
 MEASURED, SURE, PERHAPS = "measured", "inferred, and not nothing", "inferred, perhaps nothing"
 
-_SPAN = re.compile(r"in span “.*”")
+_SPAN = re.compile(r"in span (“.*”)")
 #: What stores of earlier versions hold behind it.
 _ALONE = ", while nobody else worked there"
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a sentence may use: what its cause wrote down, and the range of the part in nanoseconds."""
+    """What a sentence may use: what its cause wrote down (of several requests, of the one that lost most), and how well
+    the part is known."""
 
     because: str
     low_ns: int
-    high_ns: int
     inferred: bool
 
     @property
@@ -60,20 +60,13 @@ def _possibly(seen: Seen) -> str:
 
 
 def _some_of_it(seen: Seen) -> str:
-    return f"{seen.because.removesuffix(_ALONE)}, at least {_ms(seen.low_ns)} of it surely"
+    return f"{seen.because.removesuffix(_ALONE)}; not all of it can have been used by something else"
 
 
 def _used_by_somebody(seen: Seen) -> str:
     span = _SPAN.search(seen.because)
-    where = span[0] if span else "in this span"
-    return (
-        f"its container used CPU time meanwhile, at most {_ms(seen.high_ns)} of it {where}; its readings are too far"
-        " apart to say whose it was"
-    )
-
-
-def _ms(amount_ns: int) -> str:
-    return f"{amount_ns / 1e6:,.0f} ms"
+    when = f"while span {span[1]} was open" if span else "meanwhile"
+    return f"its container used CPU time {when}; its readings are too far apart to say whose it was"
 
 
 SENTENCES = (
