@@ -7,8 +7,10 @@ Sources, read field by field: the ``documentation.md`` of the Collector's docker
 hostmetrics receivers (opentelemetry-collector-contrib) and what their scrapers put into these fields; cAdvisor's
 ``docs/storage/prometheus.md`` and ``metrics/prometheus.go``; the collectors of node_exporter; kube-state-metrics'
 ``docs/metrics/workload/pod-metrics.md``; OpenTelemetry's semantic conventions for system, container and Kubernetes
-metrics, with the attributes' former names. What is scraped is meant as it comes out of the Collector's Prometheus
-receiver: names and labels as scraped, mostly without a unit.
+metrics, with the attributes' former names; AWS' "CloudWatch metric stream output in OpenTelemetry 1.0.0 format", the
+``README.md`` and golden files of the Collector's awscloudwatch, azuremonitor and googlecloudmonitoring receivers. What
+is scraped is meant as it comes out of the Collector's Prometheus receiver: names and labels as scraped, mostly without
+a unit.
 """
 
 from __future__ import annotations
@@ -26,6 +28,9 @@ K8S_CLUSTER = "k8s_cluster"
 CADVISOR = "cAdvisor"
 NODE_EXPORTER = "node_exporter"
 KUBE_STATE_METRICS = "kube-state-metrics"
+CLOUDWATCH = "CloudWatch"
+AZUREMONITOR = "azuremonitor"
+GOOGLECLOUDMONITORING = "googlecloudmonitoring"
 CONVENTIONS = "semantic conventions"
 
 
@@ -76,6 +81,21 @@ def kube_state_metrics(name: str, only: Attributes = ()) -> Alias:
     return Alias(name, KUBE_STATE_METRICS, only=only)
 
 
+def cloudwatch(name: str, *implies: tuple[str, str]) -> Alias:
+    """A metric of CloudWatch, as its metric streams and the Collector's ``awscloudwatch`` receiver name it."""
+    return Alias(f"amazonaws.com/{name}", CLOUDWATCH, implies=implies)
+
+
+def azuremonitor(name: str, *implies: tuple[str, str]) -> Alias:
+    """A metric of the Collector's ``azuremonitor`` receiver: in lower case, with its aggregation at the end."""
+    return Alias(f"azure_{name}", AZUREMONITOR, implies=implies)
+
+
+def googlecloudmonitoring(name: str, *implies: tuple[str, str]) -> Alias:
+    """A metric of the Collector's ``googlecloudmonitoring`` receiver, which keeps Google's names."""
+    return Alias(f"compute.googleapis.com/{name}", GOOGLECLOUDMONITORING, implies=implies)
+
+
 def conventions(name: str, *implies: tuple[str, str], only: Attributes = ()) -> Alias:
     """A name of OpenTelemetry's semantic conventions, of today or of old."""
     return Alias(name, CONVENTIONS, implies=implies, only=only)
@@ -87,6 +107,8 @@ def _told_by(name: str) -> str:
 
 READ, WRITE = ("disk.io.direction", "read"), ("disk.io.direction", "write")
 RECEIVE, TRANSMIT = ("network.io.direction", "receive"), ("network.io.direction", "transmit")
+VOLUME_OPERATIONS, VOLUME_BYTES = ("disk.limit", "volume operations"), ("disk.limit", "volume bytes")
+MACHINE_OPERATIONS, MACHINE_BYTES = ("disk.limit", "machine operations"), ("disk.limit", "machine bytes")
 SOME, FULL = ("pressure.kind", "some"), ("pressure.kind", "full")
 
 #: Which of our attributes another's may stand for: the one of them that the signal is told apart by.

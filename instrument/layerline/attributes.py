@@ -83,6 +83,8 @@ BOOT_ID: Final = "layerline.boot_id"
 VERSION: Final = "layerline.version"
 CPUS: Final = "layerline.cpus"  # how many CPUs the process may use, by its affinity and cpuset; also on entry spans
 
+#: The id by which a cloud provider names the machine, where its firmware has it.
+INSTANCE_ID: Final = "layerline.instance.id"
 #: On points of ``container.ancestor.*``: the path of the cgroup above the container.
 CGROUP: Final = "layerline.cgroup"
 
@@ -147,6 +149,8 @@ MEANING: Final = {
     THROTTLED_SCOPE: "resource of a container, by the agent: `own` where `container.cpu.throttled` counts its own "
     "quota only (before Linux 6.5), so that what a quota above it withheld is in "
     "`container.ancestor.cpu.throttled` alone. Absent elsewhere",
+    INSTANCE_ID: "resource of a machine and its containers, by the agent: the id by which its cloud provider names it, "
+    "where the firmware has it (EC2 on Nitro)",
     CGROUP: "points of `container.ancestor.*`: the path of the cgroup above the container",
 }
 

@@ -123,6 +123,7 @@ class Agent:
             "host.id": machine.id,
             "host.name": machine.name,
             "layerline.boot_id": machine.boot_id,
+            **machine.instance,
             **tags,
         }
         attributes = {**self._machine_attributes, "os.type": "linux"}

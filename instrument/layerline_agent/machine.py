@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+
+from layerline.attributes import INSTANCE_ID
 
 
 def _line(path: str) -> str:
@@ -50,6 +53,24 @@ class Machine:
     def id(self) -> str:
         """The machine id; the name where there is none."""
         return _line(self.path("etc/machine-id")) or _line(self.path("var/lib/dbus/machine-id")) or self.name
+
+    @cached_property
+    def instance(self) -> dict[str, str]:
+        """What the firmware of an EC2 instance says of it: its id, by which CloudWatch names it, and its type.
+
+        Source: AWS, "Detect whether a host is an EC2 instance" (``board_asset_tag`` on Nitro); ``sys_vendor`` and
+        ``product_name`` of DMI there. Nothing is asked over the network. Elsewhere nothing is said.
+        """
+        said = {
+            name: _line(self.path("sys/devices/virtual/dmi/id", name))
+            for name in ("sys_vendor", "board_asset_tag", "product_name")
+        }
+        if said["sys_vendor"] != "Amazon EC2" or not re.fullmatch(r"i-[0-9a-f]{8,17}", said["board_asset_tag"]):
+            return {}
+        found = {"cloud.provider": "aws", INSTANCE_ID: said["board_asset_tag"]}
+        if re.fullmatch(r"[a-z0-9-]+\.[a-z0-9-]+", said["product_name"]):
+            found["host.type"] = said["product_name"]
+        return found
 
     @cached_property
     def booted_ns(self) -> int:

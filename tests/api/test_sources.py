@@ -2,7 +2,8 @@
 
 ``tests/sources/<source>.toml`` holds, metric by metric, what a source sends, written down from its documentation, and
 beside it ``rows``: signal, entity and value (in our unit), and the attributes in our words. ``sum`` only grows,
-``level`` is a sum that may fall, both cumulative; points are ``[value, attributes]``.
+``level`` is a sum that may fall, both cumulative, ``delta`` one that counts anew each time, ``summary`` the sum of four
+samples; points are ``[value, attributes]``.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from typing import Any
 
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue, KeyValueList
 from spans import MS, a_while_ago, container_id, span_row
 
-from layerline.aliases import CADVISOR, CONVENTIONS, Alias
+from layerline.aliases import CADVISOR, CLOUDWATCH, CONVENTIONS, Alias
 from layerline.signals import SIGNALS, Kind, Signal, find, translate
 from layerline_api.doors.otlp.metrics import decode_metrics
 from layerline_correlator.correlator import Correlator
@@ -27,7 +28,7 @@ from layerline_correlator.store.model import Batch, ResourceRow, resource_key
 
 SOURCES = Path(__file__).parent.parent / "sources"
 #: The files of sources whose names are no file names.
-FILES = {CADVISOR: "cadvisor", CONVENTIONS: "conventions"}
+FILES = {CADVISOR: "cadvisor", CONVENTIONS: "conventions", CLOUDWATCH: "cloudwatch"}
 WEB, STOCK = container_id("web"), container_id("stock")
 START_NS = 1_000_000_000
 
@@ -45,11 +46,14 @@ def senders(source: str) -> list[dict[str, Any]]:
     return found
 
 
-def pairs(attributes: dict[str, str | int]) -> list[KeyValue]:
-    return [
-        KeyValue(key=key, value=AnyValue(int_value=value) if isinstance(value, int) else AnyValue(string_value=value))
-        for key, value in attributes.items()
-    ]
+def pairs(attributes: dict[str, Any]) -> list[KeyValue]:
+    return [KeyValue(key=key, value=any_value(value)) for key, value in attributes.items()]
+
+
+def any_value(value: str | int | dict[str, Any]) -> AnyValue:
+    if isinstance(value, dict):
+        return AnyValue(kvlist_value=KeyValueList(values=pairs(value)))
+    return AnyValue(int_value=value) if isinstance(value, int) else AnyValue(string_value=value)
 
 
 def request(sent: list[dict[str, Any]], time_ns: int, start_ns: int = 0) -> bytes:
@@ -61,11 +65,17 @@ def request(sent: list[dict[str, Any]], time_ns: int, start_ns: int = 0) -> byte
         metrics = group.scope_metrics.add().metrics
         for drawn in sender["metric"]:
             metric = metrics.add(name=drawn["name"], unit=drawn.get("unit", ""))
+            for total, *attributes in drawn.get("summary", []):
+                summed = metric.summary.data_points.add(time_unix_nano=time_ns, start_time_unix_nano=start_ns)
+                summed.attributes.extend(pairs(*attributes))
+                summed.count, summed.sum = 4, total
+            if "summary" in drawn:
+                continue
             if "gauge" not in drawn:
-                metric.sum.aggregation_temporality = drawn.get("temporality", 2)
+                metric.sum.aggregation_temporality = 1 if "delta" in drawn else 2
                 metric.sum.is_monotonic = "sum" in drawn
             into = metric.gauge.data_points if "gauge" in drawn else metric.sum.data_points
-            for value, *attributes in drawn.get("sum", drawn.get("level", drawn.get("gauge"))):
+            for value, *attributes in next(drawn[kind] for kind in ("sum", "level", "gauge", "delta") if kind in drawn):
                 point = into.add(time_unix_nano=time_ns, start_time_unix_nano=start_ns)
                 point.attributes.extend(pairs(*attributes) if attributes else [])
                 if isinstance(value, int):
@@ -98,7 +108,7 @@ def test_a_source(source: str, correlator: Correlator) -> None:
         correlator,
         "SELECT signal, entity_type, entity_id, value, attributes, unit, kind FROM point JOIN series USING (series)",
     )
-    kept = [(*row[:3], float(row[3]), dict(row[4])) for row in found]
+    kept = [(*row[:2], str(row[2]), float(row[3]), dict(row[4])) for row in found]  # "None": on no machine
     expected = [
         (signal, kind, entity, float(value), attributes[0] if attributes else {})
         for sender in sent
@@ -109,7 +119,8 @@ def test_a_source(source: str, correlator: Correlator) -> None:
     for signal, _, _, _, _, unit, kind in found:
         known = find(signal)
         if known is not None:
-            assert (unit, kind) == (known.unit, "cumulative" if known.kind is Kind.COUNTER else "gauge"), signal
+            counted = ("cumulative", "delta") if known.kind is Kind.COUNTER else ("gauge",)
+            assert (unit, kind in counted) == (known.unit, True), signal
 
 
 def ordered(row: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -170,6 +181,11 @@ LOAD = {"name": "system.cpu.load_average.1m", "unit": "{thread}", "gauge": [[0.5
 
 def machine(**attributes: str) -> dict[str, Any]:
     return {"resource": {key.replace("_", "."): value for key, value in attributes.items()}, "metric": [LOAD]}
+
+
+def instance(identity: str) -> dict[str, Any]:
+    """What CloudWatch says of an instance, as it is kept."""
+    return machine(host_id=identity, layerline_reading_source="cloudwatch")
 
 
 def agent(boot_id: str, **attributes: str) -> dict[str, Any]:
@@ -246,6 +262,21 @@ def service(**attributes: str) -> dict[str, Any]:
             [machine(host_name="vm-1"), service(host_name=WEB[:12])], ["vm-1", WEB[:12]], id="a container's own name"
         ),
         pytest.param([machine(host_name="vm-1"), service()], ["vm-1", None], id="a process that names nothing"),
+        pytest.param(
+            [instance("i-0af01c01"), instance("i-0af01c02"), machine(host_name="vm-1"), DOCKER],
+            ["i-0af01c01", "i-0af01c02", "vm-1", "vm-1"],
+            id="what a cloud tells of its instances makes no machine known",
+        ),
+        pytest.param(
+            [agent("b007", host_id="f00d", layerline_instance_id="i-0af01c01"), instance("i-0af01c01")],
+            ["b007", "b007"],
+            id="an instance that the agent knows itself to be on",
+        ),
+        pytest.param(
+            [machine(host_id="i-0af01c01"), instance("i-0af01c01"), service(host_id="i-0af01c01")],
+            ["i-0af01c01"] * 3,
+            id="an instance that a resource detector names",
+        ),
     ],
 )
 def test_one_word_for_each_machine(sent: list[dict[str, Any]], hosts: list[str | None], correlator: Correlator) -> None:
@@ -266,6 +297,24 @@ def test_one_word_for_each_machine(sent: list[dict[str, Any]], hosts: list[str |
     ]
     assert [host for host, _ in told] == spoken
     assert all(entity in (host, WEB, STOCK) for host, entity in told)
+
+
+def test_a_volume_is_on_the_machine_that_has_its_disk(correlator: Correlator) -> None:
+    """CloudWatch names the volume alone; which machine has it, node_exporter tells by the serial of a disk."""
+    exporters = [
+        machine(host_name=name)
+        | {"metric": [{"name": "node_disk_info", "gauge": [[1, {"device": "nvme1n1", "serial": serial}]]}]}
+        for name, serial in (("vm-1", "vol0123456789abcdef0"), ("vm-2", "vol0fedcba9876543210"))
+    ]
+    attributes = {"Namespace": "AWS/EBS", "Dimensions": {"VolumeId": "vol-0123456789abcdef0"}}
+    volume = {
+        "resource": {"cloud.provider": "aws", "cloud.region": "us-east-1"},
+        "metric": [{"name": "amazonaws.com/AWS/EBS/VolumeIOPSExceededCheck", "summary": [[4.0, attributes]]}],
+    }
+    for number, sender in enumerate([volume, *exporters]):
+        send(correlator, [sender], 5_000_000_000 + number)
+    told = look(correlator, "SELECT host, entity_id FROM series WHERE signal = 'system.disk.limit_exceeded'")
+    assert told == [("vm-1", "vm-1")]
 
 
 def test_it_is_known_again_after_a_restart(tmp_path: Path) -> None:

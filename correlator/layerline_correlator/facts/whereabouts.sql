@@ -5,6 +5,9 @@
 -- same unless two machines share the short one. The Collector's docker_stats receiver names no machine at all, a scraped
 -- cAdvisor only its own address: these are where the one machine is that is known, and stay there when others turn up;
 -- where none or several are known, each container is taken by itself, so that nobody is called its neighbour who is not.
+--
+-- A cloud provider tells of all instances of an account by their ids, which the agent tells of its own machine where the firmware
+-- has it, and of volumes, whose machine node_exporter tells (node_disk_info). They make no machine known.
 CREATE OR REPLACE MACRO short_name(name) AS
     CASE WHEN regexp_matches(name, '^[0-9.]+$|:') THEN name ELSE lower(split_part(name, '.', 1)) END;
 
@@ -16,7 +19,11 @@ told AS (
         nullif(attributes['layerline.boot_id'], '') AS boot_id,
         nullif(attributes['host.id'], '')           AS id,
         coalesce(machine_name(attributes), nodename) AS name,
-        CASE WHEN service IS NULL THEN attributes['server.address'] END AS address
+        CASE WHEN service IS NULL THEN attributes['server.address'] END AS address,
+        coalesce(
+            attributes['layerline.reading.source'] IN ('cloudwatch', 'azuremonitor', 'googlecloudmonitoring'), FALSE)
+            AS of_cloud,
+        attributes['layerline.instance.id'] AS instance_id, attributes['cloud.volume.id'] AS volume
     FROM resource
     LEFT JOIN (SELECT resource, any_value(attributes['nodename']) AS nodename FROM series
                WHERE signal = 'node_uname_info' GROUP BY resource) AS uname ON uname.resource = resource.resource
@@ -24,11 +31,14 @@ told AS (
 -- Who tells of a machine itself, not of a container or a process on it. Our boot id is believed from anybody.
 machine AS (
     SELECT *, coalesce(boot_id, id, name, address) AS word FROM told
-    WHERE (service IS NULL AND container_id IS NULL AND coalesce(id, name, address) IS NOT NULL) OR boot_id IS NOT NULL
+    WHERE (service IS NULL AND container_id IS NULL AND coalesce(id, name, address) IS NOT NULL AND NOT of_cloud)
+       OR boot_id IS NOT NULL
 ),
 -- The best word there is: a boot id, the newest; else what is left.
 by_id AS (
-    SELECT id, first(word ORDER BY boot_id IS NULL, seen_ns DESC) AS word FROM machine WHERE id IS NOT NULL GROUP BY id
+    SELECT id, first(word ORDER BY boot_id IS NULL, seen_ns DESC) AS word
+    FROM (SELECT word, boot_id, seen_ns, unnest([machine.id, instance_id]) AS id FROM machine)
+    WHERE id IS NOT NULL GROUP BY id
 ),
 by_name AS (
     SELECT short_name(name) AS short, first(word ORDER BY boot_id IS NULL, id IS NULL, seen_ns DESC) AS word
@@ -39,6 +49,15 @@ by_address AS (
     SELECT machine.address, any_value(coalesce(by_id.word, by_name.word, machine.word)) AS word
     FROM machine LEFT JOIN by_id USING (id) LEFT JOIN by_name ON by_name.short = short_name(name)
     WHERE machine.address IS NOT NULL AND coalesce(id, name) IS NOT NULL GROUP BY machine.address
+),
+by_volume AS (
+    SELECT disk.volume, any_value(coalesce(by_id.word, by_name.word, machine.word)) AS word
+    FROM machine
+    JOIN (SELECT DISTINCT resource, regexp_replace(attributes['serial'], '^vol-?', 'vol-') AS volume FROM series
+          WHERE signal = 'node_disk_info' AND starts_with(attributes['serial'], 'vol')) AS disk
+        ON disk.resource = machine.resource
+    LEFT JOIN by_id USING (id) LEFT JOIN by_name ON by_name.short = short_name(name)
+    GROUP BY disk.volume
 ),
 the_one AS (
     SELECT any_value(word) AS word FROM (
@@ -57,6 +76,7 @@ SELECT
     CASE
         WHEN boot_id IS NOT NULL                    THEN boot_id
         WHEN coalesce(put.id, name) IS NOT NULL     THEN coalesce(by_id.word, by_name.word, put.id, name)
+        WHEN of_cloud                               THEN by_volume.word
         WHEN service IS NULL THEN coalesce(by_address.word, (SELECT word FROM the_one),
                                            CASE
                                                WHEN
@@ -68,4 +88,5 @@ SELECT
 FROM put
 LEFT JOIN by_id ON by_id.id = put.id
 LEFT JOIN by_name ON by_name.short = short_name(name)
-LEFT JOIN by_address ON by_address.address = put.address;
+LEFT JOIN by_address ON by_address.address = put.address
+LEFT JOIN by_volume ON by_volume.volume = put.volume;

@@ -90,6 +90,9 @@ CREATE OR REPLACE MACRO many_cpus() AS 1024;
 -- From which share of its limit on something is at it: readings are means over their intervals.
 CREATE OR REPLACE MACRO full_ratio() AS 0.8;
 
+-- Cloud providers report as seldom as every five minutes.
+CREATE OR REPLACE MACRO longest_report_ns() AS seconds_long(310);
+
 -- ---- what senders write
 
 -- The kernel's lists of CPUs, "0-2,5": [0, 1, 2, 5].

@@ -70,6 +70,9 @@ wanted(signal, of_whom) AS (
         ('system.cpu.time', 'own'), ('system.io.pressure', 'own'), ('system.disk.io_time', 'own'),
         ('system.memory.pressure', 'own'), ('system.network.io', 'own'), ('system.network.dropped', 'own'),
         ('system.network.tcp.retransmits', 'own'),
+        ('system.cpu.credits', 'own'), ('system.disk.limit_exceeded', 'own'), ('system.disk.burst_balance', 'own'),
+        ('system.disk.limit_utilization', 'own'), ('system.disk.throttled_operations', 'own'),
+        ('system.network.allowance_exceeded', 'own'),
         ('container.cpu.time', 'neighbours of waits'), ('system.process.cpu.time', 'neighbours of waits'),
         ('container.disk.io', 'neighbours of blocks')
 ),

@@ -55,6 +55,7 @@ FILES = (
     "ledger/inferred.sql",
     "ledger/held_up.sql",
     "ledger/saturated.sql",
+    "ledger/vm_limits.sql",
     "ledger/behind_holder.sql",
     "ledger/container_lives.sql",
     "facts/usual.sql",

@@ -3,6 +3,7 @@
 A sum is cumulative or delta, a cumulative sum that may fall is a gauge, a gauge is a gauge; of the catalogue's signals
 the catalogue knows better (others send counters as gauges, and levels as counters). Histograms, exponential histograms
 and summaries are kept as two series, ``<name>.count`` and ``<name>.sum``; their buckets and quantiles are not stored.
+Of a summary by CloudWatch, which sums up one period of a level, the mean is kept.
 Points without a recorded value, and NaN, are skipped: they say nothing. What cannot have been measured (``bounds.py``),
 infinity among it, is rejected. What is not a signal of ours is kept under its own name, with its own unit and
 attributes; a point that says something else under a signal's own name as ``<name>.other``.
@@ -21,6 +22,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, D
 from layerline.aliases import Attributes
 from layerline.signals import Kind, find, translate
 from layerline_api.doors.bounds import LONGEST_NS, SIGNAL_LIMIT, VALUE_LIMIT, Bounds, shown
+from layerline_api.doors.otlp.clouds import AWS, is_of_a_cloud, machine
 from layerline_api.doors.otlp.entities import is_scraped, whose
 from layerline_api.doors.otlp.envelope import groups, parse
 from layerline_api.doors.otlp.forms import BYTES, KEPT, Form, form_of
@@ -169,8 +171,8 @@ def _kept(sender: _Sender, name: str, unit: str, suffix: str, kind: str, attribu
     """
     resource, known, own = sender.attributes, True, tuple(sorted(attributes.items()))
     key = sender.key
-    if is_scraped(name):
-        resource, own, known = whose(sender.items, name, own)
+    if is_scraped(name) or is_of_a_cloud(name):
+        resource, own, known = (whose if is_scraped(name) else machine)(sender.items, name, own)
         key = resource_key(resource)
     # Not known: it tells of nothing that we know as an entity.
     ours = translate(name, unit, own) if known and not suffix else None
@@ -224,6 +226,9 @@ def _values(
         return
     if which == "sum" and kind == "cumulative" and not data.is_monotonic:
         kind = "gauge"  # the running total of something that also falls is a level
+    is_mean = which == "summary" and name.startswith(AWS)
+    if is_mean:
+        kind = "gauge"
     is_short = sender.is_short and len(raw) <= _REMEMBERED_BYTES
     for point in points:
         if point.flags & _NOT_RECORDED:
@@ -245,13 +250,17 @@ def _values(
         budget.attributes(len(attributes))
         key = sender, name, unit, kind
         if is_short or (sender.is_short and sum(map(len, attributes)) <= _REMEMBERED_BYTES):
-            found = _remembered(*key, is_number, *attributes)
+            found = _remembered(*key, is_number or is_mean, *attributes)
         else:
-            found = _series(*key, is_number, texts([parse(KeyValue, each) for each in attributes], budget))
+            found = _series(*key, is_number or is_mean, texts([parse(KeyValue, each) for each in attributes], budget))
         if is_number:
             number = point.WhichOneof("value")
             if number is not None:
                 yield found[0], start_ns, time_ns, float(point.as_int if number == "as_int" else point.as_double)
+            continue
+        if is_mean:
+            if point.count:
+                yield found[0], start_ns, time_ns, point.sum / point.count
             continue
         count, total = found
         yield count, start_ns, time_ns, float(point.count)
