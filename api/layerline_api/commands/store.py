@@ -105,7 +105,7 @@ def _asked(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 def _seal(folder: Path, _: argparse.Namespace) -> None:
     settings = Settings.from_environment()
     with _shown(f"sealing the hours in {folder}") as progress:
-        size = maintenance.seal_all(folder, settings.hot_ns, settings.settle_ns, progress)
+        size = maintenance.seal_all(folder, settings.hot_ns, settings.settle_ns, progress, settings.rollup)
     for one in size.sealed:
         print(f"sealed: {one.rows:,} {_ROWS[one.kind]} in {amount(one.bytes, 'By')}, {one.row_bytes:.1f} bytes each")
     if not size.sealed:
@@ -158,7 +158,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     info.add_argument("--json", action="store_true", help="the same as JSON")
     info.add_argument("--server", metavar="URL", help="where to ask if a server has it (default LAYERLINE_SERVER)")
     info.add_argument("--token", help="default LAYERLINE_TOKEN")
-    add("seal", "pack the readings of hours that are no longer hot into files, now", _seal)
+    add("seal", "pack hours that are no longer hot into files, and roll up the readings of old ones, now", _seal)
     add("vacuum", "write the database anew, without the room of what was deleted", _vacuum)
     backup = add("backup", "write all of the store into one file", _backup)
     backup.add_argument("file", type=Path, metavar="FILE", help="a new file")

@@ -22,7 +22,9 @@ from typing import IO
 
 import duckdb
 
+from layerline_correlator.settings import Rule
 from layerline_correlator.store.private import make_private
+from layerline_correlator.store.rollup import due_for_rollup, roll_up
 from layerline_correlator.store.sealed import FOLDER, due, remove_unnamed, renew_views, seal
 from layerline_correlator.store.sizes import StoreSize, read_sizes
 from layerline_correlator.store.statements import literal
@@ -97,8 +99,17 @@ def sizes(folder: Path) -> StoreSize:
         return read_sizes(database, folder)
 
 
-def seal_all(folder: Path, hot_ns: int, settle_ns: int, progress: Progress = lambda done, of: None) -> StoreSize:
-    """Seal every hour that is ``due``. ``NoStore``, ``StoreInUse``, ``NoRoomToSeal``, ``OlderStore``."""
+def seal_all(
+    folder: Path,
+    hot_ns: int,
+    settle_ns: int,
+    progress: Progress = lambda done, of: None,
+    rollup: tuple[Rule, ...] = (),
+) -> StoreSize:
+    """Seal every hour that is ``due``, and roll up those that are old.
+
+    ``NoStore``, ``StoreInUse``, ``NoRoomToSeal``, ``OlderStore``.
+    """
     with _alone(folder), _database(folder) as database:
         version = found_version(database)
         if version is None or version < SPANS_SEALED_SINCE:
@@ -110,9 +121,14 @@ def seal_all(folder: Path, hot_ns: int, settle_ns: int, progress: Progress = lam
         if is_recording:
             raise OlderStore(f"the store in {folder} is a recording: it stays as it was imported")
         hours = due(database, hot_ns, time.time_ns(), settle_ns)
+        database.execute("ALTER TABLE sealed_file ADD COLUMN IF NOT EXISTS step_ns BIGINT").fetchall()
         for done, hour in enumerate(hours):
             seal(database, folder, hour)
             progress(done + 1, len(hours))
+        old = due_for_rollup(database, rollup, time.time_ns())
+        for done, one in enumerate(old):
+            roll_up(database, folder, one)
+            progress(done + 1, len(old))
         remove_unnamed(database, folder)
         database.execute("CHECKPOINT").fetchall()
         return read_sizes(database, folder)
