@@ -34,6 +34,7 @@ from layerline_correlator.store.version import (
     SEALED_SINCE,
     SPANS_SEALED_SINCE,
     found_version,
+    has_our_shape,
     refuse_newer,
     sync,
 )
@@ -91,6 +92,15 @@ class Copied:
     version: int | None
     files: int
     bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What was written for other tools: the folder, its bytes, and how many rows each file has."""
+
+    path: Path
+    bytes: int
+    rows: dict[str, int]
 
 
 def sizes(folder: Path) -> StoreSize:
@@ -197,6 +207,55 @@ def back_up(folder: Path, file: Path, progress: Progress = lambda done, of: None
             partial.unlink(missing_ok=True)
             raise
         return Copied(file, version, len(names), total)
+
+
+def export(folder: Path, into: Path, progress: Progress = lambda done, of: None) -> Exported:
+    """Write each documented view (``layerline docs sql``) to a Parquet file of its name, in a new folder.
+
+    ``NoStore``, ``StoreInUse``, ``NewerStore``, ``OlderStore``, ``NoRoom``, ``AlreadyThere``.
+    """
+    if into.exists() and (not into.is_dir() or any(into.iterdir())):
+        raise AlreadyThere(f"{into} is there already, and nothing in it is overwritten: name a new folder")
+    with _alone(folder), _database(folder) as database:
+        if not has_our_shape(database):
+            raise OlderStore(
+                f"another version of this program wrote the store in {folder} last: start the server once, which takes"
+                " it over"
+            )
+        into.parent.mkdir(parents=True, exist_ok=True)
+        _need_room(into.parent, sum((folder / name).stat().st_size for name in _files(folder)))
+        partial = into.with_name(f"{into.name}.exporting")
+        shutil.rmtree(partial, ignore_errors=True)  # of one that was killed
+        make_private(partial)
+        try:
+            names = [
+                name
+                for (name,) in database.execute(
+                    "SELECT view_name FROM duckdb_views() WHERE schema_name = 'views' ORDER BY view_name"
+                ).fetchall()
+            ]
+            # With one thread, and in no order, millions of rows of `blind` fit: what does not is put on the disk.
+            database.execute("SET threads = 1").execute("SET preserve_insertion_order = false")
+            rows: dict[str, int] = {}
+            for done, name in enumerate(names):
+                progress(done, len(names))
+                made = partial / f"{name}.parquet"
+                with _private(made):
+                    pass
+                ((rows[name],),) = database.execute(
+                    f"COPY (FROM views.{name}) TO {literal(str(made))} (FORMAT parquet, COMPRESSION zstd)"
+                ).fetchall()
+                sync(made)
+            if into.exists():
+                into.rmdir()
+            size = sum(path.stat().st_size for path in partial.iterdir())
+            partial.rename(into)
+            sync(into.parent)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        progress(len(names), len(names))
+        return Exported(into, size, rows)
 
 
 def restore(file: Path, folder: Path, progress: Progress = lambda done, of: None) -> Copied:
