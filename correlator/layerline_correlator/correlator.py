@@ -102,7 +102,7 @@ class Correlator(Answers):
         self._watch.start()
         self.summing = Summing(self._store.cursor(), self._store.disk, self._store.threads)
         self.summing.start()
-        self.keeping = Keeping(self._store, settings.hot_ns, settings.settle_ns)
+        self.keeping = Keeping(self._store, settings.hot_ns, settings.settle_ns, settings.rollup)
         self.keeping.start()
 
     @classmethod

@@ -17,6 +17,14 @@ DURATION_PATTERN = r"^\d+(\.\d+)?(ns|us|ms|s|m|h|d)$"
 _SIZE_BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Points of hours that are older than ``age_ns`` are kept at steps of ``step_ns``."""
+
+    age_ns: int
+    step_ns: int
+
+
 def duration_ns(text: str) -> int:
     """``400ms``, ``15m``, ``1.5h`` in nanoseconds. ValueError says what was expected and found."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h|d)", text.strip())
@@ -31,6 +39,27 @@ def at_least_an_hour_ns(text: str) -> int:
     if found_ns < 3600 * 10**9:
         raise ValueError(f"expected at least 1h, found {text!r}")
     return found_ns
+
+
+def rollup_rules(text: str) -> tuple[Rule, ...]:
+    """``24h:10s,48h:1m``: from which age on points are kept at which step; ``off``: none.
+
+    ValueError says what was expected and found.
+    """
+    if text.strip() == "off":
+        return ()
+    rules: list[Rule] = []
+    for one in text.split(","):
+        age, colon, step = one.partition(":")
+        if not colon:
+            raise ValueError(f"expected off, or AGE:STEP such as 24h:10s, several with commas; found {one.strip()!r}")
+        rule = Rule(at_least_an_hour_ns(age), duration_ns(step))
+        if rule.step_ns <= 0 or 60 * 10**9 % rule.step_ns:
+            raise ValueError(f"expected a step that divides a minute, such as 10s or 1m, found {step.strip()!r}")
+        if rules and not (rule.age_ns > rules[-1].age_ns and rule.step_ns > rules[-1].step_ns):
+            raise ValueError(f"expected an age and a step above those before it, found {one.strip()!r}")
+        rules.append(rule)
+    return tuple(rules)
 
 
 def size_bytes(text: str) -> int:
@@ -77,6 +106,9 @@ class Settings:
     hot_ns: int = 2 * 3600 * 10**9
     """LAYERLINE_HOT (``2h``): hours of readings, spans and log records that ended longer ago are packed into files
     beside the database; at least ``1h``."""
+    rollup: tuple[Rule, ...] = (Rule(24 * 3600 * 10**9, 10 * 10**9), Rule(48 * 3600 * 10**9, 60 * 10**9))
+    """LAYERLINE_ROLLUP (``24h:10s,48h:1m``): from which age of an hour on two readings of each series are kept for each
+    step, its first and its last; or ``off``."""
     memory_bytes: int | None = None
     """LAYERLINE_MEMORY (a third of what there is, at most 640 MiB): what the database may use of the memory; the rest
     of the process takes about 300 MB more."""
@@ -112,6 +144,13 @@ class Settings:
             except ValueError as problem:
                 raise ValueError(f"{variable}: {problem}") from None
 
+        def rules(variable: str, default: tuple[Rule, ...]) -> tuple[Rule, ...]:
+            text = environment.get(variable)
+            try:
+                return rollup_rules(text) if text else default
+            except ValueError as problem:
+                raise ValueError(f"{variable}: {problem}") from None
+
         default = cls()
         store = environment.get("LAYERLINE_STORE")
         return cls(
@@ -120,6 +159,7 @@ class Settings:
             retain_ns=parsed("LAYERLINE_RETAIN", duration_ns, default.retain_ns),
             retain_bytes=parsed("LAYERLINE_RETAIN_BYTES", size_bytes, default.retain_bytes),
             hot_ns=parsed("LAYERLINE_HOT", at_least_an_hour_ns, default.hot_ns),
+            rollup=rules("LAYERLINE_ROLLUP", default.rollup),
             memory_bytes=parsed("LAYERLINE_MEMORY", size_bytes, 0) or None,
             budget_ratio=parsed("LAYERLINE_BUDGET", share_of_core, default.budget_ratio),
             series=parsed("LAYERLINE_SERIES", whole_number, default.series),

@@ -76,5 +76,10 @@ def test_backup_and_restore(
     monkeypatch.setenv("LAYERLINE_HOT", "5m")
     assert main(["seal", "--store", new]) == 2
     assert "LAYERLINE_HOT: expected at least 1h, found '5m'" in capsys.readouterr().err
+    monkeypatch.delenv("LAYERLINE_HOT")
+    assert main(["export", f"{new}-out", "--store", new]) == 0
+    assert "exported to" in capsys.readouterr().out
+    assert main(["export", f"{new}-out", "--store", new]) == 2
+    capsys.readouterr()
     assert main(["vacuum", "--store", f"{new}er"]) == 1
     assert "there is no store in the folder" in capsys.readouterr().err

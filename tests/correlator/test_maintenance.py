@@ -1,4 +1,4 @@
-"""What is done to a store that no server has: sizes, vacuum, backup and restore lose nothing and overwrite nothing."""
+"""What is done to a store that no server has: sizes, vacuum, backup, restore and export lose and overwrite nothing."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from spans import a_while_ago
 from test_summaries import carts, readings
 
 from layerline_correlator.correlator import Correlator
+from layerline_correlator.questions.sql import VIEWS
 from layerline_correlator.settings import Settings
 from layerline_correlator.store import maintenance
 from layerline_correlator.store.maintenance import AlreadyThere, NoRoom, NoStore, NotABackup
@@ -212,3 +213,24 @@ def test_a_disk_without_room(store: Path, tmp_path: Path, monkeypatch: pytest.Mo
         maintenance.back_up(store, tmp_path / "file")
     assert not (tmp_path / "file").exists()
     assert rows(store) == before
+
+
+def test_export_holds_what_sql_shows(store: Path, tmp_path: Path) -> None:
+    """An export has a file for each documented view with its rows, for its owner alone; nothing is overwritten."""
+    into = tmp_path / "out"
+    progress: list[tuple[int, int]] = []
+    done = maintenance.export(store, into, lambda done, of: progress.append((done, of)))
+    assert progress[-1][0] == progress[-1][1] == len(done.rows)
+    assert {path.stem for path in into.iterdir()} == {*done.rows} == VIEWS
+    assert done.rows["requests"] > 0
+    assert done.rows["points"] > 0
+    found = duckdb.execute(f"SELECT count(*), count(DISTINCT trace_id) FROM '{into}/spans.parquet'").fetchall()
+    assert found == [(160, 40)]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in into.iterdir()} == {0o600}
+    with pytest.raises(AlreadyThere, match="nothing in it is overwritten"):
+        maintenance.export(store, into)
+    with duckdb.connect(str(store / "hot.duckdb")) as database:
+        database.execute("UPDATE store_shape SET shape = 'another'")
+    with pytest.raises(maintenance.OlderStore, match="start the server once"):
+        maintenance.export(store, tmp_path / "more")
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(("out", "more"))] == ["out"]

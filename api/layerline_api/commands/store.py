@@ -1,4 +1,4 @@
-"""Look after a store: what it takes, make its file smaller, back it up, restore it.
+"""Look after a store: what it takes, make its file smaller, back it up, restore it, export it for other tools.
 
 `info` asks the server where one has the store; the others need it stopped. A backup is one file with everything in it;
 `restore` makes a store of it in a folder that has none, and overwrites nothing.
@@ -41,7 +41,7 @@ _ROWS = {"point": "points", "span": "spans", "log": "log records"}
 
 
 def main(argv: Sequence[str]) -> int:
-    """``layerline store info [--json] | seal | vacuum | backup FILE | restore FILE [--store DIR]``."""
+    """``layerline store info [--json] | seal | vacuum | backup FILE | restore FILE | export FOLDER [--store DIR]``."""
     options = _options(argv)
     command = f"layerline store {options.what}"
 
@@ -105,7 +105,7 @@ def _asked(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 def _seal(folder: Path, _: argparse.Namespace) -> None:
     settings = Settings.from_environment()
     with _shown(f"sealing the hours in {folder}") as progress:
-        size = maintenance.seal_all(folder, settings.hot_ns, settings.settle_ns, progress)
+        size = maintenance.seal_all(folder, settings.hot_ns, settings.settle_ns, progress, settings.rollup)
     for one in size.sealed:
         print(f"sealed: {one.rows:,} {_ROWS[one.kind]} in {amount(one.bytes, 'By')}, {one.row_bytes:.1f} bytes each")
     if not size.sealed:
@@ -133,6 +133,14 @@ def _restore(folder: Path, options: argparse.Namespace) -> None:
     print(f"use it:  layerline serve --store {folder}")
 
 
+def _export(folder: Path, options: argparse.Namespace) -> None:
+    with _shown(f"exporting the store in {folder}") as progress:
+        done = maintenance.export(folder, options.folder, progress)
+    for name, rows in done.rows.items():
+        print(f"{name}.parquet: {rows:,} rows")
+    print(f"exported to {done.path}: {amount(done.bytes, 'By')}")
+
+
 def _print_copied(what: str, where: Path, copied: Copied) -> None:
     print(f"{what} {where}: {amount(copied.bytes, 'By')}, version {copied.version}")
 
@@ -158,12 +166,14 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     info.add_argument("--json", action="store_true", help="the same as JSON")
     info.add_argument("--server", metavar="URL", help="where to ask if a server has it (default LAYERLINE_SERVER)")
     info.add_argument("--token", help="default LAYERLINE_TOKEN")
-    add("seal", "pack the readings of hours that are no longer hot into files, now", _seal)
+    add("seal", "pack hours that are no longer hot into files, and roll up the readings of old ones, now", _seal)
     add("vacuum", "write the database anew, without the room of what was deleted", _vacuum)
     backup = add("backup", "write all of the store into one file", _backup)
     backup.add_argument("file", type=Path, metavar="FILE", help="a new file")
     back = add("restore", "make a store of a backup, in a folder that has none", _restore)
     back.add_argument("file", type=Path, metavar="FILE", help="from `layerline store backup FILE`")
+    out = add("export", "write what SQL can ask for (`layerline docs sql`) to Parquet files, for other tools", _export)
+    out.add_argument("folder", type=Path, metavar="FOLDER", help="a new folder")
     return parser.parse_args(argv)
 
 

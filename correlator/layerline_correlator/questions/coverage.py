@@ -20,7 +20,7 @@ from layerline_correlator.facts import join
 from layerline_correlator.ledger.causes import by_name
 from layerline_correlator.store.caps import SENDERS, SERIES, TAG_VALUES
 from layerline_correlator.store.graph import graph
-from layerline_correlator.store.sealed import POINT, SPAN, narrow
+from layerline_correlator.store.sealed import POINT, SPAN, coarsest_ns, narrow
 from layerline_correlator.store.sizes import StoreSize
 from layerline_correlator.store.stale import KINDS
 from layerline_correlator.store.statements import first_row
@@ -276,7 +276,12 @@ def read_coverage(
 ) -> Coverage:
     """Coverage of what began in the window; with ``service``, of that service's spans, requests and blind causes."""
     narrow(cursor, from_ns, to_ns, POINT, SPAN)
-    window = {"from_ns": from_ns, "to_ns": to_ns, "until_ns": min(to_ns, time.time_ns())}
+    window = {
+        "from_ns": from_ns,
+        "to_ns": to_ns,
+        "until_ns": min(to_ns, time.time_ns()),
+        "coarse_ns": coarsest_ns(cursor, from_ns, to_ns),
+    }
     apart, quarters = turns(cursor, from_ns, to_ns), to_ns - from_ns > DAY_PART_NS
     for kind in KINDS:
         cover(cursor, kind, from_ns, to_ns, apart=apart, quarters=quarters)

@@ -1,7 +1,7 @@
 -- What was seen in a window, and what was not.
 --
--- $from_ns and $to_ns are half-open; $until_ns is the window's end, or now; $service says whose requests (null: all). What
--- is summed up of the window, and what lies beside it, are the views of summaries/cover.py.
+-- $from_ns and $to_ns are half-open; $until_ns is the window's end, or now; $coarse_ns as in timeline.sql; $service says whose
+-- requests (null: all). What is summed up of the window, and what lies beside it, are the views of summaries/cover.py.
 
 -- How the spans of each service were tied, and why not.
 -- makes: span_cover
@@ -131,7 +131,8 @@ ranked AS (
     FROM weighed WINDOW each AS (PARTITION BY layer, entity_type, entity_id, host)
 ),
 medians AS (
-    SELECT layer, entity_type, entity_id, host, min(step_ns) FILTER (up_to >= 0.5 * all_steps) AS median_ns
+    SELECT layer, entity_type, entity_id, host, min(step_ns) FILTER (up_to >= 0.5 * all_steps) AS median_ns,
+           greatest(3 * median_ns, $coarse_ns) AS long_ns
     FROM ranked GROUP BY ALL
 ),
 ends AS (
@@ -140,9 +141,9 @@ ends AS (
         max(last_ns) AS last_ns, any_value(median_ns) AS median_ns,
         greatest(max(to_here_ns), max(list_max(long_steps)), max(step_ns)) AS longest_ns,
         -- Where a whole minute was slower than usual, all of its steps are.
-        sum(CASE WHEN to_here_ns > 3 * median_ns THEN 1 ELSE 0 END
-            + CASE WHEN step_ns > 3 * median_ns THEN steps.points - 1
-                   ELSE coalesce(len(list_filter(long_steps, lambda step: step > 3 * median_ns)), 0) END)::BIGINT
+        sum(CASE WHEN to_here_ns > long_ns THEN 1 ELSE 0 END
+            + CASE WHEN step_ns > long_ns THEN steps.points - 1
+                   ELSE coalesce(len(list_filter(long_steps, lambda step: step > long_ns)), 0) END)::BIGINT
             AS gaps
     FROM steps
     LEFT JOIN medians

@@ -14,7 +14,7 @@ import duckdb
 
 from layerline_correlator.entity import Entity
 from layerline_correlator.store.graph import graph
-from layerline_correlator.store.sealed import POINT, extent, narrow
+from layerline_correlator.store.sealed import POINT, coarsest_ns, extent, narrow
 from layerline_correlator.store.stale import MINUTE_NS
 from layerline_correlator.store.statements import first_row
 from layerline_correlator.summaries.cover import QUARTER_NS, VIEWS, cover
@@ -184,7 +184,9 @@ def read_timeline(
         around_ns = max(_AROUND_NS, end_ns - start_ns)
         if query.to_ns is None:
             window = start_ns - around_ns, end_ns + around_ns
-    from_ns, to_ns, step_ns = grid(*window, query.step_ns)
+    # Of an hour that was rolled up nothing is known within a step.
+    coarse_ns = coarsest_ns(cursor, *window)
+    from_ns, to_ns, step_ns = grid(*window, query.step_ns, coarse_ns)
     points = (to_ns - from_ns) // step_ns
     _pick(cursor, query.tags, from_ns, to_ns)
     entity_type, entity = query.entity or (None, None)
@@ -203,6 +205,7 @@ def read_timeline(
             "step_ns": step_ns,
             "since_ns": since_ns,
             "until_ns": until_ns,
+            "coarse_ns": coarse_ns,
             "trace_id": query.trace_id,
             "service": service,
             "operation": operation,
@@ -240,8 +243,9 @@ def read_timeline(
     )
 
 
-def grid(from_ns: int, to_ns: int, step_ns: int | None) -> tuple[int, int, int]:
-    """The window widened to whole steps, and the step: as asked for, else the finest that gives at most ``POINTS``.
+def grid(from_ns: int, to_ns: int, step_ns: int | None, least_ns: int = 0) -> tuple[int, int, int]:
+    """The window widened to whole steps, and the step: as asked for, else the finest that gives at most ``POINTS``
+    and is at least ``least_ns``.
 
     ``StepTooFine`` where the one asked for gives more than ``MOST_POINTS``.
     """
@@ -257,7 +261,7 @@ def grid(from_ns: int, to_ns: int, step_ns: int | None) -> tuple[int, int, int]:
 
     def chosen(most: int) -> int:
         days = -(-(to_ns - from_ns) // (most - 1) // STEPS_NS[-1]) * STEPS_NS[-1]
-        return next((step for step in STEPS_NS if points(step) <= most), days)
+        return next((step for step in STEPS_NS if step >= least_ns and points(step) <= most), days)
 
     if step_ns is None:
         return widened(chosen(POINTS))

@@ -3,7 +3,8 @@
 --
 -- $from_ns, $to_ns, $step_ns are the grid. What is asked for, null where it is not: $trace_id, $service, $operation,
 -- $entity_type and $entity (an id or a name), $by_tag; $everything where nothing is. $since_ns and $until_ns: where readings
--- are looked for; $signals (patterns), $entities (how many at most). `picked` says who carries the tags (timeline.py).
+-- are looked for; $coarse_ns: the step to which points of the window were rolled up, at most: within it nobody can tell whether
+-- anybody looked; $signals (patterns), $entities (how many at most). `picked` says who carries the tags (timeline.py).
 -- Steps are numbered from 0; one that has no row was not covered.
 
 -- makes: asked_entity

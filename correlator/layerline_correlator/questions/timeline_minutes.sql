@@ -173,7 +173,7 @@ GROUP BY ALL;
 CREATE OR REPLACE TEMP TABLE broken_minute AS
 SELECT line, from_ns AS first_ns, line_stretch.to_ns AS last_ns
 FROM line_stretch JOIN heard_line USING (line)
-WHERE list_max(long_steps) > most_ns OR (readings > 1 AND step_ns > most_ns);
+WHERE greatest(list_max(long_steps), CASE WHEN readings > 1 THEN step_ns END) > greatest(most_ns, $coarse_ns);
 
 -- makes: shown_reading
 -- reads: line_stretch, heard_line, broken_minute, wanted_series
@@ -208,7 +208,7 @@ ended AS (
         -- A level that nobody confirmed again held for one usual step.
         CASE WHEN kind = 'gauge' AND readings = 1 AND stretches.to_ns - from_ns > most_ns
              THEN from_ns + coalesce(usual_ns, 1) ELSE stretches.to_ns END AS to_ns,
-        amount, readings, most_ns
+        amount, readings, greatest(most_ns, $coarse_ns) AS most_ns
     FROM stretches JOIN heard_line USING (line)
 )
 SELECT * EXCLUDE (readings, most_ns) FROM ended

@@ -119,7 +119,9 @@ ended AS (
         most_ns
     FROM stretches
     JOIN (
-        SELECT *, least(longest_interval_ns(), greatest(seconds_long(5), 3 * coalesce(usual_ns, 0))) AS most_ns
+        SELECT
+            *,
+            least(longest_interval_ns(), greatest(seconds_long(5), $coarse_ns, 3 * coalesce(usual_ns, 0))) AS most_ns
         FROM steps
     ) USING (line)
 )

@@ -1,5 +1,5 @@
-"""Looks after a store while it is used: seals hours that are no longer hot, deletes rows of series and senders of which
-nothing is left, and measures what everything takes.
+"""Looks after a store while it is used: seals hours that are no longer hot, rolls old ones up, deletes rows of series
+and senders of which nothing is left, and measures what everything takes.
 
 It works on a cursor and a thread of its own, an hour at a time with a pause after each, and nobody waits for it.
 """
@@ -12,6 +12,8 @@ import time
 
 import duckdb
 
+from layerline_correlator.settings import Rule
+from layerline_correlator.store.rollup import due_for_rollup, roll_up
 from layerline_correlator.store.sealed import NoRoomToSeal, due, seal
 from layerline_correlator.store.sizes import read_sizes
 from layerline_correlator.store.store import Store
@@ -29,9 +31,9 @@ _UNUSED_S, _PAUSE_S = 3600.0, 0.1
 class Keeping:
     """Keeps one store in shape."""
 
-    def __init__(self, store: Store, hot_ns: int, settle_ns: int) -> None:
+    def __init__(self, store: Store, hot_ns: int, settle_ns: int, rollup: tuple[Rule, ...] = ()) -> None:
         """``start`` begins; ``hot_ns`` is how long an hour stays hot after its end; ``settle_ns`` as in ``due``."""
-        self._store, self._hot_ns, self._settle_ns = store, hot_ns, settle_ns
+        self._store, self._hot_ns, self._settle_ns, self._rollup = store, hot_ns, settle_ns, rollup
         self._cursor = store.cursor()
         self._one_at_a_time = threading.Lock()
         self._stopped = threading.Event()
@@ -59,6 +61,13 @@ class Keeping:
         while self._seal_one(time.time_ns() if now_ns is None else now_ns):
             sealed += 1
         return sealed
+
+    def roll_up_all(self, now_ns: int | None = None) -> int:
+        """Roll up every hour that is old enough, now. Returns how many those were."""
+        rolled = 0
+        while self._roll_up_one(time.time_ns() if now_ns is None else now_ns):
+            rolled += 1
+        return rolled
 
     def retained(self, before_ns: int) -> None:
         """What is older was deleted: rows of series and senders may be unused now."""
@@ -88,7 +97,8 @@ class Keeping:
                 self._store.cores.let_go()
                 self._store.unnamed.remove_old(self._cursor, self._store.folder)
                 if self._store.disk.problem() is None:
-                    self._seal_one(time.time_ns())
+                    if not self._seal_one(time.time_ns()):
+                        self._roll_up_one(time.time_ns())
                     if time.monotonic() - unused_s >= _UNUSED_S and self._retained_ns is not None:
                         unused_s = time.monotonic()
                         self.delete_unused()
@@ -111,4 +121,14 @@ class Keeping:
             hours = due(self._cursor, self._hot_ns, now_ns, self._settle_ns)
             if hours:
                 self._store.unnamed.add(seal(self._cursor, self._store.folder, hours[0]))
+            return bool(hours)
+
+    def _roll_up_one(self, now_ns: int) -> bool:
+        """Roll up the oldest hour that is due. False where there is none."""
+        with self._one_at_a_time:
+            if self._store.is_recording():
+                return False
+            hours = due_for_rollup(self._cursor, self._rollup, now_ns)
+            if hours:
+                self._store.unnamed.add(roll_up(self._cursor, self._store.folder, hours[0]))
             return bool(hours)

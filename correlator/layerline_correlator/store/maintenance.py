@@ -22,7 +22,9 @@ from typing import IO
 
 import duckdb
 
+from layerline_correlator.settings import Rule
 from layerline_correlator.store.private import make_private
+from layerline_correlator.store.rollup import due_for_rollup, roll_up
 from layerline_correlator.store.sealed import FOLDER, due, remove_unnamed, renew_views, seal
 from layerline_correlator.store.sizes import StoreSize, read_sizes
 from layerline_correlator.store.statements import literal
@@ -32,6 +34,7 @@ from layerline_correlator.store.version import (
     SEALED_SINCE,
     SPANS_SEALED_SINCE,
     found_version,
+    has_our_shape,
     refuse_newer,
     sync,
 )
@@ -91,14 +94,32 @@ class Copied:
     bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What was written for other tools: the folder, its bytes, and how many rows each file has."""
+
+    path: Path
+    bytes: int
+    rows: dict[str, int]
+
+
 def sizes(folder: Path) -> StoreSize:
     """What the store in this folder holds. ``NoStore``, ``StoreInUse``, ``NewerStore``."""
     with _alone(folder), _database(folder) as database:
         return read_sizes(database, folder)
 
 
-def seal_all(folder: Path, hot_ns: int, settle_ns: int, progress: Progress = lambda done, of: None) -> StoreSize:
-    """Seal every hour that is ``due``. ``NoStore``, ``StoreInUse``, ``NoRoomToSeal``, ``OlderStore``."""
+def seal_all(
+    folder: Path,
+    hot_ns: int,
+    settle_ns: int,
+    progress: Progress = lambda done, of: None,
+    rollup: tuple[Rule, ...] = (),
+) -> StoreSize:
+    """Seal every hour that is ``due``, and roll up those that are old.
+
+    ``NoStore``, ``StoreInUse``, ``NoRoomToSeal``, ``OlderStore``.
+    """
     with _alone(folder), _database(folder) as database:
         version = found_version(database)
         if version is None or version < SPANS_SEALED_SINCE:
@@ -110,9 +131,14 @@ def seal_all(folder: Path, hot_ns: int, settle_ns: int, progress: Progress = lam
         if is_recording:
             raise OlderStore(f"the store in {folder} is a recording: it stays as it was imported")
         hours = due(database, hot_ns, time.time_ns(), settle_ns)
+        database.execute("ALTER TABLE sealed_file ADD COLUMN IF NOT EXISTS step_ns BIGINT").fetchall()
         for done, hour in enumerate(hours):
             seal(database, folder, hour)
             progress(done + 1, len(hours))
+        old = due_for_rollup(database, rollup, time.time_ns())
+        for done, one in enumerate(old):
+            roll_up(database, folder, one)
+            progress(done + 1, len(old))
         remove_unnamed(database, folder)
         database.execute("CHECKPOINT").fetchall()
         return read_sizes(database, folder)
@@ -181,6 +207,55 @@ def back_up(folder: Path, file: Path, progress: Progress = lambda done, of: None
             partial.unlink(missing_ok=True)
             raise
         return Copied(file, version, len(names), total)
+
+
+def export(folder: Path, into: Path, progress: Progress = lambda done, of: None) -> Exported:
+    """Write each documented view (``layerline docs sql``) to a Parquet file of its name, in a new folder.
+
+    ``NoStore``, ``StoreInUse``, ``NewerStore``, ``OlderStore``, ``NoRoom``, ``AlreadyThere``.
+    """
+    if into.exists() and (not into.is_dir() or any(into.iterdir())):
+        raise AlreadyThere(f"{into} is there already, and nothing in it is overwritten: name a new folder")
+    with _alone(folder), _database(folder) as database:
+        if not has_our_shape(database):
+            raise OlderStore(
+                f"another version of this program wrote the store in {folder} last: start the server once, which takes"
+                " it over"
+            )
+        into.parent.mkdir(parents=True, exist_ok=True)
+        _need_room(into.parent, sum((folder / name).stat().st_size for name in _files(folder)))
+        partial = into.with_name(f"{into.name}.exporting")
+        shutil.rmtree(partial, ignore_errors=True)  # of one that was killed
+        make_private(partial)
+        try:
+            names = [
+                name
+                for (name,) in database.execute(
+                    "SELECT view_name FROM duckdb_views() WHERE schema_name = 'views' ORDER BY view_name"
+                ).fetchall()
+            ]
+            # With one thread, and in no order, millions of rows of `blind` fit: what does not is put on the disk.
+            database.execute("SET threads = 1").execute("SET preserve_insertion_order = false")
+            rows: dict[str, int] = {}
+            for done, name in enumerate(names):
+                progress(done, len(names))
+                made = partial / f"{name}.parquet"
+                with _private(made):
+                    pass
+                ((rows[name],),) = database.execute(
+                    f"COPY (FROM views.{name}) TO {literal(str(made))} (FORMAT parquet, COMPRESSION zstd)"
+                ).fetchall()
+                sync(made)
+            if into.exists():
+                into.rmdir()
+            size = sum(path.stat().st_size for path in partial.iterdir())
+            partial.rename(into)
+            sync(into.parent)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        progress(len(names), len(names))
+        return Exported(into, size, rows)
 
 
 def restore(file: Path, folder: Path, progress: Progress = lambda done, of: None) -> Copied:

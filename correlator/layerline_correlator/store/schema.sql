@@ -106,7 +106,8 @@ CREATE TABLE IF NOT EXISTS sealed_file (
     rows      BIGINT,
     bytes     BIGINT,
     columns   VARCHAR[],                  -- those that the table had then
-    sealed_ns BIGINT                      -- when it was written
+    sealed_ns BIGINT,                     -- when it was written
+    step_ns   BIGINT                      -- of points of which two are kept for each step (rollup.py); else null
 );
 
 -- Traces that have rows in sealed hours far from all of their requests, which say where the others are (sealed.py).
@@ -327,6 +328,7 @@ ALTER TABLE part ADD COLUMN IF NOT EXISTS dependency VARCHAR;
 ALTER TABLE part ADD COLUMN IF NOT EXISTS dependency_type VARCHAR;
 ALTER TABLE part ADD COLUMN IF NOT EXISTS statement VARCHAR;
 ALTER TABLE stay ADD COLUMN IF NOT EXISTS ready_ns BIGINT;
+ALTER TABLE sealed_file ADD COLUMN IF NOT EXISTS step_ns BIGINT;
 
 -- Each cause that was blind in a request, of rows like those of `request` and `blind_spot` in the named tables.
 CREATE OR REPLACE MACRO blind_in(requests, spots) AS TABLE

@@ -185,14 +185,10 @@ def seal(cursor: duckdb.DuckDBPyConnection, folder: Path, hour: Hour) -> list[Pa
     ``NoRoomToSeal``; ``duckdb.TransactionException`` where somebody else deleted rows of it meanwhile.
     """
     kind = hour.kind
-    _need_room(folder, (hour.hot_rows + hour.sealed_rows) * kind.row_bytes)
-    below = folder / FOLDER / kind.name
-    below.mkdir(mode=0o700, parents=True, exist_ok=True)
+    need_room(folder, (hour.hot_rows + hour.sealed_rows) * kind.row_bytes)
     to_ns = hour.from_ns + HOUR_NS
     bounds = {"from_ns": hour.from_ns, "to_ns": to_ns}
-    title = datetime.fromtimestamp(hour.from_ns // 10**9, UTC).strftime("%Y-%m-%dT%H")
-    partial = below / f"{title}{_PARTIAL}"
-    made: Path | None = None
+    title = title_of(hour.from_ns)
     cursor.execute("BEGIN").fetchall()
     try:
         if not _is_settled(cursor, hour):  # more of it arrived just now
@@ -204,14 +200,7 @@ def seal(cursor: duckdb.DuckDBPyConnection, folder: Path, hour: Hour) -> list[Pa
             spanning=_spanning(cursor, folder, kind, _files(cursor, folder, kind, hour.from_ns, to_ns)),
             **bounds,
         )
-        ((copied,),) = cursor.execute(
-            f"COPY ({written}) TO {literal(str(partial))} (FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v2)"
-        ).fetchall()
-        partial.chmod(0o600)
-        made = below / f"{title}-{_synced_sum(partial)[:16]}.parquet"
-        partial.rename(made)
-        for each in (below, below.parent, folder):
-            sync(each)
+        made, copied = write_file(cursor, folder, kind, hour.from_ns, written)
         if kind is not POINT:
             far = _FAR.format(name=kind.name, table=kind.table, time=kind.time, known=_KNOWN if kind is LOG else "")
             cursor.execute(far, {**bounds, "near_ns": NEAR_NS}).fetchall()
@@ -228,27 +217,83 @@ def seal(cursor: duckdb.DuckDBPyConnection, folder: Path, hour: Hour) -> list[Pa
                 f"hour {title}: {deleted:,} rows of {kind.table} and {again:,} of files were to be sealed, "
                 f"and {copied:,} were written"
             )
-        cursor.execute(
-            "INSERT INTO sealed_file VALUES ($kind, $file, $from_ns, $to_ns, $rows, $bytes, $columns, $now_ns)",
-            {
-                **bounds,
-                "kind": kind.name,
-                "file": made.relative_to(folder).as_posix(),
-                "rows": copied,
-                "bytes": made.stat().st_size,
-                "columns": list(columns),
-                "now_ns": time.time_ns(),
-            },
-        ).fetchall()
-        _renew(cursor, folder, kind)
+        name_file(cursor, folder, kind, hour.from_ns, made, copied, columns)
         cursor.execute("COMMIT").fetchall()
     except BaseException:
         with suppress(duckdb.Error):  # a commit that failed has rolled back
             cursor.execute("ROLLBACK").fetchall()
-        partial.unlink(missing_ok=True)
         # Whether a commit that failed is durable is not known: a file of that name may be named. Starts look.
         raise
     return [path for path in (folder / name for name, _ in before) if path != made]
+
+
+def title_of(from_ns: int) -> str:
+    """An hour, as names of files have it."""
+    return datetime.fromtimestamp(from_ns // 10**9, UTC).strftime("%Y-%m-%dT%H")
+
+
+def write_file(
+    cursor: duckdb.DuckDBPyConnection, folder: Path, kind: Kind, from_ns: int, query: str
+) -> tuple[Path, int]:
+    """Write the rows of a query to a file of this hour, durably: the file, and how many rows it has.
+
+    It is no part of the store until ``name_file``.
+    """
+    below = folder / FOLDER / kind.name
+    below.mkdir(mode=0o700, parents=True, exist_ok=True)
+    partial = below / f"{title_of(from_ns)}{_PARTIAL}"
+    try:
+        ((copied,),) = cursor.execute(
+            f"COPY ({query}) TO {literal(str(partial))} (FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v2)"
+        ).fetchall()
+        partial.chmod(0o600)
+        made = below / f"{title_of(from_ns)}-{_synced_sum(partial)[:16]}.parquet"
+        partial.rename(made)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    for each in (below, below.parent, folder):
+        sync(each)
+    return made, copied
+
+
+def name_file(
+    cursor: duckdb.DuckDBPyConnection,
+    folder: Path,
+    kind: Kind,
+    from_ns: int,
+    made: Path,
+    rows: int,
+    columns: Collection[str],
+    step_ns: int | None = None,
+) -> None:
+    """Make a file part of the store, in the transaction under way. ``step_ns``: of points that were rolled up."""
+    cursor.execute(
+        "INSERT INTO sealed_file BY NAME SELECT $kind AS kind, $file AS file, $from_ns AS from_ns, $to_ns AS to_ns,"
+        " $rows AS rows, $bytes AS bytes, $columns AS columns, $now_ns AS sealed_ns, $step_ns AS step_ns",
+        {
+            "kind": kind.name,
+            "file": made.relative_to(folder).as_posix(),
+            "from_ns": from_ns,
+            "to_ns": from_ns + HOUR_NS,
+            "rows": rows,
+            "bytes": made.stat().st_size,
+            "columns": list(columns),
+            "now_ns": time.time_ns(),
+            "step_ns": step_ns,
+        },
+    ).fetchall()
+    _renew(cursor, folder, kind)
+
+
+def coarsest_ns(cursor: duckdb.DuckDBPyConnection, from_ns: int, to_ns: int) -> int:
+    """The longest step to which points of ``[from_ns, to_ns)`` were rolled up; 0 where they are as they came."""
+    ((found,),) = cursor.execute(
+        "SELECT coalesce(max(step_ns), 0) FROM sealed_file"
+        " WHERE kind = 'point' AND to_ns > $from_ns AND from_ns < $to_ns",
+        {"from_ns": from_ns, "to_ns": to_ns},
+    ).fetchall()
+    return int(found)
 
 
 def forget(cursor: duckdb.DuckDBPyConnection, folder: Path, before_ns: int) -> tuple[list[Path], int]:
@@ -485,7 +530,7 @@ def _synced_sum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _need_room(folder: Path, wanted_bytes: int) -> None:
+def need_room(folder: Path, wanted_bytes: int) -> None:
     free_bytes = shutil.disk_usage(folder).free
     if free_bytes < wanted_bytes + _SPARE_BYTES:
         raise NoRoomToSeal(f"{wanted_bytes + _SPARE_BYTES:,} bytes must be free in {folder}, and {free_bytes:,} are")

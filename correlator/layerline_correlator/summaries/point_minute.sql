@@ -1,5 +1,6 @@
 -- The values of each series, summed up per minute.
--- In: $from_ns, $to_ns (whole minutes), $minutes (those of them that are wanted).
+-- In: $from_ns, $to_ns (whole minutes), $minutes (those of them that are wanted); $coarse_ns: the step to which they were rolled
+-- up since, 0 where they were not: within it nobody can tell how often they were read.
 INSERT INTO point_minute BY NAME
 WITH
 step AS (
@@ -23,7 +24,7 @@ summed AS (
             FILTER (before_ns IS NOT NULL AND kind <> 'gauge') AS rise,
         sum(before_value * (time_ns - before_ns)) FILTER (kind = 'gauge') AS held,
         quantile_disc(time_ns - before_ns, 0.5) AS step_ns,
-        list(time_ns - before_ns) FILTER (before_ns IS NOT NULL) AS steps
+        list(time_ns - before_ns) FILTER (before_ns IS NOT NULL AND time_ns - before_ns > $coarse_ns) AS steps
     FROM step GROUP BY minute, series
 )
 SELECT

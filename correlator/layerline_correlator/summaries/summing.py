@@ -15,7 +15,7 @@ from contextlib import suppress
 import duckdb
 
 from layerline_correlator.store.disk import Disk
-from layerline_correlator.store.sealed import POINT, SPAN, within
+from layerline_correlator.store.sealed import POINT, SPAN, coarsest_ns, within
 from layerline_correlator.store.stale import MINUTE_NS, QUARTER, forget_quarters
 from layerline_correlator.store.statements import run
 from layerline_correlator.threads import Threads
@@ -178,7 +178,9 @@ class Summing:
         for table in TABLES[kind]:
             self._forget(table, minutes)
         with within(self._cursor, min(minutes) * MINUTE_NS, (max(minutes) + 1) * MINUTE_NS, _READ[kind]):
-            run(self._cursor, f"summaries/{kind}_minute.sql", _bounds(minutes))
+            bounds = _bounds(minutes)
+            coarse_ns = coarsest_ns(self._cursor, min(minutes) * MINUTE_NS, (max(minutes) + 1) * MINUTE_NS)
+            run(self._cursor, f"summaries/{kind}_minute.sql", {**bounds, "coarse_ns": coarse_ns})
             callers = run(self._cursor, "summaries/callers.sql", _bounds(minutes))[0] if kind == "span" else []
         edges = minutes
         if kind == "span":
