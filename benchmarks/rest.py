@@ -1,6 +1,6 @@
 """What a quiet machine pays for Layerline: the server and the agent, with one trace a second and 50 containers.
 
-    python benchmarks/rest.py [--containers 50] [--warm-up 60] [--seconds 60]
+    python benchmarks/rest.py [--containers 50] [--warm-up 60] [--seconds 120]
 
 The server gets a trace of eight spans and the readings of all containers and their machine each second; somebody looks
 at ``/metrics`` before and after, and nobody asks anything else. The agent reads a captured machine with so many
@@ -113,7 +113,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--containers", type=int, default=50)
     parser.add_argument("--warm-up", type=float, default=60, help="seconds before it is measured")
-    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seconds", type=float, default=120, help="ordinary ledgers come every second minute")
     options = parser.parse_args()
     print(f"{platform.machine()}, {psutil.cpu_count()} cores, Linux {platform.release()}, DuckDB {duckdb.__version__}")
     print(f"python {' '.join(sys.argv)}; load {psutil.getloadavg()[0]:.1f}")

@@ -27,7 +27,10 @@ log = logging.getLogger(__name__)
 
 #: Bodies beyond this are decoded one at a time, so that the largest ones do not add up in memory.
 LARGE_BYTES = 2**20
-#: How long a large body waits for its turn before its sender is told to come back.
+#: How many bodies are decoded at a time: a large one and another. Decoding is Python, of which one thread runs at a
+#: time; whoever else needs Python meanwhile, such as a question or the correlator, waits for all of them in turn.
+DECODED_AT_ONCE = 2
+#: How long a body waits for its turn before its sender is told to come back.
 TURN_S = 10.0
 
 
@@ -44,6 +47,7 @@ class Intake:
         self._settings = settings
         self._masking = Masking(settings.capture)
         self._turns = threading.BoundedSemaphore(1)
+        self._decoding = threading.BoundedSemaphore(DECODED_AT_ONCE)
 
     def bounds(self) -> Bounds:
         """When what comes in now may have happened."""
@@ -90,6 +94,9 @@ class Intake:
             try:
                 if packed:
                     body = inflate(body, self._settings.inflated_limit_bytes, grown)
+                if not self._decoding.acquire(timeout=TURN_S):
+                    raise Problem(503, "other bodies are being read; send this one again later")
+                turn.callback(self._decoding.release)
                 return decode(signal, body, is_json=is_json, bounds=self.bounds(), masking=self._masking)
             except Malformed as problem:
                 raise Problem(400, str(problem)) from None
