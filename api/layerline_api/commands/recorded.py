@@ -1,4 +1,4 @@
-"""Import recorded data (OTLP files, Jaeger's JSON, RCAEval's cases) into a store of its own.
+"""Import recorded data (OTLP files, Jaeger's JSON, ClickHouse's tables, RCAEval's cases) into a store of its own.
 
 Exit codes: 0 imported, 1 a file could not be read (the others were), 2 could not begin, 143 and 130 stopped by SIGTERM
 or SIGINT before the end. What is stopped or killed continues where it was when the same command is run again.
@@ -97,7 +97,7 @@ def _summary(held: Held, store: Path) -> str:
 
 def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="layerline import", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("path", nargs="+", type=Path, metavar="PATH", help="a file, or the folder of a case of RCAEval")
+    parser.add_argument("path", nargs="+", type=Path, metavar="PATH", help="a file, or a folder with tables")
     parser.add_argument(
         "--store", type=Path, metavar="DIR", help="the folder of its store (default: `recorded` in LAYERLINE_STORE)"
     )

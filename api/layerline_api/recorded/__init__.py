@@ -1,7 +1,7 @@
 """Recorded data: files of other tools become a store of their own, and are asked as if it were live.
 
 ``commands/recorded`` → ``sources`` (what is to be read, and by which reader) → a reader (``otlp_files``, ``jaeger``,
-``rcaeval``) → ``gathered`` (rows, and what could not be read) → ``importing`` (into the store, restartable) → the
+``rcaeval``, ``clickhouse``) → ``gathered`` (rows, and what could not be read) → ``importing`` (into the store, restartable) → the
 correlator.
 
 A reader is a generator over one file. It puts rows into a ``Gathered`` and yields the ``Place`` where reading would

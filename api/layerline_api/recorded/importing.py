@@ -37,6 +37,8 @@ BATCH_ROWS = 20_000
 PROBLEMS_TOLD = 10
 #: How long the disk may take for a batch.
 _PATIENCE_S = 600.0
+#: Formats whose places are rows of a table.
+_BY_ROWS = ("rcaeval", "clickhouse")
 #: How often progress is looked at.
 _LOOK_S = 0.2
 
@@ -149,7 +151,7 @@ class _File:
                 return True
             place = Place(before.offset, before.line, before.inside)
             self._gathered.rejected, self._gathered.left_out = before.rejected, before.left_out
-        unit = "row" if self._source.format == "rcaeval" else "byte"
+        unit = "row" if self._source.format in _BY_ROWS else "byte"
         again = f", going on at {unit} {place.offset:,}" if place.offset else ""
         began = time.monotonic()
         problem: Exception | None = None
@@ -181,7 +183,7 @@ class _File:
     def _total(self) -> int | None:
         """The file's size where places are bytes of it."""
         with self._source.path.open("rb") as file:
-            return None if self._source.format == "rcaeval" or codec_of(file.read(4)) else self._bytes
+            return None if self._source.format in _BY_ROWS or codec_of(file.read(4)) else self._bytes
 
     def _write(self, place: Place, progress: Stage, finished: bool = False) -> None:
         """Hand on what was gathered; one batch is written while the next is read."""
