@@ -54,6 +54,12 @@ SELECT (SELECT count(*) FROM span), (SELECT count(*) FROM point), (SELECT count(
 """
 
 
+#: When incidents were, the longest first.
+_INCIDENTS = """
+SELECT start_ns, end_ns FROM incident
+WHERE merged_into IS NULL AND end_ns IS NOT NULL ORDER BY end_ns - start_ns DESC, start_ns
+"""
+
 _AMOUNT = """
 SELECT (SELECT (count(*), sum(end_ns - start_ns))::VARCHAR FROM hot_span), (SELECT count(*) FROM point),
        (SELECT count(*) FROM event), (SELECT count(*) FROM log)
@@ -77,6 +83,7 @@ class Held:
     last_ns: int | None
     traces: int  # that have a request
     without_ledger: int  # of these: ordinary ones that were not drawn to get a ledger
+    incidents: tuple[tuple[int, int], ...]  # from, to; the longest first
 
 
 def import_files(
@@ -97,7 +104,9 @@ def import_files(
             _judge_anew(store)
         _judge(store, settings, console, whole=whole)
         with store.cursor() as cursor:
-            held = Held(*(first_row(cursor.execute(_HELD)) or ()))
+            counts = first_row(cursor.execute(_HELD)) or ()
+            found_there = (*counts, tuple(cursor.execute(_INCIDENTS).fetchall()))
+            held = Held(*found_there)
     finally:
         store.close()
     return held, failed
