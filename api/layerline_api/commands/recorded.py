@@ -1,4 +1,4 @@
-"""Import recorded data (OTLP files, Jaeger's JSON, RCAEval's cases) into a store of its own.
+"""Import recorded data (OTLP files, Jaeger's JSON, ClickHouse's tables, RCAEval's cases) into a store of its own.
 
 Exit codes: 0 imported, 1 a file could not be read (the others were), 2 could not begin, 143 and 130 stopped by SIGTERM
 or SIGINT before the end. What is stopped or killed continues where it was when the same command is run again.
@@ -26,6 +26,9 @@ from layerline_correlator.store.disk import why_not_opened
 from layerline_correlator.store.store import Overloaded, StoreInUse
 
 COMMAND = "import"
+
+#: So long a time before an incident is named to compare with, at least, in seconds.
+_BEFORE_S = 900
 
 
 def main(argv: Sequence[str]) -> int:
@@ -84,20 +87,36 @@ def _summary(held: Held, store: Path) -> str:
     if held.first_ns is None or held.last_ns is None:
         return "\n".join(["nothing was imported", *lines])
     first, last = held.first_ns // 10**9, held.last_ns // 10**9 + 1
-    begin, end = (datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") for second in (first, last))
+    begin, end = _moment(first), _moment(last)
+    asked = [f"      layerline why --from {begin} --to {end}"]
+    if held.incidents:
+        from_s, to_s = held.incidents[0][0] // 10**9, held.incidents[0][1] // 10**9 + 1
+        before_s = max(first, from_s - max(to_s - from_s, _BEFORE_S))
+        many = f"the longest of {len(held.incidents)} incidents" if len(held.incidents) > 1 else "the incident"
+        asked += [
+            f"      layerline incidents --from {begin} --to {end}",
+            f"{many}:",
+            f"      layerline why --from {_moment(from_s)} --to {_moment(to_s)}",
+        ]
+        if before_s < from_s:
+            asked.append(f"the time before it: {_moment(before_s)}/{_moment(from_s)}")
     return "\n".join(
         [
             f"imported {', '.join(parts)} from {begin} to {end}",
             *lines,
             f"ask:  layerline serve --store {store}",
-            f"      layerline why --from {begin} --to {end}",
+            *asked,
         ]
     )
 
 
+def _moment(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="layerline import", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("path", nargs="+", type=Path, metavar="PATH", help="a file, or the folder of a case of RCAEval")
+    parser.add_argument("path", nargs="+", type=Path, metavar="PATH", help="a file, or a folder with tables")
     parser.add_argument(
         "--store", type=Path, metavar="DIR", help="the folder of its store (default: `recorded` in LAYERLINE_STORE)"
     )

@@ -37,6 +37,8 @@ BATCH_ROWS = 20_000
 PROBLEMS_TOLD = 10
 #: How long the disk may take for a batch.
 _PATIENCE_S = 600.0
+#: Formats whose places are rows of a table.
+_BY_ROWS = ("rcaeval", "clickhouse")
 #: How often progress is looked at.
 _LOOK_S = 0.2
 
@@ -51,6 +53,12 @@ SELECT (SELECT count(*) FROM span), (SELECT count(*) FROM point), (SELECT count(
        (SELECT count(DISTINCT trace_id) FROM request), (SELECT count(DISTINCT trace_id) FROM request WHERE planned = 0)
 """
 
+
+#: When incidents were, the longest first.
+_INCIDENTS = """
+SELECT start_ns, end_ns FROM incident
+WHERE merged_into IS NULL AND end_ns IS NOT NULL ORDER BY end_ns - start_ns DESC, start_ns
+"""
 
 _AMOUNT = """
 SELECT (SELECT (count(*), sum(end_ns - start_ns))::VARCHAR FROM hot_span), (SELECT count(*) FROM point),
@@ -75,6 +83,7 @@ class Held:
     last_ns: int | None
     traces: int  # that have a request
     without_ledger: int  # of these: ordinary ones that were not drawn to get a ledger
+    incidents: tuple[tuple[int, int], ...]  # from, to; the longest first
 
 
 def import_files(
@@ -95,7 +104,9 @@ def import_files(
             _judge_anew(store)
         _judge(store, settings, console, whole=whole)
         with store.cursor() as cursor:
-            held = Held(*(first_row(cursor.execute(_HELD)) or ()))
+            counts = first_row(cursor.execute(_HELD)) or ()
+            found_there = (*counts, tuple(cursor.execute(_INCIDENTS).fetchall()))
+            held = Held(*found_there)
     finally:
         store.close()
     return held, failed
@@ -149,7 +160,7 @@ class _File:
                 return True
             place = Place(before.offset, before.line, before.inside)
             self._gathered.rejected, self._gathered.left_out = before.rejected, before.left_out
-        unit = "row" if self._source.format == "rcaeval" else "byte"
+        unit = "row" if self._source.format in _BY_ROWS else "byte"
         again = f", going on at {unit} {place.offset:,}" if place.offset else ""
         began = time.monotonic()
         problem: Exception | None = None
@@ -181,7 +192,7 @@ class _File:
     def _total(self) -> int | None:
         """The file's size where places are bytes of it."""
         with self._source.path.open("rb") as file:
-            return None if self._source.format == "rcaeval" or codec_of(file.read(4)) else self._bytes
+            return None if self._source.format in _BY_ROWS or codec_of(file.read(4)) else self._bytes
 
     def _write(self, place: Place, progress: Stage, finished: bool = False) -> None:
         """Hand on what was gathered; one batch is written while the next is read."""

@@ -16,8 +16,6 @@ and descriptions of the published cases of its datasets RE1, RE2 and RE3.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -26,13 +24,10 @@ from pathlib import Path
 from sys import intern
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as parquet
-
 from layerline.attributes import SPAN_FIGURES
 from layerline_api.doors.bounds import VALUE_LIMIT
-from layerline_api.recorded.content import content
 from layerline_api.recorded.gathered import Gathered, Place, Reader, Unreadable, shown
+from layerline_api.recorded.tables import EXTENSIONS, Bad, Row, opened
 from layerline_correlator.store.model import (
     SERVER,
     STATUS_ERROR,
@@ -47,59 +42,14 @@ from layerline_correlator.store.model import (
 )
 
 INJECT_TIME = "inject_time.txt"
-EXTENSIONS = (".csv", ".parquet")
 ERROR_LEVELS = frozenset(("error", "err", "severe", "critical", "fatal", "panic", "alert", "emergency"))
 
 _HEX = re.compile(r"[0-9a-fA-F]+")
 _NO_FIGURES: tuple[int | None, ...] = (None,) * len(SPAN_FIGURES)
 _NOTHING = ("", "nan", "NaN", "None", "null")
-_ROWS = 2_000
-
-csv.field_size_limit(16 * 2**20)  # a log message may be long
-
-
-class _Bad(ValueError):
-    """Why a row cannot be taken."""
-
-
-Row = Sequence[Any]
-#: A row's number (from 0), the line it ends in, its cells.
-Numbered = tuple[int, int, Row]
 
 
 # ---- tables
-
-
-def _csv(path: Path) -> tuple[Row, Iterator[Numbered]]:
-    def rows() -> Iterator[Numbered]:
-        with content(path) as stream, io.TextIOWrapper(stream, "utf-8", errors="replace", newline="") as text:
-            reader = csv.reader(text)
-            for number, row in enumerate(reader, -1):
-                yield number, reader.line_num, row
-
-    found = rows()
-    return next(found, (-1, 1, ()))[2], found
-
-
-def _parquet(path: Path) -> tuple[Row, Iterator[Numbered]]:
-    try:
-        file = parquet.ParquetFile(path)
-    except pa.ArrowException as problem:
-        raise Unreadable(f"expected Parquet: {problem}") from None
-
-    def rows() -> Iterator[Numbered]:
-        number = 0
-        for batch in file.iter_batches(_ROWS):
-            for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                yield number, number + 1, row
-                number += 1
-
-    return file.schema_arrow.names, rows()
-
-
-def _open(path: Path) -> tuple[Row, Iterator[Numbered]]:
-    """The names of the columns, and the rows."""
-    return _parquet(path) if path.suffix == ".parquet" else _csv(path)
 
 
 def _columns(names: Row, wanted: Sequence[str], optional: Sequence[str] = ()) -> list[Callable[[Row], Any]]:
@@ -121,7 +71,7 @@ def _table(converter: Callable[[Path, Row, Gathered], Callable[[Row], None]]) ->
     """A reader that goes row by row. The converter is given the columns' names and answers with what takes a row."""
 
     def read(path: Path, begin: Place, gathered: Gathered) -> Iterator[Place]:
-        names, rows = _open(path)
+        names, rows = opened(path)
         take = converter(path, names, gathered)
         what = "row" if path.suffix == ".parquet" else "line"
         for number, line, row in rows:
@@ -129,9 +79,9 @@ def _table(converter: Callable[[Path, Row, Gathered], Callable[[Row], None]]) ->
                 continue
             try:
                 if len(row) != len(names):
-                    raise _Bad(f"it has {len(row)} cells; expected {len(names)}")
+                    raise Bad(f"it has {len(row)} cells; expected {len(names)}")
                 take(row)
-            except _Bad as problem:
+            except Bad as problem:
                 gathered.reject(f"{what} {line}", str(problem))
             yield Place(number + 1, line)
 
@@ -157,7 +107,7 @@ def _traces(path: Path, names: Row, gathered: Gathered) -> Callable[[Row], None]
         reason = gathered.bounds.wrong_span(start_us * 1000, (start_us + duration_us) * 1000)
         if reason is not None or duration_us < 0:
             why = reason or "it ends before it starts"
-            raise _Bad(f"startTime {start_us} and duration {duration_us} are not microseconds since 1970: {why}")
+            raise Bad(f"startTime {start_us} and duration {duration_us} are not microseconds since 1970: {why}")
         crosses = parent is not None and services.get(int(parent, 16), service) != service
         status, attributes = _status(status_of(row))
         gathered.batch.spans.append(
@@ -185,7 +135,7 @@ def _traces(path: Path, names: Row, gathered: Gathered) -> Callable[[Row], None]
 
 def _services(path: Path, span_of: Callable[[Row], Any], service_of: Callable[[Row], Any]) -> dict[int, str]:
     """The service of each span: some 120 bytes a span, 130 MB for the largest published case."""
-    names, rows = _open(path)
+    names, rows = opened(path)
     services: dict[int, str] = {}
     for _, _, row in rows:
         if len(row) == len(names) and _HEX.fullmatch(span := _text(span_of(row))):
@@ -222,7 +172,7 @@ def _metrics(path: Path, names: Row, gathered: Gathered) -> Callable[[Row], None
     def take(row: Row) -> None:
         time_ns = round(_number("time", time_of(row)) * 1e9)
         if (reason := gathered.bounds.wrong_time(time_ns)) is not None:
-            raise _Bad(f"its time is {shown(time_of(row))}; expected seconds since 1970: {reason}")
+            raise Bad(f"its time is {shown(time_of(row))}; expected seconds since 1970: {reason}")
         points = gathered.batch.points
         if not points:
             named.clear()
@@ -246,7 +196,7 @@ def _metrics(path: Path, names: Row, gathered: Gathered) -> Callable[[Row], None
             points.append(PointRow(series, 0, time_ns, value))
         if bad:
             gathered.rejected += len(bad) - 1
-            raise _Bad(f"{bad[0]}; expected a number" + (f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""))
+            raise Bad(f"{bad[0]}; expected a number" + (f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""))
 
     return take
 
@@ -266,7 +216,7 @@ def _logs(_: Path, names: Row, gathered: Gathered) -> Callable[[Row], None]:
             return
         time_ns = _whole("timestamp", time_of(row))
         if (reason := gathered.bounds.wrong_time(time_ns)) is not None:
-            raise _Bad(f"its timestamp is {time_ns}; expected nanoseconds since 1970: {reason}")
+            raise Bad(f"its timestamp is {time_ns}; expected nanoseconds since 1970: {reason}")
         named = {"level": level, "error": _text(error_of(row)), "req_path": _text(path_of(row))}
         gathered.batch.events.append(
             EventRow(
@@ -289,8 +239,8 @@ def _inject_time(path: Path, begin: Place, gathered: Gathered) -> Iterator[Place
     try:
         time_ns = round(_number("the time", found) * 1e9)
         if (reason := gathered.bounds.wrong_time(time_ns)) is not None:
-            raise _Bad(f"it is {shown(found)}: {reason}")
-    except _Bad as problem:
+            raise Bad(f"it is {shown(found)}: {reason}")
+    except Bad as problem:
         raise Unreadable(f"expected seconds since 1970: {problem}") from None
     resource = gathered.resource({"layerline.recorded.as": "rcaeval"})
     gathered.batch.events.append(EventRow(resource, time_ns, "rcaeval.fault_injected", "a fault was injected", {}))
@@ -314,7 +264,7 @@ def _number(name: str, cell: Any) -> float:
     except (TypeError, ValueError):
         found = math.nan
     if not math.isfinite(found):
-        raise _Bad(f"{name} is {shown(cell)}; expected a number")
+        raise Bad(f"{name} is {shown(cell)}; expected a number")
     return found
 
 
@@ -331,7 +281,7 @@ def _whole(name: str, cell: Any) -> int:
 def _id(name: str, cell: Any, digits: int) -> str:
     text = _text(cell)
     if len(text) > digits or not _HEX.fullmatch(text):
-        raise _Bad(f"{name} is {shown(cell)}; expected up to {digits} hex digits")
+        raise Bad(f"{name} is {shown(cell)}; expected up to {digits} hex digits")
     return text.lower().rjust(digits, "0")
 
 

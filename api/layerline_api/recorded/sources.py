@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from layerline_api.recorded import jaeger, otlp_files, rcaeval
+from layerline_api.recorded import clickhouse, jaeger, otlp_files, rcaeval
 from layerline_api.recorded.content import content
 from layerline_api.recorded.gathered import Reader, Unreadable
 
-FORMATS = ("auto", "otlp", "jaeger", "rcaeval")
+FORMATS = ("auto", "otlp", "jaeger", "rcaeval", "clickhouse")
 
 _BEGIN_BYTES = 2**16
 _FIRST_NAME = re.compile(rb'\s*\{\s*"([^"]*)"')
@@ -35,8 +35,11 @@ def sources(paths: Sequence[Path], wanted: str) -> list[Source]:
 
 def _of(path: Path, wanted: str) -> Iterator[Source]:
     if path.is_dir():
-        found = rcaeval.files_of(path)
-        if not found or wanted not in ("auto", "rcaeval"):
+        found = rcaeval.files_of(path) if wanted in ("auto", "rcaeval") else []
+        if not found and wanted in ("auto", "clickhouse") and (tables := clickhouse.tables_in(path)):
+            yield from (Source(table, "clickhouse", clickhouse.read) for table in tables)
+            return
+        if not found:
             raise Unreadable(f"{path} is a folder: {_no_case(path)}")
         for file, reader in found:
             yield Source(file, "rcaeval", reader)
@@ -44,7 +47,7 @@ def _of(path: Path, wanted: str) -> Iterator[Source]:
     if wanted == "rcaeval":
         raise Unreadable(f"{path} is not a folder: expected a case of RCAEval ({_CASE})")
     found_format = wanted if wanted != "auto" else _guess(path)
-    yield Source(path, found_format, jaeger.read if found_format == "jaeger" else otlp_files.read)
+    yield Source(path, found_format, _READERS[found_format])
 
 
 _CASE = f"{', '.join(f'{name}.csv' for name in ('traces', 'metrics', 'logs'))} or .parquet, {rcaeval.INJECT_TIME}"
@@ -57,7 +60,12 @@ def _no_case(path: Path) -> str:
     return f"expected a case of RCAEval ({_CASE}), or files of OTLP or Jaeger by their names"
 
 
+_READERS: dict[str, Reader] = {"jaeger": jaeger.read, "otlp": otlp_files.read, "clickhouse": clickhouse.read}
+
+
 def _guess(path: Path) -> str:
+    if clickhouse.is_table(path):
+        return "clickhouse"
     with content(path) as stream:
         begin = stream.read(_BEGIN_BYTES).removeprefix(b"\xef\xbb\xbf")
     if begin.lstrip()[:1] != b"{":
