@@ -44,9 +44,8 @@ FROM compared_loss GROUP BY ALL
 UNION ALL
 SELECT service, operation, is_now, block, 'all', '', sum(lost_ns * weight)::DOUBLE FROM compared_loss GROUP BY ALL;
 
--- How much what is lost in a block before the window differs from the mean: what chance alone does. The fifth of the
--- blocks that differ most is left out, because something may have begun in it; without it, a normal distribution has 0.438
--- of its variance.
+-- How much chance moves what is lost in a block before the window: by how much neighbours among the blocks differ. Where
+-- something began in that time and lasted, only two neighbours differ more by it, while all blocks differ from the mean.
 -- makes: usual_spread
 -- reads: compared_who, compared_block
 CREATE OR REPLACE TEMP TABLE usual_spread AS
@@ -61,22 +60,19 @@ filled AS (
     LEFT JOIN (FROM compared_who WHERE NOT is_now) AS lost USING (service, operation, who_type, who, block)
     WINDOW each AS (PARTITION BY service, operation, who_type, who)
 ),
-apart AS (
-    SELECT *, abs(lost_ns - mean_ns * weight) AS apart_ns FROM filled
-),
-cut AS (
-    SELECT *, quantile_disc(apart_ns, 0.8) OVER (PARTITION BY service, operation, who_type, who) AS cut_ns FROM apart
+stepped AS (
+    SELECT *, lost_ns - mean_ns * weight - lag(lost_ns - mean_ns * weight) OVER each AS step_ns
+    FROM filled WINDOW each AS (PARTITION BY service, operation, who_type, who ORDER BY block)
 )
 SELECT
-    service, operation, who_type, who, count(*) AS blocks, any_value(mean_ns) AS mean_ns,
-    -- Of one request: a block is a sum of as many as it stands for.
-    sum(apart_ns * apart_ns) FILTER (apart_ns <= cut_ns) / count(*) FILTER (apart_ns <= cut_ns) / 0.438
-        / avg(weight) AS variance,
+    service, operation, who_type, who, count(*) AS blocks,
+    -- Of one request: a block is a sum of as many as it stands for, and a step the difference of two.
+    avg(step_ns * step_ns) / 2 / avg(weight) AS variance,
     sum(lost_ns) FILTER (block < $middle_block) AS first_half_ns,
     sum(weight) FILTER (block < $middle_block) AS first_half,
     sum(lost_ns) FILTER (block >= $middle_block) AS second_half_ns,
     sum(weight) FILTER (block >= $middle_block) AS second_half
-FROM cut GROUP BY ALL;
+FROM stepped GROUP BY ALL;
 
 -- What each request lost to whom.
 -- makes: request_who
@@ -98,8 +94,22 @@ FROM request_who WHERE is_now
 WINDOW each AS (PARTITION BY service, operation, who_type, who ORDER BY lost_ns DESC, start_ns DESC)
 QUALIFY place <= 5;
 
+-- The three stretches of ten seconds in which most was lost to each: a single pause holds up whatever is under way.
+-- makes: hardest_time
+-- reads: request_who
+CREATE OR REPLACE TEMP TABLE hardest_time AS
+WITH moment AS (
+    SELECT service, operation, who_type, who, sum(lost_ns * weight) AS lost_ns, sum(weight) AS weight
+    FROM request_who WHERE is_now
+    GROUP BY service, operation, who_type, who, start_ns // 10_000_000_000
+)
+SELECT
+    service, operation, who_type, who, list_sum(list(lost_ns ORDER BY lost_ns DESC)[:3]) AS hardest_ns,
+    list_sum(list(weight ORDER BY lost_ns DESC)[:3]) AS hardest
+FROM moment GROUP BY ALL;
+
 -- makes: changed_who
--- reads: compared_who, usual_spread, request_who, hardest_hit
+-- reads: compared_who, compared_block, usual_spread, request_who, hardest_hit, hardest_time
 CREATE OR REPLACE TEMP TABLE changed_who AS
 WITH
 summed AS (
@@ -111,20 +121,28 @@ squared AS (
     SELECT service, operation, who_type, who, sum(weight * lost_ns * lost_ns) AS squares
     FROM request_who WHERE NOT is_now GROUP BY ALL
 ),
+number AS (
+    SELECT service, operation, coalesce(sum(weight) FILTER (is_now), 0) AS all_requests FROM compared_block GROUP BY ALL
+),
 hit AS (
     SELECT service, operation, who_type, who, list(trace_id ORDER BY place) AS traces,
-           list(span_id ORDER BY place) AS spans, sum(lost_ns * weight) FILTER (place <= 3) AS hardest_ns,
-           sum(weight) FILTER (place <= 3) AS hardest
+           list(span_id ORDER BY place) AS spans, sum(lost_ns * weight) FILTER (place <= 3) AS hit_ns,
+           sum(weight) FILTER (place <= 3) AS hit
     FROM hardest_hit GROUP BY ALL
 )
 SELECT
     service, operation, who_type, who, now_ns, before_ns, blocks, variance, squares, first_half_ns, first_half,
-    second_half_ns, second_half, coalesce(hardest_ns, 0) AS hardest_ns, coalesce(hardest, 0) AS hardest,
+    second_half_ns, second_half,
+    -- Where these stretches have more than a third of all requests, the three requests that lost most are meant.
+    coalesce(CASE WHEN hardest > all_requests / 3 THEN hit_ns ELSE hardest_ns END, 0) AS hardest_ns,
+    coalesce(CASE WHEN hardest > all_requests / 3 THEN hit ELSE hardest END, 0) AS hardest,
     coalesce(traces, []) AS traces, coalesce(spans, []) AS spans
 FROM summed
+JOIN number USING (service, operation)
 LEFT JOIN usual_spread USING (service, operation, who_type, who)
 LEFT JOIN squared USING (service, operation, who_type, who)
-LEFT JOIN hit USING (service, operation, who_type, who);
+LEFT JOIN hit USING (service, operation, who_type, who)
+LEFT JOIN hardest_time USING (service, operation, who_type, who);
 
 -- The same split again by cause and entity.
 -- makes: changed_cause

@@ -2,7 +2,7 @@
 
 What is lost is added up by whom: a service with its containers, its processes and the names that others call it under;
 a host; a dependency. Somebody *grew* when its share of a mean request did, by more than chance does to the time before,
-and not because of a few requests. Where nobody grew, nobody is named.
+and not because of some moments. Where nobody grew, nobody is named.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LEAST_SHARE, LEAST_NS = 0.05, 1_000_000
 #: And when it is so many times what chance does (a standard deviation of the difference). Where somebody grew, others
 #: are named beside from so many times on; what is so many times chance is not said to be as it was, either.
 TIMES, TIMES_TOO, TIMES_OPEN = 5.0, 3.0, 2.0
-#: Without the three requests that lost most, a change must still have these shares of the least and of those times.
+#: Without the three hardest stretches of time, a change must still have these shares of the least and of those times.
 LEAST_WITHOUT, TIMES_WITHOUT = 0.25, 0.6
 #: The spread between blocks is known from so many on.
 BLOCKS = 5
@@ -63,7 +63,7 @@ class Loss:
 class Lost:
     """What was lost to somebody, over all requests, and how much chance moves it. Sums, in nanoseconds.
 
-    ``variance`` is that of one request, by what blocks of time before the window differ (of ``blocks`` blocks);
+    ``variance`` is that of one request, by what neighbouring blocks of the time before differ (of ``blocks`` blocks);
     ``squares`` are of the requests before it, None where they were read as summed up.
     """
 
@@ -75,7 +75,8 @@ class Lost:
     halves: tuple[tuple[float, float], tuple[float, float]] = ((0.0, 0.0), (0.0, 0.0))
     """Of the first and the second half of the time before: what was lost, and by how many requests."""
     hardest: tuple[float, float] = (0.0, 0.0)
-    """Of the three requests of the window that lost most: how much, and for how many they stand."""
+    """Of the three stretches of ten seconds of the window in which most was lost: how much, and by how many requests;
+    where these are more than a third of the window's, of the three requests that lost most."""
     examples: tuple[tuple[str, str], ...] = ()
     losses: tuple[Loss, ...] = ()
 
@@ -134,7 +135,7 @@ def _wandered_ns(lost: Lost) -> float:
 
 
 def grew(compared: Compared, lost: Lost, times: float = TIMES) -> bool:
-    """Whether it takes more of a request than before: enough, more than by chance, and not in a few requests only."""
+    """Whether it takes more of a request than before: enough, more than by chance, and not for some moments only."""
     change_ns = compared.change_ns(lost)
     if change_ns < max(compared.least_ns, _wandered_ns(lost)):
         return False
