@@ -113,7 +113,8 @@ SOME, FULL = ("pressure.kind", "some"), ("pressure.kind", "full")
 
 #: Which of our attributes another's may stand for: the one of them that the signal is told apart by.
 RENAMED: dict[str, tuple[str, ...]] = {
-    "state": ("cpu.mode",),  # hostmetrics
+    "state": ("cpu.mode", "db.client.connection.state"),  # hostmetrics; pools, until 1.26
+    "pool.name": ("db.client.connection.pool.name",),  # until 1.26
     "mode": ("cpu.mode",),  # node_exporter
     "system.cpu.state": ("cpu.mode",),  # conventions until 1.27
     "container.cpu.state": ("cpu.mode",),

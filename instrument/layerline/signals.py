@@ -56,7 +56,7 @@ class Signal:
     """One quantity of one kind of entity."""
 
     name: str
-    entity: str  # "container" or "host"
+    entity: str  # "container", "host" or "service"
     kind: Kind
     unit: str  # as stored: "ns", "By", "By/s", "1", "{cpu}", "{period}", "{operation}", …
     meaning: str
@@ -958,6 +958,37 @@ SIGNALS: tuple[Signal, ...] = (
             node_exporter("node_ethtool_linklocal_allowance_exceeded", ("network.allowance", "local services")),
         ),
     ),
+    # ---- services: pools of connections, as the process that has the pool tells
+    Signal(
+        "db.client.connection.count",
+        "service",
+        Kind.GAUGE,
+        "{connection}",
+        "connections of a pool, by state",
+        "the app's own instrumentation",
+        dimensions=("db.client.connection.pool.name", "db.client.connection.state"),
+        aliases=(conventions("db.client.connections.usage"),),  # until 1.26
+    ),
+    Signal(
+        "db.client.connection.max",
+        "service",
+        Kind.GAUGE,
+        "{connection}",
+        "how many connections a pool may have",
+        "the app's own instrumentation",
+        dimensions=("db.client.connection.pool.name",),
+        aliases=(conventions("db.client.connections.max"),),
+    ),
+    Signal(
+        "db.client.connection.pending_requests",
+        "service",
+        Kind.GAUGE,
+        "{request}",
+        "requests that wait for a connection of a pool",
+        "the app's own instrumentation",
+        dimensions=("db.client.connection.pool.name",),
+        aliases=(conventions("db.client.connections.pending_requests"),),
+    ),
     # ---- the agent itself
     Signal(
         "layerline.sensor.success",
@@ -1046,7 +1077,7 @@ def document() -> str:
         "*fine* every 200 ms (`--fine`): of those it sends what changed, with the last reading before the change.",
         "",
     ]
-    for entity, title in (("container", "Containers"), ("host", "Hosts")):
+    for entity, title in (("container", "Containers"), ("host", "Hosts"), ("service", "Services")):
         lines += [f"## {title}", "", "| signal | kind | unit | what it is | from |", "| --- | --- | --- | --- | --- |"]
         for signal in SIGNALS:
             if signal.entity == entity:

@@ -90,6 +90,10 @@ CREATE OR REPLACE MACRO many_cpus() AS 1024;
 -- From which share of its limit on something is at it: readings are means over their intervals.
 CREATE OR REPLACE MACRO full_ratio() AS 0.8;
 
+-- From so many a second on, faults that wait for a device, and pages that are read again, slow a process down.
+CREATE OR REPLACE MACRO many_faults_per_s() AS 10;
+CREATE OR REPLACE MACRO many_refaults_per_s() AS 100;
+
 -- Cloud providers report as seldom as every five minutes.
 CREATE OR REPLACE MACRO longest_report_ns() AS seconds_long(310);
 

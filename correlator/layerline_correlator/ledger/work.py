@@ -56,6 +56,8 @@ FILES = (
     "ledger/held_up.sql",
     "ledger/saturated.sql",
     "ledger/vm_limits.sql",
+    "ledger/full_memory.sql",
+    "ledger/full_pools.sql",
     "ledger/behind_holder.sql",
     "ledger/container_lives.sql",
     "facts/usual.sql",
