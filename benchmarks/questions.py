@@ -314,13 +314,11 @@ def answer_all(folder: Path, options: argparse.Namespace) -> None:
     with duckdb.connect(str(folder / "hot.duckdb"), read_only=True) as store:
         row = store.execute(
             "SELECT (SELECT count(*) FROM span), (SELECT count(*) FROM point), (SELECT count(*) FROM request),"
-            " (SELECT count(*) FROM part), (SELECT count(*) FROM blind), (SELECT max(end_ns) FROM request)"
+            " (SELECT count(*) FROM part), (SELECT max(end_ns) FROM request)"
         ).fetchone()
     assert row
     *counts, now_ns = row
-    sizes = ", ".join(
-        f"{n:,} {what}" for n, what in zip(counts, ("spans", "points", "requests", "parts", "blind"), strict=True)
-    )
+    sizes = ", ".join(f"{n:,} {what}" for n, what in zip(counts, ("spans", "points", "requests", "parts"), strict=True))
     print(f"{sizes}; {(folder / 'hot.duckdb').stat().st_size / 1e6:,.0f} MB", flush=True)
     wanted = options.only.split(",") if options.only else [""]
     with served_from(folder) as server, loaded(server, options.load, options.containers):

@@ -339,8 +339,9 @@ def _readings(cursor: duckdb.DuckDBPyConnection, points: int, name: Callable[[st
     lines: dict[tuple[str, str, str, str, bool, tuple[tuple[str, str], ...]], list[float | int | None]] = {}
     # Lists, because a row for each value costs more to hand over than to work out.
     for kind, identity, signal, unit, is_level, attributes, steps, amounts in cursor.execute(
-        "SELECT entity_type, entity_id, signal, unit, is_level, shown_attributes, list(step), list(value)"
-        " FROM reading_step GROUP BY ALL"
+        "SELECT entity_type, entity_id, signal, unit, is_level, shown_attributes, steps, amounts FROM"
+        " (SELECT shown_as, is_level, list(step) AS steps, list(value) AS amounts FROM reading_step GROUP BY ALL)"
+        " JOIN (SELECT DISTINCT ON (shown_as) * FROM shown_line) USING (shown_as)"
     ).fetchall():
         key = (kind, identity, signal, unit, is_level, tuple(sorted((attributes or {}).items())))
         line = lines.setdefault(key, [None] * points)

@@ -70,13 +70,26 @@ WHERE EXISTS (FROM (SELECT unnest($signals::VARCHAR[]) AS pattern) WHERE signal 
   -- What all tasks waited for is part of what some did.
   AND coalesce(series.attributes['pressure.kind'], 'some') = 'some';
 
--- What each line describes, one row per line. There are many stretches of time below, so they hold numbers only.
+-- What each line describes, one row per line. There are many stretches of time below, so they hold numbers only. `shown_as` is
+-- the number of what is shown together: what devices and interfaces did adds up.
 -- makes: shown_line
 -- reads: wanted_series
 -- only with: wanted_series
 CREATE OR REPLACE TEMP TABLE shown_line AS
-SELECT DISTINCT ON (line) line, entity_type, entity_id, signal, unit, attributes
-FROM lines_of((SELECT list(series) FROM wanted_series));
+WITH
+described AS (
+    SELECT DISTINCT ON (line)
+        line, entity_type, entity_id, signal, unit,
+        map_from_entries(list_filter(map_entries(attributes), lambda entry:
+            entry."key" NOT IN ('system.device', 'network.interface.name'))) AS shown_attributes
+    FROM lines_of((SELECT list(series) FROM wanted_series))
+)
+SELECT
+    described.*, coalesce(is_limit, FALSE) AS is_limit,
+    dense_rank() OVER (
+        ORDER BY described.entity_type, entity_id, described.signal, described.unit, shown_attributes::VARCHAR
+    ) AS shown_as
+FROM described LEFT JOIN signal ON signal.signal = described.signal;
 
 -- makes: reading_step
 -- reads: shown_reading, shown_line
@@ -100,17 +113,11 @@ figures AS (
     FROM shares
     GROUP BY line, is_level, step
 )
--- What devices and interfaces did adds up; of several limits the tightest binds.
+-- Of several limits the tightest binds.
 SELECT
-    shown_line.entity_type, entity_id, shown_line.signal, shown_line.unit, is_level, step,
-    map_from_entries(list_filter(map_entries(attributes), lambda entry:
-        entry."key" NOT IN ('system.device', 'network.interface.name'))) AS shown_attributes,
-    CASE WHEN coalesce(is_limit, FALSE) THEN min(value) ELSE sum(value) END AS value
-FROM figures
-JOIN shown_line ON shown_line.line = figures.line
-LEFT JOIN signal ON signal.signal = shown_line.signal
-GROUP BY
-    shown_line.entity_type, entity_id, shown_line.signal, shown_line.unit, is_level, step, shown_attributes, is_limit;
+    shown_as, is_level, step, CASE WHEN is_limit THEN min(value) ELSE sum(value) END AS value
+FROM figures JOIN shown_line ON shown_line.line = figures.line
+GROUP BY shown_as, is_level, step, is_limit;
 
 -- ---- events: of the entities and services concerned, and those that concern everybody
 
