@@ -38,8 +38,8 @@ def code(service: str, query: str) -> Callable[[Shop], AbstractContextManager[No
 
 @contextmanager
 def cpu_limit(shop: Shop) -> Iterator[None]:
-    """A CPU limit a little above what stock needs, so that requests queue."""
-    shop.limit("stock", 0.08)
+    """A CPU limit of less than stock usually uses, so that its requests queue."""
+    shop.limit("stock", 0.05)
     try:
         yield
     finally:
