@@ -129,7 +129,16 @@ class Shop:
     def slow_web(self, cpu_ms: int) -> None:
         """Deploy web 1.5, whose code is slow from its first request on."""
         self.deploy_web("web", "stock", "1.5")
-        requests.put(f"{self.url('web')}/flags?recommend_cpu_ms={cpu_ms}", timeout=10).raise_for_status()
+        self.flag_web(cpu_ms, 100)
+
+    def flag_web(self, cpu_ms: int, percent: int) -> None:
+        """So many per cent of web's carts compute so much more."""
+        query = f"recommend_cpu_ms={cpu_ms}&recommend_percent={percent}"
+        requests.put(f"{self.url('web')}/flags?{query}", timeout=10).raise_for_status()
+
+    def late_prices(self, ms: int) -> None:
+        """Let prices answer so many milliseconds after it was asked."""
+        requests.put(f"{self.url('prices')}/delay?ms={ms}", timeout=10).raise_for_status()
 
     def url(self, name: str) -> str:
         return self._place.url(name)

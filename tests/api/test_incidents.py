@@ -181,3 +181,18 @@ def test_an_incident_of_errors_is_told_by_its_errors() -> None:
     fake.incidents.documents.append(document)
     page = create_app(fake).test_client().get(f"/incidents/{DOCUMENT['id']}").text
     assert "48 × KeyError: &#39;cart&#39; in stock, 2 in the 15 minutes before" in page
+
+
+def test_what_changed_between_services_is_told_with_how_sure_it_is() -> None:
+    """Each edge says how much longer its calls take and on which side that passed; what is not sure is perhaps so."""
+    edge = {
+        "caller": "web", "callee_type": "service", "callee": "stock", "operation": "GET /stock", "calls": 60,
+        "errors": 2, "before_calls": 900, "before_errors": 0, "duration_change_ns": 160_000_000,
+        "gap_change_ns": 158_000_000, "side": "callee", "sure": False, "because": "calls of others to stock were late",
+    }  # fmt: skip
+    edges = [edge, edge | {"side": None, "operation": ""}, edge | {"side": "way", "sure": True, "errors": 0}]
+    text = " ".join(" ".join(line.plain for line in lines_of_incident(DOCUMENT | {"edges": edges}, CAUSES)).split())
+    assert "web to stock (GET /stock): 160 ms a call more, 2 of 60 failed, perhaps at stock: calls of others" in text
+    assert "web to stock: 160 ms a call more, 2 of 60 failed, on which side is open:" in text
+    assert "web to stock (GET /stock): 160 ms a call more, on the way:" in text
+    assert "between services" not in " ".join(line.plain for line in lines_of_incident(DOCUMENT, CAUSES))

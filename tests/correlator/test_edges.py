@@ -13,6 +13,7 @@ import pytest
 from spans import MS, batch, span_row
 
 from layerline_correlator.correlator import Correlator
+from layerline_correlator.incidents.describe import calm
 from layerline_correlator.settings import Settings
 from layerline_correlator.verdict.edges import EdgeMinute, compare, read_edges, shift
 
@@ -78,6 +79,18 @@ def test_the_same_calls_are_no_change() -> None:
         assert compare(calls("web", "cart", usual, near, each=20, minutes=10), now) == []
 
 
+def test_a_part_is_told_although_minutes_differ() -> None:
+    """Where each minute is a little different, what 15 % of the calls gain is told because nearly none took so long."""
+    before = [
+        one
+        for minute in range(6)
+        for one in calls("web", "cart", lambda draw, by=1 + minute % 3: by * usual(draw), near, minutes=1)  # type: ignore[misc]
+    ]
+    now = calls("web", "cart", lambda draw: usual(draw) + (700 if draw.random() < 0.15 else 0), near, minutes=1)
+    (found,) = compare(before, now)
+    assert found.duration_change_ns >= 10 * MS
+
+
 def test_a_few_odd_calls_are_no_change() -> None:
     """Two of a hundred calls that take ten seconds do not move the middle 90 %."""
     ordinary = Counter({group_of(20): 100})
@@ -121,6 +134,24 @@ def test_operations_that_were_hardly_called_before_are_compared_together() -> No
     assert (found.operation, found.calls, found.before_calls) == ("", 20, 60)
 
 
+def test_who_only_passes_time_on_comes_last() -> None:
+    """The database is slow, and so is the answer of the service that asks it: the call to the database comes first."""
+
+    def slow(chance: random.Random) -> float:
+        return usual(chance) + 300
+
+    before = [*calls("web", "cart", usual, near, each=90), *calls("cart", "db:5432", near)]
+    now = [*calls("web", "cart", slow, near, each=90, minutes=1), *calls("cart", "db:5432", far, minutes=1)]
+    assert [one.callee for one in compare(before, now)] == ["db:5432", "cart"]
+
+
+def test_the_time_before_leaves_other_incidents_out() -> None:
+    """Stretches between incidents, in order; none where one lasted all the time."""
+    assert calm(0, 100, []) == [(0, 100)]
+    assert calm(0, 100, [(-5, 10), (30, 50), (40, 60), (90, 120)]) == [(10, 30), (60, 90)]
+    assert calm(0, 100, [(-5, 100)]) == []
+
+
 def test_calls_that_fail_are_a_change() -> None:
     """A third of the calls fails, and they take no longer: errors alone are told."""
     (found,) = compare(calls("web", "cart", usual, near), calls("web", "cart", usual, near, minutes=1, errors=20))
@@ -160,7 +191,7 @@ def test_edges_are_read_from_rows_and_from_minutes_alike(tmp_path: Path) -> None
     correlator = Correlator.open(Settings(store=tmp_path, group_ns=0))
     try:
         correlator.append(batch([span_row(span, span["trace"], zero_ns) for span in spans]))
-        windows = (zero_ns + minute_ns, zero_ns + 2 * minute_ns), (zero_ns, zero_ns + minute_ns)
+        windows = (zero_ns + minute_ns, zero_ns + 2 * minute_ns), [(zero_ns, zero_ns + minute_ns)]
         found = []
         for summed in (False, True):
             if summed:

@@ -104,6 +104,18 @@ def test_three_faults_are_three_incidents(afternoon: tuple[Correlator, int]) -> 
     assert incidents[2]["services"] == ["web"]
 
 
+def test_calls_that_got_slower_are_told_with_their_side(afternoon: tuple[Correlator, int]) -> None:
+    """Where stock is held back, its answers take longer: at the callee. Where web's own code is slow, none do."""
+    correlator, _ = afternoon
+    quota, neighbour, code, _ = found(correlator)
+    for incident in (quota, neighbour):
+        edge = incident["edges"][0]
+        assert (edge["caller"], edge["callee"], edge["side"], edge["sure"]) == ("web", "stock", "callee", True)
+        assert edge["duration_change_ns"] >= 20_000_000
+        assert edge["before_errors"] == 0
+    assert code["edges"] == []
+
+
 def test_the_change_that_fits_is_named_first(afternoon: tuple[Correlator, int]) -> None:
     """The lowered limit, the neighbour's start and the new version are tied to their incidents; a bystander is not."""
     correlator, _ = afternoon

@@ -24,7 +24,7 @@ from layerline_api.shared import Shared
 from layerline_api.words.amounts import human
 from layerline_api.words.clean import clean
 from layerline_api.words.entities import whole
-from layerline_api.words.incidents import failed
+from layerline_api.words.incidents import between, failed
 from layerline_api.words.times import apart, ns_of, when
 from layerline_api.words.verdicts import tell
 from layerline_correlator.questions.questions import Questions
@@ -81,6 +81,7 @@ class Told:
     noticed: str
     affected: str
     failed: list[str]
+    between: list[str]
     is_of_errors: bool
     changes: list[Change]
     signs: list[Sign]
@@ -135,6 +136,7 @@ def told(incident: Json, titles: Mapping[str, str]) -> Told:
         noticed=when(incident["noticed"])[:19],
         affected=f"{incident['affected']:,} of {incident['requests']:,}",
         failed=list(failed(incident)),
+        between=list(between(incident)),
         is_of_errors=incident.get("kind") == "errors",
         changes=[
             Change(

@@ -11,7 +11,7 @@ from layerline_api.terminal.text import LAYER_STYLE, WIDTH, bar, cut, fitted, wr
 from layerline_api.words.amounts import human
 from layerline_api.words.clean import clean
 from layerline_api.words.entities import whole
-from layerline_api.words.incidents import failed
+from layerline_api.words.incidents import between, failed
 from layerline_api.words.times import apart
 
 Json = Mapping[str, Any]
@@ -41,6 +41,7 @@ def lines_of_incident(incident: Json, causes: Sequence[Json]) -> list[Text]:
     out += _hit(incident)
     out += _why(incident, titles)
     out += _changed(incident)
+    out += _between(incident)
     out += _reach(incident)
     out += _to_do(incident)
     out += _not_seen(incident)
@@ -162,6 +163,11 @@ def _changed(incident: Json) -> list[Text]:
         lines[0] = Text(f"  {mark} {when:<16}{lines[0].plain[20:]}", style="bold" if change["likely"] else "")
         out += lines
     return out
+
+
+def _between(incident: Json) -> list[Text]:
+    lines = [line for said in between(incident) for line in wrapped(said, indent=2)]
+    return [Text(), Text("what changed between services", style="bold"), *lines] if lines else []
 
 
 def _reach(incident: Json) -> list[Text]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from layerline_api.words.amounts import human
 from layerline_api.words.clean import clean
 
 Json = Mapping[str, Any]
@@ -18,3 +19,24 @@ def failed(incident: Json) -> Iterator[str]:
     for failure in incident.get("failures") or ():
         before = f", {failure['before']:,} in the 15 minutes before" if failure.get("before") else ""
         yield f"{failure['requests']:,} × {clean(failure['because'])}{before}"
+
+
+def between(incident: Json) -> Iterator[str]:
+    """``web to stock (GET /stock): 160 ms a call more, perhaps at stock: …``: what changed between services, and where.
+
+    Nothing of an incident that an earlier version described.
+    """
+    for edge in incident.get("edges") or ():
+        operation = f" ({clean(edge['operation'])})" if edge["operation"] else ""
+        failed = f", {edge['errors']:,} of {edge['calls']:,} failed" if edge["errors"] else ""
+        where = {
+            "caller": f"at {clean(edge['caller'])}",
+            "callee": f"at {clean(edge['callee'])}",
+            "way": "on the way",
+        }.get(edge["side"], "on which side is open")
+        perhaps = "" if edge["sure"] or edge["side"] is None else "perhaps "
+        longer = f"{human(max(0, edge['duration_change_ns']))} a call more"
+        yield (
+            f"{clean(edge['caller'])} to {clean(edge['callee'])}{operation}: {longer}{failed}, {perhaps}{where}:"
+            f" {clean(edge['because'])}"
+        )

@@ -40,7 +40,7 @@ class Named:
     cause: str | None
     layer: str | None
     how: str
-    """``culprit``, ``failure`` or ``suspect``."""
+    """``culprit``, ``failure``, ``edge`` or ``suspect``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,17 @@ def found_incidents(correlator: Correlator, labels: Labels) -> Iterator[Found]:
             named = Named((str(entity["id"]), str(entity["name"])), whole["cause"], layer, "culprit")
         if named is None:
             named = first_named({**(whole.get("verdict") or {}), "failures": whole.get("failures")})
+        is_open = named is None or named.how == "suspect"
+        if is_open and (edge := next((one for one in whole.get("edges") or () if one["side"]), None)) is not None:
+            named = by_edge(edge)
         yield Found(item["id"], _ns(item["start"]), _ns(item["noticed"]), named, item["summary"])
+
+
+def by_edge(edge: Mapping[str, Any]) -> Named:
+    """Where time passes between services, if nobody is to blame for it."""
+    name = str(edge["caller"] if edge["side"] == "caller" else edge["callee"])
+    layer = "network" if edge["side"] == "way" else "dependency" if edge["callee_type"] == "dependency" else "app"
+    return Named((name, name), None, layer, "edge")
 
 
 def owner(incident: Found, labels: Labels) -> Window | None:

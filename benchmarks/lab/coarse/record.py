@@ -12,7 +12,7 @@ from rich.console import Console
 
 from benchmarks.lab.coarse.faults import Fault
 from benchmarks.lab.coarse.labels import Labels, Window
-from benchmarks.lab.coarse.shop import Customers, Shop, open_shop
+from benchmarks.lab.coarse.shop import PORT, Customers, Shop, open_shop
 from layerline_api.demo import layout
 
 #: What is left out at the beginning of a window: a limit that is lifted leaves a queue behind.
@@ -68,7 +68,7 @@ def _faulty(shop: Shop, fault: Fault, pace: Pace) -> Window:
 
 
 def _names(shop: Shop, fault: Fault) -> tuple[str, ...]:
-    """The ids and names of who may be named."""
+    """The ids, names and addresses of who may be named."""
     found = []
     for name in fault.entities:
         if name == "host":
@@ -76,5 +76,5 @@ def _names(shop: Shop, fault: Fault) -> tuple[str, ...]:
         elif (entity := shop.entities.get(name)) is not None:
             found += [entity.id, entity.name]
         if name != "host":
-            found.append(name)
+            found += [name, shop.place.peer(name, PORT)]
     return tuple(dict.fromkeys(found))

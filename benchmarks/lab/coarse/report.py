@@ -58,12 +58,14 @@ def _faults(judged: Sequence[Judged]) -> Section:
             continue
         why = said(one.why)
         waited = noticed_s(one)
+        named = said(one.incidents[0].named) if one.incidents else ""
+        incidents = f"{_mark(right_incident(one))} {len(one.incidents)} {named}".strip()
         rows.append(
             (
                 one.window.fault,
                 one.case,
                 f"{_mark(right_entity(one))} {_mark(right_layer(one))} {why}",
-                f"{_mark(right_incident(one))} {len(one.incidents)}",
+                incidents,
                 "–" if waited is None else f"{waited:.0f} s",
                 one.cpu_floor or "–",
                 one.gap_floor or "–",

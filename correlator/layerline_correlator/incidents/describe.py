@@ -40,6 +40,7 @@ from layerline_correlator.ledger.work import READINGS_AROUND_NS
 from layerline_correlator.store.sealed import POINT, SPAN, within
 from layerline_correlator.store.statements import first_row, run, text
 from layerline_correlator.times import rfc3339
+from layerline_correlator.verdict.edges import EdgeChange, read_edges
 from layerline_correlator.verdict.failures import timeless
 from layerline_correlator.verdict.judge import Ledger, Usual, of_service
 from layerline_correlator.verdict.ledgers import read_ledgers, select_requests
@@ -54,6 +55,10 @@ _SIGN_NS, _SIGN_SHARE = 20_000_000, 0.1
 #: Layers with less of the excess than this gave none.
 _LAYER_SHARE = 0.05
 _EARLIEST = 60
+#: Edges that are told; they are compared over the beginning of the incident, with the time before it.
+_EDGES, _EDGES_NS, _EDGES_BEFORE_NS = 5, 300 * 10**9, 900 * 10**9
+#: What is left out after another incident.
+_EDGES_SETTLE_NS = 10 * 10**9
 
 
 def describe(
@@ -98,7 +103,13 @@ def describe(
     _front(cursor, around, ledgers, usuals)
     counts, of_hit = _counts(cursor, hits, culprits, first, 0)
     compared, _ = _counts(cursor, hits, (), first, BEFORE_NS)
+    edges = _edges(cursor, incident, around)
     blamed_entities = [culprit.entity for culprit in verdict.culprits] if verdict and culprits else []
+    conclusive = (
+        2 * failures[0].requests >= sum(failure.requests for failure in failures)
+        if of_errors
+        else bool(verdict and verdict.conclusive and culprits)
+    )
     return Incident(
         id=incident,
         state="open" if end_ns is None else "ended",
@@ -112,12 +123,18 @@ def describe(
         affected=affected,
         cause=culprits[0].cause if culprits else None,
         entity=blamed_entities[0] if blamed_entities else failures[0].entity if of_errors else None,
-        conclusive=(
-            2 * failures[0].requests >= sum(failure.requests for failure in failures)
-            if of_errors
-            else bool(verdict and verdict.conclusive and culprits)
+        conclusive=conclusive,
+        summary=_summary(
+            hits,
+            culprits,
+            blamed_entities,
+            first,
+            failures,
+            edges,
+            of_errors=of_errors,
+            is_open=end_ns is None,
+            conclusive=conclusive,
         ),
-        summary=_summary(hits, culprits, blamed_entities, first, failures, of_errors=of_errors, is_open=end_ns is None),
         kind="errors" if of_errors else "time",
         settled=settled,
         hit=hits,
@@ -133,7 +150,36 @@ def describe(
         examples=list(verdict.examples or ()) if verdict else [],
         try_=_advice_on_errors(failures[0]) if of_errors else _advice(verdict, culprits),
         failures=failures,
+        edges=edges,
     )
+
+
+def _edges(cursor: duckdb.DuckDBPyConnection, incident: str, around: _Around) -> list[EdgeChange]:
+    """What changed between services, against the time before in which there was no other incident."""
+    since_ns = around.start_ns
+    others = cursor.execute(
+        "SELECT start_ns, coalesce(end_ns, $since_ns) + $settles_ns FROM incident"
+        " WHERE incident <> $incident AND merged_into IS NULL AND start_ns < $since_ns"
+        " AND coalesce(end_ns, $since_ns) > $since_ns - $before_ns ORDER BY start_ns",
+        {
+            "incident": incident,
+            "since_ns": since_ns,
+            "before_ns": _EDGES_BEFORE_NS,
+            "settles_ns": _EDGES_SETTLE_NS,
+        },
+    ).fetchall()
+    before = calm(since_ns - _EDGES_BEFORE_NS, since_ns, others)
+    return read_edges(cursor, (since_ns, min(around.end_ns, since_ns + _EDGES_NS)), before)[:_EDGES]
+
+
+def calm(from_ns: int, to_ns: int, others: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The stretches of a window in which nothing else went on; ``others`` in order of start."""
+    found = []
+    for begin_ns, end_ns in others:
+        if from_ns < min(begin_ns, to_ns):
+            found.append((from_ns, min(begin_ns, to_ns)))
+        from_ns = max(from_ns, end_ns)
+    return [*found, (from_ns, to_ns)] if from_ns < to_ns else found
 
 
 def _as_named(verdict: Verdict | None, name: Naming) -> Naming:
@@ -169,13 +215,16 @@ def _summary(
     entities: Sequence[Entity],
     first: tuple[str, str] | None,
     failures: Sequence[Failure],
+    edges: Sequence[EdgeChange] = (),
     *,
     of_errors: bool,
     is_open: bool,
+    conclusive: bool,
 ) -> str:
     """``web GET /cart and 2 more operations were slow: container stock-1 held back by … (83 % of the excess)``.
 
-    Of errors ``web GET /cart fails: KeyError: 'cart' (HTTP 500) in stock (48 of 96 requests)``.
+    Of errors ``web GET /cart fails: KeyError: 'cart' (HTTP 500) in stock (48 of 96 requests)``. What is not
+    conclusive is *perhaps* so.
     """
     service, operation = first or ((hits[0].service, hits[0].operation) if hits else ("", ""))
     several = len(hits) > 1
@@ -190,10 +239,22 @@ def _summary(
         return f"{begin}: {failures[0].because} ({counted.errors} of {counted.requests} requests failed)"
     failed = f"; {counted.errors} failed: {failures[0].because}" if failures and counted is not None else ""
     if not culprits:
-        return f"{begin}; no single cause stands out{failed}"
+        return f"{begin}; no single cause stands out{_at(edges)}{failed}"
     title = by_name(culprits[0].cause).title
     share = f"{culprits[0].share:.0%}".replace("%", " %")
-    return f"{begin}: {_in_words(entities[0])} {title} ({share} of the excess){failed}"
+    perhaps = "" if conclusive else "perhaps "
+    return f"{begin}: {perhaps}{_in_words(entities[0])} {title} ({share} of the excess){failed}"
+
+
+def _at(edges: Sequence[EdgeChange]) -> str:
+    """``, but time passes at stock: calls of web to stock …``: the first edge whose side is known."""
+    edge = next((one for one in edges if one.side is not None), None)
+    if edge is None:
+        return ""
+    where = {"caller": f"at {edge.caller}", "callee": f"at {edge.callee}"}.get(
+        edge.side or "", f"on the way from {edge.caller} to {edge.callee}"
+    )
+    return f", {'' if edge.sure else 'perhaps '}{where}: {edge.because}"
 
 
 def _without_series(excess: Excess | None) -> Excess | None:

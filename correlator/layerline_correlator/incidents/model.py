@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from layerline_correlator.entity import Entity
+from layerline_correlator.verdict.edges import EdgeChange
 from layerline_correlator.verdict.model import Blind, Failure, Verdict
 
 
@@ -163,3 +164,5 @@ class Incident(IncidentItem):
     try_: list[str] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     """How requests of the first operation failed, the most frequent first."""
+    edges: list[EdgeChange] = field(default_factory=list)
+    """Calls between services that are slower or fail more often than in the time before, what adds most time first."""

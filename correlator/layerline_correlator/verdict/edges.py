@@ -2,9 +2,10 @@
 
 A change is a shift of the whole distribution: the mean of how much its 5th, 10th … 95th percentile moved. So it counts
 where a part of the calls takes longer, and a few odd ones do not. It must stand out from how much single minutes of the
-time before differ from all of it. Where the time passed is told by what else was seen: a call whose answer took as much
-longer was slow at the callee; time beyond the answer (the *gap*) is on the side whose other calls were late too, and on
-the way where those of neither were. Plain arithmetic over ``edges.sql``, which reads minutes that are summed up.
+time before differ from all of it, or a part of the calls must take longer than nearly all did. Where the time passed
+is told by what else was seen: a call whose answer took as much longer was slow at the callee; time beyond the answer
+(the *gap*) is on the side whose other calls were late too, and on the way where those of neither were. Plain
+arithmetic over ``edges.sql``, which reads minutes that are summed up.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ LEAST_BEFORE, LEAST_DURING = 10, 3
 #: A change is told when it is at least so long, such a share of what calls took before, and so many times as much as
 #: single minutes of the time before differ from all of it: 6 times the median one is four standard deviations.
 LEAST_NS, LEAST_SHARE, TIMES_NOISE = 10_000_000, 0.1, 6
+#: So is a part of the calls that takes so much longer than nearly all did (97 %): such a share of them, and so many.
+TAIL_PLACE, TAIL_NS, TAIL_SHARE, LEAST_TAIL = 0.97, 50_000_000, 0.08, 4
 #: Another edge was late too when it grew by at least such a share of what this one did.
 AS_LATE = 0.25
 #: The time passed inside the answer when at least such a share of the growth is not in the gap.
@@ -113,9 +116,14 @@ class _Whole:
         return cls(sum(one.calls for one in minutes), sum(one.errors for one in minutes), durations, gaps, minutes)
 
 
-def read_edges(cursor: duckdb.DuckDBPyConnection, window: tuple[int, int], before: tuple[int, int]) -> list[EdgeChange]:
-    """What changed from ``before`` to ``window`` (each half-open, in ns), the largest changes first."""
-    return compare(_minutes(cursor, before), _minutes(cursor, window))
+def read_edges(
+    cursor: duckdb.DuckDBPyConnection, window: tuple[int, int], before: Sequence[tuple[int, int]]
+) -> list[EdgeChange]:
+    """What changed from ``before`` to ``window`` (half-open, in ns), the largest changes first.
+
+    ``before`` are stretches without trouble: what was wrong then must not look usual.
+    """
+    return compare([one for stretch in before for one in _minutes(cursor, stretch)], _minutes(cursor, window))
 
 
 def _minutes(cursor: duckdb.DuckDBPyConnection, window: tuple[int, int]) -> list[EdgeMinute]:
@@ -126,10 +134,13 @@ def _minutes(cursor: duckdb.DuckDBPyConnection, window: tuple[int, int]) -> list
 
 
 def compare(before: Sequence[EdgeMinute], during: Sequence[EdgeMinute]) -> list[EdgeChange]:
-    """The edges that are slower, or fail more often, than before; what adds most time together comes first."""
+    """The edges that are slower, or fail more often, than before; what adds most time together comes first.
+
+    Last those whose callee only passes on what its own calls took longer.
+    """
     known = Counter[Key]()
-    for one in before:
-        known[one.key] += one.calls
+    for minute in before:
+        known[minute.key] += minute.calls
     then, now = _by_edge(before, known), _by_edge(during, known)
     grown = {
         key: _grown(then[key], whole)
@@ -137,7 +148,16 @@ def compare(before: Sequence[EdgeMinute], during: Sequence[EdgeMinute]) -> list[
         if key in then and then[key].calls >= LEAST_BEFORE and whole.calls >= LEAST_DURING
     }
     found = [_change(key, one, grown) for key, one in grown.items() if one.stands_out or one.fails_more]
-    return sorted(found, key=lambda one: (-one.duration_change_ns * one.calls, -one.errors, one.caller, one.callee))
+    grows_below: dict[str, int] = defaultdict(int)  # by caller
+    for one in found:
+        grows_below[one.caller] = max(grows_below[one.caller], one.duration_change_ns)
+
+    def order(one: EdgeChange) -> tuple[bool, int, int, str, str]:
+        inside = one.side == "callee" and one.gap_change_ns is not None
+        passed_on = inside and grows_below[one.callee] >= INSIDE * one.duration_change_ns
+        return passed_on, -one.duration_change_ns * one.calls, -one.errors, one.caller, one.callee
+
+    return sorted(found, key=order)
 
 
 def _by_edge(minutes: Sequence[EdgeMinute], known: Mapping[Key, int]) -> dict[Key, _Whole]:
@@ -168,9 +188,22 @@ def _grown(before: _Whole, during: _Whole) -> _Grown:
         before,
         duration_ns,
         shift(before.gaps, during.gaps) if answered else None,
-        duration_ns >= least_ns,
+        duration_ns >= least_ns or (duration_ns >= LEAST_NS and has_tail(before, during, usual_ns)),
         during.errors >= LEAST_ERRORS and during.errors / during.calls >= before.errors / before.calls + ERRORS_RATIO,
     )
+
+
+def has_tail(before: _Whole, during: _Whole, usual_ns: float) -> bool:
+    """Whether a part of the calls takes longer than nearly all did, and no minute of the time before was like that."""
+    limit_ns = quantile(before.durations, TAIL_PLACE) + max(TAIL_NS, usual_ns / 4)
+    usually = [beyond(one.durations, limit_ns) / one.calls for one in before.minutes if one.calls >= LEAST_BEFORE]
+    found = beyond(during.durations, limit_ns)
+    return found >= LEAST_TAIL and found / during.calls >= max(TAIL_SHARE, 2 * max(usually, default=0.0))
+
+
+def beyond(histogram: Histogram, limit_ns: float) -> int:
+    """How many calls took longer."""
+    return sum(calls for group, calls in histogram.items() if 1.01**group > limit_ns)
 
 
 def shift(before: Histogram, during: Histogram) -> int:

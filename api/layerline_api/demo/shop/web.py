@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import requests
 from flask import Flask, jsonify, request
 from flask.typing import ResponseReturnValue
@@ -15,7 +17,7 @@ RENDER_CPU_NS = 3_000_000
 def create_app(stock: str) -> Flask:
     """The service; ``stock`` is ``host:port``."""
     app = Flask("web")
-    flags = {"recommend_cpu_ms": 0}
+    flags = {"recommend_cpu_ms": 0, "recommend_percent": 100}
 
     @app.get("/cart")
     def cart() -> ResponseReturnValue:
@@ -23,12 +25,13 @@ def create_app(stock: str) -> Flask:
         answer = requests.get(f"http://{stock}/stock", timeout=60)
         answer.raise_for_status()
         burn(RENDER_CPU_NS)
-        recommend(flags["recommend_cpu_ms"])
+        if random.random() * 100 < flags["recommend_percent"]:  # noqa: S311 - which carts; nothing is secret
+            recommend(flags["recommend_cpu_ms"])
         return jsonify(items=answer.json())
 
     @app.put("/flags")
     def set_flags() -> ResponseReturnValue:
-        """Switch features: ``recommend_cpu_ms`` of CPU for every cart."""
+        """Switch features: ``recommend_cpu_ms`` of CPU for ``recommend_percent`` of the carts."""
         flags.update({name: int(value) for name, value in request.args.items() if name in flags})
         return jsonify(flags)
 
