@@ -29,7 +29,7 @@ GRAPHS = {
     LEDGER: ("batch", LEFT_OVER),
     SUSPECTS: ("wanted_usual",),
     COVERAGE: VIEWS,
-    ("ledger/parts.sql",): ("evidence", "piece", "entry"),
+    ("ledger/parts.sql",): ("evidence", "piece", "entry", "neighbours"),
     TRIAGE: TRIAGE_GIVEN,
     BY_ROW[0]: BY_ROW[1],
     BY_MINUTE[0]: BY_MINUTE[1],
