@@ -77,6 +77,8 @@ def drawn(visits: int) -> tuple[pa.Table, pa.Table]:
             "host": ["vm"] * visits,
             "from_ns": starts,
             "to_ns": [start + draw.randrange(5 * MS, 60 * MS) for start in starts],
+            "of_disks": [True] * visits,
+            "of_network": [True] * visits,
         }
     )
     series = [(signal, number) for signal in SIGNALS for number in range(CONTAINERS)]

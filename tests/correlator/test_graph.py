@@ -30,7 +30,7 @@ GRAPHS = {
     LEDGER: ("batch", LEFT_OVER),
     SUSPECTS: ("wanted_usual",),
     COVERAGE: VIEWS,
-    ("ledger/parts.sql",): ("evidence", "piece", "entry"),
+    ("ledger/parts.sql",): ("evidence", "piece", "entry", "neighbours"),
     TRIAGE: TRIAGE_GIVEN,
     LOSSES[0]: LOSSES[1],
     CHANGES[0]: CHANGES[1],

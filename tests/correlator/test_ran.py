@@ -76,7 +76,7 @@ def test_who_ran_is_the_sum_of_the_readings(correlator: Correlator, seed: int) -
     with correlator._store.cursor() as cursor:
         work_out(cursor, list(visits), zero_ns, zero_ns + 200 * S * MS)
         rows = cursor.execute(
-            "SELECT trace_id, entity_id, ran_ns, more_ns FROM ran JOIN entry USING (request_no)"
+            "SELECT trace_id, entity_id, ran_ns, more_ns FROM ran JOIN entry ON span_no = visit_no"
         ).fetchall()
     names = {container_id(name): name for name in OTHERS}
     readings = {name: rises(drawn[name]) for name in OTHERS}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from spans import MS, a_while_ago, batch, series_rows, span_row
+from spans import MS, a_while_ago, batch, container_id, series_rows, span_row
 
 from layerline_correlator.correlator import Correlator
 from layerline_correlator.questions.requests import RequestQuery
@@ -39,6 +39,19 @@ def readings(zero_ns: int) -> list[Any]:
         {"signal": signal, "container": name, "at": at, "values": [each * place for place in range(len(at))]}
         for name in ("web-1", "stock-1", "far-1")
         for signal, each in (("container.cpu.time", 250), ("container.cpu.throttled", 120))
+    ]
+    # A neighbour on the same CPUs and disk, so that lists of neighbours are compared too.
+    others: tuple[tuple[str, float, dict[str, Any]], ...] = (
+        ("container.cpu.time", 400, {"container": "noisy-1"}),
+        ("container.disk.io", 1e6, {"container": "noisy-1"}),
+        ("container.disk.io", 1e5, {"container": "far-1"}),
+        ("container.io.pressure", 300, {"container": "far-1", "tags": {"pressure.kind": "some"}}),
+        ("system.disk.io_time", 400, {"tags": {"system.device": "vda"}}),
+        ("system.cpu.time", 950, {"tags": {"cpu.mode": "user"}}),
+    )
+    drawn += [
+        {"signal": signal, "at": at, "values": [each * place for place in range(len(at))], **of}
+        for signal, each, of in others
     ]
     return [series_rows(one, zero_ns) for one in drawn]
 
@@ -83,6 +96,9 @@ def expected(drawn: tuple[list[Any], list[Any]], tmp_path_factory: pytest.TempPa
     assert len(requests) == 4
     causes = {(part[0][:2], part[3]) for part in parts}
     assert {("0a", "container.cpu_throttled"), ("0b", "app.cpu_busy"), ("0c", "container.cpu_throttled")} <= causes
+    named = {(part[0][:2], part[3], one["entity_id"][:10]) for part in parts for one in part[11] or ()}
+    noisy = container_id("noisy-1")[:10]
+    assert {("0a", "host.cpu_contended", noisy), ("0c", "host.io_saturated", noisy)} <= named
     return requests, parts
 
 

@@ -127,6 +127,11 @@ CREATE OR REPLACE MACRO sender_of(resource, service, instance) AS
 
 -- ---- words of single rooms
 
+-- A list of neighbours, those with the least `place_ns` first. (Sorting lists costs a third of an aggregate with ORDER BY.)
+CREATE OR REPLACE MACRO in_order(unordered) AS list_transform(
+    list_sort(unordered),
+    lambda one: {'entity_type': one.entity_type, 'entity_id': one.entity_id, 'ran_ns': one.ran_ns});
+
 -- The same machine may be told of by its boot id (our agent), its machine id or its name (others): the first is best.
 CREATE OR REPLACE MACRO host_rank(host_by) AS
     CASE host_by

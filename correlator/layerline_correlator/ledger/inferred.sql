@@ -32,33 +32,40 @@ WHERE request.start_ns BETWEEN $since_ns AND $until_ns
 
 -- What the readings say of each of those pieces.
 -- makes: counted
--- reads: stretch, dark_piece, measured_visit, active, reading, cpu_limit, cpu_count
+-- reads: stretch, stretch_second, dark_piece, measured_visit, active, reading, cpu_limit, cpu_count
 -- only with: dark_piece, reading
 CREATE OR REPLACE TEMP TABLE counted AS
 WITH
-counters AS (
-    SELECT DISTINCT entity_id AS container_id, line, signal, from_ns, to_ns, rise FROM reading
+counters AS MATERIALIZED (
+    SELECT
+        row_number() OVER () AS counter_no, entity_id AS container_id, signal, from_ns, to_ns, rise
+    FROM reading
     WHERE signal IN ('container.cpu.time', 'container.cpu.throttled')
        OR (signal IN ('container.cpu.pressure', 'container.io.pressure') AND attributes['pressure.kind'] = 'some')
 ),
--- what each counter grows by while nothing is at work: its background
-idle AS (
-    SELECT counters.container_id, signal, sum(rise) / sum(counters.to_ns - counters.from_ns) AS rate
-    FROM counters ANTI JOIN active
-        ON active.container_id = counters.container_id
-            AND active.from_ns < counters.to_ns
-            AND active.to_ns > counters.from_ns
-    GROUP BY ALL HAVING sum(counters.to_ns - counters.from_ns) >= 1_000_000_000
+counted_second AS (SELECT *, unnest(seconds_touched(from_ns, to_ns)) AS second FROM counters),
+active_second AS (
+    SELECT active.*, unnest(seconds_touched(greatest(from_ns, first_ns), least(to_ns, last_ns))) AS second
+    FROM active, (SELECT min(from_ns) AS first_ns, max(to_ns) AS last_ns FROM counters) AS extent
+    WHERE from_ns < last_ns AND to_ns > first_ns
 ),
 -- in each interval, for how long spans were at work, added up
 at_work AS (
-    SELECT counters.container_id, line, counters.from_ns,
-           sum(least(active.to_ns, counters.to_ns) - greatest(active.from_ns, counters.from_ns))::BIGINT AS together_ns
-    FROM counters JOIN active
-        ON active.container_id = counters.container_id
-            AND active.from_ns < counters.to_ns
-            AND active.to_ns > counters.from_ns
-    GROUP BY ALL
+    SELECT counter_no,
+           sum(least(active.to_ns, reading.to_ns) - greatest(active.from_ns, reading.from_ns))::BIGINT AS together_ns
+    FROM counted_second AS reading
+    JOIN active_second AS active
+        ON active.container_id = reading.container_id AND active.second = reading.second
+            AND reading.second = first_second_of_both(reading.from_ns, active.from_ns)
+            AND active.from_ns < reading.to_ns
+            AND active.to_ns > reading.from_ns
+    GROUP BY counter_no
+),
+-- what each counter grows by while nothing is at work: its background
+idle AS (
+    SELECT container_id, signal, sum(rise) / sum(counters.to_ns - counters.from_ns) AS rate
+    FROM counters ANTI JOIN at_work ON at_work.counter_no = counters.counter_no
+    GROUP BY container_id, signal HAVING sum(counters.to_ns - counters.from_ns) >= 1_000_000_000
 ),
 -- How many CPUs the quota held back at once: if m CPUs want to run under a limit of L, each throttled period withholds
 -- (m - L) periods of CPU time, so m = withheld / (periods x length of a period) + L.
@@ -87,39 +94,51 @@ withheld AS (
     GROUP BY ALL
 ),
 held AS (
-    SELECT counters.container_id, line, counters.from_ns, max(withheld.cpus) AS cpus
+    SELECT counter_no, max(withheld.cpus) AS cpus
     FROM counters JOIN withheld
         ON withheld.container_id = counters.container_id
             AND withheld.from_ns < counters.to_ns AND withheld.to_ns > counters.from_ns
     WHERE counters.signal = 'container.cpu.throttled'
-    GROUP BY ALL
+    GROUP BY counter_no
 ),
 limits AS (
     SELECT request_no, visit_no, cpus FROM cpu_limit WHERE of_cgroup IS NULL
+),
+-- All that is known of an interval, and all that is known of a stretch, before the two are brought together.
+known_interval AS (
+    SELECT
+        reading.container_id, reading.signal, reading.second, reading.from_ns, reading.to_ns, rise,
+        coalesce(together_ns, 0) AS together_ns, rate, held.cpus AS held_cpus
+    FROM counted_second AS reading
+    LEFT JOIN idle ON idle.container_id = reading.container_id AND idle.signal = reading.signal
+    LEFT JOIN at_work ON at_work.counter_no = reading.counter_no
+    LEFT JOIN held ON held.counter_no = reading.counter_no
+),
+dark_stretch AS (
+    SELECT
+        stretch.piece_no, stretch.container_id, stretch.second, stretch.from_ns, stretch.to_ns,
+        coalesce(len(visit.cpuset), cpu_count.cpus, many_cpus()) AS cpus, limits.cpus AS limit_cpus
+    FROM stretch_second AS stretch
+    SEMI JOIN dark_piece ON dark_piece.piece_no = stretch.piece_no
+    JOIN measured_visit AS visit ON visit.request_no = stretch.request_no AND visit.visit_no = stretch.visit_no
+    LEFT JOIN limits ON limits.request_no = stretch.request_no AND limits.visit_no = stretch.visit_no
+    LEFT JOIN cpu_count ON cpu_count.host = stretch.host
+    WHERE NOT stretch.peer
 ),
 meets AS (
     SELECT
         piece_no, reading.signal, rise, reading.to_ns - reading.from_ns AS interval_ns,
         least(reading.to_ns, stretch.to_ns) - greatest(reading.from_ns, stretch.from_ns) AS o,
-        coalesce(together_ns, 0) AS together_ns, idle.rate,
+        together_ns, rate,
         -- An interval that is much longer says nothing of who else did what in it: an app that starts, a collection.
         reading.to_ns - reading.from_ns <= 5 * (stretch.to_ns - stretch.from_ns) AS is_near,
-        coalesce(len(visit.cpuset), cpu_count.cpus, many_cpus()) AS cpus,
-        held.cpus + limits.cpus AS held_cpus
-    FROM stretch
-    JOIN dark_piece USING (piece_no)
-    JOIN measured_visit AS visit ON visit.request_no = stretch.request_no AND visit.visit_no = stretch.visit_no
-    JOIN counters AS reading
-        ON reading.container_id = stretch.container_id
+        cpus, held_cpus + limit_cpus AS held_cpus
+    FROM dark_stretch AS stretch
+    JOIN known_interval AS reading
+        ON reading.container_id = stretch.container_id AND reading.second = stretch.second
+            AND stretch.second = first_second_of_both(reading.from_ns, stretch.from_ns)
             AND reading.from_ns < stretch.to_ns
             AND reading.to_ns > stretch.from_ns
-    LEFT JOIN idle ON idle.container_id = reading.container_id AND idle.signal = reading.signal
-    LEFT JOIN at_work ON at_work.line = reading.line AND at_work.from_ns = reading.from_ns
-    LEFT JOIN held ON held.container_id = reading.container_id AND held.line = reading.line
-        AND held.from_ns = reading.from_ns
-    LEFT JOIN limits ON limits.request_no = stretch.request_no AND limits.visit_no = stretch.visit_no
-    LEFT JOIN cpu_count ON cpu_count.host = stretch.host
-    WHERE NOT stretch.peer
 ),
 works AS (
     SELECT *, greatest(together_ns, o) AS work_ns, least(greatest(together_ns, o), interval_ns) AS busy_ns FROM meets
@@ -268,9 +287,9 @@ used AS (
 -- What a quota above it withheld, where neither the process nor its container's own counter could see it.
 above AS (
     SELECT request_no, visit_no, sum(estimate) AS estimate, sum(low) AS low, sum(high) AS high,
-           arg_max(attributes['layerline.cgroup'], estimate) AS of_cgroup
+           arg_max(cgroup, estimate) AS of_cgroup
     FROM seen
-    WHERE piece_no IS NULL AND signal = 'container.cpu.throttled' AND attributes['layerline.cgroup'] IS NOT NULL
+    WHERE piece_no IS NULL AND signal = 'container.cpu.throttled' AND cgroup IS NOT NULL
     GROUP BY ALL HAVING sum(estimate) > 0
 )
 SELECT

@@ -10,7 +10,7 @@ SELECT
     cause, coalesce(piece.service, '') AS service, evidence.entity_type, evidence.entity_id,
     sum(lost_ns)::BIGINT AS lost_ns, sum(low_ns)::BIGINT AS low_ns, sum(high_ns)::BIGINT AS high_ns,
     bool_or(evidence.inferred) AS inferred,
-    arg_max(neighbours, lost_ns) AS neighbours,
+    arg_max(neighbours_no, lost_ns) AS neighbours_no,
     arg_max(because, lost_ns)    AS because,
     arg_max(place, lost_ns) FILTER (place IS NOT NULL) AS place,
     CASE WHEN evidence.entity_type = 'service' THEN len(list_distinct(list(piece_no))) END AS calls,
@@ -58,6 +58,9 @@ faults AS (
 FROM faults WHERE why IS NOT NULL;
 
 -- makes: ledger_part
--- reads: summed_part, refusal
+-- reads: summed_part, refusal, neighbours
 CREATE OR REPLACE TEMP TABLE ledger_part AS
-FROM summed_part ANTI JOIN refusal USING (request_no);
+SELECT summed_part.* EXCLUDE (neighbours_no), neighbours
+FROM summed_part
+ANTI JOIN refusal ON refusal.request_no = summed_part.request_no
+LEFT JOIN neighbours ON neighbours.neighbours_no = summed_part.neighbours_no;

@@ -102,8 +102,11 @@ FROM shares GROUP BY ALL;
 CREATE OR REPLACE TEMP TABLE measured_piece AS
 WITH
 lengths AS (
-    SELECT request_no, span_no, sum(to_ns - from_ns)::BIGINT AS length_ns, min(from_ns) AS from_ns, max(to_ns) AS to_ns
-    FROM segment GROUP BY ALL
+    -- Numbered here, where a row is short.
+    SELECT
+        row_number() OVER (ORDER BY request_no, span_no) AS piece_no, request_no, span_no,
+        sum(to_ns - from_ns)::BIGINT AS length_ns, min(from_ns) AS from_ns, max(to_ns) AS to_ns
+    FROM segment GROUP BY request_no, span_no
 ),
 -- A call is answered by a span that we know, or it is a dependency seen only from outside.
 answered AS (
@@ -143,8 +146,7 @@ settled AS (
     FROM clipped
 )
 SELECT
-    row_number() OVER (ORDER BY settled.request_no, settled.span_no) AS piece_no,
-    settled.request_no, settled.span_no, node.visit_no,
+    settled.piece_no, settled.request_no, settled.span_no, node.visit_no,
     node.service, node.container_id, node.host, node.instance, node.in_container, node.name, node.kind,
     node.account, node.account_reason,
     settled.from_ns, settled.to_ns, settled.length_ns, settled.covered_ns + settled.headed_ns AS covered_ns,

@@ -2,25 +2,33 @@
 --
 -- Inside one reading's interval nothing is known but its increase: `low` and `high` say so.
 
--- A stretch is a visit, a stretch of a piece that readings can explain, or (`peer`) the same at the other end of a call.
+-- A stretch is a visit, a stretch of a piece that readings can explain, or (`peer`) the same at the other end of a call. Of a
+-- visit all counters are wanted; of a piece those of the disks, where its thread can have waited for one, and of the network,
+-- where it is a call.
 -- makes: stretch
 -- reads: measured_piece, measured_visit, segment, callee
 CREATE OR REPLACE TEMP TABLE stretch AS
 WITH
 explained AS (
-    SELECT measured_piece.*, segment.from_ns AS part_from, segment.to_ns AS part_to
+    SELECT
+        measured_piece.*, segment.from_ns AS part_from, segment.to_ns AS part_to,
+        moved_blocks OR NOT is_client(kind) AS of_disks, is_client(kind) AS of_network
     FROM measured_piece
     JOIN segment ON segment.request_no = measured_piece.request_no AND segment.span_no = measured_piece.span_no
     WHERE (off_ns > 0 AND moved_blocks) OR dark_ns > 0 OR (is_client(kind) AND off_ns > ms_of(10))
 ),
 windows AS (
-    SELECT request_no, visit_no, NULL::BIGINT AS piece_no, FALSE AS peer, container_id, host, from_ns, to_ns
+    SELECT
+        request_no, visit_no, NULL::BIGINT AS piece_no, FALSE AS peer, container_id, host, from_ns, to_ns,
+        TRUE AS of_disks, TRUE AS of_network
     FROM measured_visit
     WHERE to_ns > from_ns
     UNION ALL
-    SELECT request_no, visit_no, piece_no, FALSE, container_id, host, part_from, part_to FROM explained
+    SELECT request_no, visit_no, piece_no, FALSE, container_id, host, part_from, part_to, of_disks, of_network
+    FROM explained
     UNION ALL
-    SELECT request_no, visit_no, piece_no, TRUE, callee.container_id, callee.host, part_from, part_to
+    SELECT
+        request_no, visit_no, piece_no, TRUE, callee.container_id, callee.host, part_from, part_to, FALSE, of_network
     FROM explained JOIN callee USING (piece_no)
 )
 SELECT row_number() OVER () AS stretch_no, * FROM windows;
@@ -152,42 +160,88 @@ FROM cpu_counts($since_ns, $until_ns) SEMI JOIN stretch USING (host);
 
 -- How much each counter grew during each stretch: estimate, low, high, and how much of the stretch the readings cover.
 -- makes: seen
--- reads: stretch_second, reading_second, cpu_count
+-- reads: stretch, stretch_second, reading_second, cpu_count
 -- only with: stretch_second, reading_second
 CREATE OR REPLACE TEMP TABLE seen AS
-WITH overlapping AS (
+WITH
+wanted_of_pieces(signal, of_disks, only_rises) AS (
+    VALUES
+        ('container.disk.io', TRUE, FALSE), ('container.ancestor.disk.io', TRUE, FALSE),
+        ('container.disk.operations', TRUE, FALSE), ('container.ancestor.disk.operations', TRUE, FALSE),
+        ('container.io.pressure', TRUE, FALSE), ('system.io.pressure', TRUE, FALSE),
+        ('system.disk.io_time', TRUE, FALSE),
+        ('system.network.io', FALSE, FALSE), ('system.network.dropped', FALSE, FALSE),
+        ('container.network.tcp.retransmits', FALSE, TRUE), ('container.network.tcp.needless_retransmits', FALSE, TRUE)
+),
+lines AS (
     SELECT
-        stretch_no, request_no, visit_no, piece_no, peer, stretch.from_ns AS stretch_from, stretch.to_ns AS stretch_to,
-        line, reading.signal, reading.attributes, rise,
-        reading.to_ns - reading.from_ns AS interval_ns,
-        least(reading.to_ns, stretch.to_ns) - greatest(reading.from_ns, stretch.from_ns) AS shared_ns,
+        line, row_number() OVER () AS line_no, each_line.signal,
+        each_line.attributes['cpu.mode']                         AS cpu_mode,
+        each_line.attributes['pressure.kind']                    AS pressure_kind,
+        each_line.attributes['disk.io.direction']                AS disk_direction,
+        each_line.attributes['network.interface.name']           AS interface,
+        each_line.attributes['layerline.cgroup']                 AS cgroup,
         CASE WHEN additive = 'cpus' THEN coalesce(cpu_count.cpus, many_cpus()) ELSE 1 END AS speed,
         -- Time of something that runs at most `speed` times as fast as the clock; other counters may grow in one moment.
-        coalesce(additive IN ('cpus', 'union'), FALSE) AS is_time
-    FROM stretch_second AS stretch
-    JOIN reading_second AS reading
-        ON reading.second = stretch.second AND reading.host = stretch.host
-        AND stretch.second = first_second_of_both(reading.from_ns, stretch.from_ns)
-        AND (reading.entity_id = stretch.container_id OR (reading.entity_type = 'host' AND NOT peer))
-        AND reading.from_ns < stretch.to_ns AND reading.to_ns > stretch.from_ns
-    LEFT JOIN signal ON signal.signal = reading.signal
-    LEFT JOIN cpu_count ON cpu_count.host = stretch.host
+        coalesce(additive IN ('cpus', 'union'), FALSE)           AS is_time,
+        coalesce(wanted_of_pieces.of_disks, FALSE)               AS of_disks,
+        coalesce(NOT wanted_of_pieces.of_disks, FALSE)           AS of_network,
+        coalesce(only_rises, FALSE)                              AS only_rises
+    FROM (SELECT DISTINCT ON (line) line, signal, attributes, host FROM reading_second) AS each_line
+    LEFT JOIN signal ON signal.signal = each_line.signal
+    LEFT JOIN cpu_count ON cpu_count.host = each_line.host
+    LEFT JOIN wanted_of_pieces ON wanted_of_pieces.signal = each_line.signal
+),
+-- Its container's counters, and the machine's unless it is the other end of a call.
+asked AS (
+    SELECT
+        stretch_no, host, from_ns, to_ns, second, piece_no IS NULL AS is_visit, of_disks, of_network,
+        unnest([container_id, CASE WHEN NOT peer THEN '' END]) AS of_whom
+    FROM stretch_second
+),
+told AS (
+    SELECT
+        line_no, second, host, CASE WHEN entity_type = 'host' THEN '' ELSE entity_id END AS of_whom, from_ns, to_ns,
+        rise, speed, is_time, of_disks, of_network, only_rises
+    FROM reading_second JOIN lines ON lines.line = reading_second.line
+),
+overlapping AS (
+    SELECT
+        stretch_no, line_no, rise, speed, is_time, told.to_ns - told.from_ns AS interval_ns,
+        least(told.to_ns, asked.to_ns) - greatest(told.from_ns, asked.from_ns) AS shared_ns
+    FROM asked
+    JOIN told
+        ON told.second = asked.second AND told.host = asked.host AND told.of_whom = asked.of_whom
+        AND asked.second = first_second_of_both(told.from_ns, asked.from_ns)
+        AND told.from_ns < asked.to_ns AND told.to_ns > asked.from_ns
+    WHERE is_visit
+       OR (asked.of_disks AND told.of_disks)
+       OR (asked.of_network AND told.of_network AND (rise > 0 OR NOT only_rises))
+),
+sums AS (
+    SELECT
+        stretch_no, line_no,
+        sum(rise * (shared_ns / interval_ns)) AS estimate,
+        sum(CASE WHEN is_time THEN greatest(0, rise - (interval_ns - shared_ns) * speed)
+                 WHEN shared_ns = interval_ns THEN rise ELSE 0 END) AS low,
+        sum(CASE WHEN is_time THEN least(rise, shared_ns * speed) ELSE rise END) AS high,
+        sum(shared_ns)::BIGINT AS covered_ns
+    FROM overlapping
+    GROUP BY stretch_no, line_no
 )
 SELECT
-    stretch_no, request_no, visit_no, piece_no, peer, line, signal, any_value(attributes) AS attributes,
-    sum(rise * (shared_ns / interval_ns)) AS estimate,
-    sum(CASE WHEN is_time THEN greatest(0, rise - (interval_ns - shared_ns) * speed)
-             WHEN shared_ns = interval_ns THEN rise ELSE 0 END) AS low,
-    sum(CASE WHEN is_time THEN least(rise, shared_ns * speed) ELSE rise END) AS high,
-    sum(shared_ns)::BIGINT AS covered_ns,
-    any_value(stretch_to - stretch_from) AS stretch_ns
-FROM overlapping
-GROUP BY ALL;
+    request_no, visit_no, piece_no, peer, sums.line_no, signal,
+    cpu_mode, pressure_kind, disk_direction, interface, cgroup,
+    estimate, low, high, covered_ns, to_ns - from_ns AS stretch_ns
+FROM sums
+JOIN stretch ON stretch.stretch_no = sums.stretch_no
+JOIN lines ON lines.line_no = sums.line_no;
 
--- The visits of which something may have waited for a CPU.
+-- The visits of which something may have waited for a CPU, each once: who ran beside it does not depend on the request.
 -- makes: waiting_visit
 -- reads: measured_visit
 CREATE OR REPLACE TEMP TABLE waiting_visit AS
+SELECT DISTINCT ON (visit_no) visit_no, container_id, host, cpuset, from_ns, to_ns
 FROM measured_visit WHERE wait_ns > ms_of(5) OR covered_ns < path_ns;
 
 -- What ran on the machines meanwhile and in the half minute before, each line in order of time. `sum_ns` is what it had run
@@ -197,7 +251,7 @@ FROM measured_visit WHERE wait_ns > ms_of(5) OR covered_ns < path_ns;
 -- only with: waiting_visit, reading
 CREATE OR REPLACE TEMP TABLE named_run AS
 SELECT
-    line, host, entity_id AS container_id,
+    dense_rank() OVER (ORDER BY line) AS runner_no, host, entity_id AS container_id,
     CASE WHEN signal = 'container.cpu.time' THEN 'container' ELSE 'process' END AS entity_type,
     CASE WHEN signal = 'container.cpu.time' THEN entity_id
          ELSE attributes['process.executable.name'] || ' (pid ' || attributes['process.pid'] || ')' END AS name,
@@ -217,17 +271,18 @@ WHERE signal IN ('container.cpu.time', 'system.process.cpu.time')
 -- only with: named_run
 CREATE OR REPLACE TEMP TABLE ran_beside AS
 WITH
-runner AS (SELECT DISTINCT ON (line) line, host, container_id, entity_type, name AS entity_id FROM named_run),
-neighbour AS (
-    SELECT
-        visit.request_no, visit.visit_no, visit.from_ns, visit.to_ns, visit.from_ns - seconds_long(30) AS since_ns, line
-    FROM waiting_visit AS visit JOIN runner ON runner.host = visit.host
-    WHERE runner.container_id IS DISTINCT FROM visit.container_id
-      AND NOT EXISTS (
-          FROM known_enclosed AS pair
-          WHERE pair.container_id = visit.container_id AND pair.other_id = runner.container_id
-      )
+runner AS (
+    SELECT DISTINCT ON (runner_no) runner_no, host, container_id, entity_type, name AS entity_id FROM named_run
 ),
+neighbour AS (
+    SELECT visit.visit_no, visit.from_ns, visit.to_ns, visit.from_ns - seconds_long(30) AS since_ns, runner_no
+    FROM waiting_visit AS visit
+    JOIN runner ON runner.host = visit.host
+    ANTI JOIN known_enclosed AS pair
+        ON pair.container_id = visit.container_id AND pair.other_id = runner.container_id
+    WHERE runner.container_id IS DISTINCT FROM visit.container_id
+),
+runs AS (SELECT runner_no, from_ns, to_ns, rise, sum_ns FROM named_run),
 -- The reading in which the half minute began, the one in which the visit began, and the one in which it ended.
 met AS (
     SELECT
@@ -248,20 +303,22 @@ met AS (
                  + ended.rise * ((least(ended.to_ns, neighbour.to_ns) - ended.from_ns) / (ended.to_ns - ended.from_ns))
              END AS ran_ns
     FROM neighbour
-    ASOF JOIN named_run AS earliest ON earliest.line = neighbour.line AND neighbour.since_ns < earliest.to_ns
-    ASOF LEFT JOIN named_run AS began ON began.line = neighbour.line AND neighbour.from_ns < began.to_ns
-    ASOF LEFT JOIN named_run AS ended ON ended.line = neighbour.line AND neighbour.to_ns > ended.from_ns
+    ASOF JOIN runs AS earliest ON earliest.runner_no = neighbour.runner_no AND neighbour.since_ns < earliest.to_ns
+    ASOF LEFT JOIN runs AS began ON began.runner_no = neighbour.runner_no AND neighbour.from_ns < began.to_ns
+    ASOF LEFT JOIN runs AS ended ON ended.runner_no = neighbour.runner_no AND neighbour.to_ns > ended.from_ns
     WHERE earliest.from_ns < neighbour.to_ns
 ),
-since AS (
-    SELECT *, min(greatest(read_from_ns, since_ns)) OVER (PARTITION BY request_no, visit_no) AS known_since_ns FROM met
+known_from AS (
+    SELECT visit_no, min(greatest(read_from_ns, since_ns)) AS known_since_ns FROM met GROUP BY visit_no
 )
 SELECT
-    request_no, visit_no, entity_type, entity_id, sum(ran_ns) AS ran_ns,
+    met.visit_no, entity_type, entity_id, sum(ran_ns) AS ran_ns,
     sum(greatest(0, sum_until_ns - sum_since_ns))
         / any_value(nullif(greatest(0, from_ns - known_since_ns), 0)) * any_value(to_ns - from_ns) AS before_ns
-FROM since JOIN runner USING (line)
-GROUP BY ALL
+FROM met
+JOIN known_from ON known_from.visit_no = met.visit_no
+JOIN runner ON runner.runner_no = met.runner_no
+GROUP BY met.visit_no, entity_type, entity_id
 HAVING sum(ran_ns) > 0;
 
 -- Who else ran meanwhile, and how much of that was more than in the time before: a neighbour that always runs does not
@@ -273,7 +330,7 @@ HAVING sum(ran_ns) > 0;
 CREATE OR REPLACE TEMP TABLE ran AS
 WITH
 inner_sums AS (
-    SELECT request_no, visit_no, outer_id, sum(ran_ns) AS inner_ns, sum(before_ns) AS inner_before_ns
+    SELECT visit_no, outer_id, sum(ran_ns) AS inner_ns, sum(before_ns) AS inner_before_ns
     FROM ran_beside JOIN known_nested ON known_nested.container_id = ran_beside.entity_id
     GROUP BY ALL
 ),
@@ -283,8 +340,7 @@ own_sums AS (
             REPLACE (ran_ns - coalesce(inner_ns, 0) AS ran_ns, before_ns - coalesce(inner_before_ns, 0) AS before_ns)
     FROM ran_beside
     LEFT JOIN inner_sums
-        ON inner_sums.request_no = ran_beside.request_no AND inner_sums.visit_no = ran_beside.visit_no
-        AND outer_id = ran_beside.entity_id
+        ON inner_sums.visit_no = ran_beside.visit_no AND outer_id = ran_beside.entity_id
 ),
 pinned AS (
     SELECT container_id, arg_max(attributes['layerline.container.cpuset'], seen_ns) AS cpuset
@@ -292,10 +348,10 @@ pinned AS (
     WHERE service IS NULL AND container_id IN (SELECT entity_id FROM ran_beside WHERE entity_type = 'container')
     GROUP BY ALL
 )
-SELECT own_sums.request_no, own_sums.visit_no, entity_type, entity_id, ran_ns::BIGINT AS ran_ns,
+SELECT own_sums.visit_no, entity_type, entity_id, ran_ns::BIGINT AS ran_ns,
        greatest(0, ran_ns - greatest(0, coalesce(before_ns, 0)))::BIGINT AS more_ns
 FROM own_sums
-JOIN waiting_visit AS visit ON visit.request_no = own_sums.request_no AND visit.visit_no = own_sums.visit_no
+JOIN waiting_visit AS visit ON visit.visit_no = own_sums.visit_no
 LEFT JOIN pinned ON entity_type = 'container' AND pinned.container_id = entity_id
 WHERE ran_ns >= 1
   AND coalesce(list_has_any(visit.cpuset, cpus_of(pinned.cpuset)), TRUE);

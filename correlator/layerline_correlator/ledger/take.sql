@@ -66,7 +66,7 @@ SELECT
             lost_ns, least(coalesce(claimed_high, length_ns), pool_high - coalesce(sum(surely_ns) OVER before, 0))
         ),
           length_ns)::BIGINT AS high_ns,
-    coalesce(inferred, FALSE) OR of_inferred AS inferred, neighbours,
+    coalesce(inferred, FALSE) OR of_inferred AS inferred, neighbours_no,
     replace(because, '{lost}', format('{:.0f} ms', lost_ns / 1e6)) AS because, place_of AS place
 FROM surest
 WINDOW before AS (

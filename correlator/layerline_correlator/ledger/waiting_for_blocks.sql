@@ -41,7 +41,7 @@ GROUP BY request_no, visit_no;
 -- only with: disk_waiter, disk_limit
 CREATE OR REPLACE TEMP TABLE limited_piece AS
 WITH moved_below AS (
-    SELECT piece_no, signal, attributes['layerline.cgroup'] AS cgroup, sum(high) AS moved
+    SELECT piece_no, signal, cgroup, sum(high) AS moved
     FROM seen
     WHERE piece_no IS NOT NULL AND NOT peer
         AND signal IN ('container.ancestor.disk.io', 'container.ancestor.disk.operations')
@@ -66,7 +66,7 @@ LEFT JOIN moved_below AS operations_below
 -- out what waits for a journal or a buffer that somebody else writes: looks that find the thread in a disk's wait count too.
 -- Outside a container, or where it has no pressure file, the host's pressure bounds it from above.
 -- makes: block_wait
--- reads: piece, disk_waiter, left_over, visit, seen, limited_piece, reading, counted, known_nested, known_enclosed, sampled
+-- reads: piece, disk_waiter, left_over, visit, seen, limited_piece, counted, neighbours, sampled
 -- only with: disk_waiter
 CREATE OR REPLACE TEMP TABLE block_wait AS
 WITH
@@ -96,7 +96,7 @@ counters AS (
     FROM seen
     WHERE piece_no IS NOT NULL AND NOT peer
         AND (signal IN ('container.disk.io', 'container.disk.operations')
-            OR (signal IN ('container.io.pressure', 'system.io.pressure') AND attributes['pressure.kind'] = 'some'))
+            OR (signal IN ('container.io.pressure', 'system.io.pressure') AND pressure_kind = 'some'))
     GROUP BY piece_no, signal
 ),
 pressure AS (
@@ -116,7 +116,7 @@ moved AS (
 ),
 device AS (
     SELECT piece_no, max(busy_ns) AS busy_ns FROM (
-        SELECT piece_no, line, sum(estimate) AS busy_ns
+        SELECT piece_no, line_no, sum(estimate) AS busy_ns
         FROM seen WHERE piece_no IS NOT NULL AND NOT peer AND signal = 'system.disk.io_time' GROUP BY ALL
     ) AS each_device GROUP BY piece_no
 ),
@@ -211,35 +211,6 @@ limited AS (
             operations_below >= 0.5 * above_operations_per_s * waited_ns / 1e9 OR device_idle, TRUE)
             AS at_operations_above
     FROM at_bytes
-),
--- Who else moved bytes on this machine meanwhile.
-bytes_moved AS (
-    SELECT visit.request_no, visit.visit_no, reading.entity_id,
-           sum(rise * (greatest(0, least(reading.to_ns, visit.to_ns) - greatest(reading.from_ns, visit.from_ns))
-                       / (reading.to_ns - reading.from_ns)))::BIGINT AS bytes
-    FROM visit JOIN reading ON reading.host = visit.host
-    WHERE signal = 'container.disk.io' AND reading.entity_id IS NOT NULL
-        AND reading.entity_id IS DISTINCT FROM visit.container_id
-      AND NOT EXISTS (
-          FROM known_enclosed AS pair
-          WHERE pair.container_id = visit.container_id AND pair.other_id = reading.entity_id)
-      AND reading.from_ns < visit.to_ns AND reading.to_ns > visit.from_ns
-    GROUP BY ALL HAVING bytes > 0
-),
--- Of a container with others inside of it, what those did not move.
-inner_bytes_moved AS (
-    SELECT request_no, visit_no, outer_id, sum(bytes) AS inner_bytes
-    FROM bytes_moved JOIN known_nested ON known_nested.container_id = bytes_moved.entity_id
-    GROUP BY ALL
-),
-own_bytes_moved AS (
-    SELECT
-        bytes_moved.request_no, bytes_moved.visit_no, entity_id, (bytes - coalesce(inner_bytes, 0))::BIGINT AS own_moved
-    FROM bytes_moved
-    LEFT JOIN inner_bytes_moved AS inside
-        ON inside.request_no = bytes_moved.request_no
-            AND inside.visit_no = bytes_moved.visit_no
-            AND outer_id = entity_id
 )
 SELECT
     piece_no,
@@ -260,20 +231,16 @@ SELECT
         AS of_cgroup,
     coalesce(own_bytes_per_s, own_operations_per_s, above_bytes_per_s, above_operations_per_s) IS NOT NULL
         AS has_limit,
-    raw_ns IS NOT NULL AS known, others,
+    raw_ns IS NOT NULL AS known, neighbours_no,
     waited_ns::BIGINT                                                          AS lost_ns,
     least_or_null(raw_low_ns, waited_ns)::BIGINT                                     AS low_ns,
     least_or_null(greatest(raw_high_ns, raw_ns),
             CASE WHEN is_inferred THEN length_ns - cpu_low - wait_low ELSE off_left END)::BIGINT AS high_ns,
     at_own_limit OR at_bytes_above OR at_operations_above AS at_limit
 FROM limited
-LEFT JOIN (
-    SELECT request_no, visit_no,
-           list({'entity_type': 'container', 'entity_id': entity_id, 'ran_ns': own_moved}
-                ORDER BY own_moved DESC, entity_id) AS others
-    FROM own_bytes_moved WHERE own_moved > 0
-    GROUP BY ALL
-) AS movers USING (request_no, visit_no);
+LEFT JOIN
+    (SELECT visit_no, neighbours_no FROM neighbours WHERE shared = 'disk') AS movers
+USING (visit_no);
 
 -- The visits in which pages were read again that had been in memory.
 -- makes: refault
@@ -298,12 +265,12 @@ read_again AS (
         sum(estimate) FILTER (signal = 'container.memory.refaults')                                      AS refaults,
         sum(high)     FILTER (signal = 'container.memory.limit_hits')                                    AS limit_hits,
         sum(high)     FILTER (signal = 'container.ancestor.memory.limit_hits')                           AS hits_above,
-        arg_max(attributes['layerline.cgroup'], high)
+        arg_max(cgroup, high)
             FILTER (signal = 'container.ancestor.memory.limit_hits' AND high > 0) AS hit_cgroup,
-        sum(high)     FILTER (signal = 'system.memory.pressure' AND attributes['pressure.kind'] = 'some')
+        sum(high)     FILTER (signal = 'system.memory.pressure' AND pressure_kind = 'some')
             AS machine_pressure_ns,
-        sum(estimate) FILTER (signal = 'container.disk.io' AND attributes['disk.io.direction'] = 'read') AS read_bytes,
-        sum(estimate) FILTER (signal = 'container.memory.pressure' AND attributes['pressure.kind'] = 'some')
+        sum(estimate) FILTER (signal = 'container.disk.io' AND disk_direction = 'read') AS read_bytes,
+        sum(estimate) FILTER (signal = 'container.memory.pressure' AND pressure_kind = 'some')
             AS pressure_ns
     FROM seen WHERE piece_no IS NULL GROUP BY ALL
 ),

@@ -62,6 +62,7 @@ FILES = (
     "ledger/container_lives.sql",
     "facts/usual.sql",
     "ledger/cold_start.sql",
+    "ledger/neighbours.sql",
     "ledger/waiting_for_cpu.sql",
     "ledger/waiting_for_blocks.sql",
     "ledger/many_calls.sql",
@@ -92,7 +93,7 @@ def pieces() -> Graph:
 @cache
 def _parts() -> Graph:
     """The steps from evidence to parts."""
-    return Graph.of(("ledger/parts.sql",), given=("evidence", "piece", "entry"))
+    return Graph.of(("ledger/parts.sql",), given=("evidence", "piece", "entry", "neighbours"))
 
 
 def _with_declared_facts(step: Step, causes: Sequence[Cause]) -> Step:

@@ -3,7 +3,7 @@
 The header of a cause's ``.sql`` file is its documentation: title, what it needs, what it means, what it is easily
 mistaken for, what to try, what to enable where it cannot be seen, and where its figures come from. The body selects
 claims on pieces: ``piece_no, pool, entity_type, entity_id, lost_ns, low_ns, high_ns`` and, where they apply,
-``inferred, neighbours, because, place``. The pools are ``cpu``, ``wait``, ``off`` and ``queued`` (``pieces.sql``); a
+``inferred, neighbours_no, because, place``. The pools are ``cpu``, ``wait``, ``off`` and ``queued`` (``pieces.sql``); a
 claim takes at most what earlier causes left (``left_over``).
 
 ``reads`` names the tables of the ledger that the body reads, ``only with`` those of which it needs rows

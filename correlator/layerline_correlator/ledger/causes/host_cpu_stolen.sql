@@ -19,7 +19,7 @@ SELECT * FROM (
         FROM seen
         WHERE piece_no IS NULL
             AND signal = 'system.cpu.time'
-            AND attributes['cpu.mode'] = 'steal'
+            AND cpu_mode = 'steal'
             AND covered_ns >= 0.9 * stretch_ns
         GROUP BY ALL HAVING stolen_high_ns > 0
     ),

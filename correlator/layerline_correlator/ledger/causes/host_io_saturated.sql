@@ -24,7 +24,7 @@ SELECT
             THEN greatest(0, low_ns - memory_ns) ELSE 0
     END AS low_ns,
     least(high_ns, greatest(busy_ns, blocks.lost_ns))::BIGINT AS high_ns,
-    inferred, others AS neighbours,
+    inferred, neighbours_no,
     format('its thread waited {:.0f} ms for a disk{}{}', lost_ns / 1e6,
            CASE WHEN device_seen THEN format(' that was busy for {:.0f} ms', busy_ns / 1e6) ELSE '' END,
            coalesce('; ' || said, '')) AS because

@@ -24,11 +24,11 @@ SELECT * FROM (
                    arg_max(value, time_ns) AS bytes_per_s
             FROM series JOIN point ON point.series = series.series
             WHERE signal = 'system.network.speed' AND value > 0 GROUP BY ALL
-        ) AS speed ON speed.host = piece.host AND speed.interface = seen.attributes['network.interface.name']
+        ) AS speed ON speed.host = piece.host AND speed.interface = seen.interface
         LEFT JOIN (
-            SELECT piece_no, attributes['network.interface.name'] AS interface, sum(estimate) AS dropped FROM seen
+            SELECT piece_no, interface, sum(estimate) AS dropped FROM seen
             WHERE piece_no IS NOT NULL AND signal = 'system.network.dropped' GROUP BY ALL
-        ) AS drops ON drops.piece_no = seen.piece_no AND drops.interface = seen.attributes['network.interface.name']
+        ) AS drops ON drops.piece_no = seen.piece_no AND drops.interface = seen.interface
         WHERE seen.piece_no IS NOT NULL AND signal = 'system.network.io' AND seen.covered_ns >= 0.9 * stretch_ns
         GROUP BY ALL
     )
