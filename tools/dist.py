@@ -74,7 +74,7 @@ def expected(root: Path = ROOT) -> set[str]:
 def difference(wheel: Path, wanted: set[str]) -> list[str]:
     """What the wheel lacks and what it has too much, one line each. Its ``.dist-info`` is not looked at."""
     with zipfile.ZipFile(wheel) as archive:
-        there = {name for name in archive.namelist() if ".dist-info/" not in name}
+        there = {name for name in archive.namelist() if ".dist-info/" not in name and name[-1] != "/"}
     missing = [f"missing from {wheel.name}: {name}" for name in sorted(wanted - there)]
     return missing + [f"in {wheel.name}, but no file of a package: {name}" for name in sorted(there - wanted)]
 

@@ -267,7 +267,7 @@ def test_an_exception_of_the_application_goes_on(monkeypatch: pytest.MonkeyPatch
         lambda: fast.MODULE.Hooks(),
         lambda: fast.MODULE.Hooks(*[None] * 6, (), 1, 1, 1),
         lambda: fast.MODULE.Encoder(None, {}, None, None, None, ()),
-        lambda: fast.MODULE.Queue(None, None, None, 1, 1),
+        lambda: fast.MODULE.Queue(None, None, None, "", 1, 1),
         lambda: fast.MODULE.Thread().advance("now"),
         lambda: fast.MODULE.read("a", 1),
         lambda: fast.MODULE.sliced([1, 2, 3, "4"], 0, 1),
