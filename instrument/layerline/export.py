@@ -322,7 +322,7 @@ class Batches(BatchSpanProcessor):
             and is_known(batches)
         ):
             self.on_end = fast.MODULE.Queue(  # type: ignore[method-assign]
-                self._encoder.fast, batches, self.on_end, self._most, batches._max_export_batch_size
+                self._encoder.fast, batches, self.on_end, ACCOUNT_REASON, self._most, batches._max_export_batch_size
             ).on_end
         self._name_thread()
         forked = weakref.WeakMethod(self._name_thread)  # the SDK starts another thread in a forked child, before this

@@ -43,6 +43,10 @@ class Settings:
     """LAYERLINE_EXIT_TIMEOUT (``2``): the longest, in seconds, that sending the last spans may hold up the end of the
     process."""
 
+    fast: str = "on"
+    """LAYERLINE_FAST (``on``): measure and encode spans by the C extension, where it was built; or ``off``: in
+    Python, which costs more and says the same. Read when the wrapper is imported."""
+
     hints: str = "on"
     """LAYERLINE_HINTS (``on``): at the start, name installed libraries that nothing instruments, and the command that
     changes it; or ``off``."""

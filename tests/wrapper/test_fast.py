@@ -11,6 +11,8 @@ import subprocess
 import sys
 import threading
 import weakref
+from collections import deque
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -142,6 +144,65 @@ def test_both_measure_the_same_spans(steps: list[tuple[str, int]]) -> None:
     assert found[0] == found[1]
 
 
+# ---- the queue
+
+
+@dataclass
+class Batches:
+    """As much of the SDK's batch processor as ending a span takes."""
+
+    _shutdown: bool = False
+    _pid: int = field(default_factory=os.getpid)
+    _queue: deque[Any] = field(default_factory=deque)
+    emitted: list[Any] = field(default_factory=list)
+
+    def emit(self, encoded: Any) -> None:
+        self.emitted.append(encoded)
+
+
+def ended(sampled: bool = True) -> ReadableSpan:
+    return ReadableSpan(
+        "span", SpanContext(1, 2, False, TraceFlags(int(sampled))), resource=Resource({}), start_time=1, end_time=2
+    )
+
+
+def queue(batches: Batches, slow: list[Any], most: int = 4, batch: int = 3) -> Any:
+    encoder = Encoder(Masks(), fast.MODULE)
+    return fast.MODULE.Queue(encoder.fast, batches, slow.append, ACCOUNT_REASON, most, batch)
+
+
+def test_a_finished_span_is_queued_as_bytes() -> None:
+    """A span is put into the queue as it is sent; where that makes a batch, the SDK does it, and wakes its thread."""
+    batches, slow = Batches(), list[Any]()
+    for _ in range(3):
+        queue(batches, slow).on_end(ended())
+    expected = Encoder(Masks(), None).encode(ended())[1]
+    assert [body for _, body in batches._queue] == [expected] * 2
+    assert [body for _, body in batches.emitted] == [expected]
+    assert not slow
+
+
+def test_a_span_that_is_not_sampled_is_not_queued() -> None:
+    """Nothing is sent of a span whose trace is not sampled."""
+    batches, slow = Batches(), list[Any]()
+    queue(batches, slow).on_end(ended(sampled=False))
+    assert not batches._queue
+    assert not slow
+
+
+@pytest.mark.parametrize(
+    "batches",
+    [Batches(_shutdown=True), Batches(_pid=1), Batches(_queue=deque(range(4)))],
+    ids=["shut down", "forked", "full"],
+)
+def test_an_unusual_end_is_left_to_python(batches: Batches) -> None:
+    """Where the SDK has more to do than to queue a span, or nothing can be queued, the Python code decides."""
+    slow, span, before = list[Any](), ended(), len(batches._queue)
+    queue(batches, slow).on_end(span)
+    assert slow == [span]
+    assert len(batches._queue) == before
+
+
 # ---- what an application may do
 
 
@@ -267,7 +328,7 @@ def test_an_exception_of_the_application_goes_on(monkeypatch: pytest.MonkeyPatch
         lambda: fast.MODULE.Hooks(),
         lambda: fast.MODULE.Hooks(*[None] * 6, (), 1, 1, 1),
         lambda: fast.MODULE.Encoder(None, {}, None, None, None, ()),
-        lambda: fast.MODULE.Queue(None, None, None, 1, 1),
+        lambda: fast.MODULE.Queue(None, None, None, "", 1, 1),
         lambda: fast.MODULE.Thread().advance("now"),
         lambda: fast.MODULE.read("a", 1),
         lambda: fast.MODULE.sliced([1, 2, 3, "4"], 0, 1),
