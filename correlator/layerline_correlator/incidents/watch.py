@@ -99,6 +99,7 @@ class Watch:
         self._lock = threading.Lock()
         self._backlog_ns: int | None = None  # where the pass before stopped, if it did not come to the end
         self._bases: tuple[int, dict[Operation, Base]] | None = None  # as of when; their tables are on the cursor
+        self._is_recording = False
         self._slos_ns = 0  # when budgets were looked at
         self._stopped = threading.Event()
         self._threads = threads or Threads()
@@ -168,6 +169,7 @@ class Watch:
 
         ``by_rows``: at slow and failed requests only, because the ledgers of this time are yet to be worked out.
         """
+        self._is_recording = True
         with self._lock:
             self._backlog_ns = from_ns // STEP_NS * STEP_NS
             until_ns = until_ns // STEP_NS * STEP_NS
@@ -358,8 +360,9 @@ class Watch:
         """They were compared with what was taken for usual while the trouble was not known yet."""
         rows = self._cursor.execute(
             "SELECT trace_id, start_ns FROM request WHERE service = $service AND operation = $operation"
-            " AND start_ns >= $from_ns AND start_ns < $to_ns AND weight > 0 ORDER BY start_ns LIMIT $most",
-            {"service": operation[0], "operation": operation[1], "from_ns": from_ns, "to_ns": to_ns, "most": REWORK},
+            " AND start_ns >= $from_ns AND start_ns < $to_ns AND (weight > 0 OR $live) ORDER BY start_ns LIMIT $most",
+            {"service": operation[0], "operation": operation[1], "from_ns": from_ns, "to_ns": to_ns, "most": REWORK}
+            | {"live": not self._is_recording},  # of a recording those that were not drawn are done with
         ).fetchall()
         if rows:
             self._rework({trace_id: Extent(start_ns, start_ns) for trace_id, start_ns in rows})
