@@ -170,6 +170,7 @@ wanted_of_pieces(signal, of_disks, only_rises) AS (
         ('container.disk.operations', TRUE, FALSE), ('container.ancestor.disk.operations', TRUE, FALSE),
         ('container.io.pressure', TRUE, FALSE), ('system.io.pressure', TRUE, FALSE),
         ('system.disk.io_time', TRUE, FALSE),
+        ('container.memory.major_faults', TRUE, TRUE), ('container.memory.refaults', TRUE, TRUE),
         ('system.network.io', FALSE, FALSE), ('system.network.dropped', FALSE, FALSE),
         ('container.network.tcp.retransmits', FALSE, TRUE), ('container.network.tcp.needless_retransmits', FALSE, TRUE)
 ),
@@ -215,8 +216,8 @@ overlapping AS (
         AND asked.second = first_second_of_both(told.from_ns, asked.from_ns)
         AND told.from_ns < asked.to_ns AND told.to_ns > asked.from_ns
     WHERE is_visit
-       OR (asked.of_disks AND told.of_disks)
-       OR (asked.of_network AND told.of_network AND (rise > 0 OR NOT only_rises))
+       OR (((asked.of_disks AND told.of_disks) OR (asked.of_network AND told.of_network))
+           AND (rise > 0 OR NOT only_rises))
 ),
 sums AS (
     SELECT
@@ -230,12 +231,12 @@ sums AS (
     GROUP BY stretch_no, line_no
 )
 SELECT
-    request_no, visit_no, piece_no, peer, sums.line_no, signal,
+    stretch_no, request_no, visit_no, piece_no, peer, line_no, signal,
     cpu_mode, pressure_kind, disk_direction, interface, cgroup,
     estimate, low, high, covered_ns, to_ns - from_ns AS stretch_ns
 FROM sums
-JOIN stretch ON stretch.stretch_no = sums.stretch_no
-JOIN lines ON lines.line_no = sums.line_no;
+JOIN stretch USING (stretch_no)
+JOIN lines USING (line_no);
 
 -- The visits of which something may have waited for a CPU, each once: who ran beside it does not depend on the request.
 -- makes: waiting_visit

@@ -7,12 +7,19 @@
 -- The stretches that a limit can explain: of what was not measured, or (`peer`) of a call whose other side was late. A container
 -- that was seen to lose nothing in the same request lost nothing in the call either.
 -- makes: limit_stretch
--- reads: stretch, dark_piece, late_call, seen, measured_visit
--- only with: seen
+-- reads: stretch, stretch_second, dark_piece, late_call, reading_second, measured_visit
+-- only with: stretch_second, reading_second
 CREATE OR REPLACE TEMP TABLE limit_stretch AS
+WITH withheld_of AS (
+    SELECT DISTINCT stretch_no
+    FROM stretch_second AS stretch JOIN reading_second AS reading
+        ON reading.second = stretch.second AND reading.entity_id = stretch.container_id
+        AND reading.from_ns < stretch.to_ns AND reading.to_ns > stretch.from_ns
+    WHERE signal = 'container.cpu.throttled'
+)
 SELECT stretch_no, piece_no, peer, container_id, from_ns, to_ns
 FROM stretch
-ANTI JOIN (FROM seen WHERE signal = 'container.cpu.throttled') AS measured USING (stretch_no)
+ANTI JOIN withheld_of USING (stretch_no)
 ANTI JOIN (FROM measured_visit WHERE throttled_ns = 0) AS unthrottled
     ON unthrottled.request_no = stretch.request_no AND unthrottled.container_id = stretch.container_id
 WHERE container_id IS NOT NULL
