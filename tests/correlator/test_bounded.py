@@ -78,7 +78,7 @@ def test_usuals_of_made_up_operations_are_forgotten(correlator: Correlator, monk
         sorts = Triage(cursor, 500 * MS)
         for first in range(0, 40, 4):
             asked = [("web", f"GET /{number}") for number in range(first, first + 4)]
-            assert sorts._usual_of(asked) == dict.fromkeys(asked)
+            assert sorts._usual_of(asked, None) == dict.fromkeys(asked)
             assert len(sorts._usual) <= 12
 
 
