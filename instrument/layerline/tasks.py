@@ -26,6 +26,7 @@ import asyncio
 import contextlib
 import os
 import threading
+import weakref
 from asyncio import AbstractEventLoop, BaseEventLoop
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
@@ -36,6 +37,7 @@ from typing import Any, Final
 import wrapt
 
 from layerline import guard
+from layerline.awaits import awaited
 from layerline.thread import Open, Thread, merged
 
 #: A step at least this long is kept in the log; a gap this long between two means that the loop was idle (ns).
@@ -161,6 +163,8 @@ class Steps(Coroutine[Any, Any, Any]):
 
         Raises OSError, ValueError or IndexError if the thread's files cannot be read.
         """
+        if not self.stack:
+            with_spans.add(self)
         if self._outer is not None and self.thread is thread:
             return
         if self.thread is not thread:
@@ -170,6 +174,15 @@ class Steps(Coroutine[Any, Any, Any]):
             thread.advance(now)
         self._outer = thread.stack
         thread.stack = self.stack
+
+    @property
+    def suspended(self) -> bool:
+        """Whether it has open spans and none of its steps is running. Asked from other threads."""
+        return bool(self.stack) and self._outer is None
+
+    def waits(self) -> tuple[str, str, str] | None:
+        """What it awaits, as a look at a thread would say it (``layerline.awaits``). Asked from other threads."""
+        return awaited(self._inner, self._awaits)
 
     def finish(self, opened: Open, now: int) -> None:
         """A span of this task is ended from outside: since the last step the task neither ran nor waited for a core."""
@@ -295,6 +308,9 @@ class Steps(Coroutine[Any, Any, Any]):
 
 _SLEEP: Final = asyncio.sleep.__code__
 
+#: The tasks that have opened spans: the watcher looks at those that are suspended, and takes those out that have none.
+with_spans: weakref.WeakSet[Steps] = weakref.WeakSet()
+
 
 def overdue(loop: AbstractEventLoop, due_s: float) -> int | None:
     """For how long (ns) a timer of that loop has been due; None where its clock is not known, or it is not due yet.
@@ -407,4 +423,9 @@ def uninstall() -> None:
         asyncio.Runner.run = asyncio.Runner.run._layerline  # type: ignore[attr-defined, method-assign]
 
 
-os.register_at_fork(after_in_child=lambda: _here.log.clear())
+def _forked() -> None:
+    _here.log.clear()
+    with_spans.clear()  # what the parent's tasks wait for is the parent's
+
+
+os.register_at_fork(after_in_child=_forked)

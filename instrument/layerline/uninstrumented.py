@@ -10,7 +10,7 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distributions, version
 from typing import Final
 
 _PREFIX: Final = "opentelemetry-instrumentation-"
@@ -73,21 +73,45 @@ def look(listed: Iterable[Mapping[str, str]] | None = None) -> list[Found]:
     return list(found.values())
 
 
-def hints(found: Iterable[Found], disabled: str = "") -> list[str]:
-    """What to tell the person who starts the app: lines for what leaves no spans. ``disabled`` as in
-    ``OTEL_PYTHON_DISABLED_INSTRUMENTATIONS``: whoever names it there knows.
+def missing(found: Iterable[Found], disabled: str = "") -> list[Found]:
+    """Of these, what leaves no spans and could. ``disabled`` as in ``OTEL_PYTHON_DISABLED_INSTRUMENTATIONS``: whoever
+    names it there knows.
     """
-    off = {name_of(name) for name in disabled.split(",") if name.strip() and name.strip() != "*"}
+    known = _asked_for(found, disabled)
+    libraries = {each.library for each in known}
+    return [each for each in known if not each.instrumented and _WITHIN.get(each.library) not in libraries]
+
+
+def _asked_for(found: Iterable[Found], disabled: str) -> list[Found]:
+    """What says something of requests, calls or jobs, and nobody has disabled."""
     if "*" in disabled:
         return []
-    found = [each for each in found if each.short not in _BESIDE and each.short not in off]
-    libraries = {each.library for each in found}
-    missing = [each for each in found if not each.instrumented and _WITHIN.get(each.library) not in libraries]
+    off = {name_of(name) for name in disabled.split(",") if name.strip()}
+    return [each for each in found if each.short not in _BESIDE and each.short not in off]
+
+
+def hints(found: Iterable[Found], disabled: str = "") -> list[str]:
+    """What to tell the person who starts the app: lines for what leaves no spans. ``disabled`` as for ``missing``."""
+    if "*" in disabled:
+        return []
+    found = list(found)
+    without = missing(found, disabled)
     lines = []
-    if missing:
-        names = ", ".join(dict.fromkeys(each.library for each in missing))
-        command = shlex.join(["pip", "install", *(each.package for each in missing)])
+    if without:
+        names = ", ".join(dict.fromkeys(each.library for each in without))
+        command = shlex.join(["pip", "install", *(each.package for each in without)])
         lines.append(f"installed, but without spans, as nothing instruments it: {names}. To see it: {command}")
-    if not any(each.instrumented and each.short in _SERVING for each in found):
+    if not any(each.instrumented and each.short in _SERVING for each in _asked_for(found, disabled)):
         lines.append("nothing here that takes requests or jobs is instrumented: only spans that the app makes are seen")
     return lines
+
+
+def described(disabled: str = "") -> str | None:
+    """The same for the server, as an attribute of the resource: ``library package==version, …``; None for nothing."""
+    return ", ".join(f"{each.library} {each.package}" for each in missing(look(), disabled)) or None
+
+
+def pinned() -> list[str]:
+    """The distributions of OpenTelemetry that are installed, each with its version: what pip shall leave as it is."""
+    names = {name for each in distributions() if (name := name_of(each.name or "")).startswith("opentelemetry-")}
+    return [f"{name}=={version(name)}" for name in sorted(names)]
