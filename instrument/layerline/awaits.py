@@ -19,7 +19,7 @@ from asyncio import locks, queues, streams
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from layerline import guard
 from layerline.locks import stored
@@ -60,8 +60,23 @@ _TO_TRANSPORT: Final = (
 )  # fmt: skip
 _TRANSPORTS: Final = ("asyncio.selector_events", "asyncio.sslproto", "asyncio.unix_events")
 
-Found = tuple[str, str, str]
-"""A kind (``attributes.SAMPLE_KINDS``), ``await:`` with what is awaited, and ``function file:line``."""
+#: Where a task waits for what other tasks pass on to it, or for the client to leave: ends of files' paths.
+_RELAYS: Final = ("starlette/middleware/base.py", "anyio/streams/memory.py")
+
+
+class Found(NamedTuple):
+    """What a task awaits."""
+
+    kind: str
+    """Of ``attributes.SAMPLE_KINDS``."""
+    what: str
+    """``await:`` with what is awaited, without spaces."""
+    place: str
+    """``function file:line``"""
+    own: bool
+    """Whether that is the app's own code."""
+    relayed: bool
+    """Whether it only waits for what other tasks pass on, or no code of the app's own is there."""
 
 
 class Chain:
@@ -162,7 +177,9 @@ def awaited(coroutine: Any, awaits: object) -> Found | None:
         if isinstance(chain.leaf, asyncio.Future) and chain.leaf.done():
             return None
         kind, what = _what(chain)
-        return kind, f"await:{what}", place_of(chain.frames)
+        own = any(is_own(frame.f_code) for frame in chain.frames)
+        relayed = not own or any(frame.f_code.co_filename.endswith(_RELAYS) for frame in _library(chain.frames))
+        return Found(kind, f"await:{what}", place_of(chain.frames), own, relayed)
     except Exception:  # it costs one look
         guard.failed("awaits")
         return None
@@ -184,9 +201,9 @@ def _what(chain: Chain) -> tuple[str, str]:
             host = frame.f_locals.get("host") or frame.f_locals.get("address")
             return "socket", _word(f"dns[{host[0] if isinstance(host, tuple) else host}]")
         if code.co_filename.endswith("asyncio/threads.py") and code.co_name == "to_thread":
-            return "other", _word(f"thread[{getattr(frame.f_locals.get('func'), '__qualname__', '?')}]")
-        if code.co_filename.endswith("anyio/to_thread.py"):
-            return "other", _word(f"thread[{getattr(frame.f_locals.get('func'), '__qualname__', '?')}]")
+            return "other", _word(f"thread[{_called(frame.f_locals.get('func'))}]")
+        if code.co_filename.endswith("anyio/_backends/_asyncio.py") and code.co_name == "run_sync_in_worker_thread":
+            return "other", _word(f"thread[{_called(frame.f_locals.get('func'))}]")
         if code.co_filename.endswith("asyncio/subprocess.py"):
             return "other", "child_process"
     peer = next((found for frame in inside for found in _peers(frame)), None)
@@ -197,6 +214,18 @@ def _what(chain: Chain) -> tuple[str, str]:
     if chain.followed is not None:
         return "other", _word(f"task[{chain.followed}]")
     return "other", "future"
+
+
+def _called(function: Any) -> str:
+    """What a function is called that was handed to a thread, behind what hands it over (``layerline.work``)."""
+    for _ in range(5):
+        if isinstance(function, partial):
+            function = function.keywords.get("function") or function.func
+        elif (inner := stored(function, "function")) is not None:
+            function = inner
+        else:
+            break
+    return getattr(function, "__qualname__", None) or type(function).__qualname__
 
 
 def _word(text: str) -> str:

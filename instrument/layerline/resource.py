@@ -39,7 +39,7 @@ def describe(settings: Settings, cgroup: Cgroup) -> dict[str, Value]:
         attributes.CGROUP_INODE: cgroup.inode(),
         attributes.VERSION: own_version(),
         attributes.CPUS: len(os.sched_getaffinity(0)),
-        attributes.UNINSTRUMENTED: without_spans(settings),
+        **without_spans(settings),
         **process(),
     }
     if not inside_one(identity, cgroup):
@@ -48,15 +48,15 @@ def describe(settings: Settings, cgroup: Cgroup) -> dict[str, Value]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def without_spans(settings: Settings) -> str | None:
-    """What is installed and leaves no spans (``layerline.uninstrumented``); None for nothing, or if it is hidden."""
+def without_spans(settings: Settings) -> dict[str, str]:
+    """What is installed and leaves no spans (``layerline.uninstrumented``); nothing where that is hidden."""
     if settings.hints.strip().lower() == "off":
-        return None
+        return {}
     try:
         return uninstrumented.described(os.environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", ""))
     except Exception:
         guard.failed("resource.without_spans")
-        return None
+        return {}
 
 
 def process() -> dict[str, Value]:

@@ -13,6 +13,11 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distributions, version
 from typing import Final
 
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.version import InvalidVersion
+
+from layerline import attributes
+
 _PREFIX: Final = "opentelemetry-instrumentation-"
 #: What says nothing of requests, calls or jobs: figures of the process, templates, command lines, log records.
 _BESIDE: Final = frozenset({"system-metrics", "jinja2", "click", "asyncclick", "structlog", "logging", "threading"})
@@ -37,6 +42,8 @@ class Found:
     package: str
     """As pip takes it: with the version that fits."""
     instrumented: bool
+    unfit: str = ""
+    """Its version and what the instrumentation takes, where these do not go together."""
 
     @property
     def short(self) -> str:
@@ -59,6 +66,18 @@ def has(name: str) -> bool:
     return True
 
 
+def unfit(requirement: str) -> str:
+    """Why an installed library is not one that ``sqlalchemy >= 1.0.0, < 2.1.0`` means; empty where it is one."""
+    try:
+        asked = Requirement(requirement)
+        there = version(asked.name)
+        if asked.specifier.contains(there, prereleases=True):
+            return ""
+        return f"version {there} is installed, and its instrumentation takes {asked.specifier}"
+    except (PackageNotFoundError, InvalidRequirement, InvalidVersion):
+        return ""
+
+
 def look(listed: Iterable[Mapping[str, str]] | None = None) -> list[Found]:
     """What is installed of the libraries that OpenTelemetry knows to instrument; each instrumentation once."""
     if listed is None:
@@ -69,7 +88,7 @@ def look(listed: Iterable[Mapping[str, str]] | None = None) -> list[Found]:
         if name_of(package) not in found and has(library):
             needs = _ONLY_WITH.get(library)
             if needs is None or has(needs):
-                found[name_of(package)] = Found(library, package, has(name_of(package)))
+                found[name_of(package)] = Found(library, package, has(name_of(package)), unfit(entry["library"]))
     return list(found.values())
 
 
@@ -79,7 +98,16 @@ def missing(found: Iterable[Found], disabled: str = "") -> list[Found]:
     """
     known = _asked_for(found, disabled)
     libraries = {each.library for each in known}
-    return [each for each in known if not each.instrumented and _WITHIN.get(each.library) not in libraries]
+    return [
+        each
+        for each in known
+        if not each.instrumented and not each.unfit and _WITHIN.get(each.library) not in libraries
+    ]
+
+
+def unfits(found: Iterable[Found], disabled: str = "") -> dict[str, str]:
+    """Of these, what no instrumentation takes in its version, and why."""
+    return {each.library: each.unfit for each in _asked_for(found, disabled) if each.unfit}
 
 
 def _asked_for(found: Iterable[Found], disabled: str) -> list[Found]:
@@ -101,14 +129,20 @@ def hints(found: Iterable[Found], disabled: str = "") -> list[str]:
         names = ", ".join(dict.fromkeys(each.library for each in without))
         command = shlex.join(["pip", "install", *(each.package for each in without)])
         lines.append(f"installed, but without spans, as nothing instruments it: {names}. To see it: {command}")
-    if not any(each.instrumented and each.short in _SERVING for each in _asked_for(found, disabled)):
+    if others := unfits(found, disabled):
+        lines.append(f"without spans: {'; '.join(f'{name}: {why}' for name, why in others.items())}")
+    if not any(each.instrumented and not each.unfit and each.short in _SERVING for each in _asked_for(found, disabled)):
         lines.append("nothing here that takes requests or jobs is instrumented: only spans that the app makes are seen")
     return lines
 
 
-def described(disabled: str = "") -> str | None:
-    """The same for the server, as an attribute of the resource: ``library package==version, …``; None for nothing."""
-    return ", ".join(f"{each.library} {each.package}" for each in missing(look(), disabled)) or None
+def described(disabled: str = "") -> dict[str, str]:
+    """The same for the server, as attributes of a resource: ``library package==version, …``, ``library: why; …``."""
+    found = look()
+    without = ", ".join(f"{each.library} {each.package}" for each in missing(found, disabled))
+    others = "; ".join(f"{library}: {why}" for library, why in unfits(found, disabled).items())
+    said = {attributes.UNINSTRUMENTED: without, attributes.NOT_INSTRUMENTED: others}
+    return {name: text for name, text in said.items() if text}
 
 
 def pinned() -> list[str]:

@@ -309,8 +309,7 @@ def look_at_tasks(suspended: list[tasks.Steps]) -> None:
     for task in suspended:
         opened = on_top(task)
         if opened is not None and task.suspended and (found := task.waits()) is not None and on_top(task) is opened:
-            seen, what, where = found
-            count(opened, f"{seen} A {what} {where}")
+            count(opened, f"{found.kind} A {found.what} {found.place}")
 
 
 def on_top(thread: Thread | tasks.Steps) -> Open | None:

@@ -177,6 +177,27 @@ def test_what_is_ready_awaits_nothing() -> None:
     asyncio.run(main())
 
 
+def test_what_a_task_passes_on_is_looked_through(traced: Traced) -> None:
+    """Where a request waits in a library for its own task's answer, the line is that task's."""
+    names: dict[str, Any] = {}
+    text = "async def receive(event):\n    await event.wait()\n"
+    exec(compile(text, "/lib/site-packages/anyio/streams/memory.py", "exec"), names)  # noqa: S102 - a library's code
+
+    async def middleware() -> None:
+        with traced.tracer.start_as_current_span("request"):
+            below = asyncio.create_task(forever())
+            await names["receive"](asyncio.Event())
+            await below
+
+    async def main() -> None:
+        task = asyncio.create_task(middleware())
+        found = await until_suspended(task, lambda found: found.kind == "sleep")
+        assert found.place.startswith("forever ")
+        task.cancel()
+
+    asyncio.run(main())
+
+
 class Odd:
     """An awaitable of the app's own, whose attributes raise."""
 

@@ -12,10 +12,11 @@ import pytest
 from opentelemetry.instrumentation.bootstrap_gen import libraries
 
 from layerline import uninstrumented
+from layerline.attributes import NOT_INSTRUMENTED, UNINSTRUMENTED
 from layerline.commands import run
 from layerline.resource import without_spans
 from layerline.settings import Settings
-from layerline.uninstrumented import hints, look, name_of
+from layerline.uninstrumented import Found, hints, look, name_of
 from wrapper.conftest import Sink, layerline_run
 
 LISTED = [
@@ -79,11 +80,22 @@ def test_the_server_is_told_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     found = installed(monkeypatch, *names)
     monkeypatch.setattr(uninstrumented, "look", lambda: found)
     client, server = (f"aiohttp opentelemetry-instrumentation-aiohttp-{end}==0.66b1" for end in ("client", "server"))
-    assert uninstrumented.described() == f"{client}, {server}"
-    assert uninstrumented.described("aiohttp-client") == server
-    assert uninstrumented.described("*") is None
-    assert without_spans(Settings()) == f"{client}, {server}"
-    assert without_spans(Settings(hints="off")) is None
+    both = {UNINSTRUMENTED: f"{client}, {server}"}
+    assert uninstrumented.described() == without_spans(Settings()) == both
+    assert uninstrumented.described("aiohttp-client") == {UNINSTRUMENTED: server}
+    assert uninstrumented.described("*") == without_spans(Settings(hints="off")) == {}
+
+
+def test_a_version_that_nothing_instruments_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library that is too new for its instrumentation is named with both versions, and pip is not asked for it."""
+    monkeypatch.setattr(uninstrumented, "version", lambda name: {"sqlalchemy": "2.1.9", "flask": "3.1"}[name])
+    assert uninstrumented.unfit("sqlalchemy >= 1.0.0, < 2.1.0").startswith("version 2.1.9 is installed, and ")
+    assert uninstrumented.unfit("flask >= 1.0") == ""
+    flask = Found("flask", "opentelemetry-instrumentation-flask==0.66b1", True)
+    found = [flask, Found("sqlalchemy", "opentelemetry-instrumentation-sqlalchemy==0.66b1", False, "it is too new")]
+    assert hints(found) == ["without spans: sqlalchemy: it is too new"]
+    monkeypatch.setattr(uninstrumented, "look", lambda: found)
+    assert uninstrumented.described() == {NOT_INSTRUMENTED: "sqlalchemy: it is too new"}
 
 
 def test_the_extra_has_what_opentelemetry_lists() -> None:

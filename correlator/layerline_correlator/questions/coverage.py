@@ -405,8 +405,8 @@ def _uninstrumented(rows: list[_Row]) -> Iterator[Uninstrumented]:
         yield Uninstrumented(
             name,
             None,
-            f"its instrumentation could not be applied ({why})",
-            "see what the app printed at its start, and install a version of it that fits",
+            f"its instrumentation could not be applied: {why}",
+            "install versions that go together; the app says more on stderr as it starts",
         )
 
 
