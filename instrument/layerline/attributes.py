@@ -88,6 +88,12 @@ INSTANCE_ID: Final = "layerline.instance.id"
 #: On points of ``container.ancestor.*``: the path of the cgroup above the container.
 CGROUP: Final = "layerline.cgroup"
 
+#: On the resource of a process: what it has installed and nothing instruments, as "library (package==version), …";
+#: absent where all is instrumented.
+UNINSTRUMENTED: Final = "layerline.uninstrumented"
+#: Instrumentations that are installed and could not be applied: "name: reason; …".
+NOT_INSTRUMENTED: Final = "layerline.instrumentation.failed"
+
 SAMPLER: Final = "layerline.sampler"  # the sampler of its TracerProvider, as the SDK describes it
 
 #: On a span, put there by the receiver: the threshold of ``ot=th:`` in its trace state (OpenTelemetry, "Probability

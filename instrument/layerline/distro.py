@@ -18,8 +18,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import get_tracer_provider
 from opentelemetry.util._importlib_metadata import EntryPoint
 
-from layerline import guard, wiring
+from layerline import attributes, guard, wiring
 from layerline.cgroup import Cgroup
+from layerline.delayed import DELAYED
 from layerline.environment import mend_own
 from layerline.guest import welcome
 from layerline.settings import Settings
@@ -52,19 +53,51 @@ class LayerlineDistro(BaseDistro):  # type: ignore[misc]
         logging.getLogger("opentelemetry.instrumentation.auto_instrumentation._load").addFilter(expected)
 
     def load_instrumentor(self, entry_point: EntryPoint, **kwargs: Any) -> None:
-        """Activate one instrumentation, unless the application has done so. One that fails does not stop the others."""
-        try:
-            instrumentor = entry_point.load()()
-            if not getattr(instrumentor, "is_instrumented_by_opentelemetry", False):
-                instrumentor.instrument(**kwargs)
-        except (ImportError, DependencyConflictError):
-            raise  # OpenTelemetry deals with these
-        except Exception as problem:
-            name = entry_point.name
-            guard.once(f"instrument {name}", "%s could not be instrumented and has no spans: %r", name, problem)
-            return
-        if entry_point.name in ("flask", "django"):
-            wiring.follow_requests(entry_point.name, sys.modules[type(instrumentor).__module__])
+        """Activate one instrumentation, unless the application has done so. One that fails does not stop the others.
+
+        One that would break the app now is activated later (``layerline.delayed``).
+        """
+        wait = DELAYED.get(entry_point.name)
+        if wait is None:
+            instrument(entry_point, **kwargs)
+        else:
+            wait(lambda: late(entry_point, **kwargs))
+
+
+def instrument(entry_point: EntryPoint, **kwargs: Any) -> None:
+    """Activate an instrumentation. What is not installed as it needs it raises, for OpenTelemetry to deal with."""
+    name = entry_point.name
+    try:
+        instrumentor = entry_point.load()()
+        if not getattr(instrumentor, "is_instrumented_by_opentelemetry", False):
+            instrumentor.instrument(**kwargs)
+    except (ImportError, DependencyConflictError):
+        raise
+    except Exception as problem:
+        guard.once(f"instrument {name}", "%s could not be instrumented and has no spans: %r", name, problem)
+        skipped(name, problem)
+        return
+    if name in ("flask", "django"):
+        wiring.follow_requests(name, sys.modules[type(instrumentor).__module__])
+
+
+def late(entry_point: EntryPoint, **kwargs: Any) -> None:
+    """Activate one whose time has come: here nobody else deals with what is not installed."""
+    try:
+        instrument(entry_point, **kwargs)
+    except Exception as problem:
+        name = entry_point.name
+        guard.once(f"instrument {name}", "%s could not be instrumented and has no spans: %r", name, problem)
+        skipped(name, problem)
+
+
+def skipped(name: str, problem: Exception) -> None:
+    """Let the server know which instrumentation has failed, and why."""
+    provider = get_tracer_provider()
+    if isinstance(provider, TracerProvider):
+        before = provider.resource.attributes.get(attributes.NOT_INSTRUMENTED, "")
+        said = f"{name}: {type(problem).__name__}"
+        wiring.update(provider, {attributes.NOT_INSTRUMENTED: f"{before}; {said}" if before else said})
 
 
 class LayerlineConfigurator(_OTelSDKConfigurator):
@@ -119,13 +152,13 @@ def configure(settings: Settings, **kwargs: Any) -> None:
         name for name in names if name not in ("otlp", "otlp_proto_http", "none", "") or (name == "otlp" and grpc)
     ]
     processors = wiring.measured(wiring.account(cgroup, settings), senders)
-    attributes = wiring.described(settings, cgroup)
+    described = wiring.described(settings, cgroup)
     before = os.environ.get("OTEL_TRACES_EXPORTER")
     os.environ["OTEL_TRACES_EXPORTER"] = ",".join(others) or "none"  # the rest is ours already
     try:
         _initialize_components(
             **kwargs,
-            resource_attributes=dict(attributes),
+            resource_attributes=dict(described),
             span_processors=processors,
             export_span_processor=lambda exporter: wiring.foreign(exporter, settings),
         )
@@ -139,6 +172,6 @@ def configure(settings: Settings, **kwargs: Any) -> None:
         wiring.update(provider, wiring.sampler(provider))
         wiring.follow_forks(provider)
         wiring.record_work(provider)
-        welcome(provider, processors, attributes)
+        welcome(provider, processors, described)
     else:
         guard.once("provider", "OpenTelemetry's SDK did not make a TracerProvider; nothing is traced")

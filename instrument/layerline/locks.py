@@ -340,6 +340,12 @@ def _entry(names: Any, name: str) -> Any:
     return names.get(name, _MISSING) if type(names) is dict else _MISSING
 
 
+def stored(of: Any, name: str) -> Any:
+    """An attribute that is merely stored, read without running any code of the object's; None where there is none."""
+    found = _attribute(of, name)
+    return None if found is _MISSING else found
+
+
 def _attribute(of: Any, name: str) -> Any:
     """An attribute that is merely stored: in the object, in a slot, or in its class."""
     if of is _MISSING:

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
-from layerline import attributes, guard
+from layerline import attributes, guard, uninstrumented
 from layerline.cgroup import Cgroup, text
 from layerline.container import identify, inside_one
 from layerline.settings import Settings
@@ -39,12 +39,24 @@ def describe(settings: Settings, cgroup: Cgroup) -> dict[str, Value]:
         attributes.CGROUP_INODE: cgroup.inode(),
         attributes.VERSION: own_version(),
         attributes.CPUS: len(os.sched_getaffinity(0)),
+        **without_spans(settings),
         **process(),
     }
     if not inside_one(identity, cgroup):
         found["host.name"] = socket.gethostname()
         found["host.id"] = machine_id(cgroup.root)
     return {name: value for name, value in found.items() if value is not None}
+
+
+def without_spans(settings: Settings) -> dict[str, str]:
+    """What is installed and leaves no spans (``layerline.uninstrumented``); nothing where that is hidden."""
+    if settings.hints.strip().lower() == "off":
+        return {}
+    try:
+        return uninstrumented.described(os.environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", ""))
+    except Exception:
+        guard.failed("resource.without_spans")
+        return {}
 
 
 def process() -> dict[str, Value]:

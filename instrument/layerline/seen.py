@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sysconfig
+from collections.abc import Sequence
 from types import CodeType, FrameType
 from typing import Final
 
@@ -89,10 +90,22 @@ def place(frame: FrameType) -> str:
     for _ in range(_DEEPEST):
         if each is None:
             break
-        if _is_own(each.f_code):
+        if is_own(each.f_code):
             frame = each
             break
         each = each.f_back
+    return _named(frame)
+
+
+def place_of(frames: Sequence[FrameType]) -> str:
+    """The same of coroutines that await each other, which are no callers of each other: frames from outside to inside.
+
+    IndexError without frames.
+    """
+    return _named(next((frame for frame in reversed(frames) if is_own(frame.f_code)), frames[-1]))
+
+
+def _named(frame: FrameType) -> str:
     code = frame.f_code
     line = frame.f_lineno or code.co_firstlineno
     function = "_".join(code.co_qualname.split()) or "-"
@@ -105,13 +118,14 @@ def has_own(frame: FrameType) -> bool:
     for _ in range(_DEEPEST):
         if each is None:
             return False
-        if _is_own(each.f_code):
+        if is_own(each.f_code):
             return True
         each = each.f_back
     return False
 
 
-def _is_own(code: CodeType) -> bool:
+def is_own(code: CodeType) -> bool:
+    """Whether code is the app's own: neither ours, nor the standard library's, nor installed."""
     own = _own.get(code)
     if own is None:
         if len(_own) >= _KNOWN_AT_MOST:

@@ -3,7 +3,9 @@
 A task runs in *steps*, from one ``await`` that suspends it to the next. Its coroutine is wrapped, so that each step is
 seen: while a task with open spans runs, its own stack of them stands in for the thread's (``Thread.stack``), and the
 thread's one account is advanced at both ends of the step. So a span is credited with what its own task did and with
-nothing of another's. Between steps a span's slices say that it neither ran nor waited for a core.
+nothing of another's. Between steps a span's slices say that it neither ran nor waited for a core. A task that a request
+starts (``gather``, a middleware of Starlette's) and that has no span of its own is the request's *guest*: its steps are
+credited to the span on top of its host's stack, as what a function does is its caller's.
 
 *Loop wait*: steps of 1 ms and more are kept in a log. When a task goes on after some of others, it is asked since when
 it has been ready: a timer says when it was due, ``sleep(0)`` at once, another task when it ended. If a long step ran
@@ -26,6 +28,7 @@ import asyncio
 import contextlib
 import os
 import threading
+import weakref
 from asyncio import AbstractEventLoop, BaseEventLoop
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
@@ -36,6 +39,7 @@ from typing import Any, Final
 import wrapt
 
 from layerline import guard
+from layerline.awaits import Found, awaited
 from layerline.thread import Open, Thread, merged
 
 #: A step at least this long is kept in the log; a gap this long between two means that the loop was idle (ns).
@@ -91,7 +95,10 @@ def held(from_ns: int, to_ns: int) -> tuple[int, str]:
 class Steps(Coroutine[Any, Any, Any]):
     """A task's coroutine, whose steps are seen. To everybody else it is the coroutine itself."""
 
-    __slots__ = ("__weakref__", "_awaits", "_inner", "_outer", "_send", "left", "left_wait", "stack", "thread")
+    __slots__ = (
+        "__weakref__", "_acts_for", "_awaits", "_inner", "_outer", "_send", "guests", "host", "left", "left_wait",
+        "stack", "thread",
+    )  # fmt: skip
 
     def __init__(self, inner: CoroutineType[Any, Any, Any]) -> None:
         self._inner = inner
@@ -102,6 +109,19 @@ class Steps(Coroutine[Any, Any, Any]):
         self.thread: Thread | None = None  # whose account its spans are in
         self.left = 0  # when its last step ended (ns, UTC)
         self.left_wait = 0  # how long its thread had stood ready without a core by then (ns)
+        self.host: Steps | None = (
+            None  # the task with open spans that started it: while it has none of its own, works for it
+        )
+        self.guests: weakref.WeakSet[Steps] | None = None  # the tasks whose host it is
+        self._acts_for: Steps | None = None  # its host, during a step that is credited to it
+        creator = _here.task
+        if creator is not None:
+            host = creator if creator.stack else creator.host
+            if host is not None and host.stack:
+                self.host = host
+                if host.guests is None:
+                    host.guests = weakref.WeakSet()
+                host.guests.add(self)
 
     def send(self, value: Any) -> Any:
         """Run one step."""
@@ -110,6 +130,8 @@ class Steps(Coroutine[Any, Any, Any]):
         started = time_ns()
         if self.stack or before is not None:
             self._begin(started, before)
+        elif self.host is not None:
+            self._act(started)
         here.task = self
         try:
             self._awaits = awaits = self._send(value)
@@ -121,6 +143,8 @@ class Steps(Coroutine[Any, Any, Any]):
                 here.log.append((started, ended, self._name()))
             if self._outer is not None:
                 self._end(ended)
+            if self._acts_for is not None:
+                self._acted(ended)
 
     def throw(self, *error: Any) -> Any:
         """Run one step that begins with an exception (a cancellation)."""
@@ -129,6 +153,8 @@ class Steps(Coroutine[Any, Any, Any]):
         started = time_ns()
         if self.stack or before is not None:
             self._begin(started, before)
+        elif self.host is not None:
+            self._act(started)
         here.task = self
         try:
             self._awaits = awaits = self._inner.throw(*error)
@@ -140,6 +166,8 @@ class Steps(Coroutine[Any, Any, Any]):
                 here.log.append((started, ended, self._name()))
             if self._outer is not None:
                 self._end(ended)
+            if self._acts_for is not None:
+                self._acted(ended)
 
     def close(self) -> None:
         """End it where it is suspended."""
@@ -161,6 +189,8 @@ class Steps(Coroutine[Any, Any, Any]):
 
         Raises OSError, ValueError or IndexError if the thread's files cannot be read.
         """
+        if not self.stack:
+            with_spans.add(self)
         if self._outer is not None and self.thread is thread:
             return
         if self.thread is not thread:
@@ -171,15 +201,55 @@ class Steps(Coroutine[Any, Any, Any]):
         self._outer = thread.stack
         thread.stack = self.stack
 
+    @property
+    def suspended(self) -> bool:
+        """Whether it has open spans and none of its steps is running. Asked from other threads."""
+        return bool(self.stack) and self._outer is None
+
+    def waits(self) -> Found | None:
+        """What it awaits (``layerline.awaits``). Asked from other threads.
+
+        Where it only waits for what tasks that it started pass on (a middleware of Starlette's), it is what they await.
+        """
+        found = awaited(self._inner, self._awaits)
+        if found is None or not found.relayed or self.guests is None:
+            return found
+        for guest in list(self.guests):
+            if not guest.stack and guest.host is self:
+                inside = awaited(guest._inner, guest._awaits)
+                if inside is not None and inside.own:
+                    return inside
+        return found
+
     def finish(self, opened: Open, now: int) -> None:
         """A span of this task is ended from outside: since the last step the task neither ran nor waited for a core."""
-        if self.stack[-1] is opened:
+        if self._outer is not None and self.thread is not None:
+            self.thread.advance(now)  # a guest of its own ends it, in a step that is credited to it
+        elif self.stack[-1] is opened:
             since = max(self.left, opened.pieces[-3]) if opened.pieces else self.left
             if now > since:
                 opened.pieces += (since, now, 0, 0)
                 if len(opened.pieces) > _PIECES:
                     opened.pieces = merged(opened.pieces)
         self.stack.remove(opened)
+
+    def _act(self, now: int) -> None:
+        """A step begins of a task without spans: what it does is its host's, as a function's work is its caller's."""
+        host = self.host
+        if host is None or not host.stack:
+            self.host = None  # the request is over: what goes on is nobody's
+            return
+        if host._outer is None and host.thread is not None and host.thread.ident == threading.get_ident():
+            host._begin(now, None)
+            if host._outer is not None:
+                self._acts_for = host
+
+    def _acted(self, now: int) -> None:
+        host, self._acts_for = self._acts_for, None
+        if host is not None:
+            host.left = now
+            if host._outer is not None:
+                host._end(now)
 
     def _begin(self, now: int, before: Steps | None) -> None:
         """A step begins, and we have open spans or are run inside another task's step, which is not to pay for it."""
@@ -295,6 +365,9 @@ class Steps(Coroutine[Any, Any, Any]):
 
 _SLEEP: Final = asyncio.sleep.__code__
 
+#: The tasks that have opened spans: the watcher looks at those that are suspended, and takes those out that have none.
+with_spans: weakref.WeakSet[Steps] = weakref.WeakSet()
+
 
 def overdue(loop: AbstractEventLoop, due_s: float) -> int | None:
     """For how long (ns) a timer of that loop has been due; None where its clock is not known, or it is not due yet.
@@ -407,4 +480,9 @@ def uninstall() -> None:
         asyncio.Runner.run = asyncio.Runner.run._layerline  # type: ignore[attr-defined, method-assign]
 
 
-os.register_at_fork(after_in_child=lambda: _here.log.clear())
+def _forked() -> None:
+    _here.log.clear()
+    with_spans.clear()  # what the parent's tasks wait for is the parent's
+
+
+os.register_at_fork(after_in_child=_forked)

@@ -10,8 +10,13 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distributions, version
 from typing import Final
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.version import InvalidVersion
+
+from layerline import attributes
 
 _PREFIX: Final = "opentelemetry-instrumentation-"
 #: What says nothing of requests, calls or jobs: figures of the process, templates, command lines, log records.
@@ -37,6 +42,8 @@ class Found:
     package: str
     """As pip takes it: with the version that fits."""
     instrumented: bool
+    unfit: str = ""
+    """Its version and what the instrumentation takes, where these do not go together."""
 
     @property
     def short(self) -> str:
@@ -59,6 +66,18 @@ def has(name: str) -> bool:
     return True
 
 
+def unfit(requirement: str) -> str:
+    """Why an installed library is not one that ``sqlalchemy >= 1.0.0, < 2.1.0`` means; empty where it is one."""
+    try:
+        asked = Requirement(requirement)
+        there = version(asked.name)
+        if asked.specifier.contains(there, prereleases=True):
+            return ""
+        return f"version {there} is installed, and its instrumentation takes {asked.specifier}"
+    except (PackageNotFoundError, InvalidRequirement, InvalidVersion):
+        return ""
+
+
 def look(listed: Iterable[Mapping[str, str]] | None = None) -> list[Found]:
     """What is installed of the libraries that OpenTelemetry knows to instrument; each instrumentation once."""
     if listed is None:
@@ -69,25 +88,64 @@ def look(listed: Iterable[Mapping[str, str]] | None = None) -> list[Found]:
         if name_of(package) not in found and has(library):
             needs = _ONLY_WITH.get(library)
             if needs is None or has(needs):
-                found[name_of(package)] = Found(library, package, has(name_of(package)))
+                found[name_of(package)] = Found(library, package, has(name_of(package)), unfit(entry["library"]))
     return list(found.values())
 
 
-def hints(found: Iterable[Found], disabled: str = "") -> list[str]:
-    """What to tell the person who starts the app: lines for what leaves no spans. ``disabled`` as in
-    ``OTEL_PYTHON_DISABLED_INSTRUMENTATIONS``: whoever names it there knows.
+def missing(found: Iterable[Found], disabled: str = "") -> list[Found]:
+    """Of these, what leaves no spans and could. ``disabled`` as in ``OTEL_PYTHON_DISABLED_INSTRUMENTATIONS``: whoever
+    names it there knows.
     """
-    off = {name_of(name) for name in disabled.split(",") if name.strip() and name.strip() != "*"}
+    known = _asked_for(found, disabled)
+    libraries = {each.library for each in known}
+    return [
+        each
+        for each in known
+        if not each.instrumented and not each.unfit and _WITHIN.get(each.library) not in libraries
+    ]
+
+
+def unfits(found: Iterable[Found], disabled: str = "") -> dict[str, str]:
+    """Of these, what no instrumentation takes in its version, and why."""
+    return {each.library: each.unfit for each in _asked_for(found, disabled) if each.unfit}
+
+
+def _asked_for(found: Iterable[Found], disabled: str) -> list[Found]:
+    """What says something of requests, calls or jobs, and nobody has disabled."""
     if "*" in disabled:
         return []
-    found = [each for each in found if each.short not in _BESIDE and each.short not in off]
-    libraries = {each.library for each in found}
-    missing = [each for each in found if not each.instrumented and _WITHIN.get(each.library) not in libraries]
+    off = {name_of(name) for name in disabled.split(",") if name.strip()}
+    return [each for each in found if each.short not in _BESIDE and each.short not in off]
+
+
+def hints(found: Iterable[Found], disabled: str = "") -> list[str]:
+    """What to tell the person who starts the app: lines for what leaves no spans. ``disabled`` as for ``missing``."""
+    if "*" in disabled:
+        return []
+    found = list(found)
+    without = missing(found, disabled)
     lines = []
-    if missing:
-        names = ", ".join(dict.fromkeys(each.library for each in missing))
-        command = shlex.join(["pip", "install", *(each.package for each in missing)])
+    if without:
+        names = ", ".join(dict.fromkeys(each.library for each in without))
+        command = shlex.join(["pip", "install", *(each.package for each in without)])
         lines.append(f"installed, but without spans, as nothing instruments it: {names}. To see it: {command}")
-    if not any(each.instrumented and each.short in _SERVING for each in found):
+    if others := unfits(found, disabled):
+        lines.append(f"without spans: {'; '.join(f'{name}: {why}' for name, why in others.items())}")
+    if not any(each.instrumented and not each.unfit and each.short in _SERVING for each in _asked_for(found, disabled)):
         lines.append("nothing here that takes requests or jobs is instrumented: only spans that the app makes are seen")
     return lines
+
+
+def described(disabled: str = "") -> dict[str, str]:
+    """The same for the server, as attributes of a resource: ``library package==version, …``, ``library: why; …``."""
+    found = look()
+    without = ", ".join(f"{each.library} {each.package}" for each in missing(found, disabled))
+    others = "; ".join(f"{library}: {why}" for library, why in unfits(found, disabled).items())
+    said = {attributes.UNINSTRUMENTED: without, attributes.NOT_INSTRUMENTED: others}
+    return {name: text for name, text in said.items() if text}
+
+
+def pinned() -> list[str]:
+    """The distributions of OpenTelemetry that are installed, each with its version: what pip shall leave as it is."""
+    names = {name for each in distributions() if (name := name_of(each.name or "")).startswith("opentelemetry-")}
+    return [f"{name}=={version(name)}" for name in sorted(names)]

@@ -17,6 +17,10 @@ Python. The correlator tells the two apart by the number of switches.
 
 At most 64 threads are looked at, those whose requests have been open longest.
 
+A suspended asyncio task is on no thread. Its coroutines say where it stands and what it awaits (``layerline.awaits``);
+tasks are looked at as often as threads, and at most 64 of them. Their state is ``A``, and what they await takes the
+place of the wait channel.
+
 It sleeps for half the threshold or more while requests are open but none is slow, and waits for the next first span
 when there has been none for a second. Never started: without requests, where gevent or eventlet took the threads.
 """
@@ -32,7 +36,7 @@ from time import clock_gettime_ns, monotonic_ns, sleep, time_ns
 from types import FrameType
 from typing import Final
 
-from layerline import guard, locks, own
+from layerline import guard, locks, own, tasks
 from layerline.holders import Holders, Looked, at_work
 from layerline.kernel import File
 from layerline.seen import kind, place, waits_in_pool
@@ -51,7 +55,7 @@ _GREW_NS: Final = 200_000
 DISTINCT: Final = 16
 #: Looks that may fail before no more is looked.
 _MOST_FAILURES: Final = 100
-#: Threads that are looked at at once: a look at one takes up to 10 µs.
+#: Threads, and tasks, that are looked at at once: a look at one takes up to 10 µs.
 _MOST_THREADS: Final = 64
 OTHERS: Final = "other - - - -:0"
 #: Findings of a thread that may wait for another. One that works in short steps between short sleeps waits for the
@@ -131,9 +135,17 @@ class Watcher:
         while not self._stopped:
             try:
                 slow, wait = self._slow()
+                suspended, task_wait = self._suspended()
+                if task_wait is not None:
+                    wait = task_wait if wait is None else min(wait, task_wait)
                 now = monotonic_ns()
-                if slow:
-                    self._look(slow)
+                if slow or suspended:
+                    if suspended:
+                        look_at_tasks(suspended)
+                    if slow:
+                        self._look(slow)
+                    else:
+                        self._seen.clear()
                     due = max(due + EVERY_NS, now) if due else now + EVERY_NS
                     idle_since = now
                     sleep(max(0, due - monotonic_ns()) / 1e9)
@@ -147,7 +159,8 @@ class Watcher:
                     sleep(self._pause / 1e9)
                 else:
                     self.idle = True
-                    if self._slow()[1] is None:  # none began before it could see that we are idle
+                    # None began before it could see that we are idle.
+                    if self._slow()[1] is None and self._suspended()[1] is None:
                         bell.acquire()
                     self.idle = False
                     idle_since = monotonic_ns()
@@ -176,6 +189,33 @@ class Watcher:
                 slow.append(thread)
             elif soonest is None or self._threshold - opened < soonest:
                 soonest = self._threshold - opened
+        if len(slow) > _MOST_THREADS:
+            slow = nsmallest(_MOST_THREADS, slow, key=began)
+        return slow, None if soonest is None and not slow else max(soonest or 0, self._pause)
+
+    def _suspended(self) -> tuple[list[tasks.Steps], int | None]:
+        """The same of asyncio tasks that are suspended with a span open."""
+        try:
+            found = list(tasks.with_spans)
+        except RuntimeError:  # one was added meanwhile
+            return [], self._pause
+        now, slow, soonest = time_ns(), [], None
+        for task in found:
+            lowest = bottom(task)
+            if lowest is None or not lowest.began:
+                tasks.with_spans.discard(task)
+                if (lowest := bottom(task)) is not None and lowest.began:  # it was opened meanwhile
+                    tasks.with_spans.add(task)
+                continue
+            opened = now - lowest.began
+            if opened > _LONGEST_NS:
+                lowest.began = 0
+            elif opened < self._threshold:
+                soonest = min(soonest or self._threshold, self._threshold - opened)
+            elif task.suspended:
+                slow.append(task)
+            else:
+                soonest = min(soonest or self._threshold, self._pause)
         if len(slow) > _MOST_THREADS:
             slow = nsmallest(_MOST_THREADS, slow, key=began)
         return slow, None if soonest is None and not slow else max(soonest or 0, self._pause)
@@ -264,8 +304,16 @@ def holder_of(frame: FrameType, held: locks.Held) -> int | None:
         return None
 
 
-def on_top(thread: Thread) -> Open | None:
-    """The measured span that this thread works for right now.
+def look_at_tasks(suspended: list[tasks.Steps]) -> None:
+    """Count in the span on top of each what its task awaits."""
+    for task in suspended:
+        opened = on_top(task)
+        if opened is not None and task.suspended and (found := task.waits()) is not None and on_top(task) is opened:
+            count(opened, f"{found.kind} A {found.what} {found.place}")
+
+
+def on_top(thread: Thread | tasks.Steps) -> Open | None:
+    """The measured span that this thread or task works for right now.
 
     The one place that knows: where a thread runs an event loop, the top span of the task whose step runs.
     """
@@ -276,15 +324,15 @@ def on_top(thread: Thread) -> Open | None:
     return opened if opened.thread is not None else None
 
 
-def bottom(thread: Thread) -> Open | None:
-    """The lowest span of the stack that this thread works for right now."""
+def bottom(thread: Thread | tasks.Steps) -> Open | None:
+    """The lowest span of the stack that this thread or task works for right now."""
     try:
         return thread.stack[0]
     except IndexError:
         return None
 
 
-def began(thread: Thread) -> int:
+def began(thread: Thread | tasks.Steps) -> int:
     """Since when its request has been open (ns, UTC)."""
     lowest = bottom(thread)
     return lowest.began if lowest is not None else time_ns()

@@ -358,6 +358,27 @@ def test_a_sampled_service_is_named(
     assert web.sampling.sign
 
 
+def test_what_leaves_no_spans_is_named_with_what_to_install(correlator: Correlator) -> None:
+    """Each library that our wrapper reports comes once, whatever the number of processes, with the exact command."""
+    zero_ns = a_while_ago(120)
+    said = {
+        "layerline.uninstrumented": "aiohttp opentelemetry-instrumentation-aiohttp-client==0.66b1, "
+        "vertexai opentelemetry-instrumentation-vertexai>=2.0b0",
+        "layerline.instrumentation.failed": "django: KeyError",
+    }
+    owners = [resource(WEB.attributes | said | {"process.pid": pid}) for pid in ("1", "2")]
+    for number, owner in enumerate(owners):
+        correlator.append(Batch(resources=[owner], spans=[span(owner, number, zero_ns)]))
+    found = covered(correlator, zero_ns).services[0].uninstrumented
+    assert [(one.library, one.package) for one in found] == [
+        ("aiohttp", "opentelemetry-instrumentation-aiohttp-client==0.66b1"),
+        ("vertexai", "opentelemetry-instrumentation-vertexai>=2.0b0"),
+        ("django", None),
+    ]
+    assert found[1].enable.startswith("pip install 'opentelemetry-instrumentation-vertexai>=2.0b0', or ")
+    assert "KeyError" in found[2].reason
+
+
 def test_what_explodes_is_named_with_the_attribute_that_does_it(
     correlator: Correlator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import os
 import socket
 import subprocess
@@ -177,6 +178,60 @@ def test_children_of_a_task_group_have_their_own_account(traced: Traced) -> None
     for name in ("one", "two"):
         assert traced.spans()[name].parent.span_id == parent.context.span_id  # type: ignore[union-attr]
     traced.assert_charged(used, {"one": 20, "two": 20, "parent": 0})
+
+
+def test_what_a_task_without_spans_does_is_its_request_s(traced: Traced) -> None:
+    """A task that a request started is charged to it where it has no span of its own, until the request ends."""
+
+    async def helps(again: asyncio.Event, over: asyncio.Event) -> None:
+        burn(0.02)
+        await asyncio.sleep(0)
+        burn(0.01)
+        with traced.tracer.start_as_current_span("helper's"):
+            burn(0.03)
+        await asyncio.sleep(0)
+        burn(0.01)
+        again.set()
+        await over.wait()
+        burn(0.05)
+
+    async def main() -> None:
+        again, over = asyncio.Event(), asyncio.Event()
+        with traced.tracer.start_as_current_span("request"):
+            task = asyncio.create_task(helps(again, over))
+            await again.wait()
+        over.set()
+        await task
+
+    with used_by_this_thread() as used:
+        asyncio.run(main())
+    traced.assert_charged(used, {"request": 40, "helper's": 30}, elsewhere_ms=50)
+    assert {account(traced, name) for name in traced.spans()} == {("task", None)}
+    assert traced.figures("request")[LOOP_WAIT_NS] == 0 or "helps" not in traced.figures("request")[LOOP_HELD_BY]
+    slices = traced.figures("request")[SLICES]
+    assert sum(slices[2::4]) == traced.figures("request")[CPU_NS]
+    at = [(slices[i], slices[i] + slices[i + 1]) for i in range(0, len(slices), 4)]
+    assert all(before[1] <= after[0] for before, after in itertools.pairwise(at))
+
+
+def test_a_request_that_its_guest_ends(traced: Traced) -> None:
+    """A response that another task of the request sends ends its span in that task's step: what that did is counted."""
+
+    async def sends(span: trace.Span, sent: asyncio.Event) -> None:
+        burn(0.02)
+        span.end()
+        burn(0.03)
+        sent.set()
+
+    async def main() -> None:
+        sent = asyncio.Event()
+        with traced.tracer.start_as_current_span("request", kind=trace.SpanKind.SERVER, end_on_exit=False) as span:
+            await asyncio.gather(sends(span, sent), sent.wait())
+
+    with used_by_this_thread() as used:
+        asyncio.run(main())
+    assert account(traced, "request") == ("task", None)
+    traced.assert_charged(used, {"request": 20}, elsewhere_ms=30)
 
 
 def test_a_span_around_the_loop_is_not_charged_for_spans_in_tasks(traced: Traced) -> None:
@@ -392,8 +447,8 @@ def test_who_gave_way_waited_for_all_that_came_between(traced: Traced) -> None:
     """After ``sleep(0)`` a task is ready at once: all that others do until it goes on is loop wait, for sure."""
 
     async def main() -> None:
+        other = asyncio.create_task(holds_the_loop(0.05))
         with traced.tracer.start_as_current_span("gave way"):
-            other = asyncio.create_task(holds_the_loop(0.05))
             await asyncio.sleep(0)
             await other
 

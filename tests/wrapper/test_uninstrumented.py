@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+import tomllib
+from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from opentelemetry.instrumentation.bootstrap_gen import libraries
 
 from layerline import uninstrumented
-from layerline.uninstrumented import hints, look, name_of
+from layerline.attributes import NOT_INSTRUMENTED, UNINSTRUMENTED
+from layerline.commands import run
+from layerline.resource import without_spans
+from layerline.settings import Settings
+from layerline.uninstrumented import Found, hints, look, name_of
 from wrapper.conftest import Sink, layerline_run
 
 LISTED = [
@@ -63,6 +72,66 @@ def test_who_disabled_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
     found = installed(monkeypatch, "flask", "opentelemetry-instrumentation-flask", "aiohttp")
     assert hints(found, "aiohttp_client, aiohttp-server") == []
     assert hints(found, "*") == []
+
+
+def test_the_server_is_told_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The resource has each library with the package that instruments it, less what somebody disabled or hid."""
+    names = ("flask", "opentelemetry-instrumentation-flask", "aiohttp", "psutil")
+    found = installed(monkeypatch, *names)
+    monkeypatch.setattr(uninstrumented, "look", lambda: found)
+    client, server = (f"aiohttp opentelemetry-instrumentation-aiohttp-{end}==0.66b1" for end in ("client", "server"))
+    both = {UNINSTRUMENTED: f"{client}, {server}"}
+    assert uninstrumented.described() == without_spans(Settings()) == both
+    assert uninstrumented.described("aiohttp-client") == {UNINSTRUMENTED: server}
+    assert uninstrumented.described("*") == without_spans(Settings(hints="off")) == {}
+
+
+def test_a_version_that_nothing_instruments_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library that is too new for its instrumentation is named with both versions, and pip is not asked for it."""
+    monkeypatch.setattr(uninstrumented, "version", lambda name: {"sqlalchemy": "2.1.9", "flask": "3.1"}[name])
+    assert uninstrumented.unfit("sqlalchemy >= 1.0.0, < 2.1.0").startswith("version 2.1.9 is installed, and ")
+    assert uninstrumented.unfit("flask >= 1.0") == ""
+    flask = Found("flask", "opentelemetry-instrumentation-flask==0.66b1", True)
+    found = [flask, Found("sqlalchemy", "opentelemetry-instrumentation-sqlalchemy==0.66b1", False, "it is too new")]
+    assert hints(found) == ["without spans: sqlalchemy: it is too new"]
+    monkeypatch.setattr(uninstrumented, "look", lambda: found)
+    assert uninstrumented.described() == {NOT_INSTRUMENTED: "sqlalchemy: it is too new"}
+
+
+def test_the_extra_has_what_opentelemetry_lists() -> None:
+    """``layerline[all]`` and a bare install have an instrumentation for each library that OpenTelemetry lists.
+
+    Left out are those that say nothing of requests, and those with versions of their own.
+    """
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    required = {name_of(each) for each in (*project["dependencies"], *project["optional-dependencies"]["all"])}
+    listed = {name_of(each["instrumentation"]) for each in libraries if each["instrumentation"].count("==")}
+    short = {name.removeprefix("opentelemetry-instrumentation-") for name in listed - required}
+    assert short <= uninstrumented._BESIDE
+
+
+def test_pip_installs_what_is_missing_and_touches_no_version(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """``layerline run --install`` asks pip for the packages with OpenTelemetry's own versions held, then runs CMD."""
+    found = installed(monkeypatch, "flask", "opentelemetry-instrumentation-flask", "celery", "fastapi")
+    monkeypatch.setattr(run, "look", lambda: found)
+    asked: list[tuple[list[str], str]] = []
+    ran: list[list[str]] = []
+
+    def pip(command: list[str], **_: object) -> SimpleNamespace:
+        asked.append((command, Path(command[command.index("-c") + 1]).read_text(encoding="utf-8")))
+        return SimpleNamespace(returncode=1)
+
+    monkeypatch.setattr(run.subprocess, "run", pip)
+    monkeypatch.setattr(run.os, "execve", lambda _, command, __: ran.append(command))
+    run.main(["--install", "--", sys.executable, "app.py"])
+    ((command, constraints),) = asked
+    assert command[:4] == [sys.executable, "-m", "pip", "install"]
+    assert command[-1] == "opentelemetry-instrumentation-fastapi==0.66b1"
+    assert f"opentelemetry-sdk=={version('opentelemetry-sdk')}" in constraints.splitlines()
+    assert ran == [[sys.executable, "app.py"]]
+    assert "pip could not install it (exit code 1); the app runs without" in capfd.readouterr().err
 
 
 def test_opentelemetry_s_own_list_is_read() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from typing import Any
 
@@ -96,6 +97,22 @@ def _notes(one: Json) -> Iterable[Text]:
         yield from wrapped(f"sampled{kept} ({clean(sampling['sign'])}): not every request is here", indent=2)
     elif sampling["sampled"] is None:
         yield from wrapped("sampled or not: nothing tells", indent=2)
+    yield from _uninstrumented(one.get("uninstrumented", []))
+
+
+def _uninstrumented(found: list[Json]) -> Iterable[Text]:
+    """What leaves no spans; one command installs all of it."""
+    packages = [each["package"] for each in found if each["package"]]
+    if packages:
+        names = ", ".join(dict.fromkeys(clean(each["library"]) for each in found if each["package"]))
+        yield from wrapped(
+            f"without spans, as nothing instruments it: {names}. To see it: start it with `layerline run --install --"
+            f" CMD`, or {clean(shlex.join(['pip', 'install', *packages]))}",
+            indent=2,
+        )
+    for each in found:
+        if not each["package"]:
+            yield from wrapped(f"{clean(each['library'])}: {clean(each['reason'])}; {clean(each['enable'])}", indent=2)
 
 
 def _layers(layers: list[Json]) -> list[Text]:

@@ -7,9 +7,10 @@ says so instead of showing zeros.
 from __future__ import annotations
 
 import re
+import shlex
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -78,6 +79,17 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
+class Uninstrumented:
+    """A library that a service has installed and that leaves no spans: requests, calls or jobs in it are not seen."""
+
+    library: str
+    package: str | None
+    """What instruments it, as pip takes it; null where it is installed and could not be applied."""
+    reason: str
+    enable: str
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceCoverage:
     """One service in the window."""
 
@@ -99,6 +111,8 @@ class ServiceCoverage:
     host: Joined
     account: Joined
     sampling: Sampling
+    uninstrumented: list[Uninstrumented]
+    """What its processes have installed and nothing instruments, as our wrapper reports."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +278,8 @@ class _Row(NamedTuple):
     account: str
     threshold: str | None
     sampler: str | None
+    uninstrumented: str | None
+    not_applied: str | None
     spans: int
 
 
@@ -372,7 +388,26 @@ def _service(
         host=_joined([(row, row.host_method if row.on_known_host else None, None, _hostless(row)) for row in rows]),
         account=_joined([(row, "measured" if row.account == "measured" else None, None, row.account) for row in rows]),
         sampling=_sampling(rows),
+        uninstrumented=list(_uninstrumented(rows)),
     )
+
+
+def _uninstrumented(rows: list[_Row]) -> Iterator[Uninstrumented]:
+    """What our wrapper says of its process, each once: ``library package, …`` and ``name: reason; …``."""
+    told = {pair for row in rows for pair in (row.uninstrumented or "").split(", ") if pair}
+    for pair in sorted(told)[:_NAMED]:
+        library, _, package = pair.partition(" ")
+        enable = f"pip install {shlex.quote(package)}, or start it with `layerline run --install -- CMD`"
+        yield Uninstrumented(library, package or None, "installed, and nothing instruments it", enable)
+    failed = {pair for row in rows for pair in (row.not_applied or "").split("; ") if pair}
+    for pair in sorted(failed)[:_NAMED]:
+        name, _, why = pair.partition(": ")
+        yield Uninstrumented(
+            name,
+            None,
+            f"its instrumentation could not be applied: {why}",
+            "install versions that go together; the app says more on stderr as it starts",
+        )
 
 
 def _hostless(row: _Row) -> str:

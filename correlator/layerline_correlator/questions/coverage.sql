@@ -11,7 +11,9 @@ SELECT
     coalesce(tie.service, '') AS service, tie.container_id IS NOT NULL AS in_known_container,
     coalesce(NOT tie.in_container, FALSE) AS on_machine, tie.method, tie.confidence, tie.reason,
     tie.host, tie.host_method, tie.host IN (SELECT host FROM resource WHERE service IS NULL) AS on_known_host,
-    sent.account, sent.threshold, resource.attributes['layerline.sampler'] AS sampler, sum(sent.spans)::BIGINT AS spans
+    sent.account, sent.threshold, resource.attributes['layerline.sampler'] AS sampler,
+    resource.attributes['layerline.uninstrumented'] AS uninstrumented,
+    resource.attributes['layerline.instrumentation.failed'] AS not_applied, sum(sent.spans)::BIGINT AS spans
 FROM sent
 JOIN tie ON tie.resource = sent.resource AND tie.at_ns = sent.at_ns
 JOIN resource ON resource.resource = sent.resource

@@ -7,38 +7,51 @@ OpenTelemetry's ``sitecustomize`` first on their path, which loads the Layerline
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.util
 import os
 import re
 import shutil
+import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from layerline import guard
 from layerline.environment import mend
-from layerline.uninstrumented import hints, look
+from layerline.uninstrumented import hints, look, missing, pinned
 
 #: Programs that run Python code without being called python.
 _EMBEDS = ("uwsgi",)
+_DISABLED = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
 _PYTHON = re.compile(r"(?:python|pypy)[0-9.t]*(?:w|-dbg)?")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """``layerline run [--] CMD…``
+    """``layerline run [--install] [--] CMD…``
+
+    ``--install`` lets pip install first what instruments the libraries that are there and leave no spans, in the
+    environment of this command, in the versions that belong to the OpenTelemetry that is installed.
 
     Does not return if all is well. Exit code 2 where CMD is missing or cannot be run.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(
         prog="layerline run",
-        usage="layerline run [-h] [--] CMD …",
+        usage="layerline run [-h] [--install] [--] CMD …",
         description="Runs CMD with OpenTelemetry spans that carry their thread's own account.",
         epilog="Settings are variables: LAYERLINE_ENDPOINT, LAYERLINE_TOKEN, LAYERLINE_CAPTURE, OTEL_SERVICE_NAME and "
         "every other OTEL_* variable.",
     )
+    parser.add_argument(
+        "--install",
+        action="store_true",
+        help="first let pip install what instruments the libraries that are installed here and leave no spans",
+    )
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="CMD", help="a Python program and its arguments")
-    command = parser.parse_args(arguments).command
+    asked = parser.parse_args(arguments)
+    command = asked.command
     if command[:1] == ["--"]:
         command = command[1:]
     if not command:
@@ -59,6 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         variables = dict(os.environ)
         mend(variables, _say)
+        if asked.install:
+            _install(variables.get(_DISABLED, ""))
         if python:
             _hint(variables)
         os.execve(executable, command, environment(variables))  # noqa: S606 - to become CMD is the point
@@ -71,13 +86,34 @@ def _say(line: str) -> None:
     print(f"layerline run: {line}", file=sys.stderr, flush=True)
 
 
+def _install(disabled: str) -> None:
+    """Let pip install what is missing. Whether it succeeds or not, CMD is run, and what is still missing is named."""
+    try:
+        wanted = [each.package for each in missing(look(), disabled)]
+        if not wanted:
+            return
+        with tempfile.NamedTemporaryFile("w", prefix="layerline-", suffix=".txt") as constraints:
+            constraints.write("\n".join(pinned()))
+            constraints.flush()
+            pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            _say(f"installing {', '.join(wanted)}")
+            # pip's own lines go to stderr: stdout is the app's.
+            done = subprocess.run([*pip, "-c", constraints.name, *wanted], stdout=sys.stderr, check=False)
+        importlib.invalidate_caches()
+        if done.returncode != 0:
+            _say(f"pip could not install it (exit code {done.returncode}); the app runs without")
+    except Exception as problem:
+        _say(f"nothing could be installed: {problem!r}; the app runs without")
+
+
 def _hint(environ: dict[str, str]) -> None:
     """Say what of the app will leave no spans. It is looked for where this command is installed, as CMD mostly is."""
     if environ.get("LAYERLINE_HINTS", "").strip().lower() == "off":
         return
     try:
-        for line in hints(look(), environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "")):
-            _say(f"{line} (LAYERLINE_HINTS=off hides this)")
+        for line in hints(look(), environ.get(_DISABLED, "")):
+            itself = ", or `layerline run --install`" if "pip install" in line else ""
+            _say(f"{line}{itself} (LAYERLINE_HINTS=off hides this)")
     except Exception:
         guard.failed("run.hint")
 
