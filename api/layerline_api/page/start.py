@@ -26,7 +26,7 @@ from layerline_correlator.questions.incidents import IncidentQuery
 from layerline_correlator.questions.questions import Questions
 from layerline_correlator.questions.requests import RequestItem
 
-MENU = Entry(1, "/", "Incidents and slow requests")
+MENU = Entry(1, "/", "Now")
 ROWS, INCIDENTS, CHANGED = 100, 20, 3
 #: Incidents are shown of so long at least, unless exact times are asked for: who was woken asks about the night.
 _INCIDENTS_NS = 24 * 3600 * 10**9
