@@ -13,10 +13,12 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from layerline_correlator.entity import Entity
 from layerline_correlator.incidents.slo import Slo, SloState
+from layerline_correlator.questions.coverage import Coverage, Lives
 from layerline_correlator.questions.entities import EntityItem, EntityQuery
 from layerline_correlator.questions.events import EventItem, EventQuery
 from layerline_correlator.questions.health import Health
 from layerline_correlator.questions.incidents import IncidentQuery
+from layerline_correlator.questions.overview import LayerTime, Overview, ServiceOverview, SlowExample, SlowGroup
 from layerline_correlator.questions.paging import BadCursor, Page
 from layerline_correlator.questions.requests import RequestItem, RequestQuery
 from layerline_correlator.questions.services import ServiceItem, ServiceMap
@@ -269,6 +271,44 @@ class FakeCorrelator:
     def service_map(self, from_ns: int, to_ns: int) -> ServiceMap:
         items = [ServiceItem(one, 1, 0, 700 * MS, 700 * MS) for one in self.services()]
         return ServiceMap(items, reason=None if items else "no request was received in this window")
+
+    def overview(self, query: RequestQuery, search: str = "") -> Overview:
+        self.asked.append(query)
+        if not self.items:
+            return Overview(
+                START,
+                START,
+                START,
+                60 * 10**9,
+                1,
+                reason="no request was received in this window",
+                slow_reason="no request was slow in the window",
+            )
+        one = self.items[0]
+        example = SlowExample(one.trace_id, one.span_id, one.start, one.duration_ns, one.usual_ns)
+        layers = [LayerTime("container", 400 * MS, 0), LayerTime("app", 150 * MS, 140 * MS)]
+        row = ServiceOverview(
+            one.service,
+            12,
+            1,
+            3,
+            150 * MS,
+            700 * MS,
+            710 * MS,
+            [5, 0, 7],
+            [0, 0, 1],
+            [140 * MS, None, 150 * MS],
+            [500 * MS, None, 700 * MS],
+            [500 * MS, None, 710 * MS],
+            layers,
+        )
+        group = SlowGroup(one.service, one.operation, one.cause, 3, 1650 * MS, one.duration_ns, [example])
+        return Overview(START, START, START, 60 * 10**9, 3, [row], 0, [group])
+
+    def coverage(self, from_ns: int, to_ns: int, service: str | None = None) -> Coverage:
+        lives = Lives(0, 0, 0, [], None)
+        reason = None if self.items else "no span was received in this window"
+        return Coverage(START, START, len(self.items), [], [], [], lives, [], [], [], [], reason)
 
     def inventory(self, query: EntityQuery) -> Page[EntityItem]:
         return Page(reason="nothing of that kind sent anything in this window")

@@ -22,6 +22,7 @@ from layerline_correlator.questions.entities import EntityItem, EntityQuery, rea
 from layerline_correlator.questions.events import EventItem, EventQuery, read_events
 from layerline_correlator.questions.incidents import IncidentQuery, Incidents
 from layerline_correlator.questions.lives import Life, read_lives
+from layerline_correlator.questions.overview import Overview, read_overview
 from layerline_correlator.questions.paging import Page
 from layerline_correlator.questions.requests import RequestItem, RequestQuery, read_requests
 from layerline_correlator.questions.services import ServiceMap, read_service_map, read_services
@@ -206,6 +207,12 @@ class Answers(ABC):
         self._catch_up()
         with self._reading() as cursor:
             return read_service_map(cursor, from_ns, to_ns)
+
+    def overview(self, query: RequestQuery, search: str = "") -> Overview:
+        """A row per service of the window, and its slow requests in groups."""
+        self._catch_up()
+        with self._reading() as cursor:
+            return read_overview(cursor, query, search, self._unfinished())
 
     # ---- what there is, and what happened to it
 

@@ -14,6 +14,7 @@ from layerline_correlator.questions.entities import EntityItem, EntityQuery
 from layerline_correlator.questions.events import EventItem, EventQuery
 from layerline_correlator.questions.health import Health
 from layerline_correlator.questions.incidents import IncidentQuestions
+from layerline_correlator.questions.overview import Overview
 from layerline_correlator.questions.paging import Page
 from layerline_correlator.questions.requests import RequestItem, RequestQuery
 from layerline_correlator.questions.services import ServiceMap
@@ -73,6 +74,9 @@ class Questions(Protocol):
 
     def service_map(self, from_ns: int, to_ns: int) -> ServiceMap:
         """The services that answered requests in the window, and who called whom."""
+
+    def overview(self, query: RequestQuery, search: str = "") -> Overview:
+        """A row per service of the window, and its slow requests in groups."""
 
     def inventory(self, query: EntityQuery) -> Page[EntityItem]:
         """What lived in the window. ``BadCursor``."""
