@@ -32,6 +32,7 @@ PAGES = {
     "services": "/services",
     "service": "/service?service=web",
     "operation": f"/service?service=web&operation={quote('GET /cart')}",
+    "shares": "/shares?service=web&min_duration=200ms",
     "map": "/map",
     "timeline": "/timeline?service=web",
     "containers": "/containers",

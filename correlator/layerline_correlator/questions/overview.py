@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 
 from layerline_correlator.questions.requests import RequestQuery, chosen_requests, matching_requests, why_none
-from layerline_correlator.questions.timeline import STEPS_NS
+from layerline_correlator.questions.senders import choose_senders, is_filtered, whole_minutes_ns
 from layerline_correlator.store.graph import graph
 from layerline_correlator.store.stale import MINUTE_NS
 from layerline_correlator.store.statements import first_row
@@ -20,12 +20,12 @@ from layerline_correlator.summaries.cover import DAY_PART_NS, LONG_NS, QUARTER_N
 from layerline_correlator.times import rfc3339
 
 LAYERS = ("app", "dependency", "network", "container", "host", "unexplained")
-FIGURES = ("questions/overview.sql",), (*REQUESTS, "overview_sender")
-WHERE_TIME_WENT = ("questions/overview_layers.sql",), (*REQUESTS, "overview_sender", "overview_service")
+FIGURES = ("questions/overview.sql",), (*REQUESTS, "wanted_sender")
+WHERE_TIME_WENT = ("questions/overview_layers.sql",), (*REQUESTS, "wanted_sender", "overview_service")
 #: The time before is at least so long.
 _BEFORE_NS = 15 * 60 * 10**9
-#: Steps of a service's lines, at most; requests of a group that are listed, and groups.
-_POINTS, _EXAMPLES, _GROUPS = 60, 5, 30
+#: Requests of a group that are listed, and groups.
+_EXAMPLES, _GROUPS = 5, 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +104,16 @@ def read_overview(cursor: duckdb.DuckDBPyConnection, query: RequestQuery, search
     ``search`` is part of a service's name. ``waiting``: how many traces have yet to be worked out.
     """
     from_ns, to_ns = query.from_ns, query.to_ns
-    step_ns = _step_ns(to_ns - from_ns)
+    step_ns = whole_minutes_ns(to_ns - from_ns)
     origin_ns = from_ns // step_ns * step_ns
     points = -(-(to_ns - origin_ns) // step_ns)
     before_ns = max(0, from_ns - max(_BEFORE_NS, to_ns - from_ns))
-    _choose(cursor, query, before_ns)
+    choose_senders(cursor, query, before_ns)
     parameters = {
         "from_ns": from_ns,
         "origin_ns": origin_ns,
         "step_ns": step_ns,
-        "filtered": _is_filtered(query),
+        "filtered": is_filtered(query),
         "search": search.lower(),
         "limit": query.limit,
     }
@@ -148,36 +148,6 @@ def read_overview(cursor: duckdb.DuckDBPyConnection, query: RequestQuery, search
         reason=reason,
         slow_reason=None if slow else why_none(cursor, query, waiting),
     )
-
-
-def _step_ns(length_ns: int) -> int:
-    """Whole minutes, or days where the window has more than so many of the longest step."""
-    days = -(-length_ns // _POINTS // STEPS_NS[-1]) * STEPS_NS[-1]
-    return next((one for one in STEPS_NS if one % MINUTE_NS == 0 and length_ns // one <= _POINTS), days)
-
-
-def _is_filtered(query: RequestQuery) -> bool:
-    return bool(query.service or query.operation or query.tags)
-
-
-def _choose(cursor: duckdb.DuckDBPyConnection, query: RequestQuery, before_ns: int) -> None:
-    """Make ``overview_sender``: whose requests are asked for, in the window and before it."""
-    none = "CREATE OR REPLACE TEMP TABLE overview_sender AS SELECT row('', '', '', '') AS sender WHERE FALSE"
-    cursor.execute(none).fetchall()
-    if not _is_filtered(query):
-        return
-    cover(cursor, "request", before_ns, query.to_ns, quarters=query.to_ns - before_ns > DAY_PART_NS)
-    matching, bound = matching_requests(query, at_any_time=True)
-    if "$from_ns" in matching:  # tags are looked for in a window
-        bound |= {"from_ns": before_ns, "to_ns": query.to_ns}
-    cursor.execute(
-        "CREATE OR REPLACE TEMP TABLE overview_sender AS"
-        " SELECT DISTINCT row(service, operation, resource, container_id) AS sender FROM ("
-        "SELECT service, operation, resource, container_id FROM request_summed"
-        " UNION SELECT service, operation, resource, container_id FROM request_beside)"
-        f" WHERE {matching}",
-        bound,
-    ).fetchall()
 
 
 def _services(cursor: duckdb.DuckDBPyConnection, limit: int, points: int) -> list[ServiceOverview]:

@@ -1,25 +1,25 @@
 -- An overview of services: how many requests each answered per step of a window, how slow, and where their time went by
 -- layer, now and in the time before.
 --
--- In: overview_sender (whose requests are wanted; looked at where $filtered); request_summed, request_beside, part_summed,
+-- In: wanted_sender (whose requests are wanted; looked at where $filtered); request_summed, request_beside, part_summed,
 -- part_beside (summaries/cover.py; of the window for the first three steps, with the time before it for the last);
 -- $origin_ns, $step_ns (the steps), $from_ns (with it the window begins), $search (part of a name, in lower case).
 
 -- Requests of a service in a step, by class of duration; row by row without a class.
 -- makes: overview_row
--- reads: overview_sender, request_summed, request_beside
+-- reads: wanted_sender, request_summed, request_beside
 CREATE OR REPLACE TEMP TABLE overview_row AS
 SELECT
     service, (minute_begins(minute) - $origin_ns) // $step_ns AS step, requests, errors, slow, durations,
     NULL::BIGINT AS duration_ns
 FROM request_summed
-WHERE (NOT $filtered OR row(service, operation, resource, container_id) IN (SELECT sender FROM overview_sender))
+WHERE (NOT $filtered OR row(service, operation, resource, container_id) IN (SELECT sender FROM wanted_sender))
   AND contains(lower(service), $search)
 UNION ALL
 SELECT
     service, (start_ns - $origin_ns) // $step_ns, 1, failed(status)::BIGINT, slow::BIGINT, NULL, end_ns - start_ns
 FROM request_beside
-WHERE (NOT $filtered OR row(service, operation, resource, container_id) IN (SELECT sender FROM overview_sender))
+WHERE (NOT $filtered OR row(service, operation, resource, container_id) IN (SELECT sender FROM wanted_sender))
   AND contains(lower(service), $search);
 
 -- Each service in the whole window; those with trouble first.
