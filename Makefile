@@ -24,7 +24,7 @@ ANEW := --clear
 endif
 endif
 
-.PHONY: demo test test-quick test-live test-live-beside test-live-alone test-newest crash fuzz ledger soak lint sanitize dist bench lab lab-quick lab-coarse lock clean $(if $(ANEW),$(STAMP))
+.PHONY: demo test test-quick test-live test-live-beside test-live-alone test-newest crash fuzz ledger soak lint sanitize dist screenshots bench lab lab-quick lab-coarse lock clean $(if $(ANEW),$(STAMP))
 
 demo: $(STAMP)
 	@$(BIN)/layerline demo
@@ -46,6 +46,10 @@ test-live-beside: $(STAMP)
 # One after another and with nothing beside it: injected milliseconds are compared with blamed ones.
 test-live-alone: $(STAMP)
 	$(BIN)/pytest -m alone $(TESTS) $(if $(TESTS),|| [ $$? -eq 5 ])
+
+# Pictures of every page, light, dark and on a phone, of a shop that was made up. make screenshots TO=FOLDER
+screenshots: $(STAMP)
+	$(BIN)/python tests/screenshots.py $(or $(TO),build/screenshots)
 
 # The same as test-quick on the newest Python that can be had, in an environment of its own.
 test-newest: $(STAMP)

@@ -12,14 +12,19 @@ from google.protobuf.message import Message
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from layerline_correlator.entity import Entity
+from layerline_correlator.incidents.model import Share
 from layerline_correlator.incidents.slo import Slo, SloState
+from layerline_correlator.questions.coverage import Coverage, Lives
 from layerline_correlator.questions.entities import EntityItem, EntityQuery
 from layerline_correlator.questions.events import EventItem, EventQuery
 from layerline_correlator.questions.health import Health
 from layerline_correlator.questions.incidents import IncidentQuery
+from layerline_correlator.questions.overview import LayerTime, Overview, ServiceOverview, SlowExample, SlowGroup
 from layerline_correlator.questions.paging import BadCursor, Page
 from layerline_correlator.questions.requests import RequestItem, RequestQuery
+from layerline_correlator.questions.service import ErrorKind, Heatmap, Service, ServicePart
 from layerline_correlator.questions.services import ServiceItem, ServiceMap
+from layerline_correlator.questions.shares import Picked, PickedRequest, Shares
 from layerline_correlator.questions.sql import Table
 from layerline_correlator.store.caps import Exceeded
 from layerline_correlator.store.model import Batch
@@ -228,6 +233,7 @@ class FakeCorrelator:
     traces: dict[str, dict[str, Any]] = field(default_factory=dict)
     batches: list[Batch] = field(default_factory=list)
     asked: list[RequestQuery] = field(default_factory=list)
+    picked: list[Picked] = field(default_factory=list)
     incidents: FakeIncidents = field(default_factory=FakeIncidents)
     overloaded: bool = False
     broken: bool = False
@@ -269,6 +275,64 @@ class FakeCorrelator:
     def service_map(self, from_ns: int, to_ns: int) -> ServiceMap:
         items = [ServiceItem(one, 1, 0, 700 * MS, 700 * MS) for one in self.services()]
         return ServiceMap(items, reason=None if items else "no request was received in this window")
+
+    def overview(self, query: RequestQuery, search: str = "") -> Overview:
+        self.asked.append(query)
+        if not self.items:
+            return Overview(
+                START,
+                START,
+                START,
+                60 * 10**9,
+                1,
+                reason="no request was received in this window",
+                slow_reason="no request was slow in the window",
+            )
+        one = self.items[0]
+        example = SlowExample(one.trace_id, one.span_id, one.start, one.duration_ns, one.usual_ns)
+        layers = [LayerTime("container", 400 * MS, 0), LayerTime("app", 150 * MS, 140 * MS)]
+        row = ServiceOverview(
+            one.service,
+            12,
+            1,
+            3,
+            150 * MS,
+            700 * MS,
+            710 * MS,
+            [5, 0, 7],
+            [0, 0, 1],
+            [140 * MS, None, 150 * MS],
+            [500 * MS, None, 700 * MS],
+            [500 * MS, None, 710 * MS],
+            layers,
+        )
+        group = SlowGroup(one.service, one.operation, one.cause, 3, 1650 * MS, one.duration_ns, [example])
+        return Overview(START, START, START, 60 * 10**9, 3, [row], 0, [group])
+
+    def service(self, query: RequestQuery) -> Service:
+        self.asked.append(query)
+        known = [one for one in self.items if one.service == query.service]
+        head = (START, START, START, 60 * 10**9, 3, query.service or "", query.operation)
+        if not known:
+            return Service(*head, 0, 0, Heatmap(), reason="no request was received in this window")
+        heatmap = Heatmap([100 * MS, 300 * MS, 900 * MS], [[5, 0, 4], [0, 0, 3]])
+        part = ServicePart(known[0].operation, None, 12, 1, 3, 150 * MS, 700 * MS, START)
+        held = replace(part, name=WEB.name, entity=WEB)
+        kind = ErrorKind(known[0].operation, None, known[0].service, 1, TRACE, known[0].operation)
+        return Service(*head, 12, 1, heatmap, [part], [held], [replace(part, name="1.5")], [kind])
+
+    def shares(self, query: RequestQuery, picked: Picked) -> Shares:
+        self.picked.append(picked)
+        if not self.items:
+            return Shares(0, 0, reason="no request was received in this window")
+        one = self.items[0]
+        example = PickedRequest(TRACE, SPAN, one.operation, START, 700 * MS, one.cause, "ok")
+        return Shares(3, 9, [Share("version", one.operation, 3, 0, 1.0, 0.0, None)], [example])
+
+    def coverage(self, from_ns: int, to_ns: int, service: str | None = None) -> Coverage:
+        lives = Lives(0, 0, 0, [], None)
+        reason = None if self.items else "no span was received in this window"
+        return Coverage(START, START, len(self.items), [], [], [], lives, [], [], [], [], reason)
 
     def inventory(self, query: EntityQuery) -> Page[EntityItem]:
         return Page(reason="nothing of that kind sent anything in this window")

@@ -8,13 +8,16 @@ from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 from api_fake import SPAN, TRACE, FakeCorrelator, full, item, part, verdict
 
 from layerline_api.app import create_app
+from layerline_api.parameters import instant_ns
 from layerline_correlator.entity import Entity
+from layerline_correlator.questions.overview import Overview
+from layerline_correlator.questions.requests import RequestQuery
 from layerline_correlator.questions.timeline import Event, IncidentMark, Series, Timeline, TimelineQuery
 from layerline_correlator.store.patience import TooHeavy
 from layerline_correlator.tagquery.answer import Compared, ContainerItem, Containers, NotMeasured, NotMeasuredItem
@@ -22,7 +25,7 @@ from layerline_correlator.tagquery.model import Query, Tag
 from layerline_correlator.tagquery.parse import parse
 from layerline_correlator.verdict.model import Blind, Culprit
 
-EVIL = "<script>alert(1)</script>\"'>{{7*7}}"
+EVIL = "<script>alert(1)</script>\"'>{{7919*7907}}"
 DOCUMENT: dict[str, Any] = json.loads((Path(__file__).parent / "golden/incident.json").read_text(encoding="utf-8"))
 ID = DOCUMENT["id"]
 BEGIN, END = "2026-11-23T10:00:00.000000000Z", "2026-11-23T10:00:04.000000000Z"
@@ -204,10 +207,102 @@ def test_a_question_that_is_too_heavy_says_what_to_narrow(path: str) -> None:
     assert "it took longer than 10 s; ask" in answer.text
 
 
+def test_now_has_a_row_per_service_beside_the_time_before() -> None:
+    """A row leads to the service; its bars show where its time goes and went; what takes more is said in words."""
+    html = create_app(shown()).test_client().get("/?since=1h").text
+    assert 'href="/service?service=web&amp;since=1h"' in html
+    assert "container +400 ms" in html
+    layers = [of["class"] for tag, of in Tags(html).seen if tag == "rect" and str(of.get("height")) in ("16", "7")]
+    assert layers == ["container", "app", "app pale"]
+    assert "3 slow" in html
+    assert "p99" in html
+
+
+def test_a_service_is_shown_with_what_its_requests_are() -> None:
+    """Heatmap, operations, containers, versions and errors, each leading on; of one operation those of its own."""
+    correlator = shown()
+    client = create_app(correlator).test_client()
+    html = client.get("/service?service=web&since=1h").text
+    heat = [of for tag, of in Tags(html).seen if tag == "rect" and str(of.get("class")).startswith("heat")]
+    assert [(of["x"], of["y"]) for of in heat] == [("0", "1"), ("2", "1"), ("2", "0")]
+    for said in ("Operations", "Containers", "Versions", "How they failed", "What do these have in common?"):
+        assert said in html
+    assert 'href="/service?service=web&amp;operation=GET+%2Fcart&amp;since=1h"' in html
+    (timeline,) = correlator.timelines
+    assert (timeline.service, timeline.signals, timeline.step_ns) == ("web", (), 60 * 10**9)
+    assert "Operations" not in client.get("/service?service=web&operation=GET /cart").text
+    unknown = client.get("/service?service=nobody")
+    assert (unknown.status_code, "no request was received" in unknown.text) == (200, True)
+    unsaid = client.get("/service")
+    assert (unsaid.status_code, "service is missing" in unsaid.text) == (400, True)
+
+
+def test_what_requests_have_in_common_is_asked_as_the_form_says() -> None:
+    """The rectangle's times and durations reach the question, and the answer leads back to the service."""
+    correlator = shown()
+    window = "from=2026-11-23T10:00:00Z&to=2026-11-23T11:00:00Z"
+    html = (
+        create_app(correlator)
+        .test_client()
+        .get(
+            f"/shares?service=web&{window}&picked_from=2026-11-23T10:10:00.000Z&picked_to=&min_duration=200ms&max_duration="
+        )
+        .text
+    )
+    (picked,) = correlator.picked
+    assert (picked.from_ns, picked.to_ns) == (instant_ns("from", "2026-11-23T10:10:00Z"), None)
+    assert (picked.least_ns, picked.most_ns) == (200_000_000, None)
+    assert "What 3 requests have in common" in html
+    assert "that took at least 200 ms" in html
+    assert 'href="/service?service=web&amp;from=2026-11-23T10%3A00%3A00Z&amp;to=2026-11-23T11%3A00%3A00Z"' in html
+
+
+def test_many_services_are_bounded_and_can_be_found() -> None:
+    """Of 5,000 services the first are shown, the others counted, and a box finds them by a part of their names."""
+
+    class Many(Shown):
+        def overview(self, query: RequestQuery, search: str = "") -> Overview:
+            found = super().overview(query, search)
+            rows = [replace(found.items[0], service=f"service-{number}" * 50) for number in range(query.limit)]
+            return replace(found, items=rows, left_out=5000 - query.limit)
+
+    filled = full()
+    client = create_app(Many(items=filled.items, known=filled.known)).test_client()
+    for path, shows in (("/", 50), ("/services", 200)):
+        html = client.get(path).text
+        assert html.count('href="/service?service=service-') == shows
+        assert f"and {5000 - shows:,} more services" in html
+        assert 'name="search"' in html
+        assert len(html) < 3_000_000
+
+
 def test_what_is_asked_for_goes_along() -> None:
     """The links at the top keep the tags and the window, so that one looks at the same in another way."""
     html = create_app(shown()).test_client().get("/?q=image:web&since=1h").text
     assert 'href="/timeline?q=image%3Aweb&amp;since=1h"' in html
+
+
+def test_one_moves_through_time_by_links() -> None:
+    """Earlier, longer and shorter are links with exact times; from the past one comes back to now, and no further."""
+    client = create_app(shown()).test_client()
+    steps = [of for tag, of in Tags(client.get("/?service=web&since=1h").text).seen if "data-key" in of]
+    assert [of["data-key"] for of in steps] == ["earlier", "wider", "narrower"]
+    (query,) = [parse_qs(urlsplit(str(of["href"])).query) for of in steps if of["data-key"] == "earlier"]
+    assert query["service"] == ["web"]
+    assert instant_ns("to", query["to"][0]) - instant_ns("from", query["from"][0]) == 3600 * 10**9
+    past = client.get("/", query_string={name: values[0] for name, values in query.items()}).text
+    assert 'data-key="later"' in past
+    assert 'href="/?service=web">now</a>' in past
+    assert "data-refresh" not in past  # what is over does not change
+
+
+def test_the_reader_chooses_light_or_dark() -> None:
+    """A cookie keeps the choice; anything else in it says nothing, and without one the system decides."""
+    client = create_app(shown()).test_client()
+    assert '<html lang="en">' in client.get("/").text
+    for said, shows in (("dark", 'data-theme="dark"'), ('"><script>', '<html lang="en">')):
+        client.set_cookie("layerline_theme", said)
+        assert shows in client.get("/").text
 
 
 def test_a_service_is_a_tag_of_containers() -> None:
@@ -238,16 +333,19 @@ def test_names_from_outside_are_text() -> None:
     )
     correlator.incidents.documents.append(_hostile(DOCUMENT))
     client = create_app(correlator).test_client()
-    paths = ("/", "/timeline", "/containers", f"/requests/{TRACE}", f"/incidents/{ID}")
-    for path in (*paths, *(f"{path}?q={EVIL}&service={EVIL}&from={EVIL}" for path in paths[:3])):
+    paths = ("/", "/timeline", "/containers", "/services", f"/requests/{TRACE}", f"/incidents/{ID}")
+    of_one = [f"{path}?{urlencode({'service': EVIL})}" for path in ("/service", "/shares")]
+    for path in (*paths, *of_one, *(f"{path}?q={EVIL}&service={EVIL}&from={EVIL}" for path in paths[:4])):
         answer = client.get(path)
         assert answer.status_code in (200, 400), path
         html = answer.text
         tags = Tags(html).seen
         assert [
-            of["src"] for tag, of in tags if tag == "script" and not str(of["src"]).startswith("/complete.js")
+            of["src"]
+            for tag, of in tags
+            if tag == "script" and not re.match(r"/(complete|page|heatmap)\.js\?", str(of["src"]))
         ] == []
-        assert "49" not in re.sub(r"\?v=\w+", "", html.replace(TRACE, ""))  # nor in what tells versions of a file apart
+        assert "62615533" not in html  # a template in a name is not filled in
         assert all(not name.startswith("on") for _, attributes in tags for name in attributes)
 
 
@@ -264,8 +362,9 @@ def _hostile(value: Any, name: str = "") -> Any:
 @pytest.mark.parametrize(
     "path",
     [
-        "/", "/timeline", "/containers?q=image:*", f"/requests/{TRACE}", f"/incidents/{ID}", "/api/v1/requests",
-        "/nothing", "/style.css", "/complete.js", "/icon.svg",
+        "/", "/timeline", "/services", "/service?service=web", "/shares",
+        "/containers?q=image:*", f"/requests/{TRACE}", f"/incidents/{ID}", "/api/v1/requests",
+        "/nothing", "/style.css", "/complete.js", "/page.js", "/heatmap.js", "/icon.svg",
     ],
 )  # fmt: skip
 def test_nothing_is_loaded_from_elsewhere(path: str) -> None:

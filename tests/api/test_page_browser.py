@@ -116,7 +116,7 @@ def test_tags_are_completed_and_choose(browser: Chrome, shop: str) -> None:
     box.send_keys("ck", Keys.ESCAPE, Keys.ENTER)
     WebDriverWait(browser, PATIENCE_S).until(lambda _: "q=-container%3Anoisy" in browser.current_url)
     WebDriverWait(browser, PATIENCE_S).until(
-        lambda _: set(every(browser, "h2.large ~ table tbody td:first-child", "innerText")) == {"stock"}
+        lambda _: {one.split()[0] for one in every(browser, ".services tbody td:first-child", "innerText")} == {"stock"}
     )
     assert complaints(browser) == []
 

@@ -195,16 +195,27 @@ def of_coverage(covered: Mapping[str, Any], counted: Mapping[tuple[str, str], Co
 
 
 def of_start(page: str, items: list[dict[str, Any]]) -> Iterator[str]:
-    table = page.partition("Slow requests")[2]
-    rows = re.findall(r'<td class="number">([^<]*)</td>\s*<td class="number">([^<]*)</td>\s*<td class="bars">', table)
-    shown = Counter(rows)
-    slow = Counter(
-        (human(item["duration_ns"]), "" if item["usual_ns"] is None else human(item["usual_ns"]))
-        for item in items
-        if item["slow"]
+    groups = page.partition("Slow requests")[2]
+    slow = [item for item in items if item["slow"]]
+    counts = [
+        int(count.replace(",", "")) for count in re.findall(r'<span class="number">([0-9,]+) slow</span>', groups)
+    ]
+    if sum(counts) != len(slow) and "more groups" not in groups:
+        yield f"the page counts {sum(counts)} slow requests; listed are {len(slow)}"
+    known = {
+        (
+            item["span_id"],
+            human(item["duration_ns"]),
+            "" if item["usual_ns"] is None else human(item["usual_ns"]),
+        )
+        for item in slow
+    }
+    rows = re.findall(
+        r'<td class="number">([^<]*)</td><td class="number">([^<]*)</td><td><a href="[^"]*span_id=(\w+)"', groups
     )
-    if not shown <= slow or (shown != slow) != ("There are more" in table):
-        yield f"the page lists {shown}; slow were {slow}"
+    for took, usual, span_id in rows:
+        if (span_id, took, usual) not in known:
+            yield f"the page has {span_id} with {took}, usually {usual}; it is not listed so"
 
 
 def of_timeline(screens: Screens, counted: Mapping[tuple[str, str], Counter[str]]) -> Iterator[str]:

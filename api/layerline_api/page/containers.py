@@ -22,7 +22,7 @@ from layerline_correlator.plain import plain
 from layerline_correlator.questions.questions import Questions
 from layerline_correlator.store.patience import TooHeavy
 
-MENU = Entry(3, "/containers", "Containers")
+MENU = Entry(6, "/containers", "Containers")
 ROWS = 100
 EXAMPLES = (
     "image:*",

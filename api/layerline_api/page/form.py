@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
@@ -11,13 +12,14 @@ from flask import Response, render_template
 from pydantic import Field
 from werkzeug.datastructures import MultiDict
 
-from layerline_api.parameters import AnyText, Arguments, Parameters, names, read
+from layerline_api.parameters import AnyText, Arguments, Parameters, Window, names, read
 from layerline_api.problems import Problem
 from layerline_api.words.clean import clean
 from layerline_api.words.queries import pointed
 from layerline_correlator.questions.questions import Questions
 from layerline_correlator.tagquery.model import BadQuery
 from layerline_correlator.tagquery.parse import parse, parse_selection
+from layerline_correlator.times import rfc3339
 
 #: The windows that are offered; any other can be asked for in the address.
 WINDOWS = {"15m": "15 minutes", "1h": "hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days"}
@@ -25,6 +27,8 @@ DEFAULT = "15m"
 WINDOW = ("since", "from", "to")
 #: Services offered while one writes.
 MOST_SERVICES = 200
+#: A window that ends so shortly ago ends now.
+_NOW_NS = 2 * 10**9
 HTML = "text/html; charset=utf-8"
 
 Asked = TypeVar("Asked", bound=Parameters)
@@ -37,6 +41,14 @@ class Entry:
     place: int
     path: str
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Another window of the same page; the address is "" where there is nothing to see."""
+
+    name: str  # "earlier" | "later" | "wider" | "narrower"
+    address: str
 
 
 class Form(Parameters):
@@ -72,6 +84,42 @@ class Form(Parameters):
     def is_exact(self) -> bool:
         """Whether exact times were chosen."""
         return "since" not in self.window()
+
+    @property
+    def moves(self) -> bool:
+        """Whether the window ends now: then the page is worth looking at again."""
+        return "to" not in self.window() and bool(self.window())
+
+    def steps(self, path: str, around: tuple[int, int] | None = None) -> list[Step]:
+        """The same page earlier, later, over a longer and a shorter time; none where the window is none.
+
+        ``around``: the window, where it is not what was asked for.
+        """
+        try:
+            from_ns, to_ns = around or read(Window, MultiDict(self.window())).window()
+        except Problem:
+            return []
+        length_ns, now_ns = to_ns - from_ns, time.time_ns()
+        stretches = {
+            "earlier": (from_ns - length_ns, from_ns),
+            "later": (to_ns, to_ns + length_ns),
+            "wider": (from_ns - length_ns // 2, to_ns + length_ns // 2),
+            "narrower": (from_ns + length_ns // 4, to_ns - length_ns // 4),
+        }
+        found = []
+        for name, (begin_ns, end_ns) in stretches.items():
+            if end_ns > now_ns:  # nothing is known of what is to come
+                begin_ns, end_ns = begin_ns - (end_ns - now_ns), now_ns
+            if end_ns > from_ns or name == "earlier":
+                times = {"from": rfc3339(max(0, begin_ns)), "to": rfc3339(max(1, end_ns))}
+                is_same = name == "later" and to_ns >= now_ns - _NOW_NS
+                found.append(Step(name, "" if is_same else f"{path}?{urlencode(self.choice() | times)}"))
+        return found
+
+    def now(self, path: str) -> str:
+        """The same page of the last minutes."""
+        choice = urlencode(self.choice())
+        return f"{path}?{choice}" if choice else path
 
     @property
     def stretch(self) -> str:

@@ -226,7 +226,7 @@ def _requests(group: Sequence[Json], times: _Times) -> Iterator[Strip]:
         )
     for one in group:
         if one["name"] not in _QUANTILES:
-            yield _single(one, times, style={"requests.slow": "container", "requests.errors": "host"}.get(one["name"]))
+            yield _single(one, times, style={"requests.slow": "slow", "requests.errors": "errors"}.get(one["name"]))
 
 
 def _single(series: Json, times: _Times, style: str | None = None) -> Strip:

@@ -5,7 +5,6 @@ It is asked for tags, a service or operation, a container or host (``entity``), 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -25,9 +24,8 @@ from layerline_correlator.plain import plain
 from layerline_correlator.questions.questions import Questions
 from layerline_correlator.questions.timeline import TimelineQuery
 from layerline_correlator.store.patience import TooHeavy
-from layerline_correlator.times import rfc3339
 
-MENU = Entry(2, "/timeline", "Timeline")
+MENU = Entry(7, "/timeline", "Timeline")
 
 
 class TimelineForm(Form):
@@ -39,14 +37,6 @@ class TimelineForm(Form):
     def window(self) -> dict[str, str]:
         """A request needs none."""
         return {} if self.trace_id and not self.is_timed else super().window()
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """Another window of the same."""
-
-    title: str
-    address: str
 
 
 def add(blueprint: Blueprint, shared: Shared) -> None:
@@ -66,7 +56,7 @@ def _found(form: TimelineForm, questions: Questions) -> dict[str, Any]:
         "picture": pictured(body, titles, moments_ns=_began_and_ended(form, questions)),
         "reason": clean(body["reason"] or ""),
         "of": [clean(body[name]) for name in ("service", "operation") if body[name]],
-        "windows_beside": _beside(form, ns_of(body["from"]), ns_of(body["to"])),
+        "around": (ns_of(body["from"]), ns_of(body["to"])),
         "json": "/api/v1/timeline?" + urlencode(_as_api(form)),
     }
 
@@ -94,19 +84,3 @@ def _began_and_ended(form: TimelineForm, questions: Questions) -> tuple[int, ...
 
 def _as_api(form: TimelineForm) -> dict[str, str]:
     return {"tag" if name == "q" else name: text for name, text in form.choice().items()} | form.window()
-
-
-def _beside(form: TimelineForm, from_ns: int, to_ns: int) -> list[Link]:
-    """Earlier, later, wider, narrower: the page without a script."""
-    length_ns = to_ns - from_ns
-
-    def link(title: str, begin_ns: int, end_ns: int) -> Link:
-        window = {"from": rfc3339(max(0, begin_ns)), "to": rfc3339(end_ns)}
-        return Link(title, "/timeline?" + urlencode(form.choice() | window))
-
-    return [
-        link("earlier", from_ns - length_ns, from_ns),
-        link("later", to_ns, to_ns + length_ns),
-        link("wider", from_ns - length_ns // 2, to_ns + length_ns // 2),
-        link("narrower", from_ns + length_ns // 4, to_ns - length_ns // 4),
-    ]

@@ -11,12 +11,13 @@ from rich.console import Console
 from rich.text import Text
 
 WIDTH = 80
+#: The pages have the same (page/style.css). Red is kept for what failed or is not as usual.
 LAYER_STYLE = {
     "app": "blue",
     "dependency": "magenta",
     "network": "cyan",
     "container": "yellow",
-    "host": "red",
+    "host": "green",
 }
 _UNIT = re.compile(r"(?<=\d) (?=(?:ms|µs|s|min)\b|%)")
 _EIGHTHS = " ▏▎▍▌▋▊▉"

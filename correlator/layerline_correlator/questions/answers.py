@@ -22,9 +22,12 @@ from layerline_correlator.questions.entities import EntityItem, EntityQuery, rea
 from layerline_correlator.questions.events import EventItem, EventQuery, read_events
 from layerline_correlator.questions.incidents import IncidentQuery, Incidents
 from layerline_correlator.questions.lives import Life, read_lives
+from layerline_correlator.questions.overview import Overview, read_overview
 from layerline_correlator.questions.paging import Page
 from layerline_correlator.questions.requests import RequestItem, RequestQuery, read_requests
+from layerline_correlator.questions.service import Service, read_service
 from layerline_correlator.questions.services import ServiceMap, read_service_map, read_services
+from layerline_correlator.questions.shares import Picked, Shares, read_shares
 from layerline_correlator.questions.sql import Table, read_sql
 from layerline_correlator.questions.tags import TagKey, TagValue, read_tag_keys, read_tag_values
 from layerline_correlator.questions.timeline import IncidentMark, Timeline, TimelineQuery, read_timeline
@@ -206,6 +209,24 @@ class Answers(ABC):
         self._catch_up()
         with self._reading() as cursor:
             return read_service_map(cursor, from_ns, to_ns)
+
+    def overview(self, query: RequestQuery, search: str = "") -> Overview:
+        """A row per service of the window, and its slow requests in groups."""
+        self._catch_up()
+        with self._reading() as cursor:
+            return read_overview(cursor, query, search, self._unfinished())
+
+    def service(self, query: RequestQuery) -> Service:
+        """One service (``query.service``), or one operation of it, over the window."""
+        self._catch_up()
+        with self._reading() as cursor:
+            return read_service(cursor, query, self._names.entity, self._unfinished())
+
+    def shares(self, query: RequestQuery, picked: Picked) -> Shares:
+        """What the picked requests of the window have in common, against the others."""
+        self._catch_up()
+        with self._reading() as cursor:
+            return read_shares(cursor, query, picked, self._unfinished())
 
     # ---- what there is, and what happened to it
 

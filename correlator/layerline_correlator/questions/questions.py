@@ -14,9 +14,12 @@ from layerline_correlator.questions.entities import EntityItem, EntityQuery
 from layerline_correlator.questions.events import EventItem, EventQuery
 from layerline_correlator.questions.health import Health
 from layerline_correlator.questions.incidents import IncidentQuestions
+from layerline_correlator.questions.overview import Overview
 from layerline_correlator.questions.paging import Page
 from layerline_correlator.questions.requests import RequestItem, RequestQuery
+from layerline_correlator.questions.service import Service
 from layerline_correlator.questions.services import ServiceMap
+from layerline_correlator.questions.shares import Picked, Shares
 from layerline_correlator.questions.sql import Table
 from layerline_correlator.questions.tags import TagKey, TagValue
 from layerline_correlator.questions.timeline import Timeline, TimelineQuery
@@ -73,6 +76,15 @@ class Questions(Protocol):
 
     def service_map(self, from_ns: int, to_ns: int) -> ServiceMap:
         """The services that answered requests in the window, and who called whom."""
+
+    def overview(self, query: RequestQuery, search: str = "") -> Overview:
+        """A row per service of the window, and its slow requests in groups."""
+
+    def service(self, query: RequestQuery) -> Service:
+        """One service (``query.service``), or one operation of it, over the window."""
+
+    def shares(self, query: RequestQuery, picked: Picked) -> Shares:
+        """What the picked requests of the window have in common, against the others."""
 
     def inventory(self, query: EntityQuery) -> Page[EntityItem]:
         """What lived in the window. ``BadCursor``."""
