@@ -90,11 +90,12 @@ def test_the_list_names_cause_and_leads_to_the_request() -> None:
 
 
 def test_a_request_shows_its_ledger() -> None:
-    """The request's page says the answer, draws the ledger and lists its parts."""
+    """The request's page says the answer, draws the ledger and below it the usual on one scale, and lists its parts."""
     html = create_app(full()).test_client().get(f"/requests/{TRACE}?span_id={SPAN}").text
     assert "Mostly container stock-1: held back by its CPU limit, 400 ms (73 % of the excess)." in html
-    widths = [float(tag[1]["width"] or 0) for tag in Tags(html).seen if tag[0] == "rect"]
-    assert sum(widths) == pytest.approx(1000, abs=0.1)
+    bars = re.findall(r'<svg class="ledger".*?</svg>', html, re.DOTALL)
+    widths = [sum(map(float, re.findall(r' width="([\d.]+)"', bar))) for bar in bars]
+    assert widths == [pytest.approx(1000, abs=0.1), pytest.approx(1000 * 150 / 700, abs=0.1)]
 
 
 def test_an_empty_page_says_why() -> None:
@@ -265,7 +266,7 @@ def _hostile(value: Any, name: str = "") -> Any:
     "path",
     [
         "/", "/timeline", "/containers?q=image:*", f"/requests/{TRACE}", f"/incidents/{ID}", "/api/v1/requests",
-        "/nothing", "/style.css", "/complete.js", "/icon.svg",
+        "/nothing", "/style.css", "/complete.js", "/icon.svg", "/waterfall.css",
     ],
 )  # fmt: skip
 def test_nothing_is_loaded_from_elsewhere(path: str) -> None:

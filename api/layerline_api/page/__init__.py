@@ -1,28 +1,32 @@
 """The pages, in HTML: every file here that has an ``add(blueprint, shared)`` is a page; the list is this folder.
 
 A page is named as the route is that answers the same: it asks what that would be asked, with the same models of
-parameters, shows the answer and works nothing out by itself. Nothing is loaded from elsewhere, and nothing but the
-completion of tags needs the script.
+parameters, shows the answer and works nothing out by itself. Nothing is loaded from elsewhere, and every page is
+complete without its scripts. What pages share: the look (``style.css``), the frame (``base.html``), what is asked for
+(``form.py``, ``_form.html``), and small parts (``_parts.html``: times, names, layers).
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 
-from layerline_api.declared import declared
+from layerline_api.declared import Declared, declared
 from layerline_api.page.form import WINDOWS
 from layerline_api.shared import Shared
 
 _HERE = Path(__file__).parent
 _KEPT = {"Cache-Control": "max-age=3600"}
-_CSS, _JS, _SVG = "text/css; charset=utf-8", "text/javascript; charset=utf-8", "image/svg+xml"
+_TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
+#: How a script or a style sheet says what it is.
+_COMMENT = re.compile(r"(?://|/\*)\s*(.*?\.)(?=\s|$)")
 
 
 def pages() -> Mapping[str, ModuleType]:
@@ -32,39 +36,51 @@ def pages() -> Mapping[str, ModuleType]:
     return {name: module for name, module in found.items() if hasattr(module, "add")}
 
 
+def files() -> Mapping[str, tuple[str, str, str]]:
+    """What is served as it stands, by name: its text, its content type, and what it is (its first comment).
+
+    Each script, style sheet and picture in this folder is one.
+    """
+    found = {}
+    for path in sorted(_HERE.iterdir()):
+        if (kind := _TYPES.get(path.suffix)) is not None:
+            text = path.read_text(encoding="utf-8")
+            said = _COMMENT.match(text)
+            found[path.name] = text, kind, said[1].strip() if said else f"The pages' file {path.name}."
+    return found
+
+
 def blueprint(shared: Shared) -> Blueprint:
-    """All pages, their style sheet and their script."""
+    """All pages, and the files that they are shown with."""
     blueprint = Blueprint("page", __name__, template_folder=".")
-    style = (_HERE / "style.css").read_text(encoding="utf-8")
-    script = (_HERE / "complete.js").read_text(encoding="utf-8")
-    icon = (_HERE / "icon.svg").read_text(encoding="utf-8")
-    # In the addresses of both, so that no browser shows a new page with an old style.
-    version = sha256((style + script).encode()).hexdigest()[:8]
-
-    @blueprint.get("/style.css")
-    @declared(parameters=None, answers_in=(_CSS,))
-    def style_sheet() -> Response:
-        """The pages' style sheet."""
-        return Response(style, content_type=_CSS, headers=_KEPT)
-
-    @blueprint.get("/complete.js")
-    @declared(parameters=None, answers_in=(_JS,))
-    def completion() -> Response:
-        """The pages' script: completes tags in the query box."""
-        return Response(script, content_type=_JS, headers=_KEPT)
-
-    @blueprint.get("/icon.svg")
-    @declared(parameters=None, answers_in=(_SVG,))
-    def tab_icon() -> Response:
-        """The pages' sign in a browser's tabs."""
-        return Response(icon, content_type=_SVG, headers=_KEPT)
+    served = files()
+    # In the addresses of all, so that no browser shows a new page with an old style.
+    version = sha256("".join(text for text, *_ in served.values()).encode()).hexdigest()[:8]
+    for name, (text, kind, about) in served.items():
+        blueprint.add_url_rule(f"/{name}", re.sub(r"\W", "_", name), _serving(text, kind, about))
 
     menu = [(one.path, one.name) for one in sorted(page.MENU for page in pages().values() if hasattr(page, "MENU"))]
 
     @blueprint.context_processor
     def everywhere() -> dict[str, object]:
-        return {"version": version, "windows": WINDOWS, "menu": menu}
+        theme = request.cookies.get("layerline_theme", "")
+        return {
+            "version": version,
+            "windows": WINDOWS,
+            "menu": menu,
+            "theme": theme if theme in ("light", "dark") else "",
+        }
 
     for page in pages().values():
         page.add(blueprint, shared)
     return blueprint
+
+
+def _serving(text: str, kind: str, about: str) -> Declared:
+    """A view of one file."""
+
+    def view() -> Response:
+        return Response(text, content_type=kind, headers=_KEPT)
+
+    view.__doc__ = about
+    return declared(parameters=None, answers_in=(kind,))(view)
