@@ -266,7 +266,7 @@ def _hostile(value: Any, name: str = "") -> Any:
     "path",
     [
         "/", "/timeline", "/containers?q=image:*", f"/requests/{TRACE}", f"/incidents/{ID}", "/api/v1/requests",
-        "/nothing", "/style.css", "/complete.js", "/icon.svg", "/waterfall.css",
+        "/nothing", "/style.css", "/complete.js", "/icon.svg",
     ],
 )  # fmt: skip
 def test_nothing_is_loaded_from_elsewhere(path: str) -> None:

@@ -135,3 +135,15 @@ def test_samples_become_a_file_of_speedscope(client: FlaskClient) -> None:
     assert names == [["computed", "cart"], ["waited for a lock", "get"]]
     assert client.get(f"/api/v1/traces/{'f' * 32}/speedscope").status_code == 404
     json.dumps(body)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/waterfall.css", "/lanes.css", "/lanes.js", "/vendor/uplot-1.6.32.js", "/vendor/uplot-1.6.32.css"],
+)
+def test_what_pages_are_shown_with_comes_from_here(client: FlaskClient, path: str) -> None:
+    """Style sheets and scripts are served by this server, and load nothing from elsewhere."""
+    answer = client.get(path)
+    assert answer.status_code == 200
+    assert answer.content_type.startswith(("text/css", "text/javascript"))
+    assert re.findall(r"(?:url\(|@import|fetch\(|import\()", answer.text) == []

@@ -61,6 +61,9 @@ class Strip:
     gaps: list[tuple[int, int]]
     """Where nobody looked, or no request was: first step and number of steps."""
     is_tall: bool = False
+    top: float = 0.0
+    """The scale's top, and its unit, for the cursor (``lanes.js``)."""
+    unit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,8 @@ class Picture:
     begin: float = 0.0
     """Where what is shown begins, in steps; all of them are shown unless said otherwise."""
     width: float = 0.0
+    from_ms: float = 0.0
+    step_ms: float = 0.0
 
     @property
     def view(self) -> str:
@@ -152,6 +157,8 @@ def pictured(
     return Picture(
         begin=round((begin - from_ns) / step_ns, 6),
         width=max(1e-6, round((end - begin) / step_ns, 6)),
+        from_ms=from_ns / 1e6,
+        step_ms=step_ns / 1e6,
         points=points,
         stretch=f"{when(body['from'])} to {when(body['to'])} UTC, a value for each {length(step_ns)}",
         axis=times.axis(),
@@ -235,6 +242,8 @@ def _requests(group: Sequence[Json], times: _Times) -> Iterator[Strip]:
             shapes=shapes,
             gaps=_gaps(shown["values"]),
             is_tall=True,
+            top=top,
+            unit=_unit(shown),
         )
     for one in group:
         if one["name"] not in _QUANTILES:
@@ -253,7 +262,16 @@ def _single(series: Json, times: _Times, style: str | None = None) -> Strip:
         told=_told(label_of(series), series, times, top),
         shapes=[Shape(layer, _line(values, top), label_of(series), area=_area([0.0] * len(values), values, top))],
         gaps=_gaps(values),
+        top=top,
+        unit=_unit(series),
     )
+
+
+def _unit(series: Json) -> str:
+    """The unit in which the script says a value: as ``amount_of`` does."""
+    if series["name"].endswith(".cpu.time"):
+        return "CPUs"
+    return "" if series["kind"] == "count" else clean(series["unit"])
 
 
 def stack(series: Sequence[tuple[str, str, Values]], times: _Times, told: str = "where the time went") -> Strip:
@@ -287,6 +305,8 @@ def stack(series: Sequence[tuple[str, str, Values]], times: _Times, told: str = 
         shapes=shapes,
         gaps=_gaps(known),
         is_tall=True,
+        top=most,
+        unit="s/s",
     )
 
 

@@ -16,6 +16,7 @@ from layerline_api.declared import declared
 from layerline_api.page.form import HTML
 from layerline_api.page.picture import Picture, pictured
 from layerline_api.page.timeline import ask
+from layerline_api.page.vendored import serve
 from layerline_api.page.waterfall import drawn
 from layerline_api.parameters import Parameters, SpanId, TraceId
 from layerline_api.problems import Problem
@@ -55,6 +56,7 @@ def add(blueprint: Blueprint, shared: Shared) -> None:
     """``/requests/<trace_id>``."""
 
     blueprint.add_app_template_filter(brief)
+    serve(blueprint)
 
     @blueprint.get("/requests/<trace_id>")
     @declared(None, OnePage, problems=(404,), answers_in=(HTML,))
