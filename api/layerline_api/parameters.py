@@ -49,8 +49,8 @@ def check(arguments: Arguments, known: Collection[str]) -> None:
 
 def identifier(name: str, text: str) -> str:
     """A ``trace_id`` or ``span_id`` as asked for. 400 unless it is lower-case hex of the right length."""
-    if not _HEX[name].fullmatch(text):
-        digits = 32 if name == "trace_id" else 16
+    digits = 32 if name == "trace_id" else 16  # of a span, whatever the parameter's name is
+    if not _HEX["trace_id" if digits == 32 else "span_id"].fullmatch(text):
         raise Problem(400, f"{name} is {text[:80]!r}; expected {digits} lower-case hex digits", name)
     return text
 

@@ -26,6 +26,7 @@ from layerline_correlator.questions.service import ErrorKind, Heatmap, Service, 
 from layerline_correlator.questions.services import ServiceItem, ServiceMap
 from layerline_correlator.questions.shares import Picked, PickedRequest, Shares
 from layerline_correlator.questions.sql import Table
+from layerline_correlator.questions.waterfall import Waterfall
 from layerline_correlator.store.caps import Exceeded
 from layerline_correlator.store.model import Batch
 from layerline_correlator.store.sizes import SealedSize, StoreSize
@@ -231,6 +232,7 @@ class FakeCorrelator:
     known: dict[tuple[str, str | None], Verdict] = field(default_factory=dict)
     over_window: list[Verdict] = field(default_factory=list)
     traces: dict[str, dict[str, Any]] = field(default_factory=dict)
+    waterfalls: dict[str, Waterfall] = field(default_factory=dict)
     batches: list[Batch] = field(default_factory=list)
     asked: list[RequestQuery] = field(default_factory=list)
     picked: list[Picked] = field(default_factory=list)
@@ -265,6 +267,9 @@ class FakeCorrelator:
 
     def trace(self, trace_id: str) -> dict[str, Any] | None:
         return self.traces.get(trace_id)
+
+    def waterfall(self, trace_id: str, span_id: str | None = None, under: str | None = None) -> Waterfall | None:
+        return self.waterfalls.get(trace_id)
 
     def causes(self) -> list[dict[str, Any]]:
         return CAUSES

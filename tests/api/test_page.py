@@ -93,11 +93,12 @@ def test_the_list_names_cause_and_leads_to_the_request() -> None:
 
 
 def test_a_request_shows_its_ledger() -> None:
-    """The request's page says the answer, draws the ledger and lists its parts."""
+    """The request's page says the answer, draws the ledger and below it the usual on one scale, and lists its parts."""
     html = create_app(full()).test_client().get(f"/requests/{TRACE}?span_id={SPAN}").text
     assert "Mostly container stock-1: held back by its CPU limit, 400 ms (73 % of the excess)." in html
-    widths = [float(tag[1]["width"] or 0) for tag in Tags(html).seen if tag[0] == "rect"]
-    assert sum(widths) == pytest.approx(1000, abs=0.1)
+    bars = re.findall(r'<svg class="ledger".*?</svg>', html, re.DOTALL)
+    widths = [sum(map(float, re.findall(r' width="([\d.]+)"', bar))) for bar in bars]
+    assert widths == [pytest.approx(1000, abs=0.1), pytest.approx(1000 * 150 / 700, abs=0.1)]
 
 
 def test_an_empty_page_says_why() -> None:
@@ -343,7 +344,7 @@ def test_names_from_outside_are_text() -> None:
         assert [
             of["src"]
             for tag, of in tags
-            if tag == "script" and not re.match(r"/(complete|page|heatmap)\.js\?", str(of["src"]))
+            if tag == "script" and not re.match(r"/(complete|page|heatmap|lanes)\.js\?|/vendor/", str(of["src"]))
         ] == []
         assert "62615533" not in html  # a template in a name is not filled in
         assert all(not name.startswith("on") for _, attributes in tags for name in attributes)

@@ -61,6 +61,9 @@ class Strip:
     gaps: list[tuple[int, int]]
     """Where nobody looked, or no request was: first step and number of steps."""
     is_tall: bool = False
+    top: float = 0.0
+    """The scale's top, and its unit, for the cursor (``lanes.js``)."""
+    unit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,16 @@ class Picture:
     listed_incidents: list[Listed] = field(default_factory=list)
     listed_events: list[Listed] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    begin: float = 0.0
+    """Where what is shown begins, in steps; all of them are shown unless said otherwise."""
+    width: float = 0.0
+    from_ms: float = 0.0
+    step_ms: float = 0.0
+
+    @property
+    def view(self) -> str:
+        """What each strip shows: steps across, hundredths of its scale down."""
+        return f"{self.begin:g} 0 {self.width or self.points:g} 100"
 
 
 def pictured(
@@ -112,11 +125,12 @@ def pictured(
     excess: Group | None = None,
     only: frozenset[str] | None = None,
     moments_ns: Sequence[int] = (),
+    shown_ns: tuple[int, int] | None = None,
 ) -> Picture:
     """The picture of a timeline's JSON.
 
     ``excess`` stands in the place of the causes, ``only`` are the ids of the entities whose readings are shown,
-    ``moments_ns`` are marked besides the events.
+    ``moments_ns`` are marked besides the events, ``shown_ns`` is the part of the time that is shown.
     """
     points, step_ns = int(body["points"]), int(body["step_ns"])
     from_ns = ns_of(body["from"])
@@ -139,7 +153,12 @@ def pictured(
                 groups.append(Group(title, strips, link_of(entity, window)))
     if excess is not None:
         groups.insert(1 if groups and groups[0].title == "requests" else 0, excess)
+    begin, end = shown_ns or (from_ns, from_ns + points * step_ns)
     return Picture(
+        begin=round((begin - from_ns) / step_ns, 6),
+        width=max(1e-6, round((end - begin) / step_ns, 6)),
+        from_ms=from_ns / 1e6,
+        step_ms=step_ns / 1e6,
         points=points,
         stretch=f"{when(body['from'])} to {when(body['to'])} UTC, a value for each {length(step_ns)}",
         axis=times.axis(),
@@ -189,13 +208,13 @@ class _Times:
 def _named(group: Sequence[Json], titles: Mapping[str, str]) -> list[tuple[str, str, Values]]:
     """Name, layer and values of causes; those that took nothing are left out, what is unexplained is always there."""
     return [
-        (titles.get(one["name"], clean(one["name"])), _layer(one["name"]), one["values"])
+        (titles.get(one["name"], clean(one["name"])), layer_of(one["name"]), one["values"])
         for one in group
         if _moves(one) or one["name"] == UNEXPLAINED
     ]
 
 
-def _layer(cause: str) -> str:
+def layer_of(cause: str) -> str:
     layer = cause.partition(".")[0]
     return layer if layer in _LAYERS else UNEXPLAINED
 
@@ -223,6 +242,8 @@ def _requests(group: Sequence[Json], times: _Times) -> Iterator[Strip]:
             shapes=shapes,
             gaps=_gaps(shown["values"]),
             is_tall=True,
+            top=top,
+            unit=_unit(shown),
         )
     for one in group:
         if one["name"] not in _QUANTILES:
@@ -241,7 +262,16 @@ def _single(series: Json, times: _Times, style: str | None = None) -> Strip:
         told=_told(label_of(series), series, times, top),
         shapes=[Shape(layer, _line(values, top), label_of(series), area=_area([0.0] * len(values), values, top))],
         gaps=_gaps(values),
+        top=top,
+        unit=_unit(series),
     )
+
+
+def _unit(series: Json) -> str:
+    """The unit in which the script says a value: as ``amount_of`` does."""
+    if series["name"].endswith(".cpu.time"):
+        return "CPUs"
+    return "" if series["kind"] == "count" else clean(series["unit"])
 
 
 def stack(series: Sequence[tuple[str, str, Values]], times: _Times, told: str = "where the time went") -> Strip:
@@ -275,6 +305,8 @@ def stack(series: Sequence[tuple[str, str, Values]], times: _Times, told: str = 
         shapes=shapes,
         gaps=_gaps(known),
         is_tall=True,
+        top=most,
+        unit="s/s",
     )
 
 
@@ -302,7 +334,7 @@ def excess_of(incident: Json, titles: Mapping[str, str]) -> Group | None:
         who = "" if one["entity"] is None else f", {whole(one['entity'])}"
         values = [None if value is None else value / times.step_ns for value in one["excess_ns"]]
         if any(value is not None and value > 0 for value in values):
-            series.append((titles.get(one["cause"], clean(one["cause"])) + who, _layer(one["cause"]), values))
+            series.append((titles.get(one["cause"], clean(one["cause"])) + who, layer_of(one["cause"]), values))
     if not series:
         return None
     return Group("beyond the usual, per second", [stack(series, times, "excess by cause and entity")])

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
+
+#: A name as long as this is nobody's to read.
+_LONG = re.compile(r"(\S{100})\S{21,}")
 
 
 def clean(name: object) -> str:
@@ -13,3 +17,8 @@ def clean(name: object) -> str:
     """
     text = " ".join(str(name).split())
     return "".join("�" if unicodedata.category(char).startswith("C") else char for char in text)
+
+
+def brief(text: object) -> str:
+    """A sentence in which names of kilobytes are cut after 100 characters."""
+    return _LONG.sub(r"\1…", str(text))

@@ -88,9 +88,9 @@ def tell(trace: Json) -> TraceStory:
     ordered = _tree(spans)
     return TraceStory(
         trace_id=clean(trace["trace_id"]),
-        spans=tuple(_span(spans[place], depth, begin_ns) for place, depth in ordered[:MOST]),
+        spans=tuple(tell_span(spans[place], depth, begin_ns) for place, depth in ordered[:MOST]),
         more_spans=max(0, len(ordered) - MOST),
-        logs=tuple(_log(log) for log in trace.get("logs") or ()),
+        logs=tuple(tell_log(log) for log in trace.get("logs") or ()),
         more_logs=int(trace.get("logs_left_out") or 0),
     )
 
@@ -126,7 +126,8 @@ def _tree(spans: Sequence[Json]) -> list[tuple[int, int]]:
     return out
 
 
-def _span(span: Json, depth: int, begin_ns: int) -> Span:
+def tell_span(span: Json, depth: int, begin_ns: int) -> Span:
+    """One span in words; ``begin_ns`` is when the first began."""
     start_ns = ns_of(span["start"])
     return Span(
         depth=depth,
@@ -182,7 +183,8 @@ def _left_out(counts: Mapping[str, int]) -> str:
     return "; ".join(said)
 
 
-def _log(log: Json) -> Log:
+def tell_log(log: Json) -> Log:
+    """One log record in words."""
     severity = int(log["severity"])
     level = next((word for least, word in _LEVELS if severity >= least), "")
     return Log(

@@ -33,6 +33,7 @@ class Line:
     usual: str  # likewise, "" where there is no usual
     share: float
     notes: tuple[str, ...] = ()
+    usual_share: float = 0.0  # of the duration, too: more than 1 where it is usually longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -417,13 +418,16 @@ def _lines(verdict: Json, title: Any) -> list[Line]:
             usual,
             share(part["lost_ns"]),
             tuple(_notes(part, count)),
+            share(part["usual_ns"] or 0),
         )
         for part, text, usual in zip(large, shown, usuals, strict=False)
     ]
     if small:
         what = f"{len(small)} smaller part{'' if len(small) == 1 else 's'}"
-        lines.append(Line(what, "", "", shown[-2], usuals[-2], share(amounts[-2])))
-    lines.append(Line("unexplained", "", "", shown[-1], usuals[-1], share(amounts[-1])))
+        usual_ns = sum(part["usual_ns"] or 0 for part in small)
+        lines.append(Line(what, "", "", shown[-2], usuals[-2], share(amounts[-2]), (), share(usual_ns)))
+    unexplained_usual = share(verdict["unexplained_usual_ns"] or 0)
+    lines.append(Line("unexplained", "", "", shown[-1], usuals[-1], share(amounts[-1]), (), unexplained_usual))
     return lines
 
 

@@ -150,6 +150,18 @@ def work_out_paths(cursor: duckdb.DuckDBPyConnection, trace_id: str, from_ns: in
         paths().run(cursor, bounds)
 
 
+def work_out_evidence(
+    cursor: duckdb.DuckDBPyConnection, trace_id: str, from_ns: int, to_ns: int, *, readings: bool = True
+) -> None:
+    """Work out the ledgers of one trace down to what each cause took of each span, and store nothing.
+
+    The temporary tables (``node``, ``entry``, ``segment``, ``piece``, ``evidence``, ``refusal`` …) stay on the cursor
+    to be read. Stored ledgers hold only the sums of this: of a span it is worked out when somebody looks at it.
+    """
+    _, bounds = _begin(cursor, [trace_id], from_ns, to_ns)
+    _work_out(cursor, bounds, readings=readings)
+
+
 def work_out_here(
     cursor: duckdb.DuckDBPyConnection, trace_id: str, from_ns: int, to_ns: int, *, readings: bool = True
 ) -> None:

@@ -33,6 +33,7 @@ from layerline_correlator.questions.tags import TagKey, TagValue, read_tag_keys,
 from layerline_correlator.questions.timeline import IncidentMark, Timeline, TimelineQuery, read_timeline
 from layerline_correlator.questions.trace import read_trace
 from layerline_correlator.questions.verdicts import read_verdict, read_verdicts
+from layerline_correlator.questions.waterfall import Waterfall, read_waterfall
 from layerline_correlator.settings import Settings
 from layerline_correlator.store.patience import TooBusy, cut_off
 from layerline_correlator.store.sealed import narrow_to_traces, widen
@@ -166,6 +167,15 @@ class Answers(ABC):
         """A trace as it was received, and its root request's critical path, as ``Trace`` in JSON."""
         with self._reading() as cursor:
             return read_trace(cursor, trace_id)
+
+    def waterfall(self, trace_id: str, span_id: str | None = None, under: str | None = None) -> Waterfall | None:
+        """Where the time of one request of a trace went, span by span; None where there is no such request or span."""
+        self._catch_up_with(trace_id)
+        with self._reading() as cursor:
+            try:
+                return read_waterfall(cursor, trace_id, span_id, under, self._names.entity)
+            except duckdb.InterruptException:
+                raise TooBusy(f"the spans of trace {trace_id} could not be worked out in {PATIENCE_S:g} s") from None
 
     def causes(self) -> list[CauseItem]:
         """Every cause with its documentation, in the order in which they take time."""

@@ -23,6 +23,7 @@ from layerline_correlator.questions.shares import Picked, Shares
 from layerline_correlator.questions.sql import Table
 from layerline_correlator.questions.tags import TagKey, TagValue
 from layerline_correlator.questions.timeline import Timeline, TimelineQuery
+from layerline_correlator.questions.waterfall import Waterfall
 from layerline_correlator.store.caps import Exceeded
 from layerline_correlator.store.model import Batch
 from layerline_correlator.store.sizes import StoreSize
@@ -61,6 +62,9 @@ class Questions(Protocol):
 
     def trace(self, trace_id: str) -> dict[str, Any] | None:
         """The ``Trace``; None when no span of it was received."""
+
+    def waterfall(self, trace_id: str, span_id: str | None = None, under: str | None = None) -> Waterfall | None:
+        """Where the time of one request went, span by span; None where there is no such request or span."""
 
     def causes(self) -> list[CauseItem]:
         """Every cause with its documentation, in the order in which they take time."""

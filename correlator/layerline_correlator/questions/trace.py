@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import duckdb
@@ -17,13 +18,14 @@ from layerline_correlator.verdict.ledgers import status_word
 _KIND = ("unspecified", "internal", "server", "client", "producer", "consumer")
 
 _SPANS = """
-SELECT node.span_id, node.parent_span_id, coalesce(service, '') AS service, node.name, node.kind,
+SELECT node.span_no, node.span_id, node.parent_span_id, coalesce(service, '') AS service, node.name, node.kind,
        node.start_ns - shift_ns AS start_ns,
        node.end_ns - node.start_ns AS duration_ns, node.status, container_id, node.account, node.account_reason,
        shift_ns, node.thread_id, host, join_method, join_confidence, join_reason,
        node.status_message, exception, node.attributes, events, links, trace_state, left_out
 FROM node
 LEFT JOIN span ON span.received_no = node.received_no AND span.trace_id = node.trace_id AND span.span_id = node.span_id
+{}
 ORDER BY node.start_ns, span_no
 """
 
@@ -189,9 +191,39 @@ def read_trace(cursor: duckdb.DuckDBPyConnection, trace_id: str) -> dict[str, An
         return None
     ledger.work_out_paths(cursor, trace_id, known[0], known[1])
     narrow_to_traces(cursor, [trace_id])
-    spans = cursor.execute(_SPANS).fetchall()
     segments = cursor.execute(_SEGMENTS).fetchall()
-    logs = cursor.execute(
+    logs, more_logs = read_logs(cursor, trace_id)
+    return {
+        "trace_id": trace_id,
+        "logs": logs,
+        "logs_left_out": more_logs,
+        "spans": list(read_spans(cursor).values()),
+        "segments": [
+            {
+                "span_id": span_id,
+                "service": service,
+                "kind": kind_word(kind),
+                "offset_ns": offset_ns,
+                "length_ns": length_ns,
+            }
+            for span_id, service, kind, offset_ns, length_ns in segments
+        ],
+    }
+
+
+def read_spans(cursor: duckdb.DuckDBPyConnection, shown: Sequence[int] | None = None) -> dict[int, dict[str, Any]]:
+    """The spans of the table ``node`` as ``TraceSpan``, all or those of these numbers, by number, in order of time."""
+    if shown is None:
+        rows = cursor.execute(_SPANS.format("")).fetchall()
+    else:
+        only = "WHERE node.span_no IN (SELECT unnest($shown::BIGINT[]))"
+        rows = cursor.execute(_SPANS.format(only), {"shown": list(shown)}).fetchall()
+    return {span_no: _span(*row) for span_no, *row in rows}
+
+
+def read_logs(cursor: duckdb.DuckDBPyConnection, trace_id: str) -> tuple[list[dict[str, Any]], int]:
+    """Log records of the trace as ``TraceLog``, in order of time, and how many more there are."""
+    rows = cursor.execute(
         _LOGS,
         {
             "trace_id": trace_id,
@@ -202,25 +234,10 @@ def read_trace(cursor: duckdb.DuckDBPyConnection, trace_id: str) -> dict[str, An
             "most": LOGS,
         },
     ).fetchall()
-    return {
-        "trace_id": trace_id,
-        "logs": [_log(*row) for row in logs],
-        "logs_left_out": max((row[-1] for row in logs), default=0) - len(logs),
-        "spans": [_span(*row) for row in spans],
-        "segments": [
-            {
-                "span_id": span_id,
-                "service": service,
-                "kind": _kind_word(kind),
-                "offset_ns": offset_ns,
-                "length_ns": length_ns,
-            }
-            for span_id, service, kind, offset_ns, length_ns in segments
-        ],
-    }
+    return [_log(*row) for row in rows], max((row[-1] for row in rows), default=0) - len(rows)
 
 
-def _kind_word(kind: int) -> str:
+def kind_word(kind: int) -> str:
     return _KIND[kind] if 0 <= kind < len(_KIND) else _KIND[0]
 
 
@@ -255,7 +272,7 @@ def _span(
         "parent_span_id": parent_span_id,
         "service": service,
         "name": name,
-        "kind": _kind_word(kind),
+        "kind": kind_word(kind),
         "start": rfc3339(start_ns),
         "duration_ns": duration_ns,
         "status": status_word(status),
