@@ -15,6 +15,7 @@ from layerline_api.guard import guard
 from layerline_api.jaeger.problems import as_jaeger
 from layerline_api.measures import Measures
 from layerline_api.problems import Problem, otlp_status, problem_json
+from layerline_api.prometheus.problems import as_prometheus
 from layerline_api.routes.otlp import is_otlp, speaks_json
 from layerline_api.settings import ServerSettings
 from layerline_api.shared import Shared
@@ -28,7 +29,7 @@ log = logging.getLogger(__name__)
 _BUSY_S = 5
 
 #: Who answers as another tool does says so in its words, too.
-_FORMS: dict[str, Callable[[Problem, str], Response]] = {"/jaeger/": as_jaeger}
+_FORMS: dict[str, Callable[[Problem, str], Response]] = {"/jaeger/": as_jaeger, "/prometheus/": as_prometheus}
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "

@@ -73,7 +73,8 @@ def app(correlator: Mock, monkeypatch: pytest.MonkeyPatch) -> Flask:
 
 def samples(model: type[Parameters], field: str) -> tuple[str, str]:
     """Two texts that the parameter reads as different things."""
-    about = model.model_fields[field]
+    named = {one.alias: name for name, one in model.model_fields.items()}
+    about = model.model_fields[named.get(field, field)]
     waiting: list[Any] = [*about.metadata, about.annotation]
     while waiting:
         one = waiting.pop(0)
@@ -106,7 +107,7 @@ def blamed(problem: Any) -> str | None:
 def ask(app: Flask, correlator: Mock, address: str, method: str, view: Declared, given: dict[str, str]) -> Any:
     """What the correlator is asked then, and the answer where there is one."""
     path = re.sub(r"<(?:\w+:)?(\w+)>", lambda name: quote(given[name[1]]), address)
-    query = {name: text for name, text in given.items() if not re.search(rf"[<:]{name}>", address)}
+    query = {name: text for name, text in given.items() if not re.search(rf"[<:]{re.escape(name)}>", address)}
     for body in BODIES if view.body is not None else (None,):
         correlator.reset_mock()
         answer = app.test_client().open(path, method=method.upper(), query_string=query, json=body)

@@ -10,7 +10,8 @@ passed AS (
     FROM part_summed
     UNION ALL
     SELECT
-        request.service, operation, cause, entity_type, entity_id, request.start_ns // $bin_ns, lost_ns * weight
+        request.service, operation, part_beside.cause, entity_type, entity_id, request.start_ns // $bin_ns,
+        lost_ns * weight
     FROM request_beside AS request JOIN part_beside USING (trace_id, span_id, start_ns)
     UNION ALL
     SELECT service, operation, 'unexplained', NULL, NULL, start_ns // $bin_ns, unexplained_ns * weight

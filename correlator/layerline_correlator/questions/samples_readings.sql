@@ -4,11 +4,11 @@
 -- how much.
 WITH binned AS (
     SELECT
-        line, is_level, to_ns // $bin_ns AS bin, min(from_ns) AS from_ns, max(to_ns) AS to_ns,
-        CASE WHEN is_level THEN arg_max(amount, to_ns) ELSE sum(amount) END AS amount
+        line, is_level, to_ns // $bin_ns AS bin, min(from_ns) AS begins_ns, max(to_ns) AS ends_ns,
+        CASE WHEN is_level THEN arg_max(amount, to_ns) ELSE sum(amount) END AS total
     FROM line_stretch SEMI JOIN heard_line USING (line)
-    GROUP BY ALL
+    GROUP BY line, is_level, bin
 )
 SELECT
-    line, is_level, list(from_ns ORDER BY bin), list(to_ns ORDER BY bin), list(amount ORDER BY bin)
+    line, is_level, list(begins_ns ORDER BY bin), list(ends_ns ORDER BY bin), list(total ORDER BY bin)
 FROM binned GROUP BY line, is_level ORDER BY line;
