@@ -43,8 +43,11 @@ ROOM_MAY_IMPORT = {
 
 #: Rooms of the API, and those beside them that they do not know: what two of them need lies in a room that both see.
 STRANGERS = {
-    "words": {"alerts", "commands", "doors", "page", "recorded", "routes", "terminal"},
-    "terminal": {"alerts", "commands", "doors", "page", "recorded", "routes"},
+    "words": {"alerts", "commands", "doors", "jaeger", "mcp", "page", "prometheus", "recorded", "routes", "terminal"},
+    "terminal": {"alerts", "commands", "doors", "jaeger", "mcp", "page", "prometheus", "recorded", "routes"},
+    "jaeger": {"alerts", "commands", "doors", "mcp", "page", "prometheus", "recorded", "routes", "terminal"},
+    "prometheus": {"alerts", "commands", "doors", "jaeger", "mcp", "page", "recorded", "routes", "terminal"},
+    "mcp": {"alerts", "commands", "doors", "jaeger", "page", "prometheus", "recorded", "routes", "terminal"},
     "page": {"alerts", "commands", "doors", "recorded", "terminal"},
     "commands": {"page", "routes"},
     "routes": {"commands", "page", "recorded", "terminal"},

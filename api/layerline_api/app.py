@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import duckdb
 from flask import Flask, Response, request
@@ -11,8 +12,10 @@ from werkzeug.exceptions import HTTPException
 from layerline_api import page, routes
 from layerline_api.doors.intake import Intake
 from layerline_api.guard import guard
+from layerline_api.jaeger.problems import as_jaeger
 from layerline_api.measures import Measures
 from layerline_api.problems import Problem, otlp_status, problem_json
+from layerline_api.prometheus.problems import as_prometheus
 from layerline_api.routes.otlp import is_otlp, speaks_json
 from layerline_api.settings import ServerSettings
 from layerline_api.shared import Shared
@@ -24,6 +27,9 @@ from layerline_correlator.store.store import Overloaded
 log = logging.getLogger(__name__)
 #: When to ask again, in seconds, where a question could not be answered because others, or other programs, are at work.
 _BUSY_S = 5
+
+#: Who answers as another tool does says so in its words, too.
+_FORMS: dict[str, Callable[[Problem, str], Response]] = {"/jaeger/": as_jaeger, "/prometheus/": as_prometheus}
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
@@ -65,7 +71,10 @@ def create_app(questions: Questions, settings: ServerSettings | None = None, int
         elif not isinstance(problem, Problem):
             log.exception("%s %s failed", request.method, request.path, exc_info=problem)
             problem = Problem(500, "the server failed to answer; its log says why")
-        if is_otlp(request.path):
+        form = next((form for below, form in _FORMS.items() if request.path.startswith(below)), None)
+        if form is not None:
+            response = form(problem, request.path)
+        elif is_otlp(request.path):
             response = otlp_status(problem, is_json=speaks_json(request))
         else:
             response = problem_json(problem)

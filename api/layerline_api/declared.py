@@ -25,6 +25,8 @@ from layerline_correlator.questions.questions import Questions
 from layerline_correlator.written import Written, refusal
 
 JSON, PROBLEM = "application/json", "application/problem+json"
+#: A body that says what a query string says otherwise (``body_in``).
+FORM = "application/x-www-form-urlencoded"
 #: How long a body may be that is no OTLP.
 BODY_LIMIT_BYTES = 2**20
 
@@ -69,7 +71,9 @@ class Declared:
     def __call__(self, **path: str) -> Response:
         given: dict[str, Any] = {}
         if self.parameters is not None:
-            asked = read(self.parameters, request.args, path)
+            # A form's fields are parameters of the routes that declare one.
+            sent = request.values if FORM in self.body_in else request.args
+            asked = read(self.parameters, sent, path)
             if self.parameters.model_fields:
                 given["asked"] = asked
         if self._body is not None:

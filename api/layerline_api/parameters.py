@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
 from pydantic_core import core_schema
@@ -25,7 +25,7 @@ from layerline_correlator.tagquery.parse import parse, parse_selection
 
 ORDERS = ("excess", "duration", "start")
 RANKS = ("excess", "lost")
-REPEATABLE = ("tag",)
+REPEATABLE = ("tag", "match[]", "traceID")
 DEFAULT_SINCE_NS = 15 * 60 * 10**9
 LIMIT, MOST = 50, 1000
 LAST_NS = 2**63 - 1
@@ -81,10 +81,16 @@ class Read:
 class Parameters(BaseModel):
     """What a route may be asked with: one field per parameter, of the path or of the query string.
 
-    A trailing ``_`` of a field is not part of the parameter's name (``from_`` is ``from``).
+    A trailing ``_`` of a field is not part of the parameter's name (``from_`` is ``from``); what no field can be called
+    is its ``alias``.
     """
 
     model_config = ConfigDict(frozen=True, alias_generator=lambda name: name.rstrip("_"))
+
+    others_pass: ClassVar[bool] = False
+    """Whether parameters that it does not name are let pass: the clients of other tools send more than we use."""
+    also: ClassVar[Mapping[str, str]] = {}
+    """Other spellings of parameters, and what they are here."""
 
 
 Asked = TypeVar("Asked", bound=Parameters)
@@ -92,13 +98,18 @@ Asked = TypeVar("Asked", bound=Parameters)
 
 def names(model: type[Parameters]) -> tuple[str, ...]:
     """The parameters of a route, as they are written."""
-    return tuple(name.rstrip("_") for name in model.model_fields)
+    return tuple(about.alias or name for name, about in model.model_fields.items())
 
 
 def read(model: type[Asked], arguments: Arguments, path: Mapping[str, str] | None = None) -> Asked:
     """The parameters of the query string, and of the path, as ``model`` has them. ``Problem`` 400 names the field."""
     path = path or {}
-    check(arguments, [name for name in names(model) if name not in path])
+    known = [name for name in names(model) if name not in path]
+    if model.also:
+        arguments = MultiDict((model.also.get(name, name), text) for name, text in arguments.items(multi=True))
+    if model.others_pass:
+        arguments = MultiDict((name, text) for name, text in arguments.items(multi=True) if name in known)
+    check(arguments, known)
     given = {
         name: tuple(values) if name in REPEATABLE else values[0] for name, values in arguments.lists() if values
     } | dict(path)

@@ -73,7 +73,8 @@ def app(correlator: Mock, monkeypatch: pytest.MonkeyPatch) -> Flask:
 
 def samples(model: type[Parameters], field: str) -> tuple[str, str]:
     """Two texts that the parameter reads as different things."""
-    about = model.model_fields[field]
+    named = {one.alias: name for name, one in model.model_fields.items()}
+    about = model.model_fields[named.get(field, field)]
     waiting: list[Any] = [*about.metadata, about.annotation]
     while waiting:
         one = waiting.pop(0)
@@ -97,15 +98,21 @@ def declared() -> list[Any]:
     return found
 
 
+def blamed(problem: Any) -> str | None:
+    """The parameter that a problem names, in whichever form it is said."""
+    (error,) = problem.get("errors") or [problem.get("error", {})]
+    return problem.get("field") or (error.get("field") if isinstance(error, dict) else None)
+
+
 def ask(app: Flask, correlator: Mock, address: str, method: str, view: Declared, given: dict[str, str]) -> Any:
     """What the correlator is asked then, and the answer where there is one."""
     path = re.sub(r"<(?:\w+:)?(\w+)>", lambda name: quote(given[name[1]]), address)
-    query = {name: text for name, text in given.items() if not re.search(rf"[<:]{name}>", address)}
+    query = {name: text for name, text in given.items() if not re.search(rf"[<:]{re.escape(name)}>", address)}
     for body in BODIES if view.body is not None else (None,):
         correlator.reset_mock()
         answer = app.test_client().open(path, method=method.upper(), query_string=query, json=body)
         if view.body is None or answer.status_code != 400:
-            needed = answer.json.get("field") if answer.status_code == 400 and answer.is_json else None
+            needed = blamed(answer.json) if answer.status_code == 400 and answer.is_json else None
             if needed is not None and needed not in given:  # it may not be left out
                 assert view.parameters is not None
                 return ask(
@@ -124,7 +131,7 @@ def test_a_parameter_makes_a_difference(
     names = re.findall(r"<(?:\w+:)?(\w+)>", address)
     given = {name: samples(view.parameters, name)[0] for name in names}
     one, other = samples(view.parameters, field)
-    name = field.rstrip("_")
+    name = view.parameters.model_fields[field].alias or field
 
     def asked(text: str) -> Any:
         return ask(app, correlator, address, method, view, {**given, name: text})

@@ -17,6 +17,7 @@ from layerline_correlator.ledger.rounds import LEFT_OVER, plan
 from layerline_correlator.ledger.work import FILES as LEDGER
 from layerline_correlator.questions.changed import CHANGES, LOSSES
 from layerline_correlator.questions.coverage import FILES as COVERAGE
+from layerline_correlator.questions.samples import READINGS
 from layerline_correlator.questions.timeline import BY_MINUTE, BY_ROW
 from layerline_correlator.store.graph import Graph, Rows, Step, steps_in, steps_of
 from layerline_correlator.summaries.cover import VIEWS
@@ -34,6 +35,7 @@ GRAPHS = {
     TRIAGE: TRIAGE_GIVEN,
     LOSSES[0]: LOSSES[1],
     CHANGES[0]: CHANGES[1],
+    READINGS[0]: READINGS[1],
     BY_ROW[0]: BY_ROW[1],
     BY_MINUTE[0]: BY_MINUTE[1],
     evaluate.BY_ROW[0]: evaluate.BY_ROW[1],
