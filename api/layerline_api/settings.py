@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from layerline.lines import as_text_or_json
+
 
 @dataclass(frozen=True, slots=True)
 class AskSettings:
@@ -35,7 +37,7 @@ class ServerSettings:
     token: str | None = None
     """LAYERLINE_TOKEN (none): requests must carry ``Authorization: Bearer TOKEN``; needed beyond loopback."""
     tls_cert: Path | None = None
-    """LAYERLINE_TLS_CERT (none): the certificate, in PEM, with which gRPC is served over TLS; HTTP never is."""
+    """LAYERLINE_TLS_CERT (none): the certificate, in PEM, with which HTTP and gRPC are served over TLS."""
     tls_key: Path | None = None
     """LAYERLINE_TLS_KEY (none): the key of that certificate, in PEM, without a passphrase."""
     notify: tuple[str, ...] = ()
@@ -44,6 +46,14 @@ class ServerSettings:
     capture: str = ""
     """LAYERLINE_CAPTURE (none): what may carry secrets and is stored all the same: any of ``url.query``,
     ``db.query.text``, ``http.header``, or ``all``."""
+    listen: tuple[str, ...] = ()
+    """LAYERLINE_LISTEN (``127.0.0.1:4318``): where to listen for HTTP, separated by commas; beyond loopback a token is
+    needed; ``--listen``, which may be repeated, goes before it."""
+    grpc_listen: tuple[str, ...] = ()
+    """LAYERLINE_GRPC_LISTEN (``127.0.0.1:4317``, or none where ``LAYERLINE_LISTEN`` is set): where to listen for
+    OTLP/gRPC, separated by commas, or ``off``; ``--grpc-listen``, which may be repeated, goes before it."""
+    log: str = "text"
+    """LAYERLINE_LOG (``text``): what is reported on stderr as lines of ``text``, or of ``json``."""
     loopback_only: bool = True
     """Whether every address it listens on for HTTP is this machine's own (follows from ``--listen``)."""
     body_limit_bytes: int = 16 * 2**20
@@ -55,13 +65,19 @@ class ServerSettings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> ServerSettings:
-        """The settings that the environment names, defaults for the others."""
+        """The settings that the environment names, defaults for the others. ValueError names the variable."""
+
+        def listed(variable: str) -> tuple[str, ...]:
+            return tuple(one.strip() for one in environment.get(variable, "").split(",") if one.strip())
+
         certificate, key = environment.get("LAYERLINE_TLS_CERT"), environment.get("LAYERLINE_TLS_KEY")
-        named = (address.strip() for address in environment.get("LAYERLINE_NOTIFY", "").split(","))
         return cls(
             token=environment.get("LAYERLINE_TOKEN") or None,
-            notify=tuple(address for address in named if address),
+            notify=listed("LAYERLINE_NOTIFY"),
             capture=environment.get("LAYERLINE_CAPTURE", ""),
-            tls_cert=Path(certificate) if certificate else None,
-            tls_key=Path(key) if key else None,
+            tls_cert=Path(certificate).expanduser() if certificate else None,
+            tls_key=Path(key).expanduser() if key else None,
+            listen=listed("LAYERLINE_LISTEN"),
+            grpc_listen=listed("LAYERLINE_GRPC_LISTEN"),
+            log=as_text_or_json(environment.get("LAYERLINE_LOG", "")),
         )

@@ -11,10 +11,12 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from layerline.configuration import Layered, below
+from layerline.lines import log_as_json, say
 from layerline_api.alerts.notify import Teller
 from layerline_api.alerts.patrol import Patrol
 from layerline_api.app import create_app
@@ -54,11 +56,12 @@ def parser(command: str, description: str) -> argparse.ArgumentParser:
         "given: who chooses addresses chooses all of them)",
     )
     parsed.add_argument(
-        "--tls-cert", type=Path, metavar="FILE", help="PEM; serve gRPC over TLS (HTTP has none: put a proxy before it)"
+        "--tls-cert", type=Path, metavar="FILE", help="PEM; serve HTTP and gRPC over TLS (LAYERLINE_TLS_CERT)"
     )
     parsed.add_argument("--tls-key", type=Path, metavar="FILE", help="PEM; the key of that certificate")
     parsed.add_argument("--store", type=Path, metavar="DIR", help="the store's folder (default LAYERLINE_STORE)")
     parsed.add_argument("--token", help="what requests must carry (better: LAYERLINE_TOKEN, which `ps` does not show)")
+    parsed.add_argument("--config", metavar="FILE", help="the settings file (`layerline config`)")
     return parsed
 
 
@@ -71,22 +74,20 @@ def run(command: str, options: argparse.Namespace, companion: Companion | None =
     """Serve until told to stop. 0 after a clean end, 2 with one line on stderr where it could not begin."""
 
     def refuse(reason: str) -> int:
-        print(f"layerline {command}: {reason}", file=sys.stderr)
+        say(f"layerline {command}", reason)
         return 2
 
+    environment = Layered()
     try:
-        settings = Settings.from_environment()
+        environment = below("serve", options.config)
+        settings, server = settings_of(options, environment)
     except ValueError as problem:
-        return refuse(str(problem))
-    if options.store is not None:
-        settings = replace(settings, store=options.store)
-    server = ServerSettings.from_environment()
-    if options.token is not None:
-        server = replace(server, token=options.token or None)
-    server = replace(server, tls_cert=options.tls_cert or server.tls_cert, tls_key=options.tls_key or server.tls_key)
+        return refuse(environment.explained(problem))
+    if server.log == "json":
+        log_as_json()
     try:
-        places = [address for listen in options.listen or [DEFAULT] for address in addresses(listen)]
-        grpc_addresses = grpc_places(options)
+        places = [address for listen in server.listen or [DEFAULT] for address in addresses(listen)]
+        grpc_addresses = grpc_places(server)
         secret = credentials(server)
         if secret and not grpc_addresses:
             return refuse("a certificate is given, but gRPC is off, and HTTP has no TLS: put a proxy before it")
@@ -95,7 +96,7 @@ def run(command: str, options: argparse.Namespace, companion: Companion | None =
         if server.token is None and beyond:
             return refuse(f"{beyond[0]} is not loopback; set LAYERLINE_TOKEN (or --token) to listen there")
         sockets = [bind(place) for place in places]
-        grpc_bound, missing = grpc_sockets(grpc_addresses, wanted=bool(options.grpc_listen or secret))
+        grpc_bound, missing = grpc_sockets(grpc_addresses, wanted=bool(server.grpc_listen or secret))
     except (CannotListen, ValueError) as problem:
         return refuse(str(problem))
     threads = Threads()
@@ -118,9 +119,9 @@ def run(command: str, options: argparse.Namespace, companion: Companion | None =
         door = Door(create_app(correlator, server, intake), sockets, threads=threads)
         patrol = Patrol(correlator.monitors, Teller(server), threads=threads)
         grpc_door = GrpcDoor(intake, server, grpc_bound, secret)
-        print(f"layerline: listening on {where}, store in {settings.store}", file=sys.stderr, flush=True)
+        say("layerline", f"listening on {where}, store in {settings.store}")
         if missing:
-            print(f"layerline {command}: {missing}", file=sys.stderr, flush=True)
+            say(f"layerline {command}", missing)
         end = companion(url(sockets[0]), threads) if companion else lambda: None
         stop = threading.Event()
 
@@ -146,10 +147,29 @@ def run(command: str, options: argparse.Namespace, companion: Companion | None =
     return 0
 
 
-def grpc_places(options: argparse.Namespace) -> list[Address]:
+def settings_of(options: argparse.Namespace, environment: Mapping[str, str]) -> tuple[Settings, ServerSettings]:
+    """What store and server are made with: arguments, then variables and the file. ValueError names what is wrong."""
+    settings, server = Settings.from_environment(environment), ServerSettings.from_environment(environment)
+    if options.store is not None:
+        settings = replace(settings, store=options.store)
+    if options.token is not None:
+        server = replace(server, token=options.token or None)
+    listen, grpc_listen = server.listen, server.grpc_listen
+    if options.listen:  # who chooses addresses chooses all of them
+        listen, grpc_listen = tuple(options.listen), ()
+    return settings, replace(
+        server,
+        tls_cert=options.tls_cert or server.tls_cert,
+        tls_key=options.tls_key or server.tls_key,
+        listen=listen,
+        grpc_listen=tuple(options.grpc_listen or grpc_listen),
+    )
+
+
+def grpc_places(server: ServerSettings) -> list[Address]:
     """Where to listen for gRPC; nowhere where it is off. ``CannotListen``."""
-    given = options.grpc_listen or ([] if options.listen else [GRPC_DEFAULT])
-    if given == ["off"]:
+    given = server.grpc_listen or (() if server.listen else (GRPC_DEFAULT,))
+    if given == ("off",):
         return []
     return [address for listen in given for address in addresses(listen)]
 
