@@ -32,7 +32,7 @@ def ask(command: str, options: argparse.Namespace, question: Callable[[Server, a
     try:
         environment = configuration.below("ask", getattr(options, "config", None), must=False)
         settings = AskSettings.of(options.server, options.token, environment)
-        question(Server(settings.server, settings.token), options)
+        question(Server(settings.server, settings.token, settings.tls_ca), options)
     except NoAnswer as nothing:
         print(f"layerline {command}: {clean(nothing)}", file=sys.stderr)
         return 1
@@ -87,7 +87,7 @@ class Bearer(AuthBase):
 class Server:
     """The API of one server."""
 
-    def __init__(self, url: str, token: str | None) -> None:
+    def __init__(self, url: str, token: str | None, tls_ca: str | None = None) -> None:
         """``CannotAsk`` when the URL is none."""
         try:
             parts = urlsplit(url)
@@ -99,6 +99,7 @@ class Server:
         self.url = url.rstrip("/")
         self.session = requests.Session()
         self.session.auth = Bearer(token)
+        self.session.verify = tls_ca or True
         # A proxy of the environment cannot reach this machine's own loopback.
         self.session.trust_env = parts.hostname not in ("localhost", "127.0.0.1", "::1")
 

@@ -18,6 +18,9 @@ class AskSettings:
     """LAYERLINE_SERVER (``http://127.0.0.1:4318``): where commands ask."""
     token: str | None = None
     """LAYERLINE_TOKEN (none): sent as ``Authorization: Bearer``."""
+    tls_ca: str | None = None
+    """LAYERLINE_TLS_CA (the system's): certificates of authorities, in PEM, that the server's certificate is checked
+    with."""
 
     @classmethod
     def of(
@@ -27,6 +30,7 @@ class AskSettings:
         return cls(
             server=server or environment.get("LAYERLINE_SERVER") or cls().server,
             token=token or environment.get("LAYERLINE_TOKEN") or None,
+            tls_ca=environment.get("LAYERLINE_TLS_CA") or None,
         )
 
 

@@ -380,6 +380,7 @@ def build(settings: Settings) -> tuple[Agent, str]:
         spool=settings.spool,
         spool_bytes=settings.spool_bytes,
         spool_ns=settings.spool_ns,
+        tls_ca=settings.tls_ca,
     )
     agent = Agent(settings, machine, discovery, outbox, stats=DockerStats(discovery.sightings.put), tree=tree)
     discovery.start()

@@ -54,6 +54,7 @@ class Outbox:
         spool_bytes: int = 256 * 2**20,
         spool_ns: int = _DAY_NS,
         longest_wait_s: float = LONGEST_WAIT_S,
+        tls_ca: str = "",
     ) -> None:
         """``spool`` None: what waits is in memory only, at most ``buffer_bytes``."""
         self._endpoint = endpoint
@@ -75,6 +76,7 @@ class Outbox:
             {"Content-Type": "application/x-protobuf", "Content-Encoding": "gzip", "User-Agent": "layerline-agent"}
         )
         self._session.headers.update(headers)
+        self._session.verify = tls_ca or True
         self._thread = self._begin()
 
     def _begin(self) -> threading.Thread:

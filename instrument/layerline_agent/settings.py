@@ -80,6 +80,9 @@ class Settings:
     """LAYERLINE_ENDPOINT (``OTEL_EXPORTER_OTLP_ENDPOINT``): ``--endpoint`` goes before it."""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     """LAYERLINE_TOKEN (none): sent as ``Authorization: Bearer``."""
+    tls_ca: str = ""
+    """LAYERLINE_TLS_CA (the system's): certificates of authorities, in PEM, that the server's certificate is checked
+    with."""
     tags: Mapping[str, str] = field(default_factory=dict)
     """LAYERLINE_TAGS (none): attributes of everything the agent reports, as ``key:value``, separated by commas;
     ``--tag``, which may be repeated, goes before it. In the settings file a table: ``tags = {region = "eu-1"}``."""
@@ -172,6 +175,7 @@ class Settings:
         return cls(
             endpoint=address,
             headers=headers,
+            tls_ca=environment.get("LAYERLINE_TLS_CA") or environment.get("OTEL_EXPORTER_OTLP_CERTIFICATE") or "",
             tags=tagged,
             interval_ns=interval_ns,
             fine_ns=fine_ns,

@@ -88,7 +88,7 @@ def _info(folder: Path, options: argparse.Namespace) -> None:
 def _asked(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """What the server says that has the store. ``CannotAsk`` where that is another, or none can be reached."""
     settings = AskSettings.of(options.server, options.token, configuration.below("ask", must=False))
-    server = Server(settings.server, settings.token)
+    server = Server(settings.server, settings.token, settings.tls_ca)
     try:
         body = body_of(server, server.get("/api/v1/store"))
     except CannotAsk as problem:
