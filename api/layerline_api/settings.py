@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from layerline.lines import as_text_or_json
+from layerline_api.tokens import Token, read_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,9 @@ class ServerSettings:
 
     token: str | None = None
     """LAYERLINE_TOKEN (none): requests must carry ``Authorization: Bearer TOKEN``; needed beyond loopback."""
+    tokens: tuple[Token, ...] = ()
+    """LAYERLINE_TOKENS (none): a TOML file of more tokens, each of which may only write, only read or both, and with
+    tags bound to what it writes."""
     tls_cert: Path | None = None
     """LAYERLINE_TLS_CERT (none): the certificate, in PEM, with which HTTP and gRPC are served over TLS."""
     tls_key: Path | None = None
@@ -67,6 +71,11 @@ class ServerSettings:
     receive_at_once: int = 16
     """How many OTLP requests are read and stored at a time; more are told to come back (503)."""
 
+    @property
+    def all_tokens(self) -> tuple[Token, ...]:
+        """Every token that a request may carry; empty where none is needed."""
+        return (*((Token.of("LAYERLINE_TOKEN", self.token),) if self.token is not None else ()), *self.tokens)
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> ServerSettings:
         """The settings that the environment names, defaults for the others. ValueError names the variable."""
@@ -75,8 +84,10 @@ class ServerSettings:
             return tuple(one.strip() for one in environment.get(variable, "").split(",") if one.strip())
 
         certificate, key = environment.get("LAYERLINE_TLS_CERT"), environment.get("LAYERLINE_TLS_KEY")
+        tokens = environment.get("LAYERLINE_TOKENS")
         return cls(
             token=environment.get("LAYERLINE_TOKEN") or None,
+            tokens=read_tokens(Path(tokens).expanduser()) if tokens else (),
             notify=listed("LAYERLINE_NOTIFY"),
             capture=environment.get("LAYERLINE_CAPTURE", ""),
             tls_cert=Path(certificate).expanduser() if certificate else None,

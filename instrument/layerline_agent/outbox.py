@@ -75,6 +75,7 @@ class Outbox:
         self._session.headers.update(
             {"Content-Type": "application/x-protobuf", "Content-Encoding": "gzip", "User-Agent": "layerline-agent"}
         )
+        self._headers = dict(headers)
         self._session.headers.update(headers)
         self._session.verify = tls_ca or True
         self._thread = self._begin()
@@ -83,6 +84,15 @@ class Outbox:
         thread = threading.Thread(target=self._run, name="layerline-outbox", daemon=True)
         thread.start()
         return thread
+
+    def change(self, endpoint: str, headers: Mapping[str, str], tls_ca: str) -> None:
+        """Send there from the next request on. What waits is kept."""
+        for name in set(self._headers) - set(headers):
+            self._session.headers.pop(name, None)
+        self._headers = dict(headers)
+        self._session.headers.update(headers)
+        self._session.verify = tls_ca or True
+        self._endpoint = endpoint
 
     @property
     def dropped(self) -> int:

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import argparse
 import os
+import secrets
 import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from queue import SimpleQueue
 
 from layerline.configuration import Layered, below
+from layerline.hangup import on_hangup
 from layerline.lines import log_as_json, say
 from layerline_api.alerts.notify import Teller
 from layerline_api.alerts.patrol import Patrol
@@ -24,9 +27,12 @@ from layerline_api.doors.addresses import DEFAULT, GRPC_DEFAULT, Address, Cannot
 from layerline_api.doors.grpc_server import GrpcDoor, credentials
 from layerline_api.doors.http_server import DRAIN_S, Door
 from layerline_api.doors.intake import Intake
+from layerline_api.doors.tls import certificate_of
 from layerline_api.ending import Ending
+from layerline_api.live import Live, Reload
 from layerline_api.measures import Measures
 from layerline_api.settings import ServerSettings
+from layerline_api.tokens import WRITE, Token
 from layerline_correlator.correlator import Correlator
 from layerline_correlator.settings import Settings
 from layerline_correlator.store.disk import why_not_opened
@@ -35,6 +41,8 @@ from layerline_correlator.threads import Threads
 #: How long gRPC's last requests are waited for once HTTP has ended, in seconds.
 GRPC_WAIT_S = 2.0
 
+#: The name of the token that a companion gets where the server has only tokens of a file.
+OWN = "the agent beside"
 #: Told where the server can be reached; returns what to do before the server stops.
 Companion = Callable[[str, Threads], Callable[[], None]]
 
@@ -77,7 +85,7 @@ def run(command: str, options: argparse.Namespace, companion: Companion | None =
         say(f"layerline {command}", reason)
         return 2
 
-    environment = Layered()
+    environment, started_with = Layered(), dict(os.environ)
     try:
         environment = below("serve", options.config)
         settings, server = settings_of(options, environment)
@@ -88,15 +96,15 @@ def run(command: str, options: argparse.Namespace, companion: Companion | None =
     try:
         places = [address for listen in server.listen or [DEFAULT] for address in addresses(listen)]
         grpc_addresses = grpc_places(server)
-        secret = credentials(server)
-        if secret and not grpc_addresses:
-            return refuse("a certificate is given, but gRPC is off, and HTTP has no TLS: put a proxy before it")
+        certificate = certificate_of(server)
         server = replace(server, loopback_only=all(place.loopback for place in places))
         beyond = [place.given for place in (*places, *grpc_addresses) if not place.loopback]
-        if server.token is None and beyond:
+        if not server.all_tokens and beyond:
             return refuse(f"{beyond[0]} is not loopback; set LAYERLINE_TOKEN (or --token) to listen there")
         sockets = [bind(place) for place in places]
-        grpc_bound, missing = grpc_sockets(grpc_addresses, wanted=bool(server.grpc_listen or secret))
+        # The companion of a server that speaks TLS has a door of its own: no certificate names this loopback.
+        beside = [bind(addresses("127.0.0.1:0")[0])] if companion and certificate else []
+        grpc_bound, missing = grpc_sockets(grpc_addresses, wanted=bool(server.grpc_listen or certificate))
     except (CannotListen, ValueError) as problem:
         return refuse(str(problem))
     threads = Threads()
@@ -105,24 +113,30 @@ def run(command: str, options: argparse.Namespace, companion: Companion | None =
     try:
         correlator = Correlator.open(settings, threads)
     except Exception as problem:  # in use by another process, not ours to write, not a database: all end here
-        for bound in (*sockets, *grpc_bound):
+        for bound in (*sockets, *beside, *grpc_bound):
             bound.close()
         return refuse(why_not_opened(settings.store, problem))
 
-    where = ", ".join(url(bound) for bound in sockets)
+    scheme = "https" if certificate else "http"
+    where = ", ".join(url(bound, scheme) for bound in sockets)
     if grpc_bound:
-        where += ", for gRPC on " + ", ".join(url(bound, "https" if secret else "http") for bound in grpc_bound)
-    if server.token is not None:
-        os.environ["LAYERLINE_TOKEN"] = server.token  # for the companion; never on a command line
+        where += ", for gRPC on " + ", ".join(url(bound, scheme) for bound in grpc_bound)
+    if companion and server.all_tokens:
+        own = server.token or secrets.token_urlsafe(32)
+        os.environ["LAYERLINE_TOKEN"] = own  # for the companion; never on a command line
+        if server.token is None:
+            server = replace(server, tokens=(*server.tokens, replace(Token.of(OWN, own), may=frozenset({WRITE}))))
+    settings_now, live = Live.of(server)
     try:
-        intake = Intake(correlator, server, Measures(correlator, threads), settings.retain_ns)
-        door = Door(create_app(correlator, server, intake), sockets, threads=threads)
-        patrol = Patrol(correlator.monitors, Teller(server), threads=threads)
-        grpc_door = GrpcDoor(intake, server, grpc_bound, secret)
+        intake = Intake(correlator, settings_now, Measures(correlator, threads), settings.retain_ns)
+        app = create_app(correlator, settings_now, intake)
+        door = Door(app, sockets, threads=threads, certificate=certificate, plain=beside)
+        patrol = Patrol(correlator.monitors, Teller(settings_now), threads=threads)
+        grpc_door = GrpcDoor(intake, settings_now, grpc_bound, credentials(certificate))
         say("layerline", f"listening on {where}, store in {settings.store}")
         if missing:
             say(f"layerline {command}", missing)
-        end = companion(url(sockets[0]), threads) if companion else lambda: None
+        end = companion(url((beside or sockets)[0]), threads) if companion else lambda: None
         stop = threading.Event()
 
         def finish() -> None:
@@ -134,6 +148,16 @@ def run(command: str, options: argparse.Namespace, companion: Companion | None =
             finally:
                 stop.set()
 
+        def anew() -> tuple[Settings, ServerSettings]:
+            again = below("serve", options.config, started_with)
+            try:
+                fresh, fresh_server = settings_of(options, again)
+            except ValueError as problem:
+                raise ValueError(again.explained(problem)) from None
+            kept = tuple(token for token in live.now.tokens if token.name == OWN)
+            return fresh, replace(fresh_server, tokens=(*fresh_server.tokens, *kept))
+
+        reload_on_hangup(Reload(live, settings, correlator, certificate, anew), threads)
         threads.start("layerline-finish", finish, again=False)
         patrol.start()
         door.serve(stop, correlator.interrupt)
@@ -145,6 +169,19 @@ def run(command: str, options: argparse.Namespace, companion: Companion | None =
         correlator.close()
     ending.leave(0)
     return 0
+
+
+def reload_on_hangup(reload: Reload, threads: Threads) -> None:
+    """Read the settings anew at every SIGHUP, on a thread of its own: files may be slow."""
+    asked: SimpleQueue[None] = SimpleQueue()
+
+    def keep_up() -> None:
+        while True:
+            asked.get()
+            say("layerline", reload())
+
+    if on_hangup(lambda: asked.put(None)):
+        threads.start("layerline-settings", keep_up)
 
 
 def settings_of(options: argparse.Namespace, environment: Mapping[str, str]) -> tuple[Settings, ServerSettings]:

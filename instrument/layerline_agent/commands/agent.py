@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+import threading
 from collections.abc import Sequence
+from queue import SimpleQueue
 
 from layerline import configuration
+from layerline.hangup import on_hangup
 from layerline.lines import log_as_json
 from layerline_agent.agent import build
 from layerline_agent.saying import say
@@ -48,6 +51,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     agent, line = build(settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: agent.stop())
+    asked: SimpleQueue[None] = SimpleQueue()
+
+    def keep_up() -> None:
+        while True:
+            asked.get()
+            try:
+                again = configuration.below("agent", options.config)
+                say(agent.change(Settings.of(options.endpoint, options.tag, options.interval, options.fine, again)))
+            except ValueError as problem:
+                say(f"the settings are as they were: {problem}")
+
+    if on_hangup(lambda: asked.put(None)):
+        threading.Thread(target=keep_up, name="layerline-settings", daemon=True).start()
     say(line)
     agent.run()
     return 0
