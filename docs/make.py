@@ -7,27 +7,20 @@ of the settings classes.
 
 from __future__ import annotations
 
-import ast
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 from flask import Blueprint, Flask
 
 from layerline.command import commands as all_commands
+from layerline.configuration import CONFIG_SETTING, known_settings
 from layerline.signals import document
 from layerline_api.page import pages
 from layerline_correlator.ledger.causes import all_causes
 
 ROOT = Path(__file__).parent.parent
-SETTINGS = {
-    "run": "instrument/layerline/settings.py",
-    "agent": "instrument/layerline_agent/settings.py",
-    "serve": "correlator/layerline_correlator/settings.py",
-    "serve, why": "api/layerline_api/settings.py",
-}
 
 
 def causes() -> str:
@@ -105,35 +98,12 @@ def _addresses(page: ModuleType) -> list[str]:
 
 def settings() -> str:
     """The table of settings: variable, default and meaning of each field that says them."""
-    told: dict[str, dict[str, list[str]]] = {}
-    for program, path in SETTINGS.items():
-        for variable, default, meaning in _fields(ROOT / path):
-            known = told.setdefault(variable, {"for": [], "default": [], "meaning": []})
-            for key, value in (("for", program), ("default", default), ("meaning", meaning)):
-                if value not in known[key]:
-                    known[key].append(value)
     rows = [
-        f"| `{variable}` | {', '.join(of['for'])} | {of['default'][0]} | {'; '.join(of['meaning'])} |"
-        for variable, of in sorted(told.items())
+        f"| `{setting.variable}` | {', '.join(setting.programs)} | {setting.default} | {'; '.join(setting.meanings)} |"
+        for setting in (*known_settings().values(), CONFIG_SETTING)
     ]
+    rows.sort()
     return "\n".join(["| variable | for | default | meaning |", "| --- | --- | --- | --- |", *rows])
-
-
-def _fields(path: Path) -> Iterator[tuple[str, str, str]]:
-    """Variable, default and meaning: a field's docstring says ``VARIABLE (default): meaning.``"""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if not isinstance(node, ast.ClassDef):
-            continue
-        for before, after in zip(node.body, node.body[1:], strict=False):
-            if (
-                isinstance(before, ast.AnnAssign)
-                and isinstance(after, ast.Expr)
-                and isinstance(after.value, ast.Constant)
-            ):
-                text = re.sub(r"\s+", " ", str(after.value.value)).replace("``", "`")
-                match = re.fullmatch(r"(LAYERLINE_\w+) \((.*?)\): (.+?)\.?", text)
-                if match:
-                    yield match[1], match[2], match[3]
 
 
 def readme(text: str) -> str:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import requests
 from requests.auth import AuthBase
 
+from layerline import configuration
 from layerline_api.settings import AskSettings
 from layerline_api.words.clean import clean
 from layerline_api.words.queries import pointed
@@ -29,8 +30,9 @@ def ask(command: str, options: argparse.Namespace, question: Callable[[Server, a
     Where the server says at which column of ``options.query`` it stumbled, the query is shown with a mark below it.
     """
     try:
-        settings = AskSettings.of(options.server, options.token)
-        question(Server(settings.server, settings.token), options)
+        environment = configuration.below("ask", getattr(options, "config", None), must=False)
+        settings = AskSettings.of(options.server, options.token, environment)
+        question(Server(settings.server, settings.token, settings.tls_ca), options)
     except NoAnswer as nothing:
         print(f"layerline {command}: {clean(nothing)}", file=sys.stderr)
         return 1
@@ -38,6 +40,9 @@ def ask(command: str, options: argparse.Namespace, question: Callable[[Server, a
         print(f"layerline {command}: {clean(problem)}", file=sys.stderr)
         if problem.column is not None and hasattr(options, "query"):
             print(*pointed(options.query, problem.column), sep="\n", file=sys.stderr)
+        return 2
+    except configuration.BadSettings as problem:
+        print(f"layerline {command}: {clean(problem)}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -49,6 +54,7 @@ def with_server(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="the API's answer, unchanged")
     parser.add_argument("--server", metavar="URL", help=f"default LAYERLINE_SERVER, else {AskSettings().server}")
     parser.add_argument("--token", help="default LAYERLINE_TOKEN")
+    parser.add_argument("--config", metavar="FILE", help="the settings file (`layerline config`)")
 
 
 class CannotAsk(Exception):
@@ -81,7 +87,7 @@ class Bearer(AuthBase):
 class Server:
     """The API of one server."""
 
-    def __init__(self, url: str, token: str | None) -> None:
+    def __init__(self, url: str, token: str | None, tls_ca: str | None = None) -> None:
         """``CannotAsk`` when the URL is none."""
         try:
             parts = urlsplit(url)
@@ -93,6 +99,7 @@ class Server:
         self.url = url.rstrip("/")
         self.session = requests.Session()
         self.session.auth = Bearer(token)
+        self.session.verify = tls_ca or True
         # A proxy of the environment cannot reach this machine's own loopback.
         self.session.trust_env = parts.hostname not in ("localhost", "127.0.0.1", "::1")
 

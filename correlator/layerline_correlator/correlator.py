@@ -105,6 +105,12 @@ class Correlator(Answers):
         self.keeping = Keeping(self._store, settings.hot_ns, settings.settle_ns, settings.rollup)
         self.keeping.start()
 
+    def change(self, settings: Settings) -> None:
+        """Keep and work by other settings from now on: ages, sizes and the budget. All others hold from a start on."""
+        self._settings = settings
+        self._budget.change(settings.budget_ratio)
+        self.keeping.change(settings.hot_ns, settings.rollup)
+
     @classmethod
     def open(cls, settings: Settings, threads: Threads | None = None) -> Correlator:
         """Open the store of these settings, or create it."""

@@ -154,7 +154,7 @@ class Settings:
         default = cls()
         store = environment.get("LAYERLINE_STORE")
         return cls(
-            store=Path(store) if store else default_store(environment),
+            store=Path(store).expanduser() if store else default_store(environment),
             slow_ns=parsed("LAYERLINE_SLOW", duration_ns, default.slow_ns),
             retain_ns=parsed("LAYERLINE_RETAIN", duration_ns, default.retain_ns),
             retain_bytes=parsed("LAYERLINE_RETAIN_BYTES", size_bytes, default.retain_bytes),
@@ -164,5 +164,5 @@ class Settings:
             budget_ratio=parsed("LAYERLINE_BUDGET", share_of_core, default.budget_ratio),
             series=parsed("LAYERLINE_SERIES", whole_number, default.series),
             tag_values=parsed("LAYERLINE_TAG_VALUES", whole_number, default.tag_values),
-            slos=Path(slos) if (slos := environment.get("LAYERLINE_SLOS")) else None,
+            slos=Path(slos).expanduser() if (slos := environment.get("LAYERLINE_SLOS")) else None,
         )

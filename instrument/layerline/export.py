@@ -76,10 +76,11 @@ class Counts:
 class Sender(OTLPSpanExporter):
     """The SDK's OTLP/HTTP exporter, given spans that are encoded already."""
 
-    def __init__(self, masks: Masks, endpoint: str, headers: dict[str, str]) -> None:
+    def __init__(self, masks: Masks, endpoint: str, headers: dict[str, str], tls_ca: str | None = None) -> None:
+        """``tls_ca``: a file of authorities that the server's certificate is checked with; None: as the SDK does."""
         #: None where the user has named a session of his own (a "credential provider").
         self.session = None if any(os.environ.get(name) for name in CREDENTIALS) else Session()
-        super().__init__(endpoint=endpoint, headers=headers, session=self.session)
+        super().__init__(endpoint=endpoint, headers=headers, session=self.session, certificate_file=tls_ca)
         self._masks = masks
         self.lost = 0
         """Of the last batch: spans that did not arrive."""

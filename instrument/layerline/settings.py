@@ -34,6 +34,9 @@ class Settings:
     where both are set and differ, spans go to both."""
     token: str = ""
     """LAYERLINE_TOKEN (none): sent as ``Authorization: Bearer``."""
+    tls_ca: str = ""
+    """LAYERLINE_TLS_CA (the system's): certificates of authorities, in PEM, that the server's certificate is checked
+    with."""
     capture: str = ""
     """LAYERLINE_CAPTURE (none): attributes that may carry secrets and are sent all the same: any of ``url.query``,
     ``db.query.text``, ``http.header``, or ``all``."""

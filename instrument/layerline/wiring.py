@@ -56,12 +56,14 @@ def batches(destination: Destination, settings: Settings) -> Batches:
     What became of the spans is told to Layerline's server whatever OTEL_METRICS_EXPORTER says: it is about them.
     """
     headers = authorization(settings.token) if destination.ours else {}
-    sender = Exporter(Sender(Masks(settings.capture), destination.traces, headers), destination.traces)
+    tls_ca = (settings.tls_ca or None) if destination.ours else None
+    sender = Exporter(Sender(Masks(settings.capture), destination.traces, headers, tls_ca), destination.traces)
     base, _, signal = destination.traces.rpartition("/v1/")
     if destination.ours and signal == "traces":
         sender.reports = OTLPMetricExporter(
             endpoint=endpoint(base, "metrics"),
             headers=headers,
+            certificate_file=tls_ca,
             timeout=1,
             session=None if any(os.environ.get(name) for name in CREDENTIALS) else Session(),
         )

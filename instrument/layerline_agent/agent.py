@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from queue import Empty
 from typing import Concatenate, ParamSpec, TypeVar
 
 from layerline.attributes import CGROUP_PATH, CONTAINER_PARENT, THROTTLED_SCOPE
 from layerline.container import in_path
+from layerline.hangup import differences
 from layerline_agent.ancestors import Ancestors
 from layerline_agent.cgroups import Tree, counts_above, processes
 from layerline_agent.clock import ClockWatch
@@ -25,6 +27,9 @@ from layerline_agent.readings import Entity, Series
 from layerline_agent.saying import failed, say
 from layerline_agent.sensor import Sensor, all_sensors
 from layerline_agent.settings import Settings
+
+#: What the settings file calls fields of other names.
+_NAMES = {"headers": "token", "interval_ns": "interval", "fine_ns": "fine", "spool_ns": "spool_age"}
 
 #: How long a stopping agent tries to send what it still has.
 FLUSH_S = 2.0
@@ -140,6 +145,15 @@ class Agent:
         """End the loop after a last reading. May be called from a signal handler."""
         self._stopping = True
         self._discovery.sightings.put(None)
+
+    def change(self, settings: Settings) -> str:
+        """Send by other settings from now on: where, with which token. What was done, in one line."""
+        self._outbox.change(settings.endpoint, settings.headers, settings.tls_ca)
+        now = replace(self._settings, endpoint=settings.endpoint, headers=settings.headers, tls_ca=settings.tls_ca)
+        done, later = differences(self._settings, now, _NAMES), differences(now, settings, _NAMES)
+        self._settings = now
+        said = f"settings read anew; changed: {', '.join(done) or 'nothing'}"
+        return said + (f"; from the next start on: {', '.join(later)}" if later else "")
 
     def run(self) -> None:
         """Read and send until ``stop``."""
@@ -380,6 +394,7 @@ def build(settings: Settings) -> tuple[Agent, str]:
         spool=settings.spool,
         spool_bytes=settings.spool_bytes,
         spool_ns=settings.spool_ns,
+        tls_ca=settings.tls_ca,
     )
     agent = Agent(settings, machine, discovery, outbox, stats=DockerStats(discovery.sightings.put), tree=tree)
     discovery.start()

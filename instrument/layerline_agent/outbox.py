@@ -54,6 +54,7 @@ class Outbox:
         spool_bytes: int = 256 * 2**20,
         spool_ns: int = _DAY_NS,
         longest_wait_s: float = LONGEST_WAIT_S,
+        tls_ca: str = "",
     ) -> None:
         """``spool`` None: what waits is in memory only, at most ``buffer_bytes``."""
         self._endpoint = endpoint
@@ -74,13 +75,24 @@ class Outbox:
         self._session.headers.update(
             {"Content-Type": "application/x-protobuf", "Content-Encoding": "gzip", "User-Agent": "layerline-agent"}
         )
+        self._headers = dict(headers)
         self._session.headers.update(headers)
+        self._session.verify = tls_ca or True
         self._thread = self._begin()
 
     def _begin(self) -> threading.Thread:
         thread = threading.Thread(target=self._run, name="layerline-outbox", daemon=True)
         thread.start()
         return thread
+
+    def change(self, endpoint: str, headers: Mapping[str, str], tls_ca: str) -> None:
+        """Send there from the next request on. What waits is kept."""
+        for name in set(self._headers) - set(headers):
+            self._session.headers.pop(name, None)
+        self._headers = dict(headers)
+        self._session.headers.update(headers)
+        self._session.verify = tls_ca or True
+        self._endpoint = endpoint
 
     @property
     def dropped(self) -> int:

@@ -1,18 +1,17 @@
-"""What the agent says to the person who runs it: a line on stderr."""
+"""What the agent says to the person who runs it: a line on stderr, as text or as JSON."""
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from typing import Final
+
+from layerline import lines
 
 _said: Final[set[str]] = set()
 
 
 def say(line: str) -> None:
     """One line. Nobody is harmed where nobody listens."""
-    with contextlib.suppress(OSError, ValueError):  # stderr is closed, or who read it has gone
-        print(f"layerline agent: {line}", file=sys.stderr, flush=True)
+    lines.say("layerline agent", line)
 
 
 def failed(what: str, problem: Exception) -> None:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from opentelemetry.util.re import parse_env_headers
 
+from layerline.lines import as_text_or_json
 from layerline.signals import TIME_UNITS_NS
 from layerline.tags import HOST_WORDS
 
@@ -79,12 +80,18 @@ class Settings:
     """LAYERLINE_ENDPOINT (``OTEL_EXPORTER_OTLP_ENDPOINT``): ``--endpoint`` goes before it."""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     """LAYERLINE_TOKEN (none): sent as ``Authorization: Bearer``."""
+    tls_ca: str = ""
+    """LAYERLINE_TLS_CA (the system's): certificates of authorities, in PEM, that the server's certificate is checked
+    with."""
     tags: Mapping[str, str] = field(default_factory=dict)
-    """--tag: attributes of everything the agent reports, as ``key:value``."""
+    """LAYERLINE_TAGS (none): attributes of everything the agent reports, as ``key:value``, separated by commas;
+    ``--tag``, which may be repeated, goes before it. In the settings file a table: ``tags = {region = "eu-1"}``."""
     interval_ns: int = 1_000_000_000
-    """--interval (``1s``): how often everything is read and sent."""
+    """LAYERLINE_INTERVAL (``1s``): how often everything is read and sent."""
     fine_ns: int = 200_000_000
-    """--fine (``200ms``): how often stall counters are read; rounded so that it divides the interval."""
+    """LAYERLINE_FINE (``200ms``): how often stall counters are read; rounded so that it divides the interval."""
+    log: str = "text"
+    """LAYERLINE_LOG (``text``): what is reported on stderr as lines of ``text``, or of ``json``."""
     root: str = "/"
     """LAYERLINE_HOST_ROOT (``/``): where the host's file system is, when the agent itself runs in a container."""
     buffer_bytes: int = 32 * 2**20
@@ -124,6 +131,13 @@ class Settings:
             ),
             ("", default.endpoint),
         )
+        named_tags, interval_name, fine_name = "--tag", "--interval", "--fine"
+        if not tags and (listed := environment.get("LAYERLINE_TAGS", "").strip()):
+            named_tags, tags = "LAYERLINE_TAGS", [one.strip() for one in listed.split(",") if one.strip()]
+        if interval is None and (interval := environment.get("LAYERLINE_INTERVAL") or None):
+            interval_name = "LAYERLINE_INTERVAL"
+        if fine is None and (fine := environment.get("LAYERLINE_FINE") or None):
+            fine_name = "LAYERLINE_FINE"
         headers = dict(parse_env_headers(environment.get("OTEL_EXPORTER_OTLP_HEADERS", ""), liberal=True))
         if token := environment.get("LAYERLINE_TOKEN"):
             headers["authorization"] = f"Bearer {token}"
@@ -134,15 +148,15 @@ class Settings:
         try:
             tagged = dict(tag(text) for text in tags)
         except ValueError as problem:
-            raise named("--tag", str(problem)) from None
+            raise named(named_tags, str(problem)) from None
         try:
             interval_ns = duration_ns(interval) if interval is not None else default.interval_ns
         except ValueError as problem:
-            raise named("--interval", str(problem)) from None
+            raise named(interval_name, str(problem)) from None
         try:
             fine_ns = duration_ns(fine) if fine is not None else min(default.fine_ns, interval_ns)
         except ValueError as problem:
-            raise named("--fine", str(problem)) from None
+            raise named(fine_name, str(problem)) from None
         spool_bytes, spool_ns = default.spool_bytes, default.spool_ns
         try:
             if text := environment.get("LAYERLINE_SPOOL_BYTES"):
@@ -155,12 +169,13 @@ class Settings:
         except ValueError as problem:
             raise named("LAYERLINE_SPOOL_AGE", str(problem)) from None
         if interval_ns < SHORTEST_NS:
-            raise named("--interval", f"expected at least {SHORTEST_NS // 10**6}ms, found {interval!r}")
+            raise named(interval_name, f"expected at least {SHORTEST_NS // 10**6}ms, found {interval!r}")
         if not SHORTEST_NS <= fine_ns <= interval_ns:
-            raise named("--fine", f"expected {SHORTEST_NS // 10**6}ms up to the interval, found {fine!r}")
+            raise named(fine_name, f"expected {SHORTEST_NS // 10**6}ms up to the interval, found {fine!r}")
         return cls(
             endpoint=address,
             headers=headers,
+            tls_ca=environment.get("LAYERLINE_TLS_CA") or environment.get("OTEL_EXPORTER_OTLP_CERTIFICATE") or "",
             tags=tagged,
             interval_ns=interval_ns,
             fine_ns=fine_ns,
@@ -168,6 +183,7 @@ class Settings:
             spool=spool_folder(environment),
             spool_bytes=spool_bytes,
             spool_ns=spool_ns,
+            log=as_text_or_json(environment.get("LAYERLINE_LOG", "")),
         )
 
     @property

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import shutil
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -31,6 +29,7 @@ from layerline_api.doors import grpc_server as grpc_door
 from layerline_api.doors.addresses import CannotListen, addresses, bind
 from layerline_api.doors.grpc_server import GrpcDoor, credentials
 from layerline_api.doors.intake import Intake
+from layerline_api.doors.tls import certificate_of
 from layerline_api.measures import Measures
 from layerline_api.settings import ServerSettings
 from layerline_correlator.store.caps import Exceeded
@@ -49,7 +48,9 @@ def open_door(correlator: FakeCorrelator, settings: ServerSettings) -> Iterator[
     """A gRPC server in this process and its ``HOST:PORT``."""
     bound = bind(addresses("127.0.0.1:0")[0])
     where = f"127.0.0.1:{bound.getsockname()[1]}"
-    door = GrpcDoor(Intake(correlator, settings, Measures(correlator)), settings, [bound], credentials(settings))
+    door = GrpcDoor(
+        Intake(correlator, settings, Measures(correlator)), settings, [bound], credentials(certificate_of(settings))
+    )
     try:
         yield door, where
     finally:
@@ -286,20 +287,6 @@ def test_any_bytes_get_an_answer(any_door: tuple[str, FakeCorrelator], body: byt
 # ---- TLS
 
 
-@pytest.fixture
-def certificate(tmp_path: Path) -> tuple[Path, Path]:
-    """A certificate for localhost and its key."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl, which makes certificates, is not installed")
-    paths = tmp_path / "cert.pem", tmp_path / "key.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-         "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-out", paths[0], "-keyout", paths[1]],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return paths
-
-
 def test_tls(door: Door, correlator: FakeCorrelator, certificate: tuple[Path, Path]) -> None:
     """With a certificate a client that trusts it is served, and one that speaks plainly is not."""
     where = door(ServerSettings(tls_cert=certificate[0], tls_key=certificate[1]))
@@ -313,7 +300,7 @@ def test_tls(door: Door, correlator: FakeCorrelator, certificate: tuple[Path, Pa
 def test_certificates_of_no_use(certificate: tuple[Path, Path], tmp_path: Path) -> None:
     """A missing file, half of a pair and a file that is no certificate are named."""
     cert, key = certificate
-    assert credentials(ServerSettings()) is None
+    assert certificate_of(ServerSettings()) is None
     for settings, named in (
         (ServerSettings(tls_cert=cert), "--tls-key"),
         (ServerSettings(tls_key=key), "--tls-cert"),
@@ -321,7 +308,7 @@ def test_certificates_of_no_use(certificate: tuple[Path, Path], tmp_path: Path) 
         (ServerSettings(tls_cert=key, tls_key=cert), "expected a certificate and its key"),
     ):
         with pytest.raises(ValueError, match=named):
-            credentials(settings)
+            certificate_of(settings)
 
 
 def test_the_port_is_not_shared(door: Door) -> None:

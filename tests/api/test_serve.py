@@ -24,7 +24,7 @@ from live_server import Live
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from layerline_api.commands import serve, up
-from layerline_api.commands.serve import grpc_places, grpc_sockets, parser
+from layerline_api.commands.serve import grpc_places, grpc_sockets, parser, settings_of
 from layerline_api.commands.verdicts import main as why
 from layerline_api.doors.addresses import GRPC_DEFAULT, CannotListen, addresses
 from layerline_api.settings import ServerSettings
@@ -183,7 +183,7 @@ def test_where_grpc_listens() -> None:
         (["--grpc-listen", "off"], []),
         (["--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:5"], ["127.0.0.1:5"]),
     ):
-        assert [place.given for place in grpc_places(options.parse_args(given))] == expected
+        assert [place.given for place in grpc_places(settings_of(options.parse_args(given), {})[1])] == expected
 
 
 def test_a_usual_port_that_is_taken_is_gone_without() -> None:

@@ -55,7 +55,7 @@ def why_not(url: str, settings: ServerSettings) -> str | None:
         if any(_within(parts, allowed) for given in settings.notify if (allowed := _parts(given)) is not None):
             return None
         return "it is none of the addresses that LAYERLINE_NOTIFY names"
-    if settings.token is None:
+    if not settings.all_tokens:
         return "a server without a token writes only to addresses that LAYERLINE_NOTIFY names"
     return None
 

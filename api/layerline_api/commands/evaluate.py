@@ -15,6 +15,7 @@ from pathlib import Path
 import duckdb
 from rich.console import Console
 
+from layerline import configuration
 from layerline_api.evaluate.cases import all_said
 from layerline_api.evaluate.labels import BadLabel, Label, labels_below
 from layerline_api.evaluate.score import Figures, Said, Score, score, summarise
@@ -35,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
         labels = labels_below(options.folder)
         if not labels:
             raise BadLabel(f"{options.folder}: expected label.toml, label.json or labels.jsonl in or below it")
-        settings = Settings.from_environment()
+        settings = Settings.from_environment(configuration.below("serve", must=False))
         for label, said, named in all_said(labels, settings, lambda text: console.print(f"  … {clean(text)}")):
             scores.append(score(label, said))
             for title, names in named.items():

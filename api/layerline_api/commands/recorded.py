@@ -16,6 +16,7 @@ from pathlib import Path
 import duckdb
 from rich.console import Console
 
+from layerline import configuration
 from layerline_api.ending import Stopped, leave, stoppable
 from layerline_api.recorded.gathered import Unreadable
 from layerline_api.recorded.importing import Held, NotARecording, import_files
@@ -41,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
         return 2
 
     try:
-        settings = Settings.from_environment()
+        settings = Settings.from_environment(configuration.below("serve", must=False))
         settings = replace(settings, store=options.store or settings.store / "recorded")
         found = sources(options.path, options.format)
         with stoppable():

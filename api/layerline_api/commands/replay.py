@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from layerline import configuration
 from layerline_api.words.clean import clean
 from layerline_correlator.incidents.bundle import BadBundle, canonical, opened
 from layerline_correlator.incidents.replay import replay
@@ -27,7 +28,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="the verdict worked out anew, in canonical JSON")
     options = parser.parse_args(argv)
     try:
-        most = Settings.from_environment().series
+        most = Settings.from_environment(configuration.below("serve", must=False)).series
     except ValueError as problem:
         print(f"layerline replay: {problem}", file=sys.stderr)
         return 2

@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import argparse
 import os
+import secrets
 import socket
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from queue import SimpleQueue
 
+from layerline.configuration import Layered, below
+from layerline.hangup import on_hangup
+from layerline.lines import log_as_json, say
 from layerline_api.alerts.notify import Teller
 from layerline_api.alerts.patrol import Patrol
 from layerline_api.app import create_app
@@ -22,9 +27,12 @@ from layerline_api.doors.addresses import DEFAULT, GRPC_DEFAULT, Address, Cannot
 from layerline_api.doors.grpc_server import GrpcDoor, credentials
 from layerline_api.doors.http_server import DRAIN_S, Door
 from layerline_api.doors.intake import Intake
+from layerline_api.doors.tls import certificate_of
 from layerline_api.ending import Ending
+from layerline_api.live import Live, Reload
 from layerline_api.measures import Measures
 from layerline_api.settings import ServerSettings
+from layerline_api.tokens import WRITE, Token
 from layerline_correlator.correlator import Correlator
 from layerline_correlator.settings import Settings
 from layerline_correlator.store.disk import why_not_opened
@@ -33,6 +41,8 @@ from layerline_correlator.threads import Threads
 #: How long gRPC's last requests are waited for once HTTP has ended, in seconds.
 GRPC_WAIT_S = 2.0
 
+#: The name of the token that a companion gets where the server has only tokens of a file.
+OWN = "the agent beside"
 #: Told where the server can be reached; returns what to do before the server stops.
 Companion = Callable[[str, Threads], Callable[[], None]]
 
@@ -54,11 +64,12 @@ def parser(command: str, description: str) -> argparse.ArgumentParser:
         "given: who chooses addresses chooses all of them)",
     )
     parsed.add_argument(
-        "--tls-cert", type=Path, metavar="FILE", help="PEM; serve gRPC over TLS (HTTP has none: put a proxy before it)"
+        "--tls-cert", type=Path, metavar="FILE", help="PEM; serve HTTP and gRPC over TLS (LAYERLINE_TLS_CERT)"
     )
     parsed.add_argument("--tls-key", type=Path, metavar="FILE", help="PEM; the key of that certificate")
     parsed.add_argument("--store", type=Path, metavar="DIR", help="the store's folder (default LAYERLINE_STORE)")
     parsed.add_argument("--token", help="what requests must carry (better: LAYERLINE_TOKEN, which `ps` does not show)")
+    parsed.add_argument("--config", metavar="FILE", help="the settings file (`layerline config`)")
     return parsed
 
 
@@ -71,31 +82,29 @@ def run(command: str, options: argparse.Namespace, companion: Companion | None =
     """Serve until told to stop. 0 after a clean end, 2 with one line on stderr where it could not begin."""
 
     def refuse(reason: str) -> int:
-        print(f"layerline {command}: {reason}", file=sys.stderr)
+        say(f"layerline {command}", reason)
         return 2
 
+    environment, started_with = Layered(), dict(os.environ)
     try:
-        settings = Settings.from_environment()
+        environment = below("serve", options.config)
+        settings, server = settings_of(options, environment)
     except ValueError as problem:
-        return refuse(str(problem))
-    if options.store is not None:
-        settings = replace(settings, store=options.store)
-    server = ServerSettings.from_environment()
-    if options.token is not None:
-        server = replace(server, token=options.token or None)
-    server = replace(server, tls_cert=options.tls_cert or server.tls_cert, tls_key=options.tls_key or server.tls_key)
+        return refuse(environment.explained(problem))
+    if server.log == "json":
+        log_as_json()
     try:
-        places = [address for listen in options.listen or [DEFAULT] for address in addresses(listen)]
-        grpc_addresses = grpc_places(options)
-        secret = credentials(server)
-        if secret and not grpc_addresses:
-            return refuse("a certificate is given, but gRPC is off, and HTTP has no TLS: put a proxy before it")
+        places = [address for listen in server.listen or [DEFAULT] for address in addresses(listen)]
+        grpc_addresses = grpc_places(server)
+        certificate = certificate_of(server)
         server = replace(server, loopback_only=all(place.loopback for place in places))
         beyond = [place.given for place in (*places, *grpc_addresses) if not place.loopback]
-        if server.token is None and beyond:
+        if not server.all_tokens and beyond:
             return refuse(f"{beyond[0]} is not loopback; set LAYERLINE_TOKEN (or --token) to listen there")
         sockets = [bind(place) for place in places]
-        grpc_bound, missing = grpc_sockets(grpc_addresses, wanted=bool(options.grpc_listen or secret))
+        # The companion of a server that speaks TLS has a door of its own: no certificate names this loopback.
+        beside = [bind(addresses("127.0.0.1:0")[0])] if companion and certificate else []
+        grpc_bound, missing = grpc_sockets(grpc_addresses, wanted=bool(server.grpc_listen or certificate))
     except (CannotListen, ValueError) as problem:
         return refuse(str(problem))
     threads = Threads()
@@ -104,24 +113,30 @@ def run(command: str, options: argparse.Namespace, companion: Companion | None =
     try:
         correlator = Correlator.open(settings, threads)
     except Exception as problem:  # in use by another process, not ours to write, not a database: all end here
-        for bound in (*sockets, *grpc_bound):
+        for bound in (*sockets, *beside, *grpc_bound):
             bound.close()
         return refuse(why_not_opened(settings.store, problem))
 
-    where = ", ".join(url(bound) for bound in sockets)
+    scheme = "https" if certificate else "http"
+    where = ", ".join(url(bound, scheme) for bound in sockets)
     if grpc_bound:
-        where += ", for gRPC on " + ", ".join(url(bound, "https" if secret else "http") for bound in grpc_bound)
-    if server.token is not None:
-        os.environ["LAYERLINE_TOKEN"] = server.token  # for the companion; never on a command line
+        where += ", for gRPC on " + ", ".join(url(bound, scheme) for bound in grpc_bound)
+    if companion and server.all_tokens:
+        own = server.token or secrets.token_urlsafe(32)
+        os.environ["LAYERLINE_TOKEN"] = own  # for the companion; never on a command line
+        if server.token is None:
+            server = replace(server, tokens=(*server.tokens, replace(Token.of(OWN, own), may=frozenset({WRITE}))))
+    settings_now, live = Live.of(server)
     try:
-        intake = Intake(correlator, server, Measures(correlator, threads), settings.retain_ns)
-        door = Door(create_app(correlator, server, intake), sockets, threads=threads)
-        patrol = Patrol(correlator.monitors, Teller(server), threads=threads)
-        grpc_door = GrpcDoor(intake, server, grpc_bound, secret)
-        print(f"layerline: listening on {where}, store in {settings.store}", file=sys.stderr, flush=True)
+        intake = Intake(correlator, settings_now, Measures(correlator, threads), settings.retain_ns)
+        app = create_app(correlator, settings_now, intake)
+        door = Door(app, sockets, threads=threads, certificate=certificate, plain=beside)
+        patrol = Patrol(correlator.monitors, Teller(settings_now), threads=threads)
+        grpc_door = GrpcDoor(intake, settings_now, grpc_bound, credentials(certificate))
+        say("layerline", f"listening on {where}, store in {settings.store}")
         if missing:
-            print(f"layerline {command}: {missing}", file=sys.stderr, flush=True)
-        end = companion(url(sockets[0]), threads) if companion else lambda: None
+            say(f"layerline {command}", missing)
+        end = companion(url((beside or sockets)[0]), threads) if companion else lambda: None
         stop = threading.Event()
 
         def finish() -> None:
@@ -133,6 +148,16 @@ def run(command: str, options: argparse.Namespace, companion: Companion | None =
             finally:
                 stop.set()
 
+        def anew() -> tuple[Settings, ServerSettings]:
+            again = below("serve", options.config, started_with)
+            try:
+                fresh, fresh_server = settings_of(options, again)
+            except ValueError as problem:
+                raise ValueError(again.explained(problem)) from None
+            kept = tuple(token for token in live.now.tokens if token.name == OWN)
+            return fresh, replace(fresh_server, tokens=(*fresh_server.tokens, *kept))
+
+        reload_on_hangup(Reload(live, settings, correlator, certificate, anew), threads)
         threads.start("layerline-finish", finish, again=False)
         patrol.start()
         door.serve(stop, correlator.interrupt)
@@ -146,10 +171,42 @@ def run(command: str, options: argparse.Namespace, companion: Companion | None =
     return 0
 
 
-def grpc_places(options: argparse.Namespace) -> list[Address]:
+def reload_on_hangup(reload: Reload, threads: Threads) -> None:
+    """Read the settings anew at every SIGHUP, on a thread of its own: files may be slow."""
+    asked: SimpleQueue[None] = SimpleQueue()
+
+    def keep_up() -> None:
+        while True:
+            asked.get()
+            say("layerline", reload())
+
+    if on_hangup(lambda: asked.put(None)):
+        threads.start("layerline-settings", keep_up)
+
+
+def settings_of(options: argparse.Namespace, environment: Mapping[str, str]) -> tuple[Settings, ServerSettings]:
+    """What store and server are made with: arguments, then variables and the file. ValueError names what is wrong."""
+    settings, server = Settings.from_environment(environment), ServerSettings.from_environment(environment)
+    if options.store is not None:
+        settings = replace(settings, store=options.store)
+    if options.token is not None:
+        server = replace(server, token=options.token or None)
+    listen, grpc_listen = server.listen, server.grpc_listen
+    if options.listen:  # who chooses addresses chooses all of them
+        listen, grpc_listen = tuple(options.listen), ()
+    return settings, replace(
+        server,
+        tls_cert=options.tls_cert or server.tls_cert,
+        tls_key=options.tls_key or server.tls_key,
+        listen=listen,
+        grpc_listen=tuple(options.grpc_listen or grpc_listen),
+    )
+
+
+def grpc_places(server: ServerSettings) -> list[Address]:
     """Where to listen for gRPC; nowhere where it is off. ``CannotListen``."""
-    given = options.grpc_listen or ([] if options.listen else [GRPC_DEFAULT])
-    if given == ["off"]:
+    given = server.grpc_listen or (() if server.listen else (GRPC_DEFAULT,))
+    if given == ("off",):
         return []
     return [address for listen in given for address in addresses(listen)]
 

@@ -19,6 +19,7 @@ from typing import Any
 import duckdb
 from rich.console import Console
 
+from layerline import configuration
 from layerline_api.asking import CannotAsk, Server, body_of
 from layerline_api.ending import Stopped, leave, stoppable
 from layerline_api.recorded.progress import stage
@@ -51,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
 
     folder = Path("")
     try:
-        folder = options.store or Settings.from_environment().store
+        folder = options.store or Settings.from_environment(configuration.below("serve", must=False)).store
         with stoppable():
             options.run(folder, options)
     except (NoStore, FileNotFoundError) as problem:
@@ -86,8 +87,8 @@ def _info(folder: Path, options: argparse.Namespace) -> None:
 
 def _asked(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """What the server says that has the store. ``CannotAsk`` where that is another, or none can be reached."""
-    settings = AskSettings.of(options.server, options.token)
-    server = Server(settings.server, settings.token)
+    settings = AskSettings.of(options.server, options.token, configuration.below("ask", must=False))
+    server = Server(settings.server, settings.token, settings.tls_ca)
     try:
         body = body_of(server, server.get("/api/v1/store"))
     except CannotAsk as problem:
@@ -103,7 +104,7 @@ def _asked(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _seal(folder: Path, _: argparse.Namespace) -> None:
-    settings = Settings.from_environment()
+    settings = Settings.from_environment(configuration.below("serve", must=False))
     with _shown(f"sealing the hours in {folder}") as progress:
         size = maintenance.seal_all(folder, settings.hot_ns, settings.settle_ns, progress, settings.rollup)
     for one in size.sealed:

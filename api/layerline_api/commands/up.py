@@ -28,6 +28,8 @@ def main(argv: Sequence[str]) -> int:
     agent_options = [word for tag in options.tag for word in ("--tag", tag)]
     if options.interval is not None:
         agent_options += ["--interval", options.interval]
+    if options.config is not None:
+        agent_options += ["--config", options.config]
     return run("up", options, lambda endpoint, threads: _agent(endpoint, threads, agent_options))
 
 

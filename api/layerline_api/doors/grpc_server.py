@@ -14,11 +14,10 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import ssl
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NoReturn
+from typing import NoReturn, cast
 
 # The library's core writes a line to stderr for whatever a client does wrong; we answer the client instead.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
@@ -30,9 +29,10 @@ from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # idem
 
 from layerline_api.doors.addresses import CannotListen
 from layerline_api.doors.intake import Intake
-from layerline_api.guard import holds_token
+from layerline_api.doors.tls import Certificate
 from layerline_api.problems import Problem, grpc_code
 from layerline_api.settings import ServerSettings
+from layerline_api.tokens import WRITE, holder
 
 log = logging.getLogger(__name__)
 
@@ -99,23 +99,22 @@ class GrpcDoor:
         self._server.wait_for_termination(longest_s)
 
 
-def credentials(settings: ServerSettings) -> grpc.ServerCredentials | None:
-    """What TLS needs; None where no certificate is given. ValueError says what is missing or of no use."""
-    certificate, key = settings.tls_cert, settings.tls_key
-    if certificate is None and key is None:
+def credentials(certificate: Certificate | None) -> grpc.ServerCredentials | None:
+    """What gRPC serves TLS with, the certificate as it is when a client connects; None without one."""
+    if certificate is None:
         return None
-    if certificate is None or key is None:
-        missing = "--tls-cert (LAYERLINE_TLS_CERT)" if certificate is None else "--tls-key (LAYERLINE_TLS_KEY)"
-        raise ValueError(f"TLS needs a certificate and its key; {missing} is missing")
-    try:
-        pair = (key.read_bytes(), certificate.read_bytes())
-        # Tried here first, because gRPC only ever says that it could not bind.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=lambda: "")
-    except ssl.SSLError:
-        raise ValueError(f"{certificate} and {key}: expected a certificate and its key, PEM, no passphrase") from None
-    except OSError as problem:
-        raise ValueError(f"{problem.filename} cannot be read: {problem.strerror}") from None
-    return grpc.ssl_server_credentials([pair])
+
+    def current() -> grpc.ServerCertificateConfiguration | None:
+        try:
+            return grpc.ssl_server_certificate_configuration([certificate.pair])
+        except ValueError as problem:
+            log.warning("%s; gRPC is served with the certificate it had", problem)
+            return None
+
+    first = grpc.ssl_server_certificate_configuration([certificate.pair])
+    # None: it has not changed. The stubs do not know.
+    fetch = cast(Callable[[], grpc.ServerCertificateConfiguration], current)
+    return grpc.dynamic_ssl_server_credentials(first, fetch)
 
 
 class _Export(grpc.GenericRpcHandler):
@@ -153,14 +152,19 @@ class _Export(grpc.GenericRpcHandler):
             _abort(context, Problem(500, "the server failed to answer; its log says why"))
 
     def _receive(self, signal: str, requests: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
-        token = self._settings.token
-        if token is not None and not holds_token(_authorization(context), token):
-            raise Problem(401, "the token is missing or wrong; expected metadata authorization: Bearer TOKEN")
+        token = None
+        if tokens := self._settings.all_tokens:
+            token = holder(_authorization(context), tokens)
+            if token is None:
+                raise Problem(401, "the token is missing or wrong; expected metadata authorization: Bearer TOKEN")
+            if WRITE not in token.may:
+                raise Problem(403, f"the token {token.name!r} may not write")
         if not self._room.acquire(blocking=False):
             raise Problem(503, f"{self._settings.receive_at_once} requests are being stored; send this one again later")
         try:
             body = _message(requests, context)
-            answer = self._intake.take(signal, body, "grpc", packed=body.startswith(_GZIP))
+            tags = token.tags if token else {}
+            answer = self._intake.take(signal, body, "grpc", packed=body.startswith(_GZIP), tags=tags)
             return answer.SerializeToString()
         finally:
             self._room.release()

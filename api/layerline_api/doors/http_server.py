@@ -15,6 +15,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Any
 
 from waitress import wasyncore  # type: ignore[import-untyped]  # waitress ships no types
@@ -24,6 +25,7 @@ from waitress.server import BaseWSGIServer, create_server  # type: ignore[import
 from waitress.task import ThreadedTaskDispatcher  # type: ignore[import-untyped]  # waitress ships no types
 from waitress.utilities import Error  # type: ignore[import-untyped]  # waitress ships no types
 
+from layerline_api.doors.tls import Certificate, Relay
 from layerline_correlator.threads import Threads
 
 #: Worker threads: those that may receive at a time (``ServerSettings.receive_at_once``) and eight to answer questions.
@@ -57,11 +59,16 @@ class Door:
         threads: Threads | None = None,
         connections: int | None = None,
         request_s: float = REQUEST_S,
+        certificate: Certificate | None = None,
+        plain: Sequence[socket.socket] = (),
     ) -> None:
+        """With a certificate all sockets speak TLS, but those of ``plain``."""
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a line per waiting request is too many
         self._map: dict[int, Any] = {}
         self._threads = threads or Threads()
-        self._connections = connections or min(CONNECTIONS, descriptors() // 2)
+        # A connection over TLS takes three descriptors: its own, and both ends of what it is carried through.
+        self._connections = connections or min(CONNECTIONS, descriptors() // (4 if certificate else 2))
+        self._relay = Relay(certificate, self._threads) if certificate else None
         self._request_s = request_s
         self._tidied = 0.0
         workers = _Workers(self._threads)
@@ -70,10 +77,10 @@ class Door:
             app,
             map=self._map,
             _dispatcher=workers,
-            sockets=list(sockets),
+            sockets=[*sockets, *plain],
             threads=THREADS,
             backlog=1024,
-            connection_limit=self._connections + len(sockets) + 16,  # beyond what `_tidy` lets stand
+            connection_limit=self._connections + len(sockets) + len(plain) + 16,  # beyond what `_tidy` lets stand
             channel_timeout=IDLE_S,
             cleanup_interval=10,
             channel_request_lookahead=1,  # else nobody sees that a client has left while it is being answered
@@ -83,6 +90,8 @@ class Door:
         )
         for server in self._servers():
             server.channel_class = _Channel
+            if self._relay is not None and server.socket not in plain:
+                _speak_tls(server, self._relay)
 
     def serve(self, stop: threading.Event, cut_off: Callable[[], None] = lambda: None) -> None:
         """Serve until ``stop`` is set and everything that had begun is answered (4 s at most, then it is cut off)."""
@@ -94,6 +103,8 @@ class Door:
         self._drain(CUT_OFF_S, cut_off)
         self._server.task_dispatcher.shutdown(timeout=0.5)
         wasyncore.close_all(self._map, ignore_all=True)
+        if self._relay is not None:
+            self._relay.close()
 
     def _drain(self, longest_s: float, each: Callable[[], None]) -> None:
         deadline = time.monotonic() + longest_s
@@ -140,6 +151,20 @@ class Door:
             waiting = [one for one in unanswered if not one.requests]
             for channel in sorted(waiting, key=_since_s, reverse=True)[: max(0, too_many)]:
                 channel.handle_close()
+
+
+def _speak_tls(server: Any, relay: Relay) -> None:
+    """Let a server of waitress get what it accepts through the relay, and know that its URLs are https."""
+    accept = server.accept
+    server.adj = copy(server.adj)
+    server.adj.url_scheme = "https"
+    server.set_socket_options = lambda connection: None  # those of TCP: the relay sets them
+
+    def accepted() -> Any:
+        came = accept()
+        return came and (relay.take(came[0]), came[1])
+
+    server.accept = accepted
 
 
 def _since_s(channel: Any) -> float:

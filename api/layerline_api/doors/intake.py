@@ -9,7 +9,9 @@ import logging
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import ExitStack
+from types import MappingProxyType
 
 from google.protobuf.message import Message
 
@@ -46,6 +48,7 @@ class Intake:
         self._questions = questions
         self._settings = settings
         self._masking = Masking(settings.capture)
+        self._capture = settings.capture
         self._turns = threading.BoundedSemaphore(1)
         self._decoding = threading.BoundedSemaphore(DECODED_AT_ONCE)
 
@@ -53,13 +56,26 @@ class Intake:
         """When what comes in now may have happened."""
         return Bounds.at(time.time_ns(), self._retain_ns)
 
-    def take(self, signal: str, body: bytes, protocol: str, *, packed: bool, is_json: bool = False) -> Message:
+    def take(
+        self,
+        signal: str,
+        body: bytes,
+        protocol: str,
+        *,
+        packed: bool,
+        is_json: bool = False,
+        tags: Mapping[str, str] = MappingProxyType({}),
+    ) -> Message:
         """OTLP's answer, once what the body brought is durable.
 
         ``packed``: it is gzip. ``protocol`` is OpenTelemetry's name of the way it came: ``grpc``, ``http/protobuf``,
-        ``http/json``. ``Problem`` 400 and 413 are the sender's to drop, 503 is to be sent again.
+        ``http/json``. ``tags`` are bound to the sender's token: all that it sends has them. ``Problem`` 400 and 413 are
+        the sender's to drop, 503 is to be sent again.
         """
-        decoded = self._read(signal, body, packed, is_json)
+        if self._settings.capture != self._capture:  # it was changed while the server runs
+            self._capture = self._settings.capture
+            self._masking = Masking(self._capture)
+        decoded = self._read(signal, body, packed, is_json, tags)
         batch, left_out = decoded.batch, Counter[str]()
         if batch.spans or batch.points or batch.events or batch.logs:
             began = time.perf_counter()
@@ -77,7 +93,7 @@ class Intake:
         self.measures.received(protocol, signal, batch, decoded.rejected, left_out)
         return decoded.answer
 
-    def _read(self, signal: str, body: bytes, packed: bool, is_json: bool) -> Decoded:
+    def _read(self, signal: str, body: bytes, packed: bool, is_json: bool, tags: Mapping[str, str]) -> Decoded:
         """The body's rows; ``Problem`` where there are none to be had."""
         waiting = True
         with ExitStack() as turn:
@@ -97,7 +113,7 @@ class Intake:
                 if not self._decoding.acquire(timeout=TURN_S):
                     raise Problem(503, "other bodies are being read; send this one again later")
                 turn.callback(self._decoding.release)
-                return decode(signal, body, is_json=is_json, bounds=self.bounds(), masking=self._masking)
+                return decode(signal, body, is_json=is_json, bounds=self.bounds(), masking=self._masking, tags=tags)
             except Malformed as problem:
                 raise Problem(400, str(problem)) from None
             except TooLarge as problem:

@@ -11,6 +11,7 @@ from pydantic import Field
 from layerline_api.declared import declared
 from layerline_api.doors.bounds import shown
 from layerline_api.doors.events import AnyMarker, Ignored, Marker
+from layerline_api.guard import bound_tags
 from layerline_api.parameters import Paged, Parameters, Tagged, Text, Window
 from layerline_api.problems import Problem
 from layerline_api.shared import Shared
@@ -72,6 +73,7 @@ def blueprint(shared: Shared) -> Blueprint:
             raise Problem(400, f"time is {shown(marker.time_ns)}: {why}", "time")
         if asked.service is not None:
             marker = replace(marker, attributes={"service.name": asked.service} | marker.attributes)
+        marker = replace(marker, attributes={**marker.attributes, **bound_tags()})
         _store(shared.questions, marker)
         service = marker.attributes.get("service.name")
         entity = None if service is None else Entity("service", service, service)

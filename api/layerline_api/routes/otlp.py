@@ -16,6 +16,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from layerline_api.declared import Declared, declared
 from layerline_api.doors.otlp import DECODERS
+from layerline_api.guard import bound_tags
 from layerline_api.problems import Problem
 from layerline_api.shared import Shared
 
@@ -60,7 +61,7 @@ def blueprint(shared: Shared) -> Blueprint:
         except RequestEntityTooLarge:
             raise Problem(413, f"the body is more than {settings.body_limit_bytes:,} bytes long") from None
         is_json = speaks_json(request)
-        answer = intake.take(signal, body, protocol, packed=encoding == "gzip", is_json=is_json)
+        answer = intake.take(signal, body, protocol, packed=encoding == "gzip", is_json=is_json, tags=bound_tags())
         if is_json:
             return Response(MessageToJson(answer, indent=None), content_type=JSON)
         return Response(answer.SerializeToString(), content_type=PROTOBUF)

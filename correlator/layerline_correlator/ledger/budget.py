@@ -33,6 +33,10 @@ class Budget:
         self._saved_s, self._at_s = ratio * SAVED_S, clock()
         self.each_s = self.each_took_s = _GUESS_S
 
+    def change(self, ratio: float) -> None:
+        """From now on that much of a core may be used."""
+        self._ratio = ratio
+
     def spent(self, traces: int, cpu_s: float, took_s: float) -> None:
         """A pass over so many traces took so much CPU time, and so long."""
         self._save()

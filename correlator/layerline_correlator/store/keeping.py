@@ -42,6 +42,10 @@ class Keeping:
         self.deleted_rows = 0
         self._retained_ns: int | None = None
 
+    def change(self, hot_ns: int, rollup: tuple[Rule, ...]) -> None:
+        """From now on hours are packed and made coarser at these ages."""
+        self._hot_ns, self._rollup = hot_ns, rollup
+
     def start(self) -> None:
         """Look after it from now on."""
         self._thread = self._store.threads.start("layerline-keeping", self._run)

@@ -15,10 +15,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from layerline import guard
+from layerline import configuration, guard
 from layerline.environment import mend
 from layerline.uninstrumented import hints, look, missing, pinned
 
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         usage="layerline run [-h] [--install] [--] CMD …",
         description="Runs CMD with OpenTelemetry spans that carry their thread's own account.",
         epilog="Settings are variables: LAYERLINE_ENDPOINT, LAYERLINE_TOKEN, LAYERLINE_CAPTURE, OTEL_SERVICE_NAME and "
-        "every other OTEL_* variable.",
+        "every other OTEL_* variable; ours may stand in the settings file (`layerline config`).",
     )
     parser.add_argument(
         "--install",
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     sys.stdout.flush()
     sys.stderr.flush()
     try:
-        variables = dict(os.environ)
+        variables = settled(os.environ)
         mend(variables, _say)
         if asked.install:
             _install(variables.get(_DISABLED, ""))
@@ -80,6 +80,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"layerline run: {command[0]} cannot be run: {error.strerror}", file=sys.stderr)
         return 2
+
+
+def settled(environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables, and below them the wrapper's settings of the settings file.
+
+    A file that cannot be used does not keep the app from starting.
+    """
+    try:
+        return dict(configuration.below("run", environ=environ, must=False))
+    except Exception as problem:
+        _say(f"the settings file is left out: {problem}")
+        return dict(environ)
 
 
 def _say(line: str) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsPartialSuccess,
     ExportLogsServiceRequest,
@@ -27,7 +28,7 @@ from layerline_api.doors.otlp.json_form import to_protobuf
 from layerline_api.doors.otlp.logs import decode_logs
 from layerline_api.doors.otlp.masking import BY_DEFAULT, Masking
 from layerline_api.doors.otlp.metrics import decode_metrics
-from layerline_api.doors.otlp.problems import Rejections
+from layerline_api.doors.otlp.problems import Malformed, Rejections
 from layerline_api.doors.otlp.traces import decode_traces
 from layerline_correlator.store.caps import SENDERS, SERIES, TAG_VALUES, Exceeded
 from layerline_correlator.store.model import Batch
@@ -115,11 +116,38 @@ DECODERS = {
 
 
 def decode(
-    signal: str, body: bytes, *, is_json: bool, bounds: Bounds | None = None, masking: Masking = BY_DEFAULT
+    signal: str,
+    body: bytes,
+    *,
+    is_json: bool,
+    bounds: Bounds | None = None,
+    masking: Masking = BY_DEFAULT,
+    tags: Mapping[str, str] = MappingProxyType({}),
 ) -> Decoded:
-    """The rows of one request; without ``bounds`` of any age. ``Malformed`` and ``TooLarge`` say what is wrong."""
+    """The rows of one request; without ``bounds`` of any age. ``Malformed`` and ``TooLarge`` say what is wrong.
+
+    Every resource has ``tags``, whatever its sender says of them.
+    """
     decoder, rejections = DECODERS[signal], Rejections()
     if is_json:
         body = to_protobuf(decoder.request, body, rejections)
+    if tags:
+        body = _tagged(decoder.request, body, tags)
     batch, rejections = decoder.rows(body, bounds, rejections, masking)
     return Decoded(batch, rejections, decoder.answer)
+
+
+def _tagged(request: type[Message], body: bytes, tags: Mapping[str, str]) -> bytes:
+    """The request with these attributes on each of its resources. ``Malformed`` where it is none."""
+    try:
+        message = request.FromString(body)
+    except DecodeError as problem:
+        raise Malformed(f"the body is not OTLP: {problem}") from None
+    for _, several in message.ListFields():  # resource_spans, resource_metrics or resource_logs: there is nothing else
+        for one in several:
+            kept = [attribute for attribute in one.resource.attributes if attribute.key not in tags]
+            del one.resource.attributes[:]
+            one.resource.attributes.extend(kept)
+            for key, value in tags.items():
+                one.resource.attributes.add(key=key).value.string_value = value
+    return message.SerializeToString()
