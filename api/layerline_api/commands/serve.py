@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from layerline.parsing import Parser
 from layerline_api.alerts.notify import Teller
 from layerline_api.alerts.patrol import Patrol
 from layerline_api.app import create_app
@@ -39,7 +40,7 @@ Companion = Callable[[str, Threads], Callable[[], None]]
 
 def parser(command: str, description: str) -> argparse.ArgumentParser:
     """The options that ``serve`` and ``up`` share."""
-    parsed = argparse.ArgumentParser(prog=f"layerline {command}", description=description)
+    parsed = Parser(prog=f"layerline {command}", description=description)
     parsed.add_argument(
         "--listen",
         action="append",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import signal
 import sys
 from collections.abc import Sequence
 
+from layerline.parsing import Parser
 from layerline_agent.agent import build
 from layerline_agent.saying import say
 from layerline_agent.settings import Settings
@@ -17,7 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     It runs until SIGTERM or SIGINT. 0 when it was stopped, 2 where an argument or variable is wrong.
     """
-    parser = argparse.ArgumentParser(prog="layerline agent", description=__doc__)
+    parser = Parser(prog="layerline agent", description=__doc__)
     parser.add_argument(
         "--endpoint",
         metavar="URL",
