@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from layerline.parsing import Parser
+from layerline.parsing import Parser, meant
 
 #: In a wheel, copies of the pages: messages, help texts and the API's document name them, and its user has no
 #: repository. In the repository, a link to the folder ``docs``.
@@ -20,7 +20,7 @@ FOLDER = Path(__file__).parent.parent / "doc-pages"
 
 def pages() -> dict[str, Path]:
     """The pages by the name that ``layerline docs`` takes: ``SHORT_LIVES.md`` is ``short_lives``."""
-    return {path.stem.lower(): path for path in sorted(FOLDER.glob("*.md"))}
+    return {path.stem.lower(): path for path in sorted(FOLDER.glob("*.md"), key=lambda path: path.stem.lower())}
 
 
 def title(page: Path) -> str:
@@ -46,7 +46,8 @@ def main(argv: Sequence[str]) -> int:
         page = known.get(Path(options.name).name.removesuffix(".md").lower().replace("-", "_"))
         if page is None:
             print(
-                f"layerline docs: there is no page {options.name!r}; there are: {', '.join(known) or 'none'}",
+                f"layerline docs: there is no page {options.name!r}; there are: {', '.join(known) or 'none'}"
+                + meant(options.name.lower(), known),
                 file=sys.stderr,
             )
             return 2
