@@ -24,7 +24,7 @@ ANEW := --clear
 endif
 endif
 
-.PHONY: demo test test-quick test-live test-live-beside test-live-alone test-newest crash fuzz ledger soak lint sanitize dist screenshots bench lab lab-quick lab-coarse lock clean $(if $(ANEW),$(STAMP))
+.PHONY: demo test test-quick test-live test-live-beside test-live-alone test-newest crash fuzz ledger soak docs lint sanitize dist screenshots bench lab lab-quick lab-coarse lock clean $(if $(ANEW),$(STAMP))
 
 demo: $(STAMP)
 	@$(BIN)/layerline demo
@@ -81,6 +81,12 @@ lint: $(STAMP)
 sanitize: $(STAMP)
 	$(BIN)/python tools/sanitize.py
 
+# The documentation as a site in site/; a broken link or a warning fails (mkdocs.yml).
+docs: $(STAMP)
+	$(BIN)/python docs/make.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --clean
+	@echo "site/index.html"
+
 # Wheels and sdist in dist/, built, checked and installed as a user would have them (tools/dist.py).
 dist:
 	$(or $(PYTHON),python3) tools/dist.py
@@ -129,4 +135,4 @@ lock:
 	rm -rf .make/lock
 
 clean:
-	rm -rf .venv .venv-newest .make build dist *.egg-info instrument/*.egg-info
+	rm -rf .venv .venv-newest .make build dist site *.egg-info instrument/*.egg-info

@@ -1,8 +1,8 @@
 """Write the documents that follow from the code: ``python docs/make.py`` (tests/test_docs.py holds them to it).
 
 docs/CAUSES.md comes from the headers of the causes, docs/COMMANDS.md and the table in docs/PAGE.md from the docstrings
-of commands and pages, docs/SIGNALS.md from the signal catalogue, and the table of settings in README.md from the fields
-of the settings classes.
+of commands and pages, docs/SIGNALS.md from the signal catalogue, and the table of settings in README.md and
+docs/SETTINGS.md from the fields of the settings classes.
 """
 
 from __future__ import annotations
@@ -107,8 +107,8 @@ def settings() -> str:
 
 
 def readme(text: str) -> str:
-    """README.md with its table of settings made anew."""
-    return _between("settings", text, settings(), "README.md")
+    """README.md, or docs/SETTINGS.md, with its table of settings made anew."""
+    return _between("settings", text, settings(), "README.md or docs/SETTINGS.md")
 
 
 def _between(what: str, text: str, made: str, name: str) -> str:
@@ -131,7 +131,11 @@ def main() -> int:
     (ROOT / "docs/CAUSES.md").write_text(causes(), encoding="utf-8")
     (ROOT / "docs/SIGNALS.md").write_text(document(), encoding="utf-8")
     (ROOT / "docs/COMMANDS.md").write_text(commands(), encoding="utf-8")
-    for path, made in ((ROOT / "README.md", readme), (ROOT / "docs/PAGE.md", page)):
+    for path, made in (
+        (ROOT / "README.md", readme),
+        (ROOT / "docs/SETTINGS.md", readme),
+        (ROOT / "docs/PAGE.md", page),
+    ):
         path.write_text(made(path.read_text(encoding="utf-8")), encoding="utf-8")
     return 0
 

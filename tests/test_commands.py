@@ -18,7 +18,7 @@ from layerline.command import EXTRAS, Command, commands, main
 ROOT = Path(__file__).parent.parent
 COMMANDS = commands()
 #: What the front door may not need: the packages of the extras.
-THIRD_PARTY = ("docker", "duckdb", "flask", "google.protobuf", "grpc", "pydantic", "requests", "rich")
+THIRD_PARTY = ("argcomplete", "docker", "duckdb", "flask", "google.protobuf", "grpc", "pydantic", "requests", "rich")
 
 
 def files() -> list[Path]:

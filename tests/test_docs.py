@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +18,7 @@ from layerline import command
 from layerline.commands import docs
 from layerline_api.page import pages
 from layerline_correlator.ledger.causes import all_causes
+from waiting import PATIENCE_S
 
 ROOT = Path(__file__).parent.parent
 STALE = "run `.venv/bin/python docs/make.py`"
@@ -48,9 +52,10 @@ def test_the_table_of_pages_is_that_of_their_files(make: ModuleType) -> None:
 
 
 def test_the_table_of_settings_is_that_of_the_code(make: ModuleType) -> None:
-    """README.md's table is what `python docs/make.py` writes."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert make.readme(text) == text, STALE
+    """The tables of README.md and docs/SETTINGS.md are what `python docs/make.py` writes."""
+    for path in (ROOT / "README.md", ROOT / "docs/SETTINGS.md"):
+        text = path.read_text(encoding="utf-8")
+        assert make.readme(text) == text, STALE
 
 
 def test_every_variable_that_the_code_reads_is_documented(make: ModuleType) -> None:
@@ -142,7 +147,7 @@ def test_an_unknown_page_ends_with_what_there_is(capsys: pytest.CaptureFixture[s
     """A page that is not there ends with exit code 2 and one line that lists those that are."""
     assert docs.main(["../../secret"]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("layerline docs: there is no page '../../secret'; there are: accuracy, causes, ")
+    assert said.startswith("layerline docs: there is no page '../../secret'; there are: accuracy, apps, ")
     assert said.count("\n") == 1
 
 
@@ -169,3 +174,20 @@ def test_links_between_documents_lead_somewhere(page: Path) -> None:
             headings = re.findall(r"^#+ (.+)$", other.read_text(encoding="utf-8"), re.M)
             slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
             assert anchor in slugs, f"{page.name} links to #{anchor} of {other.name}"
+
+
+def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
+    """`make docs` succeeds: every page is in its menu, every link leads somewhere, all is its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")],
+        cwd=ROOT,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    landing = (tmp_path / "site/index.html").read_text(encoding="utf-8")
+    assert "took 380 ms, usually 56 ms" in landing
+    assert not re.findall(r"<(?:script|link|img)[^>]*(?:src|href)=.?(?:https?:)?//", landing)
+    assert (tmp_path / "site/SECURITY.html").exists()

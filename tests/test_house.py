@@ -201,6 +201,7 @@ HELPERS = {
     "layerline_correlator.threads",
     "layerline_correlator.store.patience",
     "layerline_correlator.questions.sql",
+    "layerline_api.asking",  # commands: a clock beside one answer
     "layerline_api.ending",
     "layerline_api.alerts.notify",
     "layerline_api.doors.grpc_server",

@@ -7,21 +7,29 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 from requests.auth import AuthBase
+from rich.console import Console
+from rich.text import Text
 
 from layerline import configuration
+from layerline.parsing import meant
 from layerline_api.settings import AskSettings
 from layerline_api.words.clean import clean
 from layerline_api.words.queries import pointed
 
 #: How long the server may take to accept and to answer, in seconds.
 PATIENCE_S = (3.05, 60)
+#: An answer that takes longer than this is announced, in seconds.
+SHOWN_AFTER_S = 2.0
 
 
 def ask(command: str, options: argparse.Namespace, question: Callable[[Server, argparse.Namespace], None]) -> int:
@@ -29,12 +37,15 @@ def ask(command: str, options: argparse.Namespace, question: Callable[[Server, a
 
     Where the server says at which column of ``options.query`` it stumbled, the query is shown with a mark below it.
     """
+    server = None
     try:
         environment = configuration.below("ask", getattr(options, "config", None), must=False)
         settings = AskSettings.of(options.server, options.token, environment)
-        question(Server(settings.server, settings.token, settings.tls_ca), options)
+        server = Server(settings.server, settings.token, settings.tls_ca)
+        question(server, options)
     except NoAnswer as nothing:
-        print(f"layerline {command}: {clean(nothing)}", file=sys.stderr)
+        hint = _meant_service(server, getattr(options, "service", None))
+        print(f"layerline {command}: {clean(nothing)}{hint}", file=sys.stderr)
         return 1
     except CannotAsk as problem:
         print(f"layerline {command}: {clean(problem)}", file=sys.stderr)
@@ -47,6 +58,32 @@ def ask(command: str, options: argparse.Namespace, question: Callable[[Server, a
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def _meant_service(server: Server | None, service: str | None) -> str:
+    """``; did you mean web?`` where nothing is known of the service that was asked for."""
+    if server is None or service is None:
+        return ""
+    known = services_of(server)
+    return "" if service in known else meant(service, known)
+
+
+def trace_id(text: str) -> str:
+    """A trace id, also out of the address of a page that shows the trace (ours, Jaeger's, …) or a ``traceparent``.
+
+    What has none is left as it is: the server says what it expected.
+    """
+    found = re.findall(r"(?<![0-9a-fA-F])[0-9a-fA-F]{32}(?![0-9a-fA-F])", text)
+    if found:
+        return str(found[0]).lower()
+    short = re.search(r"://[^?#]*/traces?/([0-9a-fA-F]{1,31})(?![0-9a-fA-F])", text)  # Jaeger leaves out leading zeros
+    return short[1].lower().zfill(32) if short else text.lower()
+
+
+def incident_id(text: str) -> str:
+    """An incident's id, also out of the address of its page."""
+    found = re.search(r"/incidents/([0-9a-fA-F]{12})(?![0-9a-fA-F])", text)
+    return (found[1] if found else text).lower()
 
 
 def with_server(parser: argparse.ArgumentParser) -> None:
@@ -87,7 +124,9 @@ class Bearer(AuthBase):
 class Server:
     """The API of one server."""
 
-    def __init__(self, url: str, token: str | None, tls_ca: str | None = None) -> None:
+    def __init__(
+        self, url: str, token: str | None, tls_ca: str | None = None, patience_s: tuple[float, float] = PATIENCE_S
+    ) -> None:
         """``CannotAsk`` when the URL is none."""
         try:
             parts = urlsplit(url)
@@ -97,6 +136,7 @@ class Server:
         if not good:
             raise CannotAsk(f"the server's address {url!r} is not one; expected http://HOST:PORT")
         self.url = url.rstrip("/")
+        self.patience_s = patience_s
         self.session = requests.Session()
         self.session.auth = Bearer(token)
         self.session.verify = tls_ca or True
@@ -113,9 +153,10 @@ class Server:
 
     def _ask(self, method: str, path: str, **what: Any) -> requests.Response:
         try:
-            answer = self.session.request(
-                method, f"{self.url}{path}", timeout=PATIENCE_S, allow_redirects=False, **what
-            )
+            with _waiting_for(self.url):
+                answer = self.session.request(
+                    method, f"{self.url}{path}", timeout=self.patience_s, allow_redirects=False, **what
+                )
         except requests.Timeout:
             raise CannotAsk(f"{self.url} did not answer in time") from None
         except (requests.RequestException, UnicodeError) as problem:
@@ -134,6 +175,24 @@ class Server:
     def stranger(self) -> CannotAsk:
         """What to raise when the answer is not of this API."""
         return CannotAsk(f"{self.url} did not answer as Layerline does")
+
+
+@contextmanager
+def _waiting_for(url: str) -> Iterator[None]:
+    """Say on the terminal what is waited for, once it takes longer than two seconds."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    status = Console(stderr=True).status(Text(f"waiting for {url} …"))
+    timer = threading.Timer(SHOWN_AFTER_S, status.start)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        status.stop()
 
 
 def body_of(server: Server, answer: requests.Response) -> dict[str, Any]:
@@ -158,6 +217,20 @@ def causes_of(server: Server) -> list[dict[str, Any]]:
     """Every cause with its documentation."""
     items = body_of(server, server.get("/api/v1/causes")).get("items")
     return items if isinstance(items, list) else []
+
+
+def services_of(server: Server) -> list[str]:
+    """Services that answered requests in the last hour."""
+    return sorted({clean(item["service"]) for item in items_of(server, "/api/v1/services", [("since", "1h")])})
+
+
+def items_of(server: Server, path: str, parameters: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    """A list's items; none where the server does not answer: who proposes a name must not fail over it."""
+    try:
+        items = body_of(server, server.get(path, parameters)).get("items")
+    except (CannotAsk, NoAnswer):
+        return []
+    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
 
 
 def _reason(problem: Exception) -> str:

@@ -11,12 +11,14 @@ import argparse
 import ast
 import importlib
 import importlib.util
+import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from layerline import __version__
+from layerline.parsing import Parser, meant
 
 #: Packages that have commands, and the extra that installs what these import; none for a bare install.
 EXTRAS = {"layerline": None, "layerline_agent": "agent", "layerline_api": "server"}
@@ -78,8 +80,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Exit codes: 0 answered, 1 nothing to answer with, 2 could not ask."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     known = commands()
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks what may come next (`layerline completion`)
+        return _complete(known)
     width = max((len(name) for name in known), default=0)
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="layerline",
         usage="layerline COMMAND …",
         description="Says which layer made a response slow, to the millisecond.",
@@ -95,7 +99,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = known.get(options.command)
     if command is None:
         print(
-            f"layerline: there is no command {options.command!r}; there are: {', '.join(known) or 'none'}",
+            f"layerline: there is no command {options.command!r}; there are: {', '.join(known) or 'none'}"
+            + meant(options.command, known),
             file=sys.stderr,
         )
         return 2
@@ -111,6 +116,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 2
     return int(module.main(arguments[1:]) or 0)
+
+
+def _complete(known: Mapping[str, Command]) -> int:
+    """Hand over to ``layerline_api.completing``; nothing is proposed where the extra ``server`` is not installed."""
+    try:
+        completing = importlib.import_module("layerline_api.completing")
+    except ModuleNotFoundError:
+        return 0
+    return int(completing.complete(known))
 
 
 if __name__ == "__main__":

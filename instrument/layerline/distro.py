@@ -25,13 +25,10 @@ from layerline.environment import mend_own
 from layerline.guest import welcome
 from layerline.settings import Settings
 
-#: What OpenTelemetry leaves to the distro. Only traces are sent by default: readings come from the agent.
-DEFAULTS = {
-    "OTEL_TRACES_EXPORTER": "otlp",
-    "OTEL_METRICS_EXPORTER": "none",
-    "OTEL_LOGS_EXPORTER": "none",
-    "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
-}
+#: What OpenTelemetry leaves to the distro. No exporter is named here, as others obey these variables too: with
+#: OTEL_TRACES_EXPORTER=otlp ddtrace leaves its own agent, and sends us each request a second time. Without a name
+#: traces are sent (``configure``), metrics and logs are not: readings come from the agent.
+DEFAULTS = {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}
 
 
 def expected(record: logging.LogRecord) -> bool:

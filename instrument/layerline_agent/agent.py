@@ -25,6 +25,7 @@ from layerline_agent.noticed import Noticed, dropped
 from layerline_agent.outbox import LOGS, METRICS, Outbox
 from layerline_agent.readings import Entity, Series
 from layerline_agent.saying import failed, say
+from layerline_agent.scrape import Scraper
 from layerline_agent.sensor import Sensor, all_sensors
 from layerline_agent.settings import Settings
 
@@ -103,6 +104,7 @@ class Agent:
     ) -> None:
         self._settings = settings
         self._stats = stats
+        self.scraper: Scraper | None = None
         self._machine = machine
         self._discovery = discovery
         self._outbox = outbox
@@ -135,6 +137,11 @@ class Agent:
         directories = {"proc": machine.path("proc"), "network": machine.path("proc", machine.process, "net")}
         self._host = Entity.of("host", attributes, machine.booted_ns, directories, self._sensors, machine, clock)
         self._own = Own(attributes, clock())
+
+    @property
+    def machine_attributes(self) -> Mapping[str, str | list[str] | int]:
+        """What is said of this machine, with its tags."""
+        return self._machine_attributes
 
     @property
     def containers(self) -> int:
@@ -176,6 +183,8 @@ class Agent:
             due = max(due + step_s, time.monotonic())
         self.read(full=True)
         self.send()
+        if self.scraper is not None:
+            self.scraper.close()
         left = self._outbox.close(FLUSH_S)
         self._discovery.stop()
         self._endings.close()
@@ -399,11 +408,14 @@ def build(settings: Settings) -> tuple[Agent, str]:
     agent = Agent(settings, machine, discovery, outbox, stats=DockerStats(discovery.sightings.put), tree=tree)
     discovery.start()
     agent.look()
+    agent.scraper = Scraper(settings.scrape, settings.scrape_ns, agent.machine_attributes, outbox.put)
+    agent.scraper.start()
     with_docker = f"Docker {discovery.docker_version}" if discovery.docker_version else "no Docker"
     count = f"{agent.containers} container{'s' * (agent.containers != 1)}"
     line = (
         f"watching host {machine.name} and {count} ({with_docker}, cgroup {tree.version}) "
         f"every {settings.interval_ns / 1e9:g} s, stalls every {settings.interval_ns / settings.steps / 1e6:g} ms; "
         f"sending to {settings.endpoint}"
+        + (f"; reading {', '.join(target.url for target in settings.scrape)}" if settings.scrape else "")
     )
     return agent, line

@@ -14,9 +14,12 @@ from opentelemetry.util.re import parse_env_headers
 from layerline.lines import as_text_or_json
 from layerline.signals import TIME_UNITS_NS
 from layerline.tags import HOST_WORDS
+from layerline_agent.scrape import Target, targets
 
 #: Reading more often than this costs more than it tells.
 SHORTEST_NS = 20_000_000
+#: Exporters look at their machine when they are asked.
+SHORTEST_SCRAPE_NS = 10**9
 
 _UNITS_NS = {**TIME_UNITS_NS, "h": 3600 * 10**9, "d": 24 * 3600 * 10**9}
 
@@ -103,6 +106,11 @@ class Settings:
     """LAYERLINE_SPOOL_BYTES (``256MB``): the oldest is dropped when the spool is larger than this."""
     spool_ns: int = 24 * 3600 * 10**9
     """LAYERLINE_SPOOL_AGE (``24h``): what has waited for longer in the spool is dropped."""
+    scrape: tuple[Target, ...] = ()
+    """LAYERLINE_SCRAPE (none): pages of cAdvisor and node_exporter to read, separated by commas; ``NAME=URL`` says
+    which machine a page is about, without a name it is the one of its address."""
+    scrape_ns: int = 15 * 10**9
+    """LAYERLINE_SCRAPE_INTERVAL (``15s``): how often those pages are read."""
 
     @classmethod
     def of(
@@ -168,6 +176,17 @@ class Settings:
                 spool_ns = duration_ns(text)
         except ValueError as problem:
             raise named("LAYERLINE_SPOOL_AGE", str(problem)) from None
+        try:
+            scrape = targets(environment.get("LAYERLINE_SCRAPE", ""))
+        except ValueError as problem:
+            raise named("LAYERLINE_SCRAPE", str(problem)) from None
+        try:
+            text = environment.get("LAYERLINE_SCRAPE_INTERVAL")
+            scrape_ns = duration_ns(text) if text else default.scrape_ns
+        except ValueError as problem:
+            raise named("LAYERLINE_SCRAPE_INTERVAL", str(problem)) from None
+        if scrape_ns < SHORTEST_SCRAPE_NS:
+            raise named("LAYERLINE_SCRAPE_INTERVAL", f"expected at least 1s, found {text!r}")
         if interval_ns < SHORTEST_NS:
             raise named(interval_name, f"expected at least {SHORTEST_NS // 10**6}ms, found {interval!r}")
         if not SHORTEST_NS <= fine_ns <= interval_ns:
@@ -184,6 +203,8 @@ class Settings:
             spool_bytes=spool_bytes,
             spool_ns=spool_ns,
             log=as_text_or_json(environment.get("LAYERLINE_LOG", "")),
+            scrape=scrape,
+            scrape_ns=scrape_ns,
         )
 
     @property

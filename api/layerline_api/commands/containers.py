@@ -9,6 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from layerline.parsing import Parser
 from layerline_api.asking import NoAnswer, Server, ask, body_of, print_body, with_server
 from layerline_api.terminal.containers import table
 from layerline_api.terminal.text import print_lines
@@ -36,7 +37,7 @@ def _ask(server: Server, options: argparse.Namespace) -> None:
 
 
 def _options(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="layerline containers",
         description="Which containers the query holds for, and how slow their requests were (`layerline docs query`)",
         epilog="example: layerline containers 'image:web memory.working_set > 1.5 * avg(memory.working_set) over 15m'",

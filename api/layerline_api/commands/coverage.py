@@ -9,6 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from layerline.parsing import Parser
 from layerline_api.asking import NoAnswer, Server, ask, body_of, print_body, with_server
 from layerline_api.terminal.coverage import show
 from layerline_api.terminal.text import print_lines
@@ -36,7 +37,7 @@ def _ask(server: Server, options: argparse.Namespace) -> None:
 
 
 def _options(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="layerline coverage",
         description=(
             "What was seen and what was not: how spans were tied to containers and machines, which readings arrive and "

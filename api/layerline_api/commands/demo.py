@@ -10,10 +10,12 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 
+from layerline.parsing import Parser
+
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    arguments = argparse.ArgumentParser(
+    arguments = Parser(
         prog="layerline demo",
         description=(__doc__ or "").partition("\n")[0],
         epilog="Nothing is pulled, nothing stays. Exit codes: 0 every fault that this machine allows was blamed on its "

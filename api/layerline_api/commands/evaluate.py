@@ -5,7 +5,6 @@ Exit codes: 0 scored, 1 some case could not be judged, 2 there is no case, or a 
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ import duckdb
 from rich.console import Console
 
 from layerline import configuration
+from layerline.parsing import Parser
 from layerline_api.evaluate.cases import all_said
 from layerline_api.evaluate.labels import BadLabel, Label, labels_below
 from layerline_api.evaluate.score import Figures, Said, Score, score, summarise
@@ -25,7 +25,7 @@ from layerline_correlator.settings import Settings
 
 def main(argv: Sequence[str]) -> int:
     """``layerline evaluate [--json] FOLDER``."""
-    parser = argparse.ArgumentParser(prog="layerline evaluate", description=(__doc__ or "").partition("\n")[0])
+    parser = Parser(prog="layerline evaluate", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="with cases and their labels in or below it")
     parser.add_argument("--json", action="store_true", help="a line for each case, then one with the figures")
     options = parser.parse_args(argv)

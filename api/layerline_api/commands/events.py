@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from layerline.parsing import Parser
 from layerline.tags import TAG_WORDS
 from layerline_api.asking import Server, ask, body_of, print_body, with_server
 from layerline_api.doors.events import DEPLOYED
@@ -48,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _options(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="layerline event", description=(__doc__ or "").partition("\n")[0])
+    parser = Parser(prog="layerline event", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("text", metavar="TEXT", help='what happened, such as "deployed web 1.5"')
     parser.add_argument("--service", metavar="S", help="the service it happened to (service.name)")
     parser.add_argument("--version", metavar="V", help="the version that runs from now on (service.version)")

@@ -9,6 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from layerline.parsing import Parser
 from layerline_api.asking import (
     CannotAsk,
     NoAnswer,
@@ -16,6 +17,7 @@ from layerline_api.asking import (
     ask,
     body_of,
     causes_of,
+    incident_id,
     print_body,
     with_server,
 )
@@ -31,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _one(server: Server, options: argparse.Namespace) -> None:
     if options.bundle is not None:
-        bundle = server.get(f"/api/v1/incidents/{options.id.lower()}/bundle").content
+        bundle = server.get(f"/api/v1/incidents/{options.id}/bundle").content
         try:
             with open(options.bundle, "wb") as file:
                 file.write(bundle)
@@ -39,7 +41,7 @@ def _one(server: Server, options: argparse.Namespace) -> None:
             raise CannotAsk(f"{options.bundle} cannot be written: {problem.strerror}") from None
         print(f"{options.bundle}: {len(bundle):,} bytes; see it elsewhere with: layerline replay {options.bundle}")
         return
-    answer = server.get(f"/api/v1/incidents/{options.id.lower()}")
+    answer = server.get(f"/api/v1/incidents/{options.id}")
     incident = body_of(server, answer)
     if options.json:
         print_body(answer)
@@ -77,8 +79,8 @@ def _list(server: Server, options: argparse.Namespace) -> None:
 
 
 def _options(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="layerline incidents", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("id", nargs="?", metavar="ID", help="12 hex digits; without, a list")
+    parser = Parser(prog="layerline incidents", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("id", nargs="?", type=incident_id, metavar="ID", help="12 hex digits; without, a list")
     parser.add_argument("--since", metavar="24h", help="the window: that long until now (default 24h)")
     parser.add_argument("--from", dest="begin", metavar="T", help="the window's begin, such as 2026-11-23T10:00:00Z")
     parser.add_argument("--to", metavar="T", help="the window's end")

@@ -17,6 +17,7 @@ import duckdb
 from rich.console import Console
 
 from layerline import configuration
+from layerline.parsing import Parser
 from layerline_api.ending import Stopped, leave, stoppable
 from layerline_api.recorded.gathered import Unreadable
 from layerline_api.recorded.importing import Held, NotARecording, import_files
@@ -116,7 +117,7 @@ def _moment(second: int) -> str:
 
 
 def _options(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="layerline import", description=(__doc__ or "").partition("\n")[0])
+    parser = Parser(prog="layerline import", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("path", nargs="+", type=Path, metavar="PATH", help="a file, or a folder with tables")
     parser.add_argument(
         "--store", type=Path, metavar="DIR", help="the folder of its store (default: `recorded` in LAYERLINE_STORE)"

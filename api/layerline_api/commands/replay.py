@@ -5,7 +5,6 @@ Exit codes: 0 identical, 1 it differs (what, on stdout), 2 not a bundle, or it c
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from layerline import configuration
+from layerline.parsing import Parser
 from layerline_api.words.clean import clean
 from layerline_correlator.incidents.bundle import BadBundle, canonical, opened
 from layerline_correlator.incidents.replay import replay
@@ -22,7 +22,7 @@ from layerline_correlator.store.store import StoreInUse
 
 def main(argv: Sequence[str]) -> int:
     """``layerline replay FILE [--store DIR] [--json]``."""
-    parser = argparse.ArgumentParser(prog="layerline replay", description=(__doc__ or "").partition("\n")[0])
+    parser = Parser(prog="layerline replay", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("file", type=Path, metavar="FILE", help="from `layerline incidents ID --bundle FILE`")
     parser.add_argument("--store", type=Path, metavar="DIR", help="keep its data in this new store, to look around in")
     parser.add_argument("--json", action="store_true", help="the verdict worked out anew, in canonical JSON")

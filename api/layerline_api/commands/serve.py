@@ -20,6 +20,7 @@ from queue import SimpleQueue
 from layerline.configuration import Layered, below
 from layerline.hangup import on_hangup
 from layerline.lines import log_as_json, say
+from layerline.parsing import Parser
 from layerline_api.alerts.notify import Teller
 from layerline_api.alerts.patrol import Patrol
 from layerline_api.app import create_app
@@ -49,7 +50,7 @@ Companion = Callable[[str, Threads], Callable[[], None]]
 
 def parser(command: str, description: str) -> argparse.ArgumentParser:
     """The options that ``serve`` and ``up`` share."""
-    parsed = argparse.ArgumentParser(prog=f"layerline {command}", description=description)
+    parsed = Parser(prog=f"layerline {command}", description=description)
     parsed.add_argument(
         "--listen",
         action="append",

@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from layerline.parsing import Parser
 from layerline_api.asking import Server, ask, body_of, print_body, with_server
 from layerline_api.words.clean import clean
 
@@ -64,7 +65,7 @@ def _text(value: Any) -> str:
 
 
 def _options(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="layerline sql", description=(__doc__ or "").partition("\n")[0])
+    parser = Parser(prog="layerline sql", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("query", metavar="SELECT", help="the query; - reads it from standard input")
     parser.add_argument("--limit", type=int, default=1000, metavar="N", help="how many rows at most (default 1000)")
     parser.add_argument("--csv", action="store_true", help="comma-separated values with a header")

@@ -20,6 +20,7 @@ import duckdb
 from rich.console import Console
 
 from layerline import configuration
+from layerline.parsing import Parser
 from layerline_api.asking import CannotAsk, Server, body_of
 from layerline_api.ending import Stopped, leave, stoppable
 from layerline_api.recorded.progress import stage
@@ -154,7 +155,7 @@ def _shown(title: str) -> Iterator[Progress]:
 
 
 def _options(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="layerline store", description=(__doc__ or "").partition("\n")[0])
+    parser = Parser(prog="layerline store", description=(__doc__ or "").partition("\n")[0])
     kinds = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
 
     def add(name: str, about: str, run: Callable[[Path, argparse.Namespace], None]) -> argparse.ArgumentParser:

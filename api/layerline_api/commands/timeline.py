@@ -9,7 +9,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from layerline_api.asking import NoAnswer, Server, ask, body_of, print_body, with_server
+from layerline.parsing import Parser
+from layerline_api.asking import NoAnswer, Server, ask, body_of, print_body, trace_id, with_server
 from layerline_api.terminal.text import print_lines
 from layerline_api.terminal.timeline import picture
 
@@ -21,7 +22,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _ask(server: Server, options: argparse.Namespace) -> None:
     given = {
-        "trace_id": options.trace_id and options.trace_id.lower(),
+        "trace_id": options.trace_id and options.trace_id,
         "service": options.service,
         "operation": options.operation,
         "entity": options.entity,
@@ -47,11 +48,13 @@ def _ask(server: Server, options: argparse.Namespace) -> None:
 
 
 def _options(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="layerline timeline",
         description="What every layer did at the same moment: requests, causes, containers, machines, events.",
     )
-    parser.add_argument("trace_id", nargs="?", metavar="TRACE_ID", help="one request and a little around it")
+    parser.add_argument(
+        "trace_id", nargs="?", type=trace_id, metavar="TRACE_ID", help="one request and a little around it"
+    )
     parser.add_argument("--service", metavar="S")
     parser.add_argument("--operation", metavar="O")
     parser.add_argument("--entity", metavar="TYPE:NAME", help="container:NAME_OR_ID or host:NAME_OR_ID")

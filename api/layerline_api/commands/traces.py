@@ -9,7 +9,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from layerline_api.asking import Server, ask, body_of, print_body, with_server
+from layerline.parsing import Parser
+from layerline_api.asking import Server, ask, body_of, print_body, trace_id, with_server
 from layerline_api.terminal.text import print_lines
 from layerline_api.terminal.traces import lines_of_trace
 from layerline_api.words.traces import tell
@@ -23,7 +24,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _show(server: Server, options: argparse.Namespace) -> None:
-    answer = server.get(f"/api/v1/traces/{options.trace_id.lower()}")
+    answer = server.get(f"/api/v1/traces/{options.trace_id}")
     trace = body_of(server, answer)
     if options.json:
         print_body(answer)
@@ -36,10 +37,8 @@ def _show(server: Server, options: argparse.Namespace) -> None:
 
 
 def _options(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="layerline trace", description="The spans of a trace, what failed in them, and its logs."
-    )
-    parser.add_argument("trace_id", metavar="TRACE_ID", help="32 hex digits")
+    parser = Parser(prog="layerline trace", description="The spans of a trace, what failed in them, and its logs.")
+    parser.add_argument("trace_id", type=trace_id, metavar="TRACE_ID", help="or its page's address")
     parser.add_argument(
         "--attributes", action="store_true", help="with attributes, events, stack traces and links of every span"
     )

@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.text import Text
 
+from layerline.parsing import Parser
 from layerline_api.asking import (
     NoAnswer,
     Server,
@@ -19,6 +20,7 @@ from layerline_api.asking import (
     body_of,
     causes_of,
     print_body,
+    trace_id,
     with_server,
 )
 from layerline_api.terminal.text import print_lines
@@ -36,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _one(server: Server, options: argparse.Namespace) -> None:
     """One request's verdict."""
-    path = f"/api/v1/requests/{options.trace_id.lower()}"
+    path = f"/api/v1/requests/{options.trace_id}"
     answer = server.get(path, [("rank", "lost")] if options.absolute else [])
     verdict = body_of(server, answer)
     if options.json:
@@ -81,11 +83,11 @@ def _story(server: Server, verdict: dict[str, Any], causes: list[dict[str, Any]]
 
 
 def _options(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="layerline why",
         description="Why a request was slow; without TRACE_ID, what changed in a window, and why.",
     )
-    parser.add_argument("trace_id", nargs="?", metavar="TRACE_ID", help="32 hex digits")
+    parser.add_argument("trace_id", nargs="?", type=trace_id, metavar="TRACE_ID", help="or its page's address")
     parser.add_argument("--service", metavar="S")
     parser.add_argument("--operation", metavar="O")
     parser.add_argument("--since", metavar="15m", help="the window: that long until now (default 15m)")

@@ -15,9 +15,9 @@ from layerline_api.words.containers import duration, slow_share
 
 Json = Mapping[str, Any]
 
-_NAME = 19
-#: The other columns, right-aligned.
+#: The other columns, right-aligned; the name has what is left.
 _COLUMNS = {"value": 12, "group": 12, "ratio": 7, "requests": 9, "p50": 8, "p95": 8, "slow": 5}
+_NAME = max(12, WIDTH - sum(_COLUMNS.values()))
 
 
 def table(body: Json) -> Iterator[Text]:

@@ -1,8 +1,13 @@
-"""Lines of text at a terminal: at most 80 columns, colours only where they are wanted."""
+"""Lines of text at a terminal: as wide as it is, colours only where they are wanted, long answers in a pager.
+
+What goes into a pipe or a file is 80 columns wide and has no colours.
+"""
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 
@@ -10,7 +15,20 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
-WIDTH = 80
+#: Narrower than this a ledger has no room for its numbers; wider, sentences are hard to read.
+_NARROWEST, _WIDEST = 60, 120
+_USUAL = 80
+
+
+def _width() -> int:
+    """The terminal's columns, within bounds."""
+    if not sys.stdout.isatty():
+        return _USUAL
+    return max(_NARROWEST, min(shutil.get_terminal_size((_USUAL, 24)).columns, _WIDEST))
+
+
+#: Looked up once: a command prints one answer and ends.
+WIDTH = _width()
 #: The pages have the same (page/style.css). Red is kept for what failed or is not as usual.
 LAYER_STYLE = {
     "app": "blue",
@@ -27,7 +45,14 @@ def print_lines(lines: Sequence[Text]) -> None:
     """For people."""
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a terminal without the bars' characters gets question marks
-    show(lines, Console(width=WIDTH, highlight=False, markup=False, emoji=False))
+    console = Console(width=WIDTH, highlight=False, markup=False, emoji=False)
+    if sys.stdout.isatty() and len(lines) >= shutil.get_terminal_size().lines:
+        # As git does: less shows colours, leaves the answer on the screen, and ends where it fits after all.
+        os.environ.setdefault("LESS", "FRX")
+        with console.pager(styles=True):
+            show(lines, console)
+    else:
+        show(lines, console)
     sys.stdout.flush()
 
 
@@ -38,9 +63,9 @@ def show(lines: Iterable[Text], console: Console) -> None:
 
 
 def wrapped(text: str, indent: int = 0, style: str = "") -> list[Text]:
-    """The text in lines of at most 80 columns, broken between words; words that are too long are broken themselves.
+    """The text in lines of at most ``WIDTH`` columns, broken between words.
 
-    A number stays with its unit.
+    Words that are too long are broken themselves. A number stays with its unit.
     """
     text = _UNIT.sub("\N{NO-BREAK SPACE}", text)
     room = WIDTH - indent

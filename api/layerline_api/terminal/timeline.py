@@ -18,7 +18,7 @@ from layerline_api.words.times import length, ns_of, when
 
 Json = Mapping[str, Any]
 
-_LABEL, _PICTURE = 26, 40
+_LABEL, _PICTURE = 26, WIDTH - 40  # the rest is for the highest value
 _AXIS = 8  # of a time on the axis
 _BLOCKS = "▂▃▄▅▆▇█"
 _GAP, _ZERO = "·", "▁"

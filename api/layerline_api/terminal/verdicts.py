@@ -10,7 +10,8 @@ from rich.text import Text
 from layerline_api.terminal.text import LAYER_STYLE, WIDTH, bar, cut, fitted, wrapped
 from layerline_api.words.verdicts import Line, Story
 
-_TITLE, _NUMBER, _BAR = 42, 9, 18
+_TITLE, _NUMBER = 42, 9
+_BAR = max(4, WIDTH - _TITLE - 2 * _NUMBER - 2)
 _LABEL = 20
 #: Operations of a window that are told whole.
 _WHOLE = 3

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from layerline import configuration, guard
 from layerline.environment import mend
+from layerline.parsing import Parser
 from layerline.uninstrumented import hints, look, missing, pinned
 
 #: Programs that run Python code without being called python.
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Does not return if all is well. Exit code 2 where CMD is missing or cannot be run.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="layerline run",
         usage="layerline run [-h] [--install] [--] CMD …",
         description="Runs CMD with OpenTelemetry spans that carry their thread's own account.",

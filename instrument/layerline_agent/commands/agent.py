@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import signal
 import sys
 import threading
@@ -12,6 +11,7 @@ from queue import SimpleQueue
 from layerline import configuration
 from layerline.hangup import on_hangup
 from layerline.lines import log_as_json
+from layerline.parsing import Parser
 from layerline_agent.agent import build
 from layerline_agent.saying import say
 from layerline_agent.settings import Settings
@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     It runs until SIGTERM or SIGINT. 0 when it was stopped, 2 where an argument or variable is wrong.
     """
-    parser = argparse.ArgumentParser(prog="layerline agent", description=__doc__)
+    parser = Parser(prog="layerline agent", description=__doc__)
     parser.add_argument(
         "--endpoint",
         metavar="URL",
