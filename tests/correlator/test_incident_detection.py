@@ -57,6 +57,17 @@ def test_hours_of_heavy_tails_and_hiccups_raise_nothing(rate: float, ratio: floa
     assert stretches(steps_of(after), usual) == []
 
 
+def test_a_part_of_the_requests_is_enough_within_half_a_minute() -> None:
+    """An operation that hardly ever shows a sign, and then does in three of twenty requests: noticed after 20 s, while
+    a hiccup of 15 s that hits as many is nothing."""
+    usual = usual_ratio(4, 1_400)
+    healthy = [Step(place * STEP_NS, 20, 0) for place in range(20)]
+    part = [Step((20 + place) * STEP_NS, 20, 3) for place in range(12)]
+    (found,) = stretches([*healthy, *part], usual)
+    assert (found.from_ns, found.noticed_ns) == (20 * STEP_NS, 24 * STEP_NS)
+    assert stretches([*healthy, *part[:3], *(Step((23 + place) * STEP_NS, 20, 0) for place in range(12))], usual) == []
+
+
 @settings(max_examples=examples(20, 400))
 @given(
     seed=st.integers(0, 10**6),

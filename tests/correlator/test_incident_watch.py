@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
 import pytest
 from shop import During, S, carts, found, second, serve, slow_code, throttled
-from spans import a_while_ago
+from spans import a_while_ago, span_row
 
 from layerline_correlator.correlator import Correlator
 from layerline_correlator.facts.names import Names
 from layerline_correlator.incidents import watch
 from layerline_correlator.incidents.watch import Watch
 from layerline_correlator.settings import Settings
+from layerline_correlator.store.model import ResourceRow, SpanRow
 
 HOUR = 3600 * S
 
@@ -31,6 +33,31 @@ def test_recorded_trouble_before_a_long_silence_ends_with_its_last_request(corre
     (incident,) = found(correlator)
     assert abs(second(incident, "start", zero_ns) - 330) <= 10
     assert abs(second(incident, "end", zero_ns) - 400) <= 10
+
+
+def test_a_call_that_gets_slower_is_trouble_also_in_a_long_operation(correlator: Correlator) -> None:
+    """An operation of 1.2 s whose calls of prices take 160 ms longer loses less than a quarter to it; the call is
+    compared with itself. The same 160 ms of its own code are no trouble."""
+    zero_ns = a_while_ago(20 * 3600)
+    serve(correlator, [*long_requests(zero_ns, "call"), *long_requests(zero_ns, "own")])
+    (incident,) = found(correlator)
+    assert (incident["cause"], incident["operations"]) == ("dependency.slow", [["web-call", "GET /export"]])
+    assert abs(second(incident, "start", zero_ns) - 300) <= 10
+
+
+def long_requests(zero_ns: int, slower: str) -> Iterator[list[tuple[ResourceRow, SpanRow]]]:
+    """One request a second, for 400 s; from 300 s on this part of each takes 160 ms longer."""
+    for number in range(400):
+        more = 160 if number >= 300 else 0
+        own, call = (1_180 + more, 20) if slower == "own" else (1_180, 20 + more)
+        name = f"{slower[0]}{number}"
+        top = {"id": name, "kind": "server", "name": "GET /export", "service": f"web-{slower}",
+               "container": f"web-{slower}", "ms": [0, own + call]}  # fmt: skip
+        asked = {"id": f"{name}x", "parent": name, "kind": "client", "name": "GET", "service": f"web-{slower}",
+                 "container": f"web-{slower}", "ms": [100, 100 + call],
+                 "attributes": {"server.address": "prices"}}  # fmt: skip
+        trace_id = f"{number + (10_000 if slower == 'own' else 1):032x}"
+        yield [span_row(span, trace_id, zero_ns + number * S) for span in (top, asked)]
 
 
 def test_trouble_that_nobody_asks_for_any_more_ends_with_the_last_request_that_shows_it(correlator: Correlator) -> None:

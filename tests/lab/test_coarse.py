@@ -106,6 +106,22 @@ def test_an_entity_that_is_not_read_any_more_is_not_published(tmp_path: Path) ->
     assert names.count("container.cpu.usage.total") == 1
 
 
+def test_a_limit_that_was_lifted_is_not_published() -> None:
+    """What is not read of a container any more is not said of it any more, although the container goes on."""
+    sent = two_minutes()
+    for request in sent[120:]:  # from the sixtieth second on
+        for metric in list(request.resource_metrics[0].scope_metrics[0].metrics):
+            if metric.name == "container.cpu.limit":
+                request.resource_metrics[0].scope_metrics[0].metrics.remove(metric)
+    limits_s = [
+        metric.gauge.data_points[0].time_unix_nano // S - BEGIN_S
+        for message in published(sent, "docker_stats", 15)
+        for metric in message.resource_metrics[0].scope_metrics[0].metrics
+        if metric.name == "container.cpu.limit"
+    ]
+    assert limits_s == [14, 29, 44, 59]
+
+
 def window(name: str, from_s: int, to_s: int, fault: str | None = None) -> Window:
     entities = ("stock", "c1") if fault else ()
     return Window(name, from_s * S, to_s * S, fault, entities, ("app",) if fault else ())

@@ -40,7 +40,8 @@ class Named:
     cause: str | None
     layer: str | None
     how: str
-    """``culprit``, ``failure``, ``edge`` or ``suspect``."""
+    """``culprit``; ``slow``, where there was nothing to compare with: of what slow requests lose most to; ``failure``,
+    ``edge`` or ``suspect``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,17 +108,19 @@ def imported(case: Path) -> Iterator[Correlator]:
 def first_of_why(correlator: Correlator, window: Window) -> Named | None:
     """Who ``layerline why --from … --to …`` names first; None where it names nobody."""
     items = plain(correlator.verdicts(RequestQuery(window.from_ns, window.to_ns, limit=10))).get("items", [])
-    return next((named for item in items if (named := first_named(item)) is not None), None)
+    return next((named for item in items if (named := first_named(item, of_change=True)) is not None), None)
 
 
-def first_named(verdict: Mapping[str, Any]) -> Named | None:
-    """A verdict's first culprit, else where it failed, else its first suspect."""
+def first_named(verdict: Mapping[str, Any], *, of_change: bool = False) -> Named | None:
+    """A verdict's first culprit, else where it failed, else its first suspect. ``of_change``: of what changed."""
     for how in ("culprit", "failure", "suspect"):
         for one in verdict.get(f"{how}s") or ():
             entity, cause = one.get("entity") or {}, one.get("cause")
             layer = one.get("layer") or (cause.partition(".")[0] if cause and "." in cause else None)
             if how == "failure":
                 layer = "dependency" if one.get("dependency") else "app"
+            elif how == "culprit" and of_change and verdict.get("ranked_by") != "change":
+                how = "slow"
             return Named((str(entity.get("id", "")), str(entity.get("name", ""))), cause, layer, how)
     return None
 

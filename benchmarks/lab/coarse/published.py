@@ -3,8 +3,8 @@
 ``cadvisor`` is cAdvisor and node_exporter behind the Prometheus receiver, ``docker_stats`` that receiver and
 ``hostmetrics`` behind a resourcedetection processor, as ``tests/sources`` has them. Counters of throttling, pressure
 and retransmits, fine readings and all that only our agent reads are left out. At each scrape every entity that was
-read within the last ``ALIVE_NS`` reports what was read of it last. Limits are told by both (``container.cpu.limit`` of
-docker_stats is optional there).
+read within the last ``ALIVE_NS`` reports what was read of it last; a limit that was lifted meanwhile is not reported.
+Limits are told by both (``container.cpu.limit`` of docker_stats is optional there).
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def _scrape(entities: Iterable[_Entity], now_ns: int, vocabulary: str) -> Iterat
             group.resource.attributes.append(KeyValue(key=key, value=AnyValue(string_value=value)))
         metrics: dict[str, Any] = {}
         scope = group.scope_metrics.add()
-        for one in entity.latest.values():
+        for one in (one for one in entity.latest.values() if one.time_ns >= entity.read_ns - ALIVE_NS):
             for said in words(one, entity.resource, round(cpus)):
                 if said.name not in metrics:
                     metrics[said.name] = scope.metrics.add(name=said.name, unit=said.unit)

@@ -24,7 +24,7 @@ class Pace:
     """How long things last, in seconds."""
 
     first: float = 120
-    """Healthy, before the first fault."""
+    """Healthy, before the first fault: the first half, and the first quiet window, which is compared with it."""
     fault: float = 65
     healthy: float = 40
     """After each fault."""
@@ -38,7 +38,8 @@ def record(console: Console, folder: Path, faults: Sequence[Fault], pace: Pace) 
     """Run the shop and do the faults; the folder then holds the recording. DemoError, NoEngine."""
     with open_shop(console) as shop, layout.staying_on(shop.cores.rest):
         with Customers(shop):
-            windows = [_quiet(1, pace.first)]
+            time.sleep(pace.first / 2)
+            windows = [_quiet(1, pace.first / 2)]
             for number, fault in enumerate(faults, start=1):
                 console.print(f"  {fault.name}", markup=False)
                 windows.append(_faulty(shop, fault, pace))

@@ -89,6 +89,8 @@ def said(named: Named | None) -> str:
     if named is None:
         return "nobody"
     what = f"{named.cause or named.how}: {named.entity[1] or named.entity[0]}"
+    if named.how == "slow":
+        return f"{what} (of slow requests: nothing to compare with)"
     return f"perhaps {what}" if named.how == "suspect" else what
 
 

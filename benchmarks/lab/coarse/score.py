@@ -48,7 +48,7 @@ def goals(judged: Sequence[Judged]) -> tuple[Goal, ...]:
         Goal("false incidents on quiet windows", share([bool(one.incidents) for one in quiet]), 0.02, False),
         Goal(
             "quiet windows in which why blames somebody",
-            share([one.why is not None and one.why.how != "suspect" for one in quiet]),
+            share([one.why is not None and one.why.how not in ("suspect", "slow") for one in quiet]),
             0.02,
             False,
         ),

@@ -96,13 +96,24 @@ lost AS (
 usual AS (
     SELECT service, operation, cause, part_service, address,
            (coalesce(sum(lost_ns) FILTER (is_middle), 0) / any_value(in_middle))::BIGINT AS usual_ns,
+           -- What 97 % of the requests do not exceed, those that lose nothing included.
+           coalesce(list_reverse_sort(list(lost_ns))[1 + (3 * any_value(ledgers)) // 100], 0) AS nearly_all_ns,
            any_value(ledgers) AS ledgers
     FROM lost JOIN samples USING (service, operation) GROUP BY ALL
+),
+-- A call and a limit are compared with themselves, too: what hardly any request loses to them is a sign of trouble where it
+-- is a tenth of the operation.
+bound AS (
+    SELECT usual.* EXCLUDE (nearly_all_ns), requests,
+           least(
+               usual_ns + greatest(50_000_000, base_ns // 4),
+               CASE WHEN NOT starts_with(cause, 'app.')
+                   THEN greatest(nearly_all_ns + 50_000_000, usual_ns + base_ns // 10) END
+           ) AS least_ns
+    FROM usual JOIN base USING (service, operation)
 )
-SELECT usual.* EXCLUDE (ledgers), usual_ns + greatest(50_000_000, base_ns // 4) AS least_ns,
-       round(count(*) FILTER (lost_ns >= usual_ns + greatest(50_000_000, base_ns // 4))
-             * any_value(requests) / any_value(ledgers))::BIGINT AS hits
-FROM usual
+SELECT bound.* EXCLUDE (ledgers, requests),
+       round(count(*) FILTER (lost_ns >= least_ns) * any_value(requests) / any_value(ledgers))::BIGINT AS hits
+FROM bound
 JOIN lost USING (service, operation, cause, part_service, address)
-JOIN base USING (service, operation)
 GROUP BY ALL;

@@ -17,11 +17,11 @@ STEP_NS = 5 * 10**9
 #: Evidence that begins or ends a stretch, and what one step may add to it: four steps, at least.
 ENOUGH, CAP = 10.0, 3.0
 #: Evidence that begins one in which few requests show the sign: mild trouble looks more like chance.
-ENOUGH_OF_FEW = 15.0
+ENOUGH_OF_FEW = 12.0
 #: Requests with the sign, at least.
 LEAST_HITS = 4
 #: A sign that is never seen is taken to be seen in this share of requests, for lack of perfect knowledge.
-FLOOR_RATIO = 0.02
+FLOOR_RATIO = 0.01
 #: From this usual share on, seeing the sign says nothing.
 USUAL_LIMIT_RATIO = 0.6
 

@@ -48,8 +48,9 @@ class Base:
     least_ns: dict[Sign, int]  # of a cause: what a request must lose to it
 
     def least(self, sign: Sign) -> int:
-        """From how much lost to it a cause is a sign."""
-        return self.least_ns.get(sign, max(50_000_000, self.base_ns // 4))
+        """From how much lost to it a cause is a sign; of one that was not there before as in ``steps.sql``."""
+        least_share = 4 if sign.cause.startswith("app.") or not sign.cause else 10
+        return self.least_ns.get(sign, max(50_000_000, self.base_ns // least_share))
 
     def slow_from_ns(self, kinds: Collection[str]) -> int:
         """From which duration on a request is affected, where these kinds of signs were seen."""

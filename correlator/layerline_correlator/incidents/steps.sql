@@ -9,7 +9,8 @@ FROM request JOIN base USING (service, operation)
 WHERE start_ns >= $from_ns AND start_ns < $to_ns
 GROUP BY ALL;
 
--- Nothing below 50 ms is a sign, whatever is usual. A ledger counts for the requests that it stands for.
+-- Nothing below 50 ms is a sign, whatever is usual; of a cause that was not there before, a quarter of the operation is one,
+-- a tenth where it is a call or a limit (base.sql). A ledger counts for the requests that it stands for.
 CREATE OR REPLACE TEMP TABLE step_cause AS
 WITH lost AS (
     SELECT
@@ -32,5 +33,6 @@ SELECT lost.service, lost.operation, step_ns, lost.cause, lost.part_service, los
 FROM lost
 JOIN base USING (service, operation)
 LEFT JOIN base_cause USING (service, operation, cause, part_service, address)
-WHERE lost_ns >= coalesce(base_cause.least_ns, greatest(50_000_000, base_ns // 4))
+WHERE lost_ns >= coalesce(
+    base_cause.least_ns, greatest(50_000_000, base_ns // CASE WHEN starts_with(cause, 'app.') THEN 4 ELSE 10 END))
 GROUP BY ALL;

@@ -25,17 +25,19 @@ ANTI JOIN (FROM measured_visit WHERE throttled_ns = 0) AS unthrottled
 WHERE container_id IS NOT NULL
   AND (piece_no IN (SELECT piece_no FROM dark_piece) OR (peer AND piece_no IN (SELECT piece_no FROM late_call)));
 
--- The CPU limits of those containers in the hour before, and from when to when each held. Of a quota and its period the
--- quotient; a period that nobody says is the kernel's, 100 ms.
+-- The CPU limits of those containers in the hour before, from when to when each held (`to_ns` is null where it was not
+-- reported again when it was due), and how often it is reported (`every_ns`, null where it was reported once). Of a quota
+-- and its period the quotient; a period that nobody says is the kernel's, 100 ms.
 -- makes: limit_level
 -- reads: near_series, limit_stretch
 -- only with: near_series, limit_stretch
 CREATE OR REPLACE TEMP TABLE limit_level AS
 WITH
-held AS MATERIALIZED (
+reported AS (
     SELECT
-        entity_id AS container_id, line, signal, attributes['layerline.cgroup'] AS of_cgroup, from_ns, value,
-        coalesce(to_ns, from_ns + longest_interval_ns()) AS to_ns
+        entity_id AS container_id, line, signal, attributes['layerline.cgroup'] AS of_cgroup, from_ns, value, to_ns,
+        quantile_cont(to_ns - from_ns, 0.5) FILTER (to_ns - from_ns < longest_interval_ns()) OVER (PARTITION BY line)
+            AS every_ns
     FROM levels_of(
         (SELECT list(series) FROM near_series JOIN series USING (series)
          WHERE signal IN ('container.cpu.limit', 'container.ancestor.cpu.limit', 'container.cpu.quota',
@@ -43,12 +45,15 @@ held AS MATERIALIZED (
            AND entity_id IN (SELECT container_id FROM limit_stretch)),
         $since_ns - seconds_long(3600), $until_ns)
     WHERE value > 0
+),
+held AS MATERIALIZED (
+    SELECT * REPLACE (CASE WHEN to_ns - from_ns <= 1.5 * every_ns THEN to_ns END AS to_ns) FROM reported
 )
-SELECT container_id, line, of_cgroup, from_ns, to_ns, value AS cpus
+SELECT container_id, line, of_cgroup, from_ns, to_ns, every_ns, value AS cpus
 FROM held WHERE signal IN ('container.cpu.limit', 'container.ancestor.cpu.limit')
 UNION ALL
 SELECT
-    quota.container_id, quota.line, NULL, quota.from_ns, quota.to_ns,
+    quota.container_id, quota.line, NULL, quota.from_ns, quota.to_ns, quota.every_ns,
     quota.value / coalesce(period.value, ms_of(100))
 FROM (FROM held WHERE signal = 'container.cpu.quota') AS quota
 ASOF LEFT JOIN (FROM held WHERE signal = 'container.cpu.quota.period') AS period
@@ -78,7 +83,8 @@ WHERE signal = 'container.cpu.limit_utilization' AND value >= full_ratio()
   AND series.entity_id NOT IN (SELECT container_id FROM least_limit);
 
 -- How much of its limit each of those used in each interval of the hour before, and meanwhile. Of several limits the tightest
--- binds. One who is said to use a share of a limit that nobody tells used it since the value before.
+-- binds. A limit that was due to be reported again and was not was lifted; who has no limit uses nothing of it. One who is
+-- said to use a share of a limit that nobody tells used it since the value before.
 -- makes: limit_share
 -- reads: near_limit, near_series, limit_level
 -- only with: near_limit
@@ -98,7 +104,14 @@ each_limit AS (
     JOIN (SELECT DISTINCT container_id, line FROM limit_level) AS limit_line USING (container_id)
     ASOF JOIN limit_level ON limit_level.container_id = used.container_id AND limit_level.line = limit_line.line
         AND used.to_ns >= limit_level.from_ns
-    WHERE limit_level.to_ns + seconds_long(20) > used.from_ns
+    WHERE used.to_ns < coalesce(
+        limit_level.to_ns,
+        limit_level.from_ns + 0.9 * greatest(coalesce(every_ns, used.to_ns - used.from_ns), seconds_long(10)))
+),
+without_limit AS (
+    SELECT container_id, from_ns, to_ns FROM used
+    ANTI JOIN each_limit USING (container_id, from_ns, to_ns)
+    WHERE container_id IN (SELECT container_id FROM limit_level)
 ),
 stated AS (
     SELECT
@@ -115,6 +128,8 @@ SELECT
     min(limit_cpus) AS cpus, arg_min(whose, limit_cpus) AS of_cgroup
 FROM each_limit
 GROUP BY container_id, from_ns, to_ns, used_cpus
+UNION ALL
+SELECT container_id, from_ns, to_ns, 0, NULL, NULL FROM without_limit
 UNION ALL
 SELECT container_id, from_ns, to_ns, value, NULL, NULL
 FROM stated WHERE to_ns - from_ns BETWEEN 1 AND longest_interval_ns();

@@ -13,12 +13,14 @@ from typing import Any
 
 import duckdb
 
+from layerline_correlator.incidents.describe import calm
 from layerline_correlator.store.graph import graph
 from layerline_correlator.store.sealed import SPAN, within
 from layerline_correlator.store.stale import MINUTE_NS
 from layerline_correlator.store.statements import first_row
 from layerline_correlator.summaries.cover import REQUESTS, cover
-from layerline_correlator.verdict.changed import Compared, Loss, Lost, Who
+from layerline_correlator.verdict.changed import Compared, Loss, Lost, Who, is_open
+from layerline_correlator.verdict.edges import EdgeChange, read_edges
 from layerline_correlator.verdict.failures import Times
 
 LOSSES = ("questions/changed_losses.sql",), (*REQUESTS, "compared_sender")
@@ -33,6 +35,11 @@ _BLOCKS, _SHORTEST_NS = 30, 10**9
 #: Where a callee is not known by the name that it was called under, it is looked for in so many calls of each name,
 #: among those of so long before the window's end.
 _CALLS, _CALLS_NS = 5, 15 * 60 * 10**9
+
+#: Edges are compared in windows no longer than this: what they tell of a moment is lost in a day.
+_EDGES_NS = 3600 * 10**9
+#: What is left out after an incident.
+_SETTLES_NS = 10 * 10**9
 
 Operation = tuple[str, str]
 
@@ -98,11 +105,15 @@ def read_changed(
         else:
             lost[operation][who] = replace(one, losses=tuple(losses[operation, who]))
     versions = _versions(cursor, times)
+    found = {
+        operation: replace(one, total=totals.get(operation, one.total), lost=lost[operation])
+        for operation, one in found.items()
+    }
+    edges = _edges(cursor, times) if any(_may_have_grown(one) for one in found.values()) else ()
     return {
         operation: replace(
             one,
-            total=totals.get(operation, one.total),
-            lost=lost[operation],
+            edges=edges,
             versions=tuple(
                 f"{service} {version}"
                 for service, version in versions
@@ -111,6 +122,25 @@ def read_changed(
         )
         for operation, one in found.items()
     }
+
+
+def _may_have_grown(compared: Compared) -> bool:
+    """Whether it makes a difference what the calls between services say."""
+    return bool(compared.requests_before) and any(is_open(compared, lost) for lost in compared.lost.values())
+
+
+def _edges(cursor: duckdb.DuckDBPyConnection, times: Times) -> tuple[EdgeChange, ...]:
+    """Which calls between services got slower, against the time before in which there was no incident."""
+    if times.to_ns - times.from_ns > _EDGES_NS:
+        return ()
+    before_ns = max(times.before_ns, times.before_to_ns - _EDGES_NS)
+    incidents = cursor.execute(
+        "SELECT start_ns, coalesce(end_ns, $before_to_ns) + $settles_ns FROM incident WHERE merged_into IS NULL"
+        " AND start_ns < $before_to_ns AND coalesce(end_ns, $before_to_ns) > $before_ns ORDER BY start_ns",
+        {"before_ns": before_ns, "before_to_ns": times.before_to_ns, "settles_ns": _SETTLES_NS},
+    ).fetchall()
+    before = calm(before_ns, times.before_to_ns, incidents)
+    return tuple(read_edges(cursor, (times.from_ns, times.to_ns), before))
 
 
 def _bounds(times: Times) -> dict[str, int]:

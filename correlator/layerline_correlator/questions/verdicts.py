@@ -173,8 +173,8 @@ def read_verdicts(
         found = failing[operation]
         weight = verdict.duration_ns if query.absolute else verdict.excess_ns or verdict.duration_ns
         fails = -found.errors if found.fails and not query.absolute else 0
-        is_named = bool(verdict.culprits) or operation in added_ns
-        return fails, not is_named, -max(added_ns.get(operation, 0), 0 if operation in added_ns else weight)
+        has_changed = operation in added_ns
+        return fails, not has_changed, not verdict.culprits, -max(0, added_ns.get(operation, weight))
 
     verdicts.sort(key=rank)
     last = first + query.limit

@@ -2,7 +2,9 @@
 
 What is lost is added up by whom: a service with its containers, its processes and the names that others call it under;
 a host; a dependency. Somebody *grew* when its share of a mean request did, by more than chance does to the time before,
-and not because of some moments. Where nobody grew, nobody is named.
+and not because of some moments. Where nobody grew, nobody is named. Where something else speaks for it, too (calls to
+it that got slower by themselves, ``edges.py``; a limit that was reached), less of a change is enough; and that says who
+would mend what no cause explains.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import NamedTuple
 
 from layerline_correlator.entity import Entity, Naming
 from layerline_correlator.ledger.causes import by_name
+from layerline_correlator.verdict.edges import EdgeChange
 from layerline_correlator.verdict.judge import CULPRIT_SHARE
 from layerline_correlator.verdict.model import CauseChange, Change, Culprit, Part, Standing, Verdict
 
@@ -23,12 +26,17 @@ ENOUGH_BEFORE, ENOUGH = 20, 5
 #: A change counts from this size on, as a share of the mean request before, and from so many nanoseconds on.
 LEAST_SHARE, LEAST_NS = 0.05, 1_000_000
 #: And when it is so many times what chance does (a standard deviation of the difference). Where somebody grew, others
-#: are named beside from so many times on; what is so many times chance is not said to be as it was, either.
+#: are named beside from so many times on; what is so many times chance is not said to be as it was, either, and that is
+#: enough where something else speaks for it.
 TIMES, TIMES_TOO, TIMES_OPEN = 5.0, 3.0, 2.0
+#: A limit speaks for somebody, and says who would mend it, when such a share of what it grew by was lost to it.
+LIMITS_SHARE = 1 / 3
+#: Who would mend it, where readings say that a limit was reached.
+LIMITS = ("container", "host")
 #: Without the three hardest stretches of time, a change must still have these shares of the least and of those times.
 LEAST_WITHOUT, TIMES_WITHOUT = 0.25, 0.6
-#: The spread between blocks is known from so many on.
-BLOCKS = 5
+#: The spread between blocks is known from so many on: from two steps.
+BLOCKS = 3
 #: An entity holds what its service lost when it has at least this share of it.
 ONE_OF_THEM = 2 / 3
 #: What is always there is worth a word from this share of the mean request on; so many are named.
@@ -93,6 +101,8 @@ class Compared:
     total: Lost
     lost: Mapping[Who, Lost] = field(default_factory=dict)
     versions: tuple[str, ...] = ()
+    edges: tuple[EdgeChange, ...] = ()
+    """Calls between services that are slower than in the time before, whoever's requests made them."""
 
     def change_ns(self, lost: Lost) -> float:
         """How much more of a mean request it takes now."""
@@ -151,7 +161,7 @@ def grew(compared: Compared, lost: Lost, times: float = TIMES) -> bool:
     return without_ns >= max(LEAST_WITHOUT * compared.least_ns, times * chance_ns(compared, lost, worth))
 
 
-def _is_open(compared: Compared, lost: Lost) -> bool:
+def is_open(compared: Compared, lost: Lost) -> bool:
     """Whether it may have grown: it is not said to be as it was."""
     change_ns = compared.change_ns(lost)
     return change_ns >= max(compared.least_ns, TIMES_OPEN * chance_ns(compared, lost, compared.worth))
@@ -161,6 +171,38 @@ def fell(compared: Compared, lost: Lost) -> bool:
     """Whether it takes less of a request than before."""
     change_ns = -compared.change_ns(lost)
     return change_ns >= max(compared.least_ns, TIMES * chance_ns(compared, lost, compared.worth), _wandered_ns(lost))
+
+
+def edge_of(compared: Compared, who: Who) -> EdgeChange | None:
+    """Calls that got slower by themselves and tell that the time passed at this one, or on the way to it; the first."""
+    return next((one for one in compared.edges if one.sure and _at(one) == who), None)
+
+
+def _at(edge: EdgeChange) -> Who | None:
+    """Where the time of an edge passed, as losses are added up: the way counts as the callee's."""
+    if edge.side == "caller":
+        return Who(OWNER, edge.caller)
+    if edge.side is None:
+        return None
+    return Who(OWNER if edge.callee_type == "service" else "service", edge.callee)
+
+
+def limit_of(compared: Compared, lost: Lost) -> str | None:
+    """The layer whose limit, by its readings, was reached and has a large share of what this grew by."""
+    change_ns = compared.change_ns(lost)
+    amounts: dict[str, float] = defaultdict(float)
+    for cause, more_ns in _main(lost.losses, compared).items():
+        if cause != UNEXPLAINED and (layer := by_name(cause).layer) in LIMITS:
+            amounts[layer] += more_ns
+    first = max(amounts, key=lambda one: amounts[one], default=None)
+    return first if first is not None and amounts[first] >= max(LIMITS_SHARE * change_ns, LEAST_NS) else None
+
+
+def _spoken_for(compared: Compared, who: Who, lost: Lost) -> bool:
+    """Whether it grew a little, and something else than the requests' duration says that it did."""
+    if not grew(compared, lost, TIMES_OPEN):
+        return False
+    return edge_of(compared, who) is not None or limit_of(compared, lost) is not None
 
 
 def state_of(compared: Compared | None) -> str:
@@ -176,9 +218,10 @@ def state_of(compared: Compared | None) -> str:
 
 def grown(compared: Compared) -> list[Who]:
     """Who takes more of a request than before, the most first."""
-    if not any(grew(compared, lost) for lost in (compared.total, *compared.lost.values())):
+    spoken_for = {who for who, lost in compared.lost.items() if _spoken_for(compared, who, lost)}
+    if not spoken_for and not any(grew(compared, lost) for lost in (compared.total, *compared.lost.values())):
         return []
-    found = [who for who, lost in compared.lost.items() if grew(compared, lost, TIMES_TOO)]
+    found = [who for who, lost in compared.lost.items() if who in spoken_for or grew(compared, lost, TIMES_TOO)]
     found.sort(key=lambda who: -compared.change_ns(compared.lost[who]))
     # Where others became quicker by more than these became slower, time has only moved.
     added_ns = sum(compared.change_ns(compared.lost[who]) for who in found)
@@ -291,12 +334,38 @@ def _culprit(verdict: Verdict, compared: Compared, who: Who, blamed: Sequence[Wh
         without_ns=max(0, verdict.duration_ns - max(0, excess_ns)),
         before_ns=round(compared.mean_before(lost)),
         change_ns=round(change_ns),
+        layer=_layer(who, lost, first, compared),
+        because=_spoken(compared, who, lost, first),
         causes=[
             CauseChange(cause, _entity(who, lost, cause, named), round(before[cause]), round(amount_ns))
             for cause, amount_ns in changes.items()
             if abs(amount_ns) >= 0.01 * change_ns
         ],
     )
+
+
+def _layer(who: Who, lost: Lost, cause: str, compared: Compared) -> str:
+    """Who would mend it: by its main cause, or where nothing explains it by what else was seen."""
+    if cause != UNEXPLAINED:
+        return by_name(cause).layer
+    if (layer := limit_of(compared, lost)) is not None:
+        return layer
+    if who.type in ("service", "host"):
+        return "dependency" if who.type == "service" else "host"
+    edge = edge_of(compared, who)
+    return "network" if edge is not None and edge.side == "way" else "app"
+
+
+def _spoken(compared: Compared, who: Who, lost: Lost, cause: str) -> str:
+    """What else says that it grew, and what follows for time that nothing explains."""
+    edge = edge_of(compared, who)
+    said = []
+    if edge is not None:
+        calls = f"{edge.caller}'s calls of {edge.callee}{' ' if edge.operation else ''}{edge.operation}"
+        said.append(f"{calls}: {edge.because}")
+    if cause == UNEXPLAINED and _layer(who, lost, cause, compared) == "app":
+        said.append("no limit of its container or machine that was measured explains it: look into its own code")
+    return "; ".join(said)
 
 
 def _conclusive(compared: Compared, blamed: Sequence[Who]) -> bool:
@@ -316,7 +385,7 @@ def _standing(compared: Compared, blamed: Sequence[Who], named: Naming) -> list[
     found = []
     for who, lost in compared.lost.items():
         now_ns = compared.mean(lost)
-        if who in blamed or not whole_ns or now_ns < STANDS * whole_ns or _is_open(compared, lost):
+        if who in blamed or not whole_ns or now_ns < STANDS * whole_ns or is_open(compared, lost):
             continue
         amounts: dict[str, float] = defaultdict(float)
         for loss in lost.losses:

@@ -83,9 +83,13 @@ class Culprit:
     share_of_excess: float
     without_ns: int
     before_ns: int | None = field(default=None, metadata=LEFT_OUT)
-    """What it took of a mean request before; this and the next two of a window that is compared only."""
+    """What it took of a mean request before; this and the next ones of a window that is compared only."""
     change_ns: int | None = field(default=None, metadata=LEFT_OUT)
     causes: list[CauseChange] | None = field(default=None, metadata=LEFT_OUT)
+    layer: str | None = field(default=None, metadata=LEFT_OUT)
+    """Who would mend it, also where it is ``unexplained``; this and the next of a window that is compared only."""
+    because: str | None = field(default=None, metadata=LEFT_OUT)
+    """What else says that it grew: calls between services that got slower; empty where nothing does."""
 
 
 @dataclass(frozen=True, slots=True)
