@@ -15,6 +15,7 @@ from typing import Any
 import argcomplete
 from argcomplete.lexers import split_line
 
+from layerline import configuration
 from layerline.command import Command
 from layerline.commands import docs
 from layerline.parsing import Parser
@@ -33,10 +34,19 @@ def _asked(find: Callable[[Server, str, argparse.Namespace], Proposals]) -> Call
     """A completer that asks the server."""
 
     def propose(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> Proposals:
-        given = AskSettings.of(getattr(parsed_args, "server", None), getattr(parsed_args, "token", None))
         try:
-            return find(Server(given.server, given.token, PATIENCE_S), prefix, parsed_args)
-        except (CannotAsk, LookupError, TypeError, AttributeError):  # not reached, or not Layerline
+            environment = configuration.below("ask", getattr(parsed_args, "config", None), must=False)
+            given = AskSettings.of(
+                getattr(parsed_args, "server", None), getattr(parsed_args, "token", None), environment
+            )
+            return find(Server(given.server, given.token, given.tls_ca, PATIENCE_S), prefix, parsed_args)
+        except (
+            configuration.BadSettings,
+            CannotAsk,
+            LookupError,
+            TypeError,
+            AttributeError,
+        ):  # not reached, or not Layerline
             return []
 
     return propose
