@@ -173,7 +173,7 @@ class Stage:
         with log.open("wb") as to:
             process = subprocess.Popen(
                 [PYTHON, "-m", "layerline.command", "run", "--", *command],
-                cwd=folder, env=environment(app, self.url), stdout=to, stderr=to,
+                cwd=folder, env=environment(app, self.url), stdout=to, stderr=to, start_new_session=True,
             )  # fmt: skip
         try:
             yield process, log
@@ -183,9 +183,9 @@ class Stage:
             assert "the application is not affected" not in said, said
             assert "has no spans" not in said, said
         finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # its workers, too, where it did not end them
+            process.wait()
 
     def get(self, port: int, path: str, traceparent: str) -> int:
         """Ask, as somebody whose own spans are not sent here. Returns the status."""

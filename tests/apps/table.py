@@ -17,7 +17,8 @@ CASES = {
     "call": "calls",
     "await": "awaits",
 }
-_FOLDED = dict.fromkeys(("psycopg", "sqlalchemy", "asyncpg", "redis", "httpx"), "call") | {
+_FOLDED = {
+    **dict.fromkeys(("psycopg", "sqlalchemy", "asyncpg", "redis", "httpx"), "call"),
     "await_compute": "compute",
     "await_lock": "lock",
     "to_thread": "compute",
