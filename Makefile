@@ -2,6 +2,8 @@
 VENV  := .venv
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# The apps of tests/apps have an environment of their own: what they use would be imported by every other test, too.
+APPS  := .venv-apps/.installed
 READY := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 
 # The first Python that is new enough and can make environments; `make PYTHON=/path/to/python3 …` takes another.
@@ -24,7 +26,7 @@ ANEW := --clear
 endif
 endif
 
-.PHONY: demo test test-quick test-live test-live-beside test-live-alone test-newest crash fuzz ledger soak docs lint sanitize dist screenshots bench lab lab-quick lab-coarse lock clean $(if $(ANEW),$(STAMP))
+.PHONY: demo test apps test-quick test-live test-live-beside test-live-alone test-newest crash fuzz ledger soak docs lint sanitize dist screenshots bench lab lab-quick lab-coarse lock clean $(if $(ANEW),$(STAMP))
 
 demo: $(STAMP)
 	@$(BIN)/layerline demo
@@ -33,8 +35,12 @@ test: lint sanitize test-quick test-live
 
 # What needs neither a Docker Engine nor a browser, nor ends servers by the dozen. In three processes: many tests wait for
 # another process, and two would leave a fifth of two cores idle.
-test-quick: $(STAMP)
-	$(BIN)/pytest -n 3 -m "not docker and not browser and not crash and not hostile" $(TESTS)
+test-quick: $(STAMP) $(APPS)
+	$(BIN)/pytest -n 3 -m "not docker and not browser and not crash and not hostile and not apps" $(TESTS)
+
+# All of tests/apps: real apps on real servers, one after another (three minutes); writes docs/APPS.md.
+apps: $(STAMP) $(APPS)
+	$(BIN)/pytest -n 0 -p no:randomly --write-apps $(if $(TESTS),$(TESTS),tests/apps)
 
 # What does. A part of TESTS may have tests of one kind only: then the other finds none (exit code 5 of pytest).
 test-live: test-live-beside test-live-alone
@@ -127,6 +133,12 @@ $(STAMP): pyproject.toml requirements.lock setup.py instrument/layerline/_fast.c
 	$(BIN)/python -m pip install --progress-bar on -c requirements.lock -e '.[dev]'
 	@echo "$(CURDIR)" > $@
 
+$(APPS): $(STAMP) tests/apps/requirements.txt
+	@echo "setting up .venv-apps (once; a minute or two)"
+	$(BIN)/python -m venv --clear .venv-apps
+	.venv-apps/bin/python -m pip install --quiet -c requirements.lock -e . -r tests/apps/requirements.txt
+	@touch $@
+
 # Pins what development uses. Users get the ranges of pyproject.toml.
 lock:
 	rm -rf .make/lock && $(PYTHON) -m venv .make/lock
@@ -135,4 +147,4 @@ lock:
 	rm -rf .make/lock
 
 clean:
-	rm -rf .venv .venv-newest .make build dist site *.egg-info instrument/*.egg-info
+	rm -rf .venv .venv-apps .venv-newest .make build dist site *.egg-info instrument/*.egg-info

@@ -35,6 +35,10 @@ pytest.register_assert_rewrite("waiting", "drawings")  # a failed comparison the
 profiles.load()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-apps", action="store_true", help="renew docs/APPS.md (tests/apps, all of them)")
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files first, after the order was drawn: several workers then end at about the same time."""

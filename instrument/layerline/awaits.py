@@ -33,6 +33,7 @@ _VALUES: Final = 60
 _LONGEST: Final = 120
 
 _SLEEP: Final = asyncio.sleep.__code__
+_RUN: Final = asyncio.BaseEventLoop.run_until_complete.__code__
 #: Functions of the standard library that wait for another task of the process to let them go on.
 _BEHIND: Final[dict[CodeType, str]] = {
     function.__code__: f"asyncio.{function.__qualname__}"
@@ -85,6 +86,7 @@ class Chain:
     def __init__(self, coroutine: Any, awaits: object) -> None:
         self.frames: list[FrameType] = []
         self.leaf: Any = None
+        self.running = False
         self.followed: str | None = None  # the function of the last task that was followed
         for _ in range(_TASKS):
             inner = self._down(coroutine)
@@ -102,6 +104,9 @@ class Chain:
         for _ in range(_DEEPEST):
             if isinstance(inner, CoroutineType):
                 frame, then = inner.cr_frame, inner.cr_await
+                if then is None:  # it runs, has not begun, or has ended
+                    self.running = True
+                    return None
             elif isinstance(inner, GeneratorType):
                 frame, then = inner.gi_frame, inner.gi_yieldfrom
             elif isinstance(inner, AsyncGeneratorType):
@@ -172,7 +177,7 @@ def awaited(coroutine: Any, awaits: object) -> Found | None:
         if getattr(awaits, "_state", "PENDING") != "PENDING":
             return None
         chain = Chain(coroutine, awaits)
-        if not chain.frames:
+        if not chain.frames or chain.running:
             return None
         if isinstance(chain.leaf, asyncio.Future) and chain.leaf.done():
             return None
@@ -183,6 +188,25 @@ def awaited(coroutine: Any, awaits: object) -> Found | None:
     except Exception:  # it costs one look
         guard.failed("awaits")
         return None
+
+
+def behind_thread(frame: FrameType) -> Found | None:
+    """What the coroutine awaits that a thread does nothing but wait for; None where it waits for none.
+
+    Such a thread runs an event loop inside a request, or waits for one of another thread (``asgiref``'s
+    ``async_to_sync``: Django's ``async def`` views). Its own frames say no more than that.
+    """
+    each: FrameType | None = frame
+    for _ in range(_DEEPEST):
+        if each is None or is_own(each.f_code):
+            return None
+        if each.f_code is _RUN:
+            task = each.f_locals.get("future")
+            return awaited(*_coroutine_of(task)) if isinstance(task, asyncio.Task) else None
+        if each.f_code.co_name == "__call__" and each.f_code.co_filename.endswith("asgiref/sync.py"):
+            return awaited(each.f_locals.get("awaitable"), None)
+        each = each.f_back
+    return None
 
 
 def _what(chain: Chain) -> tuple[str, str]:

@@ -36,7 +36,7 @@ from time import clock_gettime_ns, monotonic_ns, sleep, time_ns
 from types import FrameType
 from typing import Final
 
-from layerline import guard, locks, own, tasks
+from layerline import awaits, guard, locks, own, tasks
 from layerline.holders import Holders, Looked, at_work
 from layerline.kernel import File
 from layerline.seen import kind, place, waits_in_pool
@@ -61,6 +61,8 @@ OTHERS: Final = "other - - - -:0"
 #: Findings of a thread that may wait for another. One that works in short steps between short sleeps waits for the
 #: interpreter lock each time, and gets it when we do: it is only ever seen asleep.
 _BEHIND: Final = ("lock", "sleep")
+#: Findings of a thread that may wait for a coroutine.
+_ELSEWHERE: Final = ("lock", "socket", "other")
 
 
 class Seen:
@@ -252,6 +254,9 @@ class Watcher:
             first, grown, passed = not seen.at, cpu - seen.cpu, now - seen.at
             seen.cpu, seen.at = cpu, now
             found, where = kind(state, wait), place(frame)
+            if found in _ELSEWHERE and (waits := awaits.behind_thread(frame)) is not None and waits.own:
+                count(opened, f"{waits.kind} A {waits.what} {waits.place}")
+                continue
             going = state == "S" and wait == "-"  # falling asleep or waking up just now
             if (found in _BEHIND or going) and others is None:
                 others = at_work(frames)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -19,7 +20,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from layerline import tasks
 from layerline.account import Account
 from layerline.attributes import SAMPLE_KINDS, SAMPLES
-from layerline.awaits import Found, awaited
+from layerline.awaits import Found, awaited, behind_thread
 from layerline.tasks import Steps
 from wrapper.conftest import Traced
 
@@ -158,6 +159,32 @@ def test_work_in_a_thread_is_named() -> None:
         await task
 
     asyncio.run(main())
+
+
+def test_a_thread_that_runs_a_loop_says_what_its_coroutine_awaits() -> None:
+    """Of a thread that waits for a coroutine the line is the coroutine's; of one that runs a step of it, its own."""
+    found: list[Found | None] = []
+
+    async def main(frames: Callable[[], Any], seen: threading.Event) -> None:
+        found.append(behind_thread(frames()))
+        waiting = threading.Thread(target=look, args=(threading.get_ident(), seen))
+        waiting.start()
+        while not seen.is_set():
+            await asyncio.sleep(0.01)
+        waiting.join()
+
+    def look(ident: int, seen: threading.Event) -> None:
+        while len(found) < 2:
+            if (waits := behind_thread(sys._current_frames()[ident])) is not None:
+                found.append(waits)
+        seen.set()
+
+    asyncio.run(main(lambda: sys._current_frames()[threading.get_ident()], threading.Event()))
+    running, suspended = found
+    assert running is None
+    assert suspended is not None
+    assert suspended.what == "await:asyncio.sleep"
+    assert suspended.place.startswith("test_a_thread_that_runs_a_loop_says_what_its_coroutine_awaits.<locals>.main ")
 
 
 def test_what_is_ready_awaits_nothing() -> None:
