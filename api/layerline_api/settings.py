@@ -34,6 +34,10 @@ class ServerSettings:
 
     token: str | None = None
     """LAYERLINE_TOKEN (none): requests must carry ``Authorization: Bearer TOKEN``; needed beyond loopback."""
+    token_read: str | None = None
+    """LAYERLINE_TOKEN_READ (none): a token that may only ask: questions, SQL, pages."""
+    token_write: str | None = None
+    """LAYERLINE_TOKEN_WRITE (none): a token that may only send: spans, readings, logs, events."""
     tls_cert: Path | None = None
     """LAYERLINE_TLS_CERT (none): the certificate, in PEM, with which gRPC is served over TLS; HTTP never is."""
     tls_key: Path | None = None
@@ -53,6 +57,11 @@ class ServerSettings:
     receive_at_once: int = 16
     """How many OTLP requests are read and stored at a time; more are told to come back (503)."""
 
+    @property
+    def has_token(self) -> bool:
+        """Whether requests must carry a token at all."""
+        return any(token is not None for token in (self.token, self.token_read, self.token_write))
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> ServerSettings:
         """The settings that the environment names, defaults for the others."""
@@ -60,6 +69,8 @@ class ServerSettings:
         named = (address.strip() for address in environment.get("LAYERLINE_NOTIFY", "").split(","))
         return cls(
             token=environment.get("LAYERLINE_TOKEN") or None,
+            token_read=environment.get("LAYERLINE_TOKEN_READ") or None,
+            token_write=environment.get("LAYERLINE_TOKEN_WRITE") or None,
             notify=tuple(address for address in named if address),
             capture=environment.get("LAYERLINE_CAPTURE", ""),
             tls_cert=Path(certificate) if certificate else None,

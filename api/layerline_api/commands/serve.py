@@ -92,7 +92,7 @@ def run(command: str, options: argparse.Namespace, companion: Companion | None =
             return refuse("a certificate is given, but gRPC is off, and HTTP has no TLS: put a proxy before it")
         server = replace(server, loopback_only=all(place.loopback for place in places))
         beyond = [place.given for place in (*places, *grpc_addresses) if not place.loopback]
-        if server.token is None and beyond:
+        if not server.has_token and beyond:
             return refuse(f"{beyond[0]} is not loopback; set LAYERLINE_TOKEN (or --token) to listen there")
         sockets = [bind(place) for place in places]
         grpc_bound, missing = grpc_sockets(grpc_addresses, wanted=bool(options.grpc_listen or secret))
@@ -111,8 +111,8 @@ def run(command: str, options: argparse.Namespace, companion: Companion | None =
     where = ", ".join(url(bound) for bound in sockets)
     if grpc_bound:
         where += ", for gRPC on " + ", ".join(url(bound, "https" if secret else "http") for bound in grpc_bound)
-    if server.token is not None:
-        os.environ["LAYERLINE_TOKEN"] = server.token  # for the companion; never on a command line
+    if (sends := server.token or server.token_write) is not None:
+        os.environ["LAYERLINE_TOKEN"] = sends  # for the companion; never on a command line
     try:
         intake = Intake(correlator, server, Measures(correlator, threads), settings.retain_ns)
         door = Door(create_app(correlator, server, intake), sockets, threads=threads)

@@ -30,7 +30,7 @@ from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # idem
 
 from layerline_api.doors.addresses import CannotListen
 from layerline_api.doors.intake import Intake
-from layerline_api.guard import holds_token
+from layerline_api.guard import WRITE, bearer_rights
 from layerline_api.problems import Problem, grpc_code
 from layerline_api.settings import ServerSettings
 
@@ -153,9 +153,12 @@ class _Export(grpc.GenericRpcHandler):
             _abort(context, Problem(500, "the server failed to answer; its log says why"))
 
     def _receive(self, signal: str, requests: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
-        token = self._settings.token
-        if token is not None and not holds_token(_authorization(context), token):
-            raise Problem(401, "the token is missing or wrong; expected metadata authorization: Bearer TOKEN")
+        if self._settings.has_token:
+            rights = bearer_rights(_authorization(context), self._settings)
+            if not rights:
+                raise Problem(401, "the token is missing or wrong; expected metadata authorization: Bearer TOKEN")
+            if WRITE not in rights:
+                raise Problem(403, "this token may only read; sending needs LAYERLINE_TOKEN or LAYERLINE_TOKEN_WRITE")
         if not self._room.acquire(blocking=False):
             raise Problem(503, f"{self._settings.receive_at_once} requests are being stored; send this one again later")
         try:

@@ -37,7 +37,7 @@ def blueprint(shared: Shared) -> Blueprint:
 
         Off (403) unless the server has a token.
         """
-        if shared.settings.token is None:
+        if not shared.settings.has_token:
             raise Problem(
                 403, "SQL is off: start the server with a token (LAYERLINE_TOKEN, or `layerline serve --token`)"
             )
