@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from urllib.parse import urlencode
 
 import duckdb
 from flask import Flask, Response, request
@@ -35,7 +36,7 @@ HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
     "img-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # with none, a browser hides from where a form was sent
     "Cache-Control": "no-store",
 }
 
@@ -76,9 +77,14 @@ def create_app(questions: Questions, settings: ServerSettings | None = None, int
             response = form(problem, request.path)
         elif is_otlp(request.path):
             response = otlp_status(problem, is_json=speaks_json(request))
+        elif _is_for_a_browser() and problem.status == 401:
+            response = Response(status=303)
+            response.headers["Location"] = "/login?" + urlencode({"next": request.full_path.rstrip("?")})
+        elif _is_for_a_browser():
+            response = page.problem_page(problem)
         else:
             response = problem_json(problem)
-        if problem.status == 401:
+        if response.status_code == 401:
             response.headers["WWW-Authenticate"] = "Bearer"
         if problem.status == 503:
             response.headers["Retry-After"] = str(retry_after_s)
@@ -92,6 +98,12 @@ def create_app(questions: Questions, settings: ServerSettings | None = None, int
         return response
 
     return app
+
+
+def _is_for_a_browser() -> bool:
+    """Whether somebody looks at it: programs take JSON, or anything."""
+    accepts = request.accept_mimetypes
+    return not request.path.startswith(("/api/", "/v1/")) and "text/html" in [kind for kind, _ in accepts]
 
 
 def _not_now(problem: Exception) -> str | None:

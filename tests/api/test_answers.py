@@ -217,7 +217,7 @@ def test_ranked_by_what_was_lost(client: FlaskClient) -> None:
 # ---- who may ask
 
 
-@pytest.mark.parametrize("path", ["/", "/readyz", "/api/v1/requests", f"/requests/{TRACE}", "/style.css", "/nothing"])
+@pytest.mark.parametrize("path", ["/", "/readyz", "/api/v1/requests", f"/requests/{TRACE}", "/map", "/nothing"])
 def test_with_a_token_everything_but_healthz_asks_for_it(correlator: FakeCorrelator, path: str) -> None:
     """401 without the token or with a wrong one, before anything else is looked at."""
     client = create_app(correlator, ServerSettings(token=TOKEN, loopback_only=False)).test_client()

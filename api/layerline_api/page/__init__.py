@@ -16,13 +16,27 @@ from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, render_template, request
 
 from layerline_api.declared import Declared, declared
-from layerline_api.page.form import WINDOWS
+from layerline_api.guard import COOKIE, session_holder
+from layerline_api.page.form import HTML, WINDOWS
+from layerline_api.problems import Problem
 from layerline_api.shared import Shared
 
 _HERE = Path(__file__).parent
+_TITLES = {
+    400: "This address asks for something that is not there to be asked",
+    403: "This is not allowed",
+    404: "There is nothing here",
+    500: "The server failed to answer",
+    503: "Not now",
+}
+_ADVICE = {
+    404: "Requests, readings and incidents are deleted when they are older than the server keeps them"
+    " (LAYERLINE_RETAIN). An address that somebody sent may be of another server.",
+    503: "The server has too much to do at the moment. Ask again in some seconds, or for a shorter time.",
+}
 _KEPT = {"Cache-Control": "max-age=3600"}
 _TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 #: How a script or a style sheet says what it is.
@@ -69,11 +83,24 @@ def blueprint(shared: Shared) -> Blueprint:
             "windows": WINDOWS,
             "menu": menu,
             "theme": theme if theme in ("light", "dark") else "",
+            "may_log_out": session_holder(request.cookies.get(COOKIE, ""), shared.settings.all_tokens) is not None,
         }
 
     for page in pages().values():
         page.add(blueprint, shared)
     return blueprint
+
+
+def problem_page(problem: Problem) -> Response:
+    """What a browser shows in the place of an answer: what is wrong, and what to do."""
+    html = render_template(
+        "problem.html",
+        status=problem.status,
+        title=_TITLES.get(problem.status, "This could not be answered"),
+        detail=problem.detail.rstrip("."),
+        advice=_ADVICE.get(problem.status, ""),
+    )
+    return Response(html, problem.status, content_type=HTML)
 
 
 def _serving(text: str, kind: str, about: str) -> Declared:
