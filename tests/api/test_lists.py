@@ -121,7 +121,7 @@ def test_a_monitor_has_its_history_and_can_be_silenced(client: FlaskClient) -> N
     page = client.get(f"/monitors/{saved['id']}").text
     assert f'data-silence="/api/v1/monitors/{saved["id"]}/silence"' in page
     assert "It has not fired." in page
-    assert "The same question over the last day" in page
+    assert "Try the same question on the last day" in page
     client.post(f"/api/v1/monitors/{saved['id']}/silence", json={"for": "1h"})
     assert "silent until" in client.get("/monitors").text
     assert client.get("/monitors/nothing").status_code == 404

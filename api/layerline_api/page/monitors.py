@@ -1,6 +1,6 @@
 """Monitors and SLOs: what is watched, what fires, what is left of a budget; queries tried on the past before saving.
 
-One monitor has its history, the same question over the last day, and how to silence it.
+One monitor has its history, how to silence it, and its question to be tried on the last day.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from flask import Blueprint, Response, render_template
 
@@ -34,7 +34,7 @@ Json = Mapping[str, Any]
 MENU = Entry(8, "/monitors", "Monitors")
 #: How long a question may be tried on the past by a page, in seconds.
 PATIENCE_S = 5.0
-_DAY_NS, _EVERY_NS = 86_400 * 10**9, 30 * 10**9
+_EVERY_NS = 30 * 10**9
 _STATES = {"firing": "fires", "pending": "holds, not for long enough yet", "ok": "quiet", "unknown": "cannot be asked"}
 
 
@@ -99,22 +99,18 @@ def add(blueprint: Blueprint, shared: Shared) -> None:
     @blueprint.get("/monitors/<monitor_id>")
     @declared(None, OneMonitor, problems=(404,), answers_in=(HTML,))
     def monitor_page(asked: OneMonitor) -> str:
-        """The page of one monitor: its alerts, and its question over the last day."""
+        """The page of one monitor: its alerts, and how to silence it."""
         keeper = shared.questions.monitors
         monitor = known_monitor(keeper, asked.monitor_id)
         over = [alert for alert in keeper.history(monitor.id, MOST_ALERTS) if alert.state == "resolved"]
         alerts = [plain(alert_item(alert)) for alert in (*keeper.open_alerts(monitor.id), *over)]
-        now_ns = time.time_ns()
-        try:
-            past, problem = _past(shared.questions, monitor, now_ns - _DAY_NS, now_ns), ""
-        except CannotEvaluate as reason:
-            past, problem = None, str(reason)
         return render_template(
             "monitor.html",
             monitor=_row(monitor_fields(keeper, monitor)),
             alerts=[_alert(one) for one in alerts],
-            past=past,
-            problem=clean(problem),
+            past=f"{MENU.path}?{urlencode({'q': monitor.question, 'since': '24h'})}"
+            if monitor.source == "query"
+            else "",
         )
 
 
