@@ -133,6 +133,7 @@ def test_an_incident_says_all_that_is_known_of_it() -> None:
         "only container stock-2",
         "100 % of what web lost was lost in stock",
         "Raise the CPU limit",
+        '<pre class="command">docker update --cpus N stock-2</pre>',
         "the starts and ends of containers was not measured",
         f"/api/v1/incidents/{ID}/bundle",
     ):

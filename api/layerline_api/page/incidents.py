@@ -24,7 +24,7 @@ from layerline_api.shared import Shared
 from layerline_api.words.amounts import human
 from layerline_api.words.clean import clean
 from layerline_api.words.entities import whole
-from layerline_api.words.incidents import between, failed
+from layerline_api.words.incidents import between, commands, failed
 from layerline_api.words.times import apart, ns_of, when
 from layerline_api.words.verdicts import tell
 from layerline_correlator.questions.questions import Questions
@@ -91,6 +91,7 @@ class Told:
     radius: str
     common: list[tuple[str, str, str]]
     advice: list[str]
+    commands: list[str]
     examples: list[str]
 
 
@@ -187,6 +188,7 @@ def told(incident: Json, titles: Mapping[str, str]) -> Told:
             for one in (*incident["radius"]["tags"], *incident["common"])
         ],
         advice=[clean(one) for one in incident["try"]],
+        commands=commands(incident),
         examples=[clean(one) for one in incident["examples"]],
     )
 

@@ -231,7 +231,7 @@ def _requests(group: Sequence[Json], times: _Times) -> Iterator[Strip]:
     if quantiles:
         top = max(_top(one["values"]) for one in quantiles)
         shapes = [
-            Shape(one["name"].partition(".")[2], _line(one["values"], top), label_of(one), _most(one))
+            Shape(one["name"].partition(".")[2], line_of(one["values"], top), label_of(one), _most(one))
             for one in quantiles
         ]
         shown = quantiles[-1]
@@ -260,7 +260,7 @@ def _single(series: Json, times: _Times, style: str | None = None) -> Strip:
         name=label_of(series),
         most=_most(series),
         told=_told(label_of(series), series, times, top),
-        shapes=[Shape(layer, _line(values, top), label_of(series), area=_area([0.0] * len(values), values, top))],
+        shapes=[Shape(layer, line_of(values, top), label_of(series), area=_area([0.0] * len(values), values, top))],
         gaps=_gaps(values),
         top=top,
         unit=_unit(series),
@@ -388,8 +388,8 @@ def _along(values: Values, steps: range, top: float) -> str:
     return "".join(out)
 
 
-def _line(values: Values, top: float) -> str:
-    """One stroke for each stretch that was measured."""
+def line_of(values: Values, top: float) -> str:
+    """A line on hundredths of a scale from 0 to ``top``: one stroke for each stretch that was measured."""
     return "".join(
         f"M{begin} {_y(values[begin] or 0.0, top):g}{_along(values, range(begin, end), top)}"
         for begin, end in _runs(values)

@@ -241,7 +241,7 @@ def blueprint(shared: Shared) -> Blueprint:
     def all_monitors() -> Page[MonitorItem]:
         """Every monitor with its state."""
         keeper = shared.questions.monitors
-        found = [MonitorItem(**_fields(keeper, monitor)) for monitor in keeper.all()]
+        found = [MonitorItem(**monitor_fields(keeper, monitor)) for monitor in keeper.all()]
         return Page(found, reason=None if found else "no monitor was saved yet")
 
     @blueprint.post("")
@@ -256,7 +256,7 @@ def blueprint(shared: Shared) -> Blueprint:
         if len(keeper.all()) >= MOST:
             raise Problem(409, f"there are {MOST} monitors already; delete one first")
         keeper.save(monitor)
-        answer = as_json(MonitorItem(**_fields(keeper, monitor)))
+        answer = as_json(MonitorItem(**monitor_fields(keeper, monitor)))
         answer.status_code = 201
         answer.headers["Location"] = f"/api/v1/monitors/{monitor.id}"
         return answer
@@ -274,7 +274,7 @@ def blueprint(shared: Shared) -> Blueprint:
         except CannotEvaluate as problem:
             raise Problem(400, f"{problem}; a shorter past (since) or a shorter window (over) helps", "since") from None
         return Tried(
-            items=[_alert(alert) for alert in found.alerts],
+            items=[alert_item(alert) for alert in found.alerts],
             next=None,
             reason=None if found.alerts else "it would not have fired",
             evaluations=found.evaluations,
@@ -288,17 +288,17 @@ def blueprint(shared: Shared) -> Blueprint:
     def one_monitor(asked: OneMonitor) -> MonitorWithAlerts:
         """A monitor and its alerts."""
         keeper = shared.questions.monitors
-        monitor = _known(keeper, asked.monitor_id)
+        monitor = known_monitor(keeper, asked.monitor_id)
         past = keeper.history(monitor.id, MOST_ALERTS)
         alerts = keeper.open_alerts(monitor.id) + [alert for alert in past if alert.state == "resolved"]
-        return MonitorWithAlerts(**_fields(keeper, monitor), alerts=[_alert(alert) for alert in alerts])
+        return MonitorWithAlerts(**monitor_fields(keeper, monitor), alerts=[alert_item(alert) for alert in alerts])
 
     @blueprint.delete("/<monitor_id>")
     @declared(None, OneMonitor, status=204, answers_in=(), problems=(404,))
     def delete(asked: OneMonitor) -> Response:
         """Forget a monitor; what fires is over then."""
         keeper = shared.questions.monitors
-        keeper.delete(_known(keeper, asked.monitor_id), time.time_ns())
+        keeper.delete(known_monitor(keeper, asked.monitor_id), time.time_ns())
         return Response(status=204)
 
     @blueprint.post("/<monitor_id>/silence")
@@ -306,14 +306,15 @@ def blueprint(shared: Shared) -> Blueprint:
     def silence(asked: OneMonitor, body: Until | For) -> MonitorItem:
         """Tell nothing of a monitor for a while."""
         keeper = shared.questions.monitors
-        monitor = _known(keeper, asked.monitor_id)
+        monitor = known_monitor(keeper, asked.monitor_id)
         until_ns = time.time_ns() + body.for_ if isinstance(body, For) else body.until or 0
-        return MonitorItem(**_fields(keeper, keeper.silence(monitor, until_ns)))
+        return MonitorItem(**monitor_fields(keeper, keeper.silence(monitor, until_ns)))
 
     return blueprint
 
 
-def _known(keeper: Monitors, monitor_id: str) -> Monitor:
+def known_monitor(keeper: Monitors, monitor_id: str) -> Monitor:
+    """The monitor of that id. ``Problem`` 404 where there is none."""
     monitor = keeper.get(monitor_id)
     if monitor is None:
         raise Problem(404, f"there is no monitor {monitor_id[:80]}")
@@ -334,7 +335,7 @@ def _monitor(body: MonitorBody, now_ns: int) -> Monitor:
     )
 
 
-def _fields(keeper: Monitors, monitor: Monitor) -> dict[str, Any]:
+def monitor_fields(keeper: Monitors, monitor: Monitor) -> dict[str, Any]:
     """A monitor as ``MonitorItem`` has it."""
     states = [alert.state for alert in keeper.open_alerts(monitor.id)]
     waiting, problem = keeper.untold(monitor.id)
@@ -364,7 +365,8 @@ def _fields(keeper: Monitors, monitor: Monitor) -> dict[str, Any]:
     }
 
 
-def _alert(alert: Alert) -> AlertItem:
+def alert_item(alert: Alert) -> AlertItem:
+    """An alert as JSON has it."""
     return AlertItem(
         id=alert.id,
         entity=alert.entity,

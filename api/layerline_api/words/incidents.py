@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -9,6 +11,9 @@ from layerline_api.words.amounts import human
 from layerline_api.words.clean import clean
 
 Json = Mapping[str, Any]
+
+#: A command in advice, as causes write it; NAME stands for the container, N for a figure that a person decides on.
+_COMMAND = re.compile(r"`(docker [^`]+)`")
 
 
 def failed(incident: Json) -> Iterator[str]:
@@ -40,3 +45,12 @@ def between(incident: Json) -> Iterator[str]:
             f"{clean(edge['caller'])} to {clean(edge['callee'])}{operation}: {longer}{failed}, {perhaps}{where}:"
             f" {clean(edge['because'])}"
         )
+
+
+def commands(incident: Json) -> list[str]:
+    """``docker update --cpus N stock-1``: the commands of its advice, with the name of the container that is blamed."""
+    culprits = (incident["verdict"] or {}).get("culprits") or ()
+    names = [one["entity"]["name"] for one in culprits if one["entity"]["type"] == "container"]
+    found = [command for advice in incident["try"] for command in _COMMAND.findall(clean(advice))]
+    name = shlex.quote(clean(names[0])) if names else "NAME"
+    return list(dict.fromkeys(re.sub(r"\bNAME\b", lambda _: name, command) for command in found))

@@ -92,6 +92,7 @@ class TimelineQuery:
     tags: tuple[Selection, ...] = ()
     step_ns: int | None = None  # None: chosen
     signals: tuple[str, ...] = SIGNALS  # patterns with *
+    most_entities: int = _ENTITIES  # of a kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +215,7 @@ def read_timeline(
             "by_tag": bool(query.tags),
             "everything": not (service or operation or entity or query.tags),
             "signals": list(query.signals),
-            "entities": _ENTITIES,
+            "entities": query.most_entities,
         },
     )
     readings = _readings(cursor, points, name)
