@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import anyio
@@ -14,7 +14,7 @@ import pytest
 from api_fake import TOKEN
 from asked_store import REQUESTS, shop, trace_id
 from live_server import serving
-from mcp import Client, StdioServerParameters, stdio_client
+from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 
 from layerline_api.app import create_app
@@ -42,24 +42,20 @@ def url(correlator: Correlator) -> Iterator[str]:
         yield where
 
 
-def asked(server: Any, calls: Calls, mode: str = "auto") -> tuple[list[str], list[Any]]:
-    """The names of the tools, and the results of these calls, by the official client."""
+def asked(server: str | StdioServerParameters, calls: Calls, mode: str = "auto") -> tuple[list[str], list[Any]]:
+    """The names of the tools, and the results of these calls, by the official client; over HTTP with the token."""
 
     async def ask() -> tuple[list[str], list[Any]]:
+        token = {"Authorization": f"Bearer {TOKEN}"}
         with anyio.fail_after(PATIENCE_S):
-            async with Client(server() if callable(server) else server, mode=mode) as client:
-                tools = await client.list_tools()
-                results = [await client.call_tool(name, arguments) for name, arguments in calls]
-                return [tool.name for tool in tools.tools], results
+            async with httpx2.AsyncClient(headers=token, timeout=PATIENCE_S) as http:
+                over = streamable_http_client(f"{server}/mcp", http_client=http) if isinstance(server, str) else server
+                async with Client(over, mode=mode) as client:
+                    tools = await client.list_tools()
+                    results = [await client.call_tool(name, arguments) for name, arguments in calls]
+                    return [tool.name for tool in tools.tools], results
 
     return anyio.run(ask)
-
-
-def over_http(url: str) -> Callable[[], Any]:
-    """A transport with the token."""
-    return lambda: streamable_http_client(
-        f"{url}/mcp", http_client=httpx2.AsyncClient(headers={"Authorization": f"Bearer {TOKEN}"}, timeout=PATIENCE_S)
-    )
 
 
 def text(result: Any) -> str:
@@ -71,7 +67,7 @@ def text(result: Any) -> str:
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 def test_the_culprit_is_found_in_two_calls(url: str, mode: str) -> None:
     """Incidents name it; the verdict of the window confirms it, says what to try, how sure it is and what is blind."""
-    tools, (incidents, why) = asked(over_http(url), [("incidents", WINDOW), ("why", WINDOW)], mode)
+    tools, (incidents, why) = asked(url, [("incidents", WINDOW), ("why", WINDOW)], mode)
     assert tools == TOOLS
     assert "container stock-1 held back by its CPU limit" in text(incidents)
     assert "container.cpu.limit is 0.1, was not set" in text(incidents)
@@ -96,7 +92,7 @@ def test_every_tool_answers(url: str) -> None:
         ("containers", {"query": "container:stock-1", "end": "2026-11-23T10:10:00Z"}),
         ("coverage", WINDOW),
     ]
-    _, results = asked(over_http(url), calls)
+    _, results = asked(url, calls)
     said = dict(zip([name for name, _ in calls], results, strict=True))
     assert not any(result.is_error for result in results), [text(result) for result in results]
     assert "300 ms held back by its CPU limit" in text(said["request"])
@@ -117,7 +113,7 @@ def test_what_cannot_be_answered_is_said(url: str) -> None:
         ("why", {"since": "soon"}),
         ("containers", {"query": "memory.working_set >"}),
     ]
-    _, results = asked(over_http(url), calls)
+    _, results = asked(url, calls)
     assert all(result.is_error for result in results)
     assert "there is no request with trace id" in text(results[0])
     assert "since is 'soon'" in text(results[1])
@@ -131,7 +127,7 @@ def test_over_standard_input_and_output(url: str) -> None:
         args=["-m", "layerline.command", "mcp", "--server", url],
         env={**os.environ, "LAYERLINE_TOKEN": TOKEN},
     )
-    tools, (why,) = asked(lambda: stdio_client(server), [("why", {**WINDOW, "service": "stock"})])
+    tools, (why,) = asked(server, [("why", {**WINDOW, "service": "stock"})])
     assert tools == TOOLS
     assert "container stock-1" in text(why)
 
