@@ -147,7 +147,7 @@ def test_an_unknown_page_ends_with_what_there_is(capsys: pytest.CaptureFixture[s
     """A page that is not there ends with exit code 2 and one line that lists those that are."""
     assert docs.main(["../../secret"]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("layerline docs: there is no page '../../secret'; there are: accuracy, apps, ")
+    assert said.startswith("layerline docs: there is no page '../../secret'; there are: accuracy, apps, asked, ")
     assert said.count("\n") == 1
 
 

@@ -20,6 +20,7 @@ from layerline_correlator.plain import left_out
 #: Every route may be answered with these: a wrong token, another name for this machine.
 _GUARD = (401, 403)
 _MEANING = {
+    202: "it was taken, and there is nothing to answer",
     400: "a parameter or the body is not as declared",
     401: "the token is missing or wrong",
     403: "refused",

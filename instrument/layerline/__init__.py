@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-__all__ = ["__version__", "start"]
+__all__ = ["__version__", "connect", "start"]
 
 if TYPE_CHECKING:
+    from layerline.notebook import Connection
+
     __version__: str
 else:
 
@@ -38,3 +40,14 @@ def start(*, endpoint: str | None = None, token: str | None = None, capture: str
     from layerline.started import start as start_here
 
     start_here(endpoint=endpoint, token=token, capture=capture)
+
+
+def connect(url: str | None = None, token: str | None = None) -> Connection:
+    """Ask a server from a notebook: its tables as pandas or Arrow. Needs the extra ``notebook``.
+
+    Without arguments ``LAYERLINE_SERVER`` and ``LAYERLINE_TOKEN`` say which server, else ``http://127.0.0.1:4318``.
+    SQL is off on a server that has no token. ``CannotAsk`` where it does not answer.
+    """
+    from layerline.notebook import Connection
+
+    return Connection.to(url, token)

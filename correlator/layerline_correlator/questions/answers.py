@@ -28,7 +28,7 @@ from layerline_correlator.questions.requests import RequestItem, RequestQuery, r
 from layerline_correlator.questions.service import Service, read_service
 from layerline_correlator.questions.services import ServiceMap, read_service_map, read_services
 from layerline_correlator.questions.shares import Picked, Shares, read_shares
-from layerline_correlator.questions.sql import Table, read_sql
+from layerline_correlator.questions.sql import Table, read_arrow, read_sql
 from layerline_correlator.questions.tags import TagKey, TagValue, read_tag_keys, read_tag_values
 from layerline_correlator.questions.timeline import IncidentMark, Timeline, TimelineQuery, read_timeline
 from layerline_correlator.questions.trace import read_trace
@@ -285,6 +285,12 @@ class Answers(ABC):
         self._catch_up()
         with self._writing() as cursor:
             return read_sql(cursor, text, limit)
+
+    def arrow(self, text: str, limit: int) -> bytes:
+        """The same as an Arrow IPC stream. ``BadSql``, ``TooHeavy``."""
+        self._catch_up()
+        with self._writing() as cursor:
+            return read_arrow(cursor, text, limit)
 
 
 def _work_out(cursor: duckdb.DuckDBPyConnection, trace_id: str, extent: Extent) -> None:

@@ -99,6 +99,9 @@ class Questions(Protocol):
     def sql(self, text: str, limit: int) -> Table:
         """One SELECT over the documented views. ``BadSql``, ``TooHeavy``."""
 
+    def arrow(self, text: str, limit: int) -> bytes:
+        """The same as an Arrow IPC stream. ``BadSql``, ``TooHeavy``."""
+
     def containers(self, query: Query, to_ns: int, limit: int, cursor: str | None = None) -> Containers:
         """What a tag query holds for, in the window that ends at ``to_ns``. ``BadCursor``, ``TooHeavy``."""
 

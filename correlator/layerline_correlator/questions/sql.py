@@ -12,10 +12,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from layerline_correlator.store.memory import wall
 from layerline_correlator.store.patience import TooHeavy, cut_off
@@ -24,6 +26,8 @@ from layerline_correlator.store.statements import first_row
 #: How long a query may take, in seconds, and how large what it finds may be, as JSON.
 PATIENCE_S = 10.0
 SIZE_BYTES = 16 * 2**20
+#: Likewise as Arrow, which needs no text.
+ARROW_BYTES = 64 * 2**20
 #: How much the process may grow before the query is interrupted, and how much one call of a function, which cannot be
 #: interrupted, may ask for at once. DuckDB's own limit does not count the texts that functions make.
 GROW_BYTES, WALL_BYTES = 256 * 2**20, 768 * 2**20
@@ -102,14 +106,45 @@ def read_sql(cursor: duckdb.DuckDBPyConnection, text: str, limit: int) -> Table:
     # As JSON, because Python's own types cannot hold all that DuckDB's can. What is run is what was checked.
     whole = f"SELECT to_json(COLUMNS(*)) FROM (\n{inner}\n) LIMIT {limit + 1:d}"
     _check(cursor, whole)
+    with _bounded(cursor):
+        shape = cursor.sql(inner)
+        columns, types = shape.columns, [str(of) for of in shape.types]
+        rows = list(_rows(cursor.execute(whole)))
+    return Table(columns, types, rows[:limit], cut=len(rows) > limit)
+
+
+def read_arrow(cursor: duckdb.DuckDBPyConnection, text: str, limit: int) -> bytes:
+    """The same as an Arrow IPC stream; ``layerline.cut`` of its schema says whether there is more."""
+    inner = _check(cursor, text)
+    whole = f"SELECT * FROM (\n{inner}\n) LIMIT {limit + 1:d}"
+    _check(cursor, whole)
+    found, rows, size = list[pa.RecordBatch](), 0, 0
+    with _bounded(cursor):
+        reader = cursor.sql(whole).to_arrow_reader(10_000)
+        for batch in reader:
+            rows, size = rows + batch.num_rows, size + batch.nbytes
+            if size > ARROW_BYTES:
+                raise TooHeavy(f"what was found is larger than {ARROW_BYTES:,} bytes; select fewer columns or rows")
+            found.append(batch)
+    cut = rows > limit
+    if cut:
+        found[-1] = found[-1].slice(0, found[-1].num_rows - 1)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, reader.schema.with_metadata({"layerline.cut": "true" if cut else "false"})) as stream:
+        for batch in found:
+            stream.write_batch(batch)
+    return bytes(sink.getvalue())
+
+
+@contextmanager
+def _bounded(cursor: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """The views alone, read-only, for so long and with so much memory. ``BadSql``, ``TooHeavy``."""
     for setting in ("SET search_path = 'views'", "SET TimeZone = 'UTC'", "BEGIN TRANSACTION READ ONLY"):
         cursor.execute(setting).fetchall()
     narrow = "narrow it: a shorter stretch of start_ns or time_ns, fewer columns, no join without an equality"
     try:
         with wall(WALL_BYTES), cut_off(cursor, PATIENCE_S, GROW_BYTES):
-            shape = cursor.sql(inner)
-            columns, types = shape.columns, [str(of) for of in shape.types]
-            rows = list(_rows(cursor.execute(whole)))
+            yield
     except TooHeavy as problem:
         raise TooHeavy(f"{problem}; {narrow}") from None
     except (duckdb.OutOfMemoryException, MemoryError):
@@ -118,7 +153,6 @@ def read_sql(cursor: duckdb.DuckDBPyConnection, text: str, limit: int) -> Table:
         raise
     except duckdb.Error as problem:
         raise BadSql(_first_line(problem)) from None
-    return Table(columns, types, rows[:limit], cut=len(rows) > limit)
 
 
 def _rows(found: duckdb.DuckDBPyConnection) -> Iterator[list[Any]]:
