@@ -1,4 +1,4 @@
-"""Image, compose file and manifests: valid, without rights that nothing needs, and in step with commands and settings."""
+"""Image, compose file and manifests: valid, without rights nothing needs, in step with commands and settings."""
 
 from __future__ import annotations
 
