@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from urllib.parse import urlencode
 
 import duckdb
-from flask import Flask, Response, request
+from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from layerline_api import page, routes
 from layerline_api.doors.intake import Intake
-from layerline_api.guard import guard
+from layerline_api.guard import CLOCK_PATH, guard
 from layerline_api.jaeger.problems import as_jaeger
 from layerline_api.measures import Measures
 from layerline_api.problems import Problem, otlp_status, problem_json
@@ -46,6 +47,7 @@ def create_app(questions: Questions, settings: ServerSettings | None = None, int
     settings = settings or ServerSettings()
     intake = intake or Intake(questions, settings, Measures(questions))
     app = Flask(__name__, static_folder=None)
+    app.before_request(_note_the_time)
     app.before_request(guard(settings))
     app.before_request(_watch_the_client)
     shared = Shared(questions, settings, intake)
@@ -93,6 +95,8 @@ def create_app(questions: Questions, settings: ServerSettings | None = None, int
 
     @app.after_request
     def with_headers(response: Response) -> Response:
+        if (is_otlp(request.path) or request.path == CLOCK_PATH) and "began_ns" in g:
+            response.headers["Layerline-Clock"] = f"{g.began_ns};{time.time_ns()}"
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
         return response
@@ -115,6 +119,11 @@ def _not_now(problem: Exception) -> str | None:
     if (said := disk_problem(problem)) is not None:
         return f"nothing can be written to the store's folder: {said}"
     return None
+
+
+def _note_the_time() -> None:
+    """Senders measure by it how far their clock is from this one (``layerline_agent/offset.py``)."""
+    g.began_ns = time.time_ns()
 
 
 def _watch_the_client() -> None:

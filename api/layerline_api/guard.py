@@ -20,8 +20,10 @@ from layerline_api.problems import Problem
 from layerline_api.settings import ServerSettings
 from layerline_api.tokens import READ, WRITE, Token, holder, needed
 
+#: Where anybody may ask how far their clock is from this one.
+CLOCK_PATH = "/healthz"
 #: What anybody may ask for: whether the server lives, and the page to log in on with what it is drawn with.
-OPEN_PATHS = frozenset(("/healthz", "/login", "/logout", "/style.css", "/page.js", "/icon.svg"))
+OPEN_PATHS = frozenset((CLOCK_PATH, "/login", "/logout", "/style.css", "/page.js", "/icon.svg"))
 #: Webhooks of GitHub's cannot send a token; they sign their body with it.
 SIGNED_PATH, SIGNATURE = "/api/v1/events", "X-Hub-Signature-256"
 COOKIE = "layerline_session"

@@ -1016,6 +1016,32 @@ SIGNALS: tuple[Signal, ...] = (
         "points and events lost since the agent started: no room or too old while the server was away, or refused",
         "the agent",
     ),
+    Signal(
+        "layerline.agent.running",
+        "host",
+        Kind.GAUGE,
+        "1",
+        "1 while the agent runs, with its version",
+        "the agent",
+        dimensions=("layerline.version",),
+    ),
+    Signal(
+        "layerline.agent.clock_offset",
+        "host",
+        Kind.GAUGE,
+        "ns",
+        "how far the machine's clock is ahead of the server's (negative: behind), by the exchange of a minute that"
+        " leaves least open",
+        "the agent's clock, and the times that the server's answers carry",
+    ),
+    Signal(
+        "layerline.agent.clock_uncertainty",
+        "host",
+        Kind.GAUGE,
+        "ns",
+        "how far that may be wrong: half of what the exchange took, without the server's own work",
+        "the agent's clock, and the times that the server's answers carry",
+    ),
 )
 
 _BY_NAME = {signal.name: signal for signal in SIGNALS}

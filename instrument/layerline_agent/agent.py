@@ -8,9 +8,11 @@ from dataclasses import replace
 from queue import Empty
 from typing import Concatenate, ParamSpec, TypeVar
 
-from layerline.attributes import CGROUP_PATH, CONTAINER_PARENT, THROTTLED_SCOPE
+from layerline.attributes import CGROUP_PATH, CONTAINER_PARENT, THROTTLED_SCOPE, VERSION
 from layerline.container import in_path
 from layerline.hangup import differences
+from layerline.notify import READY, STOPPING, WATCHDOG, notify
+from layerline.version import UNKNOWN, own_version
 from layerline_agent.ancestors import Ancestors
 from layerline_agent.cgroups import Tree, counts_above, processes
 from layerline_agent.clock import ClockWatch
@@ -26,7 +28,7 @@ from layerline_agent.outbox import LOGS, METRICS, Outbox
 from layerline_agent.readings import Entity, Series
 from layerline_agent.saying import failed, say
 from layerline_agent.scrape import Scraper
-from layerline_agent.sensor import Sensor, all_sensors
+from layerline_agent.sensor import Dimensions, Sensor, all_sensors
 from layerline_agent.settings import Settings
 
 #: What the settings file calls fields of other names.
@@ -63,8 +65,13 @@ class SensorHealth:
     def report(self, own: Own, time_ns: int) -> None:
         """Put both figures of each sensor among the agent's own readings, and begin anew."""
         for sensor, spent_ns in self.spent_ns.items():
-            own.set("layerline.sensor.success", 0 if sensor in self.problems else 1, time_ns, sensor)
-            own.set("layerline.sensor.duration", spent_ns, time_ns, sensor)
+            own.set(
+                "layerline.sensor.success",
+                0 if sensor in self.problems else 1,
+                time_ns,
+                (("layerline.sensor", sensor),),
+            )
+            own.set("layerline.sensor.duration", spent_ns, time_ns, (("layerline.sensor", sensor),))
             self.spent_ns[sensor] = 0
         self.problems.clear()
 
@@ -74,12 +81,11 @@ class Own(Entity):
 
     def __init__(self, attributes: Mapping[str, str | list[str] | int], start_ns: int) -> None:
         super().__init__(attributes, start_ns)
-        self._own: dict[tuple[str, str], Series] = {}
+        self._own: dict[tuple[str, Dimensions], Series] = {}
 
-    def set(self, signal: str, value: int, time_ns: int, sensor: str = "") -> None:
+    def set(self, signal: str, value: int, time_ns: int, dimensions: Dimensions = ()) -> None:
         """Its value as of this time."""
-        dimensions = (("layerline.sensor", sensor),) if sensor else ()
-        series = self._own.setdefault((signal, sensor), Series(signal, dimensions))
+        series = self._own.setdefault((signal, dimensions), Series(signal, dimensions))
         series.value = value
         series.send(time_ns)
 
@@ -163,7 +169,8 @@ class Agent:
         return said + (f"; from the next start on: {', '.join(later)}" if later else "")
 
     def run(self) -> None:
-        """Read and send until ``stop``."""
+        """Read and send until ``stop``. systemd is told so, where it waits for that."""
+        notify(READY)
         steps = self._settings.steps
         step_s = self._settings.interval_ns / steps / 1e9
         due = time.monotonic()
@@ -178,9 +185,11 @@ class Agent:
             self.read(full=tick % steps == 0)
             if tick % steps == 0:
                 self.send()
+                notify(WATCHDOG)
             tick += 1
             # After a pause (a suspended machine, a busy one) go on from now: no burst of readings to catch up.
             due = max(due + step_s, time.monotonic())
+        notify(STOPPING)
         self.read(full=True)
         self.send()
         if self.scraper is not None:
@@ -377,6 +386,10 @@ class Agent:
         now_ns = self._clock()
         self._health.report(self._own, now_ns)
         self._own.set("layerline.agent.dropped_points", self._outbox.dropped, now_ns)
+        self._own.set("layerline.agent.running", 1, now_ns, ((VERSION, own_version() or UNKNOWN),))
+        if (offset := self._outbox.offset) is not None:
+            self._own.set("layerline.agent.clock_offset", offset.ahead_ns, now_ns)
+            self._own.set("layerline.agent.clock_uncertainty", offset.uncertain_ns, now_ns)
         watched = [entity for _, entity in self._watched.values() if not entity.held]
         entities = [self._host, self._own, *watched, *self._ended]
         message, points = self._encoder.metrics(entities)

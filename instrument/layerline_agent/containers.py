@@ -56,6 +56,8 @@ class Container:
     """What it calls itself, where somebody chose that; else it is the short id."""
     pod_uid: str = ""
     """Of its Kubernetes pod; empty where it is in none or nobody tells."""
+    pod: Mapping[str, str] = field(default_factory=dict)
+    """Attributes that name its pod (``pods.py``); empty where nobody tells."""
     started_ns: int = 0
     """When it was last started, in ns since 1970; 0 where unknown."""
     inode: int = 0
@@ -76,6 +78,7 @@ class Container:
             "container.runtime": self.runtime,
             "container.hostname": self.hostname,
             "k8s.pod.uid": self.pod_uid,
+            **self.pod,
             "layerline.cgroup.inode": self.inode,
             "layerline.container.cpuset": self.cpuset,
             "layerline.container.networks": list(self.networks),

@@ -28,6 +28,7 @@ from layerline_agent.docker_stats import Told
 from layerline_agent.endings import Ended
 from layerline_agent.machine import Machine
 from layerline_agent.noticed import Noticed, engine_away
+from layerline_agent.pods import names
 from layerline_agent.saying import failed, say
 
 #: The events of Docker that are passed on, under ``container.<name>``.
@@ -392,6 +393,7 @@ class Discovery:
         before_ns, self._last_walk_ns = self._last_walk_ns, time.time_ns()
         found = {cgroup.id: cgroup for cgroup in self._tree.walk()}
         unclaimed = found.keys() - self._managed.keys()
+        pods = names(self._machine) if unclaimed else {}
         for container_id in unclaimed:
             # A container that Docker has just started is here before its event: wait one walk for the event.
             if self.docker_version and container_id not in self._unclaimed:
@@ -402,6 +404,7 @@ class Discovery:
                 {**directories, **self._network(container_id, directories)},
                 runtime=found[container_id].runtime,
                 pod_uid=found[container_id].pod_uid,
+                pod=pods.get(container_id, {}),
                 inode=inode(directories),
                 cpuset=cpuset(directories),
             )

@@ -27,6 +27,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 
 from layerline.session import LONGEST_WAIT_S, TIMEOUT_S, Outcome, Session, printable
+from layerline_agent.offset import HEADER, Offset, Offsets
 from layerline_agent.saying import say
 from layerline_agent.spool import FAILED, FULL, REFUSED, Loss, Parcel, Spool
 
@@ -69,6 +70,7 @@ class Outbox:
         self._closed = False
         self._closing_at: float | None = None
         self._said: dict[str, float] = {}
+        self._offsets = Offsets()
         self._away = self._told_away = False
         self._failures = 0
         self._session = Session()
@@ -93,6 +95,11 @@ class Outbox:
         self._session.headers.update(headers)
         self._session.verify = tls_ca or True
         self._endpoint = endpoint
+
+    @property
+    def offset(self) -> Offset | None:
+        """How far our clock is ahead of the server's; None where it does not say."""
+        return self._offsets.best()
 
     @property
     def dropped(self) -> int:
@@ -240,7 +247,9 @@ class Outbox:
         closing_at = self._closing_at
         timeout_s = TIMEOUT_S if closing_at is None else max(0.1, closing_at - time.monotonic())
         try:
-            self._session.post(self._endpoint + parcel.path, data=parcel.body, timeout=timeout_s)
+            before_ns = time.time_ns()
+            answer = self._session.post(self._endpoint + parcel.path, data=parcel.body, timeout=timeout_s)
+            self._offsets.exchanged(answer.headers.get(HEADER), before_ns, time.time_ns())
         except (requests.RequestException, OSError, ValueError) as problem:  # a token that is no text for a header
             return self._session.outcome or Outcome(None, printable(str(problem)))
         return self._session.outcome or Outcome(None, "no answer")

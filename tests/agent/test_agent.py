@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
+from layerline.version import own_version
 from layerline_agent import saying
 from layerline_agent.agent import POLL_S, Agent
 from layerline_agent.cgroups import Tree
@@ -23,6 +24,7 @@ from layerline_agent.docker_stats import Told
 from layerline_agent.endings import Ended
 from layerline_agent.files import File
 from layerline_agent.machine import Machine
+from layerline_agent.offset import Offset
 from layerline_agent.outbox import LOGS, METRICS, Outbox
 from layerline_agent.sensor import Raw, all_sensors
 from layerline_agent.settings import Settings
@@ -43,6 +45,8 @@ Found = dict[tuple[str, ...], list[int | float]]
 
 class Kept:
     """An outbox that keeps what it is given."""
+
+    offset: Offset | None = None
 
     def __init__(self) -> None:
         self.dropped = 0
@@ -316,6 +320,19 @@ def test_drops_are_reported() -> None:
     watch.outbox.dropped = 7
     watch.second()
     assert watch.outbox.last()["layerline.agent.dropped_points",] == [7]
+
+
+def test_it_says_that_it_runs_and_how_far_its_clock_is_off() -> None:
+    """Its version with each sending; the offset once the server has said its time, also a negative one."""
+    watch = Watch(V2 / "first")
+    watch.second()
+    first = watch.outbox.last()
+    assert first["layerline.agent.running", own_version()] == [1]
+    assert ("layerline.agent.clock_offset",) not in first
+    watch.outbox.offset = Offset(-250_000_000, 1_000_000)
+    watch.second()
+    assert watch.outbox.last()["layerline.agent.clock_offset",] == [-250_000_000]
+    assert watch.outbox.last()["layerline.agent.clock_uncertainty",] == [1_000_000]
 
 
 def test_losses_go_out_once_as_an_event() -> None:

@@ -450,3 +450,70 @@ def test_what_nobody_could_see_is_said_for_the_time_that_it_belongs_to(correlato
     assert [(step.host, step.step_ns) for step in found.clock_steps] == [("vm", 45 * SECOND)]
     later = correlator.coverage(zero_ns + 90 * SECOND, zero_ns + 150 * SECOND)
     assert (later.containers.ended_unknown, later.containers.reason, later.clock_steps) == (0, None, [])
+
+
+def reported(host: str, signal: str, times_ns: list[int], value: float = 1, version: str | None = None) -> Batch:
+    """What an agent says about itself."""
+    owner = resource({"layerline.boot_id": host, "host.name": host, "os.type": "linux"})
+    attributes = {} if version is None else {"layerline.version": version}
+    key = series_key(owner.resource, signal, attributes)
+    row = SeriesRow(key, owner.resource, signal, "1", "gauge", attributes)
+    return Batch(resources=[owner], series=[row], points=[PointRow(key, 0, at_ns, value) for at_ns in times_ns])
+
+
+def test_an_agent_that_falls_silent_and_clocks_that_disagree(
+    correlator: Correlator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within 30 s an agent is silent, not before three of its intervals; a clock is wrong only where that is sure."""
+    monkeypatch.setattr(coverage_module, "own_version", lambda: "0.4.0")
+    zero_ns = a_while_ago(120)
+    until = [zero_ns + second * SECOND for second in range(60)]
+    batches = [
+        reported("quick", "layerline.agent.running", until, version="0.4.0"),
+        reported("gone", "layerline.agent.running", until[:34], version="0.3.9"),
+        reported("slow", "layerline.agent.dropped_points", until[::12], value=0),
+        reported("old", "layerline.agent.running", until, version="0.2.0"),
+        reported("quick", "layerline.agent.clock_offset", until, value=-90e6),
+        reported("gone", "layerline.agent.clock_offset", until[:34], value=250e6),
+        reported("gone", "layerline.agent.clock_uncertainty", until[:34], value=2e6),
+    ]
+    for sent in batches:
+        correlator.append(sent)
+    found = covered(correlator, zero_ns)
+    agents = {one.host: one for one in found.agents}
+    assert found.agents[0].host == "gone"
+    assert {host: one.silent_ns for host, one in agents.items()} == {
+        "gone": 27 * SECOND, "slow": None, "quick": None, "old": None,
+    }  # fmt: skip
+    assert (agents["gone"].clock_ahead_ns, agents["gone"].clock_uncertain_ns) == (250_000_000, 2_000_000)
+    assert {host: one.clock_wrong for host, one in agents.items()} == {
+        "gone": True, "slow": False, "quick": False, "old": False,
+    }  # fmt: skip
+    assert {host: one.version for host, one in agents.items()}["slow"] is None
+    assert found.version == "0.4.0"
+    assert [(one.name, one.version, one.supported) for one in found.version_skew] == [
+        ("gone", "0.3.9", True),
+        ("old", "0.2.0", False),
+    ]
+
+
+def test_a_wrapper_of_another_version_is_named(correlator: Correlator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the version that it says in its resource; other SDKs say none."""
+    monkeypatch.setattr(coverage_module, "own_version", lambda: "1.0.0")
+    zero_ns = a_while_ago(120)
+    shop = resource({"service.name": "shop", "layerline.version": "0.9.1"})
+    correlator.append(Batch(resources=[shop, CRON], spans=[span(shop, 1, zero_ns), span(CRON, 2, zero_ns)]))
+    skew = covered(correlator, zero_ns).version_skew
+    assert [(one.sender, one.name, one.supported) for one in skew] == [("wrapper", "shop", False)]
+
+
+@pytest.mark.parametrize(
+    ("version", "own", "supported"),
+    [
+        ("0.2.0", "0.2.9.dev1+gabc", True), ("0.3.0", "0.2.0", True), ("0.4.0", "0.2.0", False),
+        ("1.0.0", "0.9.0", False), ("nonsense", "0.2.0", False), ("0+unknown", "0.2.0", False),
+    ],
+)  # fmt: skip
+def test_one_minor_version_apart_works(version: str, own: str, supported: bool) -> None:
+    """The same major version, and at most one minor one between sender and server."""
+    assert coverage_module.near(version, own) is supported

@@ -37,6 +37,7 @@ class FakeServer:
     def __init__(self) -> None:
         self.answers: dict[str, tuple[int, dict[str, Any]]] = {}
         self.ahead_s = 0.0
+        self.exact_ahead_s: float | None = None
         self.seen: list[tuple[str, str | None]] = []
         outer = self
 
@@ -47,6 +48,9 @@ class FakeServer:
                 status, body = outer.answers.get(self.path.partition("&")[0], (404, {}))
                 content = json.dumps(body).encode()
                 self.send_response_only(status)
+                if outer.exact_ahead_s is not None:
+                    now_ns = time.time_ns() + round(outer.exact_ahead_s * 1e9)
+                    self.send_header("Layerline-Clock", f"{now_ns};{now_ns}")
                 self.send_header("Date", formatdate(time.time() + outer.ahead_s, usegmt=True))
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
@@ -238,6 +242,8 @@ FAULTS: list[tuple[str, Callable[[World], None], str, str]] = [
     ("sending", answer("/v1/traces", 404, {}), PROBLEM, "4318"),
     ("clock", lambda world: setattr(world.server, "ahead_s", 90), PROBLEM, "behind the server"),
     ("clock", lambda world: setattr(world.server, "ahead_s", -90), PROBLEM, "ahead of the server"),
+    ("clock", lambda world: setattr(world.server, "exact_ahead_s", 90.0), PROBLEM, "s behind the server (±"),
+    ("clock", lambda world: setattr(world.server, "exact_ahead_s", -90.0), PROBLEM, "s ahead of the server (±"),
     ("clock", environ(LAYERLINE_SERVER="http://127.0.0.1:1"), UNKNOWN, "did not say"),
     ("containers", silent_container, ADVICE, "no spans come from db; from these they do: web"),
     ("containers", answer("/api/v1/entities?type=container", 200, {"items": []}), ADVICE, "run `layerline agent`"),

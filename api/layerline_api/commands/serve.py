@@ -20,6 +20,7 @@ from queue import SimpleQueue
 from layerline.configuration import Layered, below
 from layerline.hangup import on_hangup
 from layerline.lines import log_as_json, say
+from layerline.notify import READY, STOPPING, WATCHDOG, notify, watchdog_s
 from layerline.parsing import Parser
 from layerline_api.alerts.notify import Teller
 from layerline_api.alerts.patrol import Patrol
@@ -142,6 +143,7 @@ def run(command: str, options: argparse.Namespace, companion: Companion | None =
 
         def finish() -> None:
             ending.asked.wait()
+            notify(STOPPING)
             try:
                 end()
                 patrol.halt()
@@ -161,6 +163,9 @@ def run(command: str, options: argparse.Namespace, companion: Companion | None =
         reload_on_hangup(Reload(live, settings, correlator, certificate, anew), threads)
         threads.start("layerline-finish", finish, again=False)
         patrol.start()
+        notify(READY)
+        if (every_s := watchdog_s()) is not None:
+            threads.start("layerline-watchdog", lambda: keep_watch(door, stop, every_s))
         door.serve(stop, correlator.interrupt)
         patrol.stop()
         grpc_door.wait(GRPC_WAIT_S)
@@ -170,6 +175,13 @@ def run(command: str, options: argparse.Namespace, companion: Companion | None =
         correlator.close()
     ending.leave(0)
     return 0
+
+
+def keep_watch(door: Door, stop: threading.Event, every_s: float) -> None:
+    """Give systemd a sign of life, for as long as the server's loop turns."""
+    while not stop.wait(every_s):
+        if door.idle_s() < every_s:
+            notify(WATCHDOG)
 
 
 def reload_on_hangup(reload: Reload, threads: Threads) -> None:

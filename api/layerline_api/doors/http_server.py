@@ -71,6 +71,7 @@ class Door:
         self._relay = Relay(certificate, self._threads) if certificate else None
         self._request_s = request_s
         self._tidied = 0.0
+        self._turned = time.monotonic()
         workers = _Workers(self._threads)
         workers.set_thread_count(THREADS)
         self._server = create_server(
@@ -112,7 +113,12 @@ class Door:
             each()
             self._turn()
 
+    def idle_s(self) -> float:
+        """For how long the loop has not turned: more than a moment when it is stuck."""
+        return time.monotonic() - self._turned
+
     def _turn(self) -> None:
+        self._turned = time.monotonic()
         try:
             self._tidy(time.monotonic())
             wasyncore.loop(timeout=LOOK_S, use_poll=True, map=self._map, count=1)

@@ -26,6 +26,8 @@ def show(body: Json) -> list[Text]:
         _lives(body["containers"]),
         _dropped(body.get("dropped", [])),
         _clock_steps(body.get("clock_steps", [])),
+        _agents(body.get("agents", [])),
+        _skew(body.get("version_skew", []), body.get("version", "")),
         _explosions(body["cardinality"]),
         _stored(body.get("stored")),
         _exceeded(body.get("exceeded", [])),
@@ -182,6 +184,29 @@ def _clock_steps(found: list[Json]) -> list[Text]:
             f"{whose} was set {human(abs(one['step_ns']))} {way} at {clean(one['at'])}: what was measured before and "
             "after that does not lie on one timeline"
         )
+    return out
+
+
+def _agents(found: list[Json]) -> list[Text]:
+    """Those that fell silent, and clocks that disagree; nothing where all is well."""
+    out: list[Text] = []
+    for one in found:
+        if one["silent_ns"] is not None:
+            line = f"the agent on {clean(one['host'])} is silent: it reported last at {clean(one['last'])}, "
+            out += wrapped(f"{line}{human(one['silent_ns'])} before the end of this window")
+        if one["clock_wrong"]:
+            way = "ahead of" if one["clock_ahead_ns"] > 0 else "behind"
+            line = f"the clock of {clean(one['host'])} is {human(abs(one['clock_ahead_ns']))} {way} this server's"
+            out += wrapped(f"{line} (± {human(one['clock_uncertain_ns'] or 0)}): set both by NTP")
+    return out
+
+
+def _skew(found: list[Json], own: str) -> list[Text]:
+    out: list[Text] = []
+    for one in found:
+        who = "the agent on" if one["sender"] == "agent" else "service"
+        said = f"{who} {clean(one['name'])} runs Layerline {clean(one['version'])}, this server {clean(own)}"
+        out += wrapped(said if one["supported"] else f"{said}: more than one minor version apart is not supported")
     return out
 
 

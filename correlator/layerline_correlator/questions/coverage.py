@@ -11,11 +11,12 @@ import shlex
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import duckdb
 
+from layerline.version import UNKNOWN, own_version
 from layerline_correlator.entity import Entity, Naming
 from layerline_correlator.facts import join
 from layerline_correlator.ledger.causes import by_name
@@ -35,6 +36,10 @@ from layerline_correlator.verdict.ledgers import other_languages, unseen
 MOST_SERIES = 1_000
 #: Reasons shown of each kind, and unseen containers named, at most.
 _REASONS, _NAMED = 5, 20
+#: For how long an agent may say nothing, at least, and how many of its own intervals, before it is called silent.
+_SILENT_NS, _MISSED = 15 * 10**9, 3
+#: By how much clocks may disagree: less is evened out where calls show it.
+_CLOCK_NS = 100_000_000
 _WRAPPER, _AGENT = "start the services with `layerline run -- CMD`", "run `layerline agent` on the machines"
 #: What to do about what exceeds each cap.
 _LESS = {
@@ -191,6 +196,37 @@ class ClockStep:
 
 
 @dataclass(frozen=True, slots=True)
+class AgentCoverage:
+    """An agent that reported in the window."""
+
+    host: str
+    version: str | None
+    """Null for one that does not say it."""
+    last: str
+    """What it read last of what arrived."""
+    silent_ns: int | None
+    """For how long nothing came of it, at the window's end; null while it reports."""
+    clock_ahead_ns: int | None
+    """How far its machine's clock is ahead of this server's (negative: behind); null where it was not measured."""
+    clock_uncertain_ns: int | None
+    """How far that may be wrong."""
+    clock_wrong: bool
+    """Whether the clocks certainly disagree by more than is harmless: figures of all machines share one timeline."""
+
+
+@dataclass(frozen=True, slots=True)
+class VersionSkew:
+    """A sender whose version of Layerline is another than this server's."""
+
+    sender: str  # "agent" | "wrapper"
+    name: str
+    """The agent's machine, or the service."""
+    version: str
+    supported: bool
+    """Whether it is at most one minor version away."""
+
+
+@dataclass(frozen=True, slots=True)
 class Explosion:
     """A metric of one sender, or a service, that fell apart into very many, and the attribute that did it."""
 
@@ -250,6 +286,11 @@ class Coverage:
     """What was beyond a cap in the window, by this server's clock; most items first."""
     reason: str | None
     """Why it is empty; null where something was received."""
+    agents: list[AgentCoverage] = field(default_factory=list)
+    """Those that fell silent first."""
+    version: str = UNKNOWN
+    """Of this server."""
+    version_skew: list[VersionSkew] = field(default_factory=list)
     stored: Stored | None = None
     """What the whole store takes; null until it was first measured, a minute after the start."""
 
@@ -345,6 +386,9 @@ def read_coverage(
         ],
         cardinality=[Explosion(*row) for row in cursor.execute("FROM explosion ORDER BY number DESC, name").fetchall()],
         exceeded=_exceeded(cursor, from_ns, to_ns),
+        agents=_agents(cursor, window["until_ns"]),
+        version=own_version() or UNKNOWN,
+        version_skew=_skew(cursor, own_version() or UNKNOWN),
         reason=_why_empty(service) if nothing or (service is not None and not services) else None,
     )
 
@@ -360,6 +404,44 @@ def _exceeded(cursor: duckdb.DuckDBPyConnection, from_ns: int, to_ns: int) -> li
         Beyond(kind, name, sender, items, rfc3339(first), rfc3339(last), _LESS[kind])
         for kind, name, sender, items, first, last in rows
     ]
+
+
+def _agents(cursor: duckdb.DuckDBPyConnection, until_ns: int) -> list[AgentCoverage]:
+    rows = cursor.execute(
+        "SELECT name, version, last_ns, every_ns, ahead_ns, uncertain_ns FROM agent_cover ORDER BY last_ns, name"
+    ).fetchall()
+    found = []
+    for name, version, last_ns, every_ns, ahead_ns, uncertain_ns in rows:
+        silent_ns = until_ns - last_ns
+        found.append(
+            AgentCoverage(
+                host=name,
+                version=version,
+                last=rfc3339(last_ns),
+                silent_ns=silent_ns if silent_ns > max(_SILENT_NS, _MISSED * (every_ns or 0)) else None,
+                clock_ahead_ns=ahead_ns,
+                clock_uncertain_ns=uncertain_ns,
+                clock_wrong=ahead_ns is not None and abs(ahead_ns) - (uncertain_ns or 0) > _CLOCK_NS,
+            )
+        )
+    return found
+
+
+def _skew(cursor: duckdb.DuckDBPyConnection, own: str) -> list[VersionSkew]:
+    rows = cursor.execute(
+        "SELECT 'agent' AS sender, name, version FROM agent_cover WHERE version IS NOT NULL"
+        " UNION ALL SELECT 'wrapper', name, version FROM wrapper_cover ORDER BY ALL"
+    ).fetchall()
+    return [VersionSkew(sender, name, version, near(version, own)) for sender, name, version in rows if version != own]
+
+
+def near(version: str, own: str) -> bool:
+    """Whether two versions work together: the same major one, and at most one minor one apart."""
+    found = [re.match(r"(\d+)\.(\d+)", each) for each in (version, own)]
+    if found[0] is None or found[1] is None:
+        return False
+    (major, minor), (own_major, own_minor) = (tuple(map(int, match.groups())) for match in found if match)
+    return major == own_major and abs(minor - own_minor) <= 1
 
 
 def _why_empty(service: str | None) -> str:

@@ -253,6 +253,57 @@ told AS (
 )
 FROM told WHERE 0 < first_ns AND first_ns <= last_ns AND first_ns < $to_ns AND last_ns >= $from_ns;
 
+-- Agents that reported in the window: when last, how often, which version, and how far their machine's clock is from this
+-- server's, by their newest figures in the last hour of it. An agent of before 0.2 says only what it dropped.
+-- makes: agent_cover
+-- reads: point_summed, point_beside
+CREATE OR REPLACE TEMP TABLE agent_cover AS
+WITH
+own AS (
+    SELECT series.series, series.host, signal, series.attributes['layerline.version'] AS version
+    FROM series
+    WHERE signal IN ('layerline.agent.dropped_points', 'layerline.agent.running', 'layerline.agent.clock_offset',
+                     'layerline.agent.clock_uncertainty')
+        AND series.host IS NOT NULL
+),
+spoke AS (
+    SELECT own.host, max(last_ns) AS last_ns, max_by(version, last_ns) FILTER (version IS NOT NULL) AS version
+    FROM (
+        SELECT series, last_ns FROM point_summed
+        UNION ALL SELECT series, time_ns FROM point_beside
+    ) AS said
+    JOIN own ON own.series = said.series
+    GROUP BY own.host
+),
+newest AS (
+    SELECT
+        own.host,
+        max_by(value, time_ns) FILTER (signal = 'layerline.agent.clock_offset')      AS ahead_ns,
+        max_by(value, time_ns) FILTER (signal = 'layerline.agent.clock_uncertainty') AS uncertain_ns,
+        count(DISTINCT time_ns) FILTER (signal = 'layerline.agent.dropped_points')   AS times,
+        min(time_ns)                                                                AS first_ns
+    FROM point JOIN own ON own.series = point.series
+    WHERE time_ns >= greatest($from_ns, $until_ns - 3_600_000_000_000) AND time_ns < $to_ns
+    GROUP BY own.host
+)
+SELECT
+    spoke.host, coalesce(host.name, host.host_id, spoke.host) AS name, version, last_ns,
+    CASE WHEN times > 1 THEN (last_ns - first_ns) // (times - 1) END AS every_ns,
+    ahead_ns::BIGINT AS ahead_ns, uncertain_ns::BIGINT AS uncertain_ns
+FROM spoke
+LEFT JOIN newest ON newest.host = spoke.host
+LEFT JOIN host ON host.host = spoke.host;
+
+-- Senders of spans with our wrapper, by the version that they say.
+-- makes: wrapper_cover
+-- reads: sent
+CREATE OR REPLACE TEMP TABLE wrapper_cover AS
+SELECT resource.service AS name, resource.attributes['layerline.version'] AS version
+FROM sent JOIN resource ON resource.resource = sent.resource
+WHERE resource.attributes['layerline.version'] IS NOT NULL AND resource.service IS NOT NULL
+    AND ($service IS NULL OR resource.service = $service)
+GROUP BY ALL;
+
 -- Metrics of one sender that fell apart into very many series, senders that come in very many guises, and the attribute
 -- that made them so many; services with very many operations, whose names have ids in them.
 -- makes: explosion

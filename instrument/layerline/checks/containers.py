@@ -24,7 +24,7 @@ def look(context: Context) -> Finding:
                 ADVICE, f"{len(processes)} processes send spans, no container is seen", "run `layerline agent`"
             )
         cure = "run `layerline agent`, and start the services with `layerline run -- CMD`"
-        return Finding(ADVICE, "nothing was received in the last 15 minutes", cure)
+        return Finding(ADVICE, "neither containers nor spans were received in the last 15 minutes", cure)
     silent = sorted(name for id_, name in living.items() if id_ not in sending)
     loud = sorted(name for id_, name in living.items() if id_ in sending)
     if not silent:
