@@ -132,6 +132,8 @@ class Scraper:
         at_ns = self._clock()
         try:
             message, points = encoded(families(_lines(target.url)), self._resource(target), at_ns)
+            if not points:
+                raise ValueError("expected metrics of cAdvisor or node_exporter (`layerline docs signals`), found none")
         except Exception as problem:  # whatever it answers: it costs this target's readings and nothing more
             if target.url not in self._failing:
                 self._failing.add(target.url)
@@ -140,11 +142,7 @@ class Scraper:
         if target.url in self._failing:
             self._failing.discard(target.url)
             say(f"{target.url} answers again")
-        if points:
-            self._put(METRICS, message, points)
-        else:
-            self._failing.add(target.url)
-            say(f"{target.url} has no metric of cAdvisor or node_exporter that is a signal (`layerline docs signals`)")
+        self._put(METRICS, message, points)
 
     def _resource(self, target: Target) -> Mapping[str, Value]:
         parts = urlsplit(target.url)

@@ -114,10 +114,10 @@ def test_what_is_wrong_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
         scraper = Scraper((), 10**9, {}, lambda *_: None)
         for _ in range(2):
             scraper.scrape(Target(bad))
-        scraper.scrape(Target(other))
+            scraper.scrape(Target(other))
     said = capsys.readouterr().err.splitlines()
     assert said[0] == f"layerline agent: cannot read {bad}: expected 200, found 503 Service Unavailable"
-    assert said[1].startswith(f"layerline agent: {other} has no metric of cAdvisor or node_exporter")
+    assert said[1].startswith(f"layerline agent: cannot read {other}: expected metrics of cAdvisor or node_exporter")
     assert len(said) == 2
 
 
