@@ -267,7 +267,7 @@ def test_a_stressor_is_not_said_to_be_the_operations_code(street: Street) -> Non
     assert not verdict.conclusive
     (part,) = [one for one in verdict.parts if one.cause == "app.cpu_busy" and one.change_ns]
     assert (part.evidence, part.low_ns) == ("inferred", 0)
-    assert part.because.endswith("was open; its readings are too far apart to say whose it was")
+    assert part.because.endswith("was open; its readings are 60 s apart, too far to say whose it was")
     assert part.try_.startswith("See first whose CPU time it is")
 
 

@@ -19,9 +19,10 @@ from layerline_correlator.verdict.changed import (
     limit_of,
     state_of,
     with_change,
+    with_neighbours,
 )
 from layerline_correlator.verdict.edges import EdgeChange
-from layerline_correlator.verdict.model import Change, Culprit, Join, Verdict
+from layerline_correlator.verdict.model import Change, Culprit, Join, Suspect, Verdict
 
 MS = 1_000_000
 REQUESTS = 100
@@ -50,13 +51,18 @@ def edge(caller: str, callee: str, side: str | None, *, sure: bool = True) -> Ed
     )
 
 
-def named(one: Compared) -> Culprit:
-    """The first culprit of a verdict over the window."""
+def verdict(one: Compared) -> Verdict:
+    """A verdict over the window."""
     bare = Verdict(
         None, None, "web", "GET /", "", 0, 0, 0, "excess", [], 0, 0, [], [], False, True, Join(None, 0.0, 0)
     )  # fmt: skip
     figures = Change("no_before", "", 1.0, 1.0, None, None)
-    return with_change(bare, one, figures, lambda kind, identity: Entity(kind, identity, identity)).culprits[0]
+    return with_change(bare, one, figures, lambda kind, identity: Entity(kind, identity, identity))
+
+
+def named(one: Compared) -> Culprit:
+    """Its first culprit."""
+    return verdict(one).culprits[0]
 
 
 @pytest.mark.parametrize(
@@ -116,6 +122,30 @@ def test_the_layer_is_said_also_where_nothing_explains_the_time(
     if edges:
         assert culprit.because is not None
         assert edges[0].because in culprit.because
+
+
+def test_a_neighbour_that_rose_says_that_it_is_perhaps_the_host() -> None:
+    """Time that nothing explains is the host's to mend where a neighbour is suspected; what has a cause stays there."""
+    neighbour = Suspect(Entity("container", "n", "batch"), "host.cpu_contended", None, [], "it used 0.9 CPU meanwhile")
+    own = Suspect(Entity("container", "stock-1", "stock-1"), "container.cpu_throttled", 5, [], "")
+    for cause, suspects, layer in (
+        (UNEXPLAINED, [neighbour, own], "host"),
+        (UNEXPLAINED, [own], "app"),
+        ("app.cpu_busy", [neighbour], "app"),
+    ):
+        found = with_neighbours(replace(verdict(compared(STOCK, lost(100, 200, cause))), suspects=suspects))
+        assert found.culprits[0].layer == layer
+        assert ("batch: it used 0.9 CPU" in (found.culprits[0].because or "")) == (layer == "host")
+
+
+@pytest.mark.parametrize(
+    ("before_ms", "now_ms", "found"),
+    [(12, 16, []), (12, 23, [STOCK]), (2, 3.5, [STOCK]), (100, 109, []), (1000, 1040, [])],
+)
+def test_a_few_milliseconds_are_the_machines(before_ms: float, now_ms: float, found: list[Who]) -> None:
+    """However sure it is, less than 10 ms and half of a request, or 5 % of a long one, is no change."""
+    steady = replace(lost(before_ms, now_ms), squares=REQUESTS * (before_ms * MS) ** 2 * 1.0001)
+    assert grown(compared(STOCK, steady)) == found
 
 
 def test_an_edge_speaks_for_whom_its_time_passed_at() -> None:

@@ -8,7 +8,7 @@ from layerline_correlator.entity import Entity
 from layerline_correlator.ledger.causes import all_causes
 from layerline_correlator.verdict.judge import Ledger, LedgerPart, judge
 from layerline_correlator.verdict.model import Part
-from layerline_correlator.verdict.sentences import MEASURED, PERHAPS, SENTENCES, SURE
+from layerline_correlator.verdict.sentences import MEASURED, PERHAPS, SENTENCES, SURE, Seen, sentence
 
 MS = 1_000_000
 WROTE = "its container used 208 ms of CPU time in span “GET /cart”"
@@ -20,6 +20,7 @@ CLAIMS = {
     "not all of it": {SURE},
     "possibly, ": {PERHAPS},
     "too far apart": {PERHAPS},
+    "apart, too far": {PERHAPS},
     "See first whose": {PERHAPS},
 }
 
@@ -68,6 +69,17 @@ def test_every_sentence_is_in_the_list() -> None:
 def test_sentences(cause: str, evidence: str, said: str) -> None:
     """With a lower bound of zero nobody is said to have used the CPU, and an inference is said to be one."""
     assert shown(cause, evidence).because == said
+
+
+@pytest.mark.parametrize(
+    ("every_ns", "said"), [(60_000 * MS, "60 s"), (14_993 * MS, "15 s"), (1_000 * MS, "1 s"), (1_500 * MS, "1.5 s")]
+)
+def test_how_far_readings_are_apart_is_said(every_ns: int, said: str) -> None:
+    """Where it is known how often a container is read, what is only perhaps so says it."""
+    seen = Seen(WROTE, 0, inferred=True, every_ns=every_ns)
+    used = sentence("app.cpu_busy", seen).because(seen)
+    assert used.endswith(f"its readings are {said} apart, too far to say whose it was")
+    assert f"in a whole interval of {said}: {WROTE}" in sentence("container.cpu_throttled", seen).because(seen)
 
 
 def test_what_earlier_versions_wrote_is_not_repeated() -> None:

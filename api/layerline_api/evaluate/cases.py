@@ -155,6 +155,7 @@ def _of(verdicts: Sequence[Verdict], incidents: int) -> Said:
                     entity.name,
                     largest.service if largest else "",
                     largest.excess_ns if largest else None,
+                    culprit.layer,
                 ),
             )
     first = verdicts[0] if verdicts else None

@@ -28,11 +28,13 @@ class Named:
     entity_name: str
     service: str = ""
     excess_ns: int | None = None
+    would_mend: str | None = None
+    """The layer that the verdict names; None where only the cause does."""
 
     @property
     def layer(self) -> str:
-        """Of the cause."""
-        return self.cause.partition(".")[0]
+        """As the verdict says, else of the cause."""
+        return self.would_mend or self.cause.partition(".")[0]
 
     def is_entity(self, wanted: str | None) -> bool:
         """Whether that is who is meant: by id, name or service, or by the address of a dependency."""

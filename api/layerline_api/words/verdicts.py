@@ -232,6 +232,8 @@ def _what_changed(verdict: Json, title: Any) -> list[str]:
         amount = f"{human(culprit['change_ns'])} a request more"
         said.append(f"{begin} {whole(culprit['entity'])}, {amount} ({percent}{of_what}): {split}.")
         said += [f"Seen of it: {clean(culprit['because'])}."] if culprit.get("because") else []
+        if culprit["cause"] == "unexplained" and culprit.get("layer") == "app":
+            said.append("No cause that was measured explains it: look into its own code, and at what it waits for.")
     if not said:
         longer = difference(change["mean_ns"], change["mean_before_ns"]) if more > 0 else "0 ms"
         said.append(f"A request takes {longer} longer, and no single cause stands out.")

@@ -23,6 +23,7 @@ from layerline_correlator.verdict.changed import (
     grown,
     state_of,
     with_change,
+    with_neighbours,
 )
 from layerline_correlator.verdict.failures import (
     BEFORE_NS,
@@ -289,7 +290,7 @@ def _completed(
 ) -> Verdict:
     """With suspects for what nobody measured, and the side on which time between two services passed."""
     try:
-        suspected = _of_the_culprits(with_suspects(verdict, cursor, judged, name))
+        suspected = with_neighbours(_of_the_culprits(with_suspects(verdict, cursor, judged, name)))
         return with_sides(suspected, calls, around(judged), name)
     except duckdb.DataError:  # an absurd reading must not cost the verdict
         _log.exception("what else was measured cannot be put beside the verdict of %s", verdict.operation)

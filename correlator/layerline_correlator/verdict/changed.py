@@ -25,6 +25,8 @@ from layerline_correlator.verdict.model import CauseChange, Change, Culprit, Par
 ENOUGH_BEFORE, ENOUGH = 20, 5
 #: A change counts from this size on, as a share of the mean request before, and from so many nanoseconds on.
 LEAST_SHARE, LEAST_NS = 0.05, 1_000_000
+#: And from so many on, unless it is such a share: the machine's caches and scheduler move quick requests by as much.
+SMALL_NS, SMALL_SHARE = 10_000_000, 0.5
 #: And when it is so many times what chance does (a standard deviation of the difference). Where somebody grew, others
 #: are named beside from so many times on; what is so many times chance is not said to be as it was, either, and that is
 #: enough where something else speaks for it.
@@ -119,7 +121,8 @@ class Compared:
     @property
     def least_ns(self) -> float:
         """The smallest change that counts."""
-        return max(LEAST_NS, LEAST_SHARE * self.mean_before(self.total))
+        before_ns = self.mean_before(self.total)
+        return max(LEAST_NS, LEAST_SHARE * before_ns, min(SMALL_NS, SMALL_SHARE * before_ns))
 
 
 def chance_ns(compared: Compared, lost: Lost, worth: float) -> float:
@@ -280,6 +283,22 @@ def with_change(verdict: Verdict, compared: Compared | None, figures: Change, na
     )
 
 
+def with_neighbours(verdict: Verdict) -> Verdict:
+    """Who grew by time that nothing explains, for the layer host where a neighbour that rose meanwhile is suspected."""
+    neighbour = next((one for one in verdict.suspects if one.excess_ns is None and one.cause), None)
+    if verdict.ranked_by != "change" or neighbour is None:
+        return verdict
+    layer = by_name(neighbour.cause or "").layer
+    said = f"perhaps its neighbour {neighbour.entity.name}: {neighbour.because}"
+
+    def suspected(culprit: Culprit) -> Culprit:
+        if culprit.cause != UNEXPLAINED or culprit.layer != "app":
+            return culprit
+        return replace(culprit, layer=layer, because="; ".join(filter(None, (culprit.because, said))))
+
+    return replace(verdict, culprits=[suspected(culprit) for culprit in verdict.culprits])
+
+
 def _because(state: str) -> str:
     return {
         CHANGED: "a mean request takes longer than in the time before, by more than chance does to it",
@@ -335,7 +354,7 @@ def _culprit(verdict: Verdict, compared: Compared, who: Who, blamed: Sequence[Wh
         before_ns=round(compared.mean_before(lost)),
         change_ns=round(change_ns),
         layer=_layer(who, lost, first, compared),
-        because=_spoken(compared, who, lost, first),
+        because=_spoken(compared, who),
         causes=[
             CauseChange(cause, _entity(who, lost, cause, named), round(before[cause]), round(amount_ns))
             for cause, amount_ns in changes.items()
@@ -356,16 +375,12 @@ def _layer(who: Who, lost: Lost, cause: str, compared: Compared) -> str:
     return "network" if edge is not None and edge.side == "way" else "app"
 
 
-def _spoken(compared: Compared, who: Who, lost: Lost, cause: str) -> str:
-    """What else says that it grew, and what follows for time that nothing explains."""
+def _spoken(compared: Compared, who: Who) -> str:
+    """What else says that it grew."""
     edge = edge_of(compared, who)
-    said = []
-    if edge is not None:
-        calls = f"{edge.caller}'s calls of {edge.callee}{' ' if edge.operation else ''}{edge.operation}"
-        said.append(f"{calls}: {edge.because}")
-    if cause == UNEXPLAINED and _layer(who, lost, cause, compared) == "app":
-        said.append("no limit of its container or machine that was measured explains it: look into its own code")
-    return "; ".join(said)
+    if edge is None:
+        return ""
+    return f"{edge.caller}'s calls of {edge.callee}{' ' if edge.operation else ''}{edge.operation}: {edge.because}"
 
 
 def _conclusive(compared: Compared, blamed: Sequence[Who]) -> bool:

@@ -57,6 +57,7 @@ class LedgerPart:
     dependency: str = ""  # of a dependency: "postgresql"; "" where its callers do not say
     dependency_type: str = ""  # "database", "cache", "message broker" or "http service"
     statement: str = ""  # the statement that cost most, as it was sent
+    every_ns: int | None = None  # of what is inferred: how often its entity was read
 
     @property
     def key(self) -> Key:
@@ -261,6 +262,7 @@ def _sum(group: list[LedgerPart]) -> LedgerPart:
         dependency_type=largest.dependency_type,
         statement=largest.statement,
         place=largest.place or next((part.place for part in group if part.place), None),
+        every_ns=largest.every_ns,
     )
 
 
@@ -317,7 +319,7 @@ class Around:
 
 def _part(part: LedgerPart, usual: Around | None, name: Naming) -> Part:
     cause = by_name(part.cause)
-    seen = Seen(part.because, part.low_ns, part.inferred)
+    seen = Seen(part.because, part.low_ns, part.inferred, part.every_ns)
     said = sentence(part.cause, seen)
     return Part(
         cause=part.cause,

@@ -11,8 +11,12 @@ import duckdb
 
 from layerline_correlator.ledger.causes import facts as fact_words
 from layerline_correlator.store.graph import graph
+from layerline_correlator.store.sealed import POINT, within
 from layerline_correlator.verdict.judge import Ledger, LedgerPart, Ran, Unseen, Usual
 from layerline_correlator.verdict.model import Join
+
+#: Of how long before the last request readings tell how often they are taken; and a fifth of it after.
+_READ_NS = 10 * 60 * 10**9
 
 _STATUS = ("unset", "ok", "error")
 
@@ -182,6 +186,7 @@ def blind_reason(service: str, facts: list[str], why: str | None) -> str:
 
 def _parts_of(cursor: duckdb.DuckDBPyConnection) -> dict[int, list[LedgerPart]]:
     parts: dict[int, list[LedgerPart]] = defaultdict(list)
+    every_ns = _intervals(cursor)
     for (
         number,
         cause,
@@ -203,13 +208,35 @@ def _parts_of(cursor: duckdb.DuckDBPyConnection) -> dict[int, list[LedgerPart]]:
         " FROM wanted_usual JOIN part USING (trace_id, span_id, start_ns) ORDER BY request_no, lost_ns DESC, cause"
     ).fetchall():
         ran = tuple(Ran(**neighbour) for neighbour in neighbours or ())
-        parts[number].append(
-            LedgerPart(
-                *(cause, service, kind, identity, lost_ns, low_ns, high_ns, inferred, ran, because or "", place),
-                *dependency,
-            )
+        part = LedgerPart(
+            *(cause, service, kind, identity, lost_ns, low_ns, high_ns, inferred, ran, because or "", place),
+            *dependency,
         )
+        parts[number].append(replace(part, every_ns=every_ns.get(identity)) if inferred else part)
     return parts
+
+
+def _intervals(cursor: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    """How far apart the readings are of containers and machines that something was inferred of, by their ids."""
+    inferred, until_ns = cursor.execute(
+        "SELECT list(DISTINCT entity_id), max(end_ns) FROM wanted_usual JOIN part USING (trace_id, span_id, start_ns)"
+        " WHERE inferred AND entity_type IN ('container', 'host')"
+    ).fetchall()[0]
+    if not inferred:
+        return {}
+    bounds = max(0, until_ns - _READ_NS), until_ns + _READ_NS // 5
+    with within(cursor, *bounds, POINT):
+        return dict(
+            cursor.execute(
+                "SELECT entity_id, min(every_ns)::BIGINT FROM ("
+                "SELECT entity_id, (max(time_ns) - min(time_ns)) / (count(*) - 1) AS every_ns"
+                " FROM point JOIN series ON series.series = point.series"
+                " WHERE signal IN ('container.cpu.time', 'system.cpu.time') AND entity_id IN (SELECT unnest($ids))"
+                " AND time_ns >= $from_ns AND time_ns < $to_ns GROUP BY entity_id, point.series HAVING count(*) > 1"
+                ") GROUP BY entity_id",
+                {"ids": inferred, "from_ns": bounds[0], "to_ns": bounds[1]},
+            ).fetchall()
+        )
 
 
 def _usual_parts(cursor: duckdb.DuckDBPyConnection) -> dict[int, list[LedgerPart]]:

@@ -89,7 +89,7 @@ class Culprit:
     layer: str | None = field(default=None, metadata=LEFT_OUT)
     """Who would mend it, also where it is ``unexplained``; this and the next of a window that is compared only."""
     because: str | None = field(default=None, metadata=LEFT_OUT)
-    """What else says that it grew: calls between services that got slower; empty where nothing does."""
+    """What else speaks for it: calls between services that got slower, a neighbour that rose; empty where nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,8 @@ class Seen:
     because: str
     low_ns: int
     inferred: bool
+    every_ns: int | None = None
+    """How often its container or machine was read; None where that is not known."""
 
     @property
     def evidence(self) -> str:
@@ -54,9 +56,9 @@ def _as_it_is(seen: Seen) -> str:
 
 
 def _possibly(seen: Seen) -> str:
-    return (
-        f"possibly, as its readings only say what happened in a whole interval: {seen.because}" if seen.because else ""
-    )
+    whole = "only say what happened in a whole interval"
+    whole = whole if seen.every_ns is None else f"{whole} of {interval(seen.every_ns)}"
+    return f"possibly, as its readings {whole}: {seen.because}" if seen.because else ""
 
 
 def _some_of_it(seen: Seen) -> str:
@@ -66,7 +68,14 @@ def _some_of_it(seen: Seen) -> str:
 def _used_by_somebody(seen: Seen) -> str:
     span = _SPAN.search(seen.because)
     when = f"while span {span[1]} was open" if span else "meanwhile"
-    return f"its container used CPU time {when}; its readings are too far apart to say whose it was"
+    apart = "too far apart" if seen.every_ns is None else f"{interval(seen.every_ns)} apart, too far"
+    return f"its container used CPU time {when}; its readings are {apart} to say whose it was"
+
+
+def interval(every_ns: int) -> str:
+    """``60 s``; of less than ten seconds with one digit behind the point, where that is not zero."""
+    seconds = every_ns / 1e9
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s".replace(".0 s", " s")
 
 
 SENTENCES = (
