@@ -10,16 +10,20 @@ from pydantic import Field
 from layerline_api.declared import BODY_LIMIT_BYTES, declared
 from layerline_api.guard import COOKIE, SESSION_S, check_origin, rights_of, session
 from layerline_api.page.form import HTML
-from layerline_api.parameters import AnyText, Parameters
+from layerline_api.parameters import Parameters, Read
 from layerline_api.shared import Shared
 
-_FORM = "application/x-www-form-urlencoded"
+_FORM, _TEXT = "application/x-www-form-urlencoded", "text/plain; charset=utf-8"
 
 
 class Where(Parameters):
     """Where to go then."""
 
-    next: Annotated[AnyText, Field(description="a page of this server")] = "/"
+    next: Annotated[
+        str,
+        Read(lambda _, text: text, {"type": "string"}, ("/map", "/services")),
+        Field(description="a page of this server"),
+    ] = "/"
 
 
 def add(blueprint: Blueprint, shared: Shared) -> None:
@@ -32,7 +36,7 @@ def add(blueprint: Blueprint, shared: Shared) -> None:
         return _page(own(asked.next), "")
 
     @blueprint.post("/login")
-    @declared(None, Where, status=303, answers_in=(), body_in=(_FORM,), problems_in=(HTML,))
+    @declared(None, Where, status=303, answers_in=(_TEXT,), body_in=(_FORM,), problems_in=(HTML,))
     def log_in(asked: Where) -> Response:
         """Take a token and answer with a cookie that stands for it."""
         check_origin()
@@ -53,7 +57,7 @@ def add(blueprint: Blueprint, shared: Shared) -> None:
         return response
 
     @blueprint.post("/logout")
-    @declared(None, status=303, answers_in=())
+    @declared(None, status=303, answers_in=(_TEXT,))
     def log_out() -> Response:
         """Forget the cookie."""
         check_origin()
@@ -73,7 +77,7 @@ def own(address: str) -> str:
 
 
 def _to(address: str) -> Response:
-    response = Response(status=303)
+    response = Response(f"{address}\n", 303, content_type=_TEXT)
     response.headers["Location"] = address
     return response
 
