@@ -93,7 +93,8 @@ def _addresses(page: ModuleType) -> list[str]:
     app, blueprint = Flask("docs", static_folder=None), Blueprint("page", "docs")
     page.add(blueprint, None)
     app.register_blueprint(blueprint)
-    return [rule.rule for rule in app.url_map.iter_rules()]
+    addresses = [rule.rule for rule in app.url_map.iter_rules()]
+    return [address for address in addresses if not address.startswith("/vendor/")]  # what pages are drawn with
 
 
 def settings() -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from live_server import serving
-from selenium.webdriver import Chrome
+from selenium.webdriver import ActionChains, Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
@@ -26,6 +27,8 @@ PAGES = (
     "/",
     "/timeline",
     "/timeline?q=service:web",
+    "/service?service=web",
+    "/map",
     "/containers?q=container:* cpu.time > 0.1%",
     "/?q=service:<script>",
     f"/requests/{'e' * 32}",
@@ -86,6 +89,66 @@ def test_from_the_incident_to_one_request(browser: Chrome, shop: str) -> None:
     assert any(area.size["width"] > 20 and area.size["height"] > 20 for area in areas)
     follow(browser, browser.find_element(By.CSS_SELECTOR, "a[href^='/requests/']"))
     assert "where the time went" in text_of(browser)
+    assert complaints(browser) == []
+
+
+def test_a_rectangle_in_the_heatmap_says_what_its_requests_have_in_common(browser: Chrome, shop: str) -> None:
+    """From the row of a service to its heatmap; drawing over all of it sends the form with times and durations."""
+    browser.get(shop)
+    follow(browser, browser.find_element(By.CSS_SELECTOR, ".services a[href*='service=web']"))
+    heatmap = browser.find_element(By.ID, "heatmap")
+    width, height = heatmap.size["width"], heatmap.size["height"]
+    actions = ActionChains(browser).move_to_element_with_offset(heatmap, 5 - width // 2, 5 - height // 2)
+    actions.click_and_hold().move_by_offset(width - 10, height - 10).release().perform()
+    WebDriverWait(browser, PATIENCE_S).until(lambda _: "/shares?" in browser.current_url)
+    WebDriverWait(browser, PATIENCE_S).until(lambda _: "have in common" in text_of(browser))
+    for said in ("picked_from=20", "min_duration=", "max_duration="):
+        assert said in browser.current_url
+    assert complaints(browser) == []
+
+
+def test_one_logs_in_with_the_token_and_out_again(browser: Chrome, tmp_path: Path) -> None:
+    """A real browser keeps the cookie, sends its forms with their origin, and is out afterwards."""
+    correlator = Correlator.open(Settings(store=tmp_path / "store", group_ns=1_000_000))
+    with serving(correlator, ServerSettings(token="s3cret")) as url:  # noqa: S106 - a token of tests
+        browser.get(f"{url}/map")
+        field = browser.find_element(By.NAME, "token")
+        field.send_keys("s3cret")
+        follow(browser, browser.find_element(By.CSS_SELECTOR, "main button"))
+        assert browser.current_url == f"{url}/map"
+        assert browser.execute_script("return document.cookie") == ""
+        follow(browser, browser.find_element(By.CSS_SELECTOR, "form[action='/logout'] button"))
+        browser.get(f"{url}/map")
+        assert browser.current_url.startswith(f"{url}/login")
+        assert complaints(browser) == []
+    correlator.close()
+
+
+def test_keys_light_and_dark_and_looking_again(browser: Chrome, shop: str) -> None:
+    """`?` shows the keys, `d` turns the colours and the next page keeps them; looking again leaves what is unfolded."""
+    browser.get(shop)
+    ActionChains(browser).send_keys("?").perform()
+    assert "copy the address" in browser.find_element(By.TAG_NAME, "dialog").text
+    ActionChains(browser).send_keys("?").perform()
+    assert browser.find_elements(By.CSS_SELECTOR, "dialog[open]") == []
+    before = browser.execute_script("return document.documentElement.dataset.theme ?? ''")
+    browser.find_element(By.ID, "theme").click()
+    theme = browser.execute_script("return document.documentElement.dataset.theme")
+    assert theme in ("light", "dark")
+    assert theme != before
+    browser.get(f"{shop}/services")
+    assert browser.execute_script("return document.documentElement.dataset.theme") == theme
+    browser.delete_all_cookies()
+    browser.get(shop)
+    browser.execute_script("const one = document.querySelector('.group details'); one.open = true; one.dataset.old = 1")
+    browser.set_script_timeout(PATIENCE_S)
+    browser.execute_async_script(
+        "const done = arguments[0];"
+        "document.addEventListener('layerline:shown', () => done(), { once: true });"
+        "for (const key of 'rr') document.body.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true }));"
+    )
+    assert every(browser, ".group details[open]", "id") == ["slow-1"]
+    assert every(browser, ".group details[data-old]", "id") == []
     assert complaints(browser) == []
 
 

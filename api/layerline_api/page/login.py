@@ -10,15 +10,21 @@ from pydantic import Field
 from layerline_api.declared import BODY_LIMIT_BYTES, FORM, declared
 from layerline_api.guard import COOKIE, SESSION_S, check_origin, session
 from layerline_api.page.form import HTML
-from layerline_api.parameters import AnyText, Parameters
+from layerline_api.parameters import AnyText, Parameters, Read
 from layerline_api.shared import Shared
 from layerline_api.tokens import READ, known
+
+_TEXT = "text/plain; charset=utf-8"
 
 
 class Where(Parameters):
     """Where to go then."""
 
-    next: Annotated[AnyText, Field(description="a page of this server")] = "/"
+    next: Annotated[
+        str,
+        Read(lambda _, text: text, {"type": "string"}, ("/map", "/services")),
+        Field(description="a page of this server"),
+    ] = "/"
 
 
 class Given(Where):
@@ -37,7 +43,7 @@ def add(blueprint: Blueprint, shared: Shared) -> None:
         return _page(own(asked.next), "")
 
     @blueprint.post("/login")
-    @declared(None, Given, status=303, answers_in=(), body_in=(FORM,), problems_in=(HTML,))
+    @declared(None, Given, status=303, answers_in=(_TEXT,), body_in=(FORM,), problems_in=(HTML,))
     def log_in(asked: Given) -> Response:
         """Take a token and answer with a cookie that stands for it."""
         check_origin()
@@ -57,7 +63,7 @@ def add(blueprint: Blueprint, shared: Shared) -> None:
         return response
 
     @blueprint.post("/logout")
-    @declared(None, status=303, answers_in=())
+    @declared(None, status=303, answers_in=(_TEXT,))
     def log_out() -> Response:
         """Forget the cookie."""
         check_origin()
@@ -77,7 +83,7 @@ def own(address: str) -> str:
 
 
 def _to(address: str) -> Response:
-    response = Response(status=303)
+    response = Response(f"{address}\n", 303, content_type=_TEXT)
     response.headers["Location"] = address
     return response
 

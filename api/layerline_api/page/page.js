@@ -1,5 +1,6 @@
 // What every page does beside being read: local time, light and dark, keys, copying, looking again. Nothing needs it.
 "use strict";
+{ // a block: names of one script are not those of another
 const one = (selector) => document.querySelector(selector);
 
 // ---- times: each <time> holds UTC; what is shown is the reader's own, with UTC on hover
@@ -143,3 +144,4 @@ document.addEventListener("click", (clicked) => {
   if (button) copy(button);
 });
 setInterval(look, 30_000);
+}
