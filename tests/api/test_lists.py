@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from urllib.parse import unquote_plus
 
 import pytest
 from flask.testing import FlaskClient
@@ -15,6 +16,7 @@ from layerline_api.app import create_app
 from layerline_api.page import monitors
 from layerline_correlator.correlator import Correlator
 from layerline_correlator.settings import Settings
+from layerline_correlator.tagquery.parse import parse
 
 EVIL = "<script>window.hacked=1</script>" + "y" * 10_000
 QUERY = "container:* memory.working_set > 150MiB over 1m"
@@ -156,3 +158,5 @@ def test_an_empty_page_says_what_to_do(empty: FlaskClient, path: str, said: str)
     answer = empty.get(path)
     assert answer.status_code == 200
     assert said in answer.text
+    for query in re.findall(r'href="/(?:containers|monitors)\?q=([^"&]+)"', answer.text):
+        parse(unquote_plus(query))  # an example is a query
