@@ -120,8 +120,8 @@ def _operation(rule: Rule, view: Declared, schemas: dict[str, Any]) -> dict[str,
         made["responses"]["304"] = {"description": "the answer that has this ETag (If-None-Match) still holds"}
     problem = schemas["problem"] if view.problems_in == (PROBLEM,) else {}
     for status in sorted(_statuses(view)):
-        content = {kind: {"schema": problem} for kind in view.problems_in}
-        made["responses"][str(status)] = {"description": _MEANING[status], "content": content}
+        content = {} if status < 300 else {"content": {kind: {"schema": problem} for kind in view.problems_in}}
+        made["responses"][str(status)] = {"description": _MEANING[status], **content}
     return made
 
 

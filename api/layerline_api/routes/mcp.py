@@ -66,7 +66,10 @@ def blueprint(_: Shared) -> Blueprint:
         finally:
             room.release()
         kept = {name: text for name, text in headers.items() if name.lower() != "content-length"}
-        return Response(content, status, {"Content-Type": JSON, **kept})
+        answer = Response(content, status, {"Content-Type": JSON, **kept})
+        if not content:
+            del answer.headers["Content-Type"]
+        return answer
 
     return blueprint
 
