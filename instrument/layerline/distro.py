@@ -74,7 +74,7 @@ def instrument(entry_point: EntryPoint, **kwargs: Any) -> None:
         guard.once(f"instrument {name}", "%s could not be instrumented and has no spans: %r", name, problem)
         skipped(name, problem)
         return
-    if name in ("flask", "django"):
+    if name in ("flask", "django", "tornado"):
         wiring.follow_requests(name, sys.modules[type(instrumentor).__module__])
 
 

@@ -111,6 +111,8 @@ def follow_requests(framework: str, instrumentation: ModuleType) -> None:
         if framework == "flask":
             note_requests(instrumentation)
             streaming.flask(instrumentation)
+        elif framework == "tornado":
+            note_requests(instrumentation)
         elif hasattr(instrumentation, "_DjangoMiddleware"):
             streaming.django(instrumentation)
     except Exception:
