@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from layerline_correlator.incidents.group import Blamed, Trouble, together
@@ -58,6 +60,18 @@ def test_without_a_culprit_shared_traces_tell() -> None:
     """A caller that fails in the traces in which its callee fails belongs to it."""
     assert keys(trouble("a", 10, 90, traces="xyz"), trouble("b", 12, 90, traces="xy")) == [["a", "b"]]
     assert keys(trouble("a", 10, 90, traces="xyz"), trouble("b", 12, 90, traces="pq")) == [["a"], ["b"]]
+
+
+def test_what_returns_without_a_culprit_is_the_same_within_a_minute() -> None:
+    """An operation that is slow again soon, and nothing says why, is in the same trouble; after that, or where one of
+    both has a culprit, or in another operation, it is another."""
+    cart, page = ("web", "GET /cart"), ("web", "GET /page")
+    first = replace(trouble("a", 10, 90), operation=cart)
+    again = replace(trouble("b", 140, 200), operation=cart)
+    assert keys(first, again) == [["a", "b"]]
+    assert keys(first, replace(again, start_ns=160 * S)) == [["a"], ["b"]]
+    assert keys(first, replace(again, operation=page)) == [["a"], ["b"]]
+    assert keys(replace(first, culprits=(PARTNER,)), again) == [["a"], ["b"]]
 
 
 def test_what_was_together_stays_together() -> None:

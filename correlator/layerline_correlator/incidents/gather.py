@@ -10,8 +10,8 @@ import duckdb
 
 from layerline_correlator.facts.names import Names
 from layerline_correlator.incidents.group import Blamed, Trouble, together
-from layerline_correlator.incidents.signs import GAP_NS, Lasted, Sign, end_of
-from layerline_correlator.incidents.takeover import OUTLIVES_NS, Takeover, divided, takeovers
+from layerline_correlator.incidents.signs import Lasted, Sign, end_of
+from layerline_correlator.incidents.takeover import NEAR_NS, OUTLIVES_NS, Takeover, divided, takeovers
 from layerline_correlator.incidents.troubles import SET_COLUMNS, Known, columns, key_of, read_troubles
 from layerline_correlator.incidents.verdict import culprits_of, leader
 from layerline_correlator.store.model import resource_key
@@ -36,7 +36,17 @@ class Gathering:
         for one in known:
             culprits, traces, fails = culprits_of(self._cursor, one.key, one.start_ns, self._names, self._settle_ns)
             troubles.append(
-                Trouble(one.key, one.start_ns, one.end_ns, culprits, traces, one.incident, one.split_from, fails)
+                Trouble(
+                    one.key,
+                    one.start_ns,
+                    one.end_ns,
+                    culprits,
+                    traces,
+                    one.incident,
+                    one.split_from,
+                    fails,
+                    one.operation,
+                )
             )
         for group in together(troubles):
             self._put_together(group)
@@ -141,7 +151,7 @@ class Gathering:
                 if sign == found.over and its.to_ns and its.from_ns < found.over_ns
             ]
             begins = [its.from_ns for sign, its in one.lasted if sign == found.began and its.from_ns >= found.began_ns]
-            only_later = bool(begins) and not ends and one.start_ns >= found.began_ns - GAP_NS
+            only_later = bool(begins) and not ends and one.start_ns >= found.began_ns - NEAR_NS
             if only_later or one.start_ns >= found.began_ns:
                 later.append((one.start_ns, one.key))
                 continue

@@ -16,6 +16,8 @@ from layerline_correlator.ledger.causes import by_name
 
 #: Trouble that returns within this time, with the same culprit, is the same incident.
 APART_NS = 120 * 10**9
+#: And within this time where neither has a culprit, in the same operation.
+RETURNS_NS = 60 * 10**9
 #: Of the affected requests of the smaller of two, this share in the same traces as those of the other, at least.
 SHARED_RATIO = 0.5
 #: Slow code in two operations of a service is one fault when it began in both within this time.
@@ -62,6 +64,7 @@ class Trouble:
     incident: str | None = None  # that it was found to belong to
     split_from: str | None = None  # the incident that it was part of until another cause had taken over
     fails: tuple[str, ...] | None = None  # what fails, where errors are the trouble
+    operation: tuple[str, str] | None = None  # service and operation, where it is of one
 
 
 def together(troubles: Sequence[Trouble]) -> list[list[Trouble]]:
@@ -87,6 +90,9 @@ def are_related(one: Trouble, other: Trouble) -> bool:
         return False
     if one.fails is not None and one.fails == other.fails:
         return True
+    nameless = not one.culprits and not other.culprits and one.fails is other.fails is None
+    if nameless and one.operation is not None and one.operation == other.operation:
+        return _at_the_same_time(one, other, RETURNS_NS)
     if one.culprits and other.culprits:
         first, second = one.culprits[0], other.culprits[0]
         if first.same_fault(second):
@@ -109,9 +115,9 @@ def are_apart(one: Trouble, other: Trouble) -> bool:
     )
 
 
-def _at_the_same_time(one: Trouble, other: Trouble) -> bool:
+def _at_the_same_time(one: Trouble, other: Trouble, apart_ns: int = APART_NS) -> bool:
     first, second = sorted((one, other), key=lambda each: each.start_ns)
-    return first.end_ns is None or second.start_ns <= first.end_ns + APART_NS
+    return first.end_ns is None or second.start_ns <= first.end_ns + apart_ns
 
 
 def _same_traces(some: Collection[str], others: Collection[str]) -> bool:

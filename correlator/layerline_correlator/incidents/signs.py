@@ -22,8 +22,9 @@ from layerline_correlator.store.statements import run, text
 
 #: How far around a stretch's first or last step its first or last request is looked for.
 _AROUND_NS = 4 * STEP_NS
-#: Stretches of one operation that are no further apart are one.
-GAP_NS = 60 * 10**9
+#: Stretches of one operation that are no further apart are one. What returns later is the same incident where it has
+#: the same culprit (group.py).
+GAP_NS = 30 * 10**9
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -10,10 +10,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from layerline_correlator.incidents.detect import Stretch
-from layerline_correlator.incidents.signs import GAP_NS, Lasted, Sign
+from layerline_correlator.incidents.signs import Lasted, Sign
 
-#: A cause has taken over when it outlives the other by so much; a sign that returns sooner was never away.
-OUTLIVES_NS = GAP_NS
+#: A cause that begins within this time after another may have taken over.
+NEAR_NS = 60 * 10**9
+#: It has when it outlives the other by so much; a sign that returns sooner was never away.
+OUTLIVES_NS = NEAR_NS
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ def takeovers(lasted: Iterable[Lasted], until_ns: int) -> list[Takeover]:
     found = []
     for over, first in causes:
         for began, second in causes:
-            if over == began or first.to_ns is None or not first.from_ns < second.from_ns <= first.to_ns + GAP_NS:
+            if over == began or first.to_ns is None or not first.from_ns < second.from_ns <= first.to_ns + NEAR_NS:
                 continue
             to_ns = until_ns if second.to_ns is None else second.to_ns
             shared_ns = max(0, first.to_ns - second.from_ns)
@@ -49,11 +51,11 @@ def takeovers(lasted: Iterable[Lasted], until_ns: int) -> list[Takeover]:
 
 
 def joined(lasted: Iterable[Lasted]) -> list[Lasted]:
-    """Of each sign, stretches that are no further apart than ``GAP_NS`` as one; all in order of start."""
+    """Of each sign, stretches that are no further apart than ``NEAR_NS`` as one; all in order of start."""
     by_sign: dict[Sign, list[Stretch]] = defaultdict(list)
     for sign, stretch in sorted(lasted, key=lambda one: (one[1].from_ns, one[0])):
         known = by_sign[sign]
-        if known and (known[-1].to_ns is None or stretch.from_ns <= known[-1].to_ns + GAP_NS):
+        if known and (known[-1].to_ns is None or stretch.from_ns <= known[-1].to_ns + NEAR_NS):
             ends = (known[-1].to_ns, stretch.to_ns)
             known[-1] = replace(known[-1], to_ns=None if None in ends else max(end for end in ends if end is not None))
         else:
