@@ -38,6 +38,10 @@ WEB_APPS = {
 }
 
 
+#: Nobody listens there.
+NO_SENTRY = re.compile(r"SENTRY_DSN=\S+")
+
+
 @dataclass
 class Started:
     """A process of an example, in a group of its own."""
@@ -165,8 +169,7 @@ def web_apps(shop: Shop) -> dict[str, Started]:
     started = {}
     for heading, (page, _) in WEB_APPS.items():
         folder, commands = shop.section(page, heading)
-        lines = [re.sub(r"SENTRY_DSN=\S+", "SENTRY_DSN=http://key@127.0.0.1:9/1", line) for line in commands]
-        started[heading] = shop.start(folder, "\n".join(lines))
+        started[heading] = shop.start(folder, NO_SENTRY.sub("SENTRY_DSN=http://key@127.0.0.1:9/1", "\n".join(commands)))
     return started
 
 
@@ -211,12 +214,14 @@ def test_datadog_and_layerline_do_not_take_each_others_traces(shop: Shop, web_ap
     assert "4318" not in front.said.read_text(errors="replace")
 
 
-def test_sentrys_own_deliveries_are_no_traces(shop: Shop, web_apps: dict[str, Started]) -> None:
+def test_sentrys_own_deliveries_are_no_traces(shop: Shop) -> None:
     """Ended, when Sentry has tried to send what it had, the app has left no request but those that it was asked."""
-    heading = "With Sentry (sentry-sdk)"
-    answer(web_apps[heading])
-    web_apps[heading].end()
-    assert {span["kind"] for span in shop.spans("sentry")} == {"server"}
+    folder, commands = shop.section("RECIPES", "With Sentry (sentry-sdk)")
+    script = NO_SENTRY.sub("SENTRY_DSN=http://key@127.0.0.1:9/1", "\n".join(commands))
+    app = shop.start(folder, script.replace("=sentry ", "=sentry-ended "))
+    answer(app)
+    app.end()
+    assert {span["kind"] for span in shop.spans("sentry-ended")} == {"server"}
 
 
 def test_celerys_tasks_are_requests(shop: Shop) -> None:

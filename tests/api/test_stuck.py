@@ -24,7 +24,10 @@ from waiting import PATIENCE_S, eventually
 
 KNOWN, FRESH = "0a" * 16, "0f" * 16
 #: What stands in addresses.
-NAMES = {"trace_id": FRESH, "incident": "0" * 12, "monitor_id": "none", "key": "service", "slo": "none"}
+NAMES = {
+    "trace_id": FRESH, "incident": "0" * 12, "monitor_id": "none", "key": "service", "slo": "none", "service": "web",
+    "name": "service",
+}  # fmt: skip
 
 
 def slow_request(trace_id: str, zero_ns: int) -> Any:
@@ -34,7 +37,7 @@ def slow_request(trace_id: str, zero_ns: int) -> Any:
 @pytest.fixture
 def stuck(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Correlator]:
     """A correlator that has worked out KNOWN, and is stuck in the pass of FRESH."""
-    correlator = Correlator.open(Settings(store=tmp_path / "store", group_ns=1_000_000))
+    correlator = Correlator.open(Settings(store=tmp_path / "store", group_ns=1_000_000, rest_ns=0))
     let_go, entered = threading.Event(), threading.Event()
     try:
         correlator.append(batch([slow_request(KNOWN, a_while_ago(120))]))
@@ -70,7 +73,18 @@ def test_every_route_answers_while_a_pass_is_stuck(stuck: Correlator) -> None:
     client = app.test_client()
     addresses = asked(app)
     assert len(addresses) > 20
-    more = {"/api/v1/containers": "?q=service:web", "/api/v1/timeline": f"?trace_id={FRESH}"}
+    more = {
+        "/api/v1/containers": "?q=service:web",
+        "/api/v1/timeline": f"?trace_id={FRESH}",
+        "/api/v1/service": "?service=web",
+        "/service": "?service=web",
+        "/jaeger/api/operations": "?service=web",
+        "/jaeger/api/traces": "?service=web",
+        "/jaeger/api/v3/operations": "?service=web",
+        "/prometheus/api/v1/query": "?query=1",
+        "/prometheus/api/v1/query_range": "?query=1&start=0&end=60&step=60",
+        "/prometheus/api/v1/series": "?match[]=layerline_requests_total",
+    }
     answered = {address: client.get(address + more.get(address, "")).status_code for address in addresses}
     unknown = {address for address, status in answered.items() if status == 404}
     assert {address for address, status in answered.items() if status not in (200, 404)} == set()
@@ -100,7 +114,7 @@ def test_a_list_says_that_something_is_still_being_worked_out(stuck: Correlator)
 
 def test_the_worker_survives_what_it_cannot_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A failure that says nothing of the traces costs a pause; afterwards they are worked out."""
-    correlator = Correlator.open(Settings(store=tmp_path / "store", group_ns=1_000_000))
+    correlator = Correlator.open(Settings(store=tmp_path / "store", group_ns=1_000_000, rest_ns=0))
     try:
         work_out, failed = careful.Careful.work_out, threading.Event()
 
@@ -131,7 +145,7 @@ def test_a_client_that_leaves_ends_its_question(tmp_path: Path, live: Live, monk
             ended.set()
 
     monkeypatch.setattr(answers, "read_service_map", endless)
-    correlator = Correlator.open(Settings(store=tmp_path / "store", group_ns=1_000_000))
+    correlator = Correlator.open(Settings(store=tmp_path / "store", group_ns=1_000_000, rest_ns=0))
     try:
         where = urlsplit(live(correlator))
         with socket.create_connection((where.hostname, where.port)) as client:
