@@ -35,7 +35,7 @@ test: lint sanitize test-quick test-live
 
 # What needs neither a Docker Engine nor a browser, nor ends servers by the dozen. In three processes: many tests wait for
 # another process, and two would leave a fifth of two cores idle.
-test-quick: $(STAMP) $(APPS)
+test-quick: $(STAMP)
 	$(BIN)/pytest -n 3 -m "not docker and not browser and not crash and not hostile and not apps" $(TESTS)
 
 # All of tests/apps: real apps on real servers, one after another (three minutes); writes docs/APPS.md.

@@ -53,6 +53,7 @@ class Declared:
         body_in: tuple[str, ...],
         operation_id: str | None,
         repeats: Questions | None,
+        own_form: bool,
     ) -> None:
         functools.update_wrapper(self, view)
         self.view = view
@@ -66,13 +67,13 @@ class Declared:
         self.body_in = body_in
         self.operation_id = operation_id
         self.repeats = repeats
+        self._form_asks = FORM in body_in and not own_form
         self._body: TypeAdapter[Any] | None = None if body is None else TypeAdapter(body)
 
     def __call__(self, **path: str) -> Response:
         given: dict[str, Any] = {}
         if self.parameters is not None:
-            # A form's fields are parameters of the routes that declare one.
-            sent = request.values if FORM in self.body_in else request.args
+            sent = request.values if self._form_asks else request.args
             asked = read(self.parameters, sent, path)
             if self.parameters.model_fields:
                 given["asked"] = asked
@@ -117,6 +118,7 @@ def declared(
     body_in: tuple[str, ...] = (),
     operation_id: str | None = None,
     repeats: Questions | None = None,
+    own_form: bool = False,
 ) -> Callable[[Callable[..., Any]], Declared]:
     """Declare a view. Its docstring's first line becomes the route's summary, the rest its description.
 
@@ -124,7 +126,8 @@ def declared(
     view gets them as ``asked``, where there are any; None: the query string is not looked at. ``body``: the type that
     reads the JSON body, which the view gets as ``body``. ``problems``: statuses beyond 400, 401, 403 (and 413, 415
     with a body) that may come. ``status``: of its answer, where that is no 200. ``body_in``: the content types of a
-    body that the view reads by itself. ``operation_id``: its name in the document where that is not the endpoint's:
+    body that the view reads by itself; the fields of a form are parameters, except with ``own_form``: they must not
+    stand in an address, then. ``operation_id``: its name in the document where that is not the endpoint's:
     clients are made from it, so it stays when a view moves to another file. ``repeats``: where the store's state is
     asked, if the answer follows from that and from what was asked: then it has an ETag, and who has it already gets a
     304. A window has one where it is over and both of its ends are given.
@@ -141,6 +144,7 @@ def declared(
         body_in or (() if body is None else (JSON,)),
         operation_id,
         repeats,
+        own_form,
     )
 
 

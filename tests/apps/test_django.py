@@ -81,6 +81,7 @@ CASES = {
 FILES = {"site_settings.py": SETTINGS, "urls.py": URLS}
 
 
+@pytest.mark.apps
 def test_django_on_gunicorn(stage: Stage) -> None:
     """Django behind WSGI answers, and each case is told with its cause and its line."""
     command = "{python} -m gunicorn --no-control-socket -b 127.0.0.1:{port} app:application"

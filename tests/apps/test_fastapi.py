@@ -135,6 +135,7 @@ CASES = {
 UVICORN = "{python} -m uvicorn --log-level warning --port {port} app:app"
 
 
+@pytest.mark.apps
 def test_fastapi_on_uvicorn(stage: Stage) -> None:
     """Endpoints that are plain functions and those that await are told alike."""
     stage.play(App("fastapi-uvicorn", FASTAPI, UVICORN, CASES, ("fastapi", "uvicorn")))

@@ -7,10 +7,10 @@ from typing import Annotated
 from flask import Blueprint, Response, render_template, request
 from pydantic import Field
 
-from layerline_api.declared import BODY_LIMIT_BYTES, FORM, declared
+from layerline_api.declared import BODY_LIMIT_BYTES, FORM, PROBLEM, declared
 from layerline_api.guard import COOKIE, SESSION_S, check_origin, session
 from layerline_api.page.form import HTML
-from layerline_api.parameters import AnyText, Parameters, Read
+from layerline_api.parameters import Parameters, Read
 from layerline_api.shared import Shared
 from layerline_api.tokens import READ, known
 
@@ -27,12 +27,6 @@ class Where(Parameters):
     ] = "/"
 
 
-class Given(Where):
-    """What the form sends."""
-
-    token: Annotated[AnyText, Field(description="the token; only a form's is taken")] = ""
-
-
 def add(blueprint: Blueprint, shared: Shared) -> None:
     """``/login`` and ``/logout``."""
 
@@ -43,8 +37,8 @@ def add(blueprint: Blueprint, shared: Shared) -> None:
         return _page(own(asked.next), "")
 
     @blueprint.post("/login")
-    @declared(None, Given, status=303, answers_in=(_TEXT,), body_in=(FORM,), problems_in=(HTML,))
-    def log_in(asked: Given) -> Response:
+    @declared(None, Where, status=303, answers_in=(_TEXT,), body_in=(FORM,), own_form=True, problems_in=(HTML, PROBLEM))
+    def log_in(asked: Where) -> Response:
         """Take a token and answer with a cookie that stands for it."""
         check_origin()
         request.max_content_length = BODY_LIMIT_BYTES
