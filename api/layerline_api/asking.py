@@ -32,6 +32,16 @@ PATIENCE_S = (3.05, 60)
 SHOWN_AFTER_S = 2.0
 
 
+def chosen_server(options: argparse.Namespace, patience_s: tuple[float, float] = PATIENCE_S) -> Server:
+    """The server that ``options`` (``server``, ``token``, ``config``), variables or the settings file name.
+
+    ``BadSettings`` where that file is wrong, ``CannotAsk`` where the address is none.
+    """
+    environment = configuration.below("ask", getattr(options, "config", None), must=False)
+    settings = AskSettings.of(getattr(options, "server", None), getattr(options, "token", None), environment)
+    return Server(settings.server, settings.token, settings.tls_ca, patience_s)
+
+
 def ask(command: str, options: argparse.Namespace, question: Callable[[Server, argparse.Namespace], None]) -> int:
     """Ask the server that ``options`` (``server``, ``token``) name; the exit code, with its reason on stderr.
 
@@ -39,9 +49,7 @@ def ask(command: str, options: argparse.Namespace, question: Callable[[Server, a
     """
     server = None
     try:
-        environment = configuration.below("ask", getattr(options, "config", None), must=False)
-        settings = AskSettings.of(options.server, options.token, environment)
-        server = Server(settings.server, settings.token, settings.tls_ca)
+        server = chosen_server(options)
         question(server, options)
     except NoAnswer as nothing:
         hint = _meant_service(server, getattr(options, "service", None))
@@ -87,8 +95,13 @@ def incident_id(text: str) -> str:
 
 
 def with_server(parser: argparse.ArgumentParser) -> None:
-    """The options that say where to ask."""
+    """The options of a command that prints an answer, and says where to ask."""
     parser.add_argument("--json", action="store_true", help="the API's answer, unchanged")
+    with_address(parser)
+
+
+def with_address(parser: argparse.ArgumentParser) -> None:
+    """The options that say where to ask."""
     parser.add_argument("--server", metavar="URL", help=f"default LAYERLINE_SERVER, else {AskSettings().server}")
     parser.add_argument("--token", help="default LAYERLINE_TOKEN")
     parser.add_argument("--config", metavar="FILE", help="the settings file (`layerline config`)")

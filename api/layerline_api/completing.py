@@ -21,8 +21,7 @@ from layerline.commands import docs
 from layerline.parsing import Parser
 from layerline.signals import SIGNALS
 from layerline_api import known
-from layerline_api.asking import CannotAsk, Server, services_of
-from layerline_api.settings import AskSettings
+from layerline_api.asking import CannotAsk, Server, chosen_server, services_of
 
 #: How long the server may take to accept and to answer, in seconds.
 PATIENCE_S = (0.5, 1.0)
@@ -35,11 +34,7 @@ def _asked(find: Callable[[Server, str, argparse.Namespace], Proposals]) -> Call
 
     def propose(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> Proposals:
         try:
-            environment = configuration.below("ask", getattr(parsed_args, "config", None), must=False)
-            given = AskSettings.of(
-                getattr(parsed_args, "server", None), getattr(parsed_args, "token", None), environment
-            )
-            return find(Server(given.server, given.token, given.tls_ca, PATIENCE_S), prefix, parsed_args)
+            return find(chosen_server(parsed_args, PATIENCE_S), prefix, parsed_args)
         except (
             configuration.BadSettings,
             CannotAsk,

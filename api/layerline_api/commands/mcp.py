@@ -7,25 +7,23 @@ It asks the Layerline server that `--server` names. An agent's settings name the
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from layerline_api.asking import CannotAsk, NoAnswer, Server, body_of
-from layerline_api.settings import AskSettings
+from layerline.configuration import BadSettings
+from layerline.parsing import Parser
+from layerline_api.asking import CannotAsk, NoAnswer, body_of, chosen_server, with_address
 
 
 def main(argv: Sequence[str]) -> int:
-    """``layerline mcp [--server URL] [--token T]``.
+    """``layerline mcp [--server URL] [--token T] [--config FILE]``.
 
     Exit codes: 0 the agent is done, 2 it could not begin.
     """
-    parser = argparse.ArgumentParser(prog="layerline mcp", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--server", metavar="URL", help=f"default LAYERLINE_SERVER, else {AskSettings().server}")
-    parser.add_argument("--token", help="default LAYERLINE_TOKEN")
+    parser = Parser(prog="layerline mcp", description=(__doc__ or "").partition("\n")[0])
+    with_address(parser)
     options = parser.parse_args(argv)
-    settings = AskSettings.of(options.server, options.token)
     try:
         from layerline_api.mcp.server import server_of
         from layerline_api.mcp.tools import Refused, Tools
@@ -38,8 +36,8 @@ def main(argv: Sequence[str]) -> int:
         )
         return 2
     try:
-        server = Server(settings.server, settings.token)
-    except CannotAsk as problem:
+        server = chosen_server(options)
+    except (BadSettings, CannotAsk) as problem:
         print(f"layerline mcp: {problem}", file=sys.stderr)
         return 2
 
@@ -49,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
         except (NoAnswer, CannotAsk) as problem:
             raise Refused(str(problem)) from None
 
-    server_of(Tools(ask, settings.server)).run("stdio")
+    server_of(Tools(ask, server.url)).run("stdio")
     return 0
 
 

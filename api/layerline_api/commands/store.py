@@ -21,10 +21,9 @@ from rich.console import Console
 
 from layerline import configuration
 from layerline.parsing import Parser
-from layerline_api.asking import CannotAsk, Server, body_of
+from layerline_api.asking import CannotAsk, body_of, chosen_server
 from layerline_api.ending import Stopped, leave, stoppable
 from layerline_api.recorded.progress import stage
-from layerline_api.settings import AskSettings
 from layerline_api.terminal.store import show
 from layerline_api.terminal.text import print_lines
 from layerline_api.words.amounts import amount
@@ -88,8 +87,7 @@ def _info(folder: Path, options: argparse.Namespace) -> None:
 
 def _asked(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """What the server says that has the store. ``CannotAsk`` where that is another, or none can be reached."""
-    settings = AskSettings.of(options.server, options.token, configuration.below("ask", must=False))
-    server = Server(settings.server, settings.token, settings.tls_ca)
+    server = chosen_server(options)
     try:
         body = body_of(server, server.get("/api/v1/store"))
     except CannotAsk as problem:
@@ -98,7 +96,7 @@ def _asked(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         ) from None
     if not isinstance(body.get("folder"), str) or Path(body["folder"]).resolve() != folder.resolve():
         raise CannotAsk(
-            f"another process has the store {folder}, and the server at {settings.server} has another store: "
+            f"another process has the store {folder}, and the server at {server.url} has another store: "
             "--server URL says where to ask"
         )
     return body
