@@ -169,6 +169,12 @@ def take(step: Step, root: Path = Path("/")) -> str:
         raise CannotInstall(f"{problem.filename or step}: {problem.strerror}") from None
 
 
+def as_root() -> None:
+    """``CannotInstall`` where this is not root."""
+    if os.geteuid() != 0:
+        raise CannotInstall("this needs root: sudo, or --dry-run to see what it would do")
+
+
 def _write(step: Write, path: Path) -> str:
     if step.keep and path.exists():
         return f"kept {step.path}: it was there before"

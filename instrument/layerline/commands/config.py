@@ -6,13 +6,13 @@ been started with others.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
 from collections.abc import Sequence
 
 from layerline.configuration import BadSettings, InForce, in_force, place, usual_places
+from layerline.parsing import Parser
 
 
 def main(argv: Sequence[str]) -> int:
@@ -20,7 +20,7 @@ def main(argv: Sequence[str]) -> int:
 
     Secrets are masked. Exit codes: 0 printed, 2 the settings file cannot be used (the reason on stderr).
     """
-    parser = argparse.ArgumentParser(prog="layerline config", description=(__doc__ or "").partition("\n")[0])
+    parser = Parser(prog="layerline config", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--config", metavar="FILE", help="the settings file (default LAYERLINE_CONFIG, else the usual)")
     parser.add_argument("--json", action="store_true", help="all settings, with what they mean")
     options = parser.parse_args(argv)

@@ -6,12 +6,12 @@ user, with the variables, and (for an app) in the environment of the program tha
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
 
 from layerline.doctor import PROBLEM, Context, Finding, examine
+from layerline.parsing import Parser
 
 
 def main(argv: Sequence[str]) -> int:
@@ -20,7 +20,7 @@ def main(argv: Sequence[str]) -> int:
     `problem`: something does not work. `advice`: it works, and something cannot be seen that could be. `unknown`: it
     could not be looked at. Exit codes: 0 no problem, 1 at least one.
     """
-    parser = argparse.ArgumentParser(prog="layerline doctor", description=(__doc__ or "").partition("\n")[0])
+    parser = Parser(prog="layerline doctor", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--config", metavar="FILE", help="the settings file (`layerline config`)")
     parser.add_argument("--json", action="store_true", help="one document: checks (check, state, found, cure), and ok")
     options = parser.parse_args(argv)

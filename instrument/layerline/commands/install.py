@@ -7,13 +7,13 @@ is there is kept as it is.
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from layerline.installing import KINDS, SETTINGS, CannotInstall, install, program, settings, shown, take
+from layerline.installing import KINDS, SETTINGS, CannotInstall, as_root, install, program, settings, shown, take
+from layerline.parsing import Parser
 
 
 def main(argv: Sequence[str]) -> int:
@@ -21,7 +21,7 @@ def main(argv: Sequence[str]) -> int:
 
     Exit codes: 0 done (or shown), 2 it cannot be installed here (the reason on stderr).
     """
-    parser = argparse.ArgumentParser(prog="layerline install", description=(__doc__ or "").partition("\n")[0])
+    parser = Parser(prog="layerline install", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("kind", choices=KINDS, help="what to install")
     parser.add_argument("--endpoint", default="", metavar="URL", help="agent: the server, such as https://obs:4318")
     parser.add_argument("--tag", action="append", default=[], metavar="KEY:VALUE", help="agent: such as zone:a")
@@ -36,8 +36,7 @@ def main(argv: Sequence[str]) -> int:
         if options.dry_run:
             print(*map(shown, steps), sep="\n")
             return 0
-        if os.geteuid() != 0:
-            raise CannotInstall("this needs root: sudo, or --dry-run to see what it would do")
+        as_root()
         if not Path("/run/systemd/system").is_dir():
             raise CannotInstall("this machine does not run systemd; `layerline docs install` has other ways")
         for step in steps:

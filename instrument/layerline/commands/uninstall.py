@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
 from collections.abc import Sequence
 
-from layerline.installing import KINDS, CannotInstall, shown, take, uninstall
+from layerline.installing import KINDS, CannotInstall, as_root, shown, take, uninstall
+from layerline.parsing import Parser
 
 
 def main(argv: Sequence[str]) -> int:
@@ -15,7 +14,7 @@ def main(argv: Sequence[str]) -> int:
 
     Exit codes: 0 done (or shown), 2 it cannot be done (the reason on stderr).
     """
-    parser = argparse.ArgumentParser(prog="layerline uninstall", description=(__doc__ or "").partition("\n")[0])
+    parser = Parser(prog="layerline uninstall", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("kind", choices=KINDS, help="what to remove")
     parser.add_argument("--dry-run", action="store_true", help="show every step, and change nothing")
     options = parser.parse_args(argv)
@@ -24,8 +23,7 @@ def main(argv: Sequence[str]) -> int:
         print(*map(shown, steps), sep="\n")
         return 0
     try:
-        if os.geteuid() != 0:
-            raise CannotInstall("this needs root: sudo, or --dry-run to see what it would do")
+        as_root()
         for step in steps:
             print(take(step), flush=True)
     except CannotInstall as problem:
