@@ -14,10 +14,10 @@ from werkzeug.exceptions import HTTPException
 from layerline_api import page, routes
 from layerline_api.doors.intake import Intake
 from layerline_api.guard import CLOCK_PATH, guard
-from layerline_api.jaeger.problems import as_jaeger
+from layerline_api.jaeger import problems as jaeger
 from layerline_api.measures import Measures
 from layerline_api.problems import Problem, otlp_status, problem_json
-from layerline_api.prometheus.problems import as_prometheus
+from layerline_api.prometheus import problems as prometheus
 from layerline_api.routes.otlp import is_otlp, speaks_json
 from layerline_api.settings import ServerSettings
 from layerline_api.shared import Shared
@@ -31,7 +31,10 @@ log = logging.getLogger(__name__)
 _BUSY_S = 5
 
 #: Who answers as another tool does says so in its words, too.
-_FORMS: dict[str, Callable[[Problem, str], Response]] = {"/jaeger/": as_jaeger, "/prometheus/": as_prometheus}
+_FORMS: dict[str, Callable[[Problem, str], Response]] = {
+    jaeger.BELOW: jaeger.as_jaeger,
+    prometheus.BELOW: prometheus.as_prometheus,
+}
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "

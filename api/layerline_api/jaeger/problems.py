@@ -8,8 +8,8 @@ from flask import Response
 
 from layerline_api.problems import Problem
 
-#: Below which addresses problems take these forms, the longest first.
-VERSION_3, OLDER = "/jaeger/api/v3/", "/jaeger/"
+#: Below which addresses problems take these forms: of version 3, else of the older API.
+BELOW, VERSION_3 = "/jaeger/", "/jaeger/api/v3/"
 
 
 def as_jaeger(problem: Problem, path: str) -> Response:

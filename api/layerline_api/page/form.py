@@ -165,6 +165,12 @@ class Form(Parameters):
         return f"{path}?{query}" if query else path
 
 
+class ServicesForm(Form):
+    """Which services are listed."""
+
+    search: Annotated[AnyText, Field(description="part of a service's name")] = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Complaint:
     """Why a page has no answer; ``pointed`` is the query and a caret below its column."""

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import urlencode
 
 from flask import Blueprint, Response
-from pydantic import Field
 
 from layerline_api.declared import PROBLEM, declared
-from layerline_api.page.form import HTML, Entry, Form, answer
+from layerline_api.page.form import HTML, Entry, Form, ServicesForm, answer
 from layerline_api.page.heat import heat
 from layerline_api.page.picture import pictured
 from layerline_api.page.rows import rate, service_rows, share
-from layerline_api.parameters import AnyText, VerdictParameters
+from layerline_api.parameters import VerdictParameters
 from layerline_api.routes.overview import OverviewParameters
 from layerline_api.routes.service import ServiceParameters
 from layerline_api.shared import Shared
@@ -38,12 +37,6 @@ MENU = Entry(2, "/services", "Services")
 _SERVICES, _NEIGHBOURS, _STORIES = 200, 50, 2
 
 Json = Mapping[str, Any]
-
-
-class ServicesForm(Form):
-    """Which services are listed."""
-
-    search: Annotated[AnyText, Field(description="part of a service's name")] = ""
 
 
 @dataclass(frozen=True, slots=True)

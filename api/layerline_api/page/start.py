@@ -9,16 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import quote, urlencode
 
 from flask import Blueprint, Response
-from pydantic import Field
 
 from layerline_api.declared import PROBLEM, declared
-from layerline_api.page.form import HTML, Entry, Form, answer
+from layerline_api.page.form import HTML, Entry, ServicesForm, answer
 from layerline_api.page.rows import service_rows
-from layerline_api.parameters import AnyText, VerdictParameters
+from layerline_api.parameters import VerdictParameters
 from layerline_api.routes.incidents import IncidentParameters
 from layerline_api.routes.overview import OverviewParameters
 from layerline_api.shared import Shared
@@ -38,12 +37,6 @@ _INCIDENTS_NS = 24 * 3600 * 10**9
 _WITH_CHANGE = 5
 
 Json = Mapping[str, Any]
-
-
-class StartForm(Form):
-    """What is shown, and whose rows."""
-
-    search: Annotated[AnyText, Field(description="part of a service's name")] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +88,13 @@ def add(blueprint: Blueprint, shared: Shared) -> None:
     """``/``."""
 
     @blueprint.get(MENU.path)
-    @declared(None, StartForm, answers_in=(HTML,), problems_in=(PROBLEM, HTML))
-    def slow_requests(asked: StartForm) -> Response:
+    @declared(None, ServicesForm, answers_in=(HTML,), problems_in=(PROBLEM, HTML))
+    def slow_requests(asked: ServicesForm) -> Response:
         """The page: what is wrong now, and how every service is."""
         return answer("start.html", asked, shared.questions, lambda: _found(asked, shared.questions))
 
 
-def _found(form: StartForm, questions: Questions) -> dict[str, Any]:
+def _found(form: ServicesForm, questions: Questions) -> dict[str, Any]:
     titles = {cause["cause"]: clean(cause["title"]) for cause in questions.causes()}
     asked = form.parameters(OverviewParameters)
     of = form.parameters(IncidentParameters)
