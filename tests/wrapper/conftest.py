@@ -262,3 +262,14 @@ def layerline_run(
         timeout=timeout,
         check=False,
     )
+
+
+@pytest.fixture
+def watched() -> Iterator[Traced]:
+    """An account whose watcher looks at spans that are open for longer than 60 ms."""
+    provider, account = TracerProvider(shutdown_on_exit=False), Account(watch_ns=60_000_000)
+    exporter = InMemorySpanExporter()
+    provider.add_span_processor(account)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    yield Traced(account, provider.get_tracer("tests"), exporter)
+    provider.shutdown()

@@ -13,12 +13,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from layerline import tasks
-from layerline.account import Account
 from layerline.attributes import SAMPLE_KINDS, SAMPLES
 from layerline.awaits import Found, awaited, behind_thread
 from layerline.tasks import Steps
@@ -257,16 +253,6 @@ def test_an_awaitable_of_the_app_s_own_is_looked_through() -> None:
         task.cancel()
 
     asyncio.run(main())
-
-
-@pytest.fixture
-def watched() -> Iterator[Traced]:
-    provider, account = TracerProvider(shutdown_on_exit=False), Account(watch_ns=60_000_000)
-    exporter = InMemorySpanExporter()
-    provider.add_span_processor(account)
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    yield Traced(account, provider.get_tracer("tests"), exporter)
-    provider.shutdown()
 
 
 async def sleeps_until(true: Callable[[], object]) -> None:

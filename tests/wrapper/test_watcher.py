@@ -12,33 +12,19 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from layerline import guard
-from layerline.account import Account
 from layerline.attributes import RUNQUEUE_NS, SAMPLE_KINDS, SAMPLES, SAMPLES_EVERY_NS
 from layerline.seen import kind
 from layerline.thread import Open, Thread
 from layerline.watcher import DISTINCT, EVERY_NS, OTHERS, Watcher, count, told
 from waiting import PATIENCE_S, eventually
 from wrapper.conftest import Traced
-
-
-@pytest.fixture
-def watched() -> Iterator[Traced]:
-    provider, account = TracerProvider(shutdown_on_exit=False), Account(watch_ns=60_000_000)
-    exporter = InMemorySpanExporter()
-    provider.add_span_processor(account)
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    yield Traced(account, provider.get_tracer("tests"), exporter)
-    provider.shutdown()
 
 
 def kinds(traced: Traced, name: str) -> Counter[str]:
