@@ -30,9 +30,9 @@ log = logging.getLogger(__name__)
 #: Bodies beyond this are decoded one at a time, so that the largest ones do not add up in memory.
 LARGE_BYTES = 2**20
 #: How many bodies are decoded at a time: a large one and another. Decoding is Python, of which one thread runs at a
-#: time; whoever else needs Python meanwhile, such as a question or the correlator, waits for all of them in turn.
+#: time; questions and the correlator need the interpreter too, and would wait for all of them.
 DECODED_AT_ONCE = 2
-#: How long a body waits for its turn before its sender is told to come back.
+#: After so many seconds without a turn, the sender of a body is asked to send it again later.
 TURN_S = 10.0
 
 

@@ -107,7 +107,7 @@ class Relay:
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
-        await asyncio.sleep(0)  # what was closed last is told so
+        await asyncio.sleep(0)  # the connections closed last get to know it
 
     def _begin(self, connection: socket.socket, ours: socket.socket) -> None:
         task = self._loop.create_task(self._carry(connection, ours))

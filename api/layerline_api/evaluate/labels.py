@@ -1,4 +1,4 @@
-"""Labels: what happened in a case, by whoever knows. A file for one case, or a line for each.
+"""Labels: what really happened in each case. One file for a case, or one line for each.
 
 ``label.toml`` or ``label.json`` stands in the folder of its case; ``labels.jsonl`` has a label in JSON on each line,
 for cases that share a store. docs/EVALUATE.md describes the fields.

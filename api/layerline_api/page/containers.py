@@ -161,7 +161,7 @@ def _lines(questions: Questions, query: Query, from_ns: int, to_ns: int) -> dict
 def _together(
     before: list[float | int | None] | None, values: Sequence[float | int | None]
 ) -> list[float | int | None]:
-    """The sum of what is told of one container: its CPU time may come by mode."""
+    """The sum of a container's series: its CPU time may come by mode."""
     if before is None:
         return list(values)
     return [

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from layerline.aliases import Attributes
 
 AWS, AZURE, GOOGLE = "amazonaws.com/", "azure_", "compute.googleapis.com/"
-#: A volume that is told of without its machine. Which machine has it, node_exporter says (whereabouts.sql).
+#: The volume of readings that name no machine. node_exporter says which machine uses it (whereabouts.sql).
 VOLUME = "cloud.volume.id"
 #: Who told, so that an account's thousand instances are no machines of ours (whereabouts.sql).
 SOURCE = "layerline.reading.source"

@@ -8,8 +8,8 @@ hosts: the container or the machine, with what the sender says of the machine.
 Source: opentelemetry-collector-contrib, ``receiver/prometheusreceiver/README.md`` (resource attributes of a target);
 cAdvisor ``docs/storage/prometheus.md``, ``metrics/prometheus.go`` (``BaseContainerLabels``, ``container_label_``,
 ``container_env_``); Kubernetes' own cAdvisor labels ``namespace``, ``pod`` and ``container``; kube-state-metrics
-``docs/metrics/workload/pod-metrics.md``, and Prometheus' ``honor_labels``: without it the labels of what is told of
-are called ``exported_…`` where the target has labels of the same names.
+``docs/metrics/workload/pod-metrics.md``, and Prometheus' ``honor_labels``: without it, labels that the target
+has too are called ``exported_…``.
 """
 
 from __future__ import annotations
