@@ -4,6 +4,8 @@ BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # The apps of tests/apps have an environment of their own: what they use would be imported by every other test, too.
 APPS  := .venv-apps/.installed
+# For commands whose tests take as long as they are told to (pyproject.toml).
+LONG  := -o faulthandler_timeout=0
 READY := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 
 # The first Python that is new enough and can make environments; `make PYTHON=/path/to/python3 …` takes another.
@@ -64,17 +66,17 @@ test-newest: $(STAMP)
 # A real server is ended at random moments, 100 times: nothing acknowledged may be lost (5 minutes).
 # make crash CRASH='--kills 300 --seed 7', or CRASH='--memory 1g' for a server in a container of that size.
 crash: $(STAMP)
-	$(BIN)/pytest -m crash --kills 100 --seed new $(CRASH) tests/survival
+	$(BIN)/pytest $(LONG) -m crash --kills 100 --seed new $(CRASH) tests/survival
 
 # A real server is sent what nobody should send, for ten minutes, over HTTP and gRPC, and is asked about it; then what
 # hypothesis draws, many times more of it (half an hour). make fuzz FUZZ='--minutes 60 --seed 7 --memory 1g'.
 fuzz: $(STAMP)
-	$(BIN)/pytest -m hostile --minutes 10 --seed new $(FUZZ) tests/survival
-	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest -n 2 -m hypothesis --timeout=3600 $(TESTS)
+	$(BIN)/pytest $(LONG) -m hostile --minutes 10 --seed new $(FUZZ) tests/survival
+	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest $(LONG) -n 2 -m hypothesis --timeout=3600 $(TESTS)
 
 # The properties of the ledger and of what is shown of it, over 60,000 traces (20 minutes on two idle cores).
 ledger: $(STAMP)
-	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest -n 2 --timeout=7200 tests/correlator/test_ledger_adds_up.py \
+	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest $(LONG) -n 2 --timeout=7200 tests/correlator/test_ledger_adds_up.py \
 		tests/correlator/test_incident_figures.py tests/api/test_screens.py
 
 lint: $(STAMP)

@@ -84,18 +84,29 @@ class Screens:
         assert answer.status_code == 200, answer.text
         return answer.json
 
+    def requests(self) -> list[dict[str, Any]]:
+        listed = self.get("requests", **self.window, min_duration="0ms", order="start", limit="1000")
+        assert listed["next"] is None
+        return list(listed["items"])
+
     def page(self, path: str, **more: str) -> str:
         answer = self._client.get(path, query_string=more)
         assert answer.status_code == 200, answer.text
         return answer.text
 
 
-def disagreements(screens: Screens) -> Iterator[str]:
-    """What does not agree, a sentence each."""
+def disagreements(screens: Screens) -> list[str]:
+    """What does not agree, a sentence each, once ledgers have ceased to change: what is usual comes with them."""
+    items = screens.requests()
+    while True:
+        found = list(disagreeing(screens, items))
+        if (after := screens.requests()) == items:
+            return found
+        items = after
+
+
+def disagreeing(screens: Screens, items: list[dict[str, Any]]) -> Iterator[str]:
     window = screens.window
-    requests = screens.get("requests", **window, min_duration="0ms", order="start", limit="1000")
-    assert requests["next"] is None
-    items = requests["items"]
     counted: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for item in items:
         counted[item["service"], item["operation"]].update(
@@ -241,7 +252,7 @@ def test_all_screens_agree(tmp_path_factory: pytest.TempPathFactory, seed: int) 
     """Parts sum to the whole as shown, n of m is of the same m everywhere, and joined and not joined are all."""
     correlator = opened(tmp_path_factory.mktemp("screens"), random.Random(seed))  # noqa: S311 - shapes, not secrets
     try:
-        found = list(disagreements(Screens(create_app(correlator).test_client())))
+        found = disagreements(Screens(create_app(correlator).test_client()))
         assert not found, "\n".join([f"seed {seed}", *found])
     finally:
         correlator.close()

@@ -357,3 +357,35 @@ def test_time_inside_an_incident_is_not_compared_with(correlator: Correlator) ->
         for service, until_ns in (("shop", now_ns - 20 * MINUTE), (None, now_ns - 20 * MINUTE), ("x", now_ns - MINUTE)):
             found = before(cursor, now_ns - MINUTE, now_ns, service, None)
             assert (found.before_ns, found.before_to_ns) == (until_ns - 15 * MINUTE, until_ns)
+
+
+@pytest.mark.parametrize(("calm", "named"), [(25, ["shop"]), (10, [])])
+def test_a_rare_operation_is_compared_without_others_incidents(
+    correlator: Correlator, calm: int, named: list[str]
+) -> None:
+    """What was slow while its service's carts were in trouble is no usual report, where enough others are left."""
+    now_ns = a_while_ago(120)
+    rows: list[tuple[ResourceRow, SpanRow]] = []
+
+    def report(number: int, at_s: float, took_ms: float) -> None:
+        drawn = {"id": "r", "kind": "server", "name": "GET /report", "ms": [0, took_ms], "service": "shop"}
+        rows.append(span_row(drawn, f"{number + 1:032x}", now_ns + round(at_s * S)))
+
+    for number in range(calm):
+        report(number, -600 + 10 * number, 60 + number % 7)
+    for number in range(25):  # in trouble
+        report(100 + number, -200 + 2 * number, 1_500)
+    for number in range(6):
+        report(200 + number, -60 + 9 * number, 660 + number)
+    with correlator._watch._lock:
+        correlator.append(batch(rows))
+        while correlator._pass():
+            pass
+        with correlator._writing() as cursor:
+            cursor.execute(
+                "INSERT INTO trouble BY NAME SELECT 'shop' AS service, 'GET /cart' AS operation, $from_ns AS start_ns,"
+                " $to_ns AS end_ns, FALSE AS lasting",
+                {"from_ns": now_ns - 210 * S, "to_ns": now_ns - 140 * S},
+            ).fetchall()
+        found = correlator.verdicts(RequestQuery(now_ns - 61 * S, now_ns, limit=10)).items
+    assert [culprit.entity.name for one in found for culprit in one.culprits] == named

@@ -21,10 +21,14 @@ def correlator(tmp_path: Path) -> Correlator:
     return Correlator.open(Settings(store=tmp_path / "store", group_ns=1_000_000, retain_ns=KEPT))
 
 
-def test_what_ended_before_what_is_kept_is_forgotten_and_what_goes_on_is_not(correlator: Correlator) -> None:
+def test_what_ended_before_what_is_kept_is_forgotten_and_what_goes_on_is_not(
+    correlator: Correlator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of three incidents that began before what is kept, the one that ended before it goes, whole."""
+    monkeypatch.setattr("layerline_correlator.correlator._RETAIN_S", 3600.0)  # not while the shop is open
     zero_ns = a_while_ago(2400)
-    faults = (During(330, 400, throttled), During(1000, 1300, throttled), During(1700, 2401, slow_prices))
+    # However long all of this takes, the second one goes on for long after what is kept begins.
+    faults = (During(330, 400, throttled), During(1000, 1900, throttled), During(2100, 2401, slow_prices))
     try:
         serve(correlator, carts(zero_ns, 2400, *faults, rate=1.0))
         over, astride, going_on = found(correlator)

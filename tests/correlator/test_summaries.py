@@ -307,6 +307,46 @@ def test_what_is_written_meanwhile_stays_noted(kept: Correlator) -> None:
         assert cursor.execute("SELECT points, highest FROM point_minute").fetchall() == [(2, 2000.0)]
 
 
+@pytest.mark.parametrize("spans", [1, 3_000])
+def test_figures_that_nobody_can_have_are_summed_up(kept: Correlator, spans: int) -> None:
+    """Senders may write any number: the minute has its summary all the same, and containers their answer."""
+    zero_ns = a_while_ago(3600) // MINUTE_NS * MINUTE_NS
+    drawn = {"id": "a", "kind": "server", "name": "GET /", "ms": [0, 5], "service": "web", "container": "web-1"}
+    owner, row = span_row(drawn, f"{1:032x}", zero_ns)
+    largest = row._replace(figures=tuple(2**63 - 1 for _ in row.figures))
+    kept.append(batch([(owner, largest._replace(span_id=f"{number + 1:016x}")) for number in range(spans)]))
+    kept.summing.catch_up()
+    assert rows_in(kept, "span_minute") == 1
+    assert rows_in(kept, "stale_minute WHERE kind = 'span'") == 0
+    with kept._store.cursor() as cursor:
+        assert lives.read_lives(cursor, zero_ns, zero_ns + MINUTE_NS)
+
+
+def test_a_minute_that_cannot_be_summed_up_holds_up_no_other(
+    kept: Correlator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its neighbours are summed up, it is named once, and nothing of it is lost: questions read its rows."""
+    zero_ns = a_while_ago(3600) // MINUTE_NS * MINUTE_NS
+    odd = zero_ns // MINUTE_NS + 2
+    kept.append(readings(zero_ns, minutes=5))
+
+    class Stumbling(Summing):
+        def _sum_up(self, kind: str, minutes: list[int]) -> None:
+            if odd in minutes:
+                raise duckdb.ConversionException("out of range")
+            super()._sum_up(kind, minutes)
+
+    summing = Stumbling(kept._store.cursor(), kept._store.disk, kept._store.threads)
+    summing.catch_up()
+    summing.catch_up()
+    with kept._store.cursor() as cursor:
+        summed = cursor.execute("SELECT DISTINCT minute - $odd FROM point_minute ORDER BY ALL", {"odd": odd}).fetchall()
+        waiting = cursor.execute("SELECT DISTINCT minute FROM stale_minute WHERE kind = 'point'").fetchall()
+    assert summed == [(-2,), (-1,), (1,), (2,)]
+    assert waiting == [(odd,)]
+    assert len([record for record in caplog.records if "cannot be summed up" in record.getMessage()]) == 1
+
+
 def test_it_sums_up_by_itself(correlator: Correlator) -> None:
     """Minutes that nobody writes to any more are summed up without being asked for."""
     correlator.append(readings(a_while_ago(3600)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from benchmarks.lab import document
 from benchmarks.lab.coarse import command
+from benchmarks.lab.coarse.each_cpu import Look, read_looks, recorded
 from benchmarks.lab.coarse.floors import Call, Use, calls, largest_gap, most_unusual_cpu, uses
 from benchmarks.lab.coarse.judge import Found, Judged, Named, judge, owner
 from benchmarks.lab.coarse.labels import Labels, Window, read_labels
@@ -24,6 +26,7 @@ from docker_engine import docker_engine  # noqa: F401 - a fixture
 from layerline_api.doors.otlp import DECODERS
 from layerline_api.doors.otlp.masking import BY_DEFAULT
 from layerline_api.recorded.gathered import Gathered
+from waiting import eventually
 
 S = 10**9
 BEGIN_S = 1_790_000_000
@@ -93,7 +96,34 @@ def test_published_readings_are_the_same_ones_seldom_and_in_other_words(vocabula
     assert {"container.memory.working_set", "container.disk.io", "system.cpu.time"} <= signals
     assert not {name for name in signals if "throttled" in name or "periods" in name}
     idle = [point.value for one, point in read if one.signal == "system.cpu.time" and "idle" in one.attributes.values()]
-    assert sum(idle[-2:]) == pytest.approx(scraped_s[-1] * 1e9)  # two CPUs make one figure
+    assert idle[-1] == pytest.approx(scraped_s[-1] * 1e9)
+
+
+@pytest.mark.parametrize("vocabulary", VOCABULARIES)
+def test_cpus_are_told_apart_as_they_were_read(vocabulary: str) -> None:
+    """What each CPU did is published, not the sum divided by how many there are."""
+    looks = [Look((BEGIN_S + at) * S, {"0": {"idle": at * S}, "1": {"idle": 0}}) for at in range(120)]
+    gathered = Gathered(lambda problem: pytest.fail(problem))
+    for message in published(two_minutes(), vocabulary, 60, looks):
+        gathered.add(DECODERS["metrics"].rows(message.SerializeToString(), gathered.bounds, None, BY_DEFAULT)[0])
+    rows = gathered.take()
+    series = {one.series: one.attributes for one in rows.series if one.signal == "system.cpu.time"}
+    idle = {
+        series[point.series]["cpu.logical_number"]: point.value
+        for point in rows.points
+        if series.get(point.series, {}).get("cpu.mode") == "idle"
+    }
+    assert idle == {"0": pytest.approx(119e9), "1": 0}
+
+
+def test_each_cpu_of_this_machine_is_read(tmp_path: Path) -> None:
+    """Once a second at least, each with the time that it was idle; an older recording has none."""
+    with recorded(tmp_path / "cpus"):
+        eventually(lambda: (tmp_path / "cpus").exists() and read_looks(tmp_path / "cpus"))
+    (first, *_) = read_looks(tmp_path / "cpus")
+    assert len(first.cpus) == os.cpu_count()
+    assert all(times["idle"] > 0 and "interrupt" in times for times in first.cpus.values())
+    assert read_looks(tmp_path / "missing") == []
 
 
 def test_an_entity_that_is_not_read_any_more_is_not_published(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from layerline import tasks
 from layerline.attributes import SAMPLE_KINDS, SAMPLES
 from layerline.awaits import Found, awaited, behind_thread
 from layerline.tasks import Steps
+from waiting import PATIENCE_S
 from wrapper.conftest import Traced
 
 
@@ -36,7 +37,10 @@ def steps(task: asyncio.Task[Any]) -> Steps:
 
 async def until_suspended(task: asyncio.Task[Any], true: Callable[[Found], bool]) -> Found:
     """What it awaits once that is so; its libraries may await something else before."""
+    end = time.monotonic() + PATIENCE_S
+    found = None
     while True:
+        assert time.monotonic() < end, f"it awaits {found}"
         await asyncio.sleep(0.001)
         assert not task.done()
         found = steps(task).waits()
@@ -149,9 +153,11 @@ def test_work_in_a_thread_is_named() -> None:
 
     async def main() -> None:
         task = asyncio.create_task(asyncio.to_thread(over.wait))
-        found = await until_suspended(task, lambda _: True)
+        try:
+            found = await until_suspended(task, lambda _: True)
+        finally:
+            over.set()  # the loop's end waits for its threads, however long
         assert found[:2] == ("other", "await:thread[Event.wait]")
-        over.set()
         await task
 
     asyncio.run(main())
@@ -170,10 +176,13 @@ def test_a_thread_that_runs_a_loop_says_what_its_coroutine_awaits() -> None:
         waiting.join()
 
     def look(ident: int, seen: threading.Event) -> None:
-        while len(found) < 2:
-            if (waits := behind_thread(sys._current_frames()[ident])) is not None:
-                found.append(waits)
-        seen.set()
+        end = time.monotonic() + PATIENCE_S
+        try:
+            while len(found) < 2 and time.monotonic() < end:
+                if (waits := behind_thread(sys._current_frames()[ident])) is not None:
+                    found.append(waits)
+        finally:
+            seen.set()
 
     asyncio.run(main(lambda: sys._current_frames()[threading.get_ident()], threading.Event()))
     running, suspended = found
@@ -292,7 +301,7 @@ def test_a_task_that_is_done_with_its_spans_is_looked_at_no_more(watched: Traced
             pass
         watcher = watched.account._watcher
         assert watcher is not None
-        end = time.monotonic() + 300
+        end = time.monotonic() + PATIENCE_S
         while any(each is tasks.current() for each in list(tasks.with_spans)) and time.monotonic() < end:
             await asyncio.sleep(0.01)
         assert all(each is not tasks.current() for each in list(tasks.with_spans))

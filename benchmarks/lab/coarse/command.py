@@ -22,12 +22,13 @@ from rich.console import Console
 
 from benchmarks.lab import document
 from benchmarks.lab.coarse import report
+from benchmarks.lab.coarse.each_cpu import read_looks
 from benchmarks.lab.coarse.faults import FAULTS, Fault
 from benchmarks.lab.coarse.judge import METRICS, TRACES, Judged, judge
 from benchmarks.lab.coarse.labels import read_labels
 from benchmarks.lab.coarse.messages import read_messages, write_messages
 from benchmarks.lab.coarse.published import INTERVALS_S, VOCABULARIES, published
-from benchmarks.lab.coarse.record import Pace, record
+from benchmarks.lab.coarse.record import EACH_CPU, Pace, record
 from layerline_api.demo import engine
 from layerline_api.demo.place import DemoError
 from layerline_api.demo.show import ending_on_signals, ignore_signals
@@ -135,7 +136,7 @@ def make_case(folder: Path, name: str) -> Path:
     case = folder / CASES / name
     case.mkdir(parents=True, exist_ok=True)
     sent = read_messages(folder / METRICS, ExportMetricsServiceRequest)
-    write_messages(case / METRICS, published(sent, vocabulary, int(interval)))
+    write_messages(case / METRICS, published(sent, vocabulary, int(interval), read_looks(folder / EACH_CPU)))
     for file in (TRACES, "labels.json"):
         (case / file).unlink(missing_ok=True)
         try:

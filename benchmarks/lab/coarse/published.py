@@ -9,13 +9,16 @@ Limits are told by both (``container.cpu.limit`` of docker_stats is optional the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_CUMULATIVE, NumberDataPoint
+
+from benchmarks.lab.coarse.each_cpu import Look
 
 VOCABULARIES = ("cadvisor", "docker_stats")
 INTERVALS_S = (15, 60)
@@ -55,9 +58,13 @@ class _Entity:
 
 
 def published(
-    sent: Iterable[ExportMetricsServiceRequest], vocabulary: str, interval_s: int
+    sent: Iterable[ExportMetricsServiceRequest], vocabulary: str, interval_s: int, each_cpu: Sequence[Look] = ()
 ) -> Iterator[ExportMetricsServiceRequest]:
-    """The messages of this vocabulary and interval, from our agent's in the order in which they came."""
+    """The messages of this vocabulary and interval, from our agent's in the order in which they came.
+
+    Our agent reads the sum of all CPUs, theirs tell them apart: ``each_cpu`` is what was read of each meanwhile. Where
+    that was not recorded, the sum is published, without the number of a CPU.
+    """
     entities: dict[tuple[tuple[str, str], ...], _Entity] = {}
     interval_ns = interval_s * 10**9
     due_ns: int | None = None
@@ -65,7 +72,7 @@ def published(
         now_ns = max(one.time_ns for one in readings)
         due_ns = now_ns + interval_ns if due_ns is None else due_ns
         if now_ns >= due_ns:
-            yield from _scrape(entities.values(), due_ns, vocabulary)
+            yield from _scrape(entities.values(), due_ns, vocabulary, each_cpu)
             due_ns += -(-(now_ns - due_ns + 1) // interval_ns) * interval_ns
         key = tuple((name, resource[name]) for name in ("container.id", "host.name") if name in resource)
         entity = entities.setdefault(key, _Entity(resource))
@@ -96,7 +103,22 @@ def _readings(sent: Iterable[ExportMetricsServiceRequest]) -> Iterator[tuple[Wor
                 yield resource, found
 
 
-def _scrape(entities: Iterable[_Entity], now_ns: int, vocabulary: str) -> Iterator[ExportMetricsServiceRequest]:
+def _of_each_cpu(one: Reading, each_cpu: Sequence[Look]) -> list[Reading]:
+    """The reading of a host's CPU time, told apart by CPU where that is known."""
+    before = bisect_right(each_cpu, one.time_ns, key=lambda look: look.time_ns)
+    if one.signal != "system.cpu.time" or not before:
+        return [one]
+    mode = one.attributes.get("cpu.mode", "user")
+    return [
+        replace(one, attributes=one.attributes | {"cpu.logical_number": cpu}, unit="ns", value=float(times[mode]))
+        for cpu, times in each_cpu[before - 1].cpus.items()
+        if mode in times
+    ]
+
+
+def _scrape(
+    entities: Iterable[_Entity], now_ns: int, vocabulary: str, each_cpu: Sequence[Look]
+) -> Iterator[ExportMetricsServiceRequest]:
     for entity in entities:
         if entity.read_ns < now_ns - ALIVE_NS:
             continue
@@ -107,15 +129,15 @@ def _scrape(entities: Iterable[_Entity], now_ns: int, vocabulary: str) -> Iterat
             ("docker_stats", True): _docker_stats,
             ("docker_stats", False): _hostmetrics,
         }[vocabulary, is_container]
-        cpus = next((one.value for (name, _), one in entity.latest.items() if name == "system.cpu.logical.count"), 1)
         request = ExportMetricsServiceRequest()
         group = request.resource_metrics.add()
         for key, value in _resource(vocabulary, entity.resource, is_container).items():
             group.resource.attributes.append(KeyValue(key=key, value=AnyValue(string_value=value)))
         metrics: dict[str, Any] = {}
         scope = group.scope_metrics.add()
-        for one in (one for one in entity.latest.values() if one.time_ns >= entity.read_ns - ALIVE_NS):
-            for said in words(one, entity.resource, round(cpus)):
+        latest = (one for one in entity.latest.values() if one.time_ns >= entity.read_ns - ALIVE_NS)
+        for one in (told for read in latest for told in _of_each_cpu(read, each_cpu)):
+            for said in words(one, entity.resource):
                 if said.name not in metrics:
                     metrics[said.name] = scope.metrics.add(name=said.name, unit=said.unit)
                 metric = metrics[said.name]
@@ -182,7 +204,7 @@ _TURNED = {
 }
 
 
-def _cadvisor(one: Reading, resource: Words, cpus: int) -> Iterator[Said]:
+def _cadvisor(one: Reading, resource: Words) -> Iterator[Said]:
     container = resource["container.id"]
     labels = {"id": f"/docker/{container}", "name": resource.get("container.name", "")}
     if image := resource.get("container.image.name"):
@@ -206,7 +228,7 @@ def _device(one: Reading) -> Words:
     return {"interface": one.attributes.get("network.interface.name", "eth0")}
 
 
-def _docker_stats(one: Reading, resource: Words, cpus: int) -> Iterator[Said]:
+def _docker_stats(one: Reading, resource: Words) -> Iterator[Said]:
     if one.signal == "container.cpu.time":
         yield Said("container.cpu.usage.total", _seconds(one) * 1e9, unit="ns")
     elif one.signal == "container.cpu.limit":
@@ -226,11 +248,11 @@ def _docker_stats(one: Reading, resource: Words, cpus: int) -> Iterator[Said]:
             yield Said(name, one.value, {"interface": one.attributes.get("network.interface.name", "eth0")}, "By")
 
 
-def _node_exporter(one: Reading, resource: Words, cpus: int) -> Iterator[Said]:
-    if one.signal == "system.cpu.time":  # ours is that of all CPUs; theirs are told apart
-        for cpu in range(cpus):
-            labels = {"cpu": str(cpu), "mode": one.attributes.get("cpu.mode", "user")}
-            yield Said("node_cpu_seconds_total", _seconds(one) / cpus, labels)
+def _node_exporter(one: Reading, resource: Words) -> Iterator[Said]:
+    if one.signal == "system.cpu.time":
+        cpu = one.attributes.get("cpu.logical_number")
+        labels = {"cpu": cpu} if cpu is not None else {}
+        yield Said("node_cpu_seconds_total", _seconds(one), labels | {"mode": one.attributes.get("cpu.mode", "user")})
     elif one.signal == "system.cpu.logical.count":
         yield Said("node_uname_info", 1, {"nodename": resource.get("host.name", "machine"), "sysname": "Linux"})
         yield Said("machine_cpu_cores", one.value)
@@ -246,11 +268,11 @@ def _node_exporter(one: Reading, resource: Words, cpus: int) -> Iterator[Said]:
             yield Said(name, one.value, {"device": one.attributes["system.device"]})
 
 
-def _hostmetrics(one: Reading, resource: Words, cpus: int) -> Iterator[Said]:
+def _hostmetrics(one: Reading, resource: Words) -> Iterator[Said]:
     if one.signal == "system.cpu.time":
-        for cpu in range(cpus):
-            labels = {"cpu": f"cpu{cpu}", "state": one.attributes.get("cpu.mode", "user")}
-            yield Said("system.cpu.time", _seconds(one) / cpus, labels, "s")
+        cpu = one.attributes.get("cpu.logical_number")
+        labels = {"cpu": f"cpu{cpu}"} if cpu is not None else {}
+        yield Said("system.cpu.time", _seconds(one), labels | {"state": one.attributes.get("cpu.mode", "user")}, "s")
     elif one.signal == "system.cpu.logical.count":
         yield Said("system.cpu.logical.count", one.value, unit="{cpu}")
     elif one.signal in ("system.disk.io", "system.disk.io_time"):

@@ -10,11 +10,14 @@ from pathlib import Path
 
 from rich.console import Console
 
+from benchmarks.lab.coarse.each_cpu import recorded
 from benchmarks.lab.coarse.faults import Fault
 from benchmarks.lab.coarse.labels import Labels, Window
 from benchmarks.lab.coarse.shop import PORT, Customers, Shop, open_shop
 from layerline_api.demo import layout
 
+#: The file with what each CPU did.
+EACH_CPU = "each_cpu.jsonl"
 #: What is left out at the beginning of a window: a limit that is lifted leaves a queue behind.
 AFTERWARDS_NS = 10 * 10**9
 
@@ -36,7 +39,8 @@ class Pace:
 
 def record(console: Console, folder: Path, faults: Sequence[Fault], pace: Pace) -> Labels:
     """Run the shop and do the faults; the folder then holds the recording. DemoError, NoEngine."""
-    with open_shop(console) as shop, layout.staying_on(shop.cores.rest):
+    folder.mkdir(parents=True, exist_ok=True)
+    with open_shop(console) as shop, layout.staying_on(shop.cores.rest), recorded(folder / EACH_CPU):
         with Customers(shop):
             time.sleep(pace.first / 2)
             windows = [_quiet(1, pace.first / 2)]

@@ -19,7 +19,7 @@ from layerline_correlator.store.sealed import SPAN, within
 from layerline_correlator.store.stale import MINUTE_NS
 from layerline_correlator.store.statements import first_row
 from layerline_correlator.summaries.cover import REQUESTS, cover
-from layerline_correlator.verdict.changed import Compared, Loss, Lost, Who, is_open
+from layerline_correlator.verdict.changed import ENOUGH_BEFORE, Compared, Loss, Lost, Who, is_open
 from layerline_correlator.verdict.edges import EdgeChange, read_edges
 from layerline_correlator.verdict.failures import Times
 
@@ -84,6 +84,7 @@ def read_changed(
         **_bounds(times),
         "block_ns": block_ns,
         "origin_ns": origin_ns,
+        "enough": ENOUGH_BEFORE,
         "middle_block": (middle_ns - origin_ns) // block_ns,
     }
     graph(*LOSSES).run(cursor, parameters)

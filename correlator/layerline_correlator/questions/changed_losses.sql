@@ -1,11 +1,41 @@
 -- What requests lost, to whom: of a window and of the time before it. From summed-up minutes, and from rows beside them.
 --
 -- In: $from_ns, $to_ns (the window), $before_ns, $before_to_ns (the time before), $block_ns (both are divided into blocks
---     of this length, from $origin_ns on); compared_sender(sender): whose requests; the views of summaries/cover.py around both times.
+--     of this length, from $origin_ns on); $enough: how many requests are enough to compare with;
+--     compared_sender(sender): whose requests; the views of summaries/cover.py around both times.
 
--- Requests with a ledger that are read row by row. Before the window without those inside of incidents.
+-- Times before the window that nothing is compared with, of each operation: those of incidents in which it was found, and
+-- of those that touched other operations of its service, unless too few requests were left ($enough): a rare operation
+-- is slow in these too, and seldom often enough to be found so.
+-- makes: compared_unusual
+-- reads: compared_sender, request_beside, request_summed
+CREATE OR REPLACE TEMP TABLE compared_unusual AS
+WITH
+before AS (
+    SELECT service, operation, start_ns, start_ns + 1 AS end_ns, 1 AS requests FROM request_beside
+    WHERE weight > 0 AND start_ns >= $before_ns AND start_ns < $before_to_ns
+      AND row(service, operation, resource, container_id) IN (SELECT sender FROM compared_sender)
+    UNION ALL
+    SELECT service, operation, minute_begins(minute), minute_begins(minute + 1), requests FROM request_summed
+    WHERE minute_begins(minute) >= $before_ns AND minute_begins(minute) < $before_to_ns
+      AND row(service, operation, resource, container_id) IN (SELECT sender FROM compared_sender)
+),
+calm AS (
+    SELECT service, operation, sum(requests) AS requests FROM before
+    WHERE NOT EXISTS (
+        FROM unusual WHERE unusual.service = before.service
+        AND before.end_ns > unusual.start_ns AND before.start_ns < unusual.end_ns)
+    GROUP BY ALL
+)
+SELECT DISTINCT asked.service, asked.operation, start_ns, end_ns
+FROM (SELECT DISTINCT service, operation FROM before) AS asked
+JOIN unusual ON unusual.service = asked.service
+LEFT JOIN calm ON calm.service = asked.service AND calm.operation = asked.operation
+WHERE unusual.operation = asked.operation OR calm.requests >= $enough;
+
+-- Requests with a ledger that are read row by row.
 -- makes: compared_request
--- reads: compared_sender, request_beside
+-- reads: compared_sender, compared_unusual, request_beside
 CREATE OR REPLACE TEMP TABLE compared_request AS
 SELECT
     service, operation, start_ns >= $from_ns AND start_ns < $to_ns AS is_now,
@@ -15,13 +45,14 @@ WHERE weight > 0 AND row(service, operation, resource, container_id) IN (SELECT 
   AND (
     (start_ns >= $from_ns AND start_ns < $to_ns)
     OR (start_ns >= $before_ns AND start_ns < $before_to_ns AND NOT EXISTS (
-        FROM unusual WHERE unusual.service = request_beside.service AND unusual.operation = request_beside.operation
+        FROM compared_unusual AS unusual
+        WHERE unusual.service = request_beside.service AND unusual.operation = request_beside.operation
         AND request_beside.start_ns >= unusual.start_ns AND request_beside.start_ns < unusual.end_ns))
   );
 
 -- The minutes that are read as they are summed up, of each operation.
 -- makes: compared_minute
--- reads: compared_sender, request_summed
+-- reads: compared_sender, compared_unusual, request_summed
 CREATE OR REPLACE TEMP TABLE compared_minute AS
 SELECT
     service, operation, minute, minute_begins(minute) >= $from_ns AND minute_begins(minute) < $to_ns AS is_now,
@@ -31,7 +62,8 @@ WHERE row(service, operation, resource, container_id) IN (SELECT sender FROM com
   AND (
     (minute_begins(minute) >= $from_ns AND minute_begins(minute) < $to_ns)
     OR (minute_begins(minute) >= $before_ns AND minute_begins(minute) < $before_to_ns AND NOT EXISTS (
-        FROM unusual WHERE unusual.service = request_summed.service AND unusual.operation = request_summed.operation
+        FROM compared_unusual AS unusual
+        WHERE unusual.service = request_summed.service AND unusual.operation = request_summed.operation
         AND minute_begins(minute + 1) > unusual.start_ns AND minute_begins(minute) < unusual.end_ns))
   )
 GROUP BY ALL HAVING sum(weight) > 0;

@@ -130,8 +130,9 @@ quota AS (
 -- What the wrapper flushed is at least what was used: a thread's time is in one span only. Meters of spans overlap, and
 -- only the largest counts.
 flushed AS (
-    SELECT run.container_id, run_no, sum(thread_cpu_ns)::BIGINT AS cpu_ns, max(container_throttled_ns) AS throttled_ns,
-           sum(thread_blocks_read * 512)::BIGINT AS read_bytes
+    SELECT run.container_id, run_no, in_bounds(sum(in_bounds(thread_cpu_ns)))::BIGINT AS cpu_ns,
+           max(container_throttled_ns) AS throttled_ns,
+           in_bounds(sum(in_bounds(thread_blocks_read)))::BIGINT * 512 AS read_bytes
     FROM run
     JOIN span_of
         ON span_of.container_id = run.container_id

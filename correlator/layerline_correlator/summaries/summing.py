@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from contextlib import suppress
+from datetime import UTC, datetime
 
 import duckdb
 
@@ -76,6 +77,9 @@ class Summing:
         self._thread: threading.Thread | None = None
         #: Quarters that are not summed up, of each kind; not known before the first look.
         self._open: dict[str, set[int]] = {}
+        #: Minutes of each kind among which one could not be summed up, and those that could not be.
+        self._alone: set[tuple[str, int]] = set()
+        self._odd: set[tuple[str, int]] = set()
 
     def start(self) -> None:
         """Sum up from now on."""
@@ -125,16 +129,29 @@ class Summing:
                 for (minute,) in self._cursor.execute(
                     _DUE, {"kind": kind, "quiet_ns": now_ns - QUIET_NS, "long_ns": now_ns - LONGEST_NS}
                 ).fetchall()
+                if (kind, minute) not in self._odd
             ]
-            together = [minute for minute in due if minute > due[0] - TOGETHER]
+            lowest = due[0] if due and (kind, due[0]) in self._alone else due[0] - TOGETHER + 1 if due else 0
+            together = [minute for minute in due if minute >= lowest]
             if together:
                 self._sum_up(kind, together)
             self._cursor.execute("COMMIT").fetchall()
-        except BaseException:
+        except BaseException as problem:
             with suppress(duckdb.Error):  # a commit that failed has rolled back
                 self._cursor.execute("ROLLBACK").fetchall()
-            raise
+            if not isinstance(problem, duckdb.DataError):
+                raise
+            self._set_aside(kind, together, problem)
         return len(together)
+
+    def _set_aside(self, kind: str, minutes: list[int], problem: duckdb.DataError) -> None:
+        """No minute waits for what a sender wrote into another: each is tried alone, and that one is left as it is."""
+        if len(minutes) > 1:
+            self._alone |= {(kind, minute) for minute in minutes}
+            return
+        self._odd.add((kind, minutes[0]))
+        when = datetime.fromtimestamp(minutes[0] * 60, UTC).strftime("%Y-%m-%dT%H:%MZ")
+        _log.error("the minute %s of %ss cannot be summed up, questions read its rows: %s", when, kind, problem)
 
     def _quarters(self, now_ns: int) -> int:
         """Sum up some quarters of each kind that are over. How many there were."""
