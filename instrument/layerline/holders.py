@@ -26,6 +26,9 @@ _MOST_THREADS: Final = 64
 #: Where threads wait for something to do: the ends of files' paths.
 _IDLE: Final = ("selectors.py", "socketserver.py", "queue.py", "concurrent/futures/thread.py")
 
+#: Places of holders that are counted in one span.
+_MOST_PLACES: Final = 32
+
 #: When a thread was looked at, how long it had waited for a CPU by then (ns), and where it stood.
 Looked = tuple[int, int, str]
 
@@ -84,6 +87,12 @@ class Holders:
             self._held_ns += found[0] - self._before[1][0]
             self._waited_ns += found[1] - self._before[1][1]
         self._before = (holder, found)
+
+    def look_at_task(self, held_by: str | None) -> None:
+        """A task was found waiting for a lock, an event or a queue; ``held_by``: where its holder stood, if known."""
+        self._looks += 1
+        if held_by is not None and (held_by in self._held or len(self._held) < _MOST_PLACES):
+            self._held[held_by] += 1
 
     def held_by(self) -> str | None:
         """Where who holds the lock stood in most looks, ``function file:line``; None unless most looks knew it."""
