@@ -12,6 +12,7 @@ Source: ``/proc/self/task/<tid>/schedstat``, field 2 (ns).
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import Counter
 from collections.abc import Mapping
@@ -39,14 +40,25 @@ def at_work(frames: Mapping[int, FrameType]) -> dict[int, Looked]:
     if len(frames) > _MOST_THREADS:
         return found
     for ident, frame in frames.items():
-        thread = threading._active.get(ident)  # type: ignore[attr-defined]
-        if thread is None or thread.native_id is None:
+        tid = number_of(ident)
+        if tid is None:
             continue  # ours, or one that Python did not start
         if frame.f_code.co_filename.endswith(_IDLE) or not has_own(frame):
             continue
-        if (read := waited_so_far(thread.native_id)) is not None:
+        if (read := waited_so_far(tid)) is not None:
             found[ident] = (*read, place(frame))
     return found
+
+
+def number_of(ident: int) -> int | None:
+    """The kernel's number of a thread that Python has started; None of others.
+
+    In a forked child the main thread's number is the process's, while Python names the one that it was in the parent.
+    """
+    thread = threading._active.get(ident)  # type: ignore[attr-defined]
+    if thread is threading.main_thread():
+        return os.getpid()
+    return None if thread is None else thread.native_id
 
 
 def waited_so_far(native_id: int) -> tuple[int, int] | None:
@@ -104,8 +116,8 @@ class Holders:
         """The span ends: read those once more of whom there was one look only."""
         for ident, looked in self._last.items():
             if looked is self._first[ident]:
-                thread = threading._active.get(ident)  # type: ignore[attr-defined]
-                if thread is not None and thread.native_id is not None and (read := waited_so_far(thread.native_id)):
+                tid = number_of(ident)
+                if tid is not None and (read := waited_so_far(tid)):
                     self._last[ident] = (*read, looked[2])
 
     def waited(self) -> tuple[float, float] | None:
