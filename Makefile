@@ -28,7 +28,7 @@ ANEW := --clear
 endif
 endif
 
-.PHONY: demo test apps test-quick test-live test-live-beside test-live-alone test-newest crash fuzz ledger soak docs lint sanitize dist screenshots bench lab lab-quick lab-coarse lock clean $(if $(ANEW),$(STAMP))
+.PHONY: demo test apps test-quick test-live test-live-beside test-live-alone test-newest crash fuzz ledger soak docs lint sanitize dist pips screenshots bench lab lab-quick lab-coarse lock clean $(if $(ANEW),$(STAMP))
 
 demo: $(STAMP)
 	@$(BIN)/layerline demo
@@ -98,6 +98,10 @@ docs: $(STAMP)
 # Wheels and sdist in dist/, built, checked and installed as a user would have them (tools/dist.py).
 dist:
 	$(or $(PYTHON),python3) tools/dist.py
+
+# The wheel in dist/ installed by pip 23.2 and by the newest, on each Python that is here, bare and with [all] (tools/pips.py).
+pips:
+	$(or $(PYTHON),python3) tools/pips.py
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/wrapper.py

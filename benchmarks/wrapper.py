@@ -1,13 +1,16 @@
-"""What the wrapper costs: one Flask app under one load, bare, with others' instrumentation and with ours.
+"""What the wrapper costs: one app under one load, bare, with others' instrumentation and with ours.
 
     python benchmarks/wrapper.py [--rounds 15] [--requests 1000] [--spans 10] [--work 100] [--threads 1,8]
-                                 [--ddtrace FOLDER]
+                                 [--servers waitress,gunicorn,asyncio] [--ddtrace FOLDER]
 
 The variants, interleaved, each round in another order: nothing; ``opentelemetry-instrument``; ``layerline run``, with
 its C extension and without (``LAYERLINE_FAST=off``); and ddtrace, without an agent to send to, if FOLDER has it
 (``pip install --target FOLDER ddtrace``).
 
-The app is served by waitress in one process. A request makes one span by Flask's instrumentation, ``--spans`` by hand.
+The app is Flask's, served by waitress in one process or by one worker of gunicorn's (gthread), or FastAPI's, served by
+uvicorn: there each span is opened in a coroutine that gives the loop away once. A request makes ``--spans`` spans by
+hand, and one by the framework's instrumentation (FastAPI's makes three; the figures are for each of 1 + ``--spans``).
+
 Two routes: ``/spans`` does next to nothing in them, so that the cost of a span stands out; ``/cart`` computes for
 ``--work`` µs in each, as an app would. Spans go every second to a sink that answers 200. Where there are two cores or
 more the app has one of its own, and the sink and the client share another. Each figure is the median of the rounds' own
@@ -41,47 +44,93 @@ from pathlib import Path
 BARE, PLAIN, DDTRACE = "bare", "opentelemetry-instrument", "ddtrace-run"
 FAST, PURE = "layerline run", "… LAYERLINE_FAST=off"
 OURS = (FAST, PURE)
+#: How long the app may take to start, on a machine that does other things, in seconds.
+START_S = 300
 
-APP = """
-import sys
-from flask import Flask
-import threading
-app = Flask("shop")
-port, spans, turns, threads, api = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), sys.argv[5]
+WAITRESS, GUNICORN, ASYNCIO = "waitress", "gunicorn", "asyncio"
+#: What each server runs.
+SCRIPTS = {WAITRESS: "shop", GUNICORN: "shop", ASYNCIO: "shop_asyncio"}
+
+#: What both apps begin with: their own variables, and how a span is opened.
+SHARED = """
+import os, threading
+port, spans, turns, threads = map(int, os.environ["SHOP"].split(",")[:4])
+api = os.environ["SHOP"].split(",")[4]
 
 if api == "ddtrace":
     from ddtrace.trace import tracer
 
-    def steps(turns):
-        for i in range(spans):
-            with tracer.trace("step") as span:
-                span.set_tag("step", i)
-                span.set_tag("kind", "work")
-                for _ in range(turns):
-                    pass
-        return "ok"
+    def step(i):
+        span = tracer.trace("step")
+        span.set_tag("step", i)
+        span.set_tag("kind", "work")
+        return span
 else:
     from opentelemetry import trace
     tracer = trace.get_tracer("shop")
 
-    def steps(turns):
-        for i in range(spans):
-            with tracer.start_as_current_span("step", attributes={"step": i, "kind": "work"}):
-                for _ in range(turns):
-                    pass
-        return "ok"
+    def step(i):
+        return tracer.start_as_current_span("step", attributes={"step": i, "kind": "work"})
 
 def serving():
-    each = [thread.native_id for thread in threading.enumerate() if thread.name.startswith(("waitress", "MainThread"))]
-    return " ".join(map(str, each))
+    names = ("waitress", "ThreadPoolExecutor")
+    each = [thread.native_id for thread in threading.enumerate() if thread.name.startswith(names)]
+    return " ".join(map(str, [os.getpid(), *each]))  # the main thread's number is the process's
+"""
+
+APPS = {
+    "shop": SHARED
+    + """
+from flask import Flask
+app = Flask("shop")
+
+def steps(turns):
+    for i in range(spans):
+        with step(i):
+            for _ in range(turns):
+                pass
+    return "ok"
 
 app.add_url_rule("/spans/<int:number>", "spans", lambda number: steps(0))
 app.add_url_rule("/cart/<int:number>", "cart", lambda number: steps(turns))
 app.add_url_rule("/threads/<int:number>", "threads", lambda number: serving())
 
-import waitress
-waitress.serve(app, host="127.0.0.1", port=port, threads=threads, _quiet=True)
-"""
+if __name__ == "__main__":
+    import waitress
+    waitress.serve(app, host="127.0.0.1", port=port, threads=threads, _quiet=True)
+""",
+    "shop_asyncio": SHARED
+    + """
+import asyncio
+import fastapi
+from fastapi.responses import PlainTextResponse
+app = fastapi.FastAPI(default_response_class=PlainTextResponse)
+
+async def steps(turns):
+    for i in range(spans):
+        with step(i):
+            await asyncio.sleep(0)
+            for _ in range(turns):
+                pass
+    return "ok"
+
+@app.get("/spans/{number}")
+async def spans_only(number: int):
+    return await steps(0)
+
+@app.get("/cart/{number}")
+async def cart(number: int):
+    return await steps(turns)
+
+@app.get("/threads/{number}")
+async def these_threads(number: int):
+    return serving()
+
+if __name__ == "__main__":
+    import uvicorn
+    uvicorn.run(app, host="127.0.0.1", port=port, log_level="error")
+""",
+}
 
 
 @dataclass(frozen=True)
@@ -148,10 +197,12 @@ def turns_per_us() -> float:
     return 1 / (time.perf_counter() - begun)
 
 
-def command(variant: str, script: Path, port: int, options: argparse.Namespace, threads: int) -> list[str]:
-    api = "ddtrace" if variant == DDTRACE else "opentelemetry"
-    given = (port, options.spans, options.turns, threads, api)
-    app = [sys.executable, str(script), *map(str, given)]
+def command(variant: str, server: str, folder: Path, port: int, threads: int) -> list[str]:
+    app = [sys.executable, str(folder / f"{SCRIPTS[server]}.py")]
+    if server == GUNICORN:
+        bound = ["--bind", f"127.0.0.1:{port}", "--chdir", str(folder), "--log-level", "error"]
+        worker = ["--worker-class", "gthread", "--threads", str(threads)]
+        app = [sys.executable, "-m", "gunicorn", *worker, *bound, "shop:app"]
     beside = Path(sys.executable).parent
     if variant == PLAIN:
         return [str(beside / "opentelemetry-instrument"), *app]
@@ -211,16 +262,18 @@ def load(port: int, route: str, requests: int, clients: int) -> tuple[float, lis
     return time.perf_counter() - begun, lengths
 
 
-def measure(variant: str, script: Path, sink: str, options: argparse.Namespace, threads: int) -> Run:
+def measure(variant: str, server: str, folder: Path, sink: str, options: argparse.Namespace, threads: int) -> Run:
     port, received = free_port(), Sink.received_bytes
+    api = "ddtrace" if variant == DDTRACE else "opentelemetry"
+    shop = ",".join(map(str, (port, options.spans, options.turns, threads, api)))
     process = subprocess.Popen(
-        command(variant, script, port, options, threads),
-        env=environment(variant, sink, options),
+        command(variant, server, folder, port, threads),
+        env={**environment(variant, sink, options), "SHOP": shop},
         stderr=subprocess.DEVNULL,
     )
     try:
         os.sched_setaffinity(process.pid, cores()[0])
-        end = time.monotonic() + 60
+        end = time.monotonic() + START_S
         while True:
             try:
                 socket.create_connection(("127.0.0.1", port), timeout=1).close()
@@ -231,14 +284,15 @@ def measure(variant: str, script: Path, sink: str, options: argparse.Namespace, 
                 time.sleep(0.05)
         load(port, "spans", max(200, options.requests // 10), threads)
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/threads/0") as answer:
-            serving = [int(tid) for tid in answer.read().split()]
+            serving = [int(number) for number in answer.read().split()]
+        pid = serving[0]  # of gunicorn's worker, which is a child
         time.sleep(1.5)  # what the warm-up made is sent
-        before, before_app = cpu_s(process.pid), on_threads_s(process.pid, serving)
+        before, before_app = cpu_s(pid), on_threads_s(pid, serving)
         load(port, "spans", options.requests, threads)
         time.sleep(1.5)
-        used, used_app = cpu_s(process.pid) - before, on_threads_s(process.pid, serving) - before_app
+        used, used_app = cpu_s(pid) - before, on_threads_s(pid, serving) - before_app
         took, lengths = load(port, "cart", options.requests, threads)
-        memory = memory_mb(process.pid)
+        memory = memory_mb(pid)
     finally:
         process.terminate()
         process.wait()
@@ -272,7 +326,7 @@ def machine() -> str:
 
 
 def rounds_of(
-    variants: list[str], threads: int, script: Path, sink: str, options: argparse.Namespace
+    variants: list[str], server: str, threads: int, folder: Path, sink: str, options: argparse.Namespace
 ) -> list[dict[str, Run]]:
     """All variants, as often as was asked for."""
     rounds = []
@@ -281,11 +335,11 @@ def rounds_of(
         random.Random(number).shuffle(order)  # noqa: S311 - an order, not a secret
         runs = {}
         for variant in order:
-            said = f"{threads} threads, round {number + 1} of {options.rounds}: {variant:<26}"
+            said = f"{server}, {threads} threads, round {number + 1} of {options.rounds}: {variant:<26}"
             print(f"\r{said}", end="", file=sys.stderr, flush=True)
-            runs[variant] = measure(variant, script, sink, options, threads)
+            runs[variant] = measure(variant, server, folder, sink, options, threads)
         rounds.append(runs)
-    print("\r" + " " * 70 + "\r", end="", file=sys.stderr)
+    print("\r" + " " * 80 + "\r", end="", file=sys.stderr)
     return rounds
 
 
@@ -332,6 +386,7 @@ def main() -> int:
     parser.add_argument("--spans", type=int, default=10, help="made by hand in each request")
     parser.add_argument("--work", type=int, default=100, help="µs of computing in each span of /cart")
     parser.add_argument("--threads", default="1,8", help="of the server, each with a client")
+    parser.add_argument("--servers", default=WAITRESS, help=f"of {', '.join(SCRIPTS)}; asyncio has one thread")
     parser.add_argument("--ddtrace", default="", help="a folder that has ddtrace")
     options = parser.parse_args()
     options.turns = int(options.work * turns_per_us())
@@ -345,16 +400,20 @@ def main() -> int:
 
     print(f"{machine()}\npython {' '.join(sys.argv)}")
     with tempfile.TemporaryDirectory() as folder:
-        script = Path(folder, "shop.py")
-        script.write_text(APP, encoding="utf-8")
-        for threads in map(int, options.threads.split(",")):
-            options.requests -= options.requests % threads
-            rounds = rounds_of(variants, threads, script, url, options)
-            print(
-                f"\n{threads} thread{'s' * (threads > 1)}: medians of {options.rounds} rounds, "
-                f"{options.requests} requests a route, {1 + options.spans} spans a request\n"
-            )
-            report(variants, rounds, 1 + options.spans)
+        for name, text in APPS.items():
+            Path(folder, f"{name}.py").write_text(text, encoding="utf-8")
+        for server in options.servers.split(","):
+            if server not in SCRIPTS:
+                parser.error(f"--servers: expected some of {', '.join(SCRIPTS)}, found {server!r}")
+            for threads in map(int, options.threads.split(",")):
+                options.requests -= options.requests % threads
+                rounds = rounds_of(variants, server, threads, Path(folder), url, options)
+                what = f"{threads} clients" if server == ASYNCIO else f"{threads} thread{'s' * (threads > 1)}"
+                print(
+                    f"\n{server}, {what}: medians of {options.rounds} rounds, "
+                    f"{options.requests} requests a route, {1 + options.spans} spans a request\n"
+                )
+                report(variants, rounds, 1 + options.spans)
     if options.rounds < 15:
         print("\nfewer than 15 rounds: a first look, not a figure to be quoted")
     return 0

@@ -10,7 +10,8 @@ What is checked, in this order; the first thing that is wrong ends it with exit 
 4. The wheel alone, in a fresh environment: ``layerline`` says its version, its help and every page that messages name,
    and which extra a command needs that is not installed.
 5. The wheel with the extension has and uses it. The sdist installs without a compiler, and then does without.
-6. The wheel with ``[agent,server]``: every command says its help, and a server starts, answers and shows its page.
+6. pip 23.2 finds versions that agree, as the newest does (``tools/pips.py`` does more of that).
+7. The wheel with ``[agent,server]``: every command says its help, and a server starts, answers and shows its page.
 
 Needs a package index; nothing outside the clone is changed.
 """
@@ -34,6 +35,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # it may be run by the name of its file
+
+from tools import pips  # noqa: E402 - that is how it is found
+
 #: The extension: its source is in the sdist only, and what is made of it in wheels for one kind of machine only.
 COMPILED = frozenset({".c", ".so"})
 EXTENSION = "layerline/_fast.abi3.so"
@@ -263,9 +268,10 @@ def main() -> int:
         say("alone: version, help, pages and `layerline run` are as they must be")
         try_fast(fast, sdist)
         say("the extension is used where it is, and not missed without a compiler")
+        say(f"old and new pip agree: {pips.dry(Path(sys.executable), wheel)}")
         try_whole(wheel, known)
         say("with [agent,server]: every command starts, the server answers")
-    except Wrong as problem:
+    except (Wrong, pips.Refused) as problem:
         print(f"make dist: {problem}", file=sys.stderr)
         return 1
     finally:

@@ -7,6 +7,7 @@
  *   Encoder        a finished span as OTLP bytes (encode.py)
  *   Queue          on_end: the bytes into the SDK's queue (export.py)
  *   read           a file of the kernel, without giving the lock away (kernel.py)
+ *   share_*        what profilers outside of the process read (share_context.py)
  *
  * Rules:
  * - Only the usual case is here. Whatever else comes (an asyncio task, a greenlet, a span that ends out of order, a trace
@@ -28,11 +29,15 @@
 #include <structmember.h>
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -1536,11 +1541,11 @@ done:
     return there;
 }
 
-/* An id of 8 or 16 bytes, the highest first; 0 where it is no such number. */
-static int put_id(Buffer *buffer, unsigned char tag, PyObject *id, int size)
+/* An id's 8 or 16 bytes, the highest first: 1; 0 where it is no such number; -1 with an exception. */
+static int id_of(PyObject *id, int size, unsigned char *bytes)
 {
     static PyObject *half;
-    uint64_t high = 0, low;
+    uint64_t parts[2] = {0, 0};
     if (id == NULL || !PyLong_Check(id))
         return id == NULL ? -1 : 0;
     if (size == 16) {
@@ -1549,29 +1554,32 @@ static int put_id(Buffer *buffer, unsigned char tag, PyObject *id, int size)
         PyObject *shifted = PyNumber_Rshift(id, half);
         if (shifted == NULL)
             return -1;
-        high = PyLong_AsUnsignedLongLong(shifted);
+        parts[0] = PyLong_AsUnsignedLongLong(shifted);
         Py_DECREF(shifted);
-        low = PyLong_AsUnsignedLongLongMask(id);
+        parts[1] = PyLong_AsUnsignedLongLongMask(id);
     } else
-        low = PyLong_AsUnsignedLongLong(id);
+        parts[1] = PyLong_AsUnsignedLongLong(id);
     if (PyErr_Occurred()) {
         if (!PyErr_ExceptionMatches(PyExc_OverflowError))
             return -1;
         PyErr_Clear();
         return 0;
     }
-    put_varint(buffer, tag, (uint64_t)size);
-    if (size == 16) {
-        unsigned char bytes[8];
-        for (int i = 0; i < 8; i++)
-            bytes[i] = (unsigned char)(high >> 8 * (7 - i));
-        put(buffer, bytes, 8);
-    }
-    unsigned char bytes[8];
-    for (int i = 0; i < 8; i++)
-        bytes[i] = (unsigned char)(low >> 8 * (7 - i));
-    put(buffer, bytes, 8);
+    for (int i = 0; i < size; i++)
+        bytes[i] = (unsigned char)(parts[(16 - size + i) / 8] >> 8 * (7 - i % 8));
     return 1;
+}
+
+/* A field that is an id; 0 where it is no such number. */
+static int put_id(Buffer *buffer, unsigned char tag, PyObject *id, int size)
+{
+    unsigned char bytes[16];
+    int there = id_of(id, size, bytes);
+    if (there == 1) {
+        put_varint(buffer, tag, (uint64_t)size);
+        put(buffer, bytes, (size_t)size);
+    }
+    return there;
 }
 
 /* Name (5), kind (6), times (7, 8), ids (1, 2), parent (4), flags (16), in the order of encode.py. */
@@ -1869,6 +1877,166 @@ static PyObject *read_file(PyObject *module, PyObject *const *arguments, Py_ssiz
     return result;
 }
 
+/* ---- share_process(payload): the process context of OpenTelemetry (OTEP 4719, version 2)
+ *
+ * A reader finds the mapping by its name in /proc/PID/maps, reads the header, then the payload that it points to, then the
+ * header's time once more: 0, or another time, says that both were being changed. A forked child has no such mapping. */
+
+#ifndef PR_SET_VMA
+#define PR_SET_VMA 0x53564d41
+#define PR_SET_VMA_ANON_NAME 0
+#endif
+#define CONTEXT_NAME "OTEL_CTX"
+
+typedef struct {
+    char signature[8];
+    uint32_t version, payload_size;
+    _Atomic uint64_t published_ns; /* CLOCK_BOOTTIME; 0 while it is being changed */
+    void *payload;
+} Header;
+_Static_assert(sizeof(void *) != 8 || sizeof(Header) == 32, "as OTEP 4719 lays it out");
+
+static struct {
+    pid_t pid; /* who made the mapping: it is not in its children */
+    Header *header;
+    void *payload;
+} published;
+
+/* A page for the header: of a memfd, whose name is to be seen on every kernel, else an anonymous one. MAP_FAILED where
+ * neither can be had. The system call itself, as older C libraries have no function for it. */
+static Header *new_header(void)
+{
+    Header *header = MAP_FAILED;
+    long fd = syscall(SYS_memfd_create, CONTEXT_NAME, 1 | 2 | 8); /* CLOEXEC, ALLOW_SEALING, NOEXEC_SEAL (Linux 6.3) */
+    if (fd < 0)
+        fd = syscall(SYS_memfd_create, CONTEXT_NAME, 1 | 2);
+    if (fd >= 0) {
+        if (ftruncate((int)fd, sizeof *header) == 0)
+            header = mmap(NULL, sizeof *header, PROT_READ | PROT_WRITE, MAP_PRIVATE, (int)fd, 0);
+        close((int)fd);
+    }
+    if (header == MAP_FAILED)
+        header = mmap(NULL, sizeof *header, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (header != MAP_FAILED && madvise(header, sizeof *header, MADV_DONTFORK) != 0) {
+        munmap(header, sizeof *header);
+        header = MAP_FAILED;
+    }
+    return header;
+}
+
+/* Publish a payload, in place of the one before; None: nothing any more. OSError where there is no memory for it. */
+static PyObject *share_process(PyObject *module, PyObject *payload)
+{
+    char *bytes = NULL;
+    void *copy = NULL, *old = published.payload;
+    Py_ssize_t size = 0;
+    (void)module;
+    if (payload != Py_None) {
+        if (PyBytes_AsStringAndSize(payload, &bytes, &size) < 0)
+            return NULL;
+        if (size == 0 || size > UINT32_MAX) {
+            PyErr_SetString(PyExc_ValueError, "share_process: expected a payload of 1 byte to 4 GiB");
+            return NULL;
+        }
+        if ((copy = malloc((size_t)size)) == NULL)
+            return PyErr_NoMemory();
+        memcpy(copy, bytes, (size_t)size);
+    }
+    if (published.pid != getpid())
+        published.header = NULL; /* the parent's */
+    if (copy == NULL) {
+        if (published.header != NULL)
+            munmap(published.header, sizeof *published.header);
+        published.header = NULL;
+        published.payload = NULL;
+        free(old);
+        return own(Py_None);
+    }
+    long long now = now_ns(CLOCK_BOOTTIME), before = 0;
+    if (published.header == NULL) {
+        Header *made = new_header();
+        if (made == MAP_FAILED) {
+            free(copy);
+            return PyErr_SetFromErrno(PyExc_OSError);
+        }
+        memcpy(made->signature, CONTEXT_NAME, sizeof made->signature);
+        made->version = 2;
+        published.header = made;
+        published.pid = getpid();
+    } else
+        before = (long long)atomic_exchange(&published.header->published_ns, 0);
+    atomic_thread_fence(memory_order_seq_cst);
+    published.header->payload_size = (uint32_t)size;
+    published.header->payload = published.payload = copy;
+    atomic_thread_fence(memory_order_seq_cst);
+    atomic_store(&published.header->published_ns, (uint64_t)(now > before ? now : before + 1));
+    /* Readers may wait for this call; that the kernel cannot do it (before 5.17) does not matter. */
+    (void)prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, (unsigned long)published.header, sizeof *published.header, CONTEXT_NAME);
+    free(old);
+    return own(Py_None);
+}
+
+/* ---- share_span(context): the thread context of OpenTelemetry (OTEP 4947)
+ *
+ * A reader finds the variable in the table of dynamic symbols, and looks while the thread is stopped: no more than the
+ * compiler has to be kept from reordering. Each thread has one record for as long as it lives, which says itself whether it
+ * is valid. The variable is reached by the usual way (General Dynamic), not by descriptors: before glibc 2.40 those of a
+ * library that is loaded late did not keep all registers. */
+
+typedef struct {
+    unsigned char trace_id[16], span_id[8], valid, flags;
+    uint16_t attributes_size;
+} Record;
+_Static_assert(sizeof(Record) == 28, "as OTEP 4947 lays it out");
+#define SHOWN 25 /* of what share_span returns: the ids and the flags */
+
+extern __thread Record *otel_thread_ctx_v1;
+__attribute__((visibility("default"))) __thread Record *otel_thread_ctx_v1;
+static __thread Record shown_here;
+
+/* Show a SpanContext (a tuple), what an earlier call has returned, or None; returns what was shown before. */
+static PyObject *share_span(PyObject *module, PyObject *context)
+{
+    unsigned char now[SHOWN], before[SHOWN];
+    Record *record = &shown_here;
+    PyObject *result;
+    int there = 0;
+    (void)module;
+    if (PyBytes_Check(context) && PyBytes_Size(context) == SHOWN) {
+        memcpy(now, PyBytes_AsString(context), SHOWN);
+        there = 1;
+    } else if (PyTuple_Check(context) && PyTuple_Size(context) >= 4) {
+        there = id_of(PyTuple_GetItem(context, 0), 16, now);
+        if (there == 1)
+            there = id_of(PyTuple_GetItem(context, 1), 8, now + 16);
+        if (there == 1)
+            now[24] = (unsigned char)PyLong_AsUnsignedLongMask(PyTuple_GetItem(context, 3));
+        if (there < 0 || PyErr_Occurred())
+            return NULL;
+    } else if (context != Py_None) {
+        PyErr_SetString(PyExc_TypeError, "share_span: expected a SpanContext, what was returned before, or None");
+        return NULL;
+    }
+    if (record->valid) {
+        memcpy(before, record->trace_id, 24);
+        before[24] = record->flags;
+        if ((result = PyBytes_FromStringAndSize((char *)before, SHOWN)) == NULL)
+            return NULL;
+    } else
+        result = own(Py_None);
+    *(volatile unsigned char *)&record->valid = 0;
+    atomic_signal_fence(memory_order_seq_cst);
+    if (there == 1) {
+        memcpy(record->trace_id, now, 24);
+        record->flags = now[24];
+        atomic_signal_fence(memory_order_seq_cst);
+        *(volatile unsigned char *)&record->valid = 1;
+        if (otel_thread_ctx_v1 == NULL)
+            *(Record *volatile *)&otel_thread_ctx_v1 = record;
+    }
+    return result;
+}
+
 /* ---- the module */
 
 /* connect(merged, classify, getframe, helper): the Python functions that are called, and the code that is known. */
@@ -1913,6 +2081,8 @@ static PyMethodDef module_methods[] = {
     {"connect", connect, METH_VARARGS, "connect(merged, classify, getframe, helper)"},
     {"read", (PyCFunction)(void (*)(void))read_file, METH_FASTCALL, "read(descriptor, size): the start of a file, or None."},
     {"forked", forked, METH_O, "forked(count): how often this process was forked off."},
+    {"share_process", share_process, METH_O, "share_process(payload): the process context that readers outside see."},
+    {"share_span", share_span, METH_O, "share_span(context): the span that readers outside see on this thread."},
     {NULL, NULL, 0, NULL},
 };
 static struct PyModuleDef definition = {
@@ -1935,7 +2105,7 @@ PyMODINIT_FUNC PyInit__fast(void)
     PyObject *module = PyModule_Create(&definition);
     if (module == NULL)
         return NULL;
-    if (PyModule_AddIntConstant(module, "INTERFACE", 1) < 0) { /* as in fast.py */
+    if (PyModule_AddIntConstant(module, "INTERFACE", 2) < 0) { /* as in fast.py */
         Py_DECREF(module);
         return NULL;
     }

@@ -22,7 +22,7 @@ from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, Genera
 from typing import Any, Final, NamedTuple
 
 from layerline import guard
-from layerline.locks import stored
+from layerline.locks import held_by_task, stored
 from layerline.seen import is_own, place_of
 
 #: Coroutines that are followed from the task on, tasks that are followed, and values that are looked through for a
@@ -32,7 +32,11 @@ _TASKS: Final = 10
 _VALUES: Final = 60
 _LONGEST: Final = 120
 
+#: In a loop with more tasks than this nobody is asked who holds a lock.
+_MOST_TASKS: Final = 500
+
 _SLEEP: Final = asyncio.sleep.__code__
+_ACQUIRE: Final = locks.Lock.acquire.__code__
 _RUN: Final = asyncio.BaseEventLoop.run_until_complete.__code__
 #: Functions of the standard library that wait for another task of the process to let them go on.
 _BEHIND: Final[dict[CodeType, str]] = {
@@ -78,12 +82,15 @@ class Found(NamedTuple):
     """Whether that is the app's own code."""
     relayed: bool
     """Whether it only waits for what other tasks pass on, or no code of the app's own is there."""
+    lock: Any = None
+    """The ``asyncio.Lock`` that it waits for, if it is one."""
 
 
 class Chain:
     """The coroutines of a task that await each other, the tasks followed included; frames from outside to inside."""
 
-    def __init__(self, coroutine: Any, awaits: object) -> None:
+    def __init__(self, coroutine: Any, awaits: object, follow: bool = True) -> None:
+        """``follow``: from a task that waits for another on to that one."""
         self.frames: list[FrameType] = []
         self.leaf: Any = None
         self.running = False
@@ -92,7 +99,7 @@ class Chain:
             inner = self._down(coroutine)
             # What a task yielded is the future at the end; where that is not known, the last awaitable leads to it.
             self.leaf = awaits if awaits is not None else inner
-            other = self._another()
+            other = self._another() if follow else None
             if other is None:
                 break
             coroutine, awaits = _coroutine_of(other)
@@ -106,6 +113,8 @@ class Chain:
                 frame, then = inner.cr_frame, inner.cr_await
                 if then is None:  # it runs, has not begun, or has ended
                     self.running = True
+                    if frame is not None:
+                        self.frames.append(frame)
                     return None
             elif isinstance(inner, GeneratorType):
                 frame, then = inner.gi_frame, inner.gi_yieldfrom
@@ -184,7 +193,7 @@ def awaited(coroutine: Any, awaits: object) -> Found | None:
         kind, what = _what(chain)
         own = any(is_own(frame.f_code) for frame in chain.frames)
         relayed = not own or any(frame.f_code.co_filename.endswith(_RELAYS) for frame in _library(chain.frames))
-        return Found(kind, f"await:{what}", place_of(chain.frames), own, relayed)
+        return Found(kind, f"await:{what}", place_of(chain.frames), own, relayed, _lock(chain.frames))
     except Exception:  # it costs one look
         guard.failed("awaits")
         return None
@@ -238,6 +247,44 @@ def _what(chain: Chain) -> tuple[str, str]:
     if chain.followed is not None:
         return "other", _word(f"task[{chain.followed}]")
     return "other", "future"
+
+
+def _lock(frames: list[FrameType]) -> Any:
+    """The ``asyncio.Lock`` that the coroutines wait for; None where it is none."""
+    frame = next((frame for frame in _library(frames) if frame.f_code is _ACQUIRE), None)
+    return frame.f_locals.get("self") if frame is not None else None
+
+
+class HeldByTasks:
+    """Where the tasks stand that hold locks of asyncio's, at one look: worked out once for each loop."""
+
+    def __init__(self) -> None:
+        self._by: dict[int, list[tuple[Any, str]]] = {}  # by the loop's id
+
+    def by(self, lock: Any) -> str | None:
+        """``function file:line`` of the task that holds this lock; None where none, or more than one, is seen to."""
+        try:
+            loop = stored(lock, "_loop")
+            if loop is None or stored(lock, "_locked") is not True:
+                return None
+            known = self._by.get(id(loop))
+            if known is None:
+                known = self._by[id(loop)] = self._look(loop)
+            places = [place for held, place in known if held is lock]
+            return places[0] if len(places) == 1 else None
+        except Exception:  # it costs the holder's name, not the look
+            guard.failed("awaits.held")
+            return None
+
+    def _look(self, loop: Any) -> list[tuple[Any, str]]:
+        tasks = asyncio.all_tasks(loop)
+        found: list[tuple[Any, str]] = []
+        if len(tasks) > _MOST_TASKS:
+            return found
+        for task in tasks:
+            frames = Chain(*_coroutine_of(task), follow=False).frames
+            found += [(lock, place_of(frames)) for lock in held_by_task(reversed(frames))]
+        return found
 
 
 def _called(function: Any) -> str:

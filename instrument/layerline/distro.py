@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import get_tracer_provider
 from opentelemetry.util._importlib_metadata import EntryPoint
 
-from layerline import attributes, guard, wiring
+from layerline import attributes, guard, share_context, wiring
 from layerline.cgroup import Cgroup
 from layerline.delayed import DELAYED
 from layerline.environment import mend_own
@@ -169,6 +169,7 @@ def configure(settings: Settings, **kwargs: Any) -> None:
         wiring.update(provider, wiring.sampler(provider))
         wiring.follow_forks(provider)
         wiring.record_work(provider)
+        share_context.install(settings, provider)
         welcome(provider, processors, described)
     else:
         guard.once("provider", "OpenTelemetry's SDK did not make a TracerProvider; nothing is traced")

@@ -18,7 +18,7 @@ from typing import Any, Final
 from layerline import caller, kernel, thread
 
 #: What this code expects of the extension; another number is that of another version, left behind.
-INTERFACE: Final = 1
+INTERFACE: Final = 2
 
 
 def load(environ: Mapping[str, str] = os.environ) -> Any:

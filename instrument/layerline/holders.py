@@ -12,6 +12,7 @@ Source: ``/proc/self/task/<tid>/schedstat``, field 2 (ns).
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import Counter
 from collections.abc import Mapping
@@ -26,6 +27,9 @@ _MOST_THREADS: Final = 64
 #: Where threads wait for something to do: the ends of files' paths.
 _IDLE: Final = ("selectors.py", "socketserver.py", "queue.py", "concurrent/futures/thread.py")
 
+#: Places of holders that are counted in one span.
+_MOST_PLACES: Final = 32
+
 #: When a thread was looked at, how long it had waited for a CPU by then (ns), and where it stood.
 Looked = tuple[int, int, str]
 
@@ -36,14 +40,25 @@ def at_work(frames: Mapping[int, FrameType]) -> dict[int, Looked]:
     if len(frames) > _MOST_THREADS:
         return found
     for ident, frame in frames.items():
-        thread = threading._active.get(ident)  # type: ignore[attr-defined]
-        if thread is None or thread.native_id is None:
+        tid = number_of(ident)
+        if tid is None:
             continue  # ours, or one that Python did not start
         if frame.f_code.co_filename.endswith(_IDLE) or not has_own(frame):
             continue
-        if (read := waited_so_far(thread.native_id)) is not None:
+        if (read := waited_so_far(tid)) is not None:
             found[ident] = (*read, place(frame))
     return found
+
+
+def number_of(ident: int) -> int | None:
+    """The kernel's number of a thread that Python has started; None of others.
+
+    In a forked child the main thread's number is the process's, while Python names the one that it was in the parent.
+    """
+    thread = threading._active.get(ident)  # type: ignore[attr-defined]
+    if thread is threading.main_thread():
+        return os.getpid()
+    return None if thread is None else thread.native_id
 
 
 def waited_so_far(native_id: int) -> tuple[int, int] | None:
@@ -85,6 +100,12 @@ class Holders:
             self._waited_ns += found[1] - self._before[1][1]
         self._before = (holder, found)
 
+    def look_at_task(self, held_by: str | None) -> None:
+        """A task was found waiting for a lock, an event or a queue; ``held_by``: where its holder stood, if known."""
+        self._looks += 1
+        if held_by is not None and (held_by in self._held or len(self._held) < _MOST_PLACES):
+            self._held[held_by] += 1
+
     def held_by(self) -> str | None:
         """Where who holds the lock stood in most looks, ``function file:line``; None unless most looks knew it."""
         if 2 * self._held.total() <= self._looks:
@@ -95,8 +116,8 @@ class Holders:
         """The span ends: read those once more of whom there was one look only."""
         for ident, looked in self._last.items():
             if looked is self._first[ident]:
-                thread = threading._active.get(ident)  # type: ignore[attr-defined]
-                if thread is not None and thread.native_id is not None and (read := waited_so_far(thread.native_id)):
+                tid = number_of(ident)
+                if tid is not None and (read := waited_so_far(tid)):
                     self._last[ident] = (*read, looked[2])
 
     def waited(self) -> tuple[float, float] | None:

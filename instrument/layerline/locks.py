@@ -16,6 +16,7 @@ Source: the exception table of the code (a ``with`` ends in ``WITH_EXCEPT_START`
 
 from __future__ import annotations
 
+import asyncio
 import dis
 import inspect
 import re
@@ -23,7 +24,7 @@ import sys
 import threading
 import weakref
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import CodeType, FrameType, GetSetDescriptorType, MemberDescriptorType, ModuleType
 from typing import Any, Final
@@ -32,6 +33,10 @@ from typing import Any, Final
 Path = tuple[str, ...]
 #: From where to where in the code (byte offsets), and which lock.
 Stretch = tuple[int, int, Path]
+#: What an ``await`` is made of, up to where it goes on. From Python 3.12 on it ends in ``END_SEND``.
+_AWAIT: Final = (
+    "GET_AWAITABLE", "LOAD_CONST", "SEND", "YIELD_VALUE", "RESUME", "JUMP_BACKWARD_NO_INTERRUPT", "END_SEND",
+)  # fmt: skip
 
 #: Longer code is not read: it would keep the interpreter from the app for several milliseconds.
 _LONGEST: Final = 8_192
@@ -52,7 +57,8 @@ _ARGUMENTS: Final = {
     "LOAD_FAST_CHECK": 1, "LOAD_FAST_BORROW": 1, "LOAD_DEREF": 1, "LOAD_NAME": 1, "LOAD_GLOBAL": 1,
     "LOAD_FAST_LOAD_FAST": 2, "LOAD_FAST_BORROW_LOAD_FAST_BORROW": 2,
 }  # fmt: skip
-_WITH: Final = {dis.opmap[name] for name in ("BEFORE_WITH", "WITH_EXCEPT_START") if name in dis.opmap}
+_ENTERS: Final = ("BEFORE_WITH", "BEFORE_ASYNC_WITH")
+_WITH: Final = {dis.opmap[name] for name in (*_ENTERS, "WITH_EXCEPT_START") if name in dis.opmap}
 _JUMPS: Final = {*dis.hasjrel, *dis.hasjabs}
 #: Before Python 3.13, who uses these sees the dictionary that a look writes into.
 _SEES_ITS_FRAME: Final = {"locals", "vars", "exec", "eval", "f_locals"} if sys.version_info < (3, 13) else set[str]()
@@ -60,7 +66,8 @@ _OWNER: Final = re.compile(r" owner=(\d+) ")
 _LOCK: Final = type(threading.Lock())
 _RLOCK: Final = type(threading.RLock())
 _CONDITION: Final = threading.Condition
-_WAIT: Final = getattr(threading.Condition.wait, "__code__", None)
+#: While these wait, their lock is given back.
+_WAITS: Final = tuple(getattr(kind.wait, "__code__", None) for kind in (threading.Condition, asyncio.Condition))
 _MISSING: Final = object()
 
 # A class is asked for its bases and attributes in this way, because `each.__mro__` can run code of its metaclass; and
@@ -76,11 +83,13 @@ class Locking:
 
     asks: Mapping[int, Path]
     holds: tuple[Stretch, ...]
+    #: The same of what it has awaited (``async with``): there it holds one of asyncio's, which ``holds`` is not about.
+    awaited: tuple[Stretch, ...]
     #: Where it has given one back that it, or a caller of it, held.
     gave: tuple[Stretch, ...]
 
 
-_NOTHING: Final = Locking({}, (), ())
+_NOTHING: Final = Locking({}, (), (), ())
 #: By id, because two functions of one text have equal code. Code that the app drops is not kept.
 _known: dict[int, tuple[weakref.ref[CodeType], Locking]] = {}
 
@@ -121,25 +130,40 @@ class Held:
 
 def held(innermost: FrameType) -> list[Any]:
     """The locks, other than ``RLock``, for which a frame of this stack stands where they are held."""
-    found: list[Any] = []
-    given: list[Any] = []  # by a frame further in: then its callers do not hold it either
-    frame: FrameType | None = innermost
+    return _held(_outwards(innermost), _plain_lock, lambda does: does.holds)
+
+
+def held_by_task(frames: Iterable[FrameType]) -> list[Any]:
+    """The same of asyncio's locks and the coroutines of a task that await each other, the innermost frame first."""
+    return _held(frames, _tasks_lock, lambda does: does.awaited)
+
+
+def _outwards(frame: FrameType | None) -> Iterable[FrameType]:
     for _ in range(_DEEPEST):
         if frame is None:
             break
+        yield frame
+        frame = frame.f_back
+
+
+def _held(
+    frames: Iterable[FrameType], lock_of: Callable[[Any], Any], stretches: Callable[[Locking], tuple[Stretch, ...]]
+) -> list[Any]:
+    found: list[Any] = []
+    given: list[Any] = []  # by a frame further in: then its callers do not hold it either
+    for frame in frames:
         code, at = frame.f_code, frame.f_lasti
         does = locking(code)
-        for begin, end, path in does.holds:
+        for begin, end, path in stretches(does):
             if begin <= at < end:
-                lock = _lock(_found(frame, path))
-                if type(lock) is _LOCK and all(lock is not one for one in given) and frame.f_lasti == at:
+                lock = lock_of(_found(frame, path))
+                if lock is not None and all(lock is not one for one in given) and frame.f_lasti == at:
                     found.append(lock)
         for begin, end, path in does.gave:
             if begin <= at < end:
-                given.append(_lock(_found(frame, path)))
-        if code is _WAIT:
-            given.append(_lock(_found(frame, ("local", "self"))))
-        frame = frame.f_back
+                given.append(lock_of(_found(frame, path)))
+        if code in _WAITS:
+            given.append(lock_of(_found(frame, ("local", "self"))))
     return found
 
 
@@ -162,7 +186,8 @@ def _read(code: CodeType) -> Locking:
     released = text.released()
     asks: dict[int, Path] = {}
     holds: list[Stretch] = []
-    for asked, path, parts in (*text.withs(), *text.acquired(released)):
+    awaited: list[Stretch] = []
+    for asked, path, parts, by_await in (*text.withs(), *text.acquired(released)):
         asks[asked] = path
         if not parts:
             continue
@@ -170,12 +195,13 @@ def _read(code: CodeType) -> Locking:
         if text.rebinds(begin, end, path):
             continue
         back = min((at for at, other in released if begin <= at < end and other == path), default=end)
-        holds.extend((first, min(last, back), path) for first, last in parts if first < back)
+        of_its_kind = awaited if by_await else holds
+        of_its_kind.extend((first, min(last, back), path) for first, last in parts if first < back)
     gave = [
         (at, min((again for again, other in asks.items() if again > at and other == path), default=len(raw)), path)
         for at, path in released
     ]
-    return Locking(asks, tuple(holds), tuple(gave))
+    return Locking(asks, tuple(holds), tuple(awaited), tuple(gave))
 
 
 class _Text:
@@ -201,8 +227,8 @@ class _Text:
         number = self.number(offset)
         return self.offsets[number] if number < len(self.offsets) else offset
 
-    def withs(self) -> Iterable[tuple[int, Path, list[tuple[int, int]]]]:
-        """Each ``with``: where it asks for its lock, how it reaches it, and the parts of its block.
+    def withs(self) -> Iterable[tuple[int, Path, list[tuple[int, int]], bool]]:
+        """Each ``with``: where it asks for its lock, how it reaches it, its block's parts, whether it is ``async``.
 
         A part belongs to the block if what is raised there goes to its ``WITH_EXCEPT_START``, at once or by handlers
         within the block. So a ``return`` in the middle, and what a ``finally`` outside does then, are no part of it.
@@ -221,22 +247,25 @@ class _Text:
         for target, parts in blocks.items():
             if target not in begins or (entering := self.number(begins[target]) - 1) < 0:
                 continue
+            by_await = self.each[entering].opname in _AWAIT[-2:]
+            while by_await and entering > 0 and self.each[entering].opname in _AWAIT:
+                entering -= 1
             last = entering - 1
             if self.each[entering].opname == "CALL":
                 if self.each[last].opname != "LOAD_SPECIAL":
                     continue
                 while last >= 0 and self.each[last].opname in _BETWEEN:
                     last -= 1
-            elif self.each[entering].opname != "BEFORE_WITH":
+            elif self.each[entering].opname not in _ENTERS:
                 continue
             path = self.path(last, entering)
             if path is not None:
-                yield self.offsets[entering], path, parts
+                yield self.offsets[entering], path, parts, by_await
 
-    def acquired(self, released: Sequence[tuple[int, Path]]) -> Iterable[tuple[int, Path, list[tuple[int, int]]]]:
-        """Each ``acquire()``: where it asks, how it reaches its lock, and from where to where it surely holds it.
+    def acquired(self, released: Sequence[tuple[int, Path]]) -> Iterable[tuple[int, Path, list[tuple[int, int]], bool]]:
+        """Each ``acquire()``: where it asks, how it reaches its lock, from where to where it surely holds it.
 
-        One that waits for a while only, or not at all, may not have got it.
+        And whether that is awaited. One that waits for a while only, or not at all, may not have got it.
         """
         for number, one in enumerate(self.each):
             if one.argval not in _ASKING or not _is_method(one) or (path := self.path(number - 1, number)) is None:
@@ -252,19 +281,23 @@ class _Text:
             asked = self.offsets[call]
             if given != (self.each[call].arg or 0) + (name == "CALL_KW"):
                 continue
-            begin = self.offsets[call + 1] if call + 1 < len(self.each) else asked
+            then = call + 1
+            if by_await := self.names(asked, 2)[1:] == ["GET_AWAITABLE"]:
+                while then < len(self.each) and self.each[then].opname in _AWAIT:
+                    then += 1
+            begin = self.offsets[then] if then < len(self.each) else asked
             end = next((at for at, other in released if at > asked and other == path), None)
             if name != "CALL" or given or one.argval != "acquire" or end is None:
-                yield asked, path, []
+                yield asked, path, [], by_await
                 continue
             # Who comes in from elsewhere may not hold it.
             while (
                 outside := min(
-                    (to for at, to in self.ways if begin <= to < end and not begin <= at < end), default=None
+                    (to for at, to in self.ways if begin <= to < end and not asked <= at < end), default=None
                 )
             ) is not None:
                 end = outside
-            yield asked, path, [(begin, end)] if begin < end else []
+            yield asked, path, [(begin, end)] if begin < end else [], by_await
 
     def released(self) -> list[tuple[int, Path]]:
         """Where locks are given back, and which."""
@@ -396,3 +429,15 @@ def _lock(found: Any) -> Any:
     if issubclass(type(found), _CONDITION):
         found = _attribute(found, "_lock")
     return found if type(found) is _LOCK or type(found) is _RLOCK else None
+
+
+def _plain_lock(found: Any) -> Any:
+    lock = _lock(found)
+    return lock if type(lock) is _LOCK else None
+
+
+def _tasks_lock(found: Any) -> Any:
+    """As ``_lock``, of asyncio."""
+    if issubclass(type(found), asyncio.Condition):
+        found = _attribute(found, "_lock")
+    return found if issubclass(type(found), asyncio.Lock) else None

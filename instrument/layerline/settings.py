@@ -54,6 +54,10 @@ class Settings:
     """LAYERLINE_HINTS (``on``): at the start, name installed libraries that nothing instruments, and the command that
     changes it; or ``off``."""
 
+    share_context: str = "off"
+    """LAYERLINE_SHARE_CONTEXT (``off``): ``on`` lets profilers on this machine, such as OpenTelemetry's eBPF profiler,
+    read the process's resource and the current span of each thread (OTEP 4719 and 4947); needs the C extension."""
+
     watch: str = "50ms"
     """LAYERLINE_WATCH (``50ms``): threads whose request has been open for longer are looked at 50 times a second, to
     see what they do; a number with ``us``, ``ms``, ``s`` or ``m``, or ``off``."""

@@ -310,11 +310,16 @@ def holder_of(frame: FrameType, held: locks.Held) -> int | None:
 
 
 def look_at_tasks(suspended: list[tasks.Steps]) -> None:
-    """Count in the span on top of each what its task awaits."""
+    """Count in the span on top of each what its task awaits, and where the task stands that holds its lock."""
+    held = awaits.HeldByTasks()
     for task in suspended:
         opened = on_top(task)
         if opened is not None and task.suspended and (found := task.waits()) is not None and on_top(task) is opened:
             count(opened, f"{found.kind} A {found.what} {found.place}")
+            if found.kind == "lock":
+                if opened.holders is None:
+                    opened.holders = Holders()
+                opened.holders.look_at_task(held.by(found.lock) if found.lock is not None else None)
 
 
 def on_top(thread: Thread | tasks.Steps) -> Open | None:

@@ -19,7 +19,7 @@ from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ConcurrentMultiSpanProcessor, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter
 
-from layerline import accept, attributes, guard, streaming, tasks, work
+from layerline import accept, attributes, guard, share_context, streaming, tasks, work
 from layerline.account import Account
 from layerline.cgroup import Cgroup
 from layerline.container import identify
@@ -166,6 +166,7 @@ def join(provider: TracerProvider, settings: Settings) -> None:
         provider.add_span_processor(processor)
     follow_forks(provider)
     record_work(provider)
+    share_context.install(settings, provider)
 
 
 def sampler(provider: TracerProvider) -> dict[str, str]:
@@ -182,6 +183,7 @@ def update(provider: TracerProvider, attributes: Mapping[str, Any]) -> None:
         provider._update_resource(Resource(dict(attributes)))
     else:
         provider.resource._attributes._dict.update(attributes)
+    share_context.publish(provider)
 
 
 def follow_forks(provider: TracerProvider) -> None:

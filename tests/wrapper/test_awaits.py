@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from layerline import tasks
-from layerline.attributes import SAMPLE_KINDS, SAMPLES
-from layerline.awaits import Found, awaited, behind_thread
+from layerline.attributes import LOCK_HELD_BY, SAMPLE_KINDS, SAMPLES
+from layerline.awaits import Found, HeldByTasks, awaited, behind_thread
 from layerline.tasks import Steps
 from waiting import PATIENCE_S
 from wrapper.conftest import Traced
@@ -309,3 +309,116 @@ def test_a_task_that_is_done_with_its_spans_is_looked_at_no_more(watched: Traced
             assert any(each is tasks.current() for each in list(tasks.with_spans))
 
     asyncio.run(lives_on())
+
+
+class Locked:
+    """Each method but the last ones holds the lock while it awaits something else."""
+
+    def __init__(self) -> None:
+        self.lock, self.condition = asyncio.Lock(), asyncio.Condition()
+
+    async def by_with(self) -> None:
+        async with self.lock:
+            await forever()
+
+    async def by_acquire(self) -> None:
+        await self.lock.acquire()
+        try:
+            await forever()
+        finally:
+            self.lock.release()
+
+    async def deeper(self) -> None:
+        async with self.lock:
+            await asyncio.gather(forever(), forever())
+
+    async def by_condition(self) -> None:
+        async with self.condition:
+            await forever()
+
+    async def gave_it_back(self) -> None:
+        async with self.lock:
+            pass
+        await forever()
+
+    async def waits_for_a_while(self) -> None:
+        try:
+            await asyncio.wait_for(self.lock.acquire(), 3600)
+        finally:
+            self.lock.release()
+
+    async def hands_it_on(self) -> None:
+        async with self.condition:
+            await self.condition.wait()
+
+    async def waits(self) -> None:
+        async with self.lock:
+            pass
+
+    async def waits_for_the_condition(self) -> None:
+        async with self.condition:
+            pass
+
+
+@pytest.mark.parametrize("method", ["by_with", "by_acquire", "deeper", "by_condition"])
+def test_which_task_holds_the_lock_that_another_waits_for(method: str) -> None:
+    """It stands in the lock's ``async with``, or behind its ``acquire``; with the line where it stands."""
+
+    async def main() -> None:
+        shop = Locked()
+        beside = [asyncio.create_task(each()) for each in (shop.hands_it_on, shop.gave_it_back)]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        holder = asyncio.create_task(getattr(shop, method)())
+        await asyncio.sleep(0.001)
+        waits = shop.waits_for_the_condition if "condition" in method else shop.waits
+        waiters = [asyncio.create_task(each()) for each in (waits, waits, shop.waits_for_a_while)]
+        found = await until_suspended(waiters[1], lambda found: found.what == "await:asyncio.Lock.acquire")
+        held_by = HeldByTasks().by(found.lock)
+        assert held_by is not None
+        function = "forever" if method in ("by_with", "by_acquire", "by_condition") else f"Locked.{method}"
+        assert held_by.startswith(f"{function} {__file__}:")
+        for task in (*beside, *waiters, holder):
+            task.cancel()
+        await asyncio.gather(*beside, *waiters, holder, return_exceptions=True)
+
+    asyncio.run(main())
+
+
+def test_a_lock_whose_holder_is_not_seen_names_nobody() -> None:
+    """Where the code that acquired it has returned, no task is accused; and what is no lock has no holder."""
+
+    async def main() -> None:
+        shop = Locked()
+        await shop.lock.acquire()
+        waiter = asyncio.create_task(shop.waits())
+        found = await until_suspended(waiter, lambda found: found.what == "await:asyncio.Lock.acquire")
+        held = HeldByTasks()
+        assert held.by(found.lock) is None
+        assert held.by(Odd()) is None
+        shop.lock.release()
+        await waiter
+
+    asyncio.run(main())
+
+
+def test_a_slow_span_says_which_task_held_its_lock(watched: Traced) -> None:
+    """It is on the span as of threads: where the holder stood in most looks."""
+
+    async def main() -> None:
+        shop = Locked()
+        holder = asyncio.create_task(shop.by_with())
+        await asyncio.sleep(0)
+
+        async def request() -> None:
+            with watched.tracer.start_as_current_span("request"):
+                await shop.waits()
+
+        waiter = asyncio.create_task(request())
+        while sum((steps(waiter).stack[0].seen or {}).values() if steps(waiter).stack else ()) < 3:
+            await asyncio.sleep(0.005)
+        holder.cancel()
+        await waiter
+
+    asyncio.run(main())
+    assert watched.figures("request")[LOCK_HELD_BY].startswith(f"forever {__file__}:")

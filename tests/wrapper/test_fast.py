@@ -399,3 +399,55 @@ def test_two_providers_in_turn() -> None:
         assert dict(exporter.get_finished_spans()[0].attributes or {})[ACCOUNT] == "thread"
         del provider
         gc.collect()
+
+
+# ---- what profilers outside read (tests/wrapper/test_share_context.py has the rest)
+
+
+def test_a_thread_shows_the_span_that_it_was_told_last() -> None:
+    """An id that is no such number is no span; what was shown before comes back, and can be shown again."""
+    context = SpanContext(0xABC << 64 | 1, 0xDEF, False, TraceFlags(1))
+    share_span = fast.MODULE.share_span
+    assert share_span(context) is None
+    raw = share_span(None)
+    assert raw == (0xABC << 64 | 1).to_bytes(16, "big") + (0xDEF).to_bytes(8, "big") + b"\1"
+    assert share_span(raw) is None
+    assert share_span((1 << 200, 1, False, 1)) == raw
+    assert share_span((1, "1", False, 1)) is None
+    with pytest.raises(TypeError):
+        share_span("1")
+    here: list[bytes | None] = []
+    share_span(raw)
+    thread = threading.Thread(target=lambda: here.append(share_span(None)))
+    thread.start()
+    thread.join()
+    assert here == [None]
+    assert share_span(None) == raw
+
+
+@pytest.mark.filterwarnings("ignore:.*fork")
+def test_a_payload_is_published_changed_and_taken_away() -> None:
+    """There is one mapping however often it changes, and none afterwards; a forked child has none of its own accord."""
+
+    def mappings() -> int:
+        with open("/proc/self/maps", encoding="utf-8") as maps:
+            return sum("OTEL_CTX" in line for line in maps)
+
+    share_process = fast.MODULE.share_process
+    before = mappings()
+    for payload in (b"1", b"22" * 5000, b"3"):
+        share_process(payload)
+        assert mappings() == 1
+    pid = os.fork()
+    if pid == 0:
+        seen = [mappings()]
+        share_process(b"4")
+        seen.append(mappings())
+        share_process(None)
+        seen.append(mappings())
+        os._exit(seen != [0, 1, 0])
+    assert os.waitpid(pid, 0)[1] == 0
+    share_process(None)
+    assert (before, mappings()) == (0, 0)
+    with pytest.raises(ValueError, match="payload"):
+        share_process(b"")

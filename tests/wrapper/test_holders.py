@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -50,6 +51,15 @@ def test_who_computes_may_hold_a_lock_and_who_waits_for_work_may_not() -> None:
         finally:
             orders.put(None)
             stop.set()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork")
+def test_the_main_thread_of_a_forked_worker_is_asked() -> None:
+    """Its number there is the worker's own; Python goes on naming the parent's."""
+    pid = os.fork()
+    if pid == 0:
+        os._exit(threading.get_ident() not in at_work(sys._current_frames()))
+    assert os.waitpid(pid, 0)[1] == 0
 
 
 @pytest.mark.parametrize(
