@@ -50,19 +50,23 @@ class Sink(BaseHTTPRequestHandler):
     """Answers 200 and forgets."""
 
     protocol_version = "HTTP/1.1"
+    every_s: int | None = None
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
         self.send_response(200)
         self.send_header("Content-Length", "0")
+        if self.every_s is not None:
+            self.send_header("Layerline-Send-Every", str(self.every_s))
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
 
 
-def serve(port: Connection) -> None:
-    """Run a sink in this process and tell its port."""
+def serve(port: Connection, every_s: int | None = None) -> None:
+    """Run a sink in this process and tell its port. ``every_s``: what a server that nobody asks tells the agent."""
+    Sink.every_s = every_s
     server = ThreadingHTTPServer(("127.0.0.1", 0), Sink)
     port.send(server.server_port)
     server.serve_forever()

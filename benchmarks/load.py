@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -242,6 +242,17 @@ def readings(containers: int, time_ns: int, second: int) -> tuple[bytes, int]:
     metrics.append(metric("system.disk.io_time", "ns", second * MS, system__device="vda"))
     group.scope_metrics.add().metrics.extend(metrics)
     return request.SerializeToString(), points + len(metrics)
+
+
+def together(bodies: Sequence[bytes]) -> bytes:
+    """The readings of several seconds as one request, in which the points of a series follow each other."""
+    first, *others = map(ExportMetricsServiceRequest.FromString, bodies)
+    for other in others:
+        for group, more in zip(first.resource_metrics, other.resource_metrics, strict=True):
+            for metric, also in zip(group.scope_metrics[0].metrics, more.scope_metrics[0].metrics, strict=True):
+                which = "sum" if metric.HasField("sum") else "gauge"
+                getattr(metric, which).data_points.extend(getattr(also, which).data_points)
+    return first.SerializeToString()
 
 
 @dataclass(frozen=True, slots=True)

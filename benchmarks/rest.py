@@ -2,10 +2,11 @@
 
     python benchmarks/rest.py [--containers 50] [--warm-up 60] [--seconds 120]
 
-The server gets a trace of eight spans and the readings of all containers and their machine each second; somebody looks
-at ``/metrics`` before and after, and nobody asks anything else. The agent reads a captured machine with so many
-containers at its default interval and sends to a sink of its own. Both are processes of their own: user and system CPU
-time over the seconds after the warm-up. Where netdata is installed it runs beside them, on this machine as it is.
+The server gets a trace of eight spans each second, and the readings of each second of all containers and their machine,
+sent as the agent sends them to a server that nobody asks anything. The agent reads a captured machine with so many
+containers at its default interval and sends to a sink of its own, which answers like that server. Both are processes of
+their own: user and system CPU time over the seconds after the warm-up. Where netdata is installed it runs beside them,
+on this machine as it is.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from layerline_agent.settings import Settings
 
 #: Shares of a core: what both together may cost.
 GOAL = 0.03
+#: What a server that nobody asks says to the agent: how many seconds may lie between two requests.
+AT_REST_S = 5
 
 
 def of_server(containers: int, warm_up_s: float, seconds: float) -> tuple[float, float, dict[str, float]]:
@@ -71,7 +74,7 @@ def of_agent(containers: int, seconds: float) -> tuple[float, float]:
     """Share of a core and resident MiB, its counters as they were captured."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
-    sink = context.Process(target=serve, args=(there,), daemon=True)
+    sink = context.Process(target=serve, args=(there, AT_REST_S), daemon=True)
     sink.start()
     settings = Settings(endpoint=f"http://127.0.0.1:{here.recv()}")
     with tempfile.TemporaryDirectory() as folder:
@@ -113,7 +116,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--containers", type=int, default=50)
     parser.add_argument("--warm-up", type=float, default=60, help="seconds before it is measured")
-    parser.add_argument("--seconds", type=float, default=120, help="ordinary ledgers come every second minute")
+    parser.add_argument("--seconds", type=float, default=120, help="an ordinary ledger waits for up to three minutes")
     options = parser.parse_args()
     print(f"{platform.machine()}, {psutil.cpu_count()} cores, Linux {platform.release()}, DuckDB {duckdb.__version__}")
     print(f"python {' '.join(sys.argv)}; load {psutil.getloadavg()[0]:.1f}")

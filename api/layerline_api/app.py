@@ -30,6 +30,10 @@ log = logging.getLogger(__name__)
 #: When to ask again, in seconds, where a question could not be answered because others, or other programs, are at work.
 _BUSY_S = 5
 
+#: How many seconds our agent may wait with its readings while nobody asks (``layerline_agent/outbox.py``). Ledgers wait
+#: for readings for ten.
+_AT_REST_S = 5
+
 #: Who answers as another tool does says so in its words, too.
 _FORMS: dict[str, Callable[[Problem, str], Response]] = {
     jaeger.BELOW: jaeger.as_jaeger,
@@ -100,6 +104,8 @@ def create_app(questions: Questions, settings: ServerSettings | None = None, int
     def with_headers(response: Response) -> Response:
         if (is_otlp(request.path) or request.path == CLOCK_PATH) and "began_ns" in g:
             response.headers["Layerline-Clock"] = f"{g.began_ns};{time.time_ns()}"
+        if is_otlp(request.path) and response.status_code == 200 and not questions.is_asked():
+            response.headers["Layerline-Send-Every"] = str(_AT_REST_S)
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
         return response

@@ -58,6 +58,9 @@ _EARLY = 500
 #: A pass should take no longer than that, in seconds: if one does, the next has fewer traces. Meanwhile nobody looks at
 #: what arrives, so the first one, of which nobody knows how long it takes, has few.
 _LONG_S, _SHORT_S, _AT_FIRST = 15.0, 5.0, 500
+#: A pass over more traces than that is worked out on all cores, because what arrives has to be kept up with. One core
+#: takes longer for it and costs a quarter less.
+_MANY = 1_000
 #: Old data is looked for this often, in seconds.
 _RETAIN_S = 60.0
 
@@ -276,7 +279,7 @@ class Correlator(Answers):
                     self._waiting.all_sorted()
                     due = self._waiting.take(time.time_ns(), self._together, early=early, urgent=asked)
                 if due:
-                    if len(due) > FEW:
+                    if len(due) > _MANY:
                         self._store.cores.want()
                     self._careful.work_out(due)
                     self._passes += 1

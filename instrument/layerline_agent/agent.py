@@ -1,10 +1,16 @@
-"""The agent's loop: look at what was discovered, read on two grids, send once each interval."""
+"""The agent's loop: look at what was discovered, read on two grids, send.
+
+It sends after each interval. A server of which nobody asks anything says that every few seconds is enough
+(``outbox.py``): then the readings of several intervals are one request, which costs both sides less. What happened (an
+event, a container that ended) does not wait.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from math import inf
 from queue import Empty
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -120,6 +126,8 @@ class Agent:
         self._ancestors = Ancestors(self._tree, self._sensors, machine, clock)
         self._health = SensorHealth(self._sensors)
         self._encoder = Encoder()
+        self._version = own_version() or UNKNOWN
+        self._sent_s = -inf  # when something was handed to the outbox last, on the monotonic clock
         self._stopping = False
         self._said_no_cgroup = False
         self._watched: dict[str, tuple[Container, Entity]] = {}
@@ -184,7 +192,8 @@ class Agent:
                 continue
             self.read(full=tick % steps == 0)
             if tick % steps == 0:
-                self.send()
+                if self._is_due(time.monotonic()):
+                    self.send()
                 notify(WATCHDOG)
             tick += 1
             # After a pause (a suspended machine, a busy one) go on from now: no burst of readings to catch up.
@@ -202,6 +211,12 @@ class Agent:
             self._stats.close()
         if left:
             say(f"stopped; {left} points could not be sent")
+
+    def _is_due(self, now_s: float) -> bool:
+        """Whether to send after this interval: something happened, or what the next one brings would come too late."""
+        happened = self._events or self._noticed or self._ended
+        interval_s = self._settings.interval_ns / 1e9
+        return bool(happened) or now_s + 0.9 * interval_s - self._sent_s > self._outbox.every_s
 
     def look(self) -> None:
         """Take in what was discovered so far."""
@@ -346,6 +361,18 @@ class Agent:
             self._read_sensor(name, (self._host,) if sensor.entity == "host" else entities, Entity.read, full)
             if sensor.above or sensor.above_v1:
                 self._read_sensor(name, (self._ancestors,), Ancestors.read, full)
+        if full:
+            self._read_itself()
+
+    def _read_itself(self) -> None:
+        """What the agent says about itself, once each interval."""
+        now_ns = self._clock()
+        self._health.report(self._own, now_ns)
+        self._own.set("layerline.agent.dropped_points", self._outbox.dropped, now_ns)
+        self._own.set("layerline.agent.running", 1, now_ns, ((VERSION, self._version),))
+        if (offset := self._outbox.offset) is not None:
+            self._own.set("layerline.agent.clock_offset", offset.ahead_ns, now_ns)
+            self._own.set("layerline.agent.clock_uncertainty", offset.uncertain_ns, now_ns)
 
     def _look_at_the_clock(self) -> None:
         try:
@@ -383,13 +410,7 @@ class Agent:
             failed("sending", problem)
 
     def _send(self) -> None:
-        now_ns = self._clock()
-        self._health.report(self._own, now_ns)
-        self._own.set("layerline.agent.dropped_points", self._outbox.dropped, now_ns)
-        self._own.set("layerline.agent.running", 1, now_ns, ((VERSION, own_version() or UNKNOWN),))
-        if (offset := self._outbox.offset) is not None:
-            self._own.set("layerline.agent.clock_offset", offset.ahead_ns, now_ns)
-            self._own.set("layerline.agent.clock_uncertainty", offset.uncertain_ns, now_ns)
+        self._sent_s = time.monotonic()
         watched = [entity for _, entity in self._watched.values() if not entity.held]
         entities = [self._host, self._own, *watched, *self._ended]
         message, points = self._encoder.metrics(entities)

@@ -55,13 +55,14 @@ def resource(attributes: Mapping[str, Value]) -> Resource:
 
 
 class Form:
-    """The request of one entity, made once and filled in again each second.
+    """The request of one entity, made once and filled in again each time.
 
-    Names, units, attributes and the resource stay; a series' first point is set anew, further ones are added and taken
-    out again. It is made anew when other series have something to say, or the entity has other tags.
+    Names, units, attributes and the resource stay; a series' points are set anew, and where other numbers of them wait
+    than before, further ones are added and taken out again. It is made anew when other series have something to say,
+    or the entity has other tags.
     """
 
-    __slots__ = ("_attributes", "_lists", "_request", "_series", "_slots")
+    __slots__ = ("_attributes", "_counts", "_lists", "_places", "_request", "_series", "_slots")
 
     def __init__(self, entity: Entity, waiting: list[Series]) -> None:
         self._attributes = entity.attributes
@@ -95,6 +96,8 @@ class Form:
             points, number = lists[series.signal], taken[series.signal]
             taken[series.signal] += 1
             self._slots.append((series, points[number], points, series.signal in IN_SECONDS))
+        self._counts: list[int] = []
+        self._places: list[list[NumberDataPoint]] = []  # of each series, where its points go
 
     def fits(self, entity: Entity, waiting: list[Series]) -> bool:
         """It is the form of these series under these tags."""
@@ -102,14 +105,11 @@ class Form:
 
     def fill(self) -> bytes:
         """The request with all waiting points, which wait no longer then."""
-        for points, kept in self._lists:
-            del points[kept:]
-        for series, first, points, in_seconds in self._slots:
-            point = first
-            for number, (time_ns, value) in enumerate(series.points):
-                if number:
-                    point = points.add()
-                    point.CopyFrom(first)
+        counts = [len(series.points) for series, *_ in self._slots]
+        if counts != self._counts:
+            self._lay_out(counts)
+        for (series, _, _, in_seconds), places in zip(self._slots, self._places, strict=True):
+            for point, (time_ns, value) in zip(places, series.points, strict=True):
                 point.time_unix_nano = time_ns
                 if in_seconds:
                     point.as_double = value / 1e9
@@ -119,6 +119,19 @@ class Form:
                     point.as_double = value
             series.points = []
         return self._request.SerializeToString()
+
+    def _lay_out(self, counts: list[int]) -> None:
+        """Have room for so many points of each series."""
+        self._counts, self._places = [], []  # where this fails, it is done anew
+        for points, kept in self._lists:
+            del points[kept:]
+        places = []
+        for (_, first, points, _), count in zip(self._slots, counts, strict=True):
+            further = [points.add() for _ in range(count - 1)]
+            for point in further:
+                point.CopyFrom(first)
+            places.append([first, *further])
+        self._counts, self._places = counts, places
 
 
 class Encoder:

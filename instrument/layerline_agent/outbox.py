@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gzip
 import random
+import re
 import threading
 import time
 from collections import deque
@@ -37,6 +38,10 @@ LOGS: Final = "/v1/logs"
 #: The shortest and the longest wait between attempts, where the server does not ask for another, in seconds.
 BACKOFF_S: Final = (0.5, 15.0)
 SAY_AGAIN_S: Final = 60.0
+#: The server's header: so many seconds may lie between two requests at present; without it readings go out at once.
+EVERY: Final = "Layerline-Send-Every"
+#: What a server may ask for at most, in seconds: ledgers wait ten for their readings.
+LONGEST_EVERY_S: Final = 5.0
 GZIP_LEVEL: Final = 1  # a quarter of the time of level 6 for a tenth more bytes
 _TOO_LARGE: Final = 413
 _DAY_NS: Final = 86_400_000_000_000
@@ -73,6 +78,8 @@ class Outbox:
         self._offsets = Offsets()
         self._away = self._told_away = False
         self._failures = 0
+        #: How many seconds may lie between two requests, by the server's last answer.
+        self.every_s = 0.0
         self._session = Session()
         self._session.headers.update(
             {"Content-Type": "application/x-protobuf", "Content-Encoding": "gzip", "User-Agent": "layerline-agent"}
@@ -250,6 +257,7 @@ class Outbox:
             before_ns = time.time_ns()
             answer = self._session.post(self._endpoint + parcel.path, data=parcel.body, timeout=timeout_s)
             self._offsets.exchanged(answer.headers.get(HEADER), before_ns, time.time_ns())
+            self.every_s = _every_s(answer.headers.get(EVERY))
         except (requests.RequestException, OSError, ValueError) as problem:  # a token that is no text for a header
             return self._session.outcome or Outcome(None, printable(str(problem)))
         return self._session.outcome or Outcome(None, "no answer")
@@ -281,6 +289,11 @@ class Outbox:
         self._said[about] = now
         say(line)
         return True
+
+
+def _every_s(header: str | None) -> float:
+    """What the header asks for; 0 where it is none, or not what we know."""
+    return min(LONGEST_EVERY_S, float(header)) if header is not None and re.fullmatch("[0-9]{1,3}", header) else 0.0
 
 
 def halved(parcel: Parcel) -> tuple[Parcel, Parcel] | None:

@@ -90,7 +90,8 @@ class Settings:
     """LAYERLINE_TAGS (none): attributes of everything the agent reports, as ``key:value``, separated by commas;
     ``--tag``, which may be repeated, goes before it. In the settings file a table: ``tags = {region = "eu-1"}``."""
     interval_ns: int = 1_000_000_000
-    """LAYERLINE_INTERVAL (``1s``): how often everything is read and sent."""
+    """LAYERLINE_INTERVAL (``1s``): how often everything is read, and sent; while nobody asks the server anything, it is
+    sent every five seconds."""
     fine_ns: int = 200_000_000
     """LAYERLINE_FINE (``200ms``): how often stall counters are read; rounded so that it divides the interval."""
     log: str = "text"

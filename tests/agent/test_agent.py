@@ -47,6 +47,7 @@ class Kept:
     """An outbox that keeps what it is given."""
 
     offset: Offset | None = None
+    every_s = 0.0
 
     def __init__(self) -> None:
         self.dropped = 0
@@ -382,6 +383,28 @@ def test_events_go_out_as_logs() -> None:
     watch.second()
     watch.second()
     assert [(path, points) for path, _, points in watch.outbox.parcels if path == LOGS] == [(LOGS, 1)]
+
+
+def test_a_server_that_nobody_asks_gets_several_intervals_at_once() -> None:
+    """Where it says so, readings wait for those of the next intervals; events and what has ended do not."""
+    watch = Watch(V2 / "first")
+    watch.outbox.every_s = 5.0
+    assert watch.agent._is_due(0.0), "the first are sent at once"
+    watch.second()
+    sent_s, interval_s = watch.agent._sent_s, 0.1
+    assert not watch.agent._is_due(sent_s + 5.0 - 1.5 * interval_s)
+    assert watch.agent._is_due(sent_s + 5.0 - 0.5 * interval_s), "the next one would be too late"
+    watch.see(Seen(container(V2 / "first")))
+    for _ in range(3):
+        watch.agent.read(full=True)
+        watch.clock.now_ns += 1_000_000_000
+    assert not watch.agent._is_due(sent_s + 1.0)
+    watch.see(Gone(V2_ID))
+    assert watch.agent._is_due(sent_s + 1.0), "a container has ended"
+    watch.agent.send()
+    assert len(watch.outbox.times(V2_ID, "container.pids")) == 5, "one at first sight, one of each interval, the last"
+    watch.see(Event("container.die", 3, container(V2 / "first"), "died", {"process.exit.code": 1}))
+    assert watch.agent._is_due(sent_s + 1.0), "something happened"
 
 
 def test_the_loop(sink: Sink) -> None:

@@ -8,6 +8,7 @@ import pytest
 from api_fake import full, one_span
 
 from layerline_agent.offset import HEADER, KEPT_NS, Offset, Offsets
+from layerline_agent.outbox import EVERY, LONGEST_EVERY_S
 from layerline_api.app import create_app
 
 MS = 1_000_000
@@ -68,3 +69,17 @@ def test_the_server_says_its_time() -> None:
     assert HEADER in client.post("/v1/traces", data=b"x", content_type="text/plain").headers
     assert HEADER in client.get("/healthz").headers
     assert HEADER not in client.get("/api/v1/requests").headers
+
+
+def test_the_server_says_how_often_is_enough() -> None:
+    """While nobody asks anything; what it refused is sent again when that is worth a try."""
+    questions = full()
+    client = create_app(questions).test_client()
+
+    def answered(body: bytes = one_span().SerializeToString()) -> str | None:
+        return client.post("/v1/traces", data=body, content_type="application/x-protobuf").headers.get(EVERY)
+
+    assert answered() == f"{LONGEST_EVERY_S:g}"
+    assert answered(b"nonsense") is None
+    questions.somebody_asks = True
+    assert answered() is None

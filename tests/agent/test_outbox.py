@@ -63,6 +63,15 @@ def test_netrc_does_not_take_the_tokens_place(
     assert sink.received[0].headers["authorization"] == "Bearer s3cret"
 
 
+def test_a_server_says_how_long_readings_may_wait(sink: Sink, outbox: Open) -> None:
+    """Its last answer counts: a few seconds at most; one that says nothing, or something else, gets them at once."""
+    box = outbox(sink.url)
+    for header, expected in (("5", 5.0), ("2", 2.0), ("600", 5.0), (None, 0.0), ("5", 5.0), ("soon", 0.0)):
+        sink.answers.append((200, {} if header is None else {"Layerline-Send-Every": header}, b""))
+        box.put(METRICS, b"", 1)
+        assert eventually(lambda: box.every_s == expected), header  # noqa: B023 - asked within the loop
+
+
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
 def test_a_busy_server_gets_it_later(sink: Sink, outbox: Open, status: int) -> None:
     """What a busy server did not take is sent again, and nothing is lost."""

@@ -240,6 +240,7 @@ class FakeCorrelator:
     overloaded: bool = False
     broken: bool = False
     is_ready: bool = True
+    somebody_asks: bool = False
 
     def append(self, batch: Batch) -> tuple[Exceeded, ...]:
         if self.overloaded:
@@ -354,6 +355,9 @@ class FakeCorrelator:
 
     def generation(self) -> str | None:
         return None
+
+    def is_asked(self) -> bool:
+        return self.somebody_asks
 
     def ready(self) -> bool:
         return self.is_ready

@@ -12,7 +12,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, Metric
 
 from layerline_api.doors.bounds import Bounds
-from layerline_api.doors.otlp import metrics
+from layerline_api.doors.otlp import forms, metrics
 from layerline_api.doors.otlp.metrics import decode_metrics
 from layerline_api.doors.otlp.problems import Rejections
 from layerline_correlator.store.model import Batch
@@ -99,10 +99,11 @@ def test_other_numbers_are_other_points() -> None:
     assert (len(late.points), rejections.count) == (1, 1), "what cannot be is still refused"
 
 
-def test_few_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many metrics come, only so many forms are kept."""
-    monkeypatch.setattr(metrics, "KEPT", 3)
+@pytest.mark.parametrize("bound", ["KEPT", "KEPT_BYTES"])
+def test_few_are_remembered(monkeypatch: pytest.MonkeyPatch, bound: str) -> None:
+    """However many metrics come, only so many forms are kept, and forms of so many bytes."""
     sent = [(f"app.orders.{number}", "counter", [(1, NOW_NS, number, 0)]) for number in range(9)]
-    for _ in range(3):
+    monkeypatch.setattr(forms, bound, 3 if bound == "KEPT" else len(body(sent)) // 3)
+    for _ in range(4):
         assert len(read(body(sent))[0].points) == 9
-        assert len(metrics._forms) <= 3
+        assert len([form for form in metrics._forms.values() if isinstance(form, forms.Form)]) <= 3

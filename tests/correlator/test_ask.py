@@ -7,6 +7,7 @@ import pytest
 from spans import batch, span_row
 
 from layerline_correlator.correlator import Correlator
+from layerline_correlator.questions import answers
 from layerline_correlator.store.patience import TooBusy
 
 
@@ -35,6 +36,20 @@ def test_it_changes_nothing(correlator: Correlator) -> None:
     """The cursor only reads."""
     with pytest.raises(duckdb.Error, match="read-only"):
         correlator.ask(lambda cursor: cursor.execute("DELETE FROM hot_span").fetchall())
+
+
+def test_it_is_known_whether_somebody_asks(correlator: Correlator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To receive and to work out is no question; who asked is taken to ask again for a while."""
+    correlator.append(
+        batch([span_row({"id": "a", "kind": "server", "ms": [0, 100]}, "1" * 32, 1_790_000_000_000_000_000)])
+    )
+    correlator.look_for_incidents()
+    correlator.health()
+    assert not correlator.is_asked()
+    correlator.ask(read_longest, "web")
+    assert correlator.is_asked()
+    monkeypatch.setattr(answers, "ASKING_S", 0.0)
+    assert not correlator.is_asked()
 
 
 def test_what_needs_too_much_memory_is_for_later(correlator: Correlator) -> None:

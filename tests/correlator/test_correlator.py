@@ -218,8 +218,10 @@ for number in range(1, 1000):
     correlator.append(batch([request(number, zero_ns, cpu=600)]))
     print(number, flush=True)
 """
+    program = tmp_path / "sends.py"  # with -c DuckDB takes it for a person's session, and shows progress on its stdout
+    program.write_text(script, encoding="utf-8")
     process = subprocess.Popen(
-        [sys.executable, "-c", script, str(tmp_path / "store"), str(Path(__file__).parent)],
+        [sys.executable, str(program), str(tmp_path / "store"), str(Path(__file__).parent)],
         stdout=subprocess.PIPE,
         text=True,
     )

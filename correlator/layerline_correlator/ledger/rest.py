@@ -10,15 +10,16 @@ from __future__ import annotations
 #: The shortest time between two passes, in seconds; and how many times as long as a pass took the next ledger waits at
 #: most while little arrives: three hundredths of a core.
 PAUSE_S, TIMES = 0.5, 30
-#: Where no more traces than ``FEW`` wait, ordinary ledgers are worked out together at every second full minute.
-TOGETHER_NS, FEW = 120_000_000_000, 250
+#: Where no more traces than ``FEW`` wait, an ordinary ledger waits for so long at most: a pass takes all that are ready
+#: with it, and on a quiet machine nearly every ledger comes with that of a request that is slow.
+TOGETHER_NS, FEW = 180_000_000_000, 250
 
 
 def due_ns(ready_ns: int, waiting: int, *, is_urgent: bool) -> int:
     """When the ledger has to be worked out of a request whose readings are there at ``ready_ns``, as one of so many."""
     if is_urgent or waiting > FEW:
         return ready_ns
-    return -(-ready_ns // TOGETHER_NS) * TOGETHER_NS
+    return ready_ns + TOGETHER_NS
 
 
 def until_s(ended_s: float, worked_s: float, longest_s: float, due_s: float | None) -> float:

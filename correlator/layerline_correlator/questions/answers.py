@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from math import inf
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import duckdb
@@ -51,6 +53,8 @@ Answer = TypeVar("Answer")
 PATIENCE_S, TURN_S = 30.0, 5.0
 #: Questions that are answered at a time, each with a cursor of its own.
 AT_ONCE = 8
+#: Who asked something is taken to ask again for so long, in seconds.
+ASKING_S = 60.0
 
 
 class Answers(ABC):
@@ -67,6 +71,7 @@ class Answers(ABC):
         self._settings = settings
         self._names = Names(store.cursor())
         self._room = threading.BoundedSemaphore(AT_ONCE)
+        self._asked_s = -inf  # when something was asked last, on the monotonic clock
         #: The incidents that were found, and SLOs.
         self.incidents = Incidents(self._reading, self._writing, self._names, settings.settle_ns)
         self.monitors = Monitors(
@@ -81,6 +86,10 @@ class Answers(ABC):
     def generation(self) -> str | None:
         """A word for what is stored, which changes with it; None where something was written just now."""
         return self._store.generation.word()
+
+    def is_asked(self) -> bool:
+        """Whether somebody asked lately: then it is worth having the newest readings a few seconds earlier."""
+        return time.monotonic() - self._asked_s < ASKING_S
 
     @abstractmethod
     def _catch_up(self) -> None:
@@ -100,6 +109,7 @@ class Answers(ABC):
         if not self._room.acquire(timeout=TURN_S):
             raise TooBusy(f"{AT_ONCE} questions are being answered, and none of them ended within {TURN_S:g} s")
         try:
+            self._asked_s = time.monotonic()
             self._store.cores.want()
             with self._store.cursor() as cursor, cut_off(cursor, PATIENCE_S):
                 yield cursor

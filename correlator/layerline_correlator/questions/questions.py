@@ -121,6 +121,9 @@ class Questions(Protocol):
     def generation(self) -> str | None:
         """A word for what is stored, which changes with it; None where something was written just now."""
 
+    def is_asked(self) -> bool:
+        """Whether somebody asked something within the last minute."""
+
     def ready(self) -> bool:
         """True when data can be taken and questions answered."""
 

@@ -7,7 +7,7 @@ that it sees; one that is written meanwhile belongs to a transaction that it doe
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import duckdb
 
@@ -20,11 +20,22 @@ KINDS = ("point", "span", "request")
 
 def mark(cursor: duckdb.DuckDBPyConnection, kind: str, times_ns: Iterable[int]) -> None:
     """Note the minutes of these times, as part of the transaction that writes rows of them."""
-    minutes = {at_ns // MINUTE_NS for at_ns in times_ns}
+    mark_each(cursor, {kind: times_ns})
+
+
+def mark_each(cursor: duckdb.DuckDBPyConnection, times_ns: Mapping[str, Iterable[int]]) -> None:
+    """``mark`` for several kinds, in one statement."""
+    minutes = [
+        (kind, minute) for kind, times in times_ns.items() for minute in sorted({at // MINUTE_NS for at in times})
+    ]
     if minutes:
         cursor.execute(
-            "INSERT INTO stale_minute SELECT $kind, unnest($minutes::BIGINT[]), $now_ns",
-            {"kind": kind, "minutes": sorted(minutes), "now_ns": time.time_ns()},
+            "INSERT INTO stale_minute SELECT unnest($kinds::VARCHAR[]), unnest($minutes::BIGINT[]), $now_ns",
+            {
+                "kinds": [kind for kind, _ in minutes],
+                "minutes": [minute for _, minute in minutes],
+                "now_ns": time.time_ns(),
+            },
         ).fetchall()
 
 

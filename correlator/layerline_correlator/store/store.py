@@ -66,7 +66,7 @@ from layerline_correlator.store.sealed import (
 )
 from layerline_correlator.store.signals import write_catalogue
 from layerline_correlator.store.sizes import StoreSize
-from layerline_correlator.store.stale import mark, mark_all
+from layerline_correlator.store.stale import mark, mark_all, mark_each
 from layerline_correlator.store.statements import first_row, run
 from layerline_correlator.store.torn import connected
 from layerline_correlator.store.version import (
@@ -501,7 +501,6 @@ class Store:
                 if self._recent.may_hold(spans.span_id, from_ns, to_ns):
                     fresh_spans = _without_known(cursor, spans, from_ns, to_ns)
                 _insert_table(cursor, SPAN.table, fresh_spans.table())
-                mark(cursor, "span", spans.start_ns)
             if points:
                 if self._last_points.may_hold(points):
                     bounds = {"from_ns": min(at for _, at in points), "to_ns": max(at for _, at in points)}
@@ -509,7 +508,7 @@ class Store:
                         _insert(cursor, HOT_POINT, _POINT, points.values(), _UNLESS_WRITTEN, bounds)
                 else:
                     _insert(cursor, HOT_POINT, _POINT, points.values())
-                mark(cursor, "point", (at for _, at in points))
+            mark_each(cursor, {"span": spans.start_ns, "point": (at for _, at in points)})
             if events:
                 _insert(
                     cursor,

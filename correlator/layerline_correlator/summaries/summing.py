@@ -30,7 +30,7 @@ TOGETHER = 5
 #: How many quarters are.
 QUARTERS_TOGETHER = 8
 #: How often it looks for work, in seconds.
-_LOOK_S = 5.0
+_LOOK_S = 10.0
 
 #: The tables that are made of each kind of rows, each by a file of its name.
 TABLES = {
@@ -49,8 +49,8 @@ QUARTERS = {
 _READ = {"point": POINT, "span": SPAN, "request": SPAN}
 
 _DUE = """
-SELECT minute FROM stale_minute WHERE kind = $kind
-GROUP BY minute HAVING max(marked_ns) <= $quiet_ns OR min(marked_ns) <= $long_ns
+SELECT kind, minute FROM stale_minute
+GROUP BY ALL HAVING max(marked_ns) <= $quiet_ns OR min(marked_ns) <= $long_ns
 ORDER BY minute DESC
 """
 
@@ -119,18 +119,18 @@ class Summing:
     def _some(self, now_ns: int) -> int:
         """Sum up some neighbouring minutes of each kind. How many there were."""
         with self._one_at_a_time:
-            return sum(self._of_kind(kind, now_ns) for kind in TABLES)
+            kinds = {kind for kind, _ in self._due(now_ns)}
+            return sum(self._of_kind(kind, now_ns) for kind in TABLES if kind in kinds)
+
+    def _due(self, now_ns: int) -> list[tuple[str, int]]:
+        """Kinds and minutes that are to be summed up now, the newest first."""
+        bounds = {"quiet_ns": now_ns - QUIET_NS, "long_ns": now_ns - LONGEST_NS}
+        return [due for due in self._cursor.execute(_DUE, bounds).fetchall() if due not in self._odd]
 
     def _of_kind(self, kind: str, now_ns: int) -> int:
         self._cursor.execute("BEGIN").fetchall()
         try:
-            due = [
-                minute
-                for (minute,) in self._cursor.execute(
-                    _DUE, {"kind": kind, "quiet_ns": now_ns - QUIET_NS, "long_ns": now_ns - LONGEST_NS}
-                ).fetchall()
-                if (kind, minute) not in self._odd
-            ]
+            due = [minute for of, minute in self._due(now_ns) if of == kind]
             lowest = due[0] if due and (kind, due[0]) in self._alone else due[0] - TOGETHER + 1 if due else 0
             together = [minute for minute in due if minute >= lowest]
             if together:

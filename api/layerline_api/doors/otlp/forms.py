@@ -6,7 +6,7 @@ protobuf these have eight bytes each, so they lie where they lay before. Whateve
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from struct import Struct
 from typing import Generic, TypeVar
 
@@ -14,8 +14,10 @@ from layerline_api.doors.bounds import Bounds
 from layerline_api.doors.otlp.slim import SlimPoint
 from layerline_api.doors.otlp.wire import FIXED64, fields
 
-#: No form is kept of a metric with more bytes, and how many are kept together: 20 MB at most.
-BYTES, KEPT = 512, 32_768
+#: No form is kept of a metric with more bytes; an agent sends five readings of each series in one.
+BYTES = 2_048
+#: How many forms are kept together, and how many bytes their metrics may have: 40 MB at most.
+KEPT, KEPT_BYTES = 32_768, 8 * 2**20
 
 _GAUGE, _SUM, _POINT = 5, 7, 1
 _START, _TIME, _DOUBLE, _INT = 2, 3, 4, 6
@@ -25,12 +27,13 @@ _OF_POINT = ({_START}, {_TIME}, {_DOUBLE, _INT})
 #: Where start (None: there is none), time and value of a point lie.
 Place = tuple[int | None, int, int]
 Series = TypeVar("Series")
+Key = TypeVar("Key", bound=Hashable)
 
 
 class Form(Generic[Series]):
     """What lies between the numbers of a metric, and whose numbers they are."""
 
-    __slots__ = ("_between", "_points", "_size", "_unpack", "attributes")
+    __slots__ = ("_between", "_points", "_unpack", "attributes", "size")
 
     def __init__(self, raw: bytes, kinds: dict[int, str], points: list[Place], series: Sequence[Series]) -> None:
         """``kinds``: the format of the number at each place; each point belongs to one of the ``series``."""
@@ -39,7 +42,7 @@ class Form(Generic[Series]):
             layout += f"{place - at}s{kinds[place]}"
             at = place + 8
         form = Struct(f"{layout}{len(raw) - at}s")
-        self._size, self._unpack = len(raw), form.unpack
+        self.size, self._unpack = len(raw), form.unpack
         self._between = form.unpack(raw)[::2]
         number = {place: which for which, place in enumerate(order)}
         self._points = [
@@ -58,7 +61,7 @@ class Form(Generic[Series]):
 
         None where it is another metric, the same in another form, or of a time that cannot be.
         """
-        if len(raw) != self._size:
+        if len(raw) != self.size:
             return None
         parts = self._unpack(raw)
         if parts[::2] != self._between:
@@ -72,6 +75,32 @@ class Form(Generic[Series]):
             start_ns = 0 if start is None or numbers[start] > time_ns else numbers[start]
             found.append((series, start_ns, time_ns, float(numbers[value])))
         return found
+
+
+class Forms(dict[Key, "Form[Series] | int"], Generic[Key, Series]):
+    """Forms by where they come; the length of the metric where one came only once, or in another form."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bytes = 0
+
+    def keep(self, key: Key, form: Form[Series] | int) -> None:
+        """Remember it. Where there are too many all are forgotten: those that come again are soon there again."""
+        before = self.get(key)
+        self._bytes += _size(form) - _size(before)
+        if (before is None and len(self) >= KEPT) or self._bytes > KEPT_BYTES:
+            self.clear()
+            self._bytes = _size(form)
+        self[key] = form
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        super().clear()
+        self._bytes = 0
+
+
+def _size(form: Form[Series] | int | None) -> int:
+    return form.size if isinstance(form, Form) else 0
 
 
 def form_of(

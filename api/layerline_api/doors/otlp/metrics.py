@@ -25,7 +25,7 @@ from layerline_api.doors.bounds import LONGEST_NS, SIGNAL_LIMIT, VALUE_LIMIT, Bo
 from layerline_api.doors.otlp.clouds import AWS, is_of_a_cloud, machine
 from layerline_api.doors.otlp.entities import is_scraped, whose
 from layerline_api.doors.otlp.envelope import groups, parse
-from layerline_api.doors.otlp.forms import BYTES, KEPT, Form, form_of
+from layerline_api.doors.otlp.forms import BYTES, Form, Forms, form_of
 from layerline_api.doors.otlp.problems import Budget, Rejections
 from layerline_api.doors.otlp.slim import SlimMetric, SlimNumbers
 from layerline_api.doors.otlp.values import texts
@@ -123,9 +123,8 @@ class _Kept(NamedTuple):
 #: A value that a metric holds: its series, start and time (0: no start), and the value as it came.
 _Value = tuple[_Kept, int, int, float]
 
-#: By sender and place among what it sends, the form of the metric that comes there; its length, where it came only once
-#: or in another form.
-_forms: dict[tuple[_Sender, int], Form[_Kept] | int] = {}
+#: By sender and place among what it sends, the form of the metric that comes there.
+_forms: Forms[tuple[_Sender, int], _Kept] = Forms()
 
 
 def _remember(raw: bytes, metric: SlimMetric, key: tuple[_Sender, int], values: list[_Value], bounds: Bounds) -> None:
@@ -133,9 +132,7 @@ def _remember(raw: bytes, metric: SlimMetric, key: tuple[_Sender, int], values: 
     if not key[0].is_short or len(raw) > BYTES:
         return
     if _forms.get(key) != len(raw):
-        if len(_forms) >= KEPT:
-            _forms.clear()
-        _forms[key] = len(raw)
+        _forms.keep(key, len(raw))
         return
     which = metric.WhichOneof("data")
     if which not in _NUMBERS or (which == "sum" and metric.sum.aggregation_temporality == _DELTA):
@@ -144,7 +141,7 @@ def _remember(raw: bytes, metric: SlimMetric, key: tuple[_Sender, int], values: 
     if not any(point.flags for point in points):
         form = form_of(raw, points, values, bounds)
         if form is not None:
-            _forms[key] = form
+            _forms.keep(key, form)
 
 
 @lru_cache(maxsize=32_768)
