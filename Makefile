@@ -55,7 +55,8 @@ test-live-beside: $(STAMP)
 test-live-alone: $(STAMP)
 	$(BIN)/pytest -m alone $(TESTS) $(if $(TESTS),|| [ $$? -eq 5 ])
 
-# Pictures of every page, light, dark and on a phone, of a shop that was made up. make screenshots TO=FOLDER
+# Pictures of every page, light, dark and on a phone, of a shop that was made up, and those of README.md and docs/PAGE.md.
+# make screenshots TO=FOLDER
 screenshots: $(STAMP)
 	$(BIN)/python tests/screenshots.py $(or $(TO),build/screenshots)
 

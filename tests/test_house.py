@@ -48,7 +48,7 @@ STRANGERS = {
     "jaeger": {"alerts", "commands", "doors", "mcp", "page", "prometheus", "recorded", "routes", "terminal"},
     "prometheus": {"alerts", "commands", "doors", "jaeger", "mcp", "page", "recorded", "routes", "terminal"},
     "mcp": {"alerts", "commands", "doors", "jaeger", "page", "prometheus", "recorded", "routes", "terminal"},
-    "page": {"alerts", "commands", "doors", "recorded", "terminal"},
+    "page": {"alerts", "commands", "doors", "recorded"},  # what is copied from a page is what the terminal prints
     "commands": {"page", "routes"},
     "routes": {"commands", "page", "recorded", "terminal"},
     "doors": {"alerts", "commands", "page", "recorded", "routes", "terminal"},

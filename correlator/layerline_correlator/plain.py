@@ -12,6 +12,8 @@ LEFT_OUT: Mapping[str, bool] = {"left_out": True}
 
 def plain(value: Any) -> Any:
     """Dataclasses as dictionaries with JSON's names, ready for ``json.dumps``; ``try_`` becomes ``try``."""
+    if value is None or isinstance(value, str | int | float):  # most of an answer
+        return value
     if is_dataclass(value) and not isinstance(value, type):
         optional = left_out(type(value))
         return {

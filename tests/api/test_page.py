@@ -11,9 +11,11 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
-from api_fake import SPAN, TRACE, FakeCorrelator, full, item, part, verdict
+from api_fake import SPAN, TRACE, FakeCorrelator, full, item, part, verdict, window_verdict
+from live_server import Live
 
 from layerline_api.app import create_app
+from layerline_api.commands.verdicts import main as why
 from layerline_api.parameters import instant_ns
 from layerline_correlator.entity import Entity
 from layerline_correlator.questions.overview import Overview
@@ -335,9 +337,18 @@ def test_names_from_outside_are_text() -> None:
     )
     correlator.incidents.documents.append(_hostile(DOCUMENT))
     client = create_app(correlator).test_client()
-    paths = ("/", "/timeline", "/containers", "/services", f"/requests/{TRACE}", f"/incidents/{ID}")
+    paths = (
+        "/",
+        "/timeline",
+        "/containers",
+        "/services",
+        "/incidents",
+        "/requests",
+        f"/requests/{TRACE}",
+        f"/incidents/{ID}",
+    )
     of_one = [f"{path}?{urlencode({'service': EVIL})}" for path in ("/service", "/shares")]
-    for path in (*paths, *of_one, *(f"{path}?q={EVIL}&service={EVIL}&from={EVIL}" for path in paths[:4])):
+    for path in (*paths, *of_one, *(f"{path}?q={EVIL}&service={EVIL}&from={EVIL}" for path in paths[:6])):
         answer = client.get(path)
         assert answer.status_code in (200, 400), path
         html = answer.text
@@ -364,7 +375,7 @@ def _hostile(value: Any, name: str = "") -> Any:
 @pytest.mark.parametrize(
     "path",
     [
-        "/", "/timeline", "/services", "/service?service=web", "/shares",
+        "/", "/timeline", "/services", "/service?service=web", "/shares", "/incidents", "/requests",
         "/containers?q=image:*", f"/requests/{TRACE}", f"/incidents/{ID}", "/api/v1/requests",
         "/nothing", "/style.css", "/complete.js", "/page.js", "/heatmap.js", "/icon.svg",
     ],
@@ -393,3 +404,65 @@ def test_pages_fail_in_the_one_shape() -> None:
     ):
         answer = client.get(path)
         assert (answer.status_code, answer.content_type) == (status, "application/problem+json")
+
+
+def test_incidents_and_requests_have_lists_of_their_own() -> None:
+    """Both are in the menu; each row leads to its page, order and state are links, and the API is asked the same."""
+    correlator = shown()
+    client = create_app(correlator).test_client()
+    listed = client.get("/incidents?service=web").text
+    assert f'href="/incidents/{ID}"' in listed
+    assert "83 of 153" in listed
+    (asked,) = correlator.incidents.asked
+    assert (asked.service, asked.state) == ("web", None)
+    assert asked.to_ns - asked.from_ns == 24 * 3600 * 10**9
+    assert 'href="/incidents?service=web&amp;since=24h&amp;state=open"' in listed
+    client.get("/incidents?state=ended&since=1h")
+    assert (correlator.incidents.asked[-1].state, "None: " in client.get("/incidents?since=1h").text) == (
+        "ended",
+        False,
+    )
+    html = client.get("/requests?service=web&order=duration&min_duration=400ms").text
+    assert f'href="/requests/{TRACE}?span_id={SPAN}"' in html
+    assert "Requests of at least 400 ms" in html.replace("400ms", "400 ms")
+    assert (correlator.asked[-1].order, correlator.asked[-1].min_duration_ns) == ("duration", 400_000_000)
+    for path in ("/incidents", "/requests"):
+        empty = create_app(FakeCorrelator()).test_client().get(path)
+        assert (empty.status_code, "None: " in empty.text) == (200, True)
+        assert f'href="{path}"' in client.get("/").text
+
+
+def test_an_incident_is_copied_numbered_and_held_against_what_looks_alike() -> None:
+    """Commands and text can be copied; signs are numbered in the picture; look-alikes are ruled out, or not and why."""
+    html = create_app(shown()).test_client().get(f"/incidents/{ID}").text
+    of = [attributes for _, attributes in Tags(html).seen if "data-copy" in attributes]
+    assert [one["data-text"] for one in of if one["data-copy"] == "this"] == ["docker update --cpus N stock-2"]
+    assert [one["data-from"] for one in of if one["data-copy"] == "text"] == [f"/why/incidents/{ID}"]
+    assert 'aria-label="1: container: held back by its CPU limit, container stock-2, at once. "' in html
+    (row,) = re.findall(r"<tr>(?:(?!<tr>).)*host.cpu_contended</code>.*?</tr>", html, re.DOTALL)
+    assert "it took no time: there was nothing of it in what was measured" in row
+
+
+@pytest.mark.parametrize(
+    ("path", "argv"),
+    [(f"/why/{TRACE}", [TRACE]), ("/why", []), ("/why?service=web", ["--service", "web"])],
+)
+def test_what_is_copied_is_what_the_command_prints(
+    path: str, argv: list[str], live: Live, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The text for a chat is the terminal's, without its colours."""
+    correlator = full()
+    correlator.over_window.append(window_verdict())
+    url = live(correlator)
+    assert why([*argv, "--server", url]) == 0
+    copied = create_app(correlator).test_client().get(path)
+    assert copied.content_type == "text/plain; charset=utf-8"
+    assert copied.text == "".join(f"{line.rstrip()}\n" for line in capsys.readouterr().out.splitlines())
+
+
+def test_where_nothing_changed_the_copied_text_says_so() -> None:
+    """A chat gets the reason, not an empty message; what is not there is a 404."""
+    client = create_app(FakeCorrelator()).test_client()
+    assert client.get("/why").text.strip() != ""
+    for path in (f"/why/{'a' * 32}", f"/why/incidents/{'0' * 12}"):
+        assert client.get(path).status_code == 404

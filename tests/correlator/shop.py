@@ -31,6 +31,7 @@ class Request:
     prices: float
     throttled: float = 0.0  # stock waits for its quota
     contended: float = 0.0  # stock waits behind others
+    written: float = 0.0  # stock waits for its disk
     status: int = 0
     web: Drawn = field(default_factory=dict)  # more of web's span
     stock: Drawn = field(default_factory=dict)
@@ -88,7 +89,8 @@ def failing(request: Request, draw: random.Random) -> None:
 def drawn(request: Request, number: int, at_ns: int) -> Rows:
     """The four spans of one cart."""
     web, stock, wait = request.web_cpu, request.stock_cpu, request.throttled + request.contended
-    inner = stock + wait + request.prices
+    written = request.written
+    inner = stock + wait + written + request.prices
     end = web + inner + 2
     trace_id = f"{number:032x}"
     spans: list[Drawn] = [
@@ -126,13 +128,14 @@ def drawn(request: Request, number: int, at_ns: int) -> Rows:
             "service": "stock",
             "container": "stock-1",
             "ms": [web / 2 + 1, web / 2 + 1 + inner],
-            "slices": [[0, stock + wait, stock, wait]],
+            "slices": [[0, stock + wait + written, stock, wait]],
             "cpu": stock,
             "wait": wait,
             "throttled": request.throttled,
             "usage": stock,
             "runnable": stock + wait,
         }
+        | ({"blkio": written, "blocks_written": round(written), "switches": 40} if written else {})
         | request.stock,
         {
             "id": f"p{number}",
@@ -141,7 +144,7 @@ def drawn(request: Request, number: int, at_ns: int) -> Rows:
             "name": "GET",
             "service": "stock",
             "container": request.stock.get("container", "stock-1"),
-            "ms": [web / 2 + 1 + stock + wait, web / 2 + 1 + inner],
+            "ms": [web / 2 + 1 + stock + wait + written, web / 2 + 1 + inner],
             "slices": [[0, request.prices, 0, 0]],
             "cpu": 0,
             "switches": 2,

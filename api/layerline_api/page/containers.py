@@ -128,6 +128,13 @@ def _found(form: ContainersForm, questions: Questions) -> dict[str, Any]:
         "columns": [
             (name, title, f"{MENU.path}?{urlencode(form.fields() | {'sort': name})}") for name, title in SORTS.items()
         ],
+        "json": "/api/v1/containers?"
+        + urlencode(
+            {
+                "q": form.fields().get("q", ALL) + ("" if query.over_ns else f" over {max(1, over_ns // 10**9)}s"),
+                **({"to": form.window()["to"]} if "to" in form.window() else {}),
+            }
+        ),
         "examples": [(one, f"{MENU.path}?{urlencode({'q': one})}") for one in EXAMPLES],
     }
 

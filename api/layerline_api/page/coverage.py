@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 from flask import Blueprint, Response
 
@@ -96,6 +97,8 @@ def _found(form: Form, questions: Questions) -> dict[str, Any]:
         "unseen": [(clean(one["name"]), when(one["ended"])) for one in body["containers"]["named"]],
         "lost": list(_lost(body)),
         "stored": _stored(body["stored"]),
+        "json": "/api/v1/coverage?"
+        + urlencode(form.window() | ({"service": asked.service} if asked.service is not None else {})),
     }
 
 

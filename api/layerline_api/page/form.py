@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 from urllib.parse import urlencode
 
 from flask import Response, render_template
@@ -54,6 +54,9 @@ class Step:
 class Form(Parameters):
     """What a page is asked with. A browser sends every field of a form; an empty one says nothing."""
 
+    default: ClassVar[str] = DEFAULT
+    """The window of a page that was asked for none."""
+
     q: Annotated[AnyText, Field(description="tags, as in `layerline docs query`")] = ""
     service: Annotated[AnyText, Field(description="service.name")] = ""
     operation: Annotated[AnyText, Field(description="the entry span's name")] = ""
@@ -70,10 +73,10 @@ class Form(Parameters):
         return {name: text for name, text in self.fields().items() if name not in WINDOW}
 
     def window(self) -> dict[str, str]:
-        """The window as the API takes it; without any the API's own."""
+        """The window as the API takes it; without any the page's own."""
         given = self.fields()
         exact = {name: text for name, text in given.items() if name in ("from", "to")}
-        return exact or {"since": given.get("since", DEFAULT)}
+        return exact or {"since": given.get("since", self.default)}
 
     @property
     def is_timed(self) -> bool:

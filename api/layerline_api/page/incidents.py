@@ -1,4 +1,5 @@
-"""One incident (`layerline docs incidents`): what and since when, what changed near its start, what to do, a picture.
+"""Incidents (`layerline docs incidents`) of a day or of any time; and one of them: what and since when, what changed
+near its start, what to do, a picture.
 
 Below: the first sign in each layer in order of time, what would be without it, whom it hits, the ledger, what was not
 measured.
@@ -8,30 +9,71 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import urlencode
+from typing import Annotated, Any, ClassVar
+from urllib.parse import quote, urlencode
 
-from flask import Blueprint, render_template
+from flask import Blueprint, Response, render_template
+from pydantic import Field
 
-from layerline_api.declared import declared
-from layerline_api.page.form import HTML
-from layerline_api.page.picture import Picture, excess_of, link_of, pictured
+from layerline_api.declared import PROBLEM, declared
+from layerline_api.page.form import HTML, Entry, Form, answer
+from layerline_api.page.picture import Beside, Picture, excess_of, link_of, pictured
 from layerline_api.page.requests import pieces
 from layerline_api.page.timeline import ask
+from layerline_api.parameters import AnyText
 from layerline_api.problems import Problem
-from layerline_api.routes.incidents import OneIncident
+from layerline_api.routes.incidents import IncidentParameters, OneIncident
 from layerline_api.shared import Shared
 from layerline_api.words.amounts import human
 from layerline_api.words.clean import clean
 from layerline_api.words.entities import whole
 from layerline_api.words.incidents import between, commands, failed
+from layerline_api.words.look_alikes import look_alikes
 from layerline_api.words.times import apart, ns_of, when
 from layerline_api.words.verdicts import tell
+from layerline_correlator.questions.incidents import IncidentQuery
 from layerline_correlator.questions.questions import Questions
 from layerline_correlator.questions.timeline import TimelineQuery
 from layerline_correlator.times import rfc3339
 
+MENU = Entry(2, "/incidents", "Incidents")
+
 Json = Mapping[str, Any]
+
+
+class IncidentsForm(Form):
+    """Which incidents are listed."""
+
+    default: ClassVar[str] = "24h"
+
+    state: Annotated[AnyText, Field(description="open or ended; both unless said")] = ""
+    cursor: Annotated[AnyText, Field(description="`next` of the page before")] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentRow:
+    """An incident in a list."""
+
+    summary: str
+    since: str
+    took: str  # "" while it is ongoing
+    affected: str
+    change: str
+    link: str
+    layer: str
+
+
+def row_of(one: Json, change: str = "") -> IncidentRow:
+    """An incident of the API's list, and what changed right before it, where that is known."""
+    return IncidentRow(
+        summary=clean(one["summary"]),
+        since=clean(one["start"]),
+        took="" if one["state"] == "open" else human(one["duration_ns"]),
+        affected=f"{one['affected']:,} of {one['requests']:,}",
+        change=change,
+        link=f"/incidents/{quote(one['id'])}",
+        layer=clean(one["cause"] or "").partition(".")[0],
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +84,8 @@ class Hit:
     since: str
     affected: str
     errors: str
+    p50: str
+    usual_p50: str
     p95: str
     usual: str
     link: str
@@ -89,14 +133,22 @@ class Told:
     without: list[str]
     spread: list[str]
     radius: str
-    common: list[tuple[str, str, str]]
+    common: list[tuple[str, str, str, float, float]]
+    """A tag or attribute, its share of the affected and of the others, in words and in percent."""
     advice: list[str]
     commands: list[str]
     examples: list[str]
 
 
 def add(blueprint: Blueprint, shared: Shared) -> None:
-    """``/incidents/<incident>``."""
+    """``/incidents`` and ``/incidents/<incident>``."""
+
+    @blueprint.get(MENU.path)
+    @declared(None, IncidentsForm, answers_in=(HTML,), problems_in=(PROBLEM, HTML))
+    def incidents_page(asked: IncidentsForm) -> Response:
+        """The page of all incidents of a time."""
+        first = asked.model_copy(update={"cursor": ""})  # another time begins with its first
+        return answer("incidents_list.html", first, shared.questions, lambda: _listed(asked, first, shared.questions))
 
     @blueprint.get("/incidents/<incident>")
     @declared(None, OneIncident, problems=(404,), answers_in=(HTML,))
@@ -115,10 +167,34 @@ def add(blueprint: Blueprint, shared: Shared) -> None:
             id=found["id"],
             story=story,
             pieces=[] if story is None else pieces(story),
+            alikes=[] if story is None else look_alikes(found["verdict"], causes),
             picture=picture,
             missing=missing,
             timeline=_timeline(found),
         )
+
+
+def _listed(form: IncidentsForm, first: IncidentsForm, questions: Questions) -> dict[str, Any]:
+    asked = form.parameters(IncidentParameters)
+    found = questions.incidents.list(
+        IncidentQuery(*asked.window(), asked.state, asked.service, asked.operation, None, asked.limit, asked.cursor)
+    )
+    given = first.choice() | first.window()
+    of_api = {name: text for name, text in given.items() if name != "q"}
+    return {
+        "rows": [row_of(one) for one in found.items],
+        "reason": clean(found.reason or "no operation was in trouble"),
+        "more": "" if found.next is None else f"{MENU.path}?" + urlencode(given | {"cursor": found.next}),
+        "states": {
+            state: f"{MENU.path}?" + urlencode({**given, "state": state} if state else _without(given, "state"))
+            for state in ("", "open", "ended")
+        },
+        "json": f"/api/v1{MENU.path}?" + urlencode(of_api),
+    }
+
+
+def _without(given: Mapping[str, str], name: str) -> dict[str, str]:
+    return {key: text for key, text in given.items() if key != name}
 
 
 def told(incident: Json, titles: Mapping[str, str]) -> Told:
@@ -184,6 +260,8 @@ def told(incident: Json, titles: Mapping[str, str]) -> Told:
                 f"{clean(one['key'])} {clean(one['value'])}",
                 f"{one['affected_ratio'] * 100:.0f} %",
                 f"{one['others_ratio'] * 100:.0f} %",
+                round(100 * one["affected_ratio"], 1),
+                round(100 * one["others_ratio"], 1),
             )
             for one in (*incident["radius"]["tags"], *incident["common"])
         ],
@@ -200,6 +278,8 @@ def _hit(one: Json, incident: Json) -> Hit:
         since=when(one["start"])[11:19],
         affected=f"{one['affected']:,} of {one['requests']:,}",
         errors=f"{one['errors']:,}",
+        p50=human(one["p50_ns"]),
+        usual_p50="" if one["usual_p50_ns"] is None else human(one["usual_p50_ns"]),
         p95=human(one["p95_ns"]),
         usual="" if one["usual_p95_ns"] is None else human(one["usual_p95_ns"]),
         link="/timeline?" + urlencode(fields),
@@ -256,7 +336,25 @@ def _picture(incident: Json, questions: Questions, titles: Mapping[str, str]) ->
         body |= {"series": [], "events": [], "incidents": []}
     changes_ns = [ns_of(one["at"]) for one in incident["changes"]]
     within_ns = [at_ns for at_ns in changes_ns if at_ns >= ns_of(window["from"])]
-    return pictured(body, titles, excess_of(incident, titles), _concerned(incident), within_ns), missing
+    excess_stack, concerned = excess_of(incident, titles), _concerned(incident)
+    return pictured(body, titles, excess_stack, concerned, within_ns, beside=_beside(incident, titles)), missing
+
+
+def _beside(incident: Json, titles: Mapping[str, str]) -> Beside:
+    """What its picture shows besides its series: first signs, and what would have been without what is blamed first."""
+
+    def named(of: Json) -> str:
+        return f"{titles.get(str(of['cause']), clean(of['cause']))}, {whole(of['entity'])}"
+
+    without = None
+    if (first := next(iter(incident["without"]), None)) is not None:
+        times = ns_of(incident["start"]), ns_of(incident["end"] or incident["noticed"])
+        without = *times, int(first["p95_without_ns"]), f"p95 without “{named(first)}”"
+    signs = [
+        (ns_of(one["at"]), clean(one["layer"]), f"{clean(one['layer'])}: {named(one)}, {_offset(one['offset_ns'])}")
+        for one in incident["first_signs"]
+    ]
+    return Beside(str(incident["id"]), signs, without)
 
 
 def _concerned(incident: Json) -> frozenset[str]:

@@ -81,6 +81,7 @@ function lanesOf(picture) {
     const lines = paths.map((one) => edges(one.getAttribute("d"), steps).map((part) => (part === null ? null : part * most)));
     const readouts = lines.length > 1 ? [...strip.querySelectorAll(".key .read")] : [strip.querySelector(".number")];
     const before = readouts.map((one) => one?.textContent);
+    const isDrawnIn = paths.map((one) => one.classList.contains("without")); // not measured, but calculated for a part
     const holder = document.createElement("div");
     holder.className = "over";
     strip.append(holder);
@@ -104,7 +105,7 @@ function lanesOf(picture) {
           const number = self.cursor.left < 0 ? null : self.cursor.idx;
           lines.forEach((line, which) => {
             const value = number === null ? undefined : line[number];
-            const words = value === undefined ? before[which] : value === null ? "not measured" : amount(value, unit);
+            const words = value === undefined || (value === null && isDrawnIn[which]) ? before[which] : value === null ? "not measured" : amount(value, unit);
             if (readouts[which]) readouts[which].textContent = words;
           });
           if (axis) axis.textContent = number === null ? "" : clock(fromMs + number * stepMs);

@@ -25,7 +25,7 @@ from layerline_correlator.plain import plain
 from layerline_correlator.questions.incidents import IncidentQuery
 from layerline_correlator.questions.questions import Questions
 
-MENU = Entry(3, "/map", "Map")
+MENU = Entry(4, "/map", "Map")
 #: Nodes and calls that are drawn, calls that are listed, and incidents that are drawn in, at most.
 _NODES, _DRAWN, _LISTED, _INCIDENTS = 40, 120, 300, 5
 #: The size of a node, and the room between two.

@@ -34,11 +34,12 @@ function say(text) {
   setTimeout(() => said.remove(), 2500);
 }
 
-// ---- copying: data-copy="link" | "curl" (of the address in data-from) | "text" (which data-from answers)
+// ---- copying: data-copy="link" | "curl" (of the address in data-from) | "text" (which data-from answers) | "this" (data-text)
 async function copy(button) {
   const from = new URL(button.dataset.from ?? location.href, location.href).href;
   let text = from;
   if (button.dataset.copy === "curl") text = `curl '${from.replaceAll("'", "%27")}'`;
+  if (button.dataset.copy === "this") text = button.dataset.text;
   if (button.dataset.copy === "text") {
     const answer = await fetch(from).catch(() => null);
     if (!answer?.ok) return say("the server did not answer");
@@ -65,9 +66,12 @@ async function look() {
   const answer = await fetch(location.href, { headers: { Accept: "text/html" } }).catch(() => null);
   const lost = one("#lost");
   lost.hidden = Boolean(answer?.ok);
+  if (answer?.ok) delete lost.dataset.since;
   if (!answer?.ok) {
     if (answer?.status === 401) location.reload();
-    lost.textContent = `The server does not answer${answer ? ` (${answer.status})` : ""}: this is what was known before.`;
+    lost.dataset.since ??= new Date().toLocaleTimeString("en", { hour12: false });
+    const how = answer ? `answers with an error (HTTP ${answer.status})` : "does not answer";
+    lost.textContent = `The server ${how} since ${lost.dataset.since}: this is what was known before. It is asked again every 30 seconds.`;
     return;
   }
   const next = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("main");

@@ -14,6 +14,7 @@ from itertools import groupby, islice
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from layerline_api.words.amounts import human
 from layerline_api.words.clean import clean
 from layerline_api.words.entities import whole
 from layerline_api.words.timeline import amount_of, heading, label_of
@@ -30,6 +31,8 @@ _LAYERS = ("app", "dependency", "network", "container", "host")
 UNEXPLAINED = "unexplained"
 #: Of the highest: causes that never took so much are told together.
 _SMALL = 0.01
+#: Signs that are nearer than so many percent stand beside each other.
+_NEAR = 3.0
 _QUANTILES = ("requests.p50", "requests.p95", "requests.p99")
 #: What causes and excess are: seconds per second.
 _PER_SECOND = {"name": "", "unit": "s/s", "kind": "rate"}
@@ -84,6 +87,39 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
+class Sign:
+    """A layer's first sign: its number, where it is (percent across, how many stand there already), and its words."""
+
+    number: int
+    at: float
+    place: int
+    layer: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """Another incident beside the one that is shown, in percent across."""
+
+    x: float
+    width: float
+    words: str
+    link: str
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What an incident's picture shows besides its series."""
+
+    incident: str
+    """Its id: of the others only a thin band is shown."""
+    signs: Sequence[tuple[int, str, str]] = ()
+    """When, in ns since 1970; layer; words. In order of time."""
+    without: tuple[int, int, int, str] | None = None
+    """Begin and end, the 95th percentile in ns that would have been then without what is blamed, and its words."""
+
+
+@dataclass(frozen=True, slots=True)
 class Listed:
     """An event or incident as a line of text."""
 
@@ -112,6 +148,10 @@ class Picture:
     width: float = 0.0
     from_ms: float = 0.0
     step_ms: float = 0.0
+    signs: list[Sign] = field(default_factory=list)
+    sign_marks: list[float] = field(default_factory=list)
+    """Where the signs are, in steps."""
+    others: list[Band] = field(default_factory=list)
 
     @property
     def view(self) -> str:
@@ -126,11 +166,13 @@ def pictured(
     only: frozenset[str] | None = None,
     moments_ns: Sequence[int] = (),
     shown_ns: tuple[int, int] | None = None,
+    beside: Beside | None = None,
 ) -> Picture:
     """The picture of a timeline's JSON.
 
     ``excess`` stands in the place of the causes, ``only`` are the ids of the entities whose readings are shown,
-    ``moments_ns`` are marked besides the events, ``shown_ns`` is the part of the time that is shown.
+    ``moments_ns`` are marked besides the events, ``shown_ns`` is the part of the time that is shown, ``beside`` is what
+    an incident's picture shows besides.
     """
     points, step_ns = int(body["points"]), int(body["step_ns"])
     from_ns = ns_of(body["from"])
@@ -142,7 +184,7 @@ def pictured(
         group = list(found)
         about, entity = group[0]["about"], group[0]["entity"]
         if about == "requests":
-            groups.append(Group(title, list(_requests(group, times))))
+            groups.append(Group(title, list(_requests(group, times, beside.without if beside else None))))
         elif about == "causes":
             if excess is None and (causes := _named(group, titles)):
                 groups.append(Group(title, [stack(causes, times)]))
@@ -163,7 +205,12 @@ def pictured(
         stretch=f"{when(body['from'])} to {when(body['to'])} UTC, a value for each {length(step_ns)}",
         axis=times.axis(),
         groups=groups,
-        incidents=[_incident_mark(one, times) for one in body["incidents"]],
+        incidents=[
+            _incident_mark(one, times) for one in body["incidents"] if not beside or one["id"] == beside.incident
+        ],
+        others=[] if beside is None else list(_bands(body["incidents"], beside.incident, times)),
+        signs=[] if beside is None else list(_signs(beside.signs, times)),
+        sign_marks=[] if beside is None else sorted({times.place(at_ns) for at_ns, *_ in beside.signs}),
         events=sorted({times.place(at_ns) for at_ns in (*moments_ns, *(ns_of(one["time"]) for one in body["events"]))}),
         listed_incidents=[
             Listed(when(one["start"]), clean(one["summary"]), "", "", f"/incidents/{quote(one['id'])}")
@@ -224,7 +271,28 @@ def _moves(series: Json) -> bool:
     return any(series["values"]) and series["attributes"].get("cpu.mode") != "idle"
 
 
-def _requests(group: Sequence[Json], times: _Times) -> Iterator[Strip]:
+def _bands(incidents: Sequence[Json], own: str, times: _Times) -> Iterator[Band]:
+    """The other incidents of the time."""
+    for one in incidents:
+        if one["id"] != own:
+            mark = _incident_mark(one, times)
+            x, width = (round(100 * value / times.points, 3) for value in (mark.x, mark.width))
+            yield Band(x, max(0.3, width), clean(one["summary"]), f"/incidents/{quote(one['id'])}")
+
+
+def _signs(signs: Sequence[tuple[int, str, str]], times: _Times) -> Iterator[Sign]:
+    """The numbered signs; those that are too near to the one before stand beside it."""
+    before, place = -100.0, 0
+    for number, (at_ns, layer, words) in enumerate(signs, 1):
+        at = round(100 * times.place(at_ns) / times.points, 3)
+        place = place + 1 if at - before < _NEAR else 0
+        before = at if place == 0 else before
+        yield Sign(number, at, place, layer, words)
+
+
+def _requests(
+    group: Sequence[Json], times: _Times, without: tuple[int, int, int, str] | None = None
+) -> Iterator[Strip]:
     """Latency in one strip, the counts in one each."""
     by_name = {one["name"]: one for one in group}
     quantiles = [by_name[name] for name in _QUANTILES if name in by_name]
@@ -234,6 +302,10 @@ def _requests(group: Sequence[Json], times: _Times) -> Iterator[Strip]:
             Shape(one["name"].partition(".")[2], line_of(one["values"], top), label_of(one), _most(one))
             for one in quantiles
         ]
+        if without is not None:
+            begin_ns, end_ns, p95_ns, words = without
+            path = f"M{times.place(begin_ns):g} {_y(p95_ns, top):g}H{times.place(end_ns):g}"
+            shapes.append(Shape("without", path, words, human(p95_ns)))
         shown = quantiles[-1]
         yield Strip(
             name="how long they took",

@@ -1,4 +1,5 @@
-"""One request: what failed in it, where its time went beside the usual, what is blamed, what was not measured.
+"""Slow requests of a window, or those of at least some duration; and one request: what failed in it, where its time
+went beside the usual, what is blamed, what was not measured.
 
 Below, its spans as a waterfall in which each span's own time is split by cause, on the same axis the readings of its
 containers and machines, then its logs.
@@ -8,20 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+from urllib.parse import quote, urlencode
 
-from flask import Blueprint, render_template
+from flask import Blueprint, Response, render_template
+from pydantic import Field
 
-from layerline_api.declared import declared
-from layerline_api.page.form import HTML
+from layerline_api.declared import PROBLEM, declared
+from layerline_api.page.form import HTML, Entry, Form, answer
 from layerline_api.page.picture import Picture, pictured
 from layerline_api.page.timeline import ask
 from layerline_api.page.vendored import serve
 from layerline_api.page.waterfall import drawn
-from layerline_api.parameters import Parameters, SpanId, TraceId
+from layerline_api.parameters import ORDERS, AnyText, Parameters, RequestParameters, SpanId, TraceId
 from layerline_api.problems import Problem
 from layerline_api.shared import Shared
+from layerline_api.words.amounts import human
 from layerline_api.words.clean import brief, clean
+from layerline_api.words.look_alikes import look_alikes
 from layerline_api.words.samples import samples
 from layerline_api.words.times import ns_of
 from layerline_api.words.traces import tell as tell_trace
@@ -30,6 +35,33 @@ from layerline_correlator.plain import plain
 from layerline_correlator.questions.questions import Questions
 from layerline_correlator.questions.timeline import TimelineQuery
 from layerline_correlator.store.patience import TooBusy
+
+MENU = Entry(5, "/requests", "Requests")
+_ORDERS = {"excess": "most too slow", "duration": "longest", "start": "latest"}
+
+
+class RequestsForm(Form):
+    """Which requests are listed."""
+
+    min_duration: Annotated[AnyText, Field(description="at least this long, instead of slow")] = ""
+    order: Annotated[AnyText, Field(description="what comes first: excess, duration or start")] = ""
+    cursor: Annotated[AnyText, Field(description="`next` of the page before")] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A request in the list."""
+
+    start: str
+    service: str
+    operation: str
+    took: str
+    usual: str
+    excess: str
+    cause: str
+    layer: str
+    failed: bool
+    link: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +85,17 @@ class OnePage(Parameters):
 
 
 def add(blueprint: Blueprint, shared: Shared) -> None:
-    """``/requests/<trace_id>``."""
+    """``/requests`` and ``/requests/<trace_id>``."""
 
     blueprint.add_app_template_filter(brief)
     serve(blueprint)
+
+    @blueprint.get(MENU.path)
+    @declared(None, RequestsForm, answers_in=(HTML,), problems_in=(PROBLEM, HTML))
+    def requests_page(asked: RequestsForm) -> Response:
+        """The page of slow requests."""
+        first = asked.model_copy(update={"cursor": ""})  # another time begins with its first
+        return answer("requests_list.html", first, shared.questions, lambda: _listed(asked, first, shared.questions))
 
     @blueprint.get("/requests/<trace_id>")
     @declared(None, OnePage, problems=(404,), answers_in=(HTML,))
@@ -68,7 +107,8 @@ def add(blueprint: Blueprint, shared: Shared) -> None:
             raise Problem(404, f"there is no request with trace id {trace_id}")
         causes = questions.causes()
         titles = {str(cause["cause"]): clean(cause["title"]) for cause in causes}
-        story = tell(plain(verdict), causes)
+        judged = plain(verdict)
+        story = tell(judged, causes)
         fall = _waterfall(questions, asked)
         trace = questions.trace(trace_id) if fall is None else {**fall, "spans": []}
         picture, missing = (None, "") if fall is None else _readings(questions, fall, titles)
@@ -78,6 +118,7 @@ def add(blueprint: Blueprint, shared: Shared) -> None:
             story=story,
             pieces=ledger,
             usual_pieces=usual,
+            alikes=look_alikes(judged, causes),
             fall=None if fall is None else drawn(fall, titles),
             has_samples=fall is not None and any(samples(row["span"]) for row in fall["rows"]),
             picture=picture,
@@ -86,6 +127,36 @@ def add(blueprint: Blueprint, shared: Shared) -> None:
             trace_id=trace_id,
             span_id=verdict.span_id or "",
         )
+
+
+def _listed(form: RequestsForm, first: RequestsForm, questions: Questions) -> dict[str, Any]:
+    asked = form.parameters(RequestParameters)
+    titles = {str(cause["cause"]): clean(cause["title"]) for cause in questions.causes()}
+    found = questions.requests(asked.query())
+    given = first.choice() | first.window()
+    of_api = {"tag" if name == "q" else name: text for name, text in given.items()}
+    return {
+        "rows": [
+            Item(
+                start=clean(one.start),
+                service=clean(one.service),
+                operation=clean(one.operation),
+                took=human(one.duration_ns),
+                usual="" if one.usual_ns is None else human(one.usual_ns),
+                excess="" if one.excess_ns is None else human(max(0, one.excess_ns)),
+                cause=clean(titles.get(one.cause, one.cause)) if one.cause else "",
+                layer=clean(one.cause or "").partition(".")[0],
+                failed=one.status == "error",
+                link=f"{MENU.path}/{quote(one.trace_id)}?span_id={quote(one.span_id)}",
+            )
+            for one in found.items
+        ],
+        "reason": clean(found.reason or "no request was slow"),
+        "more": "" if found.next is None else f"{MENU.path}?" + urlencode(given | {"cursor": found.next}),
+        "order": asked.order,
+        "orders": [(one, _ORDERS[one], f"{MENU.path}?" + urlencode({**given, "order": one})) for one in ORDERS],
+        "json": f"/api/v1{MENU.path}?" + urlencode(of_api),
+    }
 
 
 def _waterfall(questions: Questions, asked: OnePage) -> dict[str, Any] | None:

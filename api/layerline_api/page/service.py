@@ -32,7 +32,7 @@ from layerline_correlator.questions.questions import Questions
 from layerline_correlator.questions.timeline import TimelineQuery
 from layerline_correlator.store.patience import TooHeavy
 
-MENU = Entry(2, "/services", "Services")
+MENU = Entry(3, "/services", "Services")
 #: Services, neighbours and stories shown at most.
 _SERVICES, _NEIGHBOURS, _STORIES = 200, 50, 2
 

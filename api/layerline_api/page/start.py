@@ -16,6 +16,7 @@ from flask import Blueprint, Response
 
 from layerline_api.declared import PROBLEM, declared
 from layerline_api.page.form import HTML, Entry, ServicesForm, answer
+from layerline_api.page.incidents import row_of
 from layerline_api.page.rows import service_rows
 from layerline_api.parameters import VerdictParameters
 from layerline_api.routes.incidents import IncidentParameters
@@ -37,18 +38,6 @@ _INCIDENTS_NS = 24 * 3600 * 10**9
 _WITH_CHANGE = 5
 
 Json = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class IncidentRow:
-    """An incident in the list."""
-
-    summary: str
-    since: str
-    took: str  # "" while it is ongoing
-    affected: str
-    change: str
-    link: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +71,8 @@ class Changed:
 
     story: Story
     link: str
+    why: str
+    """Where its text is, to be copied."""
 
 
 def add(blueprint: Blueprint, shared: Shared) -> None:
@@ -110,42 +101,40 @@ def _found(form: ServicesForm, questions: Questions) -> dict[str, Any]:
         more = more or page.next is not None
         why_none = page.reason
     changed = questions.verdicts(replace(form.parameters(VerdictParameters).query(), limit=CHANGED))
-    stories = [story for story in (tell(plain(one), questions.causes()) for one in changed.items) if not story.is_quiet]
+    causes = questions.causes()
+    told = [(one, tell(one, causes)) for one in map(plain, changed.items)]
+    stories = [(one, story) for one, story in told if not story.is_quiet]
     found = plain(questions.overview(asked.query(), asked.search))
     window = form.window()
+    why = window | {"tag" if name == "q" else name: text for name, text in form.choice().items() if name != "search"}
     return {
         "ongoing": [
-            _incident(one, _change(questions, one["id"]) if place < _WITH_CHANGE else "")
+            row_of(one, _change(questions, one["id"]) if place < _WITH_CHANGE else "")
             for place, one in enumerate(listed["open"])
         ],
-        "ended": [_incident(one, "") for one in listed["ended"]],
+        "ended": [row_of(one) for one in listed["ended"]],
         "incidents_of": "of the last 24 hours" if is_longer else form.stretch,
         "more_incidents": more,
         "why_no_incidents": clean(why_none or "no operation was in trouble"),
         "changed": [
-            Changed(story, f"/requests/{quote(story.examples[0])}" if story.examples else "") for story in stories
+            Changed(
+                story,
+                f"/requests/{quote(story.examples[0])}" if story.examples else "",
+                "/why?" + urlencode({**why, "service": one["service"], "operation": one["operation"]}),
+            )
+            for one, story in stories
         ],
         "why_no_change": clean(changed.reason or "nothing changed: every operation takes what it took before"),
-        "rows": list(service_rows(found, to_ns - from_ns, window, listed["open"], stories)),
+        "rows": list(service_rows(found, to_ns - from_ns, window, listed["open"], [story for _, story in stories])),
         "left_out": found["left_out"],
         "why_no_service": clean(found["reason"] or ""),
         "groups": [_group(one, titles, window) for one in found["slow"]],
         "more_groups": found["slow_left_out"],
         "reason": clean(found["slow_reason"] or "no request was slow"),
+        "why": "/why?" + urlencode(why),
         "seen": _seen(plain(questions.coverage(from_ns, to_ns, asked.service))),
         "json": "/api/v1/overview?" + urlencode(form.window()),
     }
-
-
-def _incident(one: Json, change: str) -> IncidentRow:
-    return IncidentRow(
-        summary=clean(one["summary"]),
-        since=clean(one["start"]),
-        took="" if one["state"] == "open" else human(one["duration_ns"]),
-        affected=f"{one['affected']:,} of {one['requests']:,}",
-        change=change,
-        link=f"/incidents/{quote(one['id'])}",
-    )
 
 
 def _change(questions: Questions, incident: str) -> str:

@@ -207,7 +207,7 @@ def _statement(span: Json) -> str:
 
 
 def _title(cause: str, titles: Mapping[str, str]) -> str:
-    return titles.get(cause, clean(cause))
+    return titles[cause] if cause in titles else clean(cause)
 
 
 def _legend(rows: Sequence[Json], titles: Mapping[str, str]) -> tuple[dict[str, int], list[tuple[str, int, str, str]]]:

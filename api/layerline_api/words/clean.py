@@ -16,6 +16,8 @@ def clean(name: object) -> str:
     points: none belongs into a name, and in a terminal some of them act.
     """
     text = " ".join(str(name).split())
+    if text.isprintable():  # nothing of C*, nor a separator but the space: nearly every name
+        return text
     return "".join("�" if unicodedata.category(char).startswith("C") else char for char in text)
 
 
