@@ -31,7 +31,7 @@ GRAPHS = {
     LEDGER: ("batch", LEFT_OVER),
     SUSPECTS: ("wanted_usual",),
     COVERAGE: VIEWS,
-    ("ledger/parts.sql",): ("evidence", "piece", "entry", "neighbours"),
+    ("ledger/parts.sql",): ("evidence", "piece", "entry"),
     TRIAGE: TRIAGE_GIVEN,
     LOSSES[0]: LOSSES[1],
     CHANGES[0]: CHANGES[1],
@@ -215,3 +215,36 @@ def test_a_table_that_is_empty_is_left_as_it_is() -> None:
     assert filled == filled_again == {"source": 2, "copied": 2}
     assert emptied == still_empty == {"source": 0, "copied": 0}
     assert first != second == third != fourth
+
+
+def test_a_step_of_which_no_row_fulfils_the_condition_is_left_out() -> None:
+    """A step is not made where no row fulfils what its head asks, and all that is asked of a table is one statement."""
+    sql = (
+        "-- makes: source\nCREATE OR REPLACE TEMP TABLE source AS SELECT unnest(range($rows)) AS number;\n\n"
+        "-- makes: large\n-- reads: source\n-- only where: source: number >= 4\n"
+        "CREATE OR REPLACE TEMP TABLE large AS SELECT number, $told AS told FROM source WHERE number >= 4;\n\n"
+        "-- makes: one\n-- reads: source\n-- only where: source: number = 1\n"
+        "CREATE OR REPLACE TEMP TABLE one AS FROM source WHERE number = 1;\n\n"
+        "-- makes: either\n-- reads: large, one\n-- with any of: large, one\n"
+        "CREATE OR REPLACE TEMP TABLE either AS SELECT number FROM large UNION ALL FROM one;\n"
+    )
+    steps = Graph.ordered(list(steps_of(sql, "some.sql")), ())
+    assert steps.asked == {"source": ("number >= 4", "number = 1")}
+    with duckdb.connect() as connection:
+
+        def made(rows: int) -> dict[str, int]:
+            return dict(steps.run(connection, {"rows": rows, "told": rows}, Rows.on(connection, steps.asked)))
+
+        assert made(5) == {"source": 5, "large": 1, "one": 1, "either": 2}
+        assert made(2) == {"source": 2, "large": 0, "one": 1, "either": 1}
+        assert connection.execute("FROM large").fetchall() == []
+        assert made(1) == {"source": 1, "large": 0, "one": 0, "either": 0}
+        assert connection.execute("FROM either").fetchall() == []
+        assert made(5) == {"source": 5, "large": 1, "one": 1, "either": 2}
+
+
+def test_a_condition_without_its_table_is_refused() -> None:
+    """A condition that does not say of which table is an error that names what was found."""
+    sql = "-- makes: one\n-- reads: two\n-- only where: number > 1\nCREATE OR REPLACE TEMP TABLE one AS FROM two;\n"
+    with pytest.raises(ValueError, match=r"some\.sql: expected .*TABLE: CONDITION.*'number > 1'"):
+        list(steps_of(sql, "some.sql"))

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
+from spans import a_while_ago, batch, span_row
 from test_graph import STEPS
+from test_same_ledgers import TRACES, readings
 
 from layerline_correlator.ledger.causes import all_causes
 from layerline_correlator.ledger.rounds import _taking
-from layerline_correlator.store.graph import with_branches
-from layerline_correlator.store.statements import text
+from layerline_correlator.ledger.work import work_out
+from layerline_correlator.settings import Settings
+from layerline_correlator.store.graph import Rows, Step, with_branches
+from layerline_correlator.store.statements import execute, parsed, text
+from layerline_correlator.store.store import Store
 
+#: They would have rows, but only steps and causes that are left out for the same reason read them.
+NEEDED_BY_NOBODY = {"called_at", "phase"}
 POOLS = ("cpu", "wait", "off", "queued")
 BRANCH = re.compile(r"^UNION ALL(?: BY NAME)?\n-- only with: (.*)\n((?:(?!^UNION ALL)[^\n]*\n?)*)", re.MULTILINE)
 
@@ -89,3 +98,30 @@ def test_a_branch_reads_what_its_head_names(branch: tuple[str, str]) -> None:
     named, body = branch
     for table in named.replace(",", " ").split():
         assert re.search(rf"\bJOIN {table}\b(?<!LEFT JOIN {table})|\bFROM {table}\b|IN \(FROM {table}\b", body)
+
+
+def test_a_step_that_has_nothing_to_say_would_make_no_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What the heads of steps leave out of a pass is empty when it is made all the same."""
+    left_out: set[str] = set()
+    asked: set[str] = set()
+    in_vain: set[str] = set()
+
+    def make_all(self: Step, cursor: duckdb.DuckDBPyConnection, parameters: Mapping[str, Any], rows: Rows) -> None:
+        rows[self.makes] = execute(cursor, parsed(with_branches(self.sql, rows)), parameters)[-1][0][0]
+        idle = self.is_idle(cursor, rows)
+        (left_out if idle else asked).add(self.makes)
+        if idle and rows[self.makes]:
+            in_vain.add(self.makes)
+
+    monkeypatch.setattr(Step, "run", make_all)
+    zero_ns = a_while_ago()
+    store = Store(Settings(store=tmp_path))
+    spans = [span_row(span, trace_id, zero_ns) for trace_id, drawn in TRACES.items() for span in drawn]
+    store.append(batch(spans, readings(zero_ns)))
+    with store.cursor() as cursor:
+        for trace_id in TRACES:
+            work_out(cursor, [trace_id], zero_ns, zero_ns + 10 * 10**9)
+    store.close()
+    assert in_vain <= NEEDED_BY_NOBODY
+    assert {"dark_piece", "callee", "sample", "waiting_visit", "level"} <= left_out
+    assert {"dark_piece", "callee", "disk_user", "waiting_visit"} <= asked

@@ -1,6 +1,7 @@
 -- What slept for long, in a process of which it was counted how many threads wanted to run. Most requests have none.
 -- makes: long_sleep
 -- reads: piece, visit
+-- only where: piece: off_ns >= ms_of(5) AND NOT is_dependency AND NOT is_call AND NOT inferred
 CREATE OR REPLACE TEMP TABLE long_sleep AS
 SELECT piece_no
 FROM piece

@@ -3,6 +3,7 @@
 -- The visits that were the first of their process, as requests whose usual is wanted (facts/usual.sql).
 -- makes: wanted_usual
 -- reads: visit, entry
+-- only where: measured_visit: is_first
 CREATE OR REPLACE TEMP TABLE wanted_usual AS
 SELECT
     row_number() OVER () AS request_no, visit.request_no AS of_request, visit.visit_no, entry.trace_id, entry.span_id,

@@ -1,8 +1,17 @@
 -- What happened to containers around the batch's requests: when they were frozen, and when they were dead.
 
+-- What happened to anybody then. On most days nothing does for hours.
+-- makes: near_event
+-- reads: visit
+CREATE OR REPLACE TEMP TABLE near_event AS
+SELECT resource, time_ns, name AS what FROM event
+WHERE time_ns BETWEEN (SELECT min(from_ns) FROM visit) - 600_000_000_000 AND (SELECT max(to_ns) FROM visit)
+  AND starts_with(name, 'container.');
+
 -- Only what happened to those that the batch ran in or called, and to others of their names: they may be the same, started again.
 -- makes: container_event
--- reads: visit, callee
+-- reads: visit, callee, near_event
+-- only with: near_event
 CREATE OR REPLACE TEMP TABLE container_event AS
 WITH
 concerned AS (SELECT container_id FROM visit UNION SELECT container_id FROM callee),
@@ -12,12 +21,11 @@ alike AS (
     WHERE container_id IN (FROM concerned) AND attributes['container.name'] IS NOT NULL
 )
 SELECT
-    resource.container_id, resource.attributes['container.name'] AS name, resource.host, time_ns, event.name AS what
-FROM event
+    resource.container_id, resource.attributes['container.name'] AS name, resource.host, time_ns, what
+FROM near_event
 JOIN resource USING (resource)
 LEFT JOIN alike ON alike.name = resource.attributes['container.name'] AND alike.host IS NOT DISTINCT FROM resource.host
-WHERE (resource.container_id IN (FROM concerned) OR (resource.container_id IS NOT NULL AND alike.name IS NOT NULL))
-  AND time_ns BETWEEN (SELECT min(from_ns) FROM visit) - 600_000_000_000 AND (SELECT max(to_ns) FROM visit);
+WHERE resource.container_id IN (FROM concerned) OR (resource.container_id IS NOT NULL AND alike.name IS NOT NULL);
 
 -- The stretches of each piece, with the pool that its time went to.
 -- makes: phase

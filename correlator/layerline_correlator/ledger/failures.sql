@@ -2,6 +2,7 @@
 
 -- makes: failed_span
 -- reads: node
+-- only where: node: failed(status)
 CREATE OR REPLACE TEMP TABLE failed_span AS
 SELECT
     span_no, parent_no, trace_id, span_id, start_ns, end_ns, coalesce(service, '') AS service, name, kind,

@@ -5,6 +5,7 @@
 -- makes: full_memory
 -- reads: stretch, dark_piece, seen, near_series
 -- only with: dark_piece, seen
+-- only where: seen: piece_no IS NOT NULL AND signal IN ('container.memory.major_faults', 'container.memory.refaults')
 CREATE OR REPLACE TEMP TABLE full_memory AS
 WITH
 faulting AS (
@@ -23,7 +24,7 @@ asked AS (
 ),
 told AS (
     FROM levels_of(
-        (SELECT list(series) FROM near_series JOIN series USING (series)
+        (SELECT list(series) FROM near_series
          WHERE signal IN ('container.memory.working_set', 'container.memory.usage', 'container.memory.limit',
                           'container.memory.limit_utilization')
            AND entity_id IN (SELECT container_id FROM asked)),

@@ -1,26 +1,35 @@
 -- Pools of connections that had none left, as the process that has the pool tells (db.client.connection.…).
 
+-- What is reported of the pools of the processes with such pieces.
+-- makes: pool_gauge
+-- reads: dark_piece
+-- only with: dark_piece
+CREATE OR REPLACE TEMP TABLE pool_gauge AS
+SELECT
+    series.series, resource.instance, signal,
+    coalesce(series.attributes['db.client.connection.pool.name'], '') AS pool_name
+FROM series
+JOIN resource ON resource.resource = series.resource
+WHERE (signal IN ('db.client.connection.max', 'db.client.connection.pending_requests')
+       OR (signal = 'db.client.connection.count' AND series.attributes['db.client.connection.state'] = 'used'))
+  AND resource.instance IN (SELECT instance FROM dark_piece);
+
 -- For how long of each piece that was not measured a pool of its process was full, or others waited for a connection of it. What a
 -- gauge says at a moment is taken for the time since the value before.
 -- makes: full_pool
--- reads: stretch, dark_piece
--- only with: dark_piece
+-- reads: stretch, dark_piece, pool_gauge
+-- only with: pool_gauge
 CREATE OR REPLACE TEMP TABLE full_pool AS
 WITH
 gauges AS (
     SELECT
-        resource.instance, signal, coalesce(series.attributes['db.client.connection.pool.name'], '') AS pool_name,
-        time_ns, value,
+        pool_gauge.instance, signal, pool_gauge.pool_name, time_ns, value,
         greatest(
             coalesce(lag(time_ns) OVER (PARTITION BY point.series ORDER BY time_ns), 0), time_ns - longest_interval_ns()
         ) AS from_ns
-    FROM series
-    JOIN resource ON resource.resource = series.resource
-    JOIN point ON point.series = series.series
-    WHERE (signal IN ('db.client.connection.max', 'db.client.connection.pending_requests')
-           OR (signal = 'db.client.connection.count' AND series.attributes['db.client.connection.state'] = 'used'))
-      AND resource.instance IN (SELECT instance FROM dark_piece)
-      AND time_ns BETWEEN $since_ns AND $until_ns
+    FROM pool_gauge
+    JOIN point ON point.series = pool_gauge.series
+    WHERE time_ns BETWEEN $since_ns AND $until_ns
 ),
 largest AS (
     SELECT instance, pool_name, max(value) AS connections FROM gauges

@@ -7,6 +7,7 @@
 -- The pieces of which nothing was measured.
 -- makes: dark_piece
 -- reads: measured_piece
+-- only where: measured_piece: dark_ns > 0 AND covered_ns = 0
 CREATE OR REPLACE TEMP TABLE dark_piece AS
 FROM measured_piece WHERE dark_ns > 0 AND covered_ns = 0;
 

@@ -1,6 +1,10 @@
 -- From evidence to ledgers, in one transaction. Parts and unexplained sum to the duration: a request whose parts cannot be
 -- (ledger/parts.sql) is kept without any (keep_refused.sql).
-INSERT INTO part BY NAME SELECT * EXCLUDE (request_no) FROM ledger_part;
+INSERT INTO part BY NAME
+SELECT summed_part.* EXCLUDE (request_no, neighbours_no), neighbours.neighbours
+FROM summed_part
+ANTI JOIN refusal ON refusal.request_no = summed_part.request_no
+LEFT JOIN neighbours ON neighbours.neighbours_no = summed_part.neighbours_no;
 
 INSERT INTO stay BY NAME
 SELECT
@@ -108,7 +112,11 @@ FROM entry
 LEFT JOIN (SELECT request_no, list(DISTINCT spot ORDER BY spot) AS blind_spots FROM viewpoint GROUP BY ALL) AS spots
     USING (request_no)
 LEFT JOIN known_trace ON known_trace.trace_id = entry.trace_id
-LEFT JOIN (SELECT request_no, sum(lost_ns)::BIGINT AS lost_ns FROM ledger_part GROUP BY ALL) AS lost USING (request_no)
+LEFT JOIN (
+    SELECT request_no, sum(lost_ns)::BIGINT AS lost_ns
+    FROM summed_part ANTI JOIN refusal USING (request_no)
+    GROUP BY ALL
+) AS lost USING (request_no)
 LEFT JOIN joined USING (request_no)
 LEFT JOIN (
     SELECT request_no, max(abs(node.shift_ns - asked.shift_ns)) AS moved_ns

@@ -3,6 +3,7 @@
 -- The calls to each dependency, counted.
 -- makes: dependency_call
 -- reads: piece
+-- only where: piece: is_dependency
 CREATE OR REPLACE TEMP TABLE dependency_call AS
 SELECT
     piece_no, request_no, coalesce(service, '') AS service,

@@ -56,11 +56,3 @@ faults AS (
     LEFT JOIN sum_of_parts USING (request_no)
 )
 FROM faults WHERE why IS NOT NULL;
-
--- makes: ledger_part
--- reads: summed_part, refusal, neighbours
-CREATE OR REPLACE TEMP TABLE ledger_part AS
-SELECT summed_part.* EXCLUDE (neighbours_no), neighbours
-FROM summed_part
-ANTI JOIN refusal ON refusal.request_no = summed_part.request_no
-LEFT JOIN neighbours ON neighbours.neighbours_no = summed_part.neighbours_no;

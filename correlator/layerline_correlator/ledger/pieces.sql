@@ -204,6 +204,7 @@ LEFT JOIN answered ON answered.span_no = settled.span_no;
 -- What a thread was seen doing, look by look: "count kind state wait function file:line".
 -- makes: sample
 -- reads: measured_piece
+-- only where: measured_piece: samples IS NOT NULL
 CREATE OR REPLACE TEMP TABLE sample AS
 WITH texts AS (
     SELECT piece_no, request_no, visit_no, samples_every_ns, share, unnest(from_json(samples, '["VARCHAR"]')) AS text
@@ -300,6 +301,7 @@ JOIN node ON node.span_no = with_cpuset.visit_no;
 -- caller's own machine has it, that is meant.
 -- makes: callee
 -- reads: measured_piece, known_container
+-- only where: measured_piece: is_client(kind)
 CREATE OR REPLACE TEMP TABLE callee AS
 WITH
 addressed AS (

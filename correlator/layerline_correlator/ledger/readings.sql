@@ -36,6 +36,7 @@ SELECT row_number() OVER () AS stretch_no, * FROM windows;
 -- The calls whose other end can have been late.
 -- makes: late_call
 -- reads: stretch
+-- only with: callee
 CREATE OR REPLACE TEMP TABLE late_call AS
 SELECT DISTINCT piece_no FROM stretch WHERE peer;
 
@@ -92,7 +93,7 @@ counts_own AS (
     SELECT resource FROM resource
     WHERE service IS NULL AND attributes['layerline.container.throttled_scope'] = 'own')
 SELECT
-    series, kind,
+    series, kind, signal, entity_id,
     NOT bool_or(of_whom IN ('own', 'not counted below') AND (
         signal IN ('container.cpu.time', 'system.cpu.time')
         OR (signal IN ('container.cpu.throttled', 'container.cpu.throttled_periods', 'container.cpu.pressure',
@@ -109,7 +110,7 @@ WHERE CASE of_whom
                                         AND resource IN (FROM counts_own)
           ELSE host IN (SELECT host FROM moving)
       END
-GROUP BY series, kind;
+GROUP BY series, kind, signal, entity_id;
 
 -- makes: reading
 -- reads: near_series, stretch
@@ -241,6 +242,7 @@ JOIN lines USING (line_no);
 -- The visits of which something may have waited for a CPU, each once: who ran beside it does not depend on the request.
 -- makes: waiting_visit
 -- reads: measured_visit
+-- only where: measured_visit: wait_ns > ms_of(5) OR covered_ns < path_ns
 CREATE OR REPLACE TEMP TABLE waiting_visit AS
 SELECT DISTINCT ON (visit_no) visit_no, container_id, host, cpuset, from_ns, to_ns
 FROM measured_visit WHERE wait_ns > ms_of(5) OR covered_ns < path_ns;
@@ -362,6 +364,7 @@ WHERE ran_ns >= 1
 -- makes: level
 -- reads: measured_visit, limited_visit, reading, near_series
 -- only with: near_series, limited_visit
+-- only where: near_series: kind = 'gauge'
 CREATE OR REPLACE TEMP TABLE level AS
 WITH
 first_read AS (

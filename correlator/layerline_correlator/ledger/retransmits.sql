@@ -5,6 +5,7 @@
 -- makes: resent
 -- reads: seen
 -- only with: seen
+-- only where: seen: piece_no IS NOT NULL AND signal = 'container.network.tcp.retransmits'
 CREATE OR REPLACE TEMP TABLE resent AS
 WITH each_end AS (
     SELECT

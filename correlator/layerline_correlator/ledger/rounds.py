@@ -19,16 +19,18 @@ from typing import Any
 import duckdb
 
 from layerline_correlator.ledger.causes import Cause
-from layerline_correlator.store.graph import Graph, Rows, Step, steps_of, with_branches
+from layerline_correlator.store.graph import Graph, Rows, Step, conditions_by_table, steps_of, with_branches
 from layerline_correlator.store.statements import execute, parsed, text
 
 LEFT_OVER = "left_over"
+#: Whose rows must fulfil the conditions of causes (``where``).
+_PIECE = "piece"
 #: The orders at which rounds begin: what happened to whole containers; a process that had just started; CPUs that were
 #: withheld; who ran instead; devices and memory; what the code itself did, and whom it called.
 ROUNDS = (0, 40, 200, 400, 500, 700)
 
-#: Whether two claims for one pool of a piece are among those of a table, whose name follows.
-_MEETING = "SELECT count(*) > count(DISTINCT (piece_no, pool)) FROM"
+#: Whether two claims for one pool of a piece are among those of a table.
+_MEETING = "SELECT bool_or(claims > 1) FROM (SELECT count(*) AS claims FROM {} GROUP BY piece_no, pool)"
 #: What take.sql asks of the claims before each: sums over them, and the place of each among them.
 _BEFORE = re.compile(r"coalesce\(sum\((?:[^()]|\([^()]*\))*\) OVER before, 0\)")
 _PLACE = re.compile(r"row_number\(\) OVER \([^()]*\) AS place\b")
@@ -45,10 +47,11 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The ledger's graph: steps that come before any cause, then rounds."""
+    """The ledger's graph: steps that come before any cause, then rounds; and what is asked of each table first."""
 
     before: Graph
     rounds: tuple[Round, ...]
+    asked: Mapping[str, tuple[str, ...]]
 
 
 def plan(graph: Graph, causes: Sequence[Cause]) -> Plan:
@@ -67,14 +70,16 @@ def plan(graph: Graph, causes: Sequence[Cause]) -> Plan:
         )
         made |= {step.makes for step in steps}
         rounds.append(Round(steps, together))
-    return Plan(before, tuple(rounds))
+    conditions = [condition for step in graph.steps for condition in step.only_where]
+    conditions += [(_PIECE, cause.where) for cause in causes if cause.where is not None]
+    return Plan(before, tuple(rounds), conditions_by_table(conditions))
 
 
 def _reading_left_over(graph: Graph) -> set[str]:
     """Steps that read what is left, directly or through others."""
     late: set[str] = set()
     for step in graph.steps:  # in an order in which each comes after what it reads
-        if LEFT_OVER in step.reads or late.intersection((*step.reads, *step.only_with)):
+        if LEFT_OVER in step.reads or late.intersection(step.needs):
             late.add(step.makes)
     return late
 
@@ -92,13 +97,11 @@ class Taking:
     def run(self, rounds: tuple[Round, ...]) -> None:
         """Let every cause take that can apply to the batch, and gather ``evidence``."""
         last = rounds[-1]
-        possible = self._possible([cause for each in rounds for cause in each.causes])
         self._point_at(0)
         for each in rounds:
-            causes = [cause for cause in each.causes if cause.name in possible and not self._idle(cause)]
             for step in each.steps:
                 step.run(self.cursor, self.parameters, self.rows)
-            causes = [cause for cause in causes if not self._idle(cause)]
+            causes = [cause for cause in each.causes if not self._idle(cause)]
             if causes:
                 self._take(tuple(causes), more=each is not last)
         parts = [text("ledger/claims.sql"), *(f"FROM taken_{number}" for number in self.taken)]
@@ -106,22 +109,16 @@ class Taking:
         self._make("evidence", f"SELECT * EXCLUDE (turn) FROM ({union})")
 
     def _idle(self, cause: Cause) -> bool:
-        """A table of which the cause needs rows has none."""
+        """A table of which the cause needs rows has none, or the batch has no piece that it may apply to."""
         none = {name for name in (*cause.only_with, *cause.with_any_of) if self.rows.get(name) == 0}
-        return bool(none.intersection(cause.only_with) or (none and none.issuperset(cause.with_any_of)))
-
-    def _possible(self, causes: Sequence[Cause]) -> set[str]:
-        """The causes of which the batch has a piece that they may apply to."""
-        asked = [cause for cause in causes if cause.where is not None]
-        conditions = ", ".join(f"coalesce(bool_or({cause.where}), false)" for cause in asked)
-        (answers,) = execute(self.cursor, parsed(f"SELECT {conditions} FROM piece"))[0]
-        refused = {cause.name for cause, answer in zip(asked, answers, strict=True) if not answer}
-        return {cause.name for cause in causes} - refused
+        if none.intersection(cause.only_with) or (none and none.issuperset(cause.with_any_of)):
+            return True
+        return cause.where is not None and not self.rows.holds(self.cursor, _PIECE, cause.where)
 
     def _take(self, causes: tuple[Cause, ...], more: bool) -> None:
         if not self._make(f"claim_{self.number}", self._claims(causes)):
             return
-        meets = execute(self.cursor, parsed(f"{_MEETING} claim_{self.number}"))[0]
+        meets = execute(self.cursor, parsed(_MEETING.format(f"claim_{self.number}")))[0]
         (taken, sql), (left, rest) = _taking(self.number, bool(meets[0][0]))
         self._make(taken, sql)
         self.taken.append(self.number)

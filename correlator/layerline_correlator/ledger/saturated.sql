@@ -9,6 +9,8 @@
 -- makes: limit_stretch
 -- reads: stretch, stretch_second, dark_piece, late_call, reading_second, measured_visit
 -- only with: stretch_second, reading_second
+-- with any of: dark_piece, late_call
+-- only where: near_series: signal IN ('container.cpu.limit', 'container.ancestor.cpu.limit', 'container.cpu.quota', 'container.cpu.limit_utilization')
 CREATE OR REPLACE TEMP TABLE limit_stretch AS
 WITH withheld_of AS (
     SELECT DISTINCT stretch_no
@@ -31,6 +33,7 @@ WHERE container_id IS NOT NULL
 -- makes: limit_level
 -- reads: near_series, limit_stretch
 -- only with: near_series, limit_stretch
+-- only where: near_series: signal IN ('container.cpu.limit', 'container.ancestor.cpu.limit', 'container.cpu.quota')
 CREATE OR REPLACE TEMP TABLE limit_level AS
 WITH
 reported AS (
@@ -39,7 +42,7 @@ reported AS (
         quantile_cont(to_ns - from_ns, 0.5) FILTER (to_ns - from_ns < longest_interval_ns()) OVER (PARTITION BY line)
             AS every_ns
     FROM levels_of(
-        (SELECT list(series) FROM near_series JOIN series USING (series)
+        (SELECT list(series) FROM near_series
          WHERE signal IN ('container.cpu.limit', 'container.ancestor.cpu.limit', 'container.cpu.quota',
                           'container.cpu.quota.period')
            AND entity_id IN (SELECT container_id FROM limit_stretch)),
@@ -73,14 +76,13 @@ used AS (
 SELECT DISTINCT container_id FROM used JOIN least_limit USING (container_id)
 WHERE used.cpus >= full_ratio() * least_limit.cpus
 UNION
-SELECT series.entity_id
+SELECT near_series.entity_id
 FROM near_series
-JOIN series ON series.series = near_series.series
 JOIN point ON point.series = near_series.series
-SEMI JOIN limit_stretch ON limit_stretch.container_id = series.entity_id
+SEMI JOIN limit_stretch ON limit_stretch.container_id = near_series.entity_id
 WHERE signal = 'container.cpu.limit_utilization' AND value >= full_ratio()
   AND time_ns BETWEEN $since_ns AND $until_ns
-  AND series.entity_id NOT IN (SELECT container_id FROM least_limit);
+  AND near_series.entity_id NOT IN (SELECT container_id FROM least_limit);
 
 -- How much of its limit each of those used in each interval of the hour before, and meanwhile. Of several limits the tightest
 -- binds. A limit that was due to be reported again and was not was lifted; who has no limit uses nothing of it. One who is
@@ -93,7 +95,7 @@ WITH
 used AS (
     SELECT entity_id AS container_id, from_ns, to_ns, sum(rise) / (to_ns - from_ns) AS used_cpus
     FROM readings_of(
-        (SELECT list(series) FROM near_series JOIN series USING (series)
+        (SELECT list(series) FROM near_series
          WHERE signal = 'container.cpu.time' AND entity_id IN (SELECT container_id FROM near_limit)),
         $since_ns - seconds_long(3600), $until_ns)
     GROUP BY entity_id, from_ns, to_ns
@@ -118,7 +120,7 @@ stated AS (
         entity_id AS container_id, lag(from_ns) OVER (PARTITION BY line ORDER BY from_ns) AS from_ns,
         from_ns AS to_ns, value
     FROM levels_of(
-        (SELECT list(series) FROM near_series JOIN series USING (series)
+        (SELECT list(series) FROM near_series
          WHERE signal = 'container.cpu.limit_utilization' AND entity_id IN (SELECT container_id FROM near_limit)
            AND entity_id NOT IN (SELECT container_id FROM limit_level)),
         $since_ns - seconds_long(3600), $until_ns)

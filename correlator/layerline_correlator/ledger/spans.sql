@@ -17,5 +17,6 @@ SELECT DISTINCT resource, start_ns AS at_ns FROM arrived;
 
 -- makes: called_at
 -- reads: arrived
+-- only with: doubtful_sighting
 CREATE OR REPLACE TEMP TABLE called_at AS
 SELECT resource, local_address(any_value(attributes)) AS address FROM arrived WHERE is_server(kind) GROUP BY resource;

@@ -6,11 +6,12 @@
 -- makes: vm_full
 -- reads: near_series, reading
 -- only with: near_series
+-- only where: near_series: signal IN ('system.cpu.credits', 'system.disk.limit_exceeded', 'system.disk.burst_balance', 'system.disk.limit_utilization', 'system.disk.throttled_operations', 'system.network.allowance_exceeded')
 CREATE OR REPLACE TEMP TABLE vm_full AS
 WITH
 told AS (
     SELECT
-        series.host, signal, series.attributes, value, time_ns,
+        series.host, near_series.signal, series.attributes, value, time_ns,
         greatest(coalesce(lag(time_ns) OVER each, time_ns - seconds_long(60)), time_ns - longest_report_ns())
             AS since_ns,
         least(coalesce(lead(time_ns) OVER each, time_ns + longest_report_ns()), time_ns + longest_report_ns())
@@ -18,8 +19,8 @@ told AS (
     FROM near_series
     JOIN series ON series.series = near_series.series
     JOIN point ON point.series = near_series.series
-    WHERE signal IN ('system.cpu.credits', 'system.disk.limit_exceeded', 'system.disk.burst_balance',
-                     'system.disk.limit_utilization')
+    WHERE near_series.signal IN ('system.cpu.credits', 'system.disk.limit_exceeded', 'system.disk.burst_balance',
+                                 'system.disk.limit_utilization')
       AND time_ns BETWEEN $since_ns - longest_report_ns() AND $until_ns + longest_report_ns()
     WINDOW each AS (PARTITION BY near_series.series ORDER BY time_ns)
 )

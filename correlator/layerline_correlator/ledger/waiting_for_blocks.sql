@@ -3,6 +3,7 @@
 -- The spans that can have waited for a device.
 -- makes: disk_user
 -- reads: piece
+-- only where: piece: moved_blocks OR (inferred AND NOT is_client(kind))
 CREATE OR REPLACE TEMP TABLE disk_user AS
 SELECT piece_no FROM piece WHERE moved_blocks OR (inferred AND NOT is_client(kind));
 

@@ -56,6 +56,8 @@ FILES = (
     "ledger/held_up.sql",
     "ledger/saturated.sql",
     "ledger/vm_limits.sql",
+    "ledger/stolen.sql",
+    "ledger/loaded_network.sql",
     "ledger/full_memory.sql",
     "ledger/full_pools.sql",
     "ledger/behind_holder.sql",
@@ -93,7 +95,7 @@ def pieces() -> Graph:
 @cache
 def _parts() -> Graph:
     """The steps from evidence to parts."""
-    return Graph.of(("ledger/parts.sql",), given=("evidence", "piece", "entry", "neighbours"))
+    return Graph.of(("ledger/parts.sql",), given=("evidence", "piece", "entry"))
 
 
 def _with_declared_facts(step: Step, causes: Sequence[Cause]) -> Step:
@@ -200,9 +202,9 @@ def _begin(
 
 def _work_out(cursor: duckdb.DuckDBPyConnection, bounds: dict[str, int], *, readings: bool = True) -> Rows:
     """Everything up to what ``keep.sql`` writes, in temporary tables, and how many rows each has."""
-    with within(cursor, *_around(bounds)):
-        rows = pieces().run(cursor, bounds, Rows.on(cursor))
     whole = _ledgers(all_causes())
+    with within(cursor, *_around(bounds)):
+        rows = pieces().run(cursor, bounds, Rows.on(cursor, whole.asked))
     around = _readings(cursor) if readings else {"since_ns": 0, "until_ns": 0}
     with within(cursor, around["since_ns"], around["until_ns"] + 1, POINT, SPAN):
         Graph(tuple(step for step in whole.before.steps if step.makes not in rows), whole.before.given).run(

@@ -8,10 +8,16 @@ A file of steps is ordinary SQL that pastes into a DuckDB shell. Above each ``CR
     -- only with: walk
 
 ``makes`` is the table, ``reads`` the tables of other steps and the tables that are handed in (``given``); stored
-tables, views and macros need no mention. ``only with`` names tables without rows in which nobody needs this one: then
-it is made empty without asking the planner, which is what most steps of a small batch cost, or left alone where it is
-empty already (``Rows``). The same line right below a `UNION ALL` (at the beginning of a line) is of that branch alone,
-which is left out where it has nothing to say.
+tables, views and macros need no mention. More lines say when a step has nothing to say, or nobody needs it. Then its
+table is made empty without asking the planner, which is what most steps of a small batch cost, or left alone where it
+is empty already (``Rows``):
+
+    -- only with: walk, node             each of these must have rows
+    -- with any of: late_call, slice     one of these must have rows
+    -- only where: node: failed(status)  a row of this table must fulfil this condition
+
+All conditions on a table are looked up by one statement, when the first of them is asked for. ``only with`` right below
+a `UNION ALL` (at the beginning of a line) is of that branch alone, which is left out where it has nothing to say.
 """
 
 from __future__ import annotations
@@ -27,7 +33,7 @@ import duckdb
 from layerline_correlator.store.statements import execute, parsed, text
 
 _HEAD = re.compile(r"-- ([a-z]+(?: [a-z]+)*): (.*)")
-_KEYS = ("makes", "reads", "only with")
+_KEYS = ("makes", "reads", "only with", "with any of", "only where")
 _UNION = re.compile(r"^(UNION ALL(?: BY NAME)?)\n(?:-- only with: (.*)\n)?", re.MULTILINE)
 _CREATE = re.compile(r"CREATE OR REPLACE TEMP TABLE (\w+) AS\b", re.IGNORECASE)
 
@@ -39,40 +45,70 @@ class Step:
     makes: str
     reads: tuple[str, ...]
     only_with: tuple[str, ...]
+    with_any_of: tuple[str, ...]
+    only_where: tuple[tuple[str, str], ...]
+    """Tables, each with a condition that one of its rows must fulfil."""
     sql: str
     file: str
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The tables that must be made before, some perhaps twice."""
+        asked = (table for table, _ in self.only_where)
+        return (*self.reads, *self.only_with, *self.with_any_of, *asked)
+
     def run(self, cursor: duckdb.DuckDBPyConnection, parameters: Mapping[str, Any], rows: Rows) -> None:
         """Make the table and note in ``rows`` how many rows it has. ``rows`` knows all that the step reads."""
-        if any(rows.get(name) == 0 for name in self.only_with) and (empty := _EMPTY.get(self.sql)):
+        if (empty := _EMPTY.get(self.sql)) and self.is_idle(cursor, rows):
             if self.makes not in rows.empty_before:
                 execute(cursor, empty)
             rows[self.makes] = 0
             return
         made = execute(cursor, parsed(with_branches(self.sql, rows)), parameters)
         rows[self.makes] = made[-1][0][0]
-        if self.only_with and self.sql not in _EMPTY:
+        if self.sql not in _EMPTY and (self.only_with or self.with_any_of or self.only_where):
             _EMPTY[self.sql] = parsed(_without_rows(cursor, self.makes))
+
+    def is_idle(self, cursor: duckdb.DuckDBPyConnection, rows: Rows) -> bool:
+        """Whether it has nothing to say, judging by its head."""
+        return (
+            any(rows.get(name) == 0 for name in self.only_with)
+            or (bool(self.with_any_of) and all(rows.get(name) == 0 for name in self.with_any_of))
+            or not all(rows.holds(cursor, table, condition) for table, condition in self.only_where)
+        )
 
 
 class Rows(dict[str, int]):
     """How many rows each table has that was made in this pass.
 
     ``empty_before`` names the tables that an earlier pass on the same cursor left without rows: where their step has
-    nothing to say they stay as they are.
+    nothing to say they stay as they are. ``asked`` has the conditions by table that will be asked for (``holds``).
     """
 
-    def __init__(self, empty_before: Iterable[str] = ()) -> None:
+    def __init__(self, empty_before: Iterable[str] = (), asked: Mapping[str, Sequence[str]] | None = None) -> None:
         super().__init__()
         self.empty_before = frozenset(empty_before)
+        self._asked = asked or {}
+        self._held: dict[tuple[str, str], bool] = {}
 
     @classmethod
-    def on(cls, cursor: duckdb.DuckDBPyConnection) -> Rows:
+    def on(cls, cursor: duckdb.DuckDBPyConnection, asked: Mapping[str, Sequence[str]] | None = None) -> Rows:
         """Nothing is made yet; the cursor itself knows what earlier passes left."""
         found = cursor.execute(
             "SELECT table_name FROM duckdb_tables() WHERE temporary AND estimated_size = 0"
         ).fetchall()
-        return cls(name for (name,) in found)
+        return cls((name for (name,) in found), asked)
+
+    def holds(self, cursor: duckdb.DuckDBPyConnection, table: str, condition: str) -> bool:
+        """Whether a row of a table that is made fulfils the condition. All that is asked of it is looked up at once."""
+        if self.get(table) == 0:
+            return False
+        if (table, condition) not in self._held:
+            listed = dict.fromkeys((*self._asked.get(table, ()), condition))
+            facts = ", ".join(f"coalesce(bool_or({each}), false)" for each in listed)
+            (answers,) = execute(cursor, parsed(f"SELECT {facts} FROM {table}"))[0]
+            self._held |= {(table, each): bool(answer) for each, answer in zip(listed, answers, strict=True)}
+        return self._held[table, condition]
 
 
 #: How to make the table of a step that has nothing to say; known since it was made once in this process.
@@ -113,7 +149,7 @@ def steps_of(sql: str, file: str) -> Iterator[Step]:
         said: dict[str, list[str]] = {}
         # What stands above `-- makes:` is prose, and may have colons of its own.
         for key, value in _HEAD.findall(head[max(0, head.find("-- makes: ")) :]):
-            said.setdefault(key, []).extend(value.replace(",", " ").split())
+            said.setdefault(key, []).extend([value] if key == "only where" else value.replace(",", " ").split())
         made = _CREATE.match(statement)
         if made is None or said.get("makes") != [made[1]]:
             raise ValueError(
@@ -122,8 +158,22 @@ def steps_of(sql: str, file: str) -> Iterator[Step]:
             )
         if unknown := said.keys() - {*_KEYS}:
             raise ValueError(f"{file}: expected the head of {made[1]} to say {', '.join(_KEYS)}; found {unknown}")
-        reads = tuple(said.get("reads", ()))
-        yield Step(made[1], reads, tuple(said.get("only with", ())), statement, file)
+        yield Step(
+            makes=made[1],
+            reads=tuple(said.get("reads", ())),
+            only_with=tuple(said.get("only with", ())),
+            with_any_of=tuple(said.get("with any of", ())),
+            only_where=tuple(_condition(each, file) for each in said.get("only where", ())),
+            sql=statement,
+            file=file,
+        )
+
+
+def _condition(declared: str, file: str) -> tuple[str, str]:
+    table, colon, condition = declared.partition(": ")
+    if not colon or not table.isidentifier():
+        raise ValueError(f"{file}: expected `-- only where: TABLE: CONDITION`, found {declared!r}")
+    return table, condition
 
 
 def steps_in(files: Iterable[str]) -> list[Step]:
@@ -171,7 +221,7 @@ class Graph:
         def make(step: Step, waiting: tuple[str, ...]) -> None:
             if step.makes in waiting:
                 raise ValueError(f"a ring: {' reads '.join((*waiting, step.makes))}")
-            for name in (*step.reads, *step.only_with):
+            for name in step.needs:
                 if name in makers:
                     if name not in done:
                         make(makers[name], (*waiting, step.makes))
@@ -188,6 +238,11 @@ class Graph:
         """The steps by the table that each makes."""
         return {step.makes: step for step in self.steps}
 
+    @cached_property
+    def asked(self) -> dict[str, tuple[str, ...]]:
+        """What is asked of each table before steps are made (``only where``)."""
+        return conditions_by_table(condition for step in self.steps for condition in step.only_where)
+
     def for_the_sake_of(self, wanted: Iterable[str]) -> Graph:
         """Only what these tables are made of."""
         needed: set[str] = set()
@@ -195,7 +250,7 @@ class Graph:
         def want(name: str) -> None:
             if name in self.by_name and name not in needed:
                 needed.add(name)
-                for read in (*self.by_name[name].reads, *self.by_name[name].only_with):
+                for read in self.by_name[name].needs:
                     want(read)
 
         for name in wanted:
@@ -204,10 +259,19 @@ class Graph:
 
     def run(self, cursor: duckdb.DuckDBPyConnection, parameters: Mapping[str, Any], rows: Rows | None = None) -> Rows:
         """Make every table; how many rows each has. ``rows`` says so of what is there already."""
-        counts = Rows() if rows is None else rows
+        counts = Rows(asked=self.asked) if rows is None else rows
         for step in self.steps:
             step.run(cursor, parameters, counts)
         return counts
+
+
+def conditions_by_table(conditions: Iterable[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
+    """The conditions on each table, each once."""
+    found: dict[str, tuple[str, ...]] = {}
+    for table, condition in conditions:
+        if condition not in found.get(table, ()):
+            found[table] = (*found.get(table, ()), condition)
+    return found
 
 
 @cache

@@ -342,4 +342,7 @@ LEFT JOIN unheard ON unheard.resource = doubtful_sighting.resource;
 -- makes: tie
 -- reads: plain_tie, judged_tie
 CREATE OR REPLACE TEMP TABLE tie AS
-FROM plain_tie UNION ALL BY NAME FROM judged_tie;
+FROM plain_tie
+UNION ALL BY NAME
+-- only with: judged_tie
+FROM judged_tie;

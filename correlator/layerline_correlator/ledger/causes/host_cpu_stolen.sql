@@ -1,8 +1,8 @@
 -- title: the hypervisor gave its CPU to somebody else
 -- layer: host
 -- order: 200
--- reads: piece left_over seen vm_limit
--- with any of: seen vm_limit
+-- reads: piece left_over stolen vm_limit
+-- with any of: stolen vm_limit
 -- where: off_ns > 0 AND (voluntary_switches = 0 OR inferred OR is_answered)
 -- needs: layerline.account, system.cpu.time
 -- means: The virtual machine was not running: its hypervisor ran another one on that CPU, or let it wait because its CPU credits were spent.
@@ -14,17 +14,8 @@
 -- enable: start the service with `layerline run -- CMD`, and run `layerline agent` on the machine
 -- source: /proc/stat steal; getrusage(RUSAGE_THREAD) ru_nvcsw = 0; the provider's CPU credits (CloudWatch CPUCreditBalance)
 SELECT * FROM (
-    WITH stolen AS (
-        SELECT request_no, visit_no, sum(estimate) AS stolen_ns, sum(high) AS stolen_high_ns
-        FROM seen
-        WHERE piece_no IS NULL
-            AND signal = 'system.cpu.time'
-            AND cpu_mode = 'steal'
-            AND covered_ns >= 0.9 * stretch_ns
-        GROUP BY ALL HAVING stolen_high_ns > 0
-    ),
     -- Without a voluntary switch it never slept: what is missing from its time was taken from it.
-    awake AS (
+    WITH awake AS (
         SELECT piece.*, off_left, off_left_high, stolen_high_ns,
                sum(off_left) OVER (PARTITION BY request_no, visit_no) AS missing_ns
         FROM piece JOIN left_over USING (piece_no) JOIN stolen USING (request_no, visit_no)
