@@ -462,10 +462,10 @@ def about(from_ns: int, to_ns: int, over: str, name: Naming) -> dict[str, Callab
 def settle(server: Served) -> None:
     """Wait until the server has nothing left to catch up with."""
     quiet, until_s = 0, time.monotonic() + 1200
-    while quiet < 3 and time.monotonic() < until_s:
+    while quiet < 5 and time.monotonic() < until_s:
         cpu_s = server.cpu_s()
         time.sleep(1)
-        quiet = quiet + 1 if server.cpu_s() - cpu_s < 0.3 else 0
+        quiet = quiet + 1 if server.cpu_s() - cpu_s < 0.05 else 0
 
 
 if __name__ == "__main__":
