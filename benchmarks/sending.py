@@ -45,9 +45,12 @@ def sending(server: Served, rate: int, containers: int, seconds: float) -> Itera
     try:
         yield taken
     finally:
-        with contextlib.suppress(OSError):
-            printed, _ = process.communicate(timeout=120)
+        try:
+            printed, _ = process.communicate(timeout=120)  # closes what it reads, which ends it
             taken.append(Taken(**json.loads(printed)))
+        except (subprocess.TimeoutExpired, ValueError):
+            process.kill()
+            print("what sends spans did not end in time, or failed", file=sys.stderr)
 
 
 def main() -> None:
