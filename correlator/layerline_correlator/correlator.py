@@ -52,7 +52,7 @@ _PAUSE_S = 0.5
 _PAST = 20_000
 #: A question waits so long, in seconds, for what had arrived before it to be worked out; then it reads what is there.
 #: It is more patient where few traces wait, as when somebody sends one and asks for it: those are there in a moment.
-FRESH_S, QUIET_S = 1.0, 5.0
+FRESH_S, QUIET_S = 0.1, 5.0
 #: If no more traces than this wait, a question has them worked out first, even before their readings are there.
 _EARLY = 500
 #: A pass should take no longer than that, in seconds: if one does, the next has fewer traces. Meanwhile nobody looks at

@@ -20,6 +20,7 @@ from layerline_correlator.store.model import Batch
 from layerline_correlator.store.stale import MINUTE_NS, QUARTER
 from layerline_correlator.summaries.cover import VIEWS, cover
 from layerline_correlator.summaries.summing import Summing
+from layerline_correlator.verdict import failures
 from waiting import eventually
 
 S, MINUTES = 10**9, 6
@@ -102,7 +103,15 @@ def named(kind: str, identity: str) -> Entity:
 
 def asked(cursor: duckdb.DuckDBPyConnection, from_ns: int, to_ns: int, step_ns: int = MINUTE_NS) -> dict[str, Any]:
     """All questions that read summaries. The window begins and ends within minutes."""
+    middle_ns = (from_ns + to_ns) // 2
     return {
+        "failing": failures.read_failing(
+            cursor,
+            failures.Times(middle_ns + 7 * S, to_ns, from_ns, middle_ns),
+            "service = $service",
+            {"service": "web"},
+            named,
+        ),
         "services": services.read_service_map(cursor, from_ns, to_ns),
         "entities": entities.read_entities(cursor, entities.EntityQuery(from_ns, to_ns, limit=100)),
         "coverage": coverage.read_coverage(cursor, named, from_ns, to_ns),
@@ -122,6 +131,7 @@ def row_by_row(patch: pytest.MonkeyPatch) -> None:
     for module in (services, entities, lives, coverage, timeline):
         patch.setattr(module, "cover", never_summed)
     patch.setattr(timeline, "BY_MINUTE", timeline.BY_ROW)
+    patch.setattr(failures, "LONG_NS", 2**63)
 
 
 def answers(correlator: Correlator, zero_ns: int, minutes: int = MINUTES, step_ns: int = MINUTE_NS) -> dict[str, Any]:
@@ -145,7 +155,8 @@ def same(found: dict[str, Any], expected: dict[str, Any]) -> None:
 def kept(correlator: Correlator, monkeypatch: pytest.MonkeyPatch) -> Correlator:
     """A correlator that sums up when it is told to; long is every window."""
     correlator.summing.stop()
-    monkeypatch.setattr(services, "LONG_NS", 0)
+    for module in (services, failures):
+        monkeypatch.setattr(module, "LONG_NS", 0)
     return correlator
 
 

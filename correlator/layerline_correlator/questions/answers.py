@@ -129,19 +129,24 @@ class Answers(ABC):
             yield cursor
 
     @contextmanager
-    def _reading_with(self, trace_id: str) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A cursor that sees this trace worked out."""
-        extent = self._catch_up_with(trace_id)
+    def _reading_with(self, trace_id: str) -> Iterator[tuple[duckdb.DuckDBPyConnection, tuple[int, int] | None]]:
+        """A cursor that sees this trace worked out, and when the first and the last of its requests began.
+
+        That is None where it was worked out for this cursor. Finding a trace takes a look at all requests.
+        """
+        extent, began = self._catch_up_with(trace_id), None
         with self._reading() as cursor:
             if extent is None:
-                extent = _without_ledger(cursor, trace_id)
+                began, has_ledger = _requests_of(cursor, trace_id)
+                extent = None if has_ledger else _spans_of(cursor, trace_id)
             if extent is not None:
+                began = None
                 try:
                     _work_out(cursor, trace_id, extent)
                 except duckdb.InterruptException:  # the worker has more time for it than a question
                     known = f"trace {trace_id} ({extent.spans:,} spans)" if extent.spans > 1 else f"trace {trace_id}"
                     raise TooBusy(f"{known} is still being worked out") from None
-            yield cursor
+            yield cursor, began
 
     def ask(
         self,
@@ -164,8 +169,10 @@ class Answers(ABC):
 
     def verdict(self, trace_id: str, span_id: str | None = None, *, absolute: bool = False) -> Verdict | None:
         """The verdict of the trace's root request (the longest, if several), or of the entry span ``span_id``."""
-        with self._reading_with(trace_id) as cursor:
-            return read_verdict(cursor, trace_id, span_id, self._names.entity, self._settings.settle_ns, absolute)
+        with self._reading_with(trace_id) as (cursor, began):
+            return read_verdict(
+                cursor, trace_id, span_id, self._names.entity, self._settings.settle_ns, absolute, began=began
+            )
 
     def verdicts(self, query: RequestQuery) -> Page[Verdict]:
         """One verdict per service and operation that changed, failed or had slow requests. ``BadCursor``."""
@@ -196,7 +203,10 @@ class Answers(ABC):
     def timeline(self, query: TimelineQuery) -> Timeline | None:
         """What every layer did in a window; None for an unknown request. ``StepTooFine``, ``TooHeavy``."""
         self._catch_up()
-        with self._reading() if query.trace_id is None else self._reading_with(query.trace_id) as cursor:
+        if query.trace_id is None:
+            with self._reading() as cursor:
+                return read_timeline(cursor, query, self._names.entity, self._marks)
+        with self._reading_with(query.trace_id) as (cursor, _):
             return read_timeline(cursor, query, self._names.entity, self._marks)
 
     def _incidents_at(self, which: IncidentFilter, at_ns: int, most: int) -> list[dict[str, Any]]:
@@ -316,13 +326,22 @@ def _work_out(cursor: duckdb.DuckDBPyConnection, trace_id: str, extent: Extent) 
             return
 
 
-def _without_ledger(cursor: duckdb.DuckDBPyConnection, trace_id: str) -> Extent | None:
-    """The spans of a trace that was not worked out; None where it was, or is unknown."""
-    known = first_row(
-        cursor.execute("SELECT count(*) FROM request WHERE trace_id = $trace_id AND weight > 0", {"trace_id": trace_id})
+def _requests_of(cursor: duckdb.DuckDBPyConnection, trace_id: str) -> tuple[tuple[int, int] | None, bool]:
+    """When the first and the last request of a trace began, and whether any has a ledger."""
+    row = first_row(
+        cursor.execute(
+            "SELECT min(start_ns), max(start_ns), coalesce(bool_or(weight > 0), FALSE) FROM request"
+            " WHERE trace_id = $trace_id",
+            {"trace_id": trace_id},
+        )
     )
-    if known and known[0]:
-        return None
+    if row is None or row[0] is None:
+        return None, False
+    return (row[0], row[1]), row[2]
+
+
+def _spans_of(cursor: duckdb.DuckDBPyConnection, trace_id: str) -> Extent | None:
+    """The spans of a trace that was not worked out; None where it is unknown."""
     narrow_to_traces(cursor, [trace_id])
     row = first_row(
         cursor.execute(

@@ -185,12 +185,12 @@ class Trace(TypedDict):
 
 def read_trace(cursor: duckdb.DuckDBPyConnection, trace_id: str) -> dict[str, Any] | None:
     """``{"trace_id", "spans": […], "segments": […]}``; None when no span of it was received."""
-    narrow_to_traces(cursor, [trace_id])
+    around = narrow_to_traces(cursor, [trace_id])
     known = first_row(cursor.execute("SELECT min(start_ns), max(start_ns) FROM span WHERE trace_id = ?", [trace_id]))
     if known is None or known[0] is None:
         return None
     ledger.work_out_paths(cursor, trace_id, known[0], known[1])
-    narrow_to_traces(cursor, [trace_id])
+    narrow_to_traces(cursor, [trace_id], around)
     segments = cursor.execute(_SEGMENTS).fetchall()
     logs, more_logs = read_logs(cursor, trace_id)
     return {

@@ -59,13 +59,20 @@ def read_verdict(
     name: Naming,
     settle_ns: int,
     absolute: bool = False,
+    *,
+    began: tuple[int, int] | None = None,
 ) -> Verdict | None:
-    """The verdict of the trace's root request (the longest, if several), or of the entry span ``span_id``."""
+    """The verdict of the trace's root request (the longest, if several), or of the entry span ``span_id``.
+
+    ``began``: when the first and the last of its requests began, where that is known. Others are not looked at then.
+    """
+    first_ns, last_ns = began or (0, 2**63 - 1)
     rows = select_requests(
         cursor,
-        "trace_id = $trace_id AND (span_id = $span_id OR ($span_id IS NULL AND root))"
+        "start_ns BETWEEN $first_ns AND $last_ns"
+        " AND trace_id = $trace_id AND (span_id = $span_id OR ($span_id IS NULL AND root))"
         " ORDER BY end_ns - start_ns DESC, start_ns LIMIT 1",
-        {"trace_id": trace_id, "span_id": span_id},
+        {"trace_id": trace_id, "span_id": span_id, "first_ns": first_ns, "last_ns": last_ns},
     )
     if not rows:
         return None

@@ -124,7 +124,7 @@ def read_waterfall(
 
     ``under``: rows for what is below this span only, its children not folded.
     """
-    narrow_to_traces(cursor, [trace_id])
+    around = narrow_to_traces(cursor, [trace_id])
     known = first_row(cursor.execute("SELECT min(start_ns), max(start_ns) FROM span WHERE trace_id = ?", [trace_id]))
     if known is None or known[0] is None:
         return None
@@ -157,7 +157,7 @@ def read_waterfall(
     if top is None:
         return None
     folded = fold(spans, top, open_top=under is not None)
-    narrow_to_traces(cursor, [trace_id])
+    narrow_to_traces(cursor, [trace_id], around)
     details = read_spans(cursor, [row.number for row in folded])
     logs, more_logs = read_logs(cursor, trace_id)
     top_row = by_number[top]

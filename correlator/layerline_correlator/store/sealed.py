@@ -341,25 +341,36 @@ def narrow(cursor: duckdb.DuckDBPyConnection, from_ns: int, to_ns: int, *kinds: 
             _look_at(cursor, kind, _spanning(cursor, folder, kind, files))
 
 
-def narrow_to_traces(cursor: duckdb.DuckDBPyConnection, trace_ids: Collection[str]) -> None:
-    """Let ``span`` and ``log`` on this cursor hold all rows of these traces: ``narrow`` to where their requests are."""
+def narrow_to_traces(
+    cursor: duckdb.DuckDBPyConnection,
+    trace_ids: Collection[str],
+    around: tuple[int | None, int | None] | None = None,
+) -> tuple[int | None, int | None]:
+    """Let ``span`` and ``log`` on this cursor hold all rows of these traces: ``narrow`` to where their requests are.
+
+    Returns from when to when these lasted, for who narrows again (``around``): to find it out takes a look at all
+    requests.
+    """
     if not cursor.execute("SELECT 1 FROM sealed_file WHERE kind <> 'point' LIMIT 1").fetchall():
-        return
+        return None, None
     ids = {"ids": list(trace_ids)}
-    ((from_ns, to_ns),) = cursor.execute(
-        "SELECT min(start_ns), max(end_ns) FROM request WHERE trace_id IN (SELECT unnest($ids::VARCHAR[]))", ids
-    ).fetchall()
+    if around is None:
+        (around,) = cursor.execute(
+            "SELECT min(start_ns), max(end_ns) FROM request WHERE trace_id IN (SELECT unnest($ids::VARCHAR[]))", ids
+        ).fetchall()
+    from_ns, to_ns = around
     far = cursor.execute(
         "SELECT kind, from_ns FROM sealed_trace WHERE trace_id IN (SELECT unnest($ids::VARCHAR[]))", ids
     ).fetchall()
     folder = _folder(cursor)
     for kind in (SPAN, LOG):
         files = set()
-        if from_ns is not None:
+        if from_ns is not None and to_ns is not None:
             files.update(_files(cursor, folder, kind, from_ns - NEAR_NS, to_ns + NEAR_NS + 1))
         for hour_ns in {hour_ns for name, hour_ns in far if name == kind.name}:
             files.update(_files(cursor, folder, kind, hour_ns, hour_ns + HOUR_NS))
         _look_at(cursor, kind, _spanning(cursor, folder, kind, sorted(files)))
+    return around
 
 
 def widen(cursor: duckdb.DuckDBPyConnection) -> None:

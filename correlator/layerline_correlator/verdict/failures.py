@@ -14,7 +14,9 @@ from typing import Any
 import duckdb
 
 from layerline_correlator.entity import Entity, Naming
+from layerline_correlator.store.stale import MINUTE_NS
 from layerline_correlator.store.statements import first_row
+from layerline_correlator.summaries.cover import LONG_NS, cover
 from layerline_correlator.times import rfc3339
 from layerline_correlator.verdict.ledgers import Request
 from layerline_correlator.verdict.model import Against, Failure, Verdict
@@ -74,6 +76,76 @@ FROM (
 ) AS request
 WHERE {matching}
 GROUP BY service, operation HAVING requests > 0
+"""
+
+#: The same where the window or the time before it is long: of minutes and quarters as they are summed up (quantiles and
+#: what took longest by classes of durations), and of rows beside them.
+_COUNTS_SUMMED = """
+WITH
+summed AS (
+    SELECT
+        service, operation, requests, errors, durations,
+        minute_begins(minute) >= $window_ns AND minute_begins(minute) < $window_to_ns AS is_now,
+        minute_begins(minute) >= $before_ns AND minute_begins(minute) < $before_to_ns AND NOT EXISTS (
+            FROM unusual WHERE unusual.service = request.service AND unusual.operation = request.operation
+            AND minute_begins(minute) >= unusual.start_ns AND minute_begins(minute) < unusual.end_ns) AS is_before
+    FROM request_summed AS request WHERE {matching}
+),
+row_by_row AS (
+    SELECT
+        service, operation, 1 AS requests, failed(status)::BIGINT AS errors, duration_class(end_ns - start_ns) AS class,
+        start_ns >= $window_ns AND start_ns < $window_to_ns AS is_now,
+        start_ns >= $before_ns AND start_ns < $before_to_ns AND NOT EXISTS (
+            FROM unusual WHERE unusual.service = request.service AND unusual.operation = request.operation
+            AND request.start_ns >= unusual.start_ns AND request.start_ns < unusual.end_ns) AS is_before
+    FROM request_beside AS request WHERE {matching}
+),
+counted AS (
+    SELECT service, operation, sum(requests) FILTER (is_now) AS requests, sum(errors) FILTER (is_now) AS errors,
+           sum(requests) FILTER (is_before) AS requests_before, sum(errors) FILTER (is_before) AS errors_before
+    FROM (
+        SELECT * EXCLUDE (durations) FROM summed UNION ALL BY NAME SELECT * EXCLUDE (class) FROM row_by_row
+    )
+    GROUP BY ALL HAVING sum(requests) FILTER (is_now) > 0
+),
+each_class AS (
+    SELECT service, operation, is_now, is_before, unnest(map_keys(durations)) AS class,
+           unnest(map_values(durations)) AS number
+    FROM summed
+    UNION ALL
+    SELECT service, operation, is_now, is_before, class, 1 FROM row_by_row
+),
+by_class AS (
+    SELECT service, operation, TRUE AS in_window, class, sum(number) AS number FROM each_class WHERE is_now GROUP BY ALL
+    UNION ALL
+    SELECT service, operation, FALSE, class, sum(number) FROM each_class WHERE is_before GROUP BY ALL
+),
+ranked AS (
+    SELECT *, sum(number) OVER (each ORDER BY class) AS up_to, sum(number) OVER each AS all_requests
+    FROM by_class WINDOW each AS (PARTITION BY service, operation, in_window)
+),
+quantiles AS (
+    SELECT
+        service, operation,
+        duration_of(min(class) FILTER (NOT in_window AND up_to >= 0.5 * all_requests)) AS p50_ns,
+        duration_of(min(class) FILTER (NOT in_window AND up_to >= 0.95 * all_requests)) AS p95_ns,
+        duration_of(min(class) FILTER (in_window AND up_to >= 0.5 * all_requests)) AS p50_now_ns,
+        duration_of(min(class) FILTER (in_window AND up_to >= 0.95 * all_requests)) AS p95_now_ns,
+        -- Of a class as many as are left of three when longer ones are taken.
+        sum(duration_of(class) * greatest(0, least(number, 3 - (all_requests - up_to)))) FILTER (in_window)
+            AS longest_ns
+    FROM ranked GROUP BY ALL
+)
+SELECT
+    service, operation, requests::BIGINT, errors::BIGINT, coalesce(requests_before, 0)::BIGINT,
+    coalesce(errors_before, 0)::BIGINT, p50_ns, p95_ns, p50_now_ns, p95_now_ns, longest_ns::BIGINT
+FROM counted JOIN quantiles USING (service, operation)
+"""
+
+#: The minutes in which trouble of the time before began or ended: they are read row by row.
+_TURNS = """
+SELECT DISTINCT unnest([minute_of(start_ns), minute_of(end_ns)]) FROM unusual
+WHERE start_ns < $before_to_ns AND end_ns > $before_ns
 """
 
 #: When the operations of a window began to be in the trouble in which they were when it began: the first of them.
@@ -154,10 +226,20 @@ def read_failing(
     # What matches by its tags is looked for in the whole time, from the beginning of what it is compared with.
     from_ns, to_ns = times.around()
     values = dict(bound) | _bounds(times) | {"from_ns": from_ns, "to_ns": to_ns}
-    rows = cursor.execute(_COUNTS.replace("{matching}", matching), values).fetchall()
+    counts = _COUNTS
+    if max(times.to_ns - times.from_ns, times.before_to_ns - times.before_ns) > LONG_NS:
+        ends = (times.from_ns, times.to_ns, times.before_ns, times.before_to_ns)
+        apart = {end_ns // MINUTE_NS for end_ns in ends}
+        bounds = {"before_ns": times.before_ns, "before_to_ns": times.before_to_ns}
+        apart |= {minute for (minute,) in cursor.execute(_TURNS, bounds).fetchall()}
+        cover(cursor, "request", from_ns, to_ns, apart=apart, quarters=True)
+        counts = _COUNTS_SUMMED
+        if "$from_ns" not in matching:
+            values = {key: value for key, value in values.items() if key not in ("from_ns", "to_ns")}
+    rows = cursor.execute(counts.replace("{matching}", matching), values).fetchall()
     groups: Mapping[tuple[str, str], list[Failure]] = defaultdict(list)
     if any(errors for _, _, _, errors, *_ in rows):
-        groups = _grouped(cursor, matching, "true", values, name)
+        groups = _grouped(cursor, matching, "true", values | {"from_ns": from_ns, "to_ns": to_ns}, name)
     compared = rfc3339(times.before_ns), rfc3339(times.before_to_ns)
     return {
         (service, operation): Failing(

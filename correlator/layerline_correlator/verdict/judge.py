@@ -187,6 +187,8 @@ def judge(
 
 def of_service(part: LedgerPart) -> LedgerPart:
     """The part of a process as its service's, and its neighbours' processes by the program that they run."""
+    if part.entity_type != "process" and not part.neighbours:
+        return part
     entity_id = part.service if part.entity_type == "process" and part.service else part.entity_id
     neighbours = _together(replace(ran, entity_id=_program(ran)) for ran in part.neighbours)
     return replace(part, entity_id=entity_id, neighbours=neighbours)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import duckdb
@@ -141,7 +140,7 @@ def read_ledgers(
     want_usual(cursor, rows)
     graph(("facts/usual.sql",), ("wanted_usual",)).run(cursor, {})
     usual_ns = dict(cursor.execute("SELECT request_no, usual_ns FROM usual").fetchall())
-    parts = _parts_of(cursor)
+    parts = _parts_of(cursor, rows)
     usual_parts = _usual_parts(cursor)
     blind: dict[int, list[Unseen]] = defaultdict(list)
     languages = other_languages(cursor)
@@ -184,9 +183,20 @@ def blind_reason(service: str, facts: list[str], why: str | None) -> str:
     return f"{service}: {' and '.join(missing)} {verb} not measured{f' ({why})' if why else ''}"
 
 
-def _parts_of(cursor: duckdb.DuckDBPyConnection) -> dict[int, list[LedgerPart]]:
+def _parts_of(cursor: duckdb.DuckDBPyConnection, rows: Sequence[Request]) -> dict[int, list[LedgerPart]]:
+    found = cursor.execute(
+        "SELECT request_no, cause, part.service, entity_type, entity_id, lost_ns, low_ns, high_ns, inferred,"
+        " neighbours, because, place,"
+        " coalesce(dependency, ''), coalesce(dependency_type, ''), coalesce(statement, '')"
+        " FROM wanted_usual JOIN part USING (trace_id, span_id, start_ns) ORDER BY request_no, lost_ns DESC, cause"
+    ).fetchall()
+    inferred_in: dict[str, int] = {}  # until when the last request lasted in which something was inferred of it
+    for number, _, _, kind, identity, _, _, _, inferred, *_ in found:
+        if inferred and kind in ("container", "host"):
+            end_ns = rows[number].start_ns + rows[number].duration_ns
+            inferred_in[identity] = max(end_ns, inferred_in.get(identity, 0))
+    every_ns = _intervals(cursor, inferred_in)
     parts: dict[int, list[LedgerPart]] = defaultdict(list)
-    every_ns = _intervals(cursor)
     for (
         number,
         cause,
@@ -201,29 +211,21 @@ def _parts_of(cursor: duckdb.DuckDBPyConnection) -> dict[int, list[LedgerPart]]:
         because,
         place,
         *dependency,
-    ) in cursor.execute(
-        "SELECT request_no, cause, part.service, entity_type, entity_id, lost_ns, low_ns, high_ns, inferred,"
-        " neighbours, because, place,"
-        " coalesce(dependency, ''), coalesce(dependency_type, ''), coalesce(statement, '')"
-        " FROM wanted_usual JOIN part USING (trace_id, span_id, start_ns) ORDER BY request_no, lost_ns DESC, cause"
-    ).fetchall():
+    ) in found:
         ran = tuple(Ran(**neighbour) for neighbour in neighbours or ())
         part = LedgerPart(
             *(cause, service, kind, identity, lost_ns, low_ns, high_ns, inferred, ran, because or "", place),
-            *dependency,
+            *(*dependency, every_ns.get(identity) if inferred else None),
         )
-        parts[number].append(replace(part, every_ns=every_ns.get(identity)) if inferred else part)
+        parts[number].append(part)
     return parts
 
 
-def _intervals(cursor: duckdb.DuckDBPyConnection) -> dict[str, int]:
-    """How far apart the readings are of containers and machines that something was inferred of, by their ids."""
-    inferred, until_ns = cursor.execute(
-        "SELECT list(DISTINCT entity_id), max(end_ns) FROM wanted_usual JOIN part USING (trace_id, span_id, start_ns)"
-        " WHERE inferred AND entity_type IN ('container', 'host')"
-    ).fetchall()[0]
-    if not inferred:
+def _intervals(cursor: duckdb.DuckDBPyConnection, inferred_in: Mapping[str, int]) -> dict[str, int]:
+    """How far apart the readings are of containers and machines, by their ids, around the last of these times."""
+    if not inferred_in:
         return {}
+    until_ns = max(inferred_in.values())
     bounds = max(0, until_ns - _READ_NS), until_ns + _READ_NS // 5
     with within(cursor, *bounds, POINT):
         return dict(
@@ -234,7 +236,7 @@ def _intervals(cursor: duckdb.DuckDBPyConnection) -> dict[str, int]:
                 " WHERE signal IN ('container.cpu.time', 'system.cpu.time') AND entity_id IN (SELECT unnest($ids))"
                 " AND time_ns >= $from_ns AND time_ns < $to_ns GROUP BY entity_id, point.series HAVING count(*) > 1"
                 ") GROUP BY entity_id",
-                {"ids": inferred, "from_ns": bounds[0], "to_ns": bounds[1]},
+                {"ids": list(inferred_in), "from_ns": bounds[0], "to_ns": bounds[1]},
             ).fetchall()
         )
 
@@ -244,7 +246,7 @@ def _usual_parts(cursor: duckdb.DuckDBPyConnection) -> dict[int, list[LedgerPart
     than the usual.
     """
     parts: dict[int, list[LedgerPart]] = defaultdict(list)
-    for number, dependency, *part in cursor.execute(
+    for number, dependency, cause, service, kind, identity, lost_ns, low_ns, high_ns in cursor.execute(
         "SELECT request_no, coalesce(any_value(dependency), ''),"
         " cause, part.service, entity_type, arg_max(entity_id, part.start_ns),"
         " floor(sum(lost_ns) / any_value(members))::BIGINT AS mean_ns,"
@@ -253,5 +255,6 @@ def _usual_parts(cursor: duckdb.DuckDBPyConnection) -> dict[int, list[LedgerPart
         " GROUP BY request_no, cause, part.service, entity_type,"
         " CASE WHEN entity_type = 'service' THEN entity_id ELSE '' END HAVING mean_ns > 0"
     ).fetchall():
-        parts[number].append(replace(LedgerPart(*part), dependency=dependency))
+        part = LedgerPart(cause, service, kind, identity, lost_ns, low_ns, high_ns, dependency=dependency)
+        parts[number].append(part)
     return parts

@@ -22,8 +22,18 @@ from layerline_correlator.verdict.model import Neighbour, Part, Verdict
 EARLIER_NS, AROUND_NS = 5 * 60 * 10**9, 5 * 10**9
 #: Edges are looked at for no longer than this.
 LONGEST_NS = 15 * 60 * 10**9
+#: Of the calls before the requests, and of those around them, so many are looked at; where there are more, those of a
+#: part of the traces, which their ids decide.
+CALLS = 10_000
+_HIGHEST = 2**64 - 1
 #: An edge is late when its calls were under way for so much longer than before.
 LATE_NS = 20_000_000
+
+
+_COUNT = """
+SELECT count(*) FILTER (start_ns < $from_ns), count(*) FILTER (start_ns >= $from_ns)
+FROM span WHERE kind = 3 AND start_ns BETWEEN $since_ns AND $until_ns
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +59,18 @@ class Calls:
         """A cursor whose table ``near_call`` has the calls around these times, and those before them."""
         if not _within(around_ns, self._read_ns):
             read_ns = self._all_ns if _within(around_ns, self._all_ns) else around_ns
-            bounds = {"since_ns": max(0, read_ns[0] - EARLIER_NS), "until_ns": read_ns[1] + AROUND_NS}
-            self._cursor.execute(text("verdict/near_call.sql"), bounds).fetchall()
+            bounds = {
+                "since_ns": max(0, read_ns[0] - EARLIER_NS),
+                "from_ns": read_ns[0] - AROUND_NS,
+                "until_ns": read_ns[1] + AROUND_NS,
+            }
+            with within(self._cursor, bounds["since_ns"], bounds["until_ns"] + 1, SPAN):
+                before, around = first_row(self._cursor.execute(_COUNT, bounds)) or (0, 0)
+                highest = {
+                    "highest": _HIGHEST * CALLS // max(CALLS, around),
+                    "highest_before": _HIGHEST * CALLS // max(CALLS, before),
+                }
+                self._cursor.execute(text("verdict/near_call.sql"), bounds | highest).fetchall()
             self._read_ns = read_ns
         return self._cursor
 
@@ -75,12 +95,11 @@ def with_sides(verdict: Verdict, calls: Calls, around_ns: tuple[int, int], name:
     around_ns = max(around_ns[0], around_ns[1] - LONGEST_NS), around_ns[1]
     cursor = calls.near(around_ns)
     parts = []
-    with within(cursor, around_ns[0] - EARLIER_NS, around_ns[1] + AROUND_NS, SPAN):
-        for part in verdict.parts:
-            if (part.cause, part.entity.id) in blamed:
-                callee = _callee(cursor, part, around_ns)
-                part = decided(part, callee, _edges(cursor, part.service, callee, around_ns), name) if callee else part
-            parts.append(part)
+    for part in verdict.parts:
+        if (part.cause, part.entity.id) in blamed:
+            callee = _callee(cursor, part, around_ns)
+            part = decided(part, callee, _edges(cursor, part.service, callee, around_ns), name) if callee else part
+        parts.append(part)
     return replace(verdict, parts=parts)
 
 
