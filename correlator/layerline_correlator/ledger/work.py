@@ -58,6 +58,7 @@ FILES = (
     "ledger/vm_limits.sql",
     "ledger/full_memory.sql",
     "ledger/full_pools.sql",
+    "ledger/full_counts.sql",
     "ledger/behind_holder.sql",
     "ledger/container_lives.sql",
     "facts/usual.sql",
