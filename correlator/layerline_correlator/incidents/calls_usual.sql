@@ -76,8 +76,9 @@ spread AS (
            coalesce(quantile_disc(errors / calls, 0.95) FILTER (calls >= 10), 0) AS failed_ratio
     FROM by_minute GROUP BY ALL
 )
-SELECT known.caller, known.callee_type, known.callee, known.operation, calls, late_ns, late_gap_ns, late_hits, failed_hits,
-       late_ratio, failed_ratio
+SELECT
+    known.caller, known.callee_type, known.callee, known.operation, calls, late_ns, late_gap_ns, late_hits, failed_hits,
+    late_ratio, failed_ratio
 FROM known
 JOIN bounds USING (caller, callee_type, callee, operation)
 JOIN spread USING (caller, callee_type, callee, operation)

@@ -167,7 +167,8 @@ SELECT
     sum(overlap_ns(limit_share.from_ns, limit_share.to_ns, limit_stretch.from_ns, limit_stretch.to_ns))::BIGINT
         AS full_ns,
     max(limit_share.ratio) AS ratio, any_value(usually.ratio) AS usual_ratio, min(cpus) AS cpus,
-    any_value(of_cgroup) AS of_cgroup, bool_or(is_machine) AS is_machine, max(limit_share.to_ns - limit_share.from_ns) AS interval_ns
+    any_value(of_cgroup) AS of_cgroup, bool_or(is_machine) AS is_machine,
+    max(limit_share.to_ns - limit_share.from_ns) AS interval_ns
 FROM limit_stretch
 JOIN limit_share ON limit_share.container_id = limit_stretch.container_id
     AND limit_share.from_ns < limit_stretch.to_ns AND limit_share.to_ns > limit_stretch.from_ns
