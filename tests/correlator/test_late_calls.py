@@ -141,7 +141,7 @@ def test_a_twentieth_of_the_requests_is_enough(store: Store, sends_spans: bool) 
     assert abs(second(incident, "end", zero_ns) - 380) <= 15  # one call every two and a half seconds
     assert second(incident, "noticed", zero_ns) <= 300 + 25
     assert incident["summary"].startswith("web GET /cart: calls to tax")
-    assert 15 <= incident["affected"] <= 60 < 0.1 * incident["requests"]
+    assert 15 <= incident["affected"] <= 0.1 * incident["requests"]
     assert incident["edges"][0]["callee"].partition(":")[0] == "tax"
 
 
