@@ -46,7 +46,10 @@ def causes() -> str:
             "",
             f"* **Easily mistaken for:** {cause.mistaken_for}",
             f"* **What to try:** {cause.try_}",
-            *(f"* **What to try with a {kind}:** {what}" for kind, what in cause.try_for),
+            *(
+                f"* **What to try {kind if kind.startswith('in ') else f'with a {kind}'}:** {what}"
+                for kind, what in cause.try_for
+            ),
             *([f"* **Changes that fit:** {', '.join(fit.change for fit in cause.fits)}."] if cause.fits else []),
             f"* **Needs:** {needs}. Without: blind, and the verdict says so; {cause.enable}.",
             f"* **Source:** {cause.source}",

@@ -42,7 +42,10 @@ ORDINARY_SPANS = 60_000
 _MINUTE_NS = 60 * 10**9
 
 #: What is made of spans and readings, and what is known of it.
-_JUDGED = ("request", "part", "stay", "refused", "failure", "failed", "trouble", "incident", "watched", "blind_spot")
+_JUDGED = (
+    *("request", "part", "stay", "refused", "failure", "failed", "blind_spot"),
+    *("trouble", "incident", "hit_by_call", "watched"),
+)
 #: How far it is: traces judged, and the recorded time that was reached.
 Tell = Callable[[int, int], None]
 

@@ -16,6 +16,7 @@ a unit.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 #: Attributes as a point has them.
@@ -32,6 +33,9 @@ CLOUDWATCH = "CloudWatch"
 AZUREMONITOR = "azuremonitor"
 GOOGLECLOUDMONITORING = "googlecloudmonitoring"
 CONVENTIONS = "semantic conventions"
+AGENT = "layerline agent"
+#: What our agent says of whatever it reads, and nobody else does.
+AGENT_SAYS = "layerline.boot_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,22 @@ def googlecloudmonitoring(name: str, *implies: tuple[str, str]) -> Alias:
 def conventions(name: str, *implies: tuple[str, str], only: Attributes = ()) -> Alias:
     """A name of OpenTelemetry's semantic conventions, of today or of old."""
     return Alias(name, CONVENTIONS, implies=implies, only=only)
+
+
+def reader(source: str, resource: Mapping[str, str], entity: str) -> str:
+    """Who read a figure: whoever uses the metric's name; of names that several use, who describes itself like that.
+
+    ``resource``: the attributes of what it is told of. "" where nothing tells.
+    """
+    if AGENT_SAYS in resource:
+        return AGENT
+    if source != CONVENTIONS:
+        return source
+    if entity == "container":
+        if "k8s.pod.uid" in resource or "k8s.pod.name" in resource:
+            return KUBELETSTATS
+        return DOCKER_STATS if "container.runtime" in resource else ""
+    return HOSTMETRICS if entity == "host" and "service.name" not in resource else ""
 
 
 def _told_by(name: str) -> str:

@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from layerline.aliases import (
+    CONVENTIONS,
     FULL,
     MACHINE_BYTES,
     MACHINE_OPERATIONS,
@@ -486,6 +487,18 @@ SIGNALS: tuple[Signal, ...] = (
         aliases=(
             docker_stats("container.pids.count"),
             cadvisor("container_threads"),
+        ),
+    ),
+    Signal(
+        "container.pids.limit",
+        "container",
+        Kind.GAUGE,
+        "{process}",
+        "processes and threads that it may have",
+        "pids.max, Linux 4.3; absent where there is no limit",
+        aliases=(
+            docker_stats("container.pids.limit", zero=False),
+            cadvisor("container_threads_max", zero=False),
         ),
     ),
     # ---- cgroups above a container: only while they have a limit of that kind, by the path of the cgroup
@@ -989,6 +1002,25 @@ SIGNALS: tuple[Signal, ...] = (
         dimensions=("db.client.connection.pool.name",),
         aliases=(conventions("db.client.connections.pending_requests"),),
     ),
+    # ---- services: file descriptors, as the process that has them tells
+    Signal(
+        "process.unix.file_descriptor.count",
+        "service",
+        Kind.GAUGE,
+        "{file_descriptor}",
+        "open file descriptors of a process",
+        "the app's own instrumentation",
+        aliases=(conventions("process.open_file_descriptor.count"), conventions("jvm.file_descriptor.count")),
+    ),
+    Signal(
+        "process.unix.file_descriptor.limit",
+        "service",
+        Kind.GAUGE,
+        "{file_descriptor}",
+        "file descriptors that a process may have open",
+        "the app's own instrumentation",
+        aliases=(conventions("jvm.file_descriptor.limit"),),
+    ),
     # ---- the agent itself
     Signal(
         "layerline.sensor.success",
@@ -1068,6 +1100,7 @@ class Translation(NamedTuple):
     factor: float  # from the metric's unit to the stored one
     attributes: dict[str, str]
     zero: bool  # False: its zeros say nothing
+    source: str  # who uses that name (``aliases.py``)
 
 
 def find(name: str) -> Signal | None:
@@ -1085,7 +1118,9 @@ def translate(name: str, unit: str, attributes: Attributes) -> Translation | Non
         ours = in_our_words(alias, signal.dimensions, attributes)
         if ours is not None and not left_out(signal.name, ours):
             factor = float(TIME_UNITS_NS.get(alias.unit or unit, 1)) if signal.unit == "ns" else 1.0
-            return Translation(signal, factor, ours, alias.zero)
+            # A name that is ours, too, is anybody's.
+            source = CONVENTIONS if name == signal.name else alias.source
+            return Translation(signal, factor, ours, alias.zero, source)
     return None
 
 

@@ -23,6 +23,7 @@ from layerline_agent.ancestors import Ancestors
 from layerline_agent.cgroups import Tree, counts_above, processes
 from layerline_agent.clock import ClockWatch
 from layerline_agent.containers import Container
+from layerline_agent.detectors import detect
 from layerline_agent.discovery import Discovery, Event, Gone, Seen, Sighting
 from layerline_agent.docker_stats import SOURCE, DockerStats, Told
 from layerline_agent.encode import Encoder, logs, noticed
@@ -113,7 +114,9 @@ class Agent:
         clock: Callable[[], int] = time.time_ns,
         stats: DockerStats | None = None,
         tree: Tree | None = None,
+        detected: Mapping[str, str] | None = None,
     ) -> None:
+        """``detected``: where this machine is, as resource detectors say (``detectors.py``)."""
         self._settings = settings
         self._stats = stats
         self.scraper: Scraper | None = None
@@ -144,6 +147,7 @@ class Agent:
             "host.id": machine.id,
             "host.name": machine.name,
             "layerline.boot_id": machine.boot_id,
+            **(detected or {}),
             **machine.instance,
             **tags,
         }
@@ -439,7 +443,15 @@ def build(settings: Settings) -> tuple[Agent, str]:
         spool_ns=settings.spool_ns,
         tls_ca=settings.tls_ca,
     )
-    agent = Agent(settings, machine, discovery, outbox, stats=DockerStats(discovery.sightings.put), tree=tree)
+    agent = Agent(
+        settings,
+        machine,
+        discovery,
+        outbox,
+        stats=DockerStats(discovery.sightings.put),
+        tree=tree,
+        detected=detect(settings.detectors, say),
+    )
     discovery.start()
     agent.look()
     agent.scraper = Scraper(settings.scrape, settings.scrape_ns, agent.machine_attributes, outbox.put)

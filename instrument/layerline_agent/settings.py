@@ -89,6 +89,9 @@ class Settings:
     tags: Mapping[str, str] = field(default_factory=dict)
     """LAYERLINE_TAGS (none): attributes of everything the agent reports, as ``key:value``, separated by commas;
     ``--tag``, which may be repeated, goes before it. In the settings file a table: ``tags = {region = "eu-1"}``."""
+    detectors: tuple[str, ...] = ()
+    """LAYERLINE_DETECTORS (none): published resource detectors that are asked where this machine is (``aws_ec2``,
+    ``azure_vm``, ``gcp_resource_detector`` …), separated by commas; a start waits for them for 2 s at most."""
     interval_ns: int = 1_000_000_000
     """LAYERLINE_INTERVAL (``1s``): how often everything is read, and sent; while nobody asks the server anything, it is
     sent every five seconds."""
@@ -197,6 +200,9 @@ class Settings:
             headers=headers,
             tls_ca=environment.get("LAYERLINE_TLS_CA") or environment.get("OTEL_EXPORTER_OTLP_CERTIFICATE") or "",
             tags=tagged,
+            detectors=tuple(
+                name for one in environment.get("LAYERLINE_DETECTORS", "").split(",") if (name := one.strip())
+            ),
             interval_ns=interval_ns,
             fine_ns=fine_ns,
             root=environment.get("LAYERLINE_HOST_ROOT") or default.root,

@@ -18,7 +18,17 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue, KeyValueList
 from spans import MS, a_while_ago, container_id, span_row
 
-from layerline.aliases import CADVISOR, CLOUDWATCH, CONVENTIONS, Alias
+from layerline.aliases import (
+    AGENT,
+    CADVISOR,
+    CLOUDWATCH,
+    CONVENTIONS,
+    DOCKER_STATS,
+    HOSTMETRICS,
+    KUBELETSTATS,
+    NODE_EXPORTER,
+    Alias,
+)
 from layerline.signals import SIGNALS, Kind, Signal, find, translate
 from layerline_api.doors.otlp.metrics import decode_metrics
 from layerline_correlator.correlator import Correlator
@@ -121,6 +131,16 @@ def test_a_source(source: str, correlator: Correlator) -> None:
         if known is not None:
             counted = ("cumulative", "delta") if known.kind is Kind.COUNTER else ("gauge",)
             assert (unit, kind in counted) == (known.unit, True), signal
+
+
+@pytest.mark.parametrize("source", [DOCKER_STATS, CADVISOR, KUBELETSTATS, NODE_EXPORTER, HOSTMETRICS, AGENT])
+def test_who_read_a_figure_is_known(source: str) -> None:
+    """Of what a source says of containers and machines it is kept who said it; nobody else is taken for it."""
+    stem = {CADVISOR: "cadvisor", AGENT: "agent"}.get(source, source)
+    found, _ = decode_metrics(request(senders(stem), 5_000_000_000, START_NS))
+    of_ours = [row for row in found.series if (known := find(row.signal)) is not None and known.entity != "service"]
+    assert {row.source for row in of_ours} - {""} == {source}, stem
+    assert [row.signal for row in of_ours if row.signal.endswith(".cpu.time") and not row.source] == []
 
 
 def ordered(row: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
+from layerline.aliases import AGENT, CADVISOR, DOCKER_STATS, HOSTMETRICS, KUBELETSTATS, NODE_EXPORTER
 from layerline_correlator.entity import Entity
 from layerline_correlator.ledger.causes import all_causes
-from layerline_correlator.verdict.judge import Ledger, LedgerPart, judge
+from layerline_correlator.verdict.judge import Ledger, LedgerPart, Unseen, judge, to_enable
 from layerline_correlator.verdict.model import Part
 from layerline_correlator.verdict.sentences import MEASURED, PERHAPS, SENTENCES, SURE, Seen, sentence
 
@@ -69,6 +72,59 @@ def test_every_sentence_is_in_the_list() -> None:
 def test_sentences(cause: str, evidence: str, said: str) -> None:
     """With a lower bound of zero nobody is said to have used the CPU, and an inference is said to be one."""
     assert shown(cause, evidence).because == said
+
+
+#: Whose readings a part may stand on, and whether its container is one of Kubernetes.
+SOURCES = [("", False), *((source, False) for source in (AGENT, DOCKER_STATS, CADVISOR)), (CADVISOR, True)]
+SOURCES += [(KUBELETSTATS, True), (NODE_EXPORTER, False), (HOSTMETRICS, False)]
+#: Words of one source or place, and when they may be said.
+OF_SOURCES: dict[str, Callable[[str, bool], bool]] = {
+    "docker_stats": lambda source, _: source == DOCKER_STATS,
+    "cAdvisor": lambda source, _: source == CADVISOR,
+    "kubeletstats": lambda source, _: source == KUBELETSTATS,
+    "node_exporter": lambda source, _: source == NODE_EXPORTER,
+    "hostmetrics": lambda source, _: source == HOSTMETRICS,
+    "layerline agent": lambda source, _: source == AGENT,
+    "`docker ": lambda _, in_a_pod: not in_a_pod,
+    "kubectl": lambda _, in_a_pod: in_a_pod,
+    "its pod": lambda _, in_a_pod: in_a_pod,
+}
+
+
+@pytest.mark.parametrize("evidence", EVIDENCE)
+@pytest.mark.parametrize(("source", "in_a_pod"), SOURCES)
+def test_no_sentence_names_another_source_than_the_readings_have(evidence: str, source: str, in_a_pod: bool) -> None:
+    """Whatever the cause and its evidence: words of one collector, of Docker or of Kubernetes only where they fit."""
+    inferred, low_ms = EVIDENCE[evidence]
+    for cause in all_causes():
+        part = LedgerPart(
+            *(cause.name, "web", "container", "c1", 208 * MS, low_ms * MS, 300 * MS, inferred), because=WROTE,
+            every_ns=60_000 * MS, source=source if inferred else "", in_a_pod=in_a_pod,
+        )  # fmt: skip
+        ledger = Ledger("a" * 32, "b" * 16, "web", "GET /cart", 0, 300 * MS, 92 * MS, (part,))
+        shown = judge([ledger], [None], lambda kind, identity: Entity(kind, identity, identity)).parts[0]
+        said = f"{shown.because} {shown.try_}"
+        for words, may_be_said in OF_SOURCES.items():
+            assert words not in said or may_be_said(source, in_a_pod), f"{cause.name}, {evidence}: {said}"
+        if inferred and source and evidence == PERHAPS:
+            assert source in said, cause.name
+
+
+@pytest.mark.parametrize(
+    ("sources", "names"),
+    [
+        ((DOCKER_STATS,), [DOCKER_STATS]),
+        ((CADVISOR,), [CADVISOR]),
+        ((KUBELETSTATS,), [KUBELETSTATS]),
+        ((), [DOCKER_STATS, CADVISOR, KUBELETSTATS]),
+    ],
+)
+def test_what_to_enable_is_said_of_the_collector_that_is_there(sources: tuple[str, ...], names: list[str]) -> None:
+    """Where cAdvisor reads the containers, nobody is sent to docker_stats; where it is not known, each is named."""
+    unseen = Unseen("container.cpu_throttled", "not measured", foreign=True, sources=sources)
+    said = to_enable("container.cpu_throttled", [unseen], lambda kind, identity: Entity(kind, identity, identity))
+    assert all(name in said for name in names)
+    assert all(name in names or name not in said for name in (DOCKER_STATS, CADVISOR, KUBELETSTATS))
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ alone AS (
 ),
 during AS (
     SELECT trouble.trouble, trouble.causes, trouble.slow_ns, list_has_any(signs, ['error', 'slo']) AS counts_errors,
+           list_has_any(signs, ['late_calls', 'failed_calls']) AS counts_calls,
            request.trace_id, request.span_id, request.service, request.operation, request.resource, request.start_ns,
            request.end_ns, request.end_ns - request.start_ns AS duration_ns, status, request.weight,
            coalesce(request.start_ns < alone.from_ns, FALSE)
@@ -39,7 +40,11 @@ hit AS (
         HAVING sum(lost_ns) >= any_value(sign.least_ns)
     )
 )
-SELECT during.* EXCLUDE (causes, slow_ns, counts_errors),
-       duration_ns >= slow_ns OR (counts_errors AND status = 2) OR hit.trace_id IS NOT NULL AS affected
+SELECT during.* EXCLUDE (causes, slow_ns, counts_errors, counts_calls),
+       duration_ns >= slow_ns OR (counts_errors AND status = 2) OR hit.trace_id IS NOT NULL
+       OR (counts_calls AND hit_by_call.trace_id IS NOT NULL) AS affected
 FROM during
-LEFT JOIN hit USING (trouble, trace_id, span_id);
+LEFT JOIN hit USING (trouble, trace_id, span_id)
+LEFT JOIN hit_by_call
+    ON hit_by_call.trace_id = during.trace_id AND hit_by_call.span_id = during.span_id
+    AND hit_by_call.start_ns = during.start_ns;

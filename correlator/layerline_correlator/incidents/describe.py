@@ -26,6 +26,7 @@ from layerline_correlator.incidents.model import (
     Radius,
     Without,
 )
+from layerline_correlator.incidents.signs import LATE_CALLS, OF_CALLS
 from layerline_correlator.incidents.verdict import (
     FEW,
     blamed,
@@ -131,6 +132,7 @@ def describe(
             first,
             failures,
             edges,
+            _late_callee(cursor),
             of_errors=of_errors,
             is_open=end_ns is None,
             conclusive=conclusive,
@@ -216,6 +218,7 @@ def _summary(
     first: tuple[str, str] | None,
     failures: Sequence[Failure],
     edges: Sequence[EdgeChange] = (),
+    called: str | None = None,
     *,
     of_errors: bool,
     is_open: bool,
@@ -223,8 +226,8 @@ def _summary(
 ) -> str:
     """``web GET /cart and 2 more operations were slow: container stock-1 held back by … (83 % of the excess)``.
 
-    Of errors ``web GET /cart fails: KeyError: 'cart' (HTTP 500) in stock (48 of 96 requests)``. What is not
-    conclusive is *perhaps* so.
+    Of errors ``web GET /cart fails: KeyError: 'cart' (HTTP 500) in stock (48 of 96 requests)``. Where only
+    calls show it ``web GET /cart: calls to stock are late: …``. What is not conclusive is *perhaps* so.
     """
     service, operation = first or ((hits[0].service, hits[0].operation) if hits else ("", ""))
     several = len(hits) > 1
@@ -234,6 +237,10 @@ def _summary(
     else:
         how = ("are slow" if several else "is slow") if is_open else ("were slow" if several else "was slow")
     begin = f"{service} {operation}{more} {how}"
+    signs = {sign for hit in hits for sign in hit.signs}
+    if called is not None and OF_CALLS.issuperset(signs):
+        late = ("are late" if is_open else "were late") if LATE_CALLS in signs else ("fail" if is_open else "failed")
+        begin = f"{service} {operation}{more}: calls to {called} {late}"
     counted = next((hit for hit in hits if (hit.service, hit.operation) == first), None)
     if of_errors and counted is not None:
         return f"{begin}: {failures[0].because} ({counted.errors} of {counted.requests} requests failed)"
@@ -244,6 +251,18 @@ def _summary(
     share = f"{culprits[0].share:.0%}".replace("%", " %")
     perhaps = "" if conclusive else "perhaps "
     return f"{begin}: {perhaps}{_in_words(entities[0])} {title} ({share} of the excess){failed}"
+
+
+def _late_callee(cursor: duckdb.DuckDBPyConnection) -> str | None:
+    """Whom the calls were made to that were late, or failed, in these troubles: of several the first."""
+    row = first_row(
+        cursor.execute(
+            "SELECT one.service FROM ("
+            "SELECT unnest(stretches) AS one FROM trouble SEMI JOIN asked_trouble USING (trouble))"
+            " WHERE one.kind IN ('late_calls', 'failed_calls') ORDER BY one.from_ns, one.kind DESC, one.service LIMIT 1"
+        )
+    )
+    return None if row is None else str(row[0])
 
 
 def _at(edges: Sequence[EdgeChange]) -> str:

@@ -10,7 +10,7 @@ import duckdb
 
 from layerline_correlator.facts.names import Names
 from layerline_correlator.incidents.group import Blamed, Trouble, together
-from layerline_correlator.incidents.signs import Lasted, Sign, end_of
+from layerline_correlator.incidents.signs import OF_CALLS, Lasted, Sign, end_of
 from layerline_correlator.incidents.takeover import NEAR_NS, OUTLIVES_NS, Takeover, divided, takeovers
 from layerline_correlator.incidents.troubles import SET_COLUMNS, Known, columns, key_of, read_troubles
 from layerline_correlator.incidents.verdict import culprits_of, leader
@@ -46,6 +46,7 @@ class Gathering:
                     one.split_from,
                     fails,
                     one.operation,
+                    _callees(one.lasted),
                 )
             )
         for group in together(troubles):
@@ -191,6 +192,12 @@ class Gathering:
 
     def _run(self, sql: str, **values: Any) -> None:
         self._cursor.execute(sql, values).fetchall()
+
+
+def _callees(lasted: Sequence[Lasted]) -> frozenset[str]:
+    """Whom calls were made to that were late, or failed, where nothing else was seen."""
+    signs = {sign for sign, _ in lasted}
+    return frozenset({sign.service for sign in signs} if OF_CALLS.issuperset(sign.kind for sign in signs) else ())
 
 
 def _sign_of(culprit: Blamed) -> Sign:

@@ -65,6 +65,7 @@ class Trouble:
     split_from: str | None = None  # the incident that it was part of until another cause had taken over
     fails: tuple[str, ...] | None = None  # what fails, where errors are the trouble
     operation: tuple[str, str] | None = None  # service and operation, where it is of one
+    callees: frozenset[str] = frozenset()  # calls to them were late, or failed, and nothing else shows the trouble
 
 
 def together(troubles: Sequence[Trouble]) -> list[list[Trouble]]:
@@ -90,6 +91,8 @@ def are_related(one: Trouble, other: Trouble) -> bool:
         return False
     if one.fails is not None and one.fails == other.fails:
         return True
+    if _same_calls(one, other) or _same_calls(other, one):
+        return True
     nameless = not one.culprits and not other.culprits and one.fails is other.fails is None
     if nameless and one.operation is not None and one.operation == other.operation:
         return _at_the_same_time(one, other, RETURNS_NS)
@@ -105,6 +108,19 @@ def are_related(one: Trouble, other: Trouble) -> bool:
     if not one.culprits or not other.culprits:
         return True
     return _names(other.culprits, one.culprits[0]) or _names(one.culprits, other.culprits[0])
+
+
+def _same_calls(calling: Trouble, other: Trouble) -> bool:
+    """Whether what only calls show is a part of the other: of the callee, of another caller, or of the same one."""
+    if not calling.callees or calling.operation is None or other.operation is None:
+        return False
+    if calling.callees & (other.callees | {other.operation[0]}):
+        return True
+    if other.culprits and calling.callees & {other.culprits[0].service, other.culprits[0].entity_id}:
+        return True
+    if calling.operation[0] == other.operation[0] and abs(calling.start_ns - other.start_ns) <= BEGAN_TOGETHER_NS:
+        return bool(other.callees) or not other.culprits
+    return _same_traces(calling.traces, other.traces)
 
 
 def are_apart(one: Trouble, other: Trouble) -> bool:

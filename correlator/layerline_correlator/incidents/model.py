@@ -17,7 +17,7 @@ class Hit:
     operation: str
     start: str
     end: str | None
-    signs: list[str]  # "slow" | "tail" | "error" | "cause" | "slo"
+    signs: list[str]  # "slow" | "tail" | "error" | "cause" | "late_calls" | "failed_calls" | "slo"
     requests: int
     affected: int
     errors: int

@@ -25,7 +25,7 @@ CREATE TABLE IF NOT EXISTS trouble (
     seen_ns    BIGINT,                    -- the end of the last step that was looked at
     base_ns    BIGINT,                    -- the usual duration when it began
     slow_ns    BIGINT,                    -- a request that takes so long is affected
-    signs      VARCHAR[],                 -- 'slow', 'tail', 'error', 'cause', 'slo'
+    signs      VARCHAR[],                 -- 'slow', 'tail', 'error', 'cause', 'late_calls', 'failed_calls', 'slo'
     -- A request that loses so much to a cause is affected too.
     causes     STRUCT(cause VARCHAR, service VARCHAR, address VARCHAR, least_ns BIGINT)[],
     lasting    BOOLEAN,                   -- it lasts so long, or burns so slowly, that it is usual
@@ -38,6 +38,16 @@ CREATE TABLE IF NOT EXISTS trouble (
 ALTER TABLE trouble ADD COLUMN IF NOT EXISTS split_from VARCHAR;
 ALTER TABLE trouble ADD COLUMN IF NOT EXISTS stretches STRUCT(
     kind VARCHAR, cause VARCHAR, service VARCHAR, address VARCHAR, from_ns BIGINT, noticed_ns BIGINT, to_ns BIGINT)[];
+
+-- Requests that made calls that were late, or failed, while such calls were a sign of trouble (late_calls.py); of each
+-- trouble the first 10,000.
+CREATE TABLE IF NOT EXISTS hit_by_call (
+    trace_id  VARCHAR,
+    span_id   VARCHAR,                    -- of the request
+    start_ns  BIGINT,
+    service   VARCHAR,
+    operation VARCHAR
+);
 
 -- When an operation was not itself: what it did then is not its usual.
 CREATE OR REPLACE VIEW unusual AS

@@ -27,11 +27,21 @@ _AROUND_NS = 4 * STEP_NS
 GAP_NS = 30 * 10**9
 
 
+#: Signs that are counted over calls, not over requests (late_calls.py).
+LATE_CALLS, FAILED_CALLS = "late_calls", "failed_calls"
+OF_CALLS = frozenset({LATE_CALLS, FAILED_CALLS})
+#: No request takes so long: where calls are the only sign, a request is not affected by how long it took.
+NEVER_NS = 2**62
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Sign:
-    """What is counted: requests that are slow, slower than nearly all, failed, or lost much to one cause."""
+    """What is counted: requests that are slow, slower than nearly all, failed, or lost much to one cause.
 
-    kind: str  # "slow" | "tail" | "error" | "cause"
+    Of calls ``cause`` is the callee's type, ``service`` the callee and ``address`` its operation.
+    """
+
+    kind: str  # "slow" | "tail" | "error" | "cause" | "late_calls" | "failed_calls"
     cause: str = ""
     service: str = ""
     address: str = ""
@@ -55,6 +65,8 @@ class Base:
 
     def slow_from_ns(self, kinds: Collection[str]) -> int:
         """From which duration on a request is affected, where these kinds of signs were seen."""
+        if OF_CALLS.issuperset(kinds):
+            return NEVER_NS
         return self.tail_ns if self.tail_ns is not None and "tail" in kinds and "slow" not in kinds else self.slow_ns
 
     def usual_ratio(self, sign: Sign) -> float:
@@ -164,9 +176,26 @@ def finished(
     return stretch if last_ns is None else replace(stretch, to_ns=max(last_ns, stretch.from_ns + 1))
 
 
+def calls_of(operation: Operation, sign: Sign, from_ns: int, to_ns: int) -> dict[str, str | int]:
+    """What selects the calls of a sign that were made for requests of one operation."""
+    return {
+        "service": operation[0],
+        "operation": operation[1],
+        "sign": sign.kind,
+        "callee_type": sign.cause,
+        "callee": sign.service,
+        "call": sign.address,
+        "from_ns": from_ns,
+        "to_ns": to_ns,
+    }
+
+
 def _seen(
     cursor: duckdb.DuckDBPyConnection, operation: Operation, base: Base, sign: Sign, from_ns: int, to_ns: int
 ) -> list[Seen]:
+    if sign.kind in OF_CALLS:
+        (found,) = run(cursor, "incidents/seen_calls.sql", calls_of(operation, sign, from_ns, to_ns))
+        return [Seen(*row) for row in found]
     rows = cursor.execute(
         text("incidents/seen.sql"),
         {

@@ -22,8 +22,10 @@ from layerline_correlator.incidents import slo
 from layerline_correlator.incidents.describe import describe
 from layerline_correlator.incidents.detect import STEP_NS, Stretch
 from layerline_correlator.incidents.gather import Gathering
+from layerline_correlator.incidents.late_calls import Found, LateCalls
 from layerline_correlator.incidents.signs import (
     GAP_NS,
+    OF_CALLS,
     Base,
     Lasted,
     Operation,
@@ -96,6 +98,7 @@ class Watch:
         self._cursor, self._names, self._settle_ns = cursor, names, settle_ns
         self._rework, self._clock = rework, clock
         self._gathering = Gathering(cursor, names, settle_ns)
+        self._late_calls = LateCalls(cursor)
         self._lock = threading.Lock()
         self._backlog_ns: int | None = None  # where the pass before stopped, if it did not come to the end
         self._bases: tuple[int, dict[Operation, Base]] | None = None  # as of when; their tables are on the cursor
@@ -227,13 +230,55 @@ class Watch:
                 sign: max(window_ns, stretch.from_ns)
                 for one in ongoing
                 for sign, stretch in one.lasted
-                if stretch.to_ns is None
+                if stretch.to_ns is None and sign.kind not in OF_CALLS
             }
             if by_rows:
                 steps = {sign: counts for sign, counts in steps.items() if sign.kind != "cause"}
                 open_since = {sign: since_ns for sign, since_ns in open_since.items() if sign.kind != "cause"}
             for lasted in find(steps, bases[operation], open_since):
                 self._keep(operation, bases[operation], lasted, to_ns)
+        if by_rows or not self._is_recording:  # ledgers add nothing to what calls say
+            self._look_at_calls(window_ns, from_ns, to_ns, bases)
+
+    def _look_at_calls(self, window_ns: int, from_ns: int, to_ns: int, bases: Mapping[Operation, Base]) -> None:
+        """Find calls that were late, or failed, too often, for requests that show nothing of it themselves."""
+        ongoing = [
+            (one, sign, stretch)
+            for one in self._known("NOT lasting AND end_ns IS NULL AND start_ns < $to_ns", to_ns=to_ns)
+            for sign, stretch in one.lasted
+            if stretch.to_ns is None and sign.kind in OF_CALLS
+        ]
+        open_since: dict[tuple[str, Sign], int] = {}
+        for one, sign, stretch in ongoing:
+            key = one.operation[0], sign
+            open_since[key] = min(open_since.get(key, stretch.from_ns), stretch.from_ns)
+        for found in self._late_calls.find(window_ns, from_ns, to_ns, open_since, usual_for_ns=_BASE_NS):
+            its = found.caller, found.sign
+            names = sorted({one.operation[1] for one, sign, _ in ongoing if (one.operation[0], sign) == its})
+            names += [
+                name for name in found.operations if name not in names and not self._is_in_trouble(found, name, to_ns)
+            ]
+            for name in names:
+                operation = found.caller, name
+                base = bases.get(operation) or self._late_calls.base_of(operation, found.stretch.from_ns)
+                base = replace(base, usual=base.usual | {found.sign: found.usual})
+                self._keep(operation, base, [(found.sign, found.stretch)], to_ns)
+            self._late_calls.write_down(found, names, to_ns)
+
+    def _is_in_trouble(self, found: Found, operation: str, to_ns: int) -> bool:
+        """Whether the operation's own requests showed, at about that time, that something is wrong: that tells it."""
+        return any(
+            any(sign.kind not in OF_CALLS for sign, _ in one.lasted)
+            for one in self._known(
+                "service = $service AND operation = $operation AND NOT lasting"
+                " AND start_ns < $to_ns AND coalesce(end_ns, $from_ns) >= $from_ns - $gap_ns",
+                service=found.caller,
+                operation=operation,
+                from_ns=found.stretch.from_ns,
+                to_ns=to_ns if found.stretch.to_ns is None else found.stretch.to_ns,
+                gap_ns=GAP_NS,
+            )
+        )
 
     def _keep(self, operation: Operation, base: Base, lasted: Sequence[Lasted], seen_ns: int) -> None:
         """Write stretches down: as a new trouble, or as what is known of those that they belong to."""
@@ -302,10 +347,13 @@ class Watch:
         end_ns = end_of(known)
         if (tuple(known), start_ns, end_ns) == (one.lasted, one.start_ns, one.end_ns):
             return
+        shown, shows = {sign.kind for sign, _ in one.lasted}, {sign.kind for sign, _ in known}
+        only_calls = OF_CALLS.issuperset(shown) and not OF_CALLS.issuperset(shows)
         self._run(
             "UPDATE trouble SET start_ns = $start_ns, end_ns = $end_ns, seen_ns = $seen_ns,"
-            f" {SET_COLUMNS} WHERE trouble = $key",
+            f" slow_ns = coalesce($slow_ns, slow_ns), {SET_COLUMNS} WHERE trouble = $key",
             key=one.key,
+            slow_ns=base.slow_from_ns(shows) if only_calls else None,  # now its requests show something themselves
             start_ns=start_ns,
             end_ns=end_ns if end_ns is None else max(end_ns, start_ns + 1),
             seen_ns=seen_ns,

@@ -19,7 +19,7 @@ WITH withheld_of AS (
         AND reading.from_ns < stretch.to_ns AND reading.to_ns > stretch.from_ns
     WHERE signal = 'container.cpu.throttled'
 )
-SELECT stretch_no, piece_no, peer, container_id, from_ns, to_ns
+SELECT stretch_no, piece_no, peer, container_id, host, from_ns, to_ns
 FROM stretch
 ANTI JOIN withheld_of USING (stretch_no)
 ANTI JOIN (FROM measured_visit WHERE throttled_ns = 0) AS unthrottled
@@ -29,9 +29,10 @@ WHERE container_id IS NOT NULL
 
 -- The CPU limits of those containers in the hour before, from when to when each held (`to_ns` is null where it was not
 -- reported again when it was due), and how often it is reported (`every_ns`, null where it was reported once). Of a quota
--- and its period the quotient; a period that nobody says is the kernel's, 100 ms.
+-- and its period the quotient; a period that nobody says is the kernel's, 100 ms. Who has no limit has the machine's CPUs
+-- (`is_machine`), all the time.
 -- makes: limit_level
--- reads: near_series, limit_stretch
+-- reads: near_series, limit_stretch, cpu_count
 -- only with: near_series, limit_stretch
 -- only where: near_series: signal IN ('container.cpu.limit', 'container.ancestor.cpu.limit', 'container.cpu.quota')
 CREATE OR REPLACE TEMP TABLE limit_level AS
@@ -52,15 +53,25 @@ reported AS (
 held AS MATERIALIZED (
     SELECT * REPLACE (CASE WHEN to_ns - from_ns <= 1.5 * every_ns THEN to_ns END AS to_ns) FROM reported
 )
-SELECT container_id, line, of_cgroup, from_ns, to_ns, every_ns, value AS cpus
+SELECT container_id, line, of_cgroup, from_ns, to_ns, every_ns, value AS cpus, FALSE AS is_machine
 FROM held WHERE signal IN ('container.cpu.limit', 'container.ancestor.cpu.limit')
 UNION ALL
 SELECT
     quota.container_id, quota.line, NULL, quota.from_ns, quota.to_ns, quota.every_ns,
-    quota.value / coalesce(period.value, ms_of(100))
+    quota.value / coalesce(period.value, ms_of(100)), FALSE
 FROM (FROM held WHERE signal = 'container.cpu.quota') AS quota
 ASOF LEFT JOIN (FROM held WHERE signal = 'container.cpu.quota.period') AS period
-    ON period.container_id = quota.container_id AND quota.from_ns + seconds_long(2) >= period.from_ns;
+    ON period.container_id = quota.container_id AND quota.from_ns + seconds_long(2) >= period.from_ns
+UNION ALL
+SELECT DISTINCT
+    limit_stretch.container_id, '', NULL, $since_ns - seconds_long(7200), $until_ns + seconds_long(7200), NULL::BIGINT,
+    cpu_count.cpus, TRUE
+FROM limit_stretch
+JOIN cpu_count ON cpu_count.host = limit_stretch.host
+ANTI JOIN held ON held.container_id = limit_stretch.container_id
+WHERE limit_stretch.container_id NOT IN (
+    SELECT entity_id FROM near_series JOIN series USING (series) WHERE signal = 'container.cpu.limit_utilization'
+);
 
 -- Those that may have come near to their limit, or say so themselves.
 -- makes: near_limit
@@ -101,7 +112,7 @@ used AS (
     GROUP BY entity_id, from_ns, to_ns
 ),
 each_limit AS (
-    SELECT used.*, limit_level.cpus AS limit_cpus, limit_level.of_cgroup AS whose
+    SELECT used.*, limit_level.cpus AS limit_cpus, limit_level.of_cgroup AS whose, limit_level.is_machine
     FROM used
     JOIN (SELECT DISTINCT container_id, line FROM limit_level) AS limit_line USING (container_id)
     ASOF JOIN limit_level ON limit_level.container_id = used.container_id AND limit_level.line = limit_line.line
@@ -127,13 +138,13 @@ stated AS (
 )
 SELECT
     container_id, from_ns, to_ns, used_cpus / min(limit_cpus) AS ratio,
-    min(limit_cpus) AS cpus, arg_min(whose, limit_cpus) AS of_cgroup
+    min(limit_cpus) AS cpus, arg_min(whose, limit_cpus) AS of_cgroup, bool_or(is_machine) AS is_machine
 FROM each_limit
 GROUP BY container_id, from_ns, to_ns, used_cpus
 UNION ALL
-SELECT container_id, from_ns, to_ns, 0, NULL, NULL FROM without_limit
+SELECT container_id, from_ns, to_ns, 0, NULL, NULL, FALSE FROM without_limit
 UNION ALL
-SELECT container_id, from_ns, to_ns, value, NULL, NULL
+SELECT container_id, from_ns, to_ns, value, NULL, NULL, FALSE
 FROM stated WHERE to_ns - from_ns BETWEEN 1 AND longest_interval_ns();
 
 -- For how long of each piece its container (`peer`: the one at the other end of the call) was at its limit, and not as usual:
@@ -158,7 +169,8 @@ SELECT
     sum(overlap_ns(limit_share.from_ns, limit_share.to_ns, limit_stretch.from_ns, limit_stretch.to_ns))::BIGINT
         AS full_ns,
     max(limit_share.ratio) AS ratio, any_value(usually.ratio) AS usual_ratio, min(cpus) AS cpus,
-    any_value(of_cgroup) AS of_cgroup, max(limit_share.to_ns - limit_share.from_ns) AS interval_ns
+    any_value(of_cgroup) AS of_cgroup, bool_or(is_machine) AS is_machine,
+    max(limit_share.to_ns - limit_share.from_ns) AS interval_ns
 FROM limit_stretch
 JOIN limit_share ON limit_share.container_id = limit_stretch.container_id
     AND limit_share.from_ns < limit_stretch.to_ns AND limit_share.to_ns > limit_stretch.from_ns

@@ -60,6 +60,7 @@ FILES = (
     "ledger/loaded_network.sql",
     "ledger/full_memory.sql",
     "ledger/full_pools.sql",
+    "ledger/full_counts.sql",
     "ledger/behind_holder.sql",
     "ledger/container_lives.sql",
     "facts/usual.sql",

@@ -30,7 +30,7 @@ from layerline_correlator.summaries.cover import DAY_PART_NS, VIEWS, cover, turn
 from layerline_correlator.times import rfc3339
 from layerline_correlator.verdict.judge import Unseen as UnseenCause
 from layerline_correlator.verdict.judge import on_machines, to_enable
-from layerline_correlator.verdict.ledgers import other_languages, unseen
+from layerline_correlator.verdict.ledgers import other_languages, readers, unseen
 
 #: Series of one metric from one sender, resources or operations of one service, beyond which they are named.
 MOST_SERIES = 1_000
@@ -582,14 +582,16 @@ def _blind(cursor: duckdb.DuckDBPyConnection, name: Naming, total: int) -> list[
     requests: dict[str, int] = {}
     found: dict[str, list[UnseenCause]] = defaultdict(list)
     reasons: dict[str, Counter[str]] = defaultdict(Counter)
-    languages = other_languages(cursor)
+    languages, read_by = other_languages(cursor), readers(cursor)
     for cause, service, facts, why, number, foreign, host, agent_reads in cursor.execute(
         "FROM blind_cover ORDER BY ALL"
     ).fetchall():
         if service is None:
             requests[cause] = number
         else:
-            one = unseen(cause, service, facts, why, bool(foreign), host, bool(agent_reads), languages.get(service))
+            sources = read_by.get(host, read_by[None])
+            told = facts, why, bool(foreign), host, bool(agent_reads), languages.get(service), sources
+            one = unseen(cause, service, *told)
             found[cause].append(one)
             reasons[cause][one.reason] += number
     return [

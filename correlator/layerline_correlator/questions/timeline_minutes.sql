@@ -119,7 +119,7 @@ stayed AS (
     WHERE minute_begins(minute) >= $from_ns
       AND row(service, operation, root, resource, container_id, host) IN (SELECT sender FROM shown_sender)
     UNION ALL
-    SELECT stay_beside.container_id, stay_beside.host, own_ns
+    SELECT stay_beside.container_id, stay_beside.host, own_ns * weight
     FROM stay_beside JOIN beside_request USING (trace_id, span_id, start_ns)
 ),
 mine AS (

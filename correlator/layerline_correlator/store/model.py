@@ -107,6 +107,7 @@ class SeriesRow(NamedTuple):
     unit: str
     kind: str  # "cumulative" | "delta" | "gauge"
     attributes: dict[str, str]
+    source: str = ""  # who read it, in the words of ``layerline.aliases``; "" where nothing tells
 
 
 class PointRow(NamedTuple):

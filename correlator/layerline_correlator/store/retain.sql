@@ -13,6 +13,7 @@ DELETE FROM refused WHERE start_ns < $before_ns;
 DELETE FROM failed  WHERE to_ns    < $before_ns;
 DELETE FROM exceeded WHERE last_ns < $before_ns;
 DELETE FROM failure WHERE start_ns < $before_ns;
+DELETE FROM hit_by_call WHERE start_ns < $before_ns;
 DELETE FROM point_minute   WHERE minute < $before_ns // 60_000_000_000;
 DELETE FROM span_minute    WHERE minute < $before_ns // 60_000_000_000;
 DELETE FROM edge_minute    WHERE minute < $before_ns // 60_000_000_000;

@@ -85,7 +85,8 @@ CREATE TABLE IF NOT EXISTS series (
     entity_id   VARCHAR,                  -- container id, host key, service name
     host        VARCHAR,                  -- the host that the entity is on
     attributes  MAP(VARCHAR, VARCHAR),
-    part_of     MAP(VARCHAR, VARCHAR)     -- of one CPU, of one mode …: the attributes of the figure they add up to; null for the figure itself
+    part_of     MAP(VARCHAR, VARCHAR),    -- of one CPU, of one mode …: the attributes of the figure they add up to; null for the figure itself
+    source      VARCHAR                   -- who read it: 'layerline agent', 'cAdvisor' …; null where nothing tells
 );
 
 -- The values as they came. Readings (increases over intervals) are worked out from them when asked for,
@@ -329,6 +330,7 @@ ALTER TABLE part ADD COLUMN IF NOT EXISTS dependency_type VARCHAR;
 ALTER TABLE part ADD COLUMN IF NOT EXISTS statement VARCHAR;
 ALTER TABLE stay ADD COLUMN IF NOT EXISTS ready_ns BIGINT;
 ALTER TABLE sealed_file ADD COLUMN IF NOT EXISTS step_ns BIGINT;
+ALTER TABLE series ADD COLUMN IF NOT EXISTS source VARCHAR;
 
 -- Each cause that was blind in a request, of rows like those of `request` and `blind_spot` in the named tables.
 CREATE OR REPLACE MACRO blind_in(requests, spots) AS TABLE

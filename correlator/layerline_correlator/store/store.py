@@ -107,6 +107,7 @@ _SERIES = pa.schema(
         ),
         ("attributes", TEXT_MAP),
         ("part_of", TEXT_MAP),
+        ("source", pa.string()),
     ]
 )
 _POINT = pa.schema(
@@ -816,7 +817,7 @@ def _series_row(row: SeriesRow, resources: dict[str, ResourceRow]) -> tuple[Any,
     dimensions = signal.dimensions if signal else tuple(row.attributes)
     whole = {key: value for key, value in row.attributes.items() if key in dimensions}
     part_of = list(whole.items()) if len(whole) < len(row.attributes) else None
-    return (*row[:5], wanted, entity_id, host, list(row.attributes.items()), part_of)
+    return (*row[:5], wanted, entity_id, host, list(row.attributes.items()), part_of, row.source or None)
 
 
 def connect(folder: Path, memory_bytes: int) -> duckdb.DuckDBPyConnection:

@@ -4,10 +4,10 @@
 CREATE OR REPLACE MACRO answers_within_ns() AS seconds_long(600);
 
 -- The calls that began in [since_ns, until_ns).
--- Out: caller (service), callee_type ('service': its spans were received; 'dependency': seen only from outside), callee
+-- Out: trace_id, span_id (of the caller's span), caller (service), callee_type ('service': its spans were received; 'dependency': seen only from outside), callee
 -- (service name; server.address:server.port), operation (the name of the answering span, else of the caller's),
--- start_ns, duration_ns and status of the caller's span, gap_ns (what that took longer than the answering span; null where
--- there is none).
+-- start_ns, duration_ns and status of the caller's span, gap_ns (what that took longer than the answering span) and
+-- answer_status (both null where there is none).
 CREATE OR REPLACE MACRO calls_in(since_ns, until_ns) AS TABLE
 WITH
 made AS MATERIALIZED (
@@ -33,7 +33,7 @@ made AS MATERIALIZED (
 -- What hangs below a call.
 below AS (
     SELECT child.trace_id, child.parent_span_id AS span_id, child.end_ns - child.start_ns AS answer_ns,
-           resource.service, resource.instance, child.name
+           resource.service, resource.instance, child.name, child.status
     FROM span AS child
     JOIN resource USING (resource)
     SEMI JOIN made ON made.trace_id = child.trace_id AND made.span_id = child.parent_span_id
@@ -41,7 +41,7 @@ below AS (
     UNION ALL
     -- Whoever answered under the id of the call itself (Zipkin, B3, Envoy).
     SELECT answer.trace_id, answer.span_id, answer.end_ns - answer.start_ns, resource.service, resource.instance,
-           answer.name
+           answer.name, answer.status
     FROM span AS answer
     JOIN resource USING (resource)
     SEMI JOIN made ON made.trace_id = answer.trace_id AND made.span_id = answer.span_id
@@ -55,6 +55,7 @@ reached AS (
         count(below.span_id) AS children,
         min(below.service) FILTER (below.instance IS DISTINCT FROM made.instance) AS callee,
         max(answer_ns) FILTER (below.instance IS DISTINCT FROM made.instance) AS answer_ns,
+        max(below.status) FILTER (below.instance IS DISTINCT FROM made.instance) AS answer_status,
         bool_or(below.instance IS DISTINCT FROM made.instance) FILTER (below.span_id IS NOT NULL) AS elsewhere
     FROM made LEFT JOIN below USING (trace_id, span_id)
     GROUP BY
@@ -62,9 +63,10 @@ reached AS (
 )
 -- A call that only holds further calls of its own process (a library above another) is counted by those.
 SELECT
+    trace_id, span_id,
     coalesce(service, '')                                           AS caller,
     CASE WHEN elsewhere THEN 'service' ELSE 'dependency' END        AS callee_type,
     CASE WHEN elsewhere THEN coalesce(callee, '') ELSE address END  AS callee,
-    operation, start_ns, duration_ns, status, duration_ns - answer_ns AS gap_ns
+    operation, start_ns, duration_ns, status, duration_ns - answer_ns AS gap_ns, answer_status
 FROM reached
 WHERE children = 0 OR elsewhere;

@@ -66,7 +66,8 @@ INSERT INTO stay_minute BY NAME
 SELECT
     minute, request.service, operation, root, resource, request.container_id, request.host,
     stay.service AS at_service, stay.container_id AS at_container_id, stay.host AS at_host,
-    sum(own_ns::HUGEINT) AS own_ns, sum(open_ns::HUGEINT) AS open_ns, sum(ready_ns::HUGEINT) AS ready_ns
+    round(sum(own_ns * weight))::HUGEINT AS own_ns, round(sum(open_ns * weight))::HUGEINT AS open_ns,
+    round(sum(ready_ns * weight))::HUGEINT AS ready_ns
 FROM summed_request AS request
 JOIN (FROM stay WHERE start_ns >= $from_ns AND start_ns < $to_ns) AS stay USING (trace_id, span_id, start_ns)
 GROUP BY ALL ORDER BY minute, service, operation;

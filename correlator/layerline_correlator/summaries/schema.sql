@@ -98,7 +98,8 @@ CREATE TABLE IF NOT EXISTS part_minute (
     high_ns      DOUBLE
 );
 
--- Where requests spent their own time, by the minute in which they began.
+-- Where requests spent their own time, by the minute in which they began: of the requests for which the ledgers stand. (An
+-- earlier version wrote the sums of the ledgers that there were.)
 CREATE TABLE IF NOT EXISTS stay_minute (
     minute          BIGINT,
     service         VARCHAR,              -- these six are the request's

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import duckdb
 
 from layerline_correlator.store.sealed import SPAN, within
-from layerline_correlator.store.statements import run
+from layerline_correlator.store.statements import run, text
 from layerline_correlator.summaries.cover import cover
 
 #: Percentiles whose shifts are averaged.
@@ -131,6 +131,13 @@ def _minutes(cursor: duckdb.DuckDBPyConnection, window: tuple[int, int]) -> list
         cover(cursor, "span", *window)
         (rows,) = run(cursor, "verdict/edges.sql")
     return [EdgeMinute(*row) for row in rows]
+
+
+def add_minutes(cursor: duckdb.DuckDBPyConnection, table: str, window: tuple[int, int]) -> None:
+    """Write the calls of these minutes into a temporary table of the columns of ``edges.sql``."""
+    with within(cursor, *window, SPAN):
+        cover(cursor, "span", *window)
+        cursor.execute(f"INSERT INTO {table}\n{text('verdict/edges.sql')}").fetchall()
 
 
 def compare(before: Sequence[EdgeMinute], during: Sequence[EdgeMinute]) -> list[EdgeChange]:

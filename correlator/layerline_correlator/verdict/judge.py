@@ -58,6 +58,8 @@ class LedgerPart:
     dependency_type: str = ""  # "database", "cache", "message broker" or "http service"
     statement: str = ""  # the statement that cost most, as it was sent
     every_ns: int | None = None  # of what is inferred: how often its entity was read
+    source: str = ""  # and by whom
+    in_a_pod: bool = False  # its container is one of Kubernetes
 
     @property
     def key(self) -> Key:
@@ -78,6 +80,7 @@ class Unseen(NamedTuple):
     only_wrapper: bool = False  # what is missing is measured by the wrapper alone
     only_agent: bool = False  # or by the agent alone
     language: str | None = None  # of the service, where the wrapper cannot start it: it is not in Python
+    sources: tuple[str, ...] = ()  # who reads the containers of that machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +268,8 @@ def _sum(group: list[LedgerPart]) -> LedgerPart:
         statement=largest.statement,
         place=largest.place or next((part.place for part in group if part.place), None),
         every_ns=largest.every_ns,
+        source=largest.source,
+        in_a_pod=largest.in_a_pod,
     )
 
 
@@ -321,7 +326,7 @@ class Around:
 
 def _part(part: LedgerPart, usual: Around | None, name: Naming) -> Part:
     cause = by_name(part.cause)
-    seen = Seen(part.because, part.low_ns, part.inferred, part.every_ns)
+    seen = Seen(part.because, part.low_ns, part.inferred, part.every_ns, part.source, part.in_a_pod)
     said = sentence(part.cause, seen)
     return Part(
         cause=part.cause,
@@ -339,7 +344,7 @@ def _part(part: LedgerPart, usual: Around | None, name: Naming) -> Part:
         by=_neighbours(part.neighbours, name),
         where=_where(part.place),
         because=_with_statement(said.because(seen), part),
-        try_=said.try_ or cause.to_try(part.dependency_type),
+        try_=said.to_try(seen) or cause.to_try(part.dependency_type, in_a_pod=part.in_a_pod),
     )
 
 
@@ -444,6 +449,7 @@ def to_enable(cause: str, found: Sequence[Unseen], name: Naming) -> str:
     """The one thing to enable, and on which machines: those that our agent does not read."""
     enable = by_name(cause).to_enable(
         foreign_readings=all(one.foreign for one in found),
+        sources=tuple(sorted({source for one in found for source in one.sources})),
         agent_reads=all(one.agent_reads for one in found),
         only_wrapper=all(one.only_wrapper for one in found),
         only_agent=all(one.only_agent for one in found),

@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 
 import duckdb
 
+from layerline.aliases import AGENT
 from layerline_correlator.ledger.causes import facts as fact_words
 from layerline_correlator.store.graph import graph
 from layerline_correlator.store.sealed import POINT, within
+from layerline_correlator.store.statements import text
 from layerline_correlator.verdict.judge import Ledger, LedgerPart, Ran, Unseen, Usual
 from layerline_correlator.verdict.model import Join
 
@@ -98,6 +100,7 @@ def unseen(
     host: str | None,
     agent_reads: bool,
     language: str | None = None,
+    sources: tuple[str, ...] = (),
 ) -> Unseen:
     """A row of the view ``blind``: a cause, and the facts of which one would do but none was measured."""
     return Unseen(
@@ -111,7 +114,20 @@ def unseen(
         only_wrapper=all(fact.startswith("layerline.") for fact in facts),
         only_agent=not any(fact.startswith("layerline.") for fact in facts),
         language=language,
+        sources=sources,
     )
+
+
+def readers(cursor: duckdb.DuckDBPyConnection) -> dict[str | None, tuple[str, ...]]:
+    """Who reads the containers of each machine, besides our agent; under None those of all machines."""
+    found = cursor.execute(
+        "SELECT host, list(DISTINCT source ORDER BY source) FROM series"
+        " WHERE signal = 'container.cpu.time' AND source <> $agent GROUP BY host",
+        {"agent": AGENT},
+    ).fetchall()
+    by_host: dict[str | None, tuple[str, ...]] = {host: tuple(sources) for host, sources in found if host is not None}
+    by_host[None] = tuple(sorted({source for _, sources in found for source in sources}))
+    return by_host
 
 
 def other_languages(cursor: duckdb.DuckDBPyConnection) -> dict[str, str]:
@@ -143,14 +159,15 @@ def read_ledgers(
     parts = _parts_of(cursor, rows)
     usual_parts = _usual_parts(cursor)
     blind: dict[int, list[Unseen]] = defaultdict(list)
-    languages = other_languages(cursor)
+    languages, read_by = other_languages(cursor), readers(cursor)
     # Thousands of requests have few different reasons: each is handed over once, with the requests that have it.
     for cause, service, facts, why, foreign, host, agent_reads, numbers in cursor.execute(
         "SELECT cause, service, facts, why, coalesce(foreign_readings, false) AS foreign_readings, host,"
         " coalesce(agent_reads, false) AS agent_reads, list(DISTINCT request_no) AS numbers"
         f" FROM {WANTED_BLIND} GROUP BY ALL ORDER BY ALL"
     ).fetchall():
-        one = unseen(cause, service, facts, why, foreign, host, agent_reads, languages.get(service))
+        sources = read_by.get(host, read_by[None])
+        one = unseen(cause, service, facts, why, foreign, host, agent_reads, languages.get(service), sources)
         for number in numbers:
             blind[number].append(one)
     ledgers = [
@@ -195,7 +212,7 @@ def _parts_of(cursor: duckdb.DuckDBPyConnection, rows: Sequence[Request]) -> dic
         if inferred and kind in ("container", "host"):
             end_ns = rows[number].start_ns + rows[number].duration_ns
             inferred_in[identity] = max(end_ns, inferred_in.get(identity, 0))
-    every_ns = _intervals(cursor, inferred_in)
+    read = _readings(cursor, inferred_in)
     parts: dict[int, list[LedgerPart]] = defaultdict(list)
     for (
         number,
@@ -215,30 +232,28 @@ def _parts_of(cursor: duckdb.DuckDBPyConnection, rows: Sequence[Request]) -> dic
         ran = tuple(Ran(**neighbour) for neighbour in neighbours or ())
         part = LedgerPart(
             *(cause, service, kind, identity, lost_ns, low_ns, high_ns, inferred, ran, because or "", place),
-            *(*dependency, every_ns.get(identity) if inferred else None),
+            *dependency,
         )
+        if inferred and identity in read:
+            every_ns, source, in_a_pod = read[identity]
+            part = replace(part, every_ns=every_ns, source=source, in_a_pod=in_a_pod)
         parts[number].append(part)
     return parts
 
 
-def _intervals(cursor: duckdb.DuckDBPyConnection, inferred_in: Mapping[str, int]) -> dict[str, int]:
-    """How far apart the readings are of containers and machines, by their ids, around the last of these times."""
+def _readings(cursor: duckdb.DuckDBPyConnection, inferred_in: Mapping[str, int]) -> dict[str, tuple[int, str, bool]]:
+    """Of containers and machines, by their ids, around the last of these times: how far apart their readings are, who
+    reads them ("": nothing tells), and whether they are part of a pod.
+    """
     if not inferred_in:
         return {}
     until_ns = max(inferred_in.values())
     bounds = max(0, until_ns - _READ_NS), until_ns + _READ_NS // 5
     with within(cursor, *bounds, POINT):
-        return dict(
-            cursor.execute(
-                "SELECT entity_id, min(every_ns)::BIGINT FROM ("
-                "SELECT entity_id, (max(time_ns) - min(time_ns)) / (count(*) - 1) AS every_ns"
-                " FROM point JOIN series ON series.series = point.series"
-                " WHERE signal IN ('container.cpu.time', 'system.cpu.time') AND entity_id IN (SELECT unnest($ids))"
-                " AND time_ns >= $from_ns AND time_ns < $to_ns GROUP BY entity_id, point.series HAVING count(*) > 1"
-                ") GROUP BY entity_id",
-                {"ids": list(inferred_in), "from_ns": bounds[0], "to_ns": bounds[1]},
-            ).fetchall()
-        )
+        rows = cursor.execute(
+            text("verdict/readings_of.sql"), {"ids": list(inferred_in), "from_ns": bounds[0], "to_ns": bounds[1]}
+        ).fetchall()
+    return {identity: (every_ns, source, in_a_pod) for identity, every_ns, source, in_a_pod in rows}
 
 
 def _usual_parts(cursor: duckdb.DuckDBPyConnection) -> dict[int, list[LedgerPart]]:

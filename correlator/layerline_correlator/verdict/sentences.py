@@ -2,8 +2,10 @@
 
 A cause writes down what was seen. How sure that is depends on the part: measured in the request itself, or *inferred*
 from readings of its container or machine; and inferred with a lower bound above zero, or perhaps nothing at all: a
-reading only says what happened in the whole of its interval. ``SENTENCES`` lists every sentence that depends on it with
-the evidence under which it may appear; tests/correlator/test_sentences.py holds the list to that.
+reading only says what happened in the whole of its interval. Whose readings they are is said with it, because what can
+be done about the interval depends on that; and what to try differs where there is no Docker. ``SENTENCES`` lists every
+sentence that depends on it with the evidence under which it may appear; tests/correlator/test_sentences.py holds the
+list to that, and all sentences to their source.
 """
 
 from __future__ import annotations
@@ -12,7 +14,11 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from layerline.aliases import AGENT
+
 BUSY = "app.cpu_busy"
+#: How sources are named in a sentence, where they are named otherwise than in the catalogue.
+SPOKEN = {AGENT: f"`{AGENT}`"}
 #: The evidence of a part.
 MEASURED, SURE, PERHAPS = "measured", "inferred, and not nothing", "inferred, perhaps nothing"
 
@@ -31,6 +37,15 @@ class Seen:
     inferred: bool
     every_ns: int | None = None
     """How often its container or machine was read; None where that is not known."""
+    source: str = ""
+    """Who read it (``layerline.aliases``); "" where nothing tells."""
+    in_a_pod: bool = False
+    """Its container is one of Kubernetes: there is no ``docker`` to ask."""
+
+    @property
+    def readings(self) -> str:
+        """``the readings of cAdvisor``."""
+        return f"the readings of {SPOKEN.get(self.source, self.source)}" if self.source else "its readings"
 
     @property
     def evidence(self) -> str:
@@ -49,6 +64,12 @@ class Sentence:
     because: Callable[[Seen], str]
     try_: str | None = None
     """What to try instead of what the cause says; None: that."""
+    try_in_a_pod: str | None = None
+    """The same for a container of Kubernetes."""
+
+    def to_try(self, seen: Seen) -> str | None:
+        """What to try; None: what the cause says."""
+        return self.try_in_a_pod or self.try_ if seen.in_a_pod else self.try_
 
 
 def _as_it_is(seen: Seen) -> str:
@@ -58,7 +79,7 @@ def _as_it_is(seen: Seen) -> str:
 def _possibly(seen: Seen) -> str:
     whole = "only say what happened in a whole interval"
     whole = whole if seen.every_ns is None else f"{whole} of {interval(seen.every_ns)}"
-    return f"possibly, as its readings {whole}: {seen.because}" if seen.because else ""
+    return f"possibly, as {seen.readings} {whole}: {seen.because}" if seen.because else ""
 
 
 def _some_of_it(seen: Seen) -> str:
@@ -69,7 +90,7 @@ def _used_by_somebody(seen: Seen) -> str:
     span = _SPAN.search(seen.because)
     when = f"while span {span[1]} was open" if span else "meanwhile"
     apart = "too far apart" if seen.every_ns is None else f"{interval(seen.every_ns)} apart, too far"
-    return f"its container used CPU time {when}; its readings are {apart} to say whose it was"
+    return f"its container used CPU time {when}; {seen.readings} are {apart} to say whose it was"
 
 
 def interval(every_ns: int) -> str:
@@ -85,12 +106,16 @@ SENTENCES = (
         _some_of_it,
         "See what else ran in the container meanwhile (`docker top NAME`); if nothing did, profile this operation, and"
         " look for work that grew with the data or was deployed lately.",
+        "See what else ran in the container meanwhile (`kubectl exec POD -- ps`); if nothing did, profile this"
+        " operation, and look for work that grew with the data or was deployed lately.",
     ),
     Sentence(
         BUSY,
         PERHAPS,
         _used_by_somebody,
         "See first whose CPU time it is: `docker top NAME` lists what runs in the container, and `layerline run`"
+        " measures what each request used itself.",
+        "See first whose CPU time it is: `kubectl exec POD -- ps` lists what runs in the container, and `layerline run`"
         " measures what each request used itself.",
     ),
     Sentence(None, MEASURED, _as_it_is),

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, DataPointFlags, Metric
 
-from layerline.aliases import Attributes
+from layerline.aliases import Attributes, reader
 from layerline.signals import Kind, find, translate
 from layerline_api.doors.bounds import LONGEST_NS, SIGNAL_LIMIT, VALUE_LIMIT, Bounds, shown
 from layerline_api.doors.otlp.clouds import AWS, is_of_a_cloud, machine
@@ -181,7 +181,8 @@ def _kept(sender: _Sender, name: str, unit: str, suffix: str, kind: str, attribu
     else:
         signal, words = name + (suffix or (".other" if find(name) else "")), dict(own)
         unit = "1" if suffix == ".count" else unit
-    row = SeriesRow(series_key(key, signal, words), key, signal, unit, kind, words)
+    source = reader(ours.source, resource, ours.signal.entity) if ours else ""
+    row = SeriesRow(series_key(key, signal, words), key, signal, unit, kind, words, source)
     if ours:
         return _Kept(row, resource, ours.factor, ours.zero, SIGNAL_LIMIT)
     return _Kept(row, resource, 1.0, True, VALUE_LIMIT)

@@ -17,7 +17,8 @@ first; ``CHANGES``) names a change that can bring it about. ``takes over`` names
 requests when this one is gone. ``at fault: one operation's code`` says that the same cause in another operation is
 another fault. ``suspected in`` (``PLACES``) and ``suspected of neighbours by: SIGNAL`` say where it is a suspect
 although nobody measured it. ``try database`` (``cache``, ``message broker``, ``http service``) is what to try instead
-of ``try`` where a dependency is one.
+of ``try`` where a dependency is one, ``try in a pod`` where a container is one of Kubernetes. ``enable elsewhere:
+SOURCE: WORDS`` is what to enable where that source reads the containers, by its name in ``layerline.aliases``.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
+from layerline.aliases import CADVISOR, DOCKER_STATS, KUBELETSTATS
 from layerline_correlator.store.statements import text as text_of
 
 #: How the headers say that the agent shall run.
@@ -37,8 +39,8 @@ _RUNS_ALREADY = "ask `layerline coverage` why `layerline agent`, which runs ther
 _NOT_PYTHON = "measure it by other means (`layerline run` is for Python, its SDK says {})"
 _REQUIRED = ("title", "layer", "order", "needs", "means", "mistaken for", "try", "enable", "source")
 _OPTIONAL = (
-    *("reads", "only with", "with any of", "where", "applies", "enable elsewhere"),
-    *("takes over", "at fault", "suspected in", "suspected of neighbours by"),
+    *("reads", "only with", "with any of", "where", "applies"),
+    *("try in a pod", "takes over", "at fault", "suspected in", "suspected of neighbours by"),
     *(f"try {kind}" for kind in ("database", "cache", "message broker", "http service")),
 )
 #: What may have changed (``incidents/changes.py`` says how each is recognised).
@@ -52,6 +54,8 @@ PLACES = (ANY_PLACE, USED_A_DISK)
 ONE_OPERATION = "one operation's code"
 #: What may be true of what one process did of a request; ``ledger/keep.sql`` says when it is.
 APPLIES = ("container", "wait for a CPU", "call", "answered call", "unanswered call", "called container")
+#: Who else reads containers.
+READERS = (DOCKER_STATS, CADVISOR, KUBELETSTATS)
 LAYERS = ("app", "dependency", "network", "container", "host")
 
 
@@ -94,8 +98,8 @@ class Cause:
     sql: str
     facts: tuple[Fact, ...] = ()
     """Facts that only this cause needs."""
-    enable_elsewhere: str | None = None
-    """What to enable where somebody else's collector reads the containers, if that is something else."""
+    enable_elsewhere: tuple[tuple[str, str], ...] = ()
+    """What to enable where somebody else's collector reads the containers: by its name in ``layerline.aliases``."""
 
     fits: tuple[Fit, ...] = ()
     """Changes that can bring it about, the best first."""
@@ -111,13 +115,14 @@ class Cause:
     try_for: tuple[tuple[str, str], ...] = ()
     """What to try instead where the dependency is of a certain type: ``("database", "…")``."""
 
-    def to_try(self, dependency_type: str) -> str:
-        """What to try against it, for a dependency of this type."""
-        return dict(self.try_for).get(dependency_type, self.try_)
+    def to_try(self, dependency_type: str, *, in_a_pod: bool = False) -> str:
+        """What to try against it, for a dependency of this type, or a container of a pod."""
+        return dict(self.try_for).get(dependency_type or ("in a pod" if in_a_pod else ""), self.try_)
 
     def to_enable(
         self,
         foreign_readings: bool = False,
+        sources: tuple[str, ...] = (),
         agent_reads: bool = False,
         only_wrapper: bool = False,
         only_agent: bool = False,
@@ -125,13 +130,16 @@ class Cause:
     ) -> str:
         """The one thing to enable where it cannot be seen.
 
-        ``foreign_readings``: somebody else's collector reads the container. ``agent_reads``: our agent reads the
+        ``foreign_readings``: somebody else's collector reads the container; ``sources``: which, as far as it is known.
+        ``agent_reads``: our agent reads the
         machine, so that nobody is told to run it. ``only_wrapper``, ``only_agent``: nothing is missing but what the
         wrapper, or the agent, measures. ``languages``: those of the services that are not in Python, and so cannot be
         started with the wrapper; ``""`` stands for all others.
         """
         if foreign_readings and self.enable_elsewhere:
-            return self.enable_elsewhere
+            said = [words for source, words in self.enable_elsewhere if source in sources]
+            # Nobody knows who reads it: what each of them would have to do.
+            return "; or ".join(said or [f"{words} ({source})" for source, words in self.enable_elsewhere])
         if languages and all(languages):
             if only_wrapper:
                 return _NOT_PYTHON.format(" and ".join(languages))
@@ -150,7 +158,7 @@ class Cause:
 def parse(name: str, text: str) -> Cause:
     """A cause from its file. ValueError names the file, what was expected and what was found."""
     header: dict[str, str] = {}
-    facts, fits = [], []
+    facts, fits, elsewhere = [], [], []
     for line in text.splitlines():
         match = re.fullmatch(r"-- ([a-z][a-z ]*): (.+)", line)
         if match is None:
@@ -159,6 +167,8 @@ def parse(name: str, text: str) -> Cause:
             facts.append(_fact(name, match[2]))
         elif match[1] == "fits":
             fits.append(_fit(name, match[2]))
+        elif match[1] == "enable elsewhere":
+            elsewhere.append(_elsewhere(name, match[2]))
         else:
             header[match[1]] = match[2]
     missing = [key for key in _REQUIRED if key not in header]
@@ -196,7 +206,7 @@ def parse(name: str, text: str) -> Cause:
         applies=applies,
         sql=text,
         facts=tuple(facts),
-        enable_elsewhere=header.get("enable elsewhere"),
+        enable_elsewhere=tuple(elsewhere),
         fits=tuple(fits),
         takes_over=_listed(header.get("takes over", "")),
         of_one_operation=_one_of(name, header, "at fault", (ONE_OPERATION,)) is not None,
@@ -214,6 +224,17 @@ def _fit(cause: str, declared: str) -> Fit:
             f"cause {cause}: expected `-- fits: CHANGE: WHY` with one of {', '.join(CHANGES)}; found {declared!r}"
         )
     return Fit(change, why)
+
+
+def _elsewhere(cause: str, declared: str) -> tuple[str, str]:
+    """What to enable at whoever else reads the containers: source and words, with ``: `` between them."""
+    source, _, words = declared.partition(": ")
+    if source not in READERS or not words:
+        raise ValueError(
+            f"cause {cause}: expected `-- enable elsewhere: SOURCE: WORDS` with one of {', '.join(READERS)}; found"
+            f" {declared!r}"
+        )
+    return source, words
 
 
 def _one_of(cause: str, header: Mapping[str, str], key: str, allowed: tuple[str, ...]) -> str | None:

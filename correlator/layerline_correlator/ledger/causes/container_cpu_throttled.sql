@@ -14,8 +14,11 @@
 -- takes over: host.cpu_contended, app.cpu_crowded
 -- suspected in: any place
 -- try: Raise the CPU limit (`docker update --cpus N NAME`), or use fewer threads: they spend the quota together.
+-- try in a pod: Raise the CPU limit of the container in its pod's specification (`resources.limits.cpu`), or use fewer threads: they spend the quota together.
 -- enable: start the service with `layerline run -- CMD` in a container whose cgroup files it can read
--- enable elsewhere: let what reads the container report its throttled time too (docker_stats: `container.cpu.throttling_data.throttled_time`, off by default; cAdvisor: `container_cpu_cfs_throttled_seconds_total`)
+-- enable elsewhere: docker_stats: let docker_stats report its throttled time, too: `container.cpu.throttling_data.throttled_time`, off by default
+-- enable elsewhere: cAdvisor: let cAdvisor's `container_cpu_cfs_throttled_seconds_total` through, too; it has none for a container without a CPU limit
+-- enable elsewhere: kubeletstats: scrape the kubelet's `/metrics/cadvisor`, too: kubeletstats has no figure for throttled time
 -- source: cpu.stat throttled_time (v1, ns) or throttled_usec (v2); /proc/PID/task/TID/schedstat field 2
 --
 -- The counter sums over CPUs, so it is divided by how many were held back at once. A throttled period withholds one period
@@ -132,7 +135,7 @@ FROM piece
 JOIN left_over USING (piece_no)
 JOIN saturated USING (piece_no)
 LEFT JOIN (FROM counted WHERE signal = 'container.io.pressure') AS io USING (piece_no)
-WHERE NOT peer AND piece.inferred AND NOT is_client(kind) AND off_left > 0
+WHERE NOT peer AND NOT is_machine AND piece.inferred AND NOT is_client(kind) AND off_left > 0
 UNION ALL BY NAME
 -- only with: saturated
 SELECT
@@ -144,4 +147,4 @@ SELECT
 FROM piece
 JOIN left_over USING (piece_no)
 JOIN saturated USING (piece_no)
-WHERE peer AND (is_answered OR is_dependency) AND off_left > 0
+WHERE peer AND NOT is_machine AND (is_answered OR is_dependency) AND off_left > 0

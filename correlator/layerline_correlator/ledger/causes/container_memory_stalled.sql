@@ -13,6 +13,7 @@
 -- takes over: host.memory_stalled
 -- suspected in: any place
 -- try: Raise the memory limit (`docker update --memory`), or map and cache less.
+-- try in a pod: Raise the memory limit of the container in its pod's specification (`resources.limits.memory`), or map and cache less.
 -- enable: start the service with `layerline run -- CMD`, and run `layerline agent` on the machine (`sysctl kernel.task_delayacct=1` makes the waits exact)
 -- source: memory.stat workingset_refault_*; memory.failcnt (v1) or memory.events max (v2); block-I/O delay; ru_stime, ru_majflt
 SELECT * EXCLUDE (of_container) FROM memory_stall WHERE of_container

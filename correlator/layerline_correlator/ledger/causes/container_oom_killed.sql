@@ -10,6 +10,7 @@
 -- fits: container stopped or started: it is what the slow requests waited for
 -- fits: new code: a deployment replaces containers
 -- try: Raise its memory limit (`docker update --memory`), or look for what grew; `docker inspect -f '{{.State.OOMKilled}}' NAME` tells of the last time.
+-- try in a pod: Raise the memory limit of the container in its pod's specification (`resources.limits.memory`), or look for what grew; `kubectl describe pod POD` tells of the last time.
 -- enable: run `layerline agent` on the machine
 -- source: Docker events oom, die and start; the container's memory.oom_control (v1) or memory.events (v2)
 SELECT * EXCLUDE (out_of_memory) FROM dead_call WHERE out_of_memory

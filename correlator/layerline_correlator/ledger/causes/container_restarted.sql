@@ -10,6 +10,7 @@
 -- fits: container stopped or started: it is what the slow requests waited for
 -- fits: new code: a deployment replaces containers
 -- try: Look why it ended (`docker logs NAME`, its exit code); make it ready faster, or take it out of rotation before it is restarted.
+-- try in a pod: Look why it ended (`kubectl logs --previous POD`, its exit code); make it ready faster, or let its readiness probe take it out of rotation first.
 -- enable: run `layerline agent` on the machine
 -- source: Docker events kill, die and start; the first span of the container afterwards
 SELECT * EXCLUDE (out_of_memory) FROM dead_call WHERE NOT out_of_memory
