@@ -217,9 +217,6 @@ def follow_forks(provider: TracerProvider) -> None:
     os.register_at_fork(after_in_child=after)
 
 
-_exit: Final = os._exit
-
-
 def send_before_exit(provider: TracerProvider) -> None:
     """In a forked child: let ``os._exit`` send the spans that wait, and take as long as any exit may.
 
@@ -227,6 +224,7 @@ def send_before_exit(provider: TracerProvider) -> None:
     it, too, in the midst of anything: whatever lock is held then, the process ends.
     """
     pid = os.getpid()
+    theirs = getattr(os._exit, "_layerline", os._exit)  # ours, where a forked child forks again
 
     def leave(status: int) -> None:
         try:
@@ -243,8 +241,9 @@ def send_before_exit(provider: TracerProvider) -> None:
                 _thread.start_new_thread(send, ())
                 done.acquire(timeout=max(each.exit_timeout_s for each in senders) + _GRACE_S)
         finally:
-            _exit(status)
+            theirs(status)
 
+    leave.__dict__["_layerline"] = theirs
     os._exit = leave  # type: ignore[assignment]
 
 

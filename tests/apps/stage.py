@@ -87,7 +87,7 @@ CALL = Expected("dependency.slow")
 
 @dataclass(frozen=True)
 class App:
-    """An app, and how it is started: ``{port}`` and ``{python}`` in the command are filled in."""
+    """An app, and how it is started, with ``{port}``, ``{python}``, ``{bin}`` (its folder) and ``{environment}``."""
 
     name: str
     text: str
@@ -103,6 +103,8 @@ class App:
     """For jobs: a script that hands in the cases that are its arguments, as ``case=traceparent``."""
     ready: str = ""
     """What the app logs when it is ready; without it, its port is waited for."""
+    reason: str = ""
+    """Why its spans are not measured, where they cannot be (``layerline.account.reason``)."""
     notes: str = ""
     """What else the table says."""
     files: Mapping[str, str] = field(default_factory=dict)
@@ -156,7 +158,8 @@ class Stage:
         (folder / "app.py").write_text(app.text, encoding="utf-8")
         for name, text in app.files.items():
             (folder / name).write_text(text, encoding="utf-8")
-        command = app.command.format(port=port, python=PYTHON).split()
+        places = {"python": PYTHON, "bin": PYTHON.parent, "environment": PYTHON.parents[1]}
+        command = app.command.format(port=port, **places).split()
         with self.started(app, folder, command) as (process, log):
 
             def ready() -> bool:
@@ -249,9 +252,12 @@ class Stage:
         return entry
 
     def assert_measured(self, app: App, case: str, trace_id: str) -> None:
-        """Its entry span's account is measured."""
+        """Its entry span's account is measured, or says why not."""
         entry = eventually(lambda: self.entry(app, trace_id), f"the entry span of {app.name} {case}", every_s=0.1)
-        assert entry["account"] in ("thread", "task"), (app.name, case, entry)
+        if app.reason:
+            assert (entry["account"], entry["account_reason"]) == ("none", app.reason), (app.name, entry)
+        else:
+            assert entry["account"] in ("thread", "task"), (app.name, case, entry)
 
     def assert_streamed(self, app: App, trace_id: str) -> None:
         """A streamed response lasts as long as its pieces are made, whatever comes after its first byte."""

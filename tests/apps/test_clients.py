@@ -17,8 +17,7 @@ from waiting import PATIENCE_S
 
 TEXT = """
 import sys
-import asyncpg, httpx, psycopg, redis, sqlalchemy
-from concurrent import futures
+import aiohttp, asyncpg, boto3, httpx, psycopg, redis, requests, sqlalchemy
 from fastapi import FastAPI
 import cases
 
@@ -52,6 +51,28 @@ def redis_():
 @app.get("/httpx")
 def httpx_():
     return httpx.get(cases.SLOW, timeout=60).text
+
+@app.get("/requests")
+def requests_():
+    return requests.get(cases.SLOW, timeout=60).text
+
+@app.get("/aiohttp")
+async def aiohttp_():
+    async with aiohttp.ClientSession() as session, session.get(cases.SLOW) as answer:
+        return await answer.text()
+
+s3 = boto3.client(
+    "s3",
+    endpoint_url=cases.SLOW,
+    region_name="eu-west-1",
+    aws_access_key_id="x",
+    aws_secret_access_key="x",
+    config=boto3.session.Config(s3={"addressing_style": "path"}),
+)
+
+@app.get("/boto3")
+def boto3_():
+    return s3.get_object(Bucket="shop", Key="cart")["Body"].read().decode()
 """
 
 GRPC = """
@@ -116,7 +137,7 @@ def test_clients(stage: Stage) -> None:
     """A statement, a command or a request that takes long is the dependency's time, whichever library makes it."""
     with postgres(stage.folder) as sql, redis_server(stage.folder) as key_value:
         text = TEXT.replace("@POSTGRES", str(sql)).replace("@REDIS", str(key_value))
-        packages = ("psycopg", "sqlalchemy", "asyncpg", "redis", "httpx")
+        packages = ("psycopg", "sqlalchemy", "asyncpg", "redis", "httpx", "requests", "aiohttp", "boto3")
         command = "{python} -m uvicorn --log-level warning --port {port} app:app"
         stage.play(App("clients", text, command, dict.fromkeys(packages, CALL), packages, streams=False, fails=None))
 
