@@ -38,7 +38,7 @@ test: lint sanitize test-quick test-live
 test-quick: $(STAMP)
 	$(BIN)/pytest -n 3 -m "not docker and not browser and not crash and not hostile and not apps" $(TESTS)
 
-# All of tests/apps: real apps on real servers, one after another (six minutes); writes docs/APPS.md.
+# All of tests/apps: real apps on real servers, one after another (some minutes); writes docs/APPS.md.
 apps: $(STAMP) $(APPS)
 	$(BIN)/pytest -n 0 -p no:randomly --write-apps $(if $(TESTS),$(TESTS),tests/apps)
 

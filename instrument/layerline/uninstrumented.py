@@ -147,8 +147,12 @@ def hints(found: Iterable[Found], disabled: str = "") -> list[str]:
         names = ", ".join(dict.fromkeys(each.library for each in without))
         command = shlex.join(["pip", "install", *(each.package for each in without)])
         lines.append(f"installed, but without spans, as nothing instruments it: {names}. To see it: {command}")
-    if others := unfits(found, disabled) | by_hand(found, disabled):
-        lines.append(f"without spans: {'; '.join(f'{name}: {why}' for name, why in others.items())}")
+    others: dict[str, list[str]] = {}
+    for name, why in (unfits(found, disabled) | by_hand(found, disabled)).items():
+        others.setdefault(why, []).append(name)
+    if others:
+        each = "; ".join(f"{', '.join(names)}: {why}" for why, names in others.items())
+        lines.append(f"without spans: {each}")
     if not any(each.instrumented and not each.unfit and each.short in _SERVING for each in _asked_for(found, disabled)):
         lines.append("nothing here that takes requests or jobs is instrumented: only spans that the app makes are seen")
     return lines
