@@ -103,7 +103,7 @@ class App:
     kind: int = SERVER
     streams: bool = True
     fails: str | None = "KeyError"
-    """The type of the exception of ``/fail``; None where the app has no such page."""
+    """What is said of ``/fail``: its exception's type, or only its status; None where the app has no such page."""
     send: str = ""
     """For jobs: a script that hands in the cases that are its arguments, as ``case=traceparent``."""
     ready: str = ""

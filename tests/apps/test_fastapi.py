@@ -203,8 +203,12 @@ def test_fastapi(stage: Stage, server: Server) -> None:
 
 @pytest.mark.apps
 @pytest.mark.parametrize("name", ["uvicorn", "hypercorn"])
-@pytest.mark.parametrize(("framework", "text"), [("starlette", STARLETTE), ("litestar", LITESTAR)])
+@pytest.mark.parametrize(
+    ("framework", "text"), [("starlette", STARLETTE), ("litestar", LITESTAR)], ids=("starlette", "litestar")
+)
 def test_others(stage: Stage, framework: str, text: str, name: str) -> None:
     """Starlette without FastAPI, and Litestar with the plugin that it brings along."""
     cases = {"sleep": SLEEP, "compute": COMPUTE, "lock": LOCK, "await": AWAIT, "call": CALL}
-    stage.play(app(framework, ASGI[name], text, "app:app", cases))
+    # Litestar answers in place of an exception before its own instrumentation sees it: only the status is known.
+    fails = "HTTP 500" if framework == "litestar" else "KeyError"
+    stage.play(app(framework, ASGI[name], text, "app:app", cases, fails=fails))
