@@ -310,7 +310,7 @@ class Batches(BatchSpanProcessor):
         self._counts_of = exporter
         self._encoder = exporter.encoder
         self._account: Account | None = None
-        self._exit_timeout_s = exit_timeout_s
+        self.exit_timeout_s = exit_timeout_s
         batches = self._batch_processor
         self._most: int = batches._max_queue_size
         # Threads that end a span at the same moment may each find room for the last one: the SDK would log that.
@@ -333,6 +333,11 @@ class Batches(BatchSpanProcessor):
                 method()
 
         os.register_at_fork(after_in_child=after)
+
+    @property
+    def unsent(self) -> bool:
+        """Whether spans wait to be sent, or are being sent."""
+        return bool(self._batch_processor._queue) or self._batch_processor._export_lock.locked()
 
     def _name_thread(self) -> None:
         """Mark the thread that sends as ours. Under gevent it is a greenlet of the app's own thread."""
@@ -389,7 +394,7 @@ class Batches(BatchSpanProcessor):
         """Send what is queued, for as long as the exit may take altogether."""
         if self._account is not None:
             self._account.shutdown()
-        self._batch_processor.shutdown(timeout_millis=int(1_000 * remaining(self._exit_timeout_s)))
+        self._batch_processor.shutdown(timeout_millis=int(1_000 * remaining(self.exit_timeout_s)))
 
 
 #: What the SDK's ``BatchProcessor.emit`` does, by the names in it: the extension does the same.

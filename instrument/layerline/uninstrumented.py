@@ -25,6 +25,11 @@ _BESIDE: Final = frozenset({"system-metrics", "jinja2", "click", "asyncclick", "
 _ONLY_WITH: Final = {"pydantic": "tortoise-orm", "asgiref": "django"}
 #: Whose instrumentation another one brings along.
 _WITHIN: Final = {"starlette": "fastapi"}
+_JOBS: Final = "OpenTelemetry has no instrumentation for its jobs, so open a span in each (`layerline docs apps`)"
+_OWN: Final = "it brings its own instrumentation, which the app has to add (`layerline docs apps`)"
+#: What OpenTelemetry's list does not have, and what to do. A line of its own says so until an instrumentation of that
+#: name is installed, or ``OTEL_PYTHON_DISABLED_INSTRUMENTATIONS`` names it.
+_BY_HAND: Final = {"apscheduler": _JOBS, "arq": _JOBS, "dramatiq": _JOBS, "rq": _JOBS, "litestar": _OWN}
 #: What takes requests or jobs: without one of these no request has a span unless the app makes it.
 _SERVING: Final = frozenset(
     {
@@ -44,6 +49,8 @@ class Found:
     instrumented: bool
     unfit: str = ""
     """Its version and what the instrumentation takes, where these do not go together."""
+    by_hand: str = ""
+    """What the app has to do itself, where OpenTelemetry has no package."""
 
     @property
     def short(self) -> str:
@@ -79,7 +86,9 @@ def unfit(requirement: str) -> str:
 
 
 def look(listed: Iterable[Mapping[str, str]] | None = None) -> list[Found]:
-    """What is installed of the libraries that OpenTelemetry knows to instrument; each instrumentation once."""
+    """What is installed of the libraries that OpenTelemetry knows to instrument, each instrumentation once; then those
+    that it does not know.
+    """
     if listed is None:
         from opentelemetry.instrumentation.bootstrap_gen import libraries as listed
     found: dict[str, Found] = {}
@@ -89,6 +98,10 @@ def look(listed: Iterable[Mapping[str, str]] | None = None) -> list[Found]:
             needs = _ONLY_WITH.get(library)
             if needs is None or has(needs):
                 found[name_of(package)] = Found(library, package, has(name_of(package)), unfit(entry["library"]))
+    for library, what_to_do in _BY_HAND.items():
+        package = f"{_PREFIX}{library}"
+        if has(library) and not has(package):
+            found[package] = Found(library, package, False, by_hand=what_to_do)
     return list(found.values())
 
 
@@ -101,13 +114,18 @@ def missing(found: Iterable[Found], disabled: str = "") -> list[Found]:
     return [
         each
         for each in known
-        if not each.instrumented and not each.unfit and _WITHIN.get(each.library) not in libraries
+        if not each.instrumented and not each.unfit and not each.by_hand and _WITHIN.get(each.library) not in libraries
     ]
 
 
 def unfits(found: Iterable[Found], disabled: str = "") -> dict[str, str]:
     """Of these, what no instrumentation takes in its version, and why."""
     return {each.library: each.unfit for each in _asked_for(found, disabled) if each.unfit}
+
+
+def by_hand(found: Iterable[Found], disabled: str = "") -> dict[str, str]:
+    """Of these, what no package instruments, and what the app has to do."""
+    return {each.library: each.by_hand for each in _asked_for(found, disabled) if each.by_hand}
 
 
 def _asked_for(found: Iterable[Found], disabled: str) -> list[Found]:
@@ -129,17 +147,25 @@ def hints(found: Iterable[Found], disabled: str = "") -> list[str]:
         names = ", ".join(dict.fromkeys(each.library for each in without))
         command = shlex.join(["pip", "install", *(each.package for each in without)])
         lines.append(f"installed, but without spans, as nothing instruments it: {names}. To see it: {command}")
-    if others := unfits(found, disabled):
-        lines.append(f"without spans: {'; '.join(f'{name}: {why}' for name, why in others.items())}")
+    others: dict[str, list[str]] = {}
+    for name, why in (unfits(found, disabled) | by_hand(found, disabled)).items():
+        others.setdefault(why, []).append(name)
+    if others:
+        each = "; ".join(f"{', '.join(names)}: {why}" for why, names in others.items())
+        lines.append(f"without spans: {each}")
     if not any(each.instrumented and not each.unfit and each.short in _SERVING for each in _asked_for(found, disabled)):
         lines.append("nothing here that takes requests or jobs is instrumented: only spans that the app makes are seen")
     return lines
 
 
 def described(disabled: str = "") -> dict[str, str]:
-    """The same for the server, as attributes of a resource: ``library package==version, …``, ``library: why; …``."""
+    """The same for the server, as attributes of a resource: ``library package==version, …``, ``library: why; …``.
+
+    A library that no package instruments stands alone.
+    """
     found = look()
-    without = ", ".join(f"{each.library} {each.package}" for each in missing(found, disabled))
+    named = [f"{each.library} {each.package}" for each in missing(found, disabled)]
+    without = ", ".join([*named, *by_hand(found, disabled)])
     others = "; ".join(f"{library}: {why}" for library, why in unfits(found, disabled).items())
     said = {attributes.UNINSTRUMENTED: without, attributes.NOT_INSTRUMENTED: others}
     return {name: text for name, text in said.items() if text}

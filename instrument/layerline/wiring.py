@@ -6,12 +6,14 @@ Two ways lead here: the distro (``layerline run``, ``opentelemetry-instrument``)
 
 from __future__ import annotations
 
+import _thread
+import contextlib
 import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 import opentelemetry.attributes
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
@@ -90,6 +92,8 @@ def account(cgroup: Cgroup, settings: Settings) -> Account:
 
 
 _account: Account | None = None
+#: What the last thread gets beyond the time that sending may take, before the process ends without it.
+_GRACE_S: Final = 0.5
 
 
 def measured(account: Account, senders: list[Batches]) -> list[SpanProcessor]:
@@ -187,10 +191,10 @@ def update(provider: TracerProvider, attributes: Mapping[str, Any]) -> None:
 
 
 def follow_forks(provider: TracerProvider) -> None:
-    """Spans of a forked child carry the child's pid, and are sent before a child of ``multiprocessing`` or Celery ends.
+    """Spans of a forked child carry the child's pid, and are sent before it ends.
 
-    Such a child leaves by ``os._exit``, which runs no exit handlers but its own; in Celery's pool not even those, but a
-    signal is sent.
+    Most children leave by ``os._exit`` (``multiprocessing``, RQ's work horses), which runs no exit handlers. Those of
+    ``multiprocessing`` run handlers of their own before; Celery's pool runs none, but sends a signal.
     """
 
     def end_with_worker(**_: object) -> None:
@@ -202,6 +206,7 @@ def follow_forks(provider: TracerProvider) -> None:
     def after() -> None:
         try:
             update(provider, process())
+            send_before_exit(provider)
             if "multiprocessing.util" in sys.modules:
                 from multiprocessing import util
 
@@ -212,6 +217,36 @@ def follow_forks(provider: TracerProvider) -> None:
             guard.failed("wiring.after_fork")
 
     os.register_at_fork(after_in_child=after)
+
+
+def send_before_exit(provider: TracerProvider) -> None:
+    """In a forked child: let ``os._exit`` send the spans that wait, and take as long as any exit may.
+
+    Without such spans it leaves at once. They are sent by a thread of their own, because a handler of a signal may call
+    it, too, in the midst of anything: whatever lock is held then, the process ends.
+    """
+    pid = os.getpid()
+    theirs = getattr(os._exit, "_layerline", os._exit)  # ours, where a forked child forks again
+
+    def leave(status: int) -> None:
+        try:
+            senders = [each for each in provider._active_span_processor._span_processors if isinstance(each, Batches)]
+            if os.getpid() == pid and any(each.unsent for each in senders):
+                done = _thread.allocate_lock()
+                done.acquire()
+
+                def send() -> None:
+                    with contextlib.suppress(Exception):
+                        provider.shutdown()
+                    done.release()
+
+                _thread.start_new_thread(send, ())
+                done.acquire(timeout=max(each.exit_timeout_s for each in senders) + _GRACE_S)
+        finally:
+            theirs(status)
+
+    leave.__dict__["_layerline"] = theirs
+    os._exit = leave  # type: ignore[assignment]
 
 
 def end_with_child(provider: TracerProvider) -> None:

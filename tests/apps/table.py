@@ -18,7 +18,7 @@ CASES = {
     "await": "awaits",
 }
 _FOLDED = {
-    **dict.fromkeys(("psycopg", "sqlalchemy", "asyncpg", "redis", "httpx"), "call"),
+    **dict.fromkeys(("psycopg", "sqlalchemy", "asyncpg", "redis", "httpx", "requests", "aiohttp", "boto3"), "call"),
     "await_compute": "compute",
     "await_lock": "lock",
     "to_thread": "compute",

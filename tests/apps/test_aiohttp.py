@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from apps.stage import CALL, COMPUTE, App, Expected, Stage
+from apps.stage import CALL, COMPUTE, SLEEP, App, Expected, Stage
 
 TEXT = """
 import asyncio, sys
@@ -14,6 +14,17 @@ import cases
 
 async def await_(request):
     await asyncio.sleep(0.3)
+    return web.Response(text="ok")
+
+async def sleep(request):
+    cases.nap()
+    return web.Response(text="ok")
+
+async def await_lock(request):
+    lock = asyncio.Lock()
+    await lock.acquire()
+    asyncio.get_running_loop().call_later(0.3, lock.release)
+    await lock.acquire()
     return web.Response(text="ok")
 
 async def compute(request):
@@ -37,7 +48,8 @@ async def fail(request):
     raise KeyError("no")
 
 app = web.Application()
-app.add_routes([web.get(f"/{f.__name__.strip('_')}", f) for f in (await_, compute, call, stream, fail)])
+pages = (sleep, await_, await_lock, compute, call, stream, fail)
+app.add_routes([web.get(f"/{page.__name__.strip('_')}", page) for page in pages])
 web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]))
 """
 
@@ -45,5 +57,11 @@ web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]))
 @pytest.mark.apps
 def test_aiohttp(stage: Stage) -> None:
     """Each case of an aiohttp server is told with its cause and its line."""
-    cases = {"await": Expected("app.blocked", "await_"), "compute": COMPUTE, "call": CALL}
+    cases = {
+        "sleep": SLEEP,
+        "compute": COMPUTE,
+        "call": CALL,
+        "await": Expected("app.blocked", "await_"),
+        "await_lock": Expected("app.lock_waited", "await_lock"),
+    }
     stage.play(App("aiohttp", TEXT, "{python} app.py {port}", cases, ("aiohttp",)))

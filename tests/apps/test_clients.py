@@ -6,6 +6,7 @@ import contextlib
 import getpass
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,8 +18,7 @@ from waiting import PATIENCE_S
 
 TEXT = """
 import sys
-import asyncpg, httpx, psycopg, redis, sqlalchemy
-from concurrent import futures
+import aiohttp, asyncpg, boto3, httpx, psycopg, redis, requests, sqlalchemy
 from fastapi import FastAPI
 import cases
 
@@ -52,6 +52,28 @@ def redis_():
 @app.get("/httpx")
 def httpx_():
     return httpx.get(cases.SLOW, timeout=60).text
+
+@app.get("/requests")
+def requests_():
+    return requests.get(cases.SLOW, timeout=60).text
+
+@app.get("/aiohttp")
+async def aiohttp_():
+    async with aiohttp.ClientSession() as session, session.get(cases.SLOW) as answer:
+        return await answer.text()
+
+s3 = boto3.client(
+    "s3",
+    endpoint_url=cases.SLOW,
+    region_name="eu-west-1",
+    aws_access_key_id="x",
+    aws_secret_access_key="x",
+    config=boto3.session.Config(s3={"addressing_style": "path"}),
+)
+
+@app.get("/boto3")
+def boto3_():
+    return s3.get_object(Bucket="shop", Key="cart")["Body"].read().decode()
 """
 
 GRPC = """
@@ -81,20 +103,20 @@ def call():
 
 
 @contextlib.contextmanager
-def postgres(folder: Path) -> Iterator[int]:
+def postgres() -> Iterator[int]:
     """A PostgreSQL of the test's own; skipped where the machine has none."""
     if not (shutil.which("postgres") and shutil.which("initdb")):
         pytest.skip("there is no PostgreSQL on PATH (Debian: postgresql, and /usr/lib/postgresql/*/bin)")
-    # It refuses to run as root.
+    # It refuses to run as root. The folders of tests are closed to others, anew with each run of pytest.
     other = ["runuser", "-u", "nobody", "--"] if getpass.getuser() == "root" else []
-    data = folder / "postgres"
-    data.mkdir()
-    for each in (data, *data.parents):
-        if each == Path("/tmp") or each.owner() != getpass.getuser():  # noqa: S108 - not made, only passed
-            break
-        each.chmod(each.stat().st_mode | 0o011)
-    if other:
-        shutil.chown(data, "nobody")
+    with tempfile.TemporaryDirectory(prefix="layerline-postgres-") as folder:
+        data = Path(folder)
+        if other:
+            shutil.chown(data, "nobody")
+        yield from _postgres(data, other)
+
+
+def _postgres(data: Path, other: list[str]) -> Iterator[int]:
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": "/"}
     subprocess.run(
         [*other, "initdb", "-D", data, "-U", "layerline", "--auth=trust", "--no-sync"],
@@ -114,9 +136,9 @@ def postgres(folder: Path) -> Iterator[int]:
 @pytest.mark.apps
 def test_clients(stage: Stage) -> None:
     """A statement, a command or a request that takes long is the dependency's time, whichever library makes it."""
-    with postgres(stage.folder) as sql, redis_server(stage.folder) as key_value:
+    with postgres() as sql, redis_server(stage.folder) as key_value:
         text = TEXT.replace("@POSTGRES", str(sql)).replace("@REDIS", str(key_value))
-        packages = ("psycopg", "sqlalchemy", "asyncpg", "redis", "httpx")
+        packages = ("psycopg", "sqlalchemy", "asyncpg", "redis", "httpx", "requests", "aiohttp", "boto3")
         command = "{python} -m uvicorn --log-level warning --port {port} app:app"
         stage.play(App("clients", text, command, dict.fromkeys(packages, CALL), packages, streams=False, fails=None))
 

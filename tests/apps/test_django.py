@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from apps.stage import CALL, COMPUTE, LOCK, SLEEP, App, Expected, Stage
+from apps.servers import ASGI, WSGI, app, has
+from apps.stage import CALL, COMPUTE, LOCK, SLEEP, Expected, Stage
 
 SETTINGS = """
 SECRET_KEY = "x"
@@ -82,16 +83,18 @@ FILES = {"site_settings.py": SETTINGS, "urls.py": URLS}
 
 
 @pytest.mark.apps
-def test_django_on_gunicorn(stage: Stage) -> None:
+@pytest.mark.parametrize("name", ["gunicorn", "uwsgi"])
+def test_django_behind_wsgi(stage: Stage, name: str) -> None:
     """Django behind WSGI answers, and each case is told with its cause and its line."""
-    command = "{python} -m gunicorn --no-control-socket -b 127.0.0.1:{port} app:application"
-    stage.play(App("django-gunicorn", ENTRY.format("wsgi"), command, CASES, ("django", "gunicorn"), files=FILES))
+    if not has(WSGI[name]):
+        pytest.skip(f"{name} could not be built")
+    stage.play(app("django", WSGI[name], ENTRY.format("wsgi"), "app:application", CASES, files=FILES))
 
 
 @pytest.mark.apps
-def test_django_on_uvicorn(stage: Stage) -> None:
+@pytest.mark.parametrize("name", ["uvicorn", "granian"])
+def test_django_behind_asgi(stage: Stage, name: str) -> None:
     """So it is behind ASGI, where plain views run in threads."""
-    command = "{python} -m uvicorn --port {port} app:application"
     # What an `async def` view computes is computed on the loop's thread, while the request's own waits.
     cases = {case: expected for case, expected in CASES.items() if case != "await_compute"}
-    stage.play(App("django-uvicorn", ENTRY.format("asgi"), command, cases, ("django", "uvicorn"), files=FILES))
+    stage.play(app("django", ASGI[name], ENTRY.format("asgi"), "app:application", cases, files=FILES))

@@ -1,10 +1,11 @@
-"""FastAPI and Starlette on the servers of ASGI."""
+"""FastAPI, Starlette and Litestar on the servers of ASGI."""
 
 from __future__ import annotations
 
 import pytest
 
-from apps.stage import CALL, COMPUTE, LOCK, SLEEP, App, Expected, Stage
+from apps.servers import ASGI, Server, app
+from apps.stage import CALL, COMPUTE, LOCK, SLEEP, Expected, Stage
 
 FASTAPI = """
 import asyncio
@@ -99,6 +100,11 @@ async def compute(request):
     cases.burn()
     return PlainTextResponse("ok")
 
+def lock(request):
+    cases.hold()
+    cases.wait_for_lock()
+    return PlainTextResponse("ok")
+
 async def await_(request):
     await asyncio.sleep(0.3)
     return PlainTextResponse("ok")
@@ -117,7 +123,57 @@ async def stream(request):
 async def fail(request):
     raise KeyError("no")
 
-app = Starlette(routes=[Route(f"/{f.__name__.strip('_')}", f) for f in (sleep, compute, await_, call, stream, fail)])
+PAGES = (sleep, compute, lock, await_, call, stream, fail)
+app = Starlette(routes=[Route(f"/{f.__name__.strip('_')}", f) for f in PAGES])
+"""
+
+LITESTAR = """
+import asyncio
+import httpx
+from litestar import Litestar, get
+from litestar.plugins.opentelemetry import OpenTelemetryPlugin
+from litestar.response import Stream
+import cases
+
+@get("/sleep", sync_to_thread=True)
+def sleep() -> str:
+    cases.nap()
+    return "ok"
+
+@get("/lock", sync_to_thread=True)
+def lock() -> str:
+    cases.hold()
+    cases.wait_for_lock()
+    return "ok"
+
+@get("/compute")
+async def compute() -> str:
+    cases.burn()
+    return "ok"
+
+@get("/await")
+async def await_() -> str:
+    await asyncio.sleep(0.3)
+    return "ok"
+
+@get("/call")
+async def call() -> str:
+    async with httpx.AsyncClient() as client:
+        return (await client.get(cases.SLOW, timeout=60)).text
+
+@get("/stream")
+async def stream() -> Stream:
+    async def pieces():
+        for _ in range(3):
+            await asyncio.sleep(0.1)
+            yield "x"
+    return Stream(pieces())
+
+@get("/fail")
+async def fail() -> None:
+    raise KeyError("no")
+
+app = Litestar([sleep, compute, lock, await_, call, stream, fail], plugins=[OpenTelemetryPlugin()])
 """
 
 AWAIT = Expected("app.blocked", "await_")
@@ -132,25 +188,27 @@ CASES = {
     "to_thread": COMPUTE,
     "gather": AWAIT,
 }
-UVICORN = "{python} -m uvicorn --log-level warning --port {port} app:app"
 
 
 @pytest.mark.apps
-def test_fastapi_on_uvicorn(stage: Stage) -> None:
-    """Endpoints that are plain functions and those that await are told alike."""
-    stage.play(App("fastapi-uvicorn", FASTAPI, UVICORN, CASES, ("fastapi", "uvicorn")))
+@pytest.mark.parametrize("server", ASGI.values(), ids=lambda server: server.name)
+def test_fastapi(stage: Stage, server: Server) -> None:
+    """Endpoints that are plain functions and those that await are told alike, whatever serves them.
+
+    So they are behind a middleware that runs them in tasks of their own, on gunicorn's uvicorn worker.
+    """
+    text = BEHIND if server.name == "uvicorn-worker" else FASTAPI
+    stage.play(app("fastapi", server, text, "app:app", CASES))
 
 
 @pytest.mark.apps
-def test_fastapi_behind_a_middleware(stage: Stage) -> None:
-    """So they are behind a middleware that runs them in tasks of their own, on gunicorn's uvicorn worker."""
-    command = "{python} -m gunicorn --no-control-socket -k uvicorn_worker.UvicornWorker -b 127.0.0.1:{port} app:app"
-    stage.play(App("fastapi-uvicorn-worker", BEHIND, command, CASES, ("fastapi", "gunicorn", "uvicorn-worker")))
-
-
-@pytest.mark.apps
-def test_starlette_on_hypercorn(stage: Stage) -> None:
-    """Starlette without FastAPI, on Hypercorn."""
-    command = "{python} -m hypercorn -b 127.0.0.1:{port} app:app"
-    cases = {"sleep": SLEEP, "compute": COMPUTE, "await": AWAIT, "call": CALL}
-    stage.play(App("starlette-hypercorn", STARLETTE, command, cases, ("starlette", "hypercorn")))
+@pytest.mark.parametrize("name", ["uvicorn", "hypercorn"])
+@pytest.mark.parametrize(
+    ("framework", "text"), [("starlette", STARLETTE), ("litestar", LITESTAR)], ids=("starlette", "litestar")
+)
+def test_others(stage: Stage, framework: str, text: str, name: str) -> None:
+    """Starlette without FastAPI, and Litestar with the plugin that it brings along."""
+    cases = {"sleep": SLEEP, "compute": COMPUTE, "lock": LOCK, "await": AWAIT, "call": CALL}
+    # Litestar answers in place of an exception before its own instrumentation sees it: only the status is known.
+    fails = "HTTP 500" if framework == "litestar" else "KeyError"
+    stage.play(app(framework, ASGI[name], text, "app:app", cases, fails=fails))

@@ -1,13 +1,14 @@
-"""Flask on gunicorn's workers, and on waitress."""
+"""Flask on the servers of WSGI."""
 
 from __future__ import annotations
 
 import pytest
 
-from apps.stage import CALL, COMPUTE, LOCK, SLEEP, App, Stage
+from apps.servers import WSGI, Server, app, has
+from apps.stage import CALL, COMPUTE, LOCK, SLEEP, Expected, Stage
 
 TEXT = """
-import time
+import asyncio, time
 import requests
 from flask import Flask, Response
 import cases
@@ -30,6 +31,11 @@ def lock():
     cases.wait_for_lock()
     return "ok"
 
+@app.get("/await")
+async def await_():
+    await asyncio.sleep(0.3)
+    return "ok"
+
 @app.get("/call")
 def call():
     return requests.get(cases.SLOW, timeout=60).text
@@ -47,17 +53,19 @@ def fail():
     raise KeyError("no")
 """
 
-GUNICORN = "{python} -m gunicorn --no-control-socket -b 127.0.0.1:{port}"
-CASES = {"sleep": SLEEP, "compute": COMPUTE, "lock": LOCK, "call": CALL}
-APPS = [
-    App("flask-gunicorn", TEXT, f"{GUNICORN} app:app", CASES, ("flask", "gunicorn")),
-    App("flask-gthread", TEXT, f"{GUNICORN} -k gthread --threads 4 app:app", CASES, ("flask", "gunicorn")),
-    App("flask-waitress", TEXT, "{python} -m waitress --listen 127.0.0.1:{port} app:app", CASES, ("flask", "waitress")),
-]
+CASES = {
+    "sleep": SLEEP,
+    "compute": COMPUTE,
+    "lock": LOCK,
+    "call": CALL,
+    "await": Expected("app.blocked", "await_"),
+}
 
 
 @pytest.mark.apps
-@pytest.mark.parametrize("app", APPS, ids=lambda app: app.name)
-def test_flask(stage: Stage, app: App) -> None:
+@pytest.mark.parametrize("server", WSGI.values(), ids=lambda server: server.name)
+def test_flask(stage: Stage, server: Server) -> None:
     """Each case of a Flask app is told with its cause and its line, whatever serves it."""
-    stage.play(app)
+    if not has(server):
+        pytest.skip(f"{server.name} could not be built")
+    stage.play(app("flask", server, TEXT, "app:app", CASES))

@@ -363,7 +363,7 @@ def test_what_leaves_no_spans_is_named_with_what_to_install(correlator: Correlat
     zero_ns = a_while_ago(120)
     said = {
         "layerline.uninstrumented": "aiohttp opentelemetry-instrumentation-aiohttp-client==0.66b1, "
-        "vertexai opentelemetry-instrumentation-vertexai>=2.0b0",
+        "vertexai opentelemetry-instrumentation-vertexai>=2.0b0, rq",
         "layerline.instrumentation.failed": "django: KeyError",
     }
     owners = [resource(WEB.attributes | said | {"process.pid": pid}) for pid in ("1", "2")]
@@ -372,11 +372,13 @@ def test_what_leaves_no_spans_is_named_with_what_to_install(correlator: Correlat
     found = covered(correlator, zero_ns).services[0].uninstrumented
     assert [(one.library, one.package) for one in found] == [
         ("aiohttp", "opentelemetry-instrumentation-aiohttp-client==0.66b1"),
+        ("rq", None),
         ("vertexai", "opentelemetry-instrumentation-vertexai>=2.0b0"),
         ("django", None),
     ]
-    assert found[1].enable.startswith("pip install 'opentelemetry-instrumentation-vertexai>=2.0b0', or ")
-    assert "KeyError" in found[2].reason
+    assert "`layerline docs apps`" in found[1].enable
+    assert found[2].enable.startswith("pip install 'opentelemetry-instrumentation-vertexai>=2.0b0', or ")
+    assert "KeyError" in found[3].reason
 
 
 def test_what_explodes_is_named_with_the_attribute_that_does_it(

@@ -60,6 +60,20 @@ if __name__ == "__main__":
 """
 )
 
+EXIT = (
+    BURN
+    + """
+print("parent", flush=True)
+if os.fork() == 0:
+    work("job")
+    os._exit(3)
+if os.fork() == 0:
+    os._exit(4)
+print(sorted(os.waitstatus_to_exitcode(os.wait()[1]) for _ in range(2)), flush=True)
+os._exit(0)
+"""
+)
+
 APP = """
 from flask import Flask
 app = Flask("shop")
@@ -96,6 +110,28 @@ def test_a_multiprocessing_child_sends_its_spans_before_it_ends(tmp_path: Path, 
     pooled = [span for span in sink.spans if span.name == "pooled"]
     assert len(pooled) == 4
     assert sink.named("parent").resource["process.pid"] not in {span.resource["process.pid"] for span in pooled}
+
+
+def test_a_child_that_leaves_at_once_sends_its_spans_before(tmp_path: Path, sink: Sink) -> None:
+    """What ``os._exit`` ends in a forked child (a job of RQ's) arrives, and the exit codes stay what they were."""
+    done = layerline_run(EXIT, tmp_path, LAYERLINE_ENDPOINT=sink.url, PYTHONWARNINGS="ignore::DeprecationWarning")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == ["parent", "[3, 4]"]
+    assert [span.name for span in sink.spans] == ["job"]
+
+
+def test_a_child_that_leaves_at_once_does_not_wait_for_a_server_without_end(tmp_path: Path, sink: Sink) -> None:
+    """Where the server takes the spans and does not answer, the child leaves all the same."""
+    sink.gate.clear()
+    done = layerline_run(
+        EXIT,
+        tmp_path,
+        LAYERLINE_ENDPOINT=sink.url,
+        LAYERLINE_EXIT_TIMEOUT="0.2",
+        PYTHONWARNINGS="ignore::DeprecationWarning",
+    )
+    sink.gate.set()
+    assert done.stdout.splitlines() == ["parent", "[3, 4]"]
 
 
 @pytest.mark.parametrize("preload", [[], ["--preload"]])

@@ -59,6 +59,20 @@ def test_what_another_brings_along_is_not_named(monkeypatch: pytest.MonkeyPatch)
     assert "starlette" not in line
 
 
+def test_what_nothing_instruments_is_named_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs of queues that OpenTelemetry does not know leave no spans: a line says so, and where to read what to do."""
+    names = ("flask", "opentelemetry-instrumentation-flask", "rq", "arq", "litestar")
+    (line,) = hints(installed(monkeypatch, *names))
+    assert line.startswith("without spans: ")
+    assert "arq, rq: OpenTelemetry has no instrumentation for its jobs" in line
+    assert "litestar: it brings its own" in line
+    found = installed(monkeypatch, *names)
+    assert hints(found, "rq,arq,litestar") == uninstrumented.missing(found) == []
+    monkeypatch.setattr(uninstrumented, "look", lambda: found)
+    assert uninstrumented.described() == {UNINSTRUMENTED: "arq, rq, litestar"}
+    assert hints(installed(monkeypatch, *names[:3], "opentelemetry-instrumentation-rq")) == []
+
+
 def test_nothing_that_takes_requests_is_instrumented(monkeypatch: pytest.MonkeyPatch) -> None:
     """An app without an instrumented framework is told that only its own spans are seen."""
     assert hints(installed(monkeypatch)) == [

@@ -89,7 +89,7 @@ class Uninstrumented:
 
     library: str
     package: str | None
-    """What instruments it, as pip takes it; null where it is installed and could not be applied."""
+    """What instruments it, as pip takes it; null where there is none, or it is installed and could not be applied."""
     reason: str
     enable: str
 
@@ -475,12 +475,19 @@ def _service(
 
 
 def _uninstrumented(rows: list[_Row]) -> Iterator[Uninstrumented]:
-    """What our wrapper says of its process, each once: ``library package, …`` and ``name: reason; …``."""
+    """What our wrapper says of its process, each once: ``library package, …`` and ``name: reason; …``.
+
+    A library without a package is one that OpenTelemetry has no instrumentation for.
+    """
     told = {pair for row in rows for pair in (row.uninstrumented or "").split(", ") if pair}
     for pair in sorted(told)[:_NAMED]:
         library, _, package = pair.partition(" ")
+        if not package:
+            why = "installed, and OpenTelemetry has no instrumentation for it"
+            yield Uninstrumented(library, None, why, "`layerline docs apps` says what the app has to add")
+            continue
         enable = f"pip install {shlex.quote(package)}, or start it with `layerline run --install -- CMD`"
-        yield Uninstrumented(library, package or None, "installed, and nothing instruments it", enable)
+        yield Uninstrumented(library, package, "installed, and nothing instruments it", enable)
     failed = {pair for row in rows for pair in (row.not_applied or "").split("; ") if pair}
     for pair in sorted(failed)[:_NAMED]:
         name, _, why = pair.partition(": ")
