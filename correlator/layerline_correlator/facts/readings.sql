@@ -12,6 +12,10 @@ CREATE OR REPLACE MACRO longest_interval_ns() AS seconds_long(120);
 CREATE OR REPLACE MACRO began_again(start_ns, before_ns, value, before_value) AS
     value < CASE WHEN start_ns > before_ns THEN 0.9 ELSE 0.5 END * before_value;
 
+-- The seconds of a stretch in which there can be readings: of one that says it lasted for centuries those are few.
+CREATE OR REPLACE MACRO seconds_read(from_ns, to_ns, since_ns, until_ns) AS
+    seconds_touched(greatest(from_ns, since_ns - longest_interval_ns()), least(to_ns, until_ns));
+
 -- No counter grows by more in an interval: 11 days of CPU time, a petabyte, in two minutes. Whoever reports more is not believed
 -- beyond that, so that sums over thousands of them, and their products with shares and CPUs, stay within 64 bits.
 CREATE OR REPLACE MACRO largest_rise() AS 1e15;
@@ -69,7 +73,8 @@ CREATE OR REPLACE MACRO teller_place(entity_type, entity_id, signal, saw_enough,
 
 -- Every growth that is heard, each line for itself: one row per interval. Of the series in `brief`, which are among the wanted,
 -- only intervals that touch the time from `near_from` to `near_to` come out; they are heard by all that they reported.
--- Out: line, signal, unit, entity_type, entity_id, host, attributes, is_part, from_ns, to_ns, rise.
+-- Out: line, line_no (the same as a number), signal, unit, entity_type, entity_id, host, attributes, is_part, from_ns, to_ns,
+-- rise.
 CREATE OR REPLACE MACRO rises_of(
     wanted, since_ns, until_ns, brief := [], near_from := 0, near_to := 0
 ) AS TABLE
@@ -121,7 +126,7 @@ unheard AS (
 heard AS (
     FROM counters ANTI JOIN unheard USING (entity_type, entity_id, signal, sender, is_part)
 )
-SELECT line, signal, unit, entity_type, entity_id, host, attributes, is_part, from_ns, to_ns, rise
+SELECT line, line_no, signal, unit, entity_type, entity_id, host, attributes, is_part, from_ns, to_ns, rise
 FROM intervals JOIN heard USING (line_no)
 WHERE NOT is_brief OR (to_ns > near_from AND from_ns < near_to);
 
@@ -134,7 +139,8 @@ WITH rises AS MATERIALIZED (
 )
 SELECT * EXCLUDE (is_part) FROM rises WHERE NOT is_part
 UNION ALL
-SELECT min(line), signal, unit, entity_type, entity_id, host, attributes, from_ns, to_ns, sum(rise)
+SELECT
+    min(line), min(line_no), signal, unit, entity_type, entity_id, host, attributes, from_ns, to_ns, sum(rise)
 FROM rises
 WHERE is_part
 GROUP BY signal, unit, entity_type, entity_id, host, attributes, from_ns, to_ns;

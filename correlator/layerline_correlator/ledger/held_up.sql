@@ -5,23 +5,26 @@
 -- A reading that touches the gap may also have seen handlers. What those lost is known and taken off: the throttled time
 -- of the one that answered, the waits of all. What is left belongs to the gap, as far as that lasted.
 -- makes: held_up
--- reads: piece, visit, node, stretch_second, reading_second, cpu_count
--- only with: late_call, stretch_second, reading_second
+-- reads: piece, visit, node, stretch, reading_second, cpu_count
+-- only with: late_call, reading_second
 CREATE OR REPLACE TEMP TABLE held_up AS
 WITH
+peer_second AS (
+    SELECT *, unnest(seconds_read(from_ns, to_ns, $since_ns, $until_ns)) AS second FROM stretch WHERE peer
+),
 gaps AS (
     SELECT
         stretch.*, answer.visit_no AS answer_no, answer.from_ns AS answer_from, answer.to_ns AS answer_to,
         coalesce(answer.throttled_ns, 0) AS throttled_ns, answer.window_ns,
         coalesce(answer.cpus, cpu_count.cpus, many_cpus())                                      AS cpus,
         greatest(coalesce(answer.runnable_ns / nullif(answer.metered_ns, 0), 1), 1) AS wanted
-    FROM stretch_second AS stretch
+    FROM peer_second AS stretch
     JOIN piece USING (piece_no)
     JOIN node ON node.parent_no = piece.span_no AND node.crosses
     JOIN visit AS answer ON answer.request_no = stretch.request_no AND answer.visit_no = node.span_no
         AND answer.container_id = stretch.container_id
     LEFT JOIN cpu_count ON cpu_count.host = stretch.host
-    WHERE stretch.peer AND piece.is_answered AND answer.window_ns > 0
+    WHERE piece.is_answered AND answer.window_ns > 0
     QUALIFY row_number() OVER (PARTITION BY stretch_no, second ORDER BY answer.from_ns DESC, answer.visit_no) = 1
 ),
 -- What lies before the handler and what lies after it may touch the same reading: it is counted once.
@@ -45,7 +48,7 @@ meets AS (
         AND gaps.second = first_second_of_both(reading.from_ns, gaps.from_ns)
         AND reading.from_ns < gaps.to_ns AND reading.to_ns > gaps.from_ns
     WHERE signal = 'container.cpu.throttled'
-        OR (signal = 'container.cpu.pressure' AND attributes['pressure.kind'] = 'some')
+        OR (signal = 'container.cpu.pressure' AND pressure_kind = 'some')
     GROUP BY ALL
 ),
 touched AS (

@@ -33,7 +33,7 @@ WHERE request.start_ns BETWEEN $since_ns AND $until_ns
 
 -- What the readings say of each of those pieces.
 -- makes: counted
--- reads: stretch, stretch_second, dark_piece, measured_visit, active, reading, cpu_limit, cpu_count
+-- reads: stretch, dark_piece, measured_visit, active, reading, cpu_limit, cpu_count
 -- only with: dark_piece, reading
 CREATE OR REPLACE TEMP TABLE counted AS
 WITH
@@ -117,9 +117,10 @@ known_interval AS (
 ),
 dark_stretch AS (
     SELECT
-        stretch.piece_no, stretch.container_id, stretch.second, stretch.from_ns, stretch.to_ns,
+        stretch.piece_no, stretch.container_id, stretch.from_ns, stretch.to_ns,
+        unnest(seconds_read(stretch.from_ns, stretch.to_ns, $since_ns, $until_ns)) AS second,
         coalesce(len(visit.cpuset), cpu_count.cpus, many_cpus()) AS cpus, limits.cpus AS limit_cpus
-    FROM stretch_second AS stretch
+    FROM stretch
     SEMI JOIN dark_piece ON dark_piece.piece_no = stretch.piece_no
     JOIN measured_visit AS visit ON visit.request_no = stretch.request_no AND visit.visit_no = stretch.visit_no
     LEFT JOIN limits ON limits.request_no = stretch.request_no AND limits.visit_no = stretch.visit_no

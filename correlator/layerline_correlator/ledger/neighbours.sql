@@ -36,7 +36,7 @@ FROM room LEFT JOIN busy USING (request_no, visit_no);
 -- claim names neighbours by their number here: a list of all containers of a machine is too long to be handed from step to step.
 -- Lists of those that ran have positive numbers, of those that moved blocks negative ones, and those are of any request.
 -- makes: neighbours
--- reads: others_ran, ran, piece, disk_waiter, stretch_second, reading_second, known_nested, known_enclosed
+-- reads: others_ran, ran, piece, disk_waiter, stretch, reading_second, known_nested, known_enclosed
 CREATE OR REPLACE TEMP TABLE neighbours AS
 WITH
 -- Named by what they ran more than before; where nobody did, by what they ran.
@@ -70,12 +70,14 @@ SELECT
     END AS neighbours
 FROM others_ran LEFT JOIN named ON named.visit_no = others_ran.visit_no
 UNION ALL
--- only with: disk_waiter, stretch_second, reading_second
+-- only with: disk_waiter, reading_second
 FROM (
     WITH
     waited AS (
-        SELECT DISTINCT visit_no, container_id, host, from_ns, to_ns, second
-        FROM stretch_second
+        SELECT DISTINCT
+            visit_no, container_id, host, from_ns, to_ns,
+            unnest(seconds_read(from_ns, to_ns, $since_ns, $until_ns)) AS second
+        FROM stretch
         WHERE piece_no IS NULL AND visit_no IN (SELECT visit_no FROM piece SEMI JOIN disk_waiter USING (piece_no))
     ),
     moved AS (

@@ -136,108 +136,98 @@ WHERE series IN (SELECT line FROM reading)
   AND resource IN (
       SELECT resource FROM resource WHERE service IS NULL AND attributes['layerline.boot_id'] IS NOT NULL);
 
--- A stretch that says it lasted for centuries is looked at only where there are readings.
--- makes: stretch_second
--- reads: stretch, reading
--- only with: reading
-CREATE OR REPLACE TEMP TABLE stretch_second AS
-SELECT stretch.*, unnest(seconds_touched(greatest(from_ns, first_ns), least(to_ns, last_ns))) AS second
-FROM stretch, (SELECT min(from_ns) AS first_ns, max(to_ns) AS last_ns FROM reading) AS extent
-WHERE from_ns < last_ns AND to_ns > first_ns;
-
--- makes: reading_second
--- reads: stretch, reading
--- only with: reading
-CREATE OR REPLACE TEMP TABLE reading_second AS
-SELECT reading.*, unnest(seconds_touched(from_ns, to_ns)) AS second
-FROM reading
-WHERE to_ns > (SELECT min(from_ns) FROM stretch) AND from_ns < (SELECT max(to_ns) FROM stretch);
-
 -- Several CPUs may run at once: how much faster than the clock a counter that sums over CPUs can grow.
 -- makes: cpu_count
 -- reads: stretch
 CREATE OR REPLACE TEMP TABLE cpu_count AS
 FROM cpu_counts($since_ns, $until_ns) SEMI JOIN stretch USING (host);
 
+-- What was read while the stretches lasted, once for each second that an interval touches, with what the join must know of the
+-- counter: `of_whom` is the container, or '' for the machine. What the machine's own processes ran is nobody's (`named_run`).
+-- makes: reading_second
+-- reads: stretch, reading, cpu_count
+-- only with: reading
+CREATE OR REPLACE TEMP TABLE reading_second AS
+SELECT
+    line_no, reading.signal, reading.host, entity_id, from_ns, to_ns, rise,
+    CASE WHEN reading.entity_type = 'host' THEN '' ELSE entity_id END AS of_whom,
+    attributes['cpu.mode']                                  AS cpu_mode,
+    attributes['pressure.kind']                             AS pressure_kind,
+    attributes['disk.io.direction']                         AS disk_direction,
+    attributes['network.interface.name']                    AS interface,
+    attributes['layerline.cgroup']                          AS cgroup,
+    CASE WHEN additive = 'cpus' THEN coalesce(cpu_count.cpus, many_cpus()) ELSE 1 END AS speed,
+    -- Time of something that runs at most `speed` times as fast as the clock; other counters may grow in one moment.
+    coalesce(additive IN ('cpus', 'union'), FALSE)          AS is_time,
+    -- What is wanted of a piece; of some counters only whether they grew.
+    reading.signal IN (
+        'container.disk.io', 'container.ancestor.disk.io', 'container.disk.operations',
+        'container.ancestor.disk.operations', 'container.io.pressure', 'system.io.pressure', 'system.disk.io_time',
+        'container.memory.major_faults', 'container.memory.refaults'
+    ) AS of_disks,
+    reading.signal IN (
+        'system.network.io', 'system.network.dropped', 'container.network.tcp.retransmits',
+        'container.network.tcp.needless_retransmits'
+    ) AS of_network,
+    rise > 0 OR reading.signal NOT IN (
+        'container.memory.major_faults', 'container.memory.refaults', 'container.network.tcp.retransmits',
+        'container.network.tcp.needless_retransmits'
+    ) AS says_something,
+    unnest(seconds_touched(from_ns, to_ns)) AS second
+FROM reading
+LEFT JOIN signal ON signal.signal = reading.signal
+LEFT JOIN cpu_count ON cpu_count.host = reading.host
+WHERE to_ns > (SELECT min(from_ns) FROM stretch) AND from_ns < (SELECT max(to_ns) FROM stretch)
+  AND reading.signal <> 'system.process.cpu.time';
+
 -- How much each counter grew during each stretch: estimate, low, high, and how much of the stretch the readings cover.
 -- makes: seen
--- reads: stretch, stretch_second, reading_second, cpu_count
--- only with: stretch_second, reading_second
+-- reads: stretch, reading_second
+-- only with: reading_second
 CREATE OR REPLACE TEMP TABLE seen AS
 WITH
-wanted_of_pieces(signal, of_disks, only_rises) AS (
-    VALUES
-        ('container.disk.io', TRUE, FALSE), ('container.ancestor.disk.io', TRUE, FALSE),
-        ('container.disk.operations', TRUE, FALSE), ('container.ancestor.disk.operations', TRUE, FALSE),
-        ('container.io.pressure', TRUE, FALSE), ('system.io.pressure', TRUE, FALSE),
-        ('system.disk.io_time', TRUE, FALSE),
-        ('container.memory.major_faults', TRUE, TRUE), ('container.memory.refaults', TRUE, TRUE),
-        ('system.network.io', FALSE, FALSE), ('system.network.dropped', FALSE, FALSE),
-        ('container.network.tcp.retransmits', FALSE, TRUE), ('container.network.tcp.needless_retransmits', FALSE, TRUE)
-),
-lines AS (
-    SELECT
-        line, row_number() OVER () AS line_no, each_line.signal,
-        each_line.attributes['cpu.mode']                         AS cpu_mode,
-        each_line.attributes['pressure.kind']                    AS pressure_kind,
-        each_line.attributes['disk.io.direction']                AS disk_direction,
-        each_line.attributes['network.interface.name']           AS interface,
-        each_line.attributes['layerline.cgroup']                 AS cgroup,
-        CASE WHEN additive = 'cpus' THEN coalesce(cpu_count.cpus, many_cpus()) ELSE 1 END AS speed,
-        -- Time of something that runs at most `speed` times as fast as the clock; other counters may grow in one moment.
-        coalesce(additive IN ('cpus', 'union'), FALSE)           AS is_time,
-        coalesce(wanted_of_pieces.of_disks, FALSE)               AS of_disks,
-        coalesce(NOT wanted_of_pieces.of_disks, FALSE)           AS of_network,
-        coalesce(only_rises, FALSE)                              AS only_rises
-    FROM (SELECT DISTINCT ON (line) line, signal, attributes, host FROM reading_second) AS each_line
-    LEFT JOIN signal ON signal.signal = each_line.signal
-    LEFT JOIN cpu_count ON cpu_count.host = each_line.host
-    LEFT JOIN wanted_of_pieces ON wanted_of_pieces.signal = each_line.signal
+stretch_second AS (
+    SELECT *, to_ns - from_ns AS stretch_ns, unnest(seconds_read(from_ns, to_ns, $since_ns, $until_ns)) AS second
+    FROM stretch
 ),
 -- Its container's counters, and the machine's unless it is the other end of a call.
 asked AS (
-    SELECT
-        stretch_no, host, from_ns, to_ns, second, piece_no IS NULL AS is_visit, of_disks, of_network,
-        unnest([container_id, CASE WHEN NOT peer THEN '' END]) AS of_whom
-    FROM stretch_second
-),
-told AS (
-    SELECT
-        line_no, second, host, CASE WHEN entity_type = 'host' THEN '' ELSE entity_id END AS of_whom, from_ns, to_ns,
-        rise, speed, is_time, of_disks, of_network, only_rises
-    FROM reading_second JOIN lines ON lines.line = reading_second.line
+    SELECT *, unnest([container_id, CASE WHEN NOT peer THEN '' END]) AS of_whom FROM stretch_second
 ),
 overlapping AS (
     SELECT
-        stretch_no, line_no, rise, speed, is_time, told.to_ns - told.from_ns AS interval_ns,
+        stretch_no, request_no, visit_no, piece_no, peer, stretch_ns, line_no, rise, speed, is_time,
+        told.to_ns - told.from_ns AS interval_ns,
         least(told.to_ns, asked.to_ns) - greatest(told.from_ns, asked.from_ns) AS shared_ns
     FROM asked
-    JOIN told
+    JOIN reading_second AS told
         ON told.second = asked.second AND told.host = asked.host AND told.of_whom = asked.of_whom
         AND asked.second = first_second_of_both(told.from_ns, asked.from_ns)
         AND told.from_ns < asked.to_ns AND told.to_ns > asked.from_ns
-    WHERE is_visit
-       OR (((asked.of_disks AND told.of_disks) OR (asked.of_network AND told.of_network))
-           AND (rise > 0 OR NOT only_rises))
+    WHERE piece_no IS NULL
+       OR (((asked.of_disks AND told.of_disks) OR (asked.of_network AND told.of_network)) AND says_something)
 ),
+-- Numbers alone are added up, and the words of a line looked up last: a group by words costs several times as much.
 sums AS (
     SELECT
-        stretch_no, line_no,
+        stretch_no, request_no, visit_no, piece_no, peer, stretch_ns, line_no,
         sum(rise * (shared_ns / interval_ns)) AS estimate,
         sum(CASE WHEN is_time THEN greatest(0, rise - (interval_ns - shared_ns) * speed)
                  WHEN shared_ns = interval_ns THEN rise ELSE 0 END) AS low,
         sum(CASE WHEN is_time THEN least(rise, shared_ns * speed) ELSE rise END) AS high,
         sum(shared_ns)::BIGINT AS covered_ns
     FROM overlapping
-    GROUP BY stretch_no, line_no
+    GROUP BY ALL
+),
+lines AS (
+    SELECT DISTINCT ON (line_no) line_no, signal, cpu_mode, pressure_kind, disk_direction, interface, cgroup
+    FROM reading_second
 )
 SELECT
     stretch_no, request_no, visit_no, piece_no, peer, line_no, signal,
     cpu_mode, pressure_kind, disk_direction, interface, cgroup,
-    estimate, low, high, covered_ns, to_ns - from_ns AS stretch_ns
-FROM sums
-JOIN stretch USING (stretch_no)
-JOIN lines USING (line_no);
+    estimate, low, high, covered_ns, stretch_ns
+FROM sums JOIN lines USING (line_no);
 
 -- The visits of which something may have waited for a CPU, each once: who ran beside it does not depend on the request.
 -- makes: waiting_visit

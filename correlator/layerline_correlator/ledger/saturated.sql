@@ -7,12 +7,19 @@
 -- The stretches that a limit can explain: of what was not measured, or (`peer`) of a call whose other side was late. A container
 -- that was seen to lose nothing in the same request lost nothing in the call either.
 -- makes: limit_stretch
--- reads: stretch, stretch_second, dark_piece, late_call, reading_second, measured_visit
--- only with: stretch_second, reading_second
+-- reads: stretch, dark_piece, late_call, reading_second, measured_visit
+-- only with: reading_second
 -- with any of: dark_piece, late_call
 -- only where: near_series: signal IN ('container.cpu.limit', 'container.ancestor.cpu.limit', 'container.cpu.quota', 'container.cpu.limit_utilization')
 CREATE OR REPLACE TEMP TABLE limit_stretch AS
-WITH withheld_of AS (
+WITH
+stretch_second AS (
+    SELECT
+        stretch_no, container_id, from_ns, to_ns,
+        unnest(seconds_read(from_ns, to_ns, $since_ns, $until_ns)) AS second
+    FROM stretch WHERE piece_no IS NOT NULL
+),
+withheld_of AS (
     SELECT DISTINCT stretch_no
     FROM stretch_second AS stretch JOIN reading_second AS reading
         ON reading.second = stretch.second AND reading.entity_id = stretch.container_id
