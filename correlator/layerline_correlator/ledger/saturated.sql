@@ -77,7 +77,7 @@ FROM limit_stretch
 JOIN cpu_count ON cpu_count.host = limit_stretch.host
 ANTI JOIN held ON held.container_id = limit_stretch.container_id
 WHERE limit_stretch.container_id NOT IN (
-    SELECT entity_id FROM near_series JOIN series USING (series) WHERE signal = 'container.cpu.limit_utilization'
+    SELECT entity_id FROM near_series WHERE signal = 'container.cpu.limit_utilization'
 );
 
 -- Those that may have come near to their limit, or say so themselves.
