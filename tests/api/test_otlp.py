@@ -197,7 +197,7 @@ def test_attribute_values_are_kept_as_text(value: dict[str, Any], kept: str) -> 
 
 
 def test_a_reading_enters_in_the_catalogues_name_and_unit() -> None:
-    """The Collector's docker_stats name in seconds becomes our name in nanoseconds."""
+    """The Collector's docker_stats name in seconds becomes our name in nanoseconds, and whose it was is kept."""
     request = metrics(
         name="container.cpu.throttling_data.throttled_time",
         unit="s",
@@ -210,7 +210,7 @@ def test_a_reading_enters_in_the_catalogues_name_and_unit() -> None:
     batch = batch_of("metrics", request)
     resource = resource_key({"container.id": "4f2a"})
     series = series_key(resource, "container.cpu.throttled", {})
-    assert batch.series == [(series, resource, "container.cpu.throttled", "ns", "cumulative", {})]
+    assert batch.series == [(series, resource, "container.cpu.throttled", "ns", "cumulative", {}, "docker_stats")]
     assert batch.points == [(series, 1, 5, 1_500_000_000.0)]
 
 
