@@ -12,6 +12,7 @@ from queue import Queue
 
 import pytest
 
+from layerline import holders
 from layerline.holders import Holders, at_work
 from waiting import PATIENCE_S, eventually
 
@@ -27,8 +28,9 @@ def running(*targets: Callable[[], object]) -> Iterator[list[threading.Thread]]:
         thread.join(PATIENCE_S)
 
 
-def test_who_computes_may_hold_a_lock_and_who_waits_for_work_may_not() -> None:
+def test_who_computes_may_hold_a_lock_and_who_waits_for_work_may_not(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread in the app's code is asked; one that waits in a queue, or in a pool for its next task, is not."""
+    monkeypatch.setattr(holders, "_MOST_THREADS", 10_000)  # tests before this one may have left some
     stop, orders = threading.Event(), Queue[None]()
 
     def compute() -> None:
@@ -54,8 +56,9 @@ def test_who_computes_may_hold_a_lock_and_who_waits_for_work_may_not() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*fork")
-def test_the_main_thread_of_a_forked_worker_is_asked() -> None:
+def test_the_main_thread_of_a_forked_worker_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its number there is the worker's own; Python goes on naming the parent's."""
+    monkeypatch.setattr(holders, "_MOST_THREADS", 10_000)
     pid = os.fork()
     if pid == 0:
         os._exit(threading.get_ident() not in at_work(sys._current_frames()))
