@@ -21,7 +21,7 @@ WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wno-missing-field-initializers")
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
 TESTS = ("tests/wrapper/test_fast.py", "tests/wrapper/test_account.py", "tests/wrapper/test_export.py", "-k")
 #: Of the tests of the exporter, those of the encoder.
-#: Not those that fork: a child in which the sanitizer's own allocator was locked by another thread stands still for ever.
+#: Not those that fork: a child in which another thread had locked the sanitizer's allocator stands still for ever.
 CHOSEN = "(test_fast or test_account or encoder or utf_8 or secret) and not fork"
 
 
