@@ -17,7 +17,7 @@ from layerline_api.page.form import HTML, Entry, Form, answer
 from layerline_api.routes.coverage import CoverageParameters
 from layerline_api.shared import Shared
 from layerline_api.words.amounts import amount, human
-from layerline_api.words.clean import clean
+from layerline_api.words.clean import clean, titles_of
 from layerline_api.words.times import when
 from layerline_correlator.plain import plain
 from layerline_correlator.questions.questions import Questions
@@ -76,7 +76,7 @@ def add(blueprint: Blueprint, shared: Shared) -> None:
 def _found(form: Form, questions: Questions) -> dict[str, Any]:
     asked = form.parameters(CoverageParameters)
     body = plain(questions.coverage(*asked.window(), asked.service))
-    titles = {str(cause["cause"]): clean(cause["title"]) for cause in questions.causes()}
+    titles = titles_of(questions.causes())
     return {
         "reason": clean(body["reason"] or ""),
         "steps_to_take": list(_steps(body, titles)),

@@ -72,6 +72,10 @@ class Form(Parameters):
         """The fields that say something besides the window."""
         return {name: text for name, text in self.fields().items() if name not in WINDOW}
 
+    def of_api(self) -> dict[str, str]:
+        """``choice`` as the API names these fields."""
+        return {"tag" if name == "q" else name: text for name, text in self.choice().items()}
+
     def window(self) -> dict[str, str]:
         """The window as the API takes it; without any the page's own."""
         given = self.fields()

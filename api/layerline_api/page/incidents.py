@@ -25,7 +25,7 @@ from layerline_api.problems import Problem
 from layerline_api.routes.incidents import IncidentParameters, OneIncident
 from layerline_api.shared import Shared
 from layerline_api.words.amounts import human
-from layerline_api.words.clean import clean
+from layerline_api.words.clean import clean, titles_of
 from layerline_api.words.entities import whole
 from layerline_api.words.incidents import between, commands, failed
 from layerline_api.words.look_alikes import look_alikes
@@ -158,7 +158,7 @@ def add(blueprint: Blueprint, shared: Shared) -> None:
         if found is None:
             raise Problem(404, f"there is no incident {asked.incident}")
         causes = shared.questions.causes()
-        titles = {str(cause["cause"]): clean(cause["title"]) for cause in causes}
+        titles = titles_of(causes)
         story = None if found["verdict"] is None else tell(found["verdict"], causes)
         picture, missing = _picture(found, shared.questions, titles)
         return render_template(
@@ -180,7 +180,6 @@ def _listed(form: IncidentsForm, first: IncidentsForm, questions: Questions) -> 
         IncidentQuery(*asked.window(), asked.state, asked.service, asked.operation, None, asked.limit, asked.cursor)
     )
     given = first.choice() | first.window()
-    of_api = {name: text for name, text in given.items() if name != "q"}
     return {
         "rows": [row_of(one) for one in found.items],
         "reason": clean(found.reason or "no operation was in trouble"),
@@ -189,7 +188,7 @@ def _listed(form: IncidentsForm, first: IncidentsForm, questions: Questions) -> 
             state: f"{MENU.path}?" + urlencode({**given, "state": state} if state else _without(given, "state"))
             for state in ("", "open", "ended")
         },
-        "json": f"/api/v1{MENU.path}?" + urlencode(of_api),
+        "json": f"/api/v1{MENU.path}?" + urlencode(_without(given, "q")),
     }
 
 

@@ -25,7 +25,7 @@ from layerline_api.parameters import ORDERS, AnyText, Parameters, RequestParamet
 from layerline_api.problems import Problem
 from layerline_api.shared import Shared
 from layerline_api.words.amounts import human
-from layerline_api.words.clean import brief, clean
+from layerline_api.words.clean import brief, clean, titles_of
 from layerline_api.words.look_alikes import look_alikes
 from layerline_api.words.samples import samples
 from layerline_api.words.times import ns_of
@@ -106,7 +106,7 @@ def add(blueprint: Blueprint, shared: Shared) -> None:
         if verdict is None:
             raise Problem(404, f"there is no request with trace id {trace_id}")
         causes = questions.causes()
-        titles = {str(cause["cause"]): clean(cause["title"]) for cause in causes}
+        titles = titles_of(causes)
         judged = plain(verdict)
         story = tell(judged, causes)
         fall = _waterfall(questions, asked)
@@ -131,10 +131,9 @@ def add(blueprint: Blueprint, shared: Shared) -> None:
 
 def _listed(form: RequestsForm, first: RequestsForm, questions: Questions) -> dict[str, Any]:
     asked = form.parameters(RequestParameters)
-    titles = {str(cause["cause"]): clean(cause["title"]) for cause in questions.causes()}
+    titles = titles_of(questions.causes())
     found = questions.requests(asked.query())
     given = first.choice() | first.window()
-    of_api = {"tag" if name == "q" else name: text for name, text in given.items()}
     return {
         "rows": [
             Item(
@@ -155,7 +154,7 @@ def _listed(form: RequestsForm, first: RequestsForm, questions: Questions) -> di
         "more": "" if found.next is None else f"{MENU.path}?" + urlencode(given | {"cursor": found.next}),
         "order": asked.order,
         "orders": [(one, _ORDERS[one], f"{MENU.path}?" + urlencode({**given, "order": one})) for one in ORDERS],
-        "json": f"/api/v1{MENU.path}?" + urlencode(of_api),
+        "json": f"/api/v1{MENU.path}?" + urlencode(first.of_api() | first.window()),
     }
 
 

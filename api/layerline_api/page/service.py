@@ -23,7 +23,7 @@ from layerline_api.routes.overview import OverviewParameters
 from layerline_api.routes.service import ServiceParameters
 from layerline_api.shared import Shared
 from layerline_api.words.amounts import human
-from layerline_api.words.clean import clean
+from layerline_api.words.clean import clean, titles_of
 from layerline_api.words.times import ns_of
 from layerline_api.words.verdicts import tell
 from layerline_correlator.plain import plain
@@ -111,7 +111,7 @@ def _one(form: Form, questions: Questions) -> dict[str, Any]:
     length_ns = query.to_ns - query.from_ns
     if body["reason"]:
         return {"reason": clean(body["reason"])}
-    titles = {cause["cause"]: clean(cause["title"]) for cause in questions.causes()}
+    titles = titles_of(questions.causes())
     changed = questions.verdicts(form.parameters(VerdictParameters).query())
     stories = [tell(plain(one), questions.causes()) for one in changed.items[:_STORIES]]
     picture, missing = None, ""
@@ -168,7 +168,7 @@ def _one(form: Form, questions: Questions) -> dict[str, Any]:
 def _json(route: str, form: Form, model: type[OverviewParameters | ServiceParameters]) -> str:
     """The address of the answer as the API gives it."""
     known = {name.rstrip("_") for name in model.model_fields}
-    given = {"tag" if name == "q" else name: text for name, text in form.choice().items()}
+    given = form.of_api()
     return f"/api/v1/{route}?" + urlencode(
         {name: text for name, text in (given | form.window()).items() if name in known}
     )

@@ -14,7 +14,7 @@ from layerline_api.parameters import AnyText
 from layerline_api.routes.shares import SharesParameters
 from layerline_api.shared import Shared
 from layerline_api.words.amounts import human
-from layerline_api.words.clean import clean
+from layerline_api.words.clean import clean, titles_of
 from layerline_correlator.plain import plain
 from layerline_correlator.questions.questions import Questions
 
@@ -40,7 +40,7 @@ def add(blueprint: Blueprint, shared: Shared) -> None:
 
 def _found(form: SharesForm, questions: Questions) -> dict[str, Any]:
     asked = form.parameters(SharesParameters)
-    titles = {cause["cause"]: clean(cause["title"]) for cause in questions.causes()}
+    titles = titles_of(questions.causes())
     picked = asked.picked()
     found = plain(questions.shares(asked.query(), picked))
     least, most = (None if value is None else human(value) for value in (picked.least_ns, picked.most_ns))
@@ -50,7 +50,7 @@ def _found(form: SharesForm, questions: Questions) -> dict[str, Any]:
         (False, True): f"that took less than {most}",
         (True, True): f"that took {least} to {most}",
     }[least is not None, most is not None]
-    given = {"tag" if name == "q" else name: text for name, text in form.choice().items()}
+    given = form.of_api()
     return {
         "took": took,
         "picked": f"{found['picked']:,}",

@@ -23,7 +23,7 @@ from layerline_api.routes.incidents import IncidentParameters
 from layerline_api.routes.overview import OverviewParameters
 from layerline_api.shared import Shared
 from layerline_api.words.amounts import human
-from layerline_api.words.clean import clean
+from layerline_api.words.clean import clean, titles_of
 from layerline_api.words.entities import whole
 from layerline_api.words.verdicts import Story, tell
 from layerline_correlator.plain import plain
@@ -86,7 +86,7 @@ def add(blueprint: Blueprint, shared: Shared) -> None:
 
 
 def _found(form: ServicesForm, questions: Questions) -> dict[str, Any]:
-    titles = {cause["cause"]: clean(cause["title"]) for cause in questions.causes()}
+    titles = titles_of(questions.causes())
     asked = form.parameters(OverviewParameters)
     of = form.parameters(IncidentParameters)
     from_ns, to_ns = of.window()
@@ -106,7 +106,7 @@ def _found(form: ServicesForm, questions: Questions) -> dict[str, Any]:
     stories = [(one, story) for one, story in told if not story.is_quiet]
     found = plain(questions.overview(asked.query(), asked.search))
     window = form.window()
-    why = window | {"tag" if name == "q" else name: text for name, text in form.choice().items() if name != "search"}
+    why = window | {name: text for name, text in form.of_api().items() if name != "search"}
     return {
         "ongoing": [
             row_of(one, _change(questions, one["id"]) if place < _WITH_CHANGE else "")

@@ -18,7 +18,7 @@ from layerline_api.parameters import AnyText
 from layerline_api.problems import Problem
 from layerline_api.routes.timeline import TimelineParameters
 from layerline_api.shared import Shared
-from layerline_api.words.clean import clean
+from layerline_api.words.clean import clean, titles_of
 from layerline_api.words.times import ns_of
 from layerline_correlator.plain import plain
 from layerline_correlator.questions.questions import Questions
@@ -51,7 +51,7 @@ def add(blueprint: Blueprint, shared: Shared) -> None:
 
 def _found(form: TimelineForm, questions: Questions) -> dict[str, Any]:
     body = ask(questions, form.parameters(TimelineParameters).query())
-    titles = {cause["cause"]: clean(cause["title"]) for cause in questions.causes()}
+    titles = titles_of(questions.causes())
     return {
         "picture": pictured(body, titles, moments_ns=_began_and_ended(form, questions)),
         "reason": clean(body["reason"] or ""),
@@ -83,4 +83,4 @@ def _began_and_ended(form: TimelineForm, questions: Questions) -> tuple[int, ...
 
 
 def _as_api(form: TimelineForm) -> dict[str, str]:
-    return {"tag" if name == "q" else name: text for name, text in form.choice().items()} | form.window()
+    return form.of_api() | form.window()

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from layerline_api.terminal.text import LAYER_STYLE, WIDTH, bar, cut, fitted, wrapped
 from layerline_api.words.amounts import human
-from layerline_api.words.clean import clean
+from layerline_api.words.clean import clean, titles_of
 from layerline_api.words.entities import whole
 from layerline_api.words.incidents import between, failed
 from layerline_api.words.times import apart
@@ -36,7 +36,7 @@ def lines_of_list(items: Sequence[Json], *, is_all: bool) -> list[Text]:
 
 def lines_of_incident(incident: Json, causes: Sequence[Json]) -> list[Text]:
     """One incident, in the order in which one wants to know. KeyError or TypeError where it is not one."""
-    titles = {str(cause["cause"]): clean(cause["title"]) for cause in causes}
+    titles = titles_of(causes)
     out = [*_head(incident), Text(), *wrapped(clean(incident["summary"]) + ".", style="bold")]
     out += _hit(incident)
     out += _why(incident, titles)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 #: A name as long as this is nobody's to read.
 _LONG = re.compile(r"(\S{100})\S{21,}")
@@ -19,6 +21,11 @@ def clean(name: object) -> str:
     if text.isprintable():  # nothing of C*, nor a separator but the space: nearly every name
         return text
     return "".join("�" if unicodedata.category(char).startswith("C") else char for char in text)
+
+
+def titles_of(causes: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """What each cause is called, by its name."""
+    return {str(cause["cause"]): clean(cause["title"]) for cause in causes}
 
 
 def brief(text: object) -> str:
