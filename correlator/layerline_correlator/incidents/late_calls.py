@@ -20,7 +20,7 @@ import duckdb
 from layerline_correlator.incidents.detect import LEAST_HITS, STEP_NS, Step, Stretch, stretches, usual_ratio
 from layerline_correlator.incidents.signs import FAILED_CALLS, LATE_CALLS, NEVER_NS, Base, Operation, Sign, calls_of
 from layerline_correlator.store.sealed import SPAN, within
-from layerline_correlator.store.stale import MINUTE_NS
+from layerline_correlator.store.stale import MINUTE_NS, runs_of
 from layerline_correlator.store.statements import run
 from layerline_correlator.verdict.edges import add_minutes
 
@@ -139,7 +139,7 @@ class LateCalls:
         self._cursor.execute(
             "DELETE FROM call_past WHERE minute NOT IN (SELECT unnest($wanted::BIGINT[]))", {"wanted": sorted(wanted)}
         ).fetchall()
-        for begin, after in _together(wanted - self._past):
+        for begin, after in runs_of(wanted - self._past):
             add_minutes(self._cursor, "call_past", (begin * MINUTE_NS, after * MINUTE_NS))
         self._past = wanted
         run(self._cursor, "incidents/calls_usual.sql", {"at_ns": at_ns})
@@ -213,16 +213,3 @@ class LateCalls:
         ).fetchall()
         together = sum(requests for _, requests in rows)
         return tuple(operation for operation, requests in rows if requests >= _LEAST_SHARE * together)
-
-
-def _together(minutes: Collection[int]) -> Iterator[tuple[int, int]]:
-    """Minutes that follow each other as half-open stretches."""
-    begin = last = None
-    for minute in sorted(minutes):
-        if begin is None or last is None or minute != last + 1:
-            if begin is not None and last is not None:
-                yield begin, last + 1
-            begin = minute
-        last = minute
-    if begin is not None and last is not None:
-        yield begin, last + 1

@@ -7,7 +7,7 @@ that it sees; one that is written meanwhile belongs to a transaction that it doe
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import duckdb
 
@@ -16,6 +16,19 @@ MINUTE_NS = 60 * 10**9
 QUARTER = 15
 #: What is summed up by itself: the rows of ``point``, of ``span``, and of ``request`` with all that hangs below them.
 KINDS = ("point", "span", "request")
+
+
+def runs_of(minutes: Collection[int], near: int = 1) -> Iterator[tuple[int, int]]:
+    """Minutes as half-open stretches: those that are no more than ``near`` apart are one."""
+    begin = last = None
+    for minute in sorted(minutes):
+        if begin is None or last is None or minute - last > near:
+            if begin is not None and last is not None:
+                yield begin, last + 1
+            begin = minute
+        last = minute
+    if begin is not None and last is not None:
+        yield begin, last + 1
 
 
 def mark(cursor: duckdb.DuckDBPyConnection, kind: str, times_ns: Iterable[int]) -> None:

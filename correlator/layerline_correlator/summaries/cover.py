@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator
 
 import duckdb
 
-from layerline_correlator.store.stale import MINUTE_NS, QUARTER
+from layerline_correlator.store.stale import MINUTE_NS, QUARTER, runs_of
 
 QUARTER_NS = QUARTER * MINUTE_NS
 #: Windows longer than this are answered from summaries also where only those differ slightly (quantiles).
@@ -72,7 +72,7 @@ def cover(
     first, end = -(-from_ns // MINUTE_NS), to_ns // MINUTE_NS
     stretches, skipped = [(from_ns, to_ns)], list[tuple[int, int]]()
     if summed and first < end:
-        skipped = list(_together(_stale(cursor, kind, first, end) | {one for one in apart if first <= one < end}))
+        skipped = list(runs_of(_stale(cursor, kind, first, end) | {one for one in apart if first <= one < end}, _NEAR))
         skipped = skipped[-_STRETCHES:]
         stretches = [
             (from_ns, first * MINUTE_NS),
@@ -150,16 +150,3 @@ def _stale(cursor: duckdb.DuckDBPyConnection, kind: str, first: int, end: int) -
             {"kind": kind, "first": first, "end": end},
         ).fetchall()
     }
-
-
-def _together(minutes: Collection[int]) -> Iterator[tuple[int, int]]:
-    """Neighbours as half-open stretches."""
-    begin = last = None
-    for minute in sorted(minutes):
-        if begin is None or last is None or minute - last > _NEAR:
-            if begin is not None and last is not None:
-                yield begin, last + 1
-            begin = minute
-        last = minute
-    if begin is not None and last is not None:
-        yield begin, last + 1

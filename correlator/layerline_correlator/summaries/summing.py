@@ -77,8 +77,7 @@ class Summing:
         self._thread: threading.Thread | None = None
         #: Quarters that are not summed up, of each kind; not known before the first look.
         self._open: dict[str, set[int]] = {}
-        #: Minutes of each kind among which one could not be summed up, and those that could not be.
-        self._alone: set[tuple[str, int]] = set()
+        #: Minutes of each kind that could not be summed up.
         self._odd: set[tuple[str, int]] = set()
 
     def start(self) -> None:
@@ -127,12 +126,11 @@ class Summing:
         bounds = {"quiet_ns": now_ns - QUIET_NS, "long_ns": now_ns - LONGEST_NS}
         return [due for due in self._cursor.execute(_DUE, bounds).fetchall() if due not in self._odd]
 
-    def _of_kind(self, kind: str, now_ns: int) -> int:
+    def _of_kind(self, kind: str, now_ns: int, most: int = TOGETHER) -> int:
         self._cursor.execute("BEGIN").fetchall()
         try:
             due = [minute for of, minute in self._due(now_ns) if of == kind]
-            lowest = due[0] if due and (kind, due[0]) in self._alone else due[0] - TOGETHER + 1 if due else 0
-            together = [minute for minute in due if minute >= lowest]
+            together = [minute for minute in due if minute > due[0] - most]
             if together:
                 self._sum_up(kind, together)
             self._cursor.execute("COMMIT").fetchall()
@@ -141,17 +139,12 @@ class Summing:
                 self._cursor.execute("ROLLBACK").fetchall()
             if not isinstance(problem, duckdb.DataError):
                 raise
-            self._set_aside(kind, together, problem)
+            if len(together) > 1:  # no minute waits for what a sender wrote into another
+                return sum(self._of_kind(kind, now_ns, most=1) for _ in together)
+            self._odd.add((kind, together[0]))
+            when = datetime.fromtimestamp(together[0] * 60, UTC).strftime("%Y-%m-%dT%H:%MZ")
+            _log.error("the minute %s of %ss cannot be summed up, questions read its rows: %s", when, kind, problem)
         return len(together)
-
-    def _set_aside(self, kind: str, minutes: list[int], problem: duckdb.DataError) -> None:
-        """No minute waits for what a sender wrote into another: each is tried alone, and that one is left as it is."""
-        if len(minutes) > 1:
-            self._alone |= {(kind, minute) for minute in minutes}
-            return
-        self._odd.add((kind, minutes[0]))
-        when = datetime.fromtimestamp(minutes[0] * 60, UTC).strftime("%Y-%m-%dT%H:%MZ")
-        _log.error("the minute %s of %ss cannot be summed up, questions read its rows: %s", when, kind, problem)
 
     def _quarters(self, now_ns: int) -> int:
         """Sum up some quarters of each kind that are over. How many there were."""
