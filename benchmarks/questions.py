@@ -354,7 +354,7 @@ def answer_all(folder: Path, options: argparse.Namespace) -> None:
 def answer_at(server: Served, rate: int, end_ns: int, options: argparse.Namespace) -> Iterator[tuple[str, str]]:
     """Print a line for each question while so many spans a second arrive. Yields those that missed their goal."""
     wanted = options.only.split(",") if options.only else [""]
-    # A limit for whoever is left alone: nothing is asked for longer than that.
+    # If this process dies, the sender stops by itself: asking takes no longer than this.
     longest_s = options.warm_up + 60 + 60 * (options.budget + 2 * 90)
     arriving = sending(server, rate, options.containers, longest_s) if rate else contextlib.nullcontext([])
     said = f"{rate:,} spans a second arriving" if rate else "at rest"

@@ -2,8 +2,9 @@
 
     python benchmarks/sending.py PORT --rate 1000 --containers 50 --seconds 600
 
-Ends after that time, or when its standard input is closed, as it is when whoever started it ends. Prints how many spans
-were taken, how many bodies had to be sent again, and how long the middle one took to be acknowledged, as JSON.
+Ends after that time, or when its standard input is closed: that happens when the process that started it ends.
+Prints as JSON how many spans the server took, how many bodies had to be sent again, and the median time to an
+acknowledgement.
 """
 
 from __future__ import annotations

@@ -106,9 +106,9 @@ def conventions(name: str, *implies: tuple[str, str], only: Attributes = ()) -> 
 
 
 def reader(source: str, resource: Mapping[str, str], entity: str) -> str:
-    """Who read a figure: whoever uses the metric's name; of names that several use, who describes itself like that.
+    """Which collector read a figure: the one that uses this metric's name; where several do, the resource decides.
 
-    ``resource``: the attributes of what it is told of. "" where nothing tells.
+    ``resource``: the attributes of the resource that the figure belongs to. "" if the collector is not known.
     """
     if AGENT_SAYS in resource:
         return AGENT

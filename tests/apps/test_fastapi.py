@@ -193,7 +193,7 @@ CASES = {
 @pytest.mark.apps
 @pytest.mark.parametrize("server", ASGI.values(), ids=lambda server: server.name)
 def test_fastapi(stage: Stage, server: Server) -> None:
-    """Endpoints that are plain functions and those that await are told alike, whatever serves them.
+    """Verdicts are the same for plain and for async endpoints, on every server.
 
     So they are behind a middleware that runs them in tasks of their own, on gunicorn's uvicorn worker.
     """

@@ -348,8 +348,8 @@ def narrow_to_traces(
 ) -> tuple[int | None, int | None]:
     """Let ``span`` and ``log`` on this cursor hold all rows of these traces: ``narrow`` to where their requests are.
 
-    Returns from when to when these lasted, for who narrows again (``around``): to find it out takes a look at all
-    requests.
+    Returns when the first of these requests began and the last one ended. A caller that narrows again passes it as
+    ``around``, because finding it reads all requests.
     """
     if not cursor.execute("SELECT 1 FROM sealed_file WHERE kind <> 'point' LIMIT 1").fetchall():
         return None, None

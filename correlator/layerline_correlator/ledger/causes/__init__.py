@@ -227,7 +227,7 @@ def _fit(cause: str, declared: str) -> Fit:
 
 
 def _elsewhere(cause: str, declared: str) -> tuple[str, str]:
-    """What to enable at whoever else reads the containers: source and words, with ``: `` between them."""
+    """What to enable in another collector that reads the containers: its name and the words, separated by ``: ``."""
     source, _, words = declared.partition(": ")
     if source not in READERS or not words:
         raise ValueError(
