@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -107,7 +108,7 @@ def machine(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def world(server: FakeServer, machine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+def world(server: FakeServer, machine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """A machine, a server and an environment without a fault; a test spoils one thing."""
     monkeypatch.setattr(layerline.checks.instrumented, "installed", lambda: [Found("flask", "x-flask", True)])
     monkeypatch.setattr(layerline.checks.instrumented, "hints", lambda found, disabled: [])
@@ -120,10 +121,14 @@ def world(server: FakeServer, machine: Path, tmp_path: Path, monkeypatch: pytest
     engine.listen()
     thread = threading.Thread(target=_engine, args=(engine,), daemon=True)
     thread.start()
-    return World(server, machine, tmp_path, monkeypatch, {
+    yield World(server, machine, tmp_path, monkeypatch, {
         "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / "config"), "LAYERLINE_SERVER": server.url,
         "LAYERLINE_ENDPOINT": server.url, "LAYERLINE_TOKEN": "s3cret",
     })  # fmt: skip
+    with contextlib.suppress(OSError):  # a check that asked it has ended it
+        engine.shutdown(socket.SHUT_RDWR)
+    thread.join()
+    engine.close()
 
 
 def _connect(connection: Any, folder: Path) -> None:
@@ -132,7 +137,10 @@ def _connect(connection: Any, folder: Path) -> None:
 
 
 def _engine(listening: socket.socket) -> None:
-    taken, _ = listening.accept()
+    try:
+        taken, _ = listening.accept()
+    except OSError:  # nobody asked
+        return
     with taken, listening:
         taken.recv(65536)
         body = b'{"Version": "28.0"}'
